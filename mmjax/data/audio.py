@@ -1,0 +1,84 @@
+"""Sound -> log-mel frames, jitted: the front end of every audio encoder."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from mmjax.types import Sequence
+
+
+def hz_to_mel(hz: np.ndarray | float) -> np.ndarray:
+    """Slaney's mel scale (Auditory Toolbox, 1998): 3 mel for 200 Hz up to 1 kHz, and 27 for a factor of 6.4 above."""
+    hz = np.asarray(hz, np.float64)
+    return np.where(hz < 1000, hz * 3 / 200, 15 + 27 * np.log(np.maximum(hz, 1000) / 1000) / np.log(6.4))
+
+
+def mel_to_hz(mel: np.ndarray | float) -> np.ndarray:
+    """The inverse of `hz_to_mel`."""
+    mel = np.asarray(mel, np.float64)
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((np.maximum(mel, 15) - 15) / 27 * np.log(6.4)))
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """Waveforms -> logarithms of the energy in mel bands (Davis and Mermelstein, 1980; bands as Slaney's, of equal area).
+
+    rate: samples per second (Hz). window, hop: seconds. bands: how many. low, high: edges of the lowest and highest band (Hz).
+    floor: energy below which nothing is told apart, relative to a full-scale signal's (dimensionless).
+    """
+
+    rate: int = 16_000
+    window: float = 0.04
+    hop: float = 0.03
+    bands: int = 40
+    low: float = 60.0
+    high: float = 7_600.0
+    floor: float = 1e-6
+
+    def __post_init__(self):
+        if not 0 <= self.low < self.high <= self.rate / 2:
+            raise ValueError(
+                f"LogMel.low and .high are {self.low} and {self.high} Hz; they must lie in order between 0 and half of "
+                f"the rate, {self.rate / 2} Hz"
+            )
+        if not 0 < self.hop <= self.window:
+            raise ValueError(f"LogMel.hop is {self.hop} s; it must be positive and at most the window, {self.window} s")
+
+    @property
+    def window_samples(self) -> int:
+        return round(self.window * self.rate)
+
+    @property
+    def hop_samples(self) -> int:
+        return round(self.hop * self.rate)
+
+    def frames(self, samples: int) -> int:
+        """How many whole windows fit into that many samples; at least one, since shorter clips are padded by zeros."""
+        return 1 + max(samples - self.window_samples, 0) // self.hop_samples
+
+    def filters(self) -> Float[np.ndarray, "bins bands"]:
+        """Weight of each Fourier bin in each band: triangles that meet at each other's centres, of unit area in Hz."""
+        bins = np.fft.rfftfreq(self.window_samples, 1 / self.rate)
+        edges = mel_to_hz(np.linspace(hz_to_mel(self.low), hz_to_mel(self.high), self.bands + 2))
+        left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+        rise = (bins[:, None] - left[None]) / (centre - left)[None]
+        fall = (right[None] - bins[:, None]) / (right - centre)[None]
+        return (np.maximum(0, np.minimum(rise, fall)) * (2 / (right - left))[None]).astype(np.float32)
+
+    def __call__(self, wave: Float[Array, "b t"]) -> Float[Array, "b n bands"]:
+        """[b t] samples in [-1, 1] -> [b n bands] natural logarithms; frame j begins at sample j * hop."""
+        size = self.window_samples
+        wave = jnp.pad(wave, ((0, 0), (0, max(0, size - wave.shape[1]))))
+        start = np.arange(self.frames(wave.shape[1])) * self.hop_samples
+        frames = wave[:, start[:, None] + np.arange(size)[None]]
+        hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+        spectrum = jnp.fft.rfft(frames * hann[None, None])
+        power = (jnp.square(spectrum.real) + jnp.square(spectrum.imag)) / np.sum(hann) ** 2
+        return jnp.log(power @ self.filters() + self.floor)
+
+    def sequence(self, wave: Sequence) -> Sequence:
+        """A Sequence of samples -> a Sequence of frames; an empty clip stays empty."""
+        counts = 1 + jnp.maximum(wave.length - self.window_samples, 0) // self.hop_samples
+        return Sequence(self(wave.x), jnp.where(wave.length > 0, counts, 0))

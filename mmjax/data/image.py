@@ -1,0 +1,19 @@
+"""Pictures -> arrays of one size, before anything random happens to them."""
+
+import numpy as np
+from PIL import Image
+
+
+def on_white(image: np.ndarray) -> np.ndarray:
+    """uint8 [h w 4] with straight alpha -> the same picture drawn over white, its alpha kept as the fourth channel."""
+    alpha = image[..., 3:].astype(np.float32) / 255
+    colour = image[..., :3] * alpha + 255 * (1 - alpha)
+    return np.concatenate([colour.round().astype(np.uint8), image[..., 3:]], axis=-1)
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [h w c] -> [size size c], each channel by itself (Lanczos). Composite first: colours under alpha 0 would bleed."""
+    if image.shape[:2] == (size, size):
+        return image
+    channels = [Image.fromarray(image[..., c]).resize((size, size), Image.Resampling.LANCZOS) for c in range(image.shape[-1])]
+    return np.stack([np.asarray(channel) for channel in channels], axis=-1)

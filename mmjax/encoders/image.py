@@ -1,0 +1,35 @@
+"""Image encoders: [b h w c] -> Tokens."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mmjax.nn import Conv, Dropout, max_pool
+from mmjax.types import Tokens
+
+
+class CNN(nn.Module):
+    """Stages of 3x3 convolution, ReLU and 2x2 max-pooling; one token for each cell of the last grid.
+
+    widths: channels of each stage; each one halves height and width, so an image of 48 px leaves 6 x 6 tokens after three.
+    dropout: rate on the tokens. dtype: of the convolutions.
+    """
+
+    widths: tuple[int, ...] = (16, 32, 64)
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Tokens:
+        if min(x.shape[1:3]) < 2 ** len(self.widths):
+            raise ValueError(
+                f"CNN.widths has {len(self.widths)} stages, each halving the picture: it needs at least "
+                f"{2 ** len(self.widths)} px a side and got {x.shape[1]} x {x.shape[2]}"
+            )
+        for stage, width in enumerate(self.widths):
+            x = nn.relu(max_pool(Conv(width, dtype=self.dtype, name=f"stage{stage}")(x)))  # = max_pool(relu), cheaper
+        x = x.reshape(x.shape[0], -1, x.shape[-1])
+        x = Dropout(self.dropout, name="dropout")(x, train=train)
+        return Tokens(x, jnp.ones(x.shape[:2], bool))

@@ -1,0 +1,36 @@
+"""Gated fusion: a weight for each modality, learned and different for each example."""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax.nn import Dropout, any_token, masked_mean, masked_softmax
+from mmjax.types import Tokens
+
+
+class Gated(nn.Module):
+    """sum_k g_k h_k, with h_k = relu(W_k x_k + b_k) of the mean token x_k, and the gates
+
+        g = softmax over the present modalities of (w_k . [h_1; ...; h_K] + c_k),
+
+    absent h_k being zeros in the concatenation; one token. After the softmax gates of a mixture of experts (Jacobs et al.,
+    1991), an expert being a modality; Arevalo et al. (2017), "Gated multimodal units", gate by sigmoids instead.
+
+    width: of the result. dropout: rate on the pooled tokens and on the result.
+    """
+
+    width: int = 64
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
+        names = sorted(tokens)
+        there = jnp.stack([any_token(tokens[name]) for name in names], axis=1)
+        drop = [Dropout(self.dropout, name=f"{name}_dropout") for name in names]
+        pooled = [d(masked_mean(tokens[name]).astype(jnp.float32), train=train) for d, name in zip(drop, names)]
+        h = jnp.stack([nn.relu(nn.Dense(self.width, name=name)(x)) for name, x in zip(names, pooled)], axis=1)
+        h = jnp.where(there[..., None], h, 0)
+        gates = masked_softmax(nn.Dense(len(names), name="gate")(h.reshape(h.shape[0], -1)), there)
+        x = Dropout(self.dropout, name="dropout")(jnp.einsum("bk,bkd->bd", gates, h), train=train)
+        return Tokens(x[:, None], there.any(axis=1)[:, None])

@@ -1,0 +1,60 @@
+"""The whole data flow: inputs -> encoders -> fusion -> heads."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from mmjax.types import Batch, Sequence, Tokens
+
+
+def blank(x: Any, present: Bool[Array, " b"]) -> Any:
+    """Zeros where a modality is absent and beyond a sequence's length, so that NaN there reaches neither output nor gradient.
+
+    This masks and does not impute: `Multimodal` also withdraws every token of an absent modality.
+    """
+
+    def keep(leaf, there):
+        return jnp.where(there.reshape(there.shape + (1,) * (leaf.ndim - there.ndim)), leaf, jnp.zeros((), leaf.dtype))
+
+    if isinstance(x, Sequence):
+        length = jnp.where(present, x.length, 0)
+        return Sequence(keep(x.x, Sequence(x.x, length).mask), length)
+    return jax.tree.map(lambda leaf: keep(leaf, present), x)
+
+
+class Multimodal(nn.Module):
+    """encoders: {modality: Encoder}; fusion: Fusion; heads: {target: Head}. Batch -> {target: outputs}.
+
+    `encode` and `decode` are its two halves: `decode` takes the presence of modalities apart from the tokens, so that many
+    subsets of modalities can be decoded from tokens that were encoded once.
+    """
+
+    encoders: Mapping[str, nn.Module]
+    fusion: nn.Module
+    heads: Mapping[str, nn.Module]
+
+    def encode(self, batch: Batch, *, train: bool = False) -> dict[str, Tokens]:
+        """Each modality's tokens, their masks as far as the batch has them."""
+        for part, there in (("inputs", batch.inputs), ("present", batch.present)):
+            missing = sorted(set(self.encoders) - set(there))
+            if missing:
+                raise ValueError(f"Batch.{part} lacks {missing}, which the model encodes; it has {sorted(there)}")
+        return {
+            name: encoder(blank(batch.inputs[name], batch.present[name]), train=train)
+            for name, encoder in self.encoders.items()
+        }
+
+    def decode(
+        self, tokens: Mapping[str, Tokens], present: Mapping[str, Any], *, train: bool = False
+    ) -> dict[str, Array]:
+        """{target: outputs} from the tokens of the modalities that are present, {modality: Bool[b]}."""
+        seen = {name: Tokens(t.x, t.mask & present[name][:, None]) for name, t in tokens.items()}
+        fused = self.fusion(seen, train=train)
+        return {target: head(fused, train=train) for target, head in self.heads.items()}
+
+    def __call__(self, batch: Batch, *, train: bool = False) -> dict[str, Array]:
+        return self.decode(self.encode(batch, train=train), batch.present, train=train)

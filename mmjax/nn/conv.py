@@ -1,0 +1,92 @@
+"""Convolution and pooling in the form that is fast on each platform.
+
+XLA's convolution on a CPU is slow inside `scan` (90 times) and in the gradient under `vmap` over kernels, and its max-pool has
+a scatter for a gradient; as one matmul over patches, and as a maximum of strided slices, they are neither.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+Padding = str | Sequence[tuple[int, int]]
+
+
+def conv_as_matmul(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw c o"],
+    strides: tuple[int, int],
+    padding: Sequence[tuple[int, int]],
+) -> Float[Array, "b i j o"]:
+    """Two-dimensional convolution: the kernel's columns side by side as patches, then one matmul for each of its rows.
+
+    Whole patches in a single matmul would move three times the memory; nine matmuls would each be too thin.
+    """
+    kh, kw, channels, features = kernel.shape
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0))) if any(p != (0, 0) for p in padding) else x
+    rows, columns = ((size - k) // s + 1 for size, k, s in zip(x.shape[1:3], (kh, kw), strides))
+    views = [x[:, :, j : j + strides[1] * (columns - 1) + 1 : strides[1]] for j in range(kw)]
+    patches = views[0] if kw == 1 else jnp.concatenate(views, axis=-1)
+
+    def row(i):
+        taken = patches[:, i : i + strides[0] * (rows - 1) + 1 : strides[0]]
+        return taken.reshape(-1, kw * channels) @ kernel[i].reshape(kw * channels, features)
+
+    return sum(map(row, range(1, kh)), row(0)).reshape(x.shape[0], rows, columns, features)
+
+
+def conv(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw c o"],
+    strides: tuple[int, int],
+    padding: Sequence[tuple[int, int]],
+) -> Float[Array, "b i j o"]:
+    """Two-dimensional convolution (cross-correlation): XLA's own, but a matmul over patches where it compiles for a CPU."""
+
+    def xla(x, kernel):
+        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    if kernel.shape[:2] == (1, 1):
+        return conv_as_matmul(x, kernel, strides, padding)
+    return lax.platform_dependent(x, kernel, cpu=lambda x, k: conv_as_matmul(x, k, strides, padding), default=xla)
+
+
+class Conv(nn.Module):
+    """Convolution over height and width, `[b h w c] -> [b i j features]`, with a bias.
+
+    padding: "SAME", "VALID", or ((top, bottom), (left, right)) in pixels. Parameters are float32; `dtype` computes.
+    """
+
+    features: int
+    kernel_size: tuple[int, int] = (3, 3)
+    strides: tuple[int, int] = (1, 1)
+    padding: Padding = "SAME"
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+    kernel_init: Callable = nn.initializers.he_normal()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j o"]:
+        kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features))
+        padding = self.padding
+        if isinstance(padding, str):
+            padding = lax.padtype_to_pads(x.shape[1:3], self.kernel_size, self.strides, padding)
+        y = conv(x.astype(self.dtype), kernel.astype(self.dtype), tuple(self.strides), tuple(map(tuple, padding)))
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros_init(), (self.features,)).astype(self.dtype)[None, None, None]
+        return y
+
+
+def max_pool(x: Float[Array, "b h w c"], size: int = 2) -> Float[Array, "b i j c"]:
+    """Maximum over size x size cells, without overlap or padding; rows and columns left over at the end are dropped."""
+    rows, columns = x.shape[1] // size * size, x.shape[2] // size * size
+    if not rows or not columns:
+        raise ValueError(f"max_pool over {size} x {size} cells needs at least that many pixels, and got {x.shape[1:3]}")
+    x = x[:, :rows, :columns]
+    return reduce(jnp.maximum, (x[:, i::size, j::size] for i in range(size) for j in range(size)))
+
+
