@@ -6,10 +6,10 @@ import numpy as np
 from PIL import Image
 
 NEAR_DUPLICATE = 0.17
-"""Default threshold, chosen by eye on the Stamps set: below it come recoloured eyes, coins of one series and
-mirrored letters; the first pair of different things, an apple and a basketball, comes at 0.176."""
+"""Default threshold, chosen by eye on the Stamps set: below it come recoloured eyes, coins, faces, mirrored
+letters and signs; the first pair of different things, an apple and a basketball, comes at 0.176."""
 
-FINGERPRINT_SIDE = 24  # pixels; small enough to forgive a redraw at another size, large enough to tell letters apart
+FINGERPRINT_SIDE = 24  # pixels; few enough to forgive a redraw, enough to tell letters apart
 
 
 def connected_groups(n: int, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
@@ -46,44 +46,61 @@ def pairs_sharing_a_key(keys: Sequence[Iterable[Hashable]]) -> list[tuple[int, i
     return [(first[key], i) for i, own in enumerate(keys) for key in own if first.setdefault(key, i) != i]
 
 
-def fingerprint(image: np.ndarray) -> np.ndarray:
-    """What an image looks like, whatever its size and place on the canvas.
+def drawn_part(image: np.ndarray) -> np.ndarray:
+    """The part of a canvas that something is drawn on, centred in a transparent square.
 
-    image: uint8 (h, w, 4), straight alpha. Returns float64 (side, side, 4) in [0, 1]: the colours over white and
-    the opacity of the drawn part, fitted into a square. The opacity keeps a white shape apart from an empty canvas.
+    image: uint8 (h, w, 4), straight alpha. Returns uint8 (side, side, 4); an empty canvas as it is.
     """
     alpha = image[..., 3] > 16  # fainter than 6 % is a soft shadow, which should not move the box
     if not alpha.any():
-        return np.tile(np.array([1.0, 1.0, 1.0, 0.0]), (FINGERPRINT_SIDE, FINGERPRINT_SIDE, 1))
+        return image
     rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
-    drawn = Image.fromarray(image).crop((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-    side = max(drawn.size)
-    square = Image.new("RGBA", (side, side))
-    square.paste(drawn, ((side - drawn.width) // 2, (side - drawn.height) // 2))
-    small = np.asarray(square.resize((FINGERPRINT_SIDE,) * 2, Image.Resampling.BOX), dtype=np.float64) / 255
-    opacity = small[..., 3:]
-    return np.concatenate([small[..., :3] * opacity + (1 - opacity), opacity], axis=-1)
+    part = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    side = max(part.shape[:2])
+    top, left = ((side - length) // 2 for length in part.shape[:2])
+    square = np.zeros((side, side, 4), np.uint8)
+    square[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return square
+
+
+def fingerprint(image: np.ndarray) -> np.ndarray:
+    """What an image looks like from afar, minus what an empty canvas looks like.
+
+    image: uint8 (h, w, 4), straight alpha. Returns float64 (24, 24, 4): the colours over white, less 1, in [-1, 0],
+    and the opacity in [0, 1], which keeps a white shape apart from an empty canvas.
+    """
+    small = Image.fromarray(image).resize((FINGERPRINT_SIDE,) * 2, Image.Resampling.BOX)
+    pixels = np.asarray(small, dtype=np.float64) / 255
+    opacity = pixels[..., 3:]
+    return np.concatenate([(pixels[..., :3] - 1) * opacity, opacity], axis=-1)
 
 
 def near_duplicates(images: Sequence[np.ndarray], threshold: float = NEAR_DUPLICATE) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of images that look nearly equal, one of them mirrored or not.
 
     images: n arrays, uint8 (h, w, 4), of any sizes. threshold: largest distance, which is the norm of the difference
-    of two fingerprints over the geometric mean of what each draws (dimensionless: 0 equal, about 1 unrelated).
-    Without that division, two thin drawings on much empty canvas would pass for equal.
+    of two fingerprints over the geometric mean of their norms (dimensionless: 0 equal, about 1 unrelated).
+    Without that division, two thin drawings on much empty canvas would pass for equal. The smaller of two distances
+    counts: of the whole canvases, and of the drawn parts, which forgives another size or place.
     Returns (pairs, distances): int64 (m, 2) with i < j, and float64 (m,), sorted by (i, j).
     """
     if len(images) < 2:
         return np.zeros((0, 2), np.int64), np.zeros(0)
-    empty = np.array([1.0, 1.0, 1.0, 0.0])
-    drawn = np.stack([fingerprint(image) for image in images]) - empty
-    plain, mirrored = (a.reshape(len(images), -1) for a in (drawn, drawn[:, :, ::-1]))
-    ink = np.maximum(np.linalg.norm(plain, axis=1), 1e-6)  # so that two empty images are equal, not 0 / 0
-    distance = np.minimum(_distances(plain, plain), _distances(plain, mirrored)) / np.sqrt(np.outer(ink, ink))
+    distance = np.minimum(_distances(images), _distances([drawn_part(image) for image in images]))
     i, j = np.nonzero(np.triu(distance <= threshold, k=1))
     return np.stack([i, j], axis=1), distance[i, j]
 
 
-def _distances(a_nd: np.ndarray, b_md: np.ndarray) -> np.ndarray:
-    squares = (a_nd**2).sum(1)[:, None] + (b_md**2).sum(1)[None] - 2 * a_nd @ b_md.T
-    return np.sqrt(np.where(squares < 1e-9, 0, squares))  # what is left of equal rows is rounding
+def _distances(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Relative distances of all fingerprints, mirrored or not: float64 (n, n)."""
+    plain = np.stack([fingerprint(image).ravel() for image in images])
+    # Mirrored before the fingerprint is taken: its pixels need not line up with the image's own.
+    mirrored = np.stack([fingerprint(np.ascontiguousarray(image[:, ::-1])).ravel() for image in images])
+    norms = np.maximum(np.linalg.norm(plain, axis=1), 1e-6)  # so that two empty images are equal, not 0 / 0
+    squares = []
+    for other in (plain, mirrored):
+        square = (plain**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * plain @ other.T
+        squares.append(np.where(square < 1e-9, 0, square))  # what is left of equal rows is rounding
+    # One of a pair is mirrored; taking either gives the same up to where pixels end, so the smaller one counts.
+    smallest = np.minimum(squares[0], np.minimum(squares[1], squares[1].T))
+    return np.sqrt(smallest / np.outer(norms, norms))

@@ -115,7 +115,7 @@ class StampsPack:
                 self._archives[key] = zipfile.ZipFile(path)
             return self._archives[key].read(member)
         except FileNotFoundError as error:
-            raise DataError(f"{path} is missing; stamps.jsonl names its member {member}; restore it from git") from error
+            raise DataError(f"{path} is missing; stamps.jsonl names its {member}; restore it from git") from error
         except KeyError as error:
             raise DataError(f"{path} lacks {member}, which stamps.jsonl names; restore the file from git") from error
         except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:

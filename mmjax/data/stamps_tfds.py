@@ -32,8 +32,8 @@ class Stamps(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(self, *, pack: StampsPack, data_dir: Path):
-        """pack: what to write; data_dir: TFDS's folder, which gets stamps/<version>/."""
+    def __init__(self, *, data_dir: Path, pack: StampsPack | None = None):
+        """data_dir: TFDS's folder, which holds stamps/<version>/; pack: what to write, not needed to read."""
         self._pack = pack
         super().__init__(data_dir=str(data_dir), file_format="array_record")
 
@@ -65,12 +65,20 @@ class Stamps(tfds.core.GeneratorBasedBuilder):
 class TfdsStamps:
     """Random access with StampsPack's items, index and cheap reads, from array_record. Can be pickled."""
 
-    def __init__(self, rows: Any, pack: StampsPack):
-        """rows: TFDS's data source of all stamps; pack: gives index and fingerprint, its archives stay closed."""
-        if len(rows) != len(pack):
-            raise DataError(f"the TFDS cache has {len(rows)} stamps, the pack {len(pack)}; delete the cache folder")
-        self._rows = rows
+    def __init__(self, folder: Path, pack: StampsPack):
+        """folder: where the pack was prepared; pack: gives index and fingerprint, its archives stay closed."""
         self.index, self.fingerprint = pack.index, pack.fingerprint
+        self._folder = folder
+        self._rows = _open(folder)
+        if len(self._rows) != len(self.index):
+            raise DataError(f"{folder} has {len(self._rows)} stamps, the pack {len(self.index)}; delete that folder")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_rows": None}  # TFDS's reader holds its builder, which cannot be pickled
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._rows = _open(self._folder)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -100,6 +108,10 @@ class TfdsStamps:
         return labels_of(self.index, min_count)
 
 
+def _open(folder: Path) -> Any:
+    return Stamps(data_dir=folder).as_data_source(split=SPLIT)
+
+
 def _pairs(columns: dict[str, list], value: str) -> Iterator[tuple[str, bytes]]:
     return zip((language.decode() for language in columns["language"]), columns[value], strict=True)
 
@@ -122,9 +134,8 @@ def tfds_source(root: Path | str | None = None, cache: Path | str | None = None)
     if not _complete(folder):
         shutil.rmtree(folder, ignore_errors=True)
         _prepare(pack, folder)
-    rows = Stamps(pack=pack, data_dir=folder).as_data_source(split=SPLIT)
-    pack.close()
-    return TfdsStamps(rows, pack)
+        pack.close()
+    return TfdsStamps(folder, pack)
 
 
 def _complete(folder: Path) -> bool:

@@ -1,0 +1,130 @@
+"""The command line of an experiment file.
+
+    python experiments/NAME.py [CELL ...] [--FLAG VALUE ...]
+
+CELL names pick entries of the file's ABLATIONS; without one, all of them run. Flags change values only, in every cell that runs.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import inspect
+import io
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import jax
+import tyro
+
+from mmjax.experiment import Experiment, ExperimentError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to run, the same for all cells.
+
+    seeds: how many, numbered from 0, trained at once. plan: `single` compiles the step for one device, `pmap` splits each
+    batch over all of them. out: run folder, by default runs/<file's name>. resume: go on where that folder stopped.
+    tensorboard: also write event files. device_memory: gigabytes of prepared data that stay on the device; more is streamed.
+    """
+
+    seeds: int = 5
+    plan: Literal["single", "pmap"] = "single"
+    out: Path | None = None
+    resume: bool = False
+    tensorboard: bool = False
+    device_memory: float = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    options: Annotated[Options, tyro.conf.arg(name="")]
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+
+
+def _parse(experiment: Experiment, flags: list[str], prog: str) -> tuple[_Line, list[str]]:
+    line = _Line(Options(), experiment)
+    return tyro.cli(_Line, default=line, args=flags, prog=prog, return_unknown_args=True, config=(tyro.conf.FlagConversionOff,))
+
+
+def _knows(experiment: Experiment, flag: str) -> bool:
+    """Whether this cell has the flag, by asking its parser for it without a value, which it will refuse in one of two ways."""
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            return flag not in _parse(experiment, [flag], "")[1]
+        except SystemExit:
+            return True
+
+
+def fail(message: str) -> None:
+    """One line on standard error and exit code 2, the shell's for a wrong command."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def parse(ablations: Mapping[str, Experiment], args: list[str], prog: str) -> tuple[Options, dict[str, Experiment]]:
+    """The options, and the cells that run with their flags applied. Exits with what is wrong and what would be right."""
+    first_flag = next((i for i, arg in enumerate(args) if arg.startswith("-")), len(args))
+    names, flags = args[:first_flag], args[first_flag:]
+    for name in names:
+        if name not in ablations:
+            close = difflib.get_close_matches(name, ablations, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            fail(f"there is no cell {name!r}{hint} The cells are {', '.join(ablations)}")
+    if {"-h", "--help"} & set(flags):
+        print(f"cells: {', '.join(ablations)}\n")
+    chosen = {name: ablations[name] for name in names or ablations}
+    lines = {}
+    for name, experiment in chosen.items():
+        lines[name], unknown = _parse(experiment, flags, f"{prog} {name}")
+        if unknown:
+            _unknown_flag(unknown[0].split("=")[0], name, ablations)
+    options = next(iter(lines.values())).options
+    if options.seeds < 1:
+        fail(f"--seeds is {options.seeds}; it must be at least 1")
+    return options, {name: line.experiment for name, line in lines.items()}
+
+
+def _unknown_flag(flag: str, cell: str, ablations: Mapping[str, Experiment]) -> None:
+    if not flag.startswith("--"):
+        fail(f"{flag!r} is neither a flag nor the value of one; cells are named before the first flag")
+    owners = [name for name, experiment in ablations.items() if _knows(experiment, flag)]
+    where = f"it exists in {', '.join(owners)}: name those cells before the flags" if owners else "no cell has it"
+    fail(f"cell {cell!r} has no flag {flag}; {where}. `{cell} --help` lists its flags")
+
+
+def prepare_jax() -> None:
+    """Compiled programs are kept in the user's cache, and on a CPU calls return when they are done."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmjax" / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    # Asynchronous calls gain nothing where the caller's cores do the work, and were seen to hang with two of them.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
+def run(ablations: Mapping[str, Experiment], args: list[str] | None = None) -> None:
+    """Parses the command line and runs the cells; `python file.py` comes here through `mmjax.experiment.main`."""
+    args = sys.argv[1:] if args is None else args
+    file = Path(sys.argv[0])
+    options, cells = parse(ablations, args, file.name)
+    prepare_jax()
+    from mmjax.ablation import run_cells
+    from mmjax.data.decode import DataError
+    from mmjax.train.checkpoint import CheckpointError
+    from mmjax.train.loop import Stopped
+
+    description = inspect.getdoc(sys.modules["__main__"]) or ""
+    command = f"python {shlex.join([os.path.relpath(file), *args])}"
+    out = options.out or Path("runs") / file.stem
+    try:
+        run_cells(file.stem, description, command, cells, options, out)
+    except (ExperimentError, DataError, CheckpointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except Stopped as stopped:
+        print(f"{stopped}; everything is kept, and the same command with --resume goes on", file=sys.stderr)
+        raise SystemExit(130) from None

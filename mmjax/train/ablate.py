@@ -1,0 +1,62 @@
+"""All seeds of a cell at once: the leading axis s of every state, batch and score is the seed.
+
+Initialisation, data order, augmentation and dropout belong to the seed, so each gives what it gives alone.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from flax import struct
+from jaxtyping import Array, Float
+
+from mmjax.data.order import shuffled
+from mmjax.train.step import TrainState, init
+from mmjax.types import Batch
+
+
+def seed_keys(seeds: Sequence[int]) -> Array:
+    """Key[s], each what `jax.random.key(seed)` is."""
+    return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+
+
+def init_seeds(model: nn.Module, tx: optax.GradientTransformation, seeds: Sequence[int], batch: Batch) -> TrainState:
+    """The states of all seeds; `batch` [b ...] is one seed's and gives shapes alone."""
+    return jax.jit(jax.vmap(lambda key, batch: init(model, tx, key, batch), in_axes=(0, None)))(seed_keys(seeds), batch)
+
+
+def orders(seeds: Sequence[int], rows: int, batch: int) -> Callable[[int], np.ndarray]:
+    """step -> row numbers Int[s b], each seed's in its own order."""
+    return lambda step: np.stack([shuffled(seed, step, rows, batch) for seed in seeds])
+
+
+@struct.dataclass
+class Best:
+    """Each seed's parameters at the step that validation liked best: score Float[s] (higher is better), step Int[s], params."""
+
+    score: Any
+    step: Any
+    params: Any
+
+
+def no_best(state: TrainState) -> Best:
+    """Before any evaluation. The parameters are a copy, since the step is given the state's own to overwrite."""
+    seeds = state.step.shape[0]
+    params = jax.tree.map(jnp.copy, state.params)
+    return Best(jnp.full(seeds, -jnp.inf), jnp.zeros(seeds, jnp.int32), params)
+
+
+@jax.jit
+def keep_best(best: Best, state: TrainState, score: Float[Array, " s"]) -> Best:
+    """Takes over the seeds whose score is higher than before; of equal ones the earlier stays, a NaN never wins."""
+    better = score > best.score
+
+    def choose(new, old):
+        return jnp.where(better.reshape(better.shape + (1,) * (new.ndim - 1)), new, old)
+
+    params = jax.tree.map(choose, state.params, best.params)
+    return Best(choose(score, best.score), choose(state.step, best.step), params)

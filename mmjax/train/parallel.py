@@ -1,0 +1,51 @@
+"""How a step is compiled and spread: a plan says how to place a state, run a step of all seeds, and fetch the state back."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mmjax.shards import SHARD
+from mmjax.train.step import Step, TrainState
+from mmjax.types import Batch
+
+
+class Plan(NamedTuple):
+    """place: state [s ...] -> as `run` wants it; run: (placed state, batch [s b ...]) -> (placed state, loss [s]), the state
+    given is overwritten; fetch: placed state -> state [s ...]."""
+
+    place: Callable[[TrainState], Any]
+    run: Callable[[Any, Batch], tuple[Any, Float[Array, " s"]]]
+    fetch: Callable[[Any], TrainState]
+
+
+def single(step: Step) -> Plan:
+    """All seeds on one device."""
+    return Plan(lambda state: state, jax.jit(jax.vmap(step), donate_argnums=0), lambda state: state)
+
+
+def pmapped(step: Step) -> Plan:
+    """Every seed's batch split over all local devices, its parameters on each."""
+    devices = jax.local_devices()
+    count = len(devices)
+    spread = jax.pmap(jax.vmap(step), axis_name=SHARD, donate_argnums=0, devices=devices)
+
+    def copy(leaf):
+        return jnp.broadcast_to(leaf[None], (count, *leaf.shape))
+
+    def split(leaf):
+        seeds, batch = leaf.shape[:2]
+        if batch % count:
+            raise ValueError(f"batch is {batch}, which does not split over {count} devices; choose a multiple of {count}")
+        return leaf.reshape(seeds, count, batch // count, *leaf.shape[2:]).swapaxes(0, 1)
+
+    def run(state, batch):
+        state, loss = spread(state, jax.tree.map(split, batch))
+        return state, loss[0]
+
+    return Plan(lambda state: jax.tree.map(copy, state), run, lambda state: jax.tree.map(lambda leaf: leaf[0], state))
+
+
+PLANS = {"single": single, "pmap": pmapped}
