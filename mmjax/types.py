@@ -7,7 +7,7 @@ registration: whatever has the signature is one.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from flax import struct
@@ -58,36 +58,42 @@ class Batch:
     weight: Any
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """One modality's array(s) -> Tokens. `train` switches dropout on, from the rng stream "dropout"."""
 
     def __call__(self, x: Any, *, train: bool = False) -> Tokens: ...
 
 
+@runtime_checkable
 class Fusion(Protocol):
     """{modality: Tokens} -> Tokens. An absent modality arrives with a mask that is False throughout."""
 
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens: ...
 
 
+@runtime_checkable
 class Head(Protocol):
     """Tokens -> outputs of one task, such as Float[b classes] logits."""
 
     def __call__(self, tokens: Tokens, *, train: bool = False) -> Array: ...
 
 
+@runtime_checkable
 class Loss(Protocol):
     """({head: outputs}, batch) -> Float[b], one value per example, in nats for likelihoods."""
 
     def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " b"]: ...
 
 
+@runtime_checkable
 class Augment(Protocol):
     """(batch, key) -> batch, drawn anew each training step; the identity when its rate is zero."""
 
     def __call__(self, batch: Batch, key: Key[Array, ""]) -> Batch: ...
 
 
+@runtime_checkable
 class Optimizer(Protocol):
     """Number of training steps -> an optax transformation, schedule included."""
 

@@ -34,7 +34,7 @@ class LogMel:
     hop: float = 0.03
     bands: int = 40
     low: float = 60.0
-    high: float = 7_600.0
+    high: float = 7_000.0
     floor: float = 1e-6
 
     def __post_init__(self):

@@ -12,7 +12,7 @@ letters and signs; the first pair of different things, an apple and a basketball
 FINGERPRINT_SIDE = 24  # pixels; few enough to forgive a redraw, enough to tell letters apart
 
 
-def connected_groups(n: int, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
+def connected_groups(n: int, pairs: Iterable[Sequence[int]]) -> np.ndarray:
     """Connected components of an undirected graph.
 
     n: number of examples; pairs: edges (i, j), each end in [0, n).

@@ -20,6 +20,7 @@ import numpy as np
 from mmjax.data.audio import LogMel
 from mmjax.data.dataset import Column, Dataset, Rows, stack
 from mmjax.data.decode import DataError, decode_audio, decode_image
+from mmjax.data.groups import connected_groups, pairs_sharing_a_key
 from mmjax.data.image import on_white, resize
 from mmjax.data.splits import grouped_folds, train_validation_test
 from mmjax.data.stamps import StampsPack
@@ -70,7 +71,7 @@ class Stamps:
         kept = [i for i, record in enumerate(index) if record["folder"] in labels]
         dropped["stamps in folders with fewer than 40"] = len(index) - len(kept)
         label = np.array([labels.index(index[i]["folder"]) for i in kept], np.int32)
-        group = np.array([index[i]["group"] for i in kept], np.int32)
+        group = self._groups(index, kept)
         split = train_validation_test(grouped_folds(group, label, self.folds, self.split_seed), self.fold)
 
         names = {i: index[i]["texts"].get(self.text_language, "") for i in kept}
@@ -99,6 +100,12 @@ class Stamps:
             media=partial(table.media, splits["test"][1]),
             source=kind,
         )
+
+    def _groups(self, index: ListLike[dict], kept: list[int]) -> np.ndarray:
+        """Int32[kept]: the pack's leak-free groups, joined further where names are equal in the language that is used."""
+        names = [" ".join(index[i]["texts"].get(self.text_language, "").casefold().split()) for i in kept]
+        keys = [[("group", index[i]["group"])] + [("name", name)] * bool(name) for i, name in zip(kept, names)]
+        return connected_groups(len(kept), pairs_sharing_a_key(keys)).astype(np.int32)
 
     def _check_languages(self, index: ListLike[dict]) -> None:
         for field, codes, part in (

@@ -1,0 +1,248 @@
+"""Builds the committed Stamps pack from Debian's unpacked package tuxpaint-stamps-default.
+
+Run: python scripts/build_stamps.py --source DIR [--out data/stamps]      Time: about 3 min on 2 cores
+DIR is what `dpkg-deb -x tuxpaint-stamps-default_*.deb DIR` leaves. The result depends on DIR alone: twice the same
+bytes. Every file of the source ends either in the pack or in the cleaning report, and the script checks that.
+Needs: pip install 'mmjax[audio,stamps]'
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy loads: each process of the pool is one thread
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))  # the two modules beside this one, also when a test imports it
+
+from stamps_card import card, credits
+from stamps_media import Clip, Drawing, convert, draw
+from stamps_scan import Ledger, Stamp, scan
+
+from mmjax.data.groups import NEAR_DUPLICATE, connected_groups, near_duplicates, pairs_sharing_a_key
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the oldest that a ZIP file can say
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, required=True, help="the unpacked package")
+    parser.add_argument("--out", type=Path, default=CHECKOUT / "data" / "stamps", help="folder of the pack")
+    parser.add_argument("--license", type=Path, default=CHECKOUT / "data" / "stamps" / "LICENSE",
+                        help="text of the GPL, version 2; Debian keeps it in common-licenses")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that draw and encode")
+    options = parser.parse_args()
+    try:
+        counts = build(options.source, options.out, options.license.read_bytes(), options.jobs)
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"build_stamps: {error}\n")
+    print(json.dumps(counts, indent=1))
+
+
+def build(source: Path, out: Path, license_text: bytes, jobs: int = 2) -> dict:
+    """Writes the pack into `out` and returns its counts, which are also in cleaning.json and in the card."""
+    root = find_stamps(source)
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    ledger = Ledger(tuple(path.relative_to(root).as_posix() for path in files))
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        stamps, drawings = draw_all(scan(root, files, ledger), root, pool, ledger)
+        clips = convert_all(stamps, root, pool, ledger)
+    records, archives, english_sizes = pack(stamps, drawings, clips, root, ledger)
+    ledger.check(used_files(stamps))
+    counts = count(records, clips, archives, ledger) | {
+        "groups_english_only": len(english_sizes), "largest_group_english_only": int(english_sizes.max())}
+    report = {"counts": counts, "source": source_facts(root, files), "dropped": ledger.dropped,
+              "mended": ledger.mended, "noticed": ledger.noticed}
+    credits_text, names = credits(root.parents[1] / "doc" / "tuxpaint-stamps-default" / "changelog.gz")
+    write(out, records, archives, {
+        "LICENSE": license_text,
+        "CREDITS.txt": credits_text.encode(),
+        "README.md": card(report, names).encode(),
+        "cleaning.json": (json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode(),
+    })
+    return counts
+
+
+def find_stamps(source: Path) -> Path:
+    for root in (source / "usr" / "share" / "tuxpaint" / "stamps", source):
+        if root.is_dir() and any(root.rglob("*.png")):
+            return root.resolve()
+    raise ValueError(f"{source} holds no usr/share/tuxpaint/stamps with PNG files; unpack the package with dpkg-deb -x")
+
+
+def source_facts(root: Path, files: list[Path]) -> dict:
+    digest = hashlib.sha256()
+    for path in files:
+        name = path.relative_to(root).as_posix()
+        digest.update(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n".encode())
+    return {"files": len(files), "tree_sha256": digest.hexdigest()}
+
+
+def draw_all(stamps: dict[str, Stamp], root: Path, pool: ProcessPoolExecutor,
+             ledger: Ledger) -> tuple[dict[str, Stamp], dict[str, Drawing]]:
+    """Draws every stamp; one that cannot be drawn leaves with all its files."""
+    drawings = {}
+    images = [root / stamp.image for stamp in stamps.values()]
+    for (name, stamp), drawing in zip(stamps.items(), pool.map(try_draw, images, chunksize=8), strict=True):
+        if isinstance(drawing, str):
+            ledger.drop("unreadable image", stamp.image, drawing)
+            for path in stamp.files() - {stamp.image}:
+                ledger.drop("image missing", path)
+            continue
+        drawings[name] = drawing
+        for note in drawing.notes:
+            (ledger.mend if note in ledger.MENDED else ledger.notice)(note, stamp.image)
+    return {name: stamps[name] for name in drawings}, drawings
+
+
+def try_draw(path: Path) -> Drawing | str:
+    try:
+        return draw(path)
+    except ValueError as error:
+        return str(error).replace(str(path), path.name)  # the report must not name the builder's machine
+
+
+def convert_all(stamps: dict[str, Stamp], root: Path, pool: ProcessPoolExecutor, ledger: Ledger) -> dict[str, Clip]:
+    """Every usable recording by its source file; stamps forget the others."""
+    files = sorted({path for stamp in stamps.values() for path in stamp.audio()})
+    clips = dict(zip(files, pool.map(convert, [root / path for path in files], chunksize=32), strict=True))
+    for path, clip in clips.items():
+        for note in clip.notes:
+            (ledger.mend if note in ledger.MENDED else ledger.notice if clip.mp3 else ledger.drop)(note, path)
+    usable = {path: clip for path, clip in clips.items() if clip.mp3}
+    for stamp in stamps.values():
+        stamp.keep_audio(usable)
+    return usable
+
+
+def used_files(stamps: dict[str, Stamp]) -> set[str]:
+    return {path for stamp in stamps.values() for path in stamp.files()}
+
+
+def pack(stamps: dict[str, Stamp], drawings: dict[str, Drawing], clips: dict[str, Clip], root: Path,
+         ledger: Ledger) -> tuple[list[dict], dict[str, dict[str, bytes]], np.ndarray]:
+    """Records sorted by id; {archive: {member: bytes}}, where byte-equal recordings of a language share one member;
+    and the sizes of the groups that English captions alone would make, int64 (groups,)."""
+    hashes = {path: hashlib.sha256((root / path).read_bytes()).hexdigest() for path in used_files(stamps)}
+    groups, english_groups = leak_free_groups(stamps, drawings, hashes, ledger)
+    archives: dict[str, dict[str, bytes]] = {"images.zip": {}}
+    first: dict[tuple[str, str], str] = {}
+
+    def store(archive: str, path: str | None) -> str | None:
+        if path is None:
+            return None
+        member = first.setdefault((archive, hashes[path]), str(Path(path).with_suffix(".mp3").as_posix()))
+        archives.setdefault(archive, {})[member] = clips[path].mp3
+        return member
+
+    records = []
+    for group, (name, stamp) in zip(groups, stamps.items(), strict=True):
+        archives["images.zip"][f"{name}.png"] = drawings[name].png
+        parts = name.split("/")
+        records.append({
+            "id": name, "folder": parts[0], "subfolder": "/".join(parts[:2]) if len(parts) > 2 else parts[0],
+            "group": int(group), "image": f"{name}.png", "texts": stamp.texts,
+            "speech": {lang: store(f"speech-{lang}.zip", path) for lang, path in sorted(stamp.speech.items())},
+            "sound": store("sounds.zip", stamp.sound),
+            "spoken": {lang: store("sounds.zip", path) for lang, path in sorted(stamp.spoken.items())},
+        })
+    return records, archives, np.bincount(english_groups)
+
+
+def leak_free_groups(stamps: dict[str, Stamp], drawings: dict[str, Drawing], hashes: dict[str, str],
+                     ledger: Ledger) -> tuple[np.ndarray, np.ndarray]:
+    """Stamps with a recording, a caption or a near-equal image in common share a number.
+
+    Captions count in English and in every language that is spoken: there, equal captions are equal words in one reader's
+    voice. Translators into other languages merge what English keeps apart; who trains on one of those joins its groups.
+    Returns int64 (stamps,) twice: so, which the pack uses, and by English captions only, to compare.
+    """
+    names = list(stamps)
+    counted = {"en"} | {language for stamp in stamps.values() for language in stamp.speech}
+    audio = pairs_sharing_a_key([[hashes[path] for path in stamp.audio()] for stamp in stamps.values()])
+    captions = [{(lang, " ".join(text.casefold().split())) for lang, text in stamp.texts.items() if lang in counted}
+                for stamp in stamps.values()]
+    english = [{key for key in keys if key[0] == "en"} for keys in captions]
+    equal_images = pairs_sharing_a_key([[hashes[stamp.image]] for stamp in stamps.values()])
+    near, _ = near_duplicates([drawings[name].pixels for name in names], NEAR_DUPLICATE)
+    for i, j in equal_images:
+        ledger.notice("byte-equal image", stamps[names[j]].image, f"equals {stamps[names[i]].image}")
+    for i, j in near.tolist():
+        ledger.notice("nearly equal images", stamps[names[i]].image, f"resembles {stamps[names[j]].image}")
+    holders: dict[str, str] = {}
+    for path in sorted(path for stamp in stamps.values() for path in stamp.audio()):
+        if (original := holders.setdefault(hashes[path], path)) != path:
+            ledger.notice("byte-equal audio", path, f"equals {original}")
+    media = [*audio, *equal_images, *near.tolist()]
+    return (connected_groups(len(names), [*media, *pairs_sharing_a_key(captions)]),
+            connected_groups(len(names), [*media, *pairs_sharing_a_key(english)]))
+
+
+def count(records: list[dict], clips: dict[str, Clip], archives: dict[str, dict[str, bytes]], ledger: Ledger) -> dict:
+    """Every number of the card, from what is packed."""
+    sizes = Counter(record["group"] for record in records)
+    speech = Counter(lang for record in records for lang in record["speech"])
+    error = sum(clip.mel_error for clip in clips.values()) if clips else None
+    return {
+        "stamps": len(records), "folders": Counter(record["folder"] for record in records),
+        "subfolders": len({record["subfolder"] for record in records}),
+        "texts": Counter(lang for record in records for lang in record["texts"]),
+        "speech": speech, "speech_clips": sum(speech.values()), "with_speech": sum(bool(r["speech"]) for r in records),
+        "with_text": sum(bool(r["texts"]) for r in records),
+        "sounds": sum(r["sound"] is not None for r in records),
+        "spoken": Counter(lang for record in records for lang in record["spoken"]),
+        "groups": len(sizes), "largest_group": max(sizes.values()), "audio_hours": round(
+            sum(clip.seconds for clip in clips.values()) / 3600, 3),
+        "source_rates_hz": Counter(str(clip.rate) for clip in clips.values()),
+        "stored_members": {name: len(members) for name, members in sorted(archives.items())},
+        "mel_error_db": mel_summary(error),
+        "cleaning": {action: {reason: len(items) for reason, items in table.items()} for action, table in
+                     (("dropped", ledger.dropped), ("mended", ledger.mended), ("noticed", ledger.noticed))},
+    }
+
+
+def mel_summary(histograms: np.ndarray | None) -> dict:
+    if histograms is None:
+        return {}
+    middles = (np.arange(histograms.shape[1]) + 0.5) * 0.1
+    return {part: {"mean": round(float((row * middles).sum() / row.sum()), 2),
+                   "p95": round(float(middles[np.searchsorted(row.cumsum(), 0.95 * row.sum())]), 2)}
+            for part, row in zip(("below_7200_hz", "all_bands"), histograms, strict=True)}
+
+
+def write(out: Path, records: list[dict], archives: dict[str, dict[str, bytes]], texts: dict[str, bytes]) -> None:
+    """Writes all files of the pack, takes away archives of an older one, and lists the sha256 of each file."""
+    out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob("*.zip"):
+        old.unlink()
+    for name, members in archives.items():
+        write_zip(out / name, members.items())
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    for name, data in {**texts, "stamps.jsonl": lines.encode()}.items():
+        (out / name).write_bytes(data)
+    names = sorted([*archives, *texts, "stamps.jsonl"])
+    sums = "".join(f"{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+    (out / "sha256sums.txt").write_text(sums)
+
+
+def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
+    """Stored, not deflated: PNG and MP3 are compressed already, and stored bytes do not depend on a zlib version."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in sorted(members):
+            info = zipfile.ZipInfo(name, FIXED_DATE)
+            info.create_system, info.external_attr = 3, 0o644 << 16  # as on Unix, wherever this runs
+            archive.writestr(info, data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What the contract suite runs over. A new encoder or fusion joins by adding a line here, and all the properties apply to it."""
+
+import jax
+import jax.numpy as jnp
+
+from mmjax.encoders import CNN, FrameLSTM, TextLSTM
+from mmjax.fusion import Concat, Gated, MeanLogits
+from mmjax.heads import Classifier, Mean
+from mmjax.types import Sequence
+
+CLASSES, BATCH = 5, 8
+
+
+def image(key, size=16):
+    return jax.random.normal(key, (BATCH, size, size, 4))
+
+
+def words(key, length=7, vocabulary=30):
+    numbers, lengths = jax.random.split(key)
+    return Sequence(
+        jax.random.randint(numbers, (BATCH, length), 0, vocabulary), jax.random.randint(lengths, (BATCH,), 1, length + 1)
+    )
+
+
+def frames(key, length=9, bands=6):
+    values, lengths = jax.random.split(key)
+    return Sequence(
+        jax.random.normal(values, (BATCH, length, bands)), jax.random.randint(lengths, (BATCH,), 1, length + 1)
+    )
+
+
+# name -> (module, key -> input)
+ENCODERS = {
+    "cnn": (CNN(widths=(4, 6)), image),
+    "text_lstm": (TextLSTM(vocabulary=30, width=6), words),
+    "frame_lstm": (FrameLSTM(width=6), frames),
+}
+
+# name -> (fusion, head)
+FUSIONS = {
+    "concat": (Concat(width=6), Classifier(CLASSES)),
+    "gated": (Gated(width=6), Classifier(CLASSES)),
+    "late": (MeanLogits(CLASSES, width=6), Mean()),
+}
+
+
+def without_dropout(module):
+    """For properties that must hold number by number."""
+    return module.clone(dropout=0.0) if hasattr(module, "dropout") else module
+
+
+def is_float(x) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.floating)
