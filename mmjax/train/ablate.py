@@ -25,8 +25,12 @@ def seed_keys(seeds: Sequence[int]) -> Array:
 
 
 def init_seeds(model: nn.Module, tx: optax.GradientTransformation, seeds: Sequence[int], batch: Batch) -> TrainState:
-    """The states of all seeds; `batch` [b ...] is one seed's and gives shapes alone."""
-    return jax.jit(jax.vmap(lambda key, batch: init(model, tx, key, batch), in_axes=(0, None)))(seed_keys(seeds), batch)
+    """The states of all seeds; `batch` [b ...] is one seed's and gives shapes alone.
+
+    `lax.map` and not `vmap`: orthogonal initialisers are QR decompositions, and two batched ones at a time can wait for each
+    other for ever on a CPU of two cores (jaxlib 0.10, ParallelBatchMap inside XLA's own thread pool).
+    """
+    return jax.jit(lambda keys: jax.lax.map(lambda key: init(model, tx, key, batch), keys))(seed_keys(seeds))
 
 
 def orders(seeds: Sequence[int], rows: int, batch: int) -> Callable[[int], np.ndarray]:

@@ -97,6 +97,7 @@ def fit(
 
     placed, since = plan.place(state), curves[-1]["step"] if curves else 0
     for step, batch in zip(range(first, schedule.steps), batches_from(first)):
+        jax.block_until_ready(window)  # one step ahead of the device is enough, and what the progress shows is true
         placed, loss = plan.run(placed, batch)
         window, done = window + loss, step + 1
         if done % schedule.evaluate_every == 0 or done == schedule.steps:
