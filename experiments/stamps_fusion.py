@@ -25,12 +25,13 @@ TEXT = {"text": TextLSTM(vocabulary=1000, width=64, dropout=0.3)}
 AUDIO = {"audio": FrameLSTM(width=64, dropout=0.2)}
 
 BASE = Experiment(
-    data=Stamps(),
+    data=Stamps(image_size=32, max_tokens=16),
     encoders=IMAGE | TEXT | AUDIO,
     fusion=Concat(width=64, dropout=0.2),
     heads={"label": Classifier(CLASSES)},
-    optim=Adam(lr=1e-3),
-    augment={"shift": Shift(3), "flip": Flip(0.5), "modalities": DropModalities(0.3)},
+    steps=400,
+    optim=Adam(lr=3e-3),
+    augment={"shift": Shift(3), "flip": Flip(0.5), "modalities": DropModalities(0.2)},
 )
 SINGLE = replace(BASE, augment={"shift": Shift(3), "flip": Flip(0.5)})
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -132,7 +133,7 @@ def _validate(run: Any, dataset: Dataset, columns: Any, params: Any) -> dict[str
     rows = dataset.splits["validation"]
     logits = predict(run, params, _feeds(dataset, columns, "validation"), len(rows))[:, 0]
     batch = feed.Batch({}, {}, {TARGET: rows.targets[TARGET]}, rows.weight)
-    loss = np.stack([np.asarray(cross_entropy({TARGET: of_seed}, batch)) for of_seed in logits])
+    loss = np.stack([np.asarray(cross_entropy({TARGET: jnp.asarray(of_seed)}, batch)) for of_seed in logits])
     right = logits.argmax(-1) == rows.targets[TARGET]
     share = rows.weight / rows.weight.sum()
     return {"loss": loss @ share, "accuracy": right.astype(np.float32) @ share}

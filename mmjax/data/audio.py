@@ -26,7 +26,7 @@ class LogMel:
     """Waveforms -> logarithms of the energy in mel bands (Davis and Mermelstein, 1980; bands as Slaney's, of equal area).
 
     rate: samples per second (Hz). window, hop: seconds. bands: how many. low, high: edges of the lowest and highest band (Hz).
-    floor: energy below which nothing is told apart, relative to a full-scale signal's (dimensionless).
+    floor: energy below which nothing is told apart; white noise of mean square 1 has energy 1 in every band (dimensionless).
     """
 
     rate: int = 16_000
@@ -75,8 +75,8 @@ class LogMel:
         frames = wave[:, start[:, None] + np.arange(size)[None]]
         hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
         spectrum = jnp.fft.rfft(frames * hann[None, None])
-        power = (jnp.square(spectrum.real) + jnp.square(spectrum.imag)) / np.sum(hann) ** 2
-        return jnp.log(power @ self.filters() + self.floor)
+        power = (jnp.square(spectrum.real) + jnp.square(spectrum.imag)) / np.sum(np.square(hann))
+        return jnp.log(power @ (self.filters() * (self.rate / size)) + self.floor)  # a bin is rate / size Hz wide
 
     def sequence(self, wave: Sequence) -> Sequence:
         """A Sequence of samples -> a Sequence of frames; an empty clip stays empty."""

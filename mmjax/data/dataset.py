@@ -31,7 +31,7 @@ class Rows:
     def __len__(self) -> int:
         return self.weight.shape[0]
 
-    def at(self, index: Int[Array, " b"]) -> "Rows":
+    def at(self, index: Int[Array, "*b"]) -> "Rows":
         """The rows with these numbers; -1 gives padding: nothing present, weight 0."""
         real = index >= 0
         taken = jax.tree.map(lambda leaf: leaf[index], self)

@@ -13,7 +13,8 @@ PAD, UNKNOWN = "[PAD]", "[UNK]"
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     """Byte-pair encoding (Sennrich et al., 2016) inside words, over NFKC and lower case; number 0 is padding, 1 unknown.
 
-    vocabulary: the most tokens there may be. Returns a `tokenizers.Tokenizer`.
+    vocabulary: the most tokens there may be, unless the characters alone are more. Returns a `tokenizers.Tokenizer`.
+    No mark at the end of words: the library numbers such marks in the order of a hash table, anew in each run.
     """
     try:
         from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -26,10 +27,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
         vocab_size=vocabulary,
         min_frequency=2,
         special_tokens=[PAD, UNKNOWN],
-        end_of_word_suffix="</w>",
         show_progress=False,
     )
-    tokenizer.model = models.BPE(unk_token=UNKNOWN, end_of_word_suffix="</w>")
     tokenizer.train_from_iterator(sorted(texts), trainer)  # sorted: the merges must not depend on the order of examples
     return tokenizer
 

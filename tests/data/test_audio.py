@@ -1,0 +1,150 @@
+"""Log-mel frames against SciPy's spectra and a filterbank that is derived anew, band by band."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.data.audio import LogMel, hz_to_mel, mel_to_hz
+from mmjax.types import Sequence
+
+SMALL = LogMel(rate=8000, window=0.032, hop=0.01, bands=12, low=100.0, high=3500.0)  # 256 samples a window, 80 a hop
+LOG_STEP = 6.4 ** (1 / 27)  # Slaney's Auditory Toolbox: above 1 kHz each mel is this factor
+
+
+def slaney_hz(mel):
+    """The scale written as a walk: 200/3 Hz a mel for the first 15 mels, then the factor LOG_STEP a mel."""
+    return 200 / 3 * mel if mel <= 15 else 1000 * LOG_STEP ** (mel - 15)
+
+
+def slaney_mel(hz):
+    return hz / (200 / 3) if hz <= 1000 else 15 + np.log(hz / 1000) / np.log(LOG_STEP)
+
+
+def band_edges(mel):
+    low, high = slaney_mel(mel.low), slaney_mel(mel.high)
+    return [slaney_hz(low + (high - low) * k / (mel.bands + 1)) for k in range(mel.bands + 2)]
+
+
+def triangle(hz, left, centre, right):
+    """Height 2 / (right - left) at the centre, so that the area is 1."""
+    return np.interp(hz, [left, centre, right], [0, 2 / (right - left), 0])
+
+
+def independent(mel, wave):
+    """SciPy's power spectral density of each whole window, weighted by the triangles and summed over Hz.
+
+    White noise of mean square 1 has density 2 / rate, which counts as energy 1.
+    """
+    signal = pytest.importorskip("scipy.signal")
+    size, hop = round(mel.window * mel.rate), round(mel.hop * mel.rate)
+    wave = np.pad(wave, (0, max(0, size - len(wave))))
+    edges, frames = band_edges(mel), []
+    for start in range(0, len(wave) - size + 1, hop):
+        hz, density = signal.periodogram(wave[start : start + size], mel.rate, window="hann", detrend=False)
+        energy = [np.sum(density * triangle(hz, *edges[b : b + 3])) * mel.rate / size for b in range(mel.bands)]
+        frames.append(np.log(np.array(energy) * mel.rate / 2 + mel.floor))
+    return np.array(frames)
+
+
+@pytest.fixture(scope="module")
+def log_mel():
+    return jax.jit(SMALL.__call__)
+
+
+def test_known_mels():
+    """Slaney's two anchors (1 kHz is 15 mel, 6.4 kHz is 42), and 200 Hz = 3 mel."""
+    np.testing.assert_allclose(hz_to_mel(np.array([0, 200, 1000, 6400])), [0, 3, 15, 42])
+    np.testing.assert_allclose(mel_to_hz(np.array([0, 3, 15, 42])), [0, 200, 1000, 6400])
+    hz = np.geomspace(20, 20_000, 50)
+    np.testing.assert_allclose(hz_to_mel(hz), [slaney_mel(f) for f in hz])
+    np.testing.assert_allclose(mel_to_hz(hz_to_mel(hz)), hz)
+
+
+@pytest.mark.parametrize("mel", [LogMel(), SMALL], ids=["default", "small"])
+def test_filters(mel):
+    """Each is the triangle over its three edges. Its sum over the bins is an integral of 1, to the error of the
+    trapezoid rule: a kink of slope change s between bins h apart costs at most s h^2 / 8, and the kinks at both ends are
+    2 / (right - left) (1 / rise + 1 / fall) = 2 / (rise fall) in all, which the top's equals with the other sign."""
+    filters, edges = mel.filters(), band_edges(mel)
+    width = mel.rate / mel.window_samples
+    hz = np.arange(mel.window_samples // 2 + 1) * width
+    assert filters.shape == (len(hz), mel.bands)
+    for b, (left, centre, right) in enumerate(zip(edges, edges[1:], edges[2:])):
+        np.testing.assert_allclose(filters[:, b], triangle(hz, left, centre, right), rtol=1e-4, atol=1e-8)
+        bound = 2 / ((centre - left) * (right - centre)) * width**2 / 8
+        assert bound < 0.1 and abs(filters[:, b].sum() * width - 1) < bound + 1e-5
+
+
+def test_against_scipy(log_mel):
+    rng = np.random.default_rng(0)
+    wave = rng.normal(size=(2, 1000)).astype(np.float32) * [[0.3], [0.001]]
+    ours = np.asarray(log_mel(wave.astype(np.float32)))
+    theirs = np.array([independent(SMALL, w) for w in wave.astype(np.float32)])
+    assert ours.shape == theirs.shape == (2, 10, 12)  # 1 + (1000 - 256) // 80
+    np.testing.assert_allclose(ours, theirs, atol=2e-4)
+
+
+def test_levels():
+    """White noise of mean square 1 has energy 1 in each band, silence the floor; ten times the amplitude is log 100."""
+    wave = np.random.default_rng(1).normal(size=(1, 8000 * 60)).astype(np.float32)
+    x = np.asarray(SMALL(jnp.asarray(np.concatenate([wave, wave / 10, 0 * wave]))))
+    energy = np.exp(x).mean(axis=1)
+    np.testing.assert_allclose(energy[0], 1, atol=0.1)  # of 5997 frames 1874 lie side by side: deviation < 0.03
+    np.testing.assert_allclose(x[0] - x[1], np.log(100), atol=1e-2)
+    np.testing.assert_allclose(x[2], np.log(1e-6), rtol=1e-6)
+
+
+def test_a_sine_peaks_in_its_band(log_mel):
+    time = np.arange(1000) / SMALL.rate
+    waves = [np.sin(2 * np.pi * centre * time) for centre in band_edges(SMALL)[1:-1]]
+    for band in range(0, SMALL.bands - 1, 2):  # in pairs: one shape for all tests
+        x = np.asarray(log_mel(np.array(waves[band : band + 2], np.float32)))
+        assert (x[0].argmax(axis=-1) == band).all() and (x[1].argmax(axis=-1) == band + 1).all()
+
+
+def test_jit_and_batch_change_nothing(log_mel):
+    wave = np.random.default_rng(2).normal(size=(2, 1000)).astype(np.float32)
+    together = np.asarray(log_mel(wave))
+    np.testing.assert_allclose(np.asarray(SMALL(jnp.asarray(wave[1:])))[0], together[1], atol=1e-4)
+    changed = wave.copy()
+    changed[0, 80 * 4 :] = 0  # frame 0 sees samples 0..255 and frame 1 80..335; the other example sees none of it
+    np.testing.assert_array_equal(np.asarray(log_mel(changed))[1], together[1])
+    np.testing.assert_array_equal(np.asarray(log_mel(changed))[0, 0], together[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("samples", "frames"), [(0, 1), (1, 1), (255, 1), (256, 1), (335, 1), (336, 2), (415, 2), (416, 3), (1000, 10)]
+)
+def test_frame_counts(samples, frames):
+    """Windows of 256 samples every 80: the second whole one needs 336."""
+    assert SMALL.frames(samples) == frames
+
+
+def test_sequence_lengths():
+    """A frame counts when its whole window is inside the clip; a shorter clip has one, an empty one none."""
+    lengths = np.array([0, 1, 255, 256, 335, 336, 1000], np.int32)
+    wave = Sequence(np.zeros((7, 1000), np.float32), lengths)
+    frames = jax.jit(SMALL.sequence)(wave)
+    assert frames.x.shape == (7, 10, 12)
+    assert np.asarray(frames.length).tolist() == [0, 1, 1, 1, 1, 2, 10]
+    assert np.asarray(frames.mask).sum(axis=1).tolist() == [0, 1, 1, 1, 1, 2, 10]
+
+
+def test_clips_shorter_than_a_window_are_padded_by_zeros():
+    wave = np.random.default_rng(3).normal(size=100).astype(np.float32)
+    x = np.asarray(SMALL(jnp.asarray(wave[None])))
+    assert x.shape == (1, 1, 12)
+    np.testing.assert_allclose(x[0], independent(SMALL, wave), atol=2e-4)
+
+
+@pytest.mark.parametrize("edges", [{"low": -1.0}, {"low": 5000.0, "high": 4000.0}, {"high": 8001.0}])
+def test_bands_out_of_range(edges):
+    with pytest.raises(ValueError, match=r"LogMel\.low and \.high are .* Hz; .* between 0 and half of the rate, 8000"):
+        LogMel(**edges)
+
+
+@pytest.mark.parametrize("hop", [0.0, -0.01, 0.05])
+def test_hop_out_of_range(hop):
+    with pytest.raises(ValueError, match=rf"LogMel\.hop is {hop} s; it must be .* at most the window, 0\.04 s"):
+        LogMel(hop=hop)

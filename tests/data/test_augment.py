@@ -1,0 +1,146 @@
+"""What happens at random in training: the identity at rate zero, right by hand, the same however a batch is split."""
+
+from functools import lru_cache
+
+import jax
+import numpy as np
+import pytest
+
+from mmjax.data.augment import DropModalities, Flip, Shift
+from mmjax.shards import SHARD
+from mmjax.types import Batch
+
+B, H, W = 8, 5, 6
+AUGMENTS = [Shift(2), Flip(0.5), DropModalities(0.5)]
+
+
+def batch_of(b=B, seed=0):
+    rng = np.random.default_rng(seed)
+    inputs = {"image": rng.normal(size=(b, H, W, 2)).astype(np.float32), "text": np.arange(b * 3).reshape(b, 3)}
+    present = {"image": rng.random(b) < 0.7, "text": rng.random(b) < 0.7, "audio": rng.random(b) < 0.7}
+    inputs["audio"] = np.zeros((b, 1), np.float32)
+    return Batch(inputs, present, {"label": np.arange(b)}, np.ones(b, np.float32))
+
+
+@pytest.fixture(scope="module", params=AUGMENTS, ids=lambda augment: type(augment).__name__)
+def augment(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def whole(augment):
+    """The augmentation of a whole batch on one device, compiled once for the tests below."""
+    return jax.jit(augment.__call__)
+
+
+def assert_same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("off", [Shift(0), Flip(0.0), DropModalities(0.0), Shift(2, "video"), Flip(0.5, "video")])
+def test_identity_when_off(off):
+    """At rate zero, or without the modality."""
+    batch = batch_of()
+    assert_same(off(batch, jax.random.key(0)), batch)
+
+
+def test_split_over_devices(augment, whole):
+    """Four devices with a quarter of the batch each draw what one device draws for the whole batch."""
+    batch = batch_of()
+    parts = jax.tree.map(lambda leaf: leaf.reshape(4, B // 4, *leaf.shape[1:]), batch)
+    split = jax.pmap(augment.__call__, axis_name=SHARD, in_axes=(0, None))(parts, jax.random.key(3))
+    split = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(B, *leaf.shape[2:]), split)
+    assert_same(split, whole(batch, jax.random.key(3)))
+
+
+def test_under_vmap_over_seeds(augment, whole):
+    """Each seed gets what it gets alone, and seeds differ."""
+    batch, keys = batch_of(), jax.random.split(jax.random.key(1), 2)
+    together = jax.jit(jax.vmap(augment.__call__, in_axes=(None, 0)))(batch, keys)
+    for seed in range(2):
+        assert_same(jax.tree.map(lambda leaf, s=seed: np.asarray(leaf)[s], together), whole(batch, keys[seed]))
+    changed = together.present if isinstance(augment, DropModalities) else together.inputs
+    assert any((np.asarray(leaf)[0] != np.asarray(leaf)[1]).any() for leaf in jax.tree.leaves(changed))
+
+
+def test_touches_nothing_else(augment, whole):
+    batch = batch_of()
+    after = whole(batch, jax.random.key(0))
+    assert_same((after.targets, after.weight), (batch.targets, batch.weight))
+    assert_same(after.inputs["text"], batch.inputs["text"])
+    untouched = "inputs" if isinstance(augment, DropModalities) else "present"
+    assert_same(getattr(after, untouched), getattr(batch, untouched))
+
+
+def pictures(picture, b=B):
+    """The same picture b times."""
+    image = np.broadcast_to(picture, (b, *picture.shape))
+    return Batch({"image": image}, {"image": np.ones(b, bool)}, {}, np.ones(b, np.float32))
+
+
+def moved(picture, down, right):
+    """By hand: pixel (i, j) is the original's (i - down, j - right), the nearest edge where that is outside."""
+    h, w, _ = picture.shape
+    rows = [[picture[min(max(i - down, 0), h - 1), min(max(j - right, 0), w - 1)] for j in range(w)] for i in range(h)]
+    return np.array(rows)
+
+
+def test_shift_by_hand():
+    """Each result is the picture moved by at most one pixel each way, and all nine moves come about equally often."""
+    picture = np.arange(H * W * 2, dtype=np.float32).reshape(H, W, 2)
+    n = 900
+    images = np.asarray(jax.jit(Shift(1).__call__)(pictures(picture, n), jax.random.key(0)).inputs["image"])
+    moves = {moved(picture, down, right).tobytes(): 0 for down in (-1, 0, 1) for right in (-1, 0, 1)}
+    assert len(moves) == 9
+    for image in images:
+        moves[image.tobytes()] += 1  # KeyError: no such move
+    assert np.abs(np.array(list(moves.values())) - n / 9).max() < 5 * np.sqrt(n * 1 / 9 * 8 / 9)
+
+
+def test_flip_by_hand():
+    """Left becomes right at rate one; at a half, about half of the pictures, whole or not at all."""
+    picture = np.arange(H * W * 2, dtype=np.float32).reshape(H, W, 2)
+    mirrored = np.array([[row[W - 1 - j] for j in range(W)] for row in picture])
+    assert (
+        np.asarray(jax.jit(Flip(1.0).__call__)(pictures(picture), jax.random.key(0)).inputs["image"]) == mirrored
+    ).all()
+    n = 400
+    images = np.asarray(jax.jit(Flip(0.5).__call__)(pictures(picture, n), jax.random.key(0)).inputs["image"])
+    flipped = (images == mirrored).all(axis=(1, 2, 3))
+    assert (flipped | (images == picture).all(axis=(1, 2, 3))).all()
+    assert abs(flipped.sum() - n / 2) < 5 * np.sqrt(n / 4)
+
+
+@lru_cache
+def _drop(rate):
+    return jax.jit(DropModalities(rate).__call__)
+
+
+def dropped(rate, present, n=2000):
+    """Bool[n modalities] after dropout, for n examples with the same modalities present."""
+    names = [f"m{i}" for i in range(len(present))]
+    batch = Batch({}, {name: np.full(n, there) for name, there in zip(names, present)}, {}, np.ones(n, np.float32))
+    after = _drop(rate)(batch, jax.random.key(7)).present
+    assert sorted(after) == names
+    return np.stack([np.asarray(after[name]) for name in names], axis=1)
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.9])
+def test_drop_modalities_frequency(rate):
+    """Of three present ones each stays with probability 1 - rate, and all of them where all would go: + rate^3."""
+    kept = dropped(rate, [True, True, True])
+    p = 1 - rate + rate**3
+    assert np.abs(kept.sum(axis=0) - 2000 * p).max() < 5 * np.sqrt(2000 * p * (1 - p))
+    assert kept.any(axis=1).all()
+    all_three = (1 - rate) ** 3 + rate**3  # independent draws: all stay, or all would go
+    assert abs(kept.all(axis=1).sum() - 2000 * all_three) < 5 * np.sqrt(2000 * all_three * (1 - all_three))
+
+
+def test_drop_modalities_spares_the_last_and_invents_none():
+    two = dropped(0.9, [True, False, True])
+    assert not two[:, 1].any() and two.any(axis=1).all()
+    assert 0 < (two.sum(axis=1) == 1).sum() < 2000
+    one = dropped(0.9, [False, True, False])
+    assert one[:, 1].all() and not one[:, [0, 2]].any()
+    assert not dropped(0.9, [False, False, False]).any()

@@ -1,0 +1,182 @@
+"""The same batches from columns on the device and from a stream, wherever a run begins."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.data import feed, stamps_task
+from mmjax.data.dataset import Column, Dataset, Rows
+from mmjax.data.feed import column_bytes, fill, fill_column, from_device, stream
+from mmjax.data.order import in_order, shuffled
+from mmjax.data.stamps import StampsPack
+from mmjax.types import Sequence
+
+pytest.importorskip("grain")
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (11, 3, 2, 4), np.uint8)
+LENGTHS = np.array([4, 0, 2, 3, 1], np.int32)
+WORDS = np.arange(20, dtype=np.int16).reshape(5, 4)
+N = 13
+
+
+def made_up():
+    """13 rows over 11 pictures and 5 texts, some rows without one or the other; picture i divided by 255, word + 1."""
+    columns = {
+        "image": Column(11, lambda i: IMAGES[i], lambda x: x.astype(jnp.float32) / 255),
+        "text": Column(
+            5, lambda i: Sequence(WORDS[i], LENGTHS[i]), lambda x: Sequence(x.x.astype(jnp.int32) + 1, x.length)
+        ),
+    }
+    image = np.array([3, 3, 0, -1, 10, 5, 6, 7, -1, 9, 1, 2, 4], np.int32)
+    text = np.array([0, 1, 2, 3, 4, -1, 0, 1, -1, 3, 4, -1, 1], np.int32)
+    rows = Rows(
+        {"image": image, "text": text}, {"label": np.arange(N, dtype=np.int32)}, np.arange(1, N + 1, dtype=np.float32)
+    )
+    return Dataset(columns, {"train": rows}, {}, {}, {}, {}, "", lambda row: {}, "made up")
+
+
+def expected(rows, index):
+    """By hand, example for example: (label, weight, picture or None, words or None)."""
+    examples = []
+    for row in np.ravel(index):
+        image, text = (rows.pointer[name][row] if row >= 0 else -1 for name in ("image", "text"))
+        picture = IMAGES[image] / np.float32(255) if image >= 0 else None
+        words = WORDS[text][: LENGTHS[text]] + 1 if text >= 0 else None
+        examples.append((rows.targets["label"][row], rows.weight[row] if row >= 0 else 0, picture, words))
+    return examples
+
+
+def assert_is(batch, rows, index):
+    lead = np.shape(index)
+    for leaf in jax.tree.leaves(batch):
+        assert leaf.shape[: len(lead)] == lead
+    flat = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[len(lead) :]), batch)
+    for i, (label, weight, picture, words) in enumerate(expected(rows, index)):
+        assert flat.weight[i] == weight and flat.present["image"][i] == (picture is not None)
+        assert flat.present["text"][i] == (words is not None)
+        if weight:
+            assert flat.targets["label"][i] == label
+        if picture is not None:
+            np.testing.assert_allclose(flat.inputs["image"][i], picture, rtol=1e-6)
+        if words is not None:
+            text = flat.inputs["text"]
+            assert text.x[i][: text.length[i]].tolist() == words.tolist()
+
+
+def order(step):
+    """Two seeds side by side, [s b] = [2 3], the last place of every third step padded."""
+    index = np.stack([shuffled(seed, step, N, 3) for seed in (0, 1)])
+    index[:, 2] = np.where(step % 3 == 2, -1, index[:, 2])
+    return index
+
+
+@pytest.fixture(scope="module")
+def streamed():
+    """Batches of steps 0 .. 8 of made_up(), in `order`."""
+    dataset = made_up()
+    return list(stream(dataset, dataset.splits["train"], order, 0, 9))
+
+
+@pytest.fixture(scope="module")
+def columns():
+    return fill(made_up())
+
+
+def test_from_device_by_hand(columns):
+    rows = made_up().splits["train"]
+    batch_of = from_device(columns, rows)
+    for step in range(9):
+        assert_is(batch_of(order(step)), rows, order(step))
+    for index in in_order(N, 5):
+        assert_is(batch_of(index), rows, index)
+
+
+def test_stream_by_hand(streamed):
+    rows = made_up().splits["train"]
+    assert len(streamed) == 9
+    for step, batch in enumerate(streamed):
+        assert_is(batch, rows, order(step))
+
+
+def test_stream_and_device_have_one_structure(columns, streamed):
+    """A step that is compiled for one takes the other: same tree, shapes and dtypes."""
+    batch = from_device(columns, made_up().splits["train"])(order(0))
+    assert jax.tree.structure(batch) == jax.tree.structure(streamed[0])
+    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype.name), b) for b in (batch, streamed[0])]
+    assert shapes[0] == shapes[1]
+
+
+def test_stream_resumes_in_the_middle(streamed):
+    dataset = made_up()
+    for first in (4, 8):
+        tail = list(stream(dataset, dataset.splits["train"], order, first, 9, threads=2))
+        assert len(tail) == 9 - first
+        for resumed, batch in zip(tail, streamed[first:]):
+            jax.tree.map(np.testing.assert_array_equal, resumed, batch)
+    assert list(stream(dataset, dataset.splits["train"], order, 9, 9)) == []
+
+
+def test_column_bytes(columns):
+    """Pictures float32 11 x 3 x 2 x 4, words int32 5 x 4, lengths int32 5: 4 bytes each."""
+    taken = sum(leaf.nbytes for leaf in jax.tree.leaves(columns))
+    assert column_bytes(made_up()) == taken == 4 * (11 * 24 + 5 * 4 + 5)
+
+
+def test_fill_reads_each_item_once(monkeypatch):
+    """In chunks of three, the last one not full: all items in order, each read once and counted once."""
+    monkeypatch.setattr(feed, "CHUNK", 3)
+    read, reports, shapes = [], [], set()
+
+    def finish(x):
+        shapes.add(x.shape)
+        return x * 2
+
+    column = Column(8, lambda i: read.append(i) or np.float32(i), finish)
+    assert np.asarray(fill_column(column, reports.append)).tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert sorted(read) == list(range(8)) and reports == [3, 3, 2] and shapes == {(3,)}
+
+
+def test_damaged_item_is_reported(monkeypatch):
+    """An error while reading comes out of both feeds, not a batch without the item."""
+
+    def read(i):
+        if i == 3:
+            raise ValueError("item 3 is damaged")
+        return IMAGES[i]
+
+    dataset = made_up()
+    broken = Column(11, read, lambda x: x)
+    with pytest.raises(ValueError, match="item 3 is damaged"):
+        fill_column(broken)
+    columns = {"image": broken, "text": dataset.columns["text"]}
+    broken_set = Dataset(columns, dataset.splits, {}, {}, {}, {}, "", lambda row: {}, "made up")
+    with pytest.raises(ValueError, match="item 3 is damaged"):
+        list(stream(broken_set, dataset.splits["train"], partial(shuffled, 0, rows=N, batch=N), 0, 1))
+
+
+def test_stamps(monkeypatch):
+    """The real data: log-mel frames, pictures and words of the stream are those on the device."""
+    monkeypatch.setattr(stamps_task, "open_source", lambda root: (StampsPack(root), "StampsPack"))
+    monkeypatch.setattr(stamps_task, "FITTED_ON", 16)
+    monkeypatch.setattr(feed, "CHUNK", 64)
+    dataset = stamps_task.Stamps(image_size=8, speech_languages=("lt",), seconds=0.5).load()
+    columns, rows = fill(dataset), dataset.splits["train"]
+    assert column_bytes(dataset) == sum(leaf.nbytes for leaf in jax.tree.leaves(columns))
+    spoken = np.flatnonzero(rows.pointer["audio"] >= 0)[:3]
+    silent = np.flatnonzero(rows.pointer["audio"] < 0)[:2]
+    index = np.array([[*spoken, *silent, -1]])
+    (batch,) = stream(dataset, rows, lambda step: index, 0, 1)
+    same = from_device(columns, rows)(index)
+    assert np.asarray(batch.present["audio"]).tolist() == [[True] * 3 + [False] * 3]
+    for name in ("present", "targets", "weight"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(batch, name), getattr(same, name))
+    for name, there in batch.present.items():
+        there = np.asarray(there)
+        jax.tree.map(
+            lambda a, b, there=there: np.testing.assert_allclose(np.asarray(a)[there], np.asarray(b)[there], atol=1e-4),
+            batch.inputs[name],
+            same.inputs[name],
+        )

@@ -1,0 +1,79 @@
+"""Runs experiment files as a person does, in processes of their own, all cells of each file once a session."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Flags that every cell has, and that make a run as small as it can be while everything in it still happens.
+FLAGS = (
+    "--data.speech-languages lt --data.image-size 16 --data.seconds 0.5 --batch 8 --seeds 2 --steps 24 --evaluate-every 8"
+).split()
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Starts experiments with one cache for compiled programs and prepared data, which the session shares."""
+
+    cache: Path
+
+    def start(self, file: Path, *args: object, devices: int = 1) -> subprocess.Popen:
+        """A process in a group of its own, its standard output and error together in one pipe."""
+        environment = {
+            **os.environ,
+            "XDG_CACHE_HOME": str(self.cache),
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "JAX_PLATFORMS": "cpu",
+        }
+        return subprocess.Popen(
+            [sys.executable, str(file), *map(str, args)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, file: Path, *args: object, devices: int = 1, seconds: float = 900) -> str:
+        """What it printed; fails with that unless it succeeds."""
+        process = self.start(file, *args, devices=devices)
+        try:
+            output, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            kill(process)
+            pytest.fail(f"{file.name} {args} took more than {seconds} s")
+        assert process.returncode == 0, output
+        return output
+
+
+def kill(process: subprocess.Popen) -> None:
+    """The whole group, at once and without warning: kill -9."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory):
+    return Commands(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def whole(commands, tmp_path_factory):
+    """Experiment file -> run folder of all its cells, undisturbed."""
+    done = {}
+
+    def run(file: Path) -> Path:
+        if file not in done:
+            out = tmp_path_factory.mktemp("whole") / "run"
+            commands.run(file, *FLAGS, "--checkpoint-every", 1000, "--tensorboard", "True", "--out", out)
+            done[file] = out
+        return done[file]
+
+    return run

@@ -1,0 +1,85 @@
+"""A real run is killed again and again, and ends with the same bits as one that nobody disturbed."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.end_to_end.conftest import FLAGS, ROOT, kill
+
+pytestmark = pytest.mark.end_to_end
+FILE = ROOT / "experiments" / "stamps_fusion.py"
+CELL = "concat"
+ARGS = (CELL, *FLAGS, "--checkpoint-every", "1")
+
+
+def wait_for(process: subprocess.Popen, condition, seconds: float = 600) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None:
+            pytest.fail(f"the run ended before it could be stopped: {process.communicate()[0]}")
+        assert time.monotonic() < end, "the run did not get that far"
+        time.sleep(0.0005)
+
+
+def steps_in(folder: Path) -> set[int]:
+    """The steps of the checkpoints that are complete."""
+    return {int(entry.name) for entry in folder.glob("*") if entry.name.isdigit()}
+
+
+def unfinished(folder: Path) -> set[str]:
+    """What Orbax is writing at this moment, or was when it was killed."""
+    return {entry.name for entry in folder.glob("*tmp*")}
+
+
+def assert_same_results(run: Path, reference: Path) -> None:
+    ours, theirs = run / "cells" / CELL, reference / "cells" / CELL
+    with np.load(ours / "predictions.npz") as a, np.load(theirs / "predictions.npz") as b:
+        assert a["subsets"].tolist() == b["subsets"].tolist()
+        assert a["logits"].dtype == b["logits"].dtype
+        assert a["logits"].tobytes() == b["logits"].tobytes()
+        assert np.isfinite(a["logits"]).all()
+        assert a["logits"].std() > 1e-3  # a model that says something
+    assert (ours / "curves.jsonl").read_bytes() == (theirs / "curves.jsonl").read_bytes()
+
+
+def test_killed_and_terminated_it_ends_with_the_same_bits(commands, whole, tmp_path):
+    reference, out = whole(FILE), tmp_path / "run"
+    checkpoints = out / "cells" / CELL / "checkpoints"
+    random = np.random.default_rng(7)
+
+    # kill -9 at a random moment of the training
+    process = commands.start(FILE, *ARGS, "--out", out)
+    wait_for(process, lambda: steps_in(checkpoints))
+    time.sleep(random.uniform(0, 0.3))
+    kill(process)
+    assert process.returncode == -signal.SIGKILL
+    first = max(steps_in(checkpoints))
+    assert 1 <= first < 24
+    assert not (out / "cells" / CELL / "cell.json").exists()
+
+    # kill -9 in the middle of writing a checkpoint
+    process = commands.start(FILE, *ARGS, "--out", out, "--resume", "True")
+    before = unfinished(checkpoints)
+    wait_for(process, lambda: steps_in(checkpoints) - {first} and unfinished(checkpoints) - before)
+    kill(process)
+    second = max(steps_in(checkpoints))
+    assert first < second < 24
+
+    # SIGTERM: it stops by itself, says so, and leaves a checkpoint of the very step
+    process = commands.start(FILE, *ARGS, "--out", out, "--resume", "True")
+    wait_for(process, lambda: max(steps_in(checkpoints)) > second)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    third = max(steps_in(checkpoints))
+    assert f"stopped after step {third} of 24; everything is kept, and the same command with --resume goes on" in output
+    assert "Traceback" not in output
+    assert second < third < 24
+
+    commands.run(FILE, *ARGS, "--out", out, "--resume", "True")
+    assert_same_results(out, reference)
+    assert not unfinished(checkpoints)

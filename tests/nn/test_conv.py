@@ -1,0 +1,97 @@
+"""Our convolution and pooling against XLA's own, values and gradients, also under vmap over kernels and inside scan."""
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from mmjax.nn import Conv, max_pool
+from mmjax.nn.conv import conv_as_matmul
+
+
+def xla(x, kernel, strides, padding):
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "strides", "padding"),
+    [
+        ((3, 3), (1, 1), ((1, 1), (1, 1))),
+        ((3, 3), (2, 2), ((0, 1), (0, 1))),
+        ((1, 1), (1, 1), ((0, 0), (0, 0))),
+        ((1, 1), (2, 2), ((0, 0), (0, 0))),
+        ((5, 3), (2, 1), ((2, 2), (0, 0))),
+        ((7, 7), (2, 3), ((3, 2), (1, 3))),
+    ],
+)
+def test_equals_xla_with_gradients(kernel, strides, padding):
+    kx, kk, kg = jax.random.split(jax.random.key(0), 3)
+    x, k = jax.random.normal(kx, (2, 11, 9, 3)), jax.random.normal(kk, (*kernel, 3, 5))
+    expected, pull = jax.vjp(lambda x, k: xla(x, k, strides, padding), x, k)
+    got, our_pull = jax.vjp(lambda x, k: conv_as_matmul(x, k, strides, padding), x, k)
+    chex.assert_trees_all_close(got, expected, atol=1e-4)
+    cotangent = jax.random.normal(kg, got.shape)
+    chex.assert_trees_all_close(our_pull(cotangent), pull(cotangent), atol=1e-3)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 0), (0, 1))])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_layer_equals_flax(padding, strides):
+    x = jax.random.normal(jax.random.key(1), (2, 10, 7, 3))
+    ours, theirs = Conv(4, strides=strides, padding=padding), nn.Conv(4, (3, 3), strides=strides, padding=padding)
+    params = ours.init(jax.random.key(0), x)
+    chex.assert_trees_all_equal_shapes_and_dtypes(params, theirs.init(jax.random.key(0), x))
+    chex.assert_trees_all_close(ours.apply(params, x), theirs.apply(params, x), atol=1e-5)
+
+
+def test_bfloat16_computes_and_keeps_float32_parameters():
+    x = jax.random.normal(jax.random.key(1), (2, 6, 6, 3))
+    layer = Conv(4, dtype=jnp.bfloat16)
+    params = layer.init(jax.random.key(0), x)
+    chex.assert_type(jax.tree.leaves(params), jnp.float32)
+    y = layer.apply(params, x)
+    chex.assert_type(y, jnp.bfloat16)
+    chex.assert_trees_all_close(y.astype(jnp.float32), Conv(4).apply(params, x), atol=0.05)
+
+
+def test_vmap_over_kernels_and_scan_give_the_same():
+    x = jax.random.normal(jax.random.key(1), (3, 2, 6, 6, 3))
+    layer = Conv(4)
+    params = jax.vmap(lambda key: layer.init(key, x[0]))(jax.random.split(jax.random.key(0), 3))
+    one_by_one = jnp.stack([layer.apply(jax.tree.map(lambda p, i=i: p[i], params), x[i]) for i in range(3)])
+    chex.assert_trees_all_close(jax.jit(jax.vmap(layer.apply))(params, x), one_by_one, atol=1e-5)
+    scanned = lax.scan(lambda _, now: (None, layer.apply(*now)), None, (params, x))[1]
+    chex.assert_trees_all_close(scanned, one_by_one, atol=1e-5)
+
+
+def test_no_xla_convolution_is_left_on_a_cpu():
+    x = jnp.ones((1, 8, 8, 3))
+    layer = Conv(4)
+    params = layer.init(jax.random.key(0), x)
+    text = jax.jit(jax.grad(lambda p: layer.apply(p, x).sum())).lower(params).compile().as_text()
+    assert " convolution(" not in text
+    assert " convolution(" in jax.jit(lambda x: xla(x, jnp.ones((3, 3, 3, 4)), (1, 1), "SAME")).lower(x).compile().as_text()
+
+
+@pytest.mark.parametrize(("shape", "size"), [((2, 8, 6, 3), 2), ((1, 7, 9, 2), 2), ((1, 9, 9, 2), 3)])
+def test_max_pool_equals_flax(shape, size):
+    x = jax.random.normal(jax.random.key(0), shape)
+    chex.assert_trees_all_close(max_pool(x, size), nn.max_pool(x, (size, size), (size, size)))
+    ours, theirs = (jax.grad(lambda x, f=f: (f(x) ** 2).sum())(x) for f in (
+        lambda x: max_pool(x, size), lambda x: nn.max_pool(x, (size, size), (size, size))))
+    chex.assert_trees_all_close(ours, theirs)
+
+
+def test_max_pool_refuses_too_few_pixels():
+    with pytest.raises(ValueError, match=r"2 x 2 cells.*\(1, 4\)"):
+        max_pool(jnp.ones((1, 1, 4, 2)))
+
+
+def test_hand_derived():
+    # 2x2 kernel of ones over the picture [[1 2] [3 4]] padded by one row above: sums [[1+2], [1+2+3+4]].
+    x = jnp.array([[1.0, 2.0], [3.0, 4.0]])[None, :, :, None]
+    y = conv_as_matmul(x, jnp.ones((2, 2, 1, 1)), (1, 1), ((1, 0), (0, 0)))
+    np.testing.assert_allclose(np.asarray(y)[0, :, :, 0], [[3.0], [10.0]])
