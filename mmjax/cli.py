@@ -48,7 +48,7 @@ class _Line:
 
 def _parse(experiment: Experiment, flags: list[str], prog: str) -> tuple[_Line, list[str]]:
     line = _Line(Options(), experiment)
-    return tyro.cli(_Line, default=line, args=flags, prog=prog, return_unknown_args=True, config=(tyro.conf.FlagConversionOff,))
+    return tyro.cli(_Line, default=line, args=flags, prog=prog, return_unknown_args=True, config=(tyro.conf.FlagCreatePairsOff,))
 
 
 def _knows(experiment: Experiment, flag: str) -> bool:

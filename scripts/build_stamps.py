@@ -28,7 +28,7 @@ from stamps_card import card, credits
 from stamps_media import Clip, Drawing, convert, draw
 from stamps_scan import Ledger, Stamp, scan
 
-from mmjax.data.groups import NEAR_DUPLICATE, connected_groups, near_duplicates, pairs_sharing_a_key
+from mmjax.data.groups import NEAR_DUPLICATE, connected_groups, near_duplicates, pairs_sharing_a_key, same_drawings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the oldest that a ZIP file can say
@@ -174,7 +174,8 @@ def leak_free_groups(stamps: dict[str, Stamp], drawings: dict[str, Drawing], has
                 for stamp in stamps.values()]
     english = [{key for key in keys if key[0] == "en"} for keys in captions]
     equal_images = pairs_sharing_a_key([[hashes[stamp.image]] for stamp in stamps.values()])
-    near, _ = near_duplicates([drawings[name].pixels for name in names], NEAR_DUPLICATE)
+    pixels = [drawings[name].pixels for name in names]
+    near = np.unique(np.concatenate([near_duplicates(pixels, NEAR_DUPLICATE)[0], same_drawings(pixels)]), axis=0)
     for i, j in equal_images:
         ledger.notice("byte-equal image", stamps[names[j]].image, f"equals {stamps[names[i]].image}")
     for i, j in near.tolist():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stamps_media import CLIPPED_RUN, MP3_LEVEL, SIDE
 
-from mmjax.data.groups import NEAR_DUPLICATE
+from mmjax.data.groups import NEAR_DUPLICATE, SAME_DRAWING
 
 VERSION = "2022.06.04-1"
 DEB_SHA256 = "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34"
@@ -157,7 +157,8 @@ Two stamps share a group when they have a byte-equal recording, an equal caption
 spoken (case and spaces aside), or equal or nearly equal images, and so on along the chain. Splits must go by group. Nearly
 equal means a distance of at most {NEAR_DUPLICATE} in `mmjax.data.groups.near_duplicates`, mirrored or not, chosen by eye: the pairs
 (named in `cleaning.json`) are coins, recoloured eyes, faces, traffic lights and mirrored letters; just above
-comes the first pair of different things, an apple and a basketball. Where a language is spoken, equal captions are equal
+comes the first pair of different things, an apple and a basketball; or a share of at most {SAME_DRAWING} of what is drawn that
+differs in `same_drawings` (dreidels with another letter, faces with another mouth). Where a language is spoken, equal captions are equal
 words in one reader's voice. That gives {counts["groups"]} groups, the largest with {counts["largest_group"]} stamps; English captions alone
 would give {counts["groups_english_only"]}, the largest with {counts["largest_group_english_only"]}. Translators into the other languages merge more of what
 English keeps apart: who trains on one of those joins the groups of equal captions in it as well (`Stamps` does).

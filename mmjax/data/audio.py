@@ -26,7 +26,7 @@ class LogMel:
     """Waveforms -> logarithms of the energy in mel bands (Davis and Mermelstein, 1980; bands as Slaney's, of equal area).
 
     rate: samples per second (Hz). window, hop: seconds. bands: how many. low, high: edges of the lowest and highest band (Hz).
-    floor: energy below which nothing is told apart; white noise of mean square 1 has energy 1 in every band (dimensionless).
+    floor: energy below which nothing is told apart, dimensionless: white noise of mean square 1 has energy 1 in each band.
     """
 
     rate: int = 16_000
@@ -43,8 +43,12 @@ class LogMel:
                 f"LogMel.low and .high are {self.low} and {self.high} Hz; they must lie in order between 0 and half of "
                 f"the rate, {self.rate / 2} Hz"
             )
-        if not 0 < self.hop <= self.window:
-            raise ValueError(f"LogMel.hop is {self.hop} s; it must be positive and at most the window, {self.window} s")
+        if not 0 < self.hop <= self.window or self.hop_samples < 1:
+            raise ValueError(f"LogMel.hop is {self.hop} s; it must be at least one sample and at most the window, {self.window} s")
+        if self.bands < 1 or self.floor <= 0:
+            raise ValueError(f"LogMel.bands is {self.bands} and .floor {self.floor}; both must be positive")
+        if not self.filters().any(axis=0).all():
+            raise ValueError(f"LogMel.bands is {self.bands}: some are narrower than a Fourier bin; take fewer, or a longer window")
 
     @property
     def window_samples(self) -> int:

@@ -5,6 +5,7 @@ Both give the batch of the same rows for the same (seed, step).
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -57,7 +58,7 @@ class _Plan:
     """Row numbers of all steps from `first` on, end to end: a random-access source for Grain."""
 
     def __init__(self, order: Callable[[int], np.ndarray], first: int, steps: int):
-        self.order, self.first, self.width = order, first, order(first).size
+        self.order, self.first, self.width = lru_cache(maxsize=16)(order), first, order(first).size
         self.length = (steps - first) * self.width
 
     def __len__(self) -> int:

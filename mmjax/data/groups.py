@@ -9,6 +9,10 @@ NEAR_DUPLICATE = 0.17
 """Default threshold, chosen by eye on the Stamps set: below it come recoloured eyes, coins, faces, mirrored
 letters and signs; the first pair of different things, an apple and a basketball, comes at 0.176."""
 
+SAME_DRAWING = 0.07
+"""Default threshold of `same_drawings`, chosen likewise: below it come dreidels with another letter, faces with another
+mouth, coins and road signs with another figure; the first pair of different things, two apples, comes at 0.077."""
+
 FINGERPRINT_SIDE = 24  # pixels; few enough to forgive a redraw, enough to tell letters apart
 
 
@@ -89,6 +93,23 @@ def near_duplicates(images: Sequence[np.ndarray], threshold: float = NEAR_DUPLIC
     distance = np.minimum(_distances(images), _distances([drawn_part(image) for image in images]))
     i, j = np.nonzero(np.triu(distance <= threshold, k=1))
     return np.stack([i, j], axis=1), distance[i, j]
+
+
+def same_drawings(images: Sequence[np.ndarray], threshold: float = SAME_DRAWING) -> np.ndarray:
+    """Pairs of images of which most is equal and little differs, however much: one drawing with another letter on it.
+
+    images: n arrays, uint8 (h, w, 4). threshold: largest share of what is drawn that differs, sum |a - b| over
+    sum |a| + sum |b| of two fingerprints (dimensionless, 0 equal, 1 nothing in common).
+    Returns int64 (m, 2) with i < j.
+    """
+    prints = np.stack([fingerprint(image).ravel() for image in images]) if len(images) else np.zeros((0, 1))
+    drawn = np.maximum(np.abs(prints).sum(axis=1), 1e-6)
+    pairs = [
+        (i, i + 1 + int(j))
+        for i in range(len(prints) - 1)
+        for j in np.flatnonzero(np.abs(prints[i + 1 :] - prints[i]).sum(axis=1) <= threshold * (drawn[i] + drawn[i + 1 :]))
+    ]
+    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def _distances(images: Sequence[np.ndarray]) -> np.ndarray:

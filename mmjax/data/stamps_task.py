@@ -210,6 +210,8 @@ def standardised(column: Column, pointer: np.ndarray) -> Column:
     pointer: the training rows' items. At most FITTED_ON of them, evenly spread, are read; padding does not count.
     """
     used = np.unique(pointer[pointer >= 0])
+    if not len(used):
+        raise DataError("the training split has no item of a modality that other splits have; choose more languages")
     used = used[np.linspace(0, len(used) - 1, min(FITTED_ON, len(used))).round().astype(int)]
     seen = jax.jit(column.finish)(stack([column.read(int(number)) for number in used]))
     if isinstance(seen, Sequence):

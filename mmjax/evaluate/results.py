@@ -102,7 +102,10 @@ def floor_predictions(train: Mapping[str, Any], validation: Mapping[str, Any], t
     """
     usual = majority(train["label"], train["weight"], classes)
     svm = tfidf_svm(
-        list(train["text"]), train["label"], list(test_text), (list(validation["text"]), validation["label"])
+        list(train["text"]),
+        train["label"].tolist(),
+        list(test_text),
+        (list(validation["text"]), validation["label"].tolist()),
     )
     return {"majority": np.full(len(test_text), usual), "tfidf_svm": svm}
 

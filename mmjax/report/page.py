@@ -116,7 +116,7 @@ def _differences(experiments: Sequence[Mapping[str, Any]]) -> dict[str, list[str
     return {name: each for name, each in values.items() if len(set(each)) > 1}
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: int | float) -> str:
     """`5 min 11 s`, or `41.2 s` under a minute."""
     if seconds < 60:
         return f"{seconds:.1f} s"

@@ -52,7 +52,7 @@ RC = {
 }
 
 
-def _draw(width: float, height: float, label: str, paint: Any) -> str:
+def _draw(width: int | float, height: int | float, label: str, paint: Any) -> str:
     """The SVG of `paint(figure)`, on a figure of this many CSS pixels."""
     try:
         import matplotlib
@@ -126,14 +126,17 @@ def subset_panel(
 
 
 def language_panel(cell: str, languages: Mapping[str, Mapping[str, Any]], floors: Mapping[str, float]) -> str:
-    """One cell: a dot with its interval for each language that is spoken, the language of most rows first."""
+    """One cell: dots with intervals for each language spoken, the one of most rows first; hollow: the speech alone."""
     names = sorted(languages, key=lambda name: (-languages[name]["rows"], name))
     values = [languages[name]["accuracy"] for name in names]
+    alone = [languages[name]["alone"]["accuracy"] for name in names]
 
     def paint(figure: "Figure") -> None:
         axes = figure.add_subplot()
-        mean, error = _spread(values)
-        axes.errorbar(mean, np.arange(len(names)), xerr=error, fmt="o", color=BLUE, ecolor=BLUE, ms=5, capsize=2.5)
+        y = np.arange(len(names))
+        for shown, lift, face in ((values, -0.15, BLUE), (alone, 0.15, "none")):
+            mean, error = _spread(shown)
+            axes.errorbar(mean, y + lift, xerr=error, fmt="o", color=BLUE, mfc=face, ms=5, capsize=2.5)
         _rows(axes, [f"{name or 'no speech'} ({languages[name]['rows']})" for name in names], values, floors)
         axes.set_title(cell, loc="left", fontsize=10, fontweight="bold")
 

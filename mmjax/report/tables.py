@@ -107,7 +107,7 @@ def results_table(results: Mapping[str, Any], width: int = 100) -> Table:
     """The final table for a terminal of `width` columns (under 96 without "what it is"). Numbers never fold."""
     table = Table(
         title=f"{results['name']}: {results['task']['target']} on test",
-        caption=Text("* chosen on validation; [low, high] is the experiment's interval"),  # markup would eat [...]
+        caption=Text("* chosen on validation; [low, high]: " + results["interval"]),  # markup would eat [...]
         box=SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,

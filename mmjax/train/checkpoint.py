@@ -71,6 +71,10 @@ class Checkpoints:
         wrong = sorted(path for path in expected.keys() | got.keys() if expected.get(path) != got.get(path))
         if wrong:
             raise CheckpointError(f"{where} is damaged: {wrong[0]} is not what was written; {self._way_out(step)}")
+        for (path, x), (_, target) in zip(*map(jax.tree_util.tree_leaves_with_path, (tree, plain)), strict=True):
+            if (x.shape, x.dtype) != (target.shape, target.dtype):  # Orbax gives what it has, whatever it was asked for
+                found, asked = f"{x.dtype}{list(x.shape)}", f"{target.dtype}{list(target.shape)}"
+                raise CheckpointError(f"{where} is of another model: {jax.tree_util.keystr(path)} is {found}, not {asked}")
         return jax.tree.map(_as, like, tree), record["notes"]
 
     def _way_out(self, step: int) -> str:

@@ -107,10 +107,11 @@ def fit(
             curves.append(_record(done, window / (done - since), scores))
             window, since = jnp.zeros_like(window), done
             watch.evaluated(curves[-1])
-        if done % schedule.checkpoint_every == 0 or done == schedule.steps or stop.asked:
+        asked = stop.asked  # read once: who asks after this is heard after the next step, when it is saved too
+        if done % schedule.checkpoint_every == 0 or done == schedule.steps or asked:
             save(done, placed)
         watch.step(done)
-        if stop.asked and done < schedule.steps:
+        if asked and done < schedule.steps:
             raise Stopped(f"stopped after step {done} of {schedule.steps}")
     return Fit(jax.block_until_ready(best), curves, seconds())
 

@@ -64,8 +64,8 @@ def test_known_mels():
 @pytest.mark.parametrize("mel", [LogMel(), SMALL], ids=["default", "small"])
 def test_filters(mel):
     """Each is the triangle over its three edges. Its sum over the bins is an integral of 1, to the error of the
-    trapezoid rule: a kink of slope change s between bins h apart costs at most s h^2 / 8, and the kinks at both ends are
-    2 / (right - left) (1 / rise + 1 / fall) = 2 / (rise fall) in all, which the top's equals with the other sign."""
+    trapezoid rule: a kink of slope change s between bins h apart costs at most s h^2 / 8, and the two at the ends make
+    2 / (right - left) (1 / rise + 1 / fall) = 2 / (rise fall) in all, as much as the top's with the other sign."""
     filters, edges = mel.filters(), band_edges(mel)
     width = mel.rate / mel.window_samples
     hz = np.arange(mel.window_samples // 2 + 1) * width

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmjax.data.groups import connected_groups, near_duplicates, pairs_sharing_a_key
+from mmjax.data.groups import connected_groups, near_duplicates, pairs_sharing_a_key, same_drawings
 
 
 def test_groups_are_numbered_by_first_appearance():
@@ -99,3 +99,17 @@ def test_an_odd_mirrored_sign_is_found():
         for row in (40 + step // 2, 40 - step // 2):
             sign[row : row + 3, 20 + step] = (0, 0, 0, 255)
     assert near_duplicates([sign, np.ascontiguousarray(sign[:, ::-1])], 0.01)[0].tolist() == [[0, 1]]
+
+
+def test_same_drawing_with_another_detail():
+    # A block of 64 x 64 px in two colours that differ in one of its 16 cells of 16 x 16: black -> white changes only colour,
+    # 3 of 4 channels, so the share is (3/16) / (4 + 4 - 3/16) of the block's ink = 0.024; another shade everywhere is more.
+    block = np.zeros((96, 96, 4), np.uint8)
+    block[16:80, 16:80, 3] = 255
+    detail, other = block.copy(), block.copy()
+    detail[32:48, 32:48, :3] = 255
+    other[16:80, 16:80, :3] = 180
+    np.testing.assert_array_equal(same_drawings([block, other, detail]), [[0, 2]])
+    np.testing.assert_array_equal(same_drawings([block, detail], threshold=0.023), np.zeros((0, 2)))
+    np.testing.assert_array_equal(same_drawings([block, detail], threshold=0.025), [[0, 1]])
+    assert same_drawings([]).shape == (0, 2)

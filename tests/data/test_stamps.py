@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmjax.data.decode import DataError, decode_audio, decode_image
-from mmjax.data.groups import near_duplicates
+from mmjax.data.groups import near_duplicates, same_drawings
 from mmjax.data.splits import grouped_folds, train_validation_test
 from mmjax.data.stamps import StampsPack, find_root
 
@@ -118,8 +118,11 @@ def test_images_have_alpha_and_size(images):
 def test_no_recording_caption_or_look_crosses_groups(pack, images):
     """Straight from the definition, without union-find: whatever two stamps share, they share the group too."""
     holders = defaultdict(set)
+    counted = {"en"} | {language for record in pack.index for language in record["speech"]}
     for record in pack.index:
         for language, text in record["texts"].items():
+            if language not in counted:  # see the card: who trains on such a language joins groups further
+                continue
             holders["text", language, " ".join(text.casefold().split())].add(record["group"])
         for language, member in record["speech"].items():
             holders["speech", language, member].add(record["group"])
@@ -127,10 +130,10 @@ def test_no_recording_caption_or_look_crosses_groups(pack, images):
             holders["sound", member].add(record["group"])
     del holders["sound", None]
     assert max(map(len, holders.values())) == 1
-    pairs, _ = near_duplicates(images)
-    assert len(pairs) > 10
     group_of = [record["group"] for record in pack.index]
-    assert [(i, j) for i, j in pairs.tolist() if group_of[i] != group_of[j]] == []
+    for pairs in (near_duplicates(images)[0], same_drawings(images)):
+        assert len(pairs) > 10
+        assert [(i, j) for i, j in pairs.tolist() if group_of[i] != group_of[j]] == []
 
 
 def test_no_group_crosses_a_split(task):

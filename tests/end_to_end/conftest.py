@@ -12,8 +12,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Flags that every cell has, and that make a run as small as it can be while everything in it still happens.
 FLAGS = (
-    "--data.speech-languages lt --data.image-size 16 --data.seconds 0.5 --batch 8 --seeds 2 --steps 24 --evaluate-every 8"
+    "--data.speech-languages lt --data.image-size 16 --data.seconds 0.5"
+    " --batch 8 --seeds 2 --steps 24 --evaluate-every 8"
 ).split()
+QUICK = (  # compiling is most of the time here
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Commands:
         environment = {
             **os.environ,
             "XDG_CACHE_HOME": str(self.cache),
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK}",
             "JAX_PLATFORMS": "cpu",
         }
         return subprocess.Popen(
@@ -72,7 +76,7 @@ def whole(commands, tmp_path_factory):
     def run(file: Path) -> Path:
         if file not in done:
             out = tmp_path_factory.mktemp("whole") / "run"
-            commands.run(file, *FLAGS, "--checkpoint-every", 1000, "--tensorboard", "True", "--out", out)
+            commands.run(file, *FLAGS, "--checkpoint-every", 1000, "--tensorboard", "--out", out)
             done[file] = out
         return done[file]
 

@@ -65,7 +65,9 @@ def test_streamed_over_four_devices_gives_what_one_device_gives(commands, whole,
     with np.load(cell / "predictions.npz") as a, np.load(reference / "predictions.npz") as b:
         assert (a["logits"].argmax(-1) == b["logits"].argmax(-1)).mean() > 0.99
         np.testing.assert_allclose(a["logits"], b["logits"], atol=5e-3)
-    ours, theirs = ([json.loads(line) for line in (at / "curves.jsonl").read_text().splitlines()] for at in (cell, reference))
+    ours, theirs = (
+        [json.loads(line) for line in (at / "curves.jsonl").read_text().splitlines()] for at in (cell, reference)
+    )
     for point, expected in zip(ours, theirs, strict=True):
         for name in ("train_loss", "validation_loss"):
             np.testing.assert_allclose(point[name], expected[name], rtol=1e-3, err_msg=name)

@@ -57,7 +57,12 @@ def _cell(name: str, rng: np.random.Generator, outcome: str) -> dict[str, Any]:
             for subset in subsets
         },
         "languages": {
-            language: {"rows": 12, "accuracy": _interval(rng), "f1_macro": _interval(rng)}
+            language: {
+                "rows": 12,
+                "accuracy": _interval(rng),
+                "f1_macro": _interval(rng),
+                "alone": {"accuracy": _interval(rng), "f1_macro": _interval(rng)},
+            }
             for language in (("fr", "el") if "audio" in modalities else ())
         },
         "per_class": {
@@ -85,6 +90,7 @@ def _results(rng: np.random.Generator, outcome: str) -> dict[str, Any]:
             "dropped": {"no picture": 3, "fewer than 3 of its class": 7},
         },
         "best_cell": "gated",
+        "interval": "95 %, bootstrap over groups and seeds",
         "cells": cells,
         "floors": {
             "majority": {"accuracy": _around(0.294, 0), "f1_macro": _around(0.152, 0)},

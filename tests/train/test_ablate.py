@@ -32,7 +32,9 @@ def trained(toy, tmp_path_factory):
     done = {}
 
     def validate(params):
-        logits = predict(run, params, lambda index: jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), toy.data), ROWS, 10)[:, 0]
+        logits = predict(
+            run, params, lambda index: jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), toy.data), ROWS, 10
+        )[:, 0]
         loss = np.stack([np.asarray(cross_entropy({"label": jnp.asarray(one)}, toy.data)).mean() for one in logits])
         return {"loss": loss, "accuracy": (logits.argmax(-1) == toy.data.targets["label"]).mean(-1)}
 
@@ -89,13 +91,13 @@ def test_best_parameters_are_those_of_the_best_evaluation(trained):
     fitted, params = trained(SEEDS)
     for place, step in enumerate(np.asarray(fitted.best.step)):
         seen = params[int(step) // 2 - 1]
-        pick = lambda tree: jax.tree.map(lambda leaf: np.asarray(leaf)[place], tree)
-        chex.assert_trees_all_equal(pick(fitted.best.params), pick(seen))
+        best, seen = (jax.tree.map(lambda leaf, at=place: np.asarray(leaf)[at], t) for t in (fitted.best.params, seen))
+        chex.assert_trees_all_equal(best, seen)
 
 
 def test_initialisation_is_that_of_the_seed_alone(toy):
     several = init_seeds(toy.model, toy.tx, SEEDS, toy.one_seed())
-    alone = init(toy.model, toy.tx, jax.random.key(SEEDS[2]), toy.one_seed())
+    alone = jax.jit(lambda key: init(toy.model, toy.tx, key, toy.one_seed()))(jax.random.key(SEEDS[2]))
     chex.assert_trees_all_close(jax.tree.map(lambda leaf: leaf[2], several.params), alone.params, atol=1e-6)
     assert jax.random.key_data(several.key[2]).tolist() == jax.random.key_data(alone.key).tolist()
     assert jax.random.key_data(seed_keys(SEEDS)[2]).tolist() == jax.random.key_data(jax.random.key(5)).tolist()

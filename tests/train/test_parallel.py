@@ -1,4 +1,4 @@
-"""One device and four give the same training, with everything random switched on and no two examples of equal weight."""
+"""One device and four give the same training, with everything random switched on and unequal weights."""
 
 import chex
 import jax
@@ -42,14 +42,14 @@ def test_four_devices_train_as_one_does(toy, start, on_one):
     assert jax.local_device_count() == 4
     (one, losses), (four, losses_of_four) = on_one, train(pmapped(toy.step()), toy, start)
     np.testing.assert_allclose(losses_of_four, losses, rtol=1e-5)
-    # Adam divides a gradient by its size, so a gradient near rounding may move a parameter anywhere within lr: 2 % of 0.02
+    # Adam divides a gradient by its size, so one near rounding may move a parameter anywhere within lr: 2 % of 0.02
     chex.assert_trees_all_close(four.params, one.params, atol=4e-4)
     chex.assert_trees_all_close(four.opt_state, one.opt_state, rtol=1e-3, atol=1e-5)
     assert one.step.tolist() == four.step.tolist() == [toy.steps] * len(SEEDS)
 
 
 def test_the_comparison_can_fail(toy, start, on_one):
-    """Without dropout, without augmentation, or with equal weights the losses are others by more than was allowed above."""
+    """Without dropout, augmentation or unequal weights the losses are others, by more than was allowed above."""
     _, losses = on_one
     batch = toy.batch_of(SEEDS, 0)
     no_dropout = Toy(dropout=0.0, batch=toy.batch, steps=toy.steps)
@@ -81,7 +81,7 @@ def test_augmentation_belongs_to_the_place_in_the_whole_batch(toy, name):
 def test_a_batch_that_does_not_split_names_both_numbers(toy, start):
     odd = Toy(batch=6, steps=1)
     plan = pmapped(odd.step())
-    with pytest.raises(ValueError, match="batch is 6.*over 4 devices.*multiple of 4"):
+    with pytest.raises(ValueError, match=r"batch is 6.*over 4 devices.*multiple of 4"):
         plan.run(plan.place(jax.tree.map(jnp.copy, start)), odd.batch_of(SEEDS, 0))
 
 

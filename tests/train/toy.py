@@ -1,4 +1,4 @@
-"""A training problem of the smallest size that has everything: two modalities, dropout, augmentation, unequal weights."""
+"""The smallest training problem that has everything: two modalities, dropout, augmentation, unequal weights."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,6 +40,7 @@ def dataset(rows: int = ROWS) -> Batch:
 class Toy:
     """model, tx and step of one problem; `batches` as `train.loop.fit` wants them, of all seeds [s b ...]."""
 
+    modalities: tuple[str, ...] = ("image", "text")
     dropout: float = 0.3
     batch: int = 8
     steps: int = 6
@@ -50,6 +51,7 @@ class Toy:
             "image": CNN(widths=(3,), dropout=self.dropout),
             "text": TextLSTM(vocabulary=9, width=3, dropout=self.dropout),
         }
+        encoders = {name: encoders[name] for name in self.modalities}
         return Multimodal(encoders, Concat(width=4, dropout=self.dropout), {"label": Classifier(CLASSES)})
 
     @cached_property

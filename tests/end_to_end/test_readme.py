@@ -1,0 +1,74 @@
+"""What the README tells a reader to type works: its example of a fusion in one's own file, and its commands, shrunk."""
+
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from mmjax.report.runs import read_run
+from tests.end_to_end.conftest import FLAGS, ROOT
+
+README = (ROOT / "README.md").read_text()
+BASH = [
+    line.split("#")[0].split()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.S)
+    for line in block.splitlines()
+]
+EXPERIMENTS = [line[1:] for line in BASH if line[:2] == ["python", "experiments/stamps_fusion.py"]]
+
+
+@pytest.mark.end_to_end
+def test_a_fusion_in_ones_own_file(commands, tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    (tmp_path / "mine.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "experiments"))  # the README saves it there
+    out = tmp_path / "run"
+    output = commands.run(tmp_path / "mine.py", "squared", *FLAGS, "--fusion.width", 8, "--out", out)
+    assert "squared" in output
+    cell = read_run(out).results["cells"]["squared"]
+    assert cell["fusion"] == "SquaredSum(width=8)"
+    assert len(cell["subsets"]) == 7
+    assert cell["experiment"]["fusion"] == {"class": "SquaredSum", "width": 8}
+
+
+@pytest.mark.end_to_end
+def test_commands_of_experiments(commands, tmp_path):
+    assert len(EXPERIMENTS) == 3
+    folders = {}
+    for file, *args in EXPERIMENTS:
+        if "--out" in args:
+            at = args.index("--out") + 1
+            folders[args[at]] = tmp_path / args[at]
+            args[at] = str(folders[args[at]])
+        if not any(arg.startswith("--") for arg in args[:1]) or "--help" in args:
+            output = commands.run(ROOT / file, *args, *([] if "--help" in args else FLAGS))
+        else:  # the command that runs all cells: one of them here, all of them in test_experiments
+            output = commands.run(ROOT / file, "image", *args, *FLAGS, devices=2)
+        assert "error" not in output.lower().replace("error (ece)", "").replace("calibration error", "")
+    report = next(line for line in BASH if line[:3] == ["python", "-m", "mmjax.report"])
+    page = tmp_path / "both.html"
+    runs = [str(folders[name]) for name in report[3:] if name in folders]
+    assert len(runs) == 2
+    commands.run_module("mmjax.report", *runs, "--out", page)
+    assert page.stat().st_size > 10_000
+
+
+def test_scripts_are_there_and_parse():
+    named = {line[0] for line in BASH if line and line[0].startswith("scripts/")}
+    assert named == {"scripts/quickstart", "scripts/test"}
+    for script in ("scripts/quickstart", "scripts/test", "scripts/environment", ".ci/run"):
+        subprocess.run(["bash", "-n", ROOT / script], check=True)
+    assert "scripts/test" in shlex.split((ROOT / ".ci" / "run").read_text(), comments=True)
+
+
+@pytest.mark.end_to_end
+def test_quickstart_finishes_and_shows_its_table_again(commands, tmp_path, monkeypatch):
+    monkeypatch.setenv("OUT", str(tmp_path / "quick"))
+    first = commands.run_script("scripts/quickstart", "text", *FLAGS)
+    again = commands.run_script("scripts/quickstart", "text", *FLAGS)
+    for output in (first, again):
+        assert "label on test" in output
+    assert "trained text" in first
+    assert "trained text" not in again
+    assert (tmp_path / "quick" / "results.json").is_file()

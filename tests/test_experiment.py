@@ -1,0 +1,121 @@
+"""What an experiment refuses before anything compiles, and how it is told as JSON."""
+
+import importlib.util
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+
+from mmjax.data.dataset import Column, Dataset
+from mmjax.encoders import CNN, FrameLSTM, TextLSTM
+from mmjax.experiment import Experiment, ExperimentError, resolved, summary
+from mmjax.fusion import Concat, MeanLogits
+from mmjax.heads import Classifier, Mean
+from mmjax.train.loop import differences
+from mmjax.train.optim import Adam
+
+FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
+# Of a data set `check` looks at these: two modalities, a vocabulary of 30, and one target of 4 classes.
+DATA = Dataset(
+    columns={name: Column(1, abs, abs) for name in ("image", "text")},
+    splits={},
+    classes={"label": tuple("abcd")},
+    sizes={"image": {}, "text": {"vocabulary": 30}},
+    about={},
+    dropped={},
+    fingerprint="",
+    media=dict,
+    source="",
+)
+GOOD = Experiment(
+    data=None,
+    encoders={"image": CNN(widths=(4,)), "text": TextLSTM(vocabulary=30, width=4)},
+    fusion=Concat(width=4),
+    heads={"label": Classifier(4)},
+)
+
+
+def ablations(file):
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ABLATIONS
+
+
+def test_what_fits_is_accepted():
+    GOOD.check(DATA)
+    replace(GOOD, fusion=MeanLogits(4), heads={"label": Mean()}).check(DATA)
+    replace(GOOD, encoders={"text": TextLSTM(vocabulary=31)}).check(DATA)  # more than needed is fine
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoders": {"text": TextLSTM(vocabulary=29)}}, r"encoders\.text\.vocabulary is 29, .* 30 tokens"),
+        ({"heads": {"label": Classifier(5)}}, r"heads\.label\.classes is 5, but 'label' has 4 classes"),
+        ({"fusion": MeanLogits(3)}, r"fusion\.classes is 3, but 'label' has 4 classes"),
+        ({"encoders": {"audio": FrameLSTM()}}, r"encoders\.audio: the data have no 'audio'; they have image, text"),
+        ({"heads": {"mood": Classifier(4)}}, r"heads\.mood: the data have no 'mood'; they have label"),
+        ({"encoders": {}}, "at least one encoder"),
+        ({"heads": {}}, "at least one encoder and one head"),
+        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"batch": -1}, "batch is -1"),
+        ({"evaluate_every": 0}, "evaluate_every is 0"),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(changes, message):
+    with pytest.raises(ExperimentError, match=message):
+        replace(GOOD, **changes).check(DATA)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_cell_is_told_as_json(file):
+    cells = {name: resolved(experiment) for name, experiment in ablations(file).items()}
+    assert json.loads(json.dumps(cells, allow_nan=False)) == cells  # nothing is changed by being written and read
+    assert len({json.dumps(cell, sort_keys=True) for cell in cells.values()}) == len(cells)  # and no two are the same
+    for cell in cells.values():
+        assert cell["class"] == "Experiment"
+        assert "object at 0x" not in json.dumps(cell)  # an address is another one in the next process
+
+
+def test_resolved_by_hand():
+    cell = resolved(replace(GOOD, optim=Adam(lr=0.5)))
+    assert cell["encoders"]["image"] == {"class": "CNN", "widths": [4], "dropout": 0.0, "dtype": "float32"}
+    assert cell["optim"] == {"class": "Adam", "lr": 0.5, "clip": 1.0}
+    assert cell["loss"] == "cross_entropy"
+    assert resolved(CNN(dtype=jnp.bfloat16))["dtype"] == "bfloat16"
+    assert resolved(CNN(dtype=jnp.dtype("float16")))["dtype"] == "float16"
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"optim": Adam(lr=2e-3)}, ["optim.lr"]),
+        ({"optim": Adam(clip=2.0)}, ["optim.clip"]),
+        ({"batch": 33}, ["batch"]),
+        ({"encoders": {**GOOD.encoders, "image": CNN(widths=(5,))}}, ["encoders.image.widths"]),
+        ({"encoders": {**GOOD.encoders, "image": CNN(widths=(4,), dtype=jnp.bfloat16)}}, ["encoders.image.dtype"]),
+        ({"loss": max}, ["loss"]),
+    ],
+)
+def test_one_other_value_is_one_difference(changes, where):
+    lines = differences(resolved(GOOD), resolved(replace(GOOD, **changes)))
+    assert [line.split(" was ")[0] for line in lines] == where
+
+
+def test_any_frozen_dataclass_will_do():
+    @dataclass(frozen=True)
+    class Mine:
+        root: Path = Path("here")
+        nested: tuple = ((1, 2), {"a": None})
+
+    assert resolved(Mine()) == {"class": "Mine", "root": "here", "nested": [[1, 2], {"a": None}]}
+
+
+def test_summary_tells_what_was_given():
+    assert summary(Concat(width=64, dropout=0.2)) == "Concat(dropout=0.2)"  # 64 is the default
+    assert summary(Concat(width=8)) == "Concat(width=8)"
+    assert summary(MeanLogits(9)) == "MeanLogits(classes=9)"
