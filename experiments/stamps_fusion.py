@@ -29,7 +29,7 @@ BASE = Experiment(
     encoders=IMAGE | TEXT | AUDIO,
     fusion=Concat(width=64, dropout=0.2),
     heads={"label": Classifier(CLASSES)},
-    steps=400,
+    steps=300,
     optim=Adam(lr=3e-3),
     augment={"shift": Shift(3), "flip": Flip(0.5), "modalities": DropModalities(0.2)},
 )

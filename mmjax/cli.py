@@ -2,7 +2,8 @@
 
     python experiments/NAME.py [CELL ...] [--FLAG VALUE ...]
 
-CELL names pick entries of the file's ABLATIONS; without one, all of them run. Flags change values only, in every cell that runs.
+CELL names pick entries of the file's ABLATIONS; without one, all of them run. Flags change values only, in every cell that
+runs.
 """
 
 import contextlib
@@ -48,7 +49,8 @@ class _Line:
 
 def _parse(experiment: Experiment, flags: list[str], prog: str) -> tuple[_Line, list[str]]:
     line = _Line(Options(), experiment)
-    return tyro.cli(_Line, default=line, args=flags, prog=prog, return_unknown_args=True, config=(tyro.conf.FlagCreatePairsOff,))
+    config = (tyro.conf.FlagCreatePairsOff,)
+    return tyro.cli(_Line, default=line, args=flags, prog=prog, return_unknown_args=True, config=config)
 
 
 def _knows(experiment: Experiment, flag: str) -> bool:

@@ -44,11 +44,13 @@ class LogMel:
                 f"the rate, {self.rate / 2} Hz"
             )
         if not 0 < self.hop <= self.window or self.hop_samples < 1:
-            raise ValueError(f"LogMel.hop is {self.hop} s; it must be at least one sample and at most the window, {self.window} s")
+            raise ValueError(
+                f"LogMel.hop is {self.hop} s; it must be at least one sample and at most the window, {self.window} s"
+            )
         if self.bands < 1 or self.floor <= 0:
             raise ValueError(f"LogMel.bands is {self.bands} and .floor {self.floor}; both must be positive")
         if not self.filters().any(axis=0).all():
-            raise ValueError(f"LogMel.bands is {self.bands}: some are narrower than a Fourier bin; take fewer, or a longer window")
+            raise ValueError(f"LogMel.bands is {self.bands}: some fall between Fourier bins; take fewer, or a longer window")
 
     @property
     def window_samples(self) -> int:

@@ -83,7 +83,8 @@ def stream(
         return {name: column.read(max(pointer[name], 0)) for name, column in dataset.columns.items()}, row
 
     pipeline = grain.MapDataset.source(_Plan(order, first, steps)).map(read)
-    batches = pipeline.batch(order(first).size, batch_fn=lambda items: (stack([x for x, _ in items]), np.array([r for _, r in items])))
+    together = lambda items: (stack([x for x, _ in items]), np.array([row for _, row in items]))
+    batches = pipeline.batch(order(first).size, batch_fn=together)
     finish = jax.jit(lambda raw: {name: column.finish(raw[name]) for name, column in dataset.columns.items()})
     on_device = jax.tree.map(jnp.asarray, rows)
     shape = order(first).shape

@@ -4,6 +4,8 @@ Importing this module imports tensorflow_datasets (seconds); import it where it 
 `mmjax.data.stamps.StampsPack`, whose items and index are the same.
 """
 
+import contextlib
+import io
 import os
 import shutil
 import tempfile
@@ -150,7 +152,9 @@ def _prepare(pack: StampsPack, folder: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
     try:
-        Stamps(pack=pack, data_dir=partial).download_and_prepare()
+        tfds.disable_progress_bar()  # it takes seconds, and its bars would break through those of a run
+        with contextlib.redirect_stdout(io.StringIO()):
+            Stamps(pack=pack, data_dir=partial).download_and_prepare()
         try:
             partial.rename(folder)
         except OSError:

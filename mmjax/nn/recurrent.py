@@ -1,4 +1,4 @@
-"""Recurrent layers. The input is projected in one matmul outside the scan, and the gradient of the recurrent kernel is one too."""
+"""Recurrent layers. The input is projected in one matmul outside the scan; the recurrent kernel's gradient is one too."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or refused: Orbax writes them, and a sha256 of every array shows that what is read is what was written.
+"""Checkpoints that are whole or refused: Orbax writes them, and sha256s show that what is read is what was written.
 
 (Of 150 flipped bits in saved checkpoints Orbax 0.12 loads 145 without a word.)
 """

@@ -1,4 +1,4 @@
-"""What the contract suite runs over. A new encoder or fusion joins by adding a line here, and all the properties apply to it."""
+"""What the contract suite runs over. A new encoder or fusion joins by adding a line, and all the properties apply to it."""
 
 import jax
 import jax.numpy as jnp

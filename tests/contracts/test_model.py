@@ -13,8 +13,8 @@ import pytest
 from mmjax.evaluate.subsets import logits_by_subset, subsets_of
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
-from mmjax.train.parallel import pmapped, single
 from mmjax.train.ablate import init_seeds
+from mmjax.train.parallel import pmapped, single
 from mmjax.train.step import make_step
 from mmjax.types import Batch, Sequence, Tokens
 from tests.contracts.cases import BATCH, CLASSES, ENCODERS, FUSIONS, is_float
@@ -61,7 +61,8 @@ pairs = pytest.mark.parametrize(("encoder", "fusion"), [(e, f) for e in ENCODERS
 @pairs
 def test_missing_modalities(encoder, fusion):
     model, batch, params = build(encoder, fusion)
-    run = jax.jit(lambda batch: (model.apply({"params": params}, batch)["label"], jax.grad(partial(loss, model, batch))(params)))
+    outputs = lambda batch: model.apply({"params": params}, batch)["label"]
+    run = jax.jit(lambda batch: (outputs(batch), jax.grad(partial(loss, model, batch))(params)))
     output, gradient = run(batch)
     chex.assert_shape(output, (BATCH, CLASSES))
     chex.assert_type(output, jnp.float32)

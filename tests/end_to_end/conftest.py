@@ -26,7 +26,7 @@ class Commands:
 
     cache: Path
 
-    def start(self, file: Path, *args: object, devices: int = 1) -> subprocess.Popen:
+    def launch(self, *command: object, devices: int = 1) -> subprocess.Popen:
         """A process in a group of its own, its standard output and error together in one pipe."""
         environment = {
             **os.environ,
@@ -35,7 +35,7 @@ class Commands:
             "JAX_PLATFORMS": "cpu",
         }
         return subprocess.Popen(
-            [sys.executable, str(file), *map(str, args)],
+            [str(word) for word in command],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -44,16 +44,23 @@ class Commands:
             start_new_session=True,
         )
 
-    def run(self, file: Path, *args: object, devices: int = 1, seconds: float = 900) -> str:
+    def start(self, file: Path, *args: object, devices: int = 1) -> subprocess.Popen:
+        """The experiment file, begun."""
+        return self.launch(sys.executable, file, *args, devices=devices)
+
+    def finish(self, process: subprocess.Popen, seconds: float = 900) -> str:
         """What it printed; fails with that unless it succeeds."""
-        process = self.start(file, *args, devices=devices)
         try:
             output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             kill(process)
-            pytest.fail(f"{file.name} {args} took more than {seconds} s")
+            pytest.fail(f"{process.args} took more than {seconds} s")
         assert process.returncode == 0, output
         return output
+
+    def run(self, file: Path, *args: object, devices: int = 1) -> str:
+        """The experiment file, to its end; what it printed."""
+        return self.finish(self.start(file, *args, devices=devices))
 
 
 def kill(process: subprocess.Popen) -> None:

@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import sys
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_commands_of_experiments(commands, tmp_path):
     page = tmp_path / "both.html"
     runs = [str(folders[name]) for name in report[3:] if name in folders]
     assert len(runs) == 2
-    commands.run_module("mmjax.report", *runs, "--out", page)
+    commands.finish(commands.launch(sys.executable, "-m", "mmjax.report", *runs, "--out", page))
     assert page.stat().st_size > 10_000
 
 
@@ -65,8 +66,7 @@ def test_scripts_are_there_and_parse():
 @pytest.mark.end_to_end
 def test_quickstart_finishes_and_shows_its_table_again(commands, tmp_path, monkeypatch):
     monkeypatch.setenv("OUT", str(tmp_path / "quick"))
-    first = commands.run_script("scripts/quickstart", "text", *FLAGS)
-    again = commands.run_script("scripts/quickstart", "text", *FLAGS)
+    first, again = (commands.finish(commands.launch("scripts/quickstart", "text", *FLAGS)) for _ in range(2))
     for output in (first, again):
         assert "label on test" in output
     assert "trained text" in first
