@@ -1,6 +1,6 @@
 """Trimodal classification: which of nine kinds of thing is this, from its picture, its name and a voice describing it?
 
-Three ways of fusing a CNN on pictures and LSTMs on words and speech (Chapter 4 of our sources: CNN + LSTM + LSTM, concatenation,
+Three ways of fusing a CNN on pictures and LSTMs on words and speech (Chapter 4 of our sources: CNN + LSTM + LSTM, concatenated,
 a dense layer of 64, softmax, Adam at 1e-3, batches of 32), against each modality alone.
 
 Run: python experiments/stamps_fusion.py                  all cells, 5 seeds
