@@ -1,6 +1,7 @@
 """Runs the cells of an ablation into a run folder: data, training of all seeds, predictions, results, report.
 
-    RUN/results.json, report.html     RUN/test.npz, examples/, tokenizer and data choices as JSON in results.json
+    RUN/results.json, report.html     what came out; versions and times are those under which each cell was trained
+    RUN/test.npz, examples/           the test rows' truth, and a dozen of them to look at and to hear
     RUN/cells/CELL/                   curves.jsonl, predictions.npz, cell.json (written last: the cell is done), checkpoints/
 """
 
@@ -9,32 +10,30 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
 from mmjax.data import feed
-from mmjax.data.dataset import Dataset
+from mmjax.data.dataset import Dataset, Rows
 from mmjax.evaluate.results import Predicted, Truth, floor_predictions, tabulate
 from mmjax.evaluate.subsets import logits_by_subset, predict, subset_name, subsets_of
 from mmjax.experiment import Experiment, ExperimentError, parameter_count, resolved, summary
-from mmjax.losses import cross_entropy
 from mmjax.progress import Progress
 from mmjax.train import parallel
 from mmjax.train.ablate import init_seeds, orders
 from mmjax.train.checkpoint import CheckpointError, Checkpoints
-from mmjax.train.loop import Fit, Schedule, StopRequest, Watch, differences, fit
+from mmjax.train.loop import Fit, Schedule, Stopped, StopRequest, Watch, differences, fit
 from mmjax.train.step import make_step
+from mmjax.types import Batch
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "mmjax")
-TARGET = "label"
 EXAMPLES = 12
 
 
@@ -42,54 +41,66 @@ def run_cells(
     name: str, description: str, command: str, cells: Mapping[str, Experiment], options: Any, out: Path
 ) -> dict[str, Any]:
     """Trains and evaluates every cell that the folder does not hold yet, then writes and returns the results."""
-    console, began = Console(), time.monotonic()
+    console = Console()
     if out.exists() and any(out.iterdir()) and not options.resume:
         raise ExperimentError(f"the folder {out} is not empty; go on there with --resume, or choose another with --out")
-    out.mkdir(parents=True, exist_ok=True)
-    loaded: dict[Any, tuple[Dataset, Any]] = {}
+    _check_options(cells, options)
     with StopRequest() as stop, Progress(console) as progress:
+        datasets: dict[Any, Dataset] = {}
+        with progress.waiting("reading the data set"):
+            for cell, experiment in cells.items():
+                if experiment.data not in datasets:
+                    datasets[experiment.data] = experiment.data.load()
+                try:
+                    experiment.check(datasets[experiment.data])
+                except ExperimentError as error:
+                    raise ExperimentError(f"cell {cell}: {error}") from error
+        filled: dict[Any, Any] = {}
         for cell, experiment in cells.items():
-            if experiment.data not in loaded:
-                loaded.clear()  # one data set at a time is in memory
-                loaded[experiment.data] = _load(experiment, options, progress)
-            dataset, columns = loaded[experiment.data]
-            experiment.check(dataset)
-            _write_test(out, dataset)
+            dataset, target = datasets[experiment.data], experiment.target
+            _write_test(out, cell, dataset, target)
             about = {"experiment": resolved(experiment), "seeds": options.seeds, "data": dataset.fingerprint}
-            if not _is_done(out / "cells" / cell, about):
-                _run_cell(cell, experiment, dataset, columns, options, about, out / "cells" / cell, stop, progress)
+            if _is_done(out / "cells" / cell, about):
+                continue
+            if stop.asked:
+                raise Stopped(f"stopped before cell {cell}")
+            if experiment.data not in filled:
+                filled.clear()  # one data set at a time is on the device
+                filled[experiment.data] = _fill(dataset, options, progress)
+            _run_cell(cell, experiment, dataset, filled[experiment.data], options, about, out / "cells" / cell, stop, progress)
         with progress.waiting("scoring"):
-            results = _results(name, description, command, cells, options, out, dataset)
-    results["seconds"] = sum(cell["seconds"] for cell in results["cells"].values())
-    results["wall_seconds"] = time.monotonic() - began
+            first = next(iter(cells.values()))
+            results = _results(name, description, command, list(cells), out, datasets[first.data], first.target)
     _write_json(out / "results.json", results)
     _report(out, results, console)
     return results
 
 
-def _load(experiment: Experiment, options: Any, progress: Progress) -> tuple[Dataset, Any]:
-    """The data set, and its columns on the device if they fit there, else None: then they are streamed."""
-    with progress.waiting("reading the data set"):
-        dataset = experiment.data.load()
+def _check_options(cells: Mapping[str, Experiment], options: Any) -> None:
+    """What can be told before anything is read."""
+    devices = jax.local_device_count()
+    for cell, experiment in cells.items():
+        if options.plan == "pmap" and experiment.batch % devices:
+            raise ExperimentError(f"cell {cell}: batch is {experiment.batch}, which does not split over {devices} devices")
+    if len({experiment.target for experiment in cells.values() if experiment.heads}) > 1:
+        raise ExperimentError("the cells have heads of different names; one table compares cells of one target")
+    if options.tensorboard:
+        _summary_writer()
+
+
+def _fill(dataset: Dataset, options: Any, progress: Progress) -> Any:
+    """The columns on the device if they fit there, else None: then they are streamed."""
     size = feed.column_bytes(dataset) / 1e9
     if size > options.device_memory:
         progress.print(f"data: {size:.2f} GB prepared, over --device-memory {options.device_memory:g}: streamed by Grain")
-        return dataset, None
+        return None
     items = sum(column.count for column in dataset.columns.values())
     with progress.counting("preparing pictures, words and sounds", items) as advance:
         columns = feed.fill(dataset, advance)
     rows = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset.splits.items())
     progress.print(f"data: {rows} rows through {dataset.source}, {size * 1e3:.0f} MB on the device")
     progress.print("      left out: " + "; ".join(f"{count} {why}" for why, count in dataset.dropped.items()))
-    return dataset, columns
-
-
-def _feeds(dataset: Dataset, columns: Any, split: str) -> Any:
-    """Row numbers -> batch, for evaluation."""
-    rows = dataset.splits[split]
-    if columns is not None:
-        return feed.from_device(columns, rows)
-    return lambda index: next(feed.stream(dataset, rows, lambda step: index, 0, 1))
+    return columns
 
 
 def _run_cell(
@@ -103,63 +114,83 @@ def _run_cell(
     stop: StopRequest,
     progress: Progress,
 ) -> None:
-    model, tx, seeds = experiment.model, experiment.optim(experiment.steps), range(options.seeds)
-    train = dataset.splits["train"]
-    order = orders(seeds, len(train), experiment.batch)
-    train_feed = _feeds(dataset, columns, "train")
+    model, tx, seeds, target = experiment.model, experiment.optim(experiment.steps), range(options.seeds), experiment.target
 
-    def batches_from(first: int) -> Iterator[Any]:
+    def feed_of(split: str) -> Callable[[np.ndarray], Batch]:
         if columns is None:
-            return feed.stream(dataset, train, order, first, experiment.steps)
+            return feed.Streamed(dataset, dataset.splits[split], experiment.encoders)
+        return feed.from_device({name: columns[name] for name in experiment.encoders}, dataset.splits[split])
+
+    order = orders(seeds, len(dataset.splits["train"]), experiment.batch)
+    train_feed, validation_feed = feed_of("train"), feed_of("validation")
+
+    def batches_from(first: int) -> Iterator[Batch]:
+        if columns is None:
+            return train_feed.stream(order, first, experiment.steps)
         return (train_feed(order(step)) for step in range(first, experiment.steps))
 
     progress.cell(cell, experiment.steps)
     state = init_seeds(model, tx, seeds, train_feed(order(0)[0]))
-    plan = {"single": parallel.single, "pmap": parallel.pmapped}[options.plan](
-        make_step(model, experiment.loss, tx, experiment.augment)
-    )
-    validate = partial(_validate, logits_by_subset(model, [tuple(model.encoders)], TARGET), dataset, columns)
+    plan = parallel.PLANS[options.plan](make_step(model, experiment.loss, tx, experiment.augment))
+    run = logits_by_subset(model, [tuple(model.encoders)], target)
+    validate = partial(_validate, run, validation_feed, dataset.splits["validation"], target)
     checkpoints = Checkpoints(folder / "checkpoints")
     schedule = Schedule(experiment.steps, experiment.evaluate_every, experiment.checkpoint_every)
     logger = _tensorboard(folder) if options.tensorboard else lambda record: None
     watch = Watch(progress.step, lambda record: (progress.evaluated(record), logger(record)))
     fitted = fit(plan, state, batches_from, validate, schedule, checkpoints, about, stop, watch)
     checkpoints.close()
-    _write_cell(experiment, fitted, model, dataset, columns, about, folder)
+    _write_cell(cell, experiment, fitted, feed_of("test"), len(dataset.splits["test"]), options.plan, about, folder)
 
 
-def _validate(run: Any, dataset: Dataset, columns: Any, params: Any) -> dict[str, np.ndarray]:
+def _validate(
+    run: Any, feed_of_split: Callable[[np.ndarray], Batch], rows: Rows, target: str, params: Any
+) -> dict[str, np.ndarray]:
     """Loss (nats) and accuracy of each seed on the validation split, Float[s], all modalities present."""
-    rows = dataset.splits["validation"]
-    logits = predict(run, params, _feeds(dataset, columns, "validation"), len(rows))[:, 0]
-    batch = feed.Batch({}, {}, {TARGET: rows.targets[TARGET]}, rows.weight)
-    loss = np.stack([np.asarray(cross_entropy({TARGET: jnp.asarray(of_seed)}, batch)) for of_seed in logits])
-    right = logits.argmax(-1) == rows.targets[TARGET]
-    share = rows.weight / rows.weight.sum()
-    return {"loss": loss @ share, "accuracy": right.astype(np.float32) @ share}
+    logits = predict(run, params, feed_of_split, len(rows))[:, 0]
+    log_probability = np.asarray(jax.nn.log_softmax(logits))
+    label, share = rows.targets[target], rows.weight / rows.weight.sum()
+    loss = -np.take_along_axis(log_probability, label[None, :, None], axis=-1)[..., 0]
+    return {"loss": loss @ share, "accuracy": (logits.argmax(-1) == label).astype(np.float32) @ share}
 
 
 def _write_cell(
-    experiment: Experiment, fitted: Fit, model: Any, dataset: Dataset, columns: Any, about: Mapping[str, Any], folder: Path
+    cell: str,
+    experiment: Experiment,
+    fitted: Fit,
+    test_feed: Callable[[np.ndarray], Batch],
+    rows: int,
+    plan: str,
+    about: Mapping[str, Any],
+    folder: Path,
 ) -> None:
-    began, subsets = time.monotonic(), subsets_of(tuple(model.encoders))
-    rows = len(dataset.splits["test"])
-    run = logits_by_subset(model, subsets, TARGET)
-    logits = predict(run, fitted.best.params, _feeds(dataset, columns, "test"), rows)
+    diverged = np.flatnonzero(~np.isfinite(np.asarray(fitted.best.score))).tolist()
+    if diverged:
+        raise ExperimentError(
+            f"cell {cell}: the seeds {diverged} diverged: their loss was never a finite number at an evaluation. Lower "
+            f"optim.lr, delete {folder}, and run it again"
+        )
+    began, subsets = time.monotonic(), subsets_of(tuple(experiment.encoders))
+    run = logits_by_subset(experiment.model, subsets, experiment.target)
+    logits = predict(run, fitted.best.params, test_feed, rows)
     np.savez(folder / "predictions.npz", logits=logits, subsets=np.array([subset_name(s) for s in subsets]))
     (folder / "curves.jsonl").write_text("".join(json.dumps(record) + "\n" for record in fitted.curves))
-    seeds = logits.shape[0]
+    best_step = np.asarray(fitted.best.step).tolist()
+    accuracy = {record["step"]: record["validation_accuracy"] for record in fitted.curves}
     record = {
         "about": about,
-        "modalities": sorted(model.encoders),
+        "modalities": sorted(experiment.encoders),
         "fusion": summary(experiment.fusion),
-        "parameters": parameter_count(fitted.best.params) // seeds,
-        "seeds": list(range(seeds)),
+        "parameters": parameter_count(fitted.best.params) // logits.shape[0],
+        "seeds": list(range(logits.shape[0])),
         "steps": experiment.steps,
-        "best_step": np.asarray(fitted.best.step).tolist(),
-        "validation": float(np.mean(fitted.best.score)),
+        "best_step": best_step,
+        "validation": float(np.mean([accuracy[step][seed] for seed, step in enumerate(best_step)])),
         "seconds": fitted.seconds + time.monotonic() - began,
         "peak_memory_bytes": _peak_memory(),
+        "plan": plan,
+        "device": f"{jax.devices()[0].device_kind} x {jax.device_count()}",
+        "versions": _versions(),
     }
     _write_json(folder / "cell.json", record)
 
@@ -176,28 +207,35 @@ def _is_done(folder: Path, about: Mapping[str, Any]) -> bool:
     return True
 
 
-def _write_test(out: Path, dataset: Dataset) -> None:
-    """The test split's truth; cells of one table must share it, since they are compared example by example."""
+def _write_test(out: Path, cell: str, dataset: Dataset, target: str) -> None:
+    """The test split's truth and examples; cells of one table must share it, since they are compared row by row."""
     rows, about = dataset.splits["test"], dataset.about["test"]
-    arrays = {"label": rows.targets[TARGET], "weight": rows.weight} | {k: about[k] for k in ("group", "language", "id")}
+    arrays = {"label": rows.targets[target], "weight": rows.weight}
+    arrays |= {name: about[name] for name in ("group", "language", "id", "text", "subfolder")}
     file = out / "test.npz"
     if file.is_file():
         with np.load(file) as before:
-            if before["id"].tolist() != arrays["id"].tolist() or before["language"].tolist() != arrays["language"].tolist():
-                raise ExperimentError(f"{file} holds other test rows; cells of one table must share data.fold and the like")
+            differing = [name for name, array in arrays.items() if before[name].tolist() != array.tolist()]
+        if differing:
+            raise ExperimentError(
+                f"cell {cell}: its test rows differ in {', '.join(differing)} from those in {file}; cells of one table share "
+                "data.fold, data.text_language and the like. Run it alone, with another --out"
+            )
         return
-    np.savez(file, **arrays)
     folder = out / "examples"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     index = []
-    for number, row in enumerate(_examples(rows.targets[TARGET], about)):
+    for number, row in enumerate(_examples(rows.targets[target], about)):
         media = dataset.media(row)
         for kind, ending in (("image", "png"), ("sound", "mp3")):
             if media[kind]:
                 (folder / f"{number}.{ending}").write_bytes(media[kind])
                 media[kind] = f"{number}.{ending}"
-        index.append({"row": row, "label": dataset.classes[TARGET][rows.targets[TARGET][row]]} | media)
+        index.append({"row": row, "label": dataset.classes[target][rows.targets[target][row]]} | media)
     _write_json(folder / "index.json", index)
+    partial_file = out / "test.partial.npz"
+    np.savez(partial_file, **arrays)
+    partial_file.replace(file)  # last, and whole: that it is there says that the examples are
 
 
 def _examples(label: np.ndarray, about: Mapping[str, np.ndarray]) -> list[int]:
@@ -214,53 +252,57 @@ def _examples(label: np.ndarray, about: Mapping[str, np.ndarray]) -> list[int]:
 
 
 def _results(
-    name: str, description: str, command: str, cells: Mapping[str, Experiment], options: Any, out: Path, dataset: Dataset
+    name: str, description: str, command: str, asked: list[str], out: Path, dataset: Dataset, target: str
 ) -> dict[str, Any]:
-    classes = dataset.classes[TARGET]
+    """results.json, of all cells that the folder holds: those of this command first."""
+    classes = dataset.classes[target]
     with np.load(out / "test.npz") as test:
         truth = Truth(*(test[key] for key in ("label", "weight", "group", "language")), classes)
+        text = test["text"].tolist()
+    done = sorted(file.parent.name for file in out.glob("cells/*/cell.json"))
     records, predicted = {}, {}
-    for cell in cells:
+    for cell in asked + [cell for cell in done if cell not in asked]:
         records[cell] = json.loads((out / "cells" / cell / "cell.json").read_text())
         with np.load(out / "cells" / cell / "predictions.npz") as arrays:
             subsets = tuple(tuple(str(subset).split("+")) for subset in arrays["subsets"])
             predicted[cell] = Predicted(arrays["logits"], subsets, records[cell]["validation"])
-    parts = {split: _by_stamp(dataset, split) for split in ("train", "validation")}
-    floors = floor_predictions(parts["train"], parts["validation"], dataset.about["test"]["text"], len(classes))
-    scored = tabulate(predicted, floors, truth)
+    parts = {split: _by_stamp(dataset, split, target) for split in ("train", "validation")}
+    scored = tabulate(predicted, floor_predictions(parts["train"], parts["validation"], text, len(classes)), truth)
     for cell, record in records.items():
-        scored["cells"][cell] |= {"experiment": record["about"]["experiment"]}
+        scored["cells"][cell] |= {"experiment": record["about"]["experiment"], "data": record["about"]["data"]}
         scored["cells"][cell] |= {k: v for k, v in record.items() if k not in ("about", "validation")}
     splits = {
         split: {"examples": len(set(about["id"].tolist())), "rows": len(about["id"])} for split, about in dataset.about.items()
     }
+    first = records[asked[0]]
     return scored | {
         "name": name,
         "command": command,
         "description": description.split("\n\n")[0],
         "task": {
-            "target": TARGET,
+            "target": target,
             "classes": list(classes),
-            "modalities": sorted(dataset.columns),
+            "modalities": sorted({modality for record in records.values() for modality in record["modalities"]}),
             "splits": splits,
             "dropped": dict(dataset.dropped),
             "source": dataset.source,
         },
         "fingerprint": dataset.fingerprint,
-        "plan": options.plan,
-        "versions": _versions(),
-        "device": f"{jax.devices()[0].device_kind} x {jax.device_count()}",
-        "peak_memory_bytes": max([_peak_memory(), *(record["peak_memory_bytes"] for record in records.values())]),
+        "plan": first["plan"],
+        "versions": first["versions"],
+        "device": first["device"],
+        "seconds": sum(record["seconds"] for record in records.values()),
+        "peak_memory_bytes": max(record["peak_memory_bytes"] for record in records.values()),
     }
 
 
-def _by_stamp(dataset: Dataset, split: str) -> dict[str, np.ndarray]:
+def _by_stamp(dataset: Dataset, split: str, target: str) -> dict[str, np.ndarray]:
     """Text, label and weight with one row a stamp: what a text classifier would be given."""
     about = dataset.about[split]
     _, first = np.unique(about["id"], return_index=True)
     return {
         "text": about["text"][first],
-        "label": dataset.splits[split].targets[TARGET][first],
+        "label": dataset.splits[split].targets[target][first],
         "weight": np.ones(len(first), np.float32),
     }
 
@@ -287,12 +329,16 @@ def _write_json(file: Path, value: Any) -> None:
     partial_file.replace(file)
 
 
-def _tensorboard(folder: Path) -> Any:
+def _summary_writer() -> Any:
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
-        raise ImportError("--tensorboard needs tensorboardX: pip install 'mmjax[log]'") from error
-    writer = SummaryWriter(str(folder / "tensorboard"))
+        raise ExperimentError("--tensorboard needs tensorboardX: pip install 'mmjax[log]'") from error
+    return SummaryWriter
+
+
+def _tensorboard(folder: Path) -> Callable[[Mapping[str, Any]], None]:
+    writer = _summary_writer()(str(folder / "tensorboard"))
 
     def log(record: Mapping[str, Any]) -> None:
         for name, values in record.items():

@@ -100,7 +100,7 @@ def _unknown_flag(flag: str, cell: str, ablations: Mapping[str, Experiment]) -> 
 
 
 def prepare_jax() -> None:
-    """Compiled programs are kept in the user's cache: the second run of an experiment compiles nothing."""
+    """Compiled programs are kept in the user's cache: what took half a second to compile is compiled once."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmjax" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -114,6 +114,7 @@ def run(ablations: Mapping[str, Experiment], args: list[str] | None = None) -> N
     prepare_jax()
     from mmjax.ablation import run_cells
     from mmjax.data.decode import DataError
+    from mmjax.report.schema import RunError
     from mmjax.train.checkpoint import CheckpointError
     from mmjax.train.loop import Stopped
 
@@ -122,7 +123,7 @@ def run(ablations: Mapping[str, Experiment], args: list[str] | None = None) -> N
     out = options.out or Path("runs") / file.stem
     try:
         run_cells(file.stem, description, command, cells, options, out)
-    except (ExperimentError, DataError, CheckpointError) as error:
+    except (ExperimentError, DataError, CheckpointError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except Stopped as stopped:

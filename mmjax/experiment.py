@@ -2,6 +2,8 @@
 
 import dataclasses
 import enum
+import hashlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 import tyro
 
 from mmjax.data.dataset import Dataset
+from mmjax.data.feed import specimen
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
 from mmjax.train.optim import Adam
@@ -46,6 +49,11 @@ class Experiment:
     checkpoint_every: int = 100
 
     @property
+    def target(self) -> str:
+        """What is learnt: the name of the head."""
+        return next(iter(self.heads))
+
+    @property
     def model(self) -> Multimodal:
         return Multimodal(self.encoders, self.fusion, self.heads)
 
@@ -67,11 +75,17 @@ class Experiment:
                     f"encoders.{name}.vocabulary is {most}, but the tokeniser has {needed} tokens; give at least that many"
                 )
         parts = {"fusion": self.fusion} | {f"heads.{name}": head for name, head in self.heads.items()}
-        target = next(iter(self.heads))
+        if len(self.heads) > 1:
+            raise ExperimentError(f"heads are {', '.join(self.heads)}; training and evaluation here are of one target")
+        target = self.target
         for name, module in parts.items():
             classes = getattr(module, "classes", None)
             if classes is not None and classes != len(data.classes[target]):
                 raise ExperimentError(f"{name}.classes is {classes}, but {target!r} has {len(data.classes[target])} classes")
+        try:  # shapes alone: whatever a module refuses, it refuses now
+            jax.eval_shape(lambda batch: self.model.init(jax.random.key(0), batch), specimen(data, self.encoders, self.batch))
+        except ValueError as error:
+            raise ExperimentError(str(error)) from error
 
 
 def resolved(value: Any) -> Any:
@@ -79,7 +93,8 @@ def resolved(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         skip = ("parent", "name") if isinstance(value, nn.Module) else ()
         names = [f.name for f in dataclasses.fields(value) if f.init and f.name not in skip]
-        return {"class": type(value).__name__} | {name: resolved(getattr(value, name)) for name in names}
+        fields = {name: resolved(getattr(value, name)) for name in names}
+        return {"class": type(value).__name__} | _own_source(type(value)) | fields
     if isinstance(value, Mapping):
         return {str(name): resolved(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -93,6 +108,16 @@ def resolved(value: Any) -> Any:
     if isinstance(value, (np.dtype, type)) or hasattr(value, "dtype"):
         return jnp.dtype(value).name
     return getattr(value, "__qualname__", None) or repr(value)
+
+
+def _own_source(kind: type) -> dict[str, str]:
+    """For classes outside mmjax, sha256 of their text: an edited module of one's own is another experiment."""
+    if kind.__module__.split(".")[0] in ("mmjax", "flax"):
+        return {}
+    try:
+        return {"source": hashlib.sha256(inspect.getsource(kind).encode()).hexdigest()[:16]}
+    except (OSError, TypeError):  # defined where there is no file, as in a notebook's kernel
+        return {}
 
 
 def summary(module: nn.Module) -> str:

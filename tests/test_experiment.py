@@ -6,21 +6,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from mmjax.data.dataset import Column, Dataset
+from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.encoders import CNN, FrameLSTM, TextLSTM
 from mmjax.experiment import Experiment, ExperimentError, resolved, summary
 from mmjax.fusion import Concat, MeanLogits
 from mmjax.heads import Classifier, Mean
 from mmjax.train.loop import differences
 from mmjax.train.optim import Adam
+from mmjax.types import Sequence
 
 FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
 # Of a data set `check` looks at these: two modalities, a vocabulary of 30, and one target of 4 classes.
 DATA = Dataset(
-    columns={name: Column(1, abs, abs) for name in ("image", "text")},
-    splits={},
+    columns={
+        "image": Column(1, lambda i: np.zeros((8, 8, 4), np.float32), lambda x: x),
+        "text": Column(1, lambda i: Sequence(np.zeros(5, np.int32), np.int32(3)), lambda x: x),
+    },
+    splits={"train": Rows({}, {"label": np.zeros(2, np.int32)}, np.ones(2, np.float32))},
     classes={"label": tuple("abcd")},
     sizes={"image": {}, "text": {"vocabulary": 30}},
     about={},
@@ -60,6 +65,9 @@ def test_what_fits_is_accepted():
         ({"heads": {"mood": Classifier(4)}}, r"heads\.mood: the data have no 'mood'; they have label"),
         ({"encoders": {}}, "at least one encoder"),
         ({"heads": {}}, "at least one encoder and one head"),
+        ({"encoders": {"image": CNN(widths=(4, 4, 4, 4))}}, r"CNN\.widths has 4 stages.* at least 16 px a side and got 8 x 8"),
+        ({"fusion": Concat(dropout=1.0)}, r"Dropout\.rate is 1\.0"),
+        ({"heads": {"label": Classifier(4), "other": Classifier(4)}}, r"heads\.other: the data have no 'other'"),
         ({"steps": 0}, "steps is 0; it must be at least 1"),
         ({"batch": -1}, "batch is -1"),
         ({"evaluate_every": 0}, "evaluate_every is 0"),
@@ -112,7 +120,10 @@ def test_any_frozen_dataclass_will_do():
         root: Path = Path("here")
         nested: tuple = ((1, 2), {"a": None})
 
-    assert resolved(Mine()) == {"class": "Mine", "root": "here", "nested": [[1, 2], {"a": None}]}
+    told = resolved(Mine())
+    source = told.pop("source")  # of a class outside mmjax: an edited one is another experiment
+    assert len(source) == 16 and int(source, 16) >= 0
+    assert told == {"class": "Mine", "root": "here", "nested": [[1, 2], {"a": None}]}
 
 
 def test_summary_tells_what_was_given():

@@ -61,6 +61,18 @@ def decode_audio(data: bytes, name: str, rate: int = 16_000) -> np.ndarray:
     return np.clip(mono, -1, 1).astype(np.float32)  # lossy codecs and filters overshoot full scale a little
 
 
+def audio_seconds(data: bytes, name: str) -> float:
+    """How long a sound lasts, in seconds, from its headers alone. Raises DataError for data without any it knows."""
+    try:
+        import soundfile
+    except ImportError as error:
+        raise ImportError("decoding audio needs soundfile and soxr: pip install 'mmjax[audio]'") from error
+    try:
+        return float(soundfile.info(io.BytesIO(data)).duration)
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"{name}: the audio cannot be decoded ({error}); it should be MP3, Ogg, FLAC or WAV") from error
+
+
 def decode_text(data: bytes, name: str) -> str:
     """Decodes UTF-8, with or without a byte-order mark, strictly. Raises DataError that tells the offending byte."""
     try:

@@ -3,7 +3,7 @@
 Both give the batch of the same rows for the same (seed, step).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -47,6 +47,18 @@ def column_bytes(dataset: Dataset) -> int:
     return total
 
 
+def specimen(dataset: Dataset, modalities: Iterable[str], batch: int) -> Batch:
+    """The shapes and dtypes of a batch of training rows, without reading more than one item a modality."""
+    rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype), dataset.splits["train"])
+    inputs = {}
+    for name in modalities:
+        item = dataset.columns[name].read(0)
+        raw = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch, *np.shape(leaf)), np.asarray(leaf).dtype), item)
+        inputs[name] = jax.eval_shape(dataset.columns[name].finish, raw)
+    present = {name: jax.ShapeDtypeStruct((batch,), bool) for name in inputs}
+    return Batch(inputs, present, rows.targets, rows.weight)
+
+
 def from_device(columns: Mapping[str, Any], rows: Rows) -> Callable[[np.ndarray], Batch]:
     """Row numbers Int[... b] -> Batch with the same leading dimensions, gathered on the device."""
     rows = jax.tree.map(jnp.asarray, rows)
@@ -69,27 +81,38 @@ class _Plan:
         return int(self.order(self.first + step).reshape(-1)[at])
 
 
-def stream(
-    dataset: Dataset, rows: Rows, order: Callable[[int], np.ndarray], first: int, steps: int, threads: int = 4
-) -> Iterator[Batch]:
-    """Batches of the steps `first` .. `steps` - 1, read by Grain while the device works.
+class Streamed:
+    """A data set that stays on the host: batches of one split's rows, of these modalities, read when they are needed."""
 
-    order: step -> row numbers Int[... b]; the batch has the same leading dimensions. threads: that read items.
-    """
-    import grain  # here, since some machines that keep their data on the device have no Grain
+    def __init__(self, dataset: Dataset, rows: Rows, modalities: Iterable[str], threads: int = 4):
+        self.columns = {name: dataset.columns[name] for name in modalities}
+        self.pointer = {name: np.asarray(rows.pointer[name]) for name in self.columns}
+        self.rows, self.threads = jax.tree.map(jnp.asarray, rows), threads
+        self._finish = jax.jit(lambda raw: {name: column.finish(raw[name]) for name, column in self.columns.items()})
 
-    def read(row: int) -> tuple[dict[str, Any], int]:
-        pointer = {name: int(rows.pointer[name][row]) for name in dataset.columns}
-        return {name: column.read(max(pointer[name], 0)) for name, column in dataset.columns.items()}, row
+    def _read(self, row: int) -> dict[str, Any]:
+        return {name: column.read(max(int(self.pointer[name][row]), 0)) for name, column in self.columns.items()}
 
-    pipeline = grain.MapDataset.source(_Plan(order, first, steps)).map(read)
-    together = lambda items: (stack([x for x, _ in items]), np.array([row for _, row in items]))
-    batches = pipeline.batch(order(first).size, batch_fn=together)
-    finish = jax.jit(lambda raw: {name: column.finish(raw[name]) for name, column in dataset.columns.items()})
-    on_device = jax.tree.map(jnp.asarray, rows)
-    shape = order(first).shape
-    for raw, index in batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=64)):
-        taken = on_device.at(jnp.asarray(index))
-        present = {name: taken.pointer[name] >= 0 for name in dataset.columns}
-        batch = Batch(finish(raw), present, taken.targets, taken.weight)
-        yield jax.tree.map(lambda leaf: leaf.reshape(shape + leaf.shape[1:]), batch)
+    def _batch(self, items: Any, index: np.ndarray) -> Batch:
+        """From raw inputs, stacked, of the flat row numbers; the batch has the index's leading dimensions."""
+        taken = self.rows.at(jnp.asarray(index.reshape(-1)))
+        present = {name: taken.pointer[name] >= 0 for name in self.columns}
+        batch = Batch(self._finish(items), present, taken.targets, taken.weight)
+        return jax.tree.map(lambda leaf: leaf.reshape(index.shape + leaf.shape[1:]), batch)
+
+    def __call__(self, index: np.ndarray) -> Batch:
+        """Row numbers Int[... b] -> Batch, as `from_device` gives it."""
+        with ThreadPoolExecutor(self.threads) as pool:
+            return self._batch(stack(list(pool.map(self._read, index.reshape(-1)))), index)
+
+    def stream(self, order: Callable[[int], np.ndarray], first: int, steps: int) -> Iterator[Batch]:
+        """Batches of the steps `first` .. `steps` - 1, read by Grain while the device works. order: step -> Int[... b]."""
+        import grain  # here, since some machines that keep their data on the device have no Grain
+
+        plan = _Plan(order, first, steps)
+        if not len(plan):
+            return
+        pipeline = grain.MapDataset.source(plan).map(self._read).batch(plan.width, batch_fn=stack)
+        options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=2 * plan.width)
+        for step, raw in zip(range(first, steps), pipeline.to_iter_dataset(options)):
+            yield self._batch(raw, order(step))

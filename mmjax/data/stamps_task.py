@@ -19,7 +19,7 @@ import numpy as np
 
 from mmjax.data.audio import LogMel
 from mmjax.data.dataset import Column, Dataset, Rows, stack
-from mmjax.data.decode import DataError, decode_audio, decode_image
+from mmjax.data.decode import DataError, audio_seconds, decode_audio, decode_image
 from mmjax.data.groups import connected_groups, pairs_sharing_a_key
 from mmjax.data.image import on_white, resize
 from mmjax.data.splits import grouped_folds, train_validation_test
@@ -61,6 +61,16 @@ class Stamps:
     split_seed: int = 0
     root: Path | None = None
 
+    def __post_init__(self):
+        for name in ("image_size", "seconds", "vocabulary", "max_tokens"):
+            if getattr(self, name) <= 0:
+                raise DataError(f"Stamps.{name} is {getattr(self, name)}; it must be above 0")
+        if self.folds < 3 or not 0 <= self.fold < self.folds:
+            raise DataError(
+                f"Stamps.fold is {self.fold} of {self.folds} folds; there must be 3 or more, for training, validation and "
+                "test, and the first is 0"
+            )
+
     def load(self) -> Dataset:
         """Reads the index, cuts the splits, fits tokeniser and z-scores on the training split. Media are read later."""
         source, kind = open_source(self.root)
@@ -81,6 +91,11 @@ class Stamps:
         dropped[f"stamps without a name in {self.text_language}"] = sum(n == 0 for n in lengths.values())
         clips = [(i, language) for i in kept for language in self.speech_languages if language in index[i]["speech"]]
         dropped["clips in other languages"] = sum(len(index[i]["speech"]) for i in kept) - len(clips)
+
+        clip_seconds = [
+            audio_seconds(source.speech_bytes(i, language), _speech_name(index[i], language)) for i, language in clips
+        ]
+        dropped[f"clips cut after {self.seconds:g} s"] = sum(seconds > self.seconds for seconds in clip_seconds)
 
         table = _Table(source, kept, names, clips, label, group, lengths)
         splits = {part: table.rows(getattr(split, part), one_each=part == "validation") for part in split._fields}
@@ -191,9 +206,13 @@ def _read_text(table: _Table, tokenizer: Any, most: int, number: int) -> Sequenc
     return encode(tokenizer, table.names[table.kept[number]], most)
 
 
+def _speech_name(record: dict[str, Any], language: str) -> str:
+    return f"speech {language} of {record['id']}"
+
+
 def _read_audio(table: _Table, rate: int, samples: int, number: int) -> Sequence:
     i, language = table.clips[number]
-    name = f"speech {language} of {table.source.index[i]['id']}"
+    name = _speech_name(table.source.index[i], language)
     wave = decode_audio(table.source.speech_bytes(i, language), name, rate)[:samples]
     x = np.zeros(samples, np.int16)
     x[: len(wave)] = np.round(wave * 32767)

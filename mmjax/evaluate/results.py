@@ -124,7 +124,8 @@ def verdicts(mine: Mapping[str, Score], floors: Mapping[str, tuple[str, Mapping[
 def tabulate(cells: Mapping[str, Predicted], floors: Mapping[str, np.ndarray], truth: Truth) -> dict[str, Any]:
     """{"cells": {name: entry}, "floors", "best_cell", "interval"}: the part of results.json that is scored.
 
-    The best cell, and the best single modality that is a floor to the others, are chosen on validation, never on test.
+    The best cell is a fusion wherever one was run; it, and the best single modality that is a floor to the fusions, are chosen
+    on validation, never on test.
     """
     seeds = {name: cell.logits.shape[0] for name, cell in cells.items()}
     draws = {count: resample(truth.group, count) for count in {1, *seeds.values()}}

@@ -1,6 +1,7 @@
 """Masked reductions: over the tokens of an example, or over its modalities. All are finite where nothing is there."""
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.types import Tokens
@@ -21,9 +22,10 @@ def any_token(tokens: Tokens) -> Bool[Array, " b"]:
 
 def masked_softmax(scores: Float[Array, "*b k"], mask: Bool[Array, "*b k"]) -> Float[Array, "*b k"]:
     """Softmax over the last axis among the entries that are there, in float32: 0 elsewhere, and 0 throughout where none is."""
-    scores = jnp.where(mask, scores.astype(jnp.float32), -jnp.inf)
-    top = jnp.max(scores, axis=-1, keepdims=True)
-    weight = jnp.where(mask, jnp.exp(jnp.where(mask, scores, 0) - jnp.where(jnp.isfinite(top), top, 0)), 0)
+    lowest = jnp.finfo(jnp.float32).min
+    scores = jnp.where(mask, scores.astype(jnp.float32), lowest)
+    top = lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+    weight = jnp.where(mask, jnp.exp(jnp.where(mask, scores - top, 0)), 0)  # no exponent is ever above zero
     return weight / jnp.maximum(jnp.sum(weight, axis=-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
 
 

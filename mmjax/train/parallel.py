@@ -48,4 +48,4 @@ def pmapped(step: Step) -> Plan:
     return Plan(lambda state: jax.tree.map(copy, state), run, lambda state: jax.tree.map(lambda leaf: leaf[0], state))
 
 
-PLANS = {"single": single, "pmap": pmapped}
+PLANS = {"single": single, "pmap": pmapped}  # what --plan chooses from

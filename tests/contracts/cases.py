@@ -31,22 +31,17 @@ def frames(key, length=9, bands=6):
 
 # name -> (module, key -> input)
 ENCODERS = {
-    "cnn": (CNN(widths=(4, 6)), image),
-    "text_lstm": (TextLSTM(vocabulary=30, width=6), words),
-    "frame_lstm": (FrameLSTM(width=6), frames),
+    "cnn": (CNN(widths=(4, 6), dropout=0.3), image),
+    "text_lstm": (TextLSTM(vocabulary=30, width=6, dropout=0.3), words),
+    "frame_lstm": (FrameLSTM(width=6, dropout=0.3), frames),
 }
 
 # name -> (fusion, head)
 FUSIONS = {
-    "concat": (Concat(width=6), Classifier(CLASSES)),
-    "gated": (Gated(width=6), Classifier(CLASSES)),
-    "late": (MeanLogits(CLASSES, width=6), Mean()),
+    "concat": (Concat(width=6, dropout=0.3), Classifier(CLASSES)),
+    "gated": (Gated(width=6, dropout=0.3), Classifier(CLASSES)),
+    "late": (MeanLogits(CLASSES, width=6, dropout=0.3), Mean()),
 }
-
-
-def without_dropout(module):
-    """For properties that must hold number by number."""
-    return module.clone(dropout=0.0) if hasattr(module, "dropout") else module
 
 
 def is_float(x) -> bool:

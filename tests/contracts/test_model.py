@@ -51,8 +51,9 @@ def spoil(batch: Batch) -> Batch:
     return batch.replace(inputs={name: one(x, batch.present[name]) for name, x in batch.inputs.items()})
 
 
-def loss(model, batch, params):
-    return cross_entropy(model.apply({"params": params}, batch), batch).sum()
+def loss(model, batch, params, train=False):
+    rngs = {"dropout": jax.random.key(7)} if train else None
+    return cross_entropy(model.apply({"params": params}, batch, train=train, rngs=rngs), batch).sum()
 
 
 pairs = pytest.mark.parametrize(("encoder", "fusion"), [(e, f) for e in ENCODERS for f in FUSIONS])
@@ -62,7 +63,7 @@ pairs = pytest.mark.parametrize(("encoder", "fusion"), [(e, f) for e in ENCODERS
 def test_missing_modalities(encoder, fusion):
     model, batch, params = build(encoder, fusion)
     outputs = lambda batch: model.apply({"params": params}, batch)["label"]
-    run = jax.jit(lambda batch: (outputs(batch), jax.grad(partial(loss, model, batch))(params)))
+    run = jax.jit(lambda batch: (outputs(batch), jax.grad(partial(loss, model, batch, train=True))(params)))
     output, gradient = run(batch)
     chex.assert_shape(output, (BATCH, CLASSES))
     chex.assert_type(output, jnp.float32)

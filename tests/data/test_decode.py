@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmjax.data.decode import DataError, check_language, decode_audio, decode_image, decode_text
+from mmjax.data.decode import DataError, audio_seconds, check_language, decode_audio, decode_image, decode_text
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -129,3 +129,9 @@ def test_language():
     assert check_language("fr", {"fr", "en"}, "crow") == "fr"
     with pytest.raises(DataError, match=r"crow: unknown language 'xx'; it should be one of en, fr"):
         check_language("xx", {"fr", "en"}, "crow")
+
+
+def test_audio_seconds():
+    assert audio_seconds(wav(np.zeros(12_000, np.int16), 8_000), "x") == pytest.approx(1.5)
+    with pytest.raises(DataError, match="a sound: the audio cannot be decoded"):
+        audio_seconds(b"RIFF", "a sound")

@@ -9,12 +9,17 @@ import pytest
 
 from mmjax.data import feed, stamps_task
 from mmjax.data.dataset import Column, Dataset, Rows
-from mmjax.data.feed import column_bytes, fill, fill_column, from_device, stream
+from mmjax.data.feed import Streamed, column_bytes, fill, fill_column, from_device
 from mmjax.data.order import in_order, shuffled
 from mmjax.data.stamps import StampsPack
 from mmjax.types import Sequence
 
 pytest.importorskip("grain")
+
+
+def stream(dataset, rows, order, first, steps, threads=4):
+    return Streamed(dataset, rows, dataset.columns, threads).stream(order, first, steps)
+
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 3, 2, 4), np.uint8)
 LENGTHS = np.array([4, 0, 2, 3, 1], np.int32)

@@ -31,6 +31,15 @@ def test_masked_softmax_equals_softmax_over_what_is_there():
     assert not np.asarray(gradient)[~np.asarray(mask)].any()
 
 
+@pytest.mark.parametrize("level", [200.0, -200.0, 3e38, -3e38])
+def test_masked_softmax_is_finite_at_any_level(level):
+    scores, mask = jnp.array([[level, level * 0.999, 0.0]]), jnp.array([[True, True, False]])
+    value, gradient = jax.value_and_grad(lambda s: (masked_softmax(s, mask) * jnp.array([[1.0, 0.0, 5.0]])).sum())(scores)
+    chex.assert_tree_all_finite((value, gradient))
+    gap = np.float64(np.float32(level)) * 0.001
+    np.testing.assert_allclose(value, 1 / (1 + np.exp(np.clip(-gap, -500, 500))), rtol=1e-3, atol=1e-30)
+
+
 def test_last_state():
     states = jnp.arange(12.0).reshape(2, 3, 2)
     np.testing.assert_array_equal(last_state(states, jnp.array([2, 0])), [[2.0, 3.0], [6.0, 7.0]])
