@@ -22,7 +22,7 @@ def test_what_a_kill_left_out_is_written(commands, whole, tmp_path):
     args = ["text", *FLAGS, "--checkpoint-every", 1000, "--tensorboard", "--out", out]
     commands.run(file, *args, "--resume")
     before, after = (read_run(folder).results for folder in (whole(file), out))
-    assert list(after["cells"])[0] == "text" and set(after["cells"]) == set(before["cells"])
+    assert next(iter(after["cells"])) == "text" and set(after["cells"]) == set(before["cells"])
     for cell, entry in after["cells"].items():
         for part in SCORED:
             assert entry[part] == before["cells"][cell][part], (cell, part)
