@@ -1,0 +1,1 @@
+"""Evaluation: every subset of modalities, intervals, floors, and the numbers of results.json."""

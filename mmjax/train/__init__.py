@@ -1,0 +1,1 @@
+"""Training: the step, all seeds at once, one device or many, checkpoints, the loop."""

@@ -1,0 +1,1 @@
+"""Source -> example -> transforms -> Batch: reading, cleaning, splitting, preparing and feeding data."""
