@@ -45,9 +45,9 @@ def _candidates():
 
 def tfidf_svm(
     train_texts: Sequence[str],
-    train_labels: Sequence[int],
+    train_labels: Sequence[int] | np.ndarray,
     texts_to_predict: Sequence[str],
-    validation: tuple[Sequence[str], Sequence[int]],
+    validation: tuple[Sequence[str], Sequence[int] | np.ndarray],
 ) -> np.ndarray:
     """A linear SVM on TF-IDF, fitted on the training split alone -> predicted Int[n] for texts_to_predict.
 
@@ -60,7 +60,7 @@ def tfidf_svm(
             raise ValueError(f"the {name} split has {len(texts)} texts and {len(labels)} labels")
     candidates = list(_candidates())
     if len(np.unique(train_labels)) == 1 or not any(text.strip() for text in train_texts):
-        usual = majority(train_labels, np.ones(len(train_labels)), train_labels.max() + 1)
+        usual = majority(train_labels, np.ones(len(train_labels)), int(train_labels.max()) + 1)
         return np.full(len(texts_to_predict), usual)
     fitted = [candidate.fit(train_texts, train_labels) for candidate in candidates]
     best = max(fitted, key=lambda model: model.score(*validation))

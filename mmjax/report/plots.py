@@ -169,7 +169,7 @@ def learning_curves(
     return _draw(PANEL_WIDTH, 250, f"Learning curves of {cell}", paint)
 
 
-def confusion_matrix(classes: Sequence[str], counts: Sequence[Sequence[float]]) -> str:
+def confusion_matrix(classes: Sequence[str], counts: Sequence[Sequence[int | float]]) -> str:
     """Rows are the true classes: the share of the row as colour and number, below it the count (mean over seeds)."""
     count = np.array(counts, float)
     share = count / np.maximum(count.sum(1, keepdims=True), 1e-12)

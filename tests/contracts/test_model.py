@@ -160,6 +160,11 @@ def test_single_and_pmap_steps_are_equal(encoder, fusion):
     chex.assert_trees_all_close(*results, rtol=1e-4, atol=1e-5)
 
 
+def on_device(tree):
+    """chex's variant without a device hands over NumPy arrays."""
+    return jax.tree.map(jnp.asarray, tree)
+
+
 class EncoderVariants(chex.TestCase):
     """Shapes, dtypes and finiteness of each encoder: as it is, jitted, on a device, and under pmap."""
 
@@ -168,7 +173,7 @@ class EncoderVariants(chex.TestCase):
         for module, make in ENCODERS.values():
             x = make(jax.random.key(1))
             params = jax.jit(module.init)(jax.random.key(0), x)
-            tokens = self.variant(lambda params, x, m=module: m.apply(params, x))(params, x)
+            tokens = self.variant(lambda params, x, m=module: m.apply(on_device(params), on_device(x)))(params, x)
             chex.assert_shape(tokens.x, (BATCH, None, None))
             chex.assert_equal_shape_prefix((tokens.x, tokens.mask), 2)
             chex.assert_rank(tokens.mask, 2)
@@ -184,11 +189,12 @@ class EncoderVariants(chex.TestCase):
                 for name, key, n, d in zip(("one", "two"), keys, (3, 1), (4, 7))
             }
             params = fusion.init(jax.random.key(0), tokens)
-            fused = self.variant(lambda params, tokens, m=fusion: m.apply(params, tokens))(params, tokens)
+            fused = self.variant(lambda params, tokens, m=fusion: m.apply(on_device(params), on_device(tokens)))(params, tokens)
             chex.assert_shape(fused.x, (BATCH, None, None))
             chex.assert_shape(fused.mask, fused.x.shape[:2])
             head_params = head.init(jax.random.key(0), fused)
-            outputs = self.variant(lambda params, tokens, m=head: m.apply(params, tokens))(head_params, fused)
+            run = self.variant(lambda params, tokens, m=head: m.apply(on_device(params), on_device(tokens)))
+            outputs = run(head_params, fused)
             chex.assert_shape(outputs, (BATCH, CLASSES))
             chex.assert_type(outputs, jnp.float32)
             chex.assert_tree_all_finite(outputs)
