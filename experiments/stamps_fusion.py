@@ -7,11 +7,11 @@ dropout; and the test split is no part of training.
 
 Run: python experiments/stamps_fusion.py                  all cells, 5 seeds
      python experiments/stamps_fusion.py gated --fusion.width 128 --seeds 10
-Time: about 6 min on 2 cores, 1.5 GB
+Time: about 7 min on 2 cores, 1.9 GB
 Expected: on 170 test stamps (fold 0), mean of 5 seeds [95 % interval over leak-free groups and seeds]
     cell      accuracy               macro F1   against text, the best single modality (chosen on validation)
     concat    0.523 [0.410, 0.625]   0.413      better: +0.057 [+0.007, +0.113]
-    gated     0.496 [0.382, 0.601]   0.392      inconclusive: +0.031 [-0.022, +0.090]
+    gated     0.499 [0.387, 0.600]   0.399      inconclusive: +0.033 [-0.020, +0.091]
     late      0.511 [0.397, 0.613]   0.394      inconclusive: +0.045 [-0.009, +0.099]
     image     0.452 [0.350, 0.566]   0.306
     text      0.466 [0.345, 0.580]   0.341
