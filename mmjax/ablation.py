@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -136,9 +137,9 @@ def _run_cell(
     validate = partial(_validate, run, validation_feed, dataset.splits["validation"], target)
     checkpoints = Checkpoints(folder / "checkpoints")
     schedule = Schedule(experiment.steps, experiment.evaluate_every, experiment.checkpoint_every)
-    logger = _tensorboard(folder) if options.tensorboard else lambda record: None
-    watch = Watch(progress.step, lambda record: (progress.evaluated(record), logger(record)))
-    fitted = fit(plan, state, batches_from, validate, schedule, checkpoints, about, stop, watch)
+    with _tensorboard(folder) if options.tensorboard else nullcontext(lambda record: None) as log:
+        watch = Watch(progress.step, lambda record: (progress.evaluated(record), log(record)))
+        fitted = fit(plan, state, batches_from, validate, schedule, checkpoints, about, stop, watch)
     checkpoints.close()
     _write_cell(cell, experiment, fitted, feed_of("test"), len(dataset.splits["test"]), options.plan, about, folder)
 
@@ -337,7 +338,9 @@ def _summary_writer() -> Any:
     return SummaryWriter
 
 
-def _tensorboard(folder: Path) -> Callable[[Mapping[str, Any]], None]:
+@contextmanager
+def _tensorboard(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """What to tell of each evaluation. Closed before Python ends, when its threads could not be started any more."""
     writer = _summary_writer()(str(folder / "tensorboard"))
 
     def log(record: Mapping[str, Any]) -> None:
@@ -346,7 +349,10 @@ def _tensorboard(folder: Path) -> Callable[[Mapping[str, Any]], None]:
                 writer.add_scalars(name, {f"seed{seed}": value for seed, value in enumerate(values)}, record["step"])
         writer.flush()
 
-    return log
+    try:
+        yield log
+    finally:
+        writer.close()
 
 
 def _report(out: Path, results: Mapping[str, Any], console: Console) -> None:
