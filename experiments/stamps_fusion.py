@@ -27,16 +27,17 @@ from dataclasses import replace
 
 from mmjax.data.augment import DropModalities, Flip, Shift
 from mmjax.data.stamps_task import Stamps
-from mmjax.encoders import CNN, FrameLSTM, TextLSTM
+from mmjax.encoders import CNN, FrameRNN, TextRNN
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Concat, Gated, MeanLogits
 from mmjax.heads import Classifier, Mean
+from mmjax.nn import LSTM
 from mmjax.train.optim import Adam
 
 CLASSES = 9
 IMAGE = {"image": CNN(widths=(16, 32, 64), dropout=0.2)}
-TEXT = {"text": TextLSTM(vocabulary=1000, width=64, dropout=0.3)}
-AUDIO = {"audio": FrameLSTM(width=64, dropout=0.2)}
+TEXT = {"text": TextRNN(vocabulary=1000, embedding=64, layer=LSTM(64), dropout=0.3)}
+AUDIO = {"audio": FrameRNN(width=64, layer=LSTM(64), dropout=0.2)}
 
 BASE = Experiment(
     data=Stamps(image_size=32, max_tokens=16),

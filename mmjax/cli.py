@@ -3,7 +3,7 @@
     python experiments/NAME.py [CELL ...] [--FLAG VALUE ...]
 
 CELL names pick entries of the file's ABLATIONS; without one, all of them run. Flags change values only, in every cell that
-runs.
+runs; --full takes the cells of the source's full size instead, and --costs tells what each costs without training it.
 """
 
 import contextlib
@@ -31,6 +31,8 @@ class Options:
     seeds: how many, numbered from 0, trained at once. plan: `single` compiles the step for one device, `pmap` splits each
     batch over all of them. out: run folder, by default runs/<file's name>. resume: go on where that folder stopped.
     tensorboard: also write event files. device_memory: gigabytes of prepared data that stay on the device; more is streamed.
+    full: the cells in the size of their source, for an accelerator. costs: compile each cell, take one step, and print its
+    parameters, FLOPs and memory; nothing is trained or written.
     """
 
     seeds: int = 5
@@ -39,6 +41,8 @@ class Options:
     resume: bool = False
     tensorboard: bool = False
     device_memory: float = 2.0
+    full: bool = False
+    costs: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,13 +110,31 @@ def prepare_jax() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def run(ablations: Mapping[str, Experiment], args: list[str] | None = None) -> None:
+def by_target(cells: Mapping[str, Experiment], out: Path) -> dict[Path, dict[str, Experiment]]:
+    """{run folder: cells}: the folder itself, or one inside for each output where cells are scored on several."""
+    outputs = dict.fromkeys(experiment.output for experiment in cells.values())
+    if len(outputs) <= 1:
+        return {out: dict(cells)}
+    return {
+        out / output: {name: experiment for name, experiment in cells.items() if experiment.output == output}
+        for output in outputs
+    }
+
+
+def run(
+    ablations: Mapping[str, Experiment], full: Mapping[str, Experiment] | None = None, args: list[str] | None = None
+) -> None:
     """Parses the command line and runs the cells; `python file.py` comes here through `mmjax.experiment.main`."""
     args = sys.argv[1:] if args is None else args
     file = Path(sys.argv[0])
+    if "--full" in args:
+        if not full:
+            fail(f"{file.name} has no --full size: it is the same as the default")
+        ablations = full
     options, cells = parse(ablations, args, file.name)
     prepare_jax()
     from mmjax.ablation import run_cells
+    from mmjax.costs import print_costs
     from mmjax.data.decode import DataError
     from mmjax.report.schema import RunError
     from mmjax.train.checkpoint import CheckpointError
@@ -122,7 +144,11 @@ def run(ablations: Mapping[str, Experiment], args: list[str] | None = None) -> N
     command = f"python {shlex.join([os.path.relpath(file), *args])}"
     out = options.out or Path("runs") / file.stem
     try:
-        run_cells(file.stem, description, command, cells, options, out)
+        if options.costs:
+            print_costs(cells, options)
+            return
+        for folder, group in by_target(cells, out).items():
+            run_cells(file.stem, description, command, group, options, folder)
     except (ExperimentError, DataError, CheckpointError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

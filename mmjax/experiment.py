@@ -4,7 +4,7 @@ import dataclasses
 import enum
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mmjax.data.feed import specimen
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
 from mmjax.train.optim import Adam
+from mmjax.train.stages import Stage, parts
 
 
 class ExperimentError(ValueError):
@@ -31,7 +32,10 @@ class Experiment:
     """One cell of an ablation.
 
     data: a frozen dataclass with `load() -> Dataset`, such as Stamps. encoders: {modality: Encoder}; fusion; heads:
-    {target: Head}; loss; optim: steps -> optax transformation; augment: {name: (batch, key) -> batch}, applied in order.
+    {target: Head}; alone: {modality: {target: Head}}, on one modality's own tokens; loss; balance: how the losses of several
+    tasks become one gradient, None for their sum; optim: steps -> optax transformation; augment: {name: (batch, key) ->
+    batch}, applied in order; stages: parts of the training, one after another. score: the output that is evaluated, such as
+    "label" or "image.label"; None for the first head.
     steps: of training; batch: rows a step; evaluate_every, checkpoint_every: steps between evaluations on the validation
     split (which pick the best step), and between checkpoints.
     """
@@ -40,52 +44,103 @@ class Experiment:
     encoders: dict[str, nn.Module]
     fusion: nn.Module
     heads: dict[str, nn.Module]
+    alone: dict[str, dict[str, nn.Module]] = field(default_factory=dict)
     optim: Any = field(default_factory=Adam)
     augment: dict[str, Any] = field(default_factory=dict)
     loss: tyro.conf.Suppress[Callable] = cross_entropy
+    balance: Any = None
+    stages: tuple[Stage, ...] = ()
+    score: str | None = None
     steps: int = 300
     batch: int = 32
     evaluate_every: int = 25
     checkpoint_every: int = 100
 
     @property
+    def output(self) -> str:
+        """The name of the output that is evaluated."""
+        return self.score or next(iter(self.heads), "")
+
+    @property
     def target(self) -> str:
-        """What is learnt: the name of the head."""
-        return next(iter(self.heads))
+        """What that output is compared with."""
+        return target_of(self.output)
 
     @property
     def model(self) -> Multimodal:
-        return Multimodal(self.encoders, self.fusion, self.heads)
+        return Multimodal(self.encoders, self.fusion, self.heads, self.alone)
+
+    @property
+    def outputs(self) -> dict[str, nn.Module]:
+        """All heads, by the names of their outputs."""
+        alone = {f"{modality}.{target}": head for modality, heads in self.alone.items() for target, head in heads.items()}
+        return {**self.heads, **alone}
 
     def check(self, data: Dataset) -> None:
         """Raises ExperimentError where data and modules do not fit, before anything compiles."""
         for name in ("steps", "batch", "evaluate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ExperimentError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not self.encoders or not self.heads:
+        if not self.encoders or not self.outputs:
             raise ExperimentError("an experiment needs at least one encoder and one head")
-        for part, names, known in (("encoders", self.encoders, data.columns), ("heads", self.heads, data.classes)):
-            for name in names:
-                if name not in known:
-                    raise ExperimentError(f"{part}.{name}: the data have no {name!r}; they have {', '.join(sorted(known))}")
+        for name in self.encoders:
+            if name not in data.columns:
+                raise ExperimentError(f"encoders.{name}: the data have no {name!r}; they have {_list(data.columns)}")
+        for name in self.alone:
+            if name not in self.encoders:
+                raise ExperimentError(f"alone.{name}: no encoder gives {name!r}; the encoders are {_list(self.encoders)}")
+        self._check_classes(data)
         for name, encoder in self.encoders.items():
             most, needed = getattr(encoder, "vocabulary", None), data.sizes[name].get("vocabulary")
             if most is not None and needed is not None and most < needed:
                 raise ExperimentError(
                     f"encoders.{name}.vocabulary is {most}, but the tokeniser has {needed} tokens; give at least that many"
                 )
-        parts = {"fusion": self.fusion} | {f"heads.{name}": head for name, head in self.heads.items()}
-        if len(self.heads) > 1:
-            raise ExperimentError(f"heads are {', '.join(self.heads)}; training and evaluation here are of one target")
-        target = self.target
-        for name, module in parts.items():
-            classes = getattr(module, "classes", None)
-            if classes is not None and classes != len(data.classes[target]):
-                raise ExperimentError(f"{name}.classes is {classes}, but {target!r} has {len(data.classes[target])} classes")
-        try:  # shapes alone: whatever a module refuses, it refuses now
-            jax.eval_shape(lambda batch: self.model.init(jax.random.key(0), batch), specimen(data, self.encoders, self.batch))
+        try:  # shapes alone: whatever a module, a loss or a stage refuses, it refuses now
+            parts(self.stages, self.steps)
+            jax.eval_shape(self._dry_run, specimen(data, self.encoders, self.batch))
         except ValueError as error:
             raise ExperimentError(str(error)) from error
+
+    def _check_classes(self, data: Dataset) -> None:
+        if self.output not in self.outputs:
+            raise ExperimentError(f"score is {self.output!r}, but the outputs are {_list(self.outputs)}")
+        if self.target not in data.classes:
+            part = "alone" if "." in self.output else "heads"
+            raise ExperimentError(f"{part}.{self.output}: the data have no {self.target!r}; they have {_list(data.classes)}")
+        modules = {f"alone.{name}" if "." in name else f"heads.{name}": head for name, head in self.outputs.items()}
+        for name, module in {"fusion": self.fusion, **modules}.items():
+            classes, target = getattr(module, "classes", None), self.target if name == "fusion" else target_of(name)
+            if classes is None:
+                continue
+            if target not in data.classes:
+                raise ExperimentError(f"{name}: the data have no {target!r}; they have {_list(data.classes)}")
+            if classes != len(data.classes[target]):
+                raise ExperimentError(f"{name}.classes is {classes}, but {target!r} has {len(data.classes[target])} classes")
+
+    def _dry_run(self, batch: Any) -> Any:
+        """The step's way from a batch to its losses, for shapes."""
+        key = jax.random.key(0)
+        for change in self.augment.values():
+            batch = change(batch, key)
+        variables = self.model.init(key, batch)
+        names = [name for name in variables["params"]]
+        for stage in self.stages:
+            for prefix in stage.learns:
+                if not any(name.startswith(prefix) for name in names):
+                    raise ValueError(f"stages: no part of the model begins with {prefix!r}; they are {_list(names)}")
+        outputs = self.model.apply(variables, batch)
+        losses = [self.loss, *(stage.loss for stage in self.stages if stage.loss)]
+        return [loss(outputs, batch) for loss in losses]
+
+
+def target_of(output: str) -> str:
+    """The target that an output is compared with: "image.label" and "label" both with "label"."""
+    return output.rsplit(".", 1)[-1]
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def resolved(value: Any) -> Any:
@@ -132,8 +187,8 @@ def parameter_count(params: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def main(ablations: Mapping[str, Experiment]) -> None:
-    """The command line of an experiment file; `mmjax.cli` says what it accepts."""
+def main(ablations: Mapping[str, Experiment], full: Mapping[str, Experiment] | None = None) -> None:
+    """The command line of an experiment file; `mmjax.cli` says what it accepts. full: the cells in the source's full size."""
     from mmjax.cli import run  # here, for it imports the evaluation and the report, which an importer of this file may not need
 
-    run(ablations)
+    run(ablations, full)

@@ -1,6 +1,8 @@
 """The whole data flow: inputs -> encoders -> fusion -> heads."""
 
 from collections.abc import Mapping
+from dataclasses import field
+from inspect import signature
 from typing import Any
 
 import flax.linen as nn
@@ -27,7 +29,10 @@ def blank(x: Any, present: Bool[Array, " b"]) -> Any:
 
 
 class Multimodal(nn.Module):
-    """encoders: {modality: Encoder}; fusion: Fusion; heads: {target: Head}. Batch -> {target: outputs}.
+    """Batch -> {name: outputs}, by an encoder for each modality, a fusion of their tokens, and heads.
+
+    encoders: {modality: Encoder}; fusion: Fusion; heads: {target: Head} over the fused tokens; alone: {modality: {target:
+    Head}} over one modality's own tokens, whose outputs are named "modality.target".
 
     `encode` and `decode` are its two halves: `decode` takes the presence of modalities apart from the tokens, so that many
     subsets of modalities can be decoded from tokens that were encoded once.
@@ -36,6 +41,7 @@ class Multimodal(nn.Module):
     encoders: Mapping[str, nn.Module]
     fusion: nn.Module
     heads: Mapping[str, nn.Module]
+    alone: Mapping[str, Mapping[str, nn.Module]] = field(default_factory=dict)
 
     def encode(self, batch: Batch, *, train: bool = False) -> dict[str, Tokens]:
         """Each modality's tokens, their masks as far as the batch has them."""
@@ -43,18 +49,29 @@ class Multimodal(nn.Module):
             missing = sorted(set(self.encoders) - set(there))
             if missing:
                 raise ValueError(f"Batch.{part} lacks {missing}, which the model encodes; it has {sorted(there)}")
-        return {
-            name: encoder(blank(batch.inputs[name], batch.present[name]), train=train)
-            for name, encoder in self.encoders.items()
-        }
+        unknown = sorted(set(self.alone) - set(self.encoders))
+        if unknown:
+            raise ValueError(f"alone has heads on {unknown}, which no encoder gives; the encoders are {sorted(self.encoders)}")
+
+        def one(name, encoder):
+            present = batch.present[name]
+            counted = {"present": present} if "present" in signature(encoder.__call__).parameters else {}
+            return encoder(blank(batch.inputs[name], present), train=train, **counted)
+
+        return {name: one(name, encoder) for name, encoder in self.encoders.items()}
 
     def decode(
         self, tokens: Mapping[str, Tokens], present: Mapping[str, Any], *, train: bool = False
     ) -> dict[str, Array]:
-        """{target: outputs} from the tokens of the modalities that are present, {modality: Bool[b]}."""
+        """{name: outputs} from the tokens of the modalities that are present, {modality: Bool[b]}."""
         seen = {name: Tokens(t.x, t.mask & present[name][:, None]) for name, t in tokens.items()}
-        fused = self.fusion(seen, train=train)
-        return {target: head(fused, train=train) for target, head in self.heads.items()}
+        outputs = {}
+        if self.heads:
+            fused = self.fusion(seen, train=train)
+            outputs = {target: head(fused, train=train) for target, head in self.heads.items()}
+        for name, heads in self.alone.items():
+            outputs |= {f"{name}.{target}": head(seen[name], train=train) for target, head in heads.items()}
+        return outputs
 
     def __call__(self, batch: Batch, *, train: bool = False) -> dict[str, Array]:
         return self.decode(self.encode(batch, train=train), batch.present, train=train)

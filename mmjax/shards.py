@@ -29,6 +29,14 @@ def sum_over_shards(tree: Any) -> Any:
         return tree
 
 
+def gather_over_shards(x: Array) -> Array:
+    """[b ...] of this part -> [B ...], the examples of the whole batch in their order; the identity where it is not split."""
+    try:
+        return jax.lax.all_gather(x, SHARD, tiled=True)
+    except NameError:
+        return x
+
+
 def example_keys(key: Key[Array, ""], count: int) -> Key[Array, " b"]:
     """Keys for the `count` examples of this part, one each, the same however the batch is split."""
     position = shard_index() * count + jnp.arange(count)

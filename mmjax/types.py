@@ -60,7 +60,11 @@ class Batch:
 
 @runtime_checkable
 class Encoder(Protocol):
-    """One modality's array(s) -> Tokens. `train` switches dropout on, from the rng stream "dropout"."""
+    """One modality's array(s) -> Tokens. `train` switches dropout on, from the rng stream "dropout".
+
+    An encoder with batch statistics takes `present: Bool[b] | None = None` as well: which examples have the modality, since
+    the others arrive as zeros and must not count.
+    """
 
     def __call__(self, x: Any, *, train: bool = False) -> Tokens: ...
 
@@ -81,9 +85,25 @@ class Head(Protocol):
 
 @runtime_checkable
 class Loss(Protocol):
-    """({head: outputs}, batch) -> Float[b], one value per example, in nats for likelihoods."""
+    """({name: outputs}, batch) -> Float[b], one value per example, in nats for likelihoods; or {task: Float[b]}, of which the
+    step trains on the sum unless a balance says otherwise."""
 
-    def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " b"]: ...
+    def __call__(
+        self, outputs: Mapping[str, Array], batch: Batch
+    ) -> Float[Array, " b"] | Mapping[str, Float[Array, " b"]]: ...
+
+
+@runtime_checkable
+class Balance(Protocol):
+    """How the losses of several tasks become one gradient (`train.balance` has some).
+
+    objective: params -> ({task: Float[]}, aux), this shard's part of each task's mean loss, and aux = (outputs, statistics).
+    Gives (loss, gradient, aux, state), loss and gradient summed over shards; the state is a pytree of its own.
+    """
+
+    def init(self, params: Any) -> Any: ...
+
+    def __call__(self, objective: Any, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> Any: ...
 
 
 @runtime_checkable

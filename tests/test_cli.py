@@ -7,7 +7,7 @@ import pytest
 
 from mmjax.ablation import run_cells
 from mmjax.cli import Options, parse
-from mmjax.encoders import CNN, TextLSTM
+from mmjax.encoders import CNN, TextRNN
 from mmjax.experiment import Experiment, ExperimentError
 from mmjax.fusion import Concat, MeanLogits
 from mmjax.heads import Classifier, Mean
@@ -18,7 +18,7 @@ class Data:
     fold: int = 0
 
 
-TEXT, IMAGE = {"text": TextLSTM(vocabulary=9, width=4)}, {"image": CNN(widths=(4, 4))}
+TEXT, IMAGE = {"text": TextRNN(vocabulary=9, embedding=4)}, {"image": CNN(widths=(4, 4))}
 BASE = Experiment(Data(), TEXT | IMAGE, Concat(width=4), {"label": Classifier(3)})
 CELLS = {
     "concat": BASE,
@@ -62,9 +62,9 @@ def test_flags_change_every_cell_that_runs_and_nothing_else():
 
 
 def test_names_and_flags():
-    options, cells = run("concat", "text", "--encoders.text.width", "8", "--fusion.width=16", "--plan", "pmap")
+    options, cells = run("concat", "text", "--encoders.text.embedding", "8", "--fusion.width=16", "--plan", "pmap")
     assert options.plan == "pmap"
-    assert {name: cell.encoders["text"].width for name, cell in cells.items()} == {"concat": 8, "text": 8}
+    assert {name: cell.encoders["text"].embedding for name, cell in cells.items()} == {"concat": 8, "text": 8}
     assert cells["concat"].fusion == Concat(width=16)
     assert cells["concat"].encoders["image"] == CNN(widths=(4, 4))
     assert run("concat", "--encoders.image.widths", "2", "3", "5")[1]["concat"].encoders["image"].widths == (2, 3, 5)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmjax.data.dataset import Column, Dataset, Rows
-from mmjax.encoders import CNN, FrameLSTM, TextLSTM
+from mmjax.encoders import CNN, FrameRNN, TextRNN
 from mmjax.experiment import Experiment, ExperimentError, resolved, summary
 from mmjax.fusion import Concat, MeanLogits
 from mmjax.heads import Classifier, Mean
@@ -36,7 +36,7 @@ DATA = Dataset(
 )
 GOOD = Experiment(
     data=None,
-    encoders={"image": CNN(widths=(4,)), "text": TextLSTM(vocabulary=30, width=4)},
+    encoders={"image": CNN(widths=(4,)), "text": TextRNN(vocabulary=30, embedding=4)},
     fusion=Concat(width=4),
     heads={"label": Classifier(4)},
 )
@@ -52,16 +52,16 @@ def ablations(file):
 def test_what_fits_is_accepted():
     GOOD.check(DATA)
     replace(GOOD, fusion=MeanLogits(4), heads={"label": Mean()}).check(DATA)
-    replace(GOOD, encoders={"text": TextLSTM(vocabulary=31)}).check(DATA)  # more than needed is fine
+    replace(GOOD, encoders={"text": TextRNN(vocabulary=31)}).check(DATA)  # more than needed is fine
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"encoders": {"text": TextLSTM(vocabulary=29)}}, r"encoders\.text\.vocabulary is 29, .* 30 tokens"),
+        ({"encoders": {"text": TextRNN(vocabulary=29)}}, r"encoders\.text\.vocabulary is 29, .* 30 tokens"),
         ({"heads": {"label": Classifier(5)}}, r"heads\.label\.classes is 5, but 'label' has 4 classes"),
         ({"fusion": MeanLogits(3)}, r"fusion\.classes is 3, but 'label' has 4 classes"),
-        ({"encoders": {"audio": FrameLSTM()}}, r"encoders\.audio: the data have no 'audio'; they have image, text"),
+        ({"encoders": {"audio": FrameRNN()}}, r"encoders\.audio: the data have no 'audio'; they have image, text"),
         ({"heads": {"mood": Classifier(4)}}, r"heads\.mood: the data have no 'mood'; they have label"),
         ({"encoders": {}}, "at least one encoder"),
         ({"heads": {}}, "at least one encoder and one head"),
@@ -92,7 +92,7 @@ def test_every_cell_is_told_as_json(file):
 def test_resolved_by_hand():
     cell = resolved(replace(GOOD, optim=Adam(lr=0.5)))
     assert cell["encoders"]["image"] == {"class": "CNN", "widths": [4], "dropout": 0.0, "dtype": "float32"}
-    assert cell["optim"] == {"class": "Adam", "lr": 0.5, "clip": 1.0}
+    assert cell["optim"] == {"class": "Adam", "lr": 0.5, "clip": 1.0, "schedule": {"class": "Constant"}}
     assert cell["loss"] == "cross_entropy"
     assert resolved(CNN(dtype=jnp.bfloat16))["dtype"] == "bfloat16"
     assert resolved(CNN(dtype=jnp.dtype("float16")))["dtype"] == "float16"

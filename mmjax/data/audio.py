@@ -1,4 +1,4 @@
-"""Sound -> log-mel frames, jitted: the front end of every audio encoder."""
+"""Sound -> frames of log-mel energies or of cepstral coefficients, jitted: the front ends of audio encoders."""
 
 from dataclasses import dataclass
 
@@ -85,6 +85,55 @@ class LogMel:
         return jnp.log(power @ (self.filters() * (self.rate / size)) + self.floor)  # a bin is rate / size Hz wide
 
     def sequence(self, wave: Sequence) -> Sequence:
-        """A Sequence of samples -> a Sequence of frames; an empty clip stays empty."""
+        """A Sequence of samples -> a Sequence of frames; an empty clip stays empty. Beyond the length are zeros."""
         counts = 1 + jnp.maximum(wave.length - self.window_samples, 0) // self.hop_samples
-        return Sequence(self(wave.x), jnp.where(wave.length > 0, counts, 0))
+        x = jnp.where(wave.mask, wave.x, jnp.zeros((), wave.x.dtype))
+        return Sequence(self(x), jnp.where(wave.length > 0, counts, 0))
+
+
+@dataclass(frozen=True)
+class MFCC:
+    """Waveforms -> mel-frequency cepstral coefficients (Davis and Mermelstein, 1980): the cosine transform of the
+    log-mel energies over the bands (DCT-II, made orthonormal), cut off after the first coefficients.
+
+    mel: what gives the log energies. coefficients: how many, from number 0, which is the sum of the log energies over
+    sqrt(bands). lifter: L in 1 + L / 2 sin(pi k / L), which multiplies coefficient k (Juang et al., 1987); 0 for none.
+    """
+
+    mel: LogMel = LogMel()
+    coefficients: int = 13
+    lifter: int = 0
+
+    def __post_init__(self):
+        if not 1 <= self.coefficients <= self.mel.bands:
+            raise ValueError(
+                f"MFCC.coefficients is {self.coefficients}; it must be at least 1 and at most the {self.mel.bands} bands"
+            )
+        if self.lifter < 0:
+            raise ValueError(f"MFCC.lifter is {self.lifter}; it must be positive, or 0 for none")
+
+    @property
+    def rate(self) -> int:
+        """Samples per second (Hz) of the waveforms."""
+        return self.mel.rate
+
+    def frames(self, samples: int) -> int:
+        """How many frames that many samples give."""
+        return self.mel.frames(samples)
+
+    def transform(self) -> Float[np.ndarray, "bands coefficients"]:
+        """The cosine transform and the lifter as one matrix."""
+        bands, k = self.mel.bands, np.arange(self.coefficients)
+        cosines = np.cos(np.pi / bands * (np.arange(bands)[:, None] + 0.5) * k[None])
+        scale = np.where(k == 0, np.sqrt(1 / bands), np.sqrt(2 / bands))
+        lift = 1 + self.lifter / 2 * np.sin(np.pi * k / self.lifter) if self.lifter else np.ones(len(k))
+        return (cosines * (scale * lift)[None]).astype(np.float32)
+
+    def __call__(self, wave: Float[Array, "b t"]) -> Float[Array, "b n coefficients"]:
+        """[b t] samples in [-1, 1] -> [b n coefficients]."""
+        return self.mel(wave) @ self.transform()
+
+    def sequence(self, wave: Sequence) -> Sequence:
+        """A Sequence of samples -> a Sequence of frames; an empty clip stays empty."""
+        frames = self.mel.sequence(wave)
+        return frames.replace(x=frames.x @ self.transform())

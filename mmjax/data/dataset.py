@@ -21,7 +21,8 @@ from mmjax.types import Batch
 class Rows:
     """Examples of one split; a pytree of arrays that lead with n.
 
-    pointer: {modality: Int[n]}, -1 where absent; targets: {name: [n]}; weight: Float[n].
+    pointer: {modality: Int[n]}, -1 where absent; targets: {name: Int[n]}, or Int[n m] for rows of m steps, -1 where there is
+    no label; weight: Float[n].
     """
 
     pointer: Mapping[str, Any]
@@ -57,8 +58,10 @@ class Dataset:
     """columns: {modality: Column}; splits: {"train" | "validation" | "test": Rows} with NumPy leaves; classes: {target: names}.
 
     sizes: {modality: numbers an encoder must know, such as the vocabulary}. about: {split: {name: array [n]}}, what reports
-    and groupings need of each row. dropped: {why: count}. fingerprint: of the data and of every choice that made it.
-    media: row of the test split -> what a person sees and hears of it. source: what the examples were read through.
+    and groupings need of each row, or of each labelled step where targets have steps: "id" (str) and "group" (int; groups are
+    never split), and where there is such a thing "text" and "language" (str). dropped: {why: count}. fingerprint: of the data
+    and of every choice that made it. media: place in the test split's `about` -> what a person sees and hears of it: any of
+    caption, language (str), image (PNG), sound (MP3) (bytes). source: what the examples were read through.
     """
 
     columns: Mapping[str, Column]

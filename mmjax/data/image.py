@@ -17,3 +17,10 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
         return image
     channels = [Image.fromarray(image[..., c]).resize((size, size), Image.Resampling.LANCZOS) for c in range(image.shape[-1])]
     return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+
+
+def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """[h w c] -> [size size c]: the largest square in the middle of uint8 pixels, resized. Nothing is squeezed."""
+    side = min(image.shape[:2])
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    return resize(image[top : top + side, left : left + side], size)

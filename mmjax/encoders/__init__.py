@@ -1,7 +1,16 @@
 """One modality's array(s) -> Tokens."""
 
-from mmjax.encoders.audio import FrameLSTM
+from mmjax.encoders.audio import AST, FrameRNN, OnSpectrum, SpectrogramCNN, ast_base
 from mmjax.encoders.image import CNN
-from mmjax.encoders.text import TextLSTM
+from mmjax.encoders.text import BagOfEmbeddings, TextRNN
 
-__all__ = ["CNN", "FrameLSTM", "TextLSTM"]
+__all__ = [
+    "AST",
+    "CNN",
+    "BagOfEmbeddings",
+    "FrameRNN",
+    "OnSpectrum",
+    "SpectrogramCNN",
+    "TextRNN",
+    "ast_base",
+]

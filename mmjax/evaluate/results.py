@@ -96,11 +96,13 @@ def cell_table(cell: Predicted, truth: Truth, resampling: Resampling) -> dict[st
 
 
 def floor_predictions(train: Mapping[str, Any], validation: Mapping[str, Any], test_text: Sequence[str], classes: int) -> dict:
-    """{floor: predicted Int[n]} for the test rows. train, validation: {"text", "label", "weight"} of one row a stamp.
+    """{floor: predicted Int[n]} for the test rows. train, validation: {"text", "label", "weight"} of one row an example.
 
-    majority: the commonest class of the training split; tfidf_svm: TF-IDF and a linear SVM on the names.
+    majority: the commonest class of the training split; tfidf_svm: TF-IDF and a linear SVM on the text, where there is any.
     """
     usual = majority(train["label"], train["weight"], classes)
+    if not any(text.strip() for text in train["text"]):
+        return {"majority": np.full(len(test_text), usual)}
     svm = tfidf_svm(
         list(train["text"]),
         train["label"].tolist(),

@@ -1,10 +1,12 @@
 """Gated fusion: a weight for each modality, learned and different for each example."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax.fusion.joint import one_token, project
 from mmjax.nn import Dropout, any_token, masked_mean, masked_softmax
 from mmjax.types import Tokens
 
@@ -15,13 +17,14 @@ class Gated(nn.Module):
         g = softmax over the present modalities of (w_k . [h_1; ...; h_K] + c_k),
 
     absent h_k being zeros in the concatenation; one token. After the softmax gates of a mixture of experts (Jacobs et al.,
-    1991), an expert being a modality; Arevalo et al. (2017), "Gated multimodal units", gate by sigmoids instead.
+    1991), an expert being a modality; Arevalo et al. (2017), "Gated multimodal units", gate by sigmoids: `GMU`.
 
-    width: of the result. dropout: rate on the pooled tokens and on the result.
+    width: of the result. dropout: rate on the pooled tokens and on the result. dtype: of the matmuls.
     """
 
     width: int = 64
     dropout: float = 0.0
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
@@ -29,8 +32,8 @@ class Gated(nn.Module):
         there = jnp.stack([any_token(tokens[name]) for name in names], axis=1)
         drop = [Dropout(self.dropout, name=f"{name}_dropout") for name in names]
         pooled = [d(masked_mean(tokens[name]).astype(jnp.float32), train=train) for d, name in zip(drop, names)]
-        h = jnp.stack([nn.relu(nn.Dense(self.width, name=name)(x)) for name, x in zip(names, pooled)], axis=1)
+        h = jnp.stack([nn.relu(project(x, self.width, name, self.dtype)) for name, x in zip(names, pooled)], axis=1)
         h = jnp.where(there[..., None], h, 0)
-        gates = masked_softmax(nn.Dense(len(names), name="gate")(h.reshape(h.shape[0], -1)), there)
+        gates = masked_softmax(project(h.reshape(h.shape[0], -1), len(names), "gate", self.dtype), there)
         x = Dropout(self.dropout, name="dropout")(jnp.einsum("bk,bkd->bd", gates, h), train=train)
-        return Tokens(x[:, None], there.any(axis=1)[:, None])
+        return one_token(x, there)

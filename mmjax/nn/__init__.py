@@ -1,8 +1,26 @@
 """Layers that encoders and fusions share."""
 
+from mmjax.nn.attention import Attention, Block, Transformer, attend
 from mmjax.nn.conv import Conv, max_pool
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.pooling import any_token, last_state, masked_mean, masked_softmax
-from mmjax.nn.recurrent import LSTM
+from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional, Stack
 
-__all__ = ["LSTM", "Conv", "Dropout", "any_token", "last_state", "masked_mean", "masked_softmax", "max_pool"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Attention",
+    "Bidirectional",
+    "Block",
+    "Conv",
+    "Dropout",
+    "Stack",
+    "Transformer",
+    "any_token",
+    "attend",
+    "last_state",
+    "masked_mean",
+    "masked_softmax",
+    "max_pool",
+]

@@ -10,6 +10,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -81,12 +82,42 @@ class Conv(nn.Module):
         return y
 
 
-def max_pool(x: Float[Array, "b h w c"], size: int = 2) -> Float[Array, "b i j c"]:
-    """Maximum over size x size cells, without overlap or padding; rows and columns left over at the end are dropped."""
-    rows, columns = x.shape[1] // size * size, x.shape[2] // size * size
-    if not rows or not columns:
+def max_pool(
+    x: Float[Array, "b h w c"], size: int = 2, stride: int | None = None, padding: int = 0
+) -> Float[Array, "b i j c"]:
+    """Maximum over size x size cells, `stride` pixels apart (by default `size`: no overlap).
+
+    padding: rows and columns on each side that never win. What is left over at the end is dropped.
+    """
+    stride = size if stride is None else stride
+    rows, columns = ((side + 2 * padding - size) // stride + 1 for side in x.shape[1:3])
+    if rows < 1 or columns < 1:
         raise ValueError(f"max_pool over {size} x {size} cells needs at least that many pixels, and got {x.shape[1:3]}")
-    x = x[:, :rows, :columns]
-    return reduce(jnp.maximum, (x[:, i::size, j::size] for i in range(size) for j in range(size)))
+    if padding:
+        sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+        x = jnp.pad(x, sides, constant_values=-jnp.inf)
+
+    def view(i, j):
+        return x[:, i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
+
+    return reduce(jnp.maximum, (view(i, j) for i in range(size) for j in range(size)))
 
 
+def _shares(side: int, cells: int) -> Float[np.ndarray, "cells side"]:
+    """Row i holds the weight of each pixel in the mean over pixels floor(i side / cells) to ceil((i + 1) side / cells)."""
+    shares = np.zeros((cells, side), np.float32)
+    for i in range(cells):
+        start, end = i * side // cells, -(-(i + 1) * side // cells)
+        shares[i, start:end] = 1 / (end - start)
+    return shares
+
+
+def adaptive_mean_pool(x: Float[Array, "b h w c"], cells: int) -> Float[Array, "b cells cells c"]:
+    """Mean over a grid of cells x cells that covers the picture, whatever its size (torch's adaptive_avg_pool2d).
+
+    Cells overlap where the side is no multiple of `cells`, and repeat pixels where it is smaller.
+    """
+    if x.shape[1:3] == (cells, cells):
+        return x
+    down, across = (jnp.asarray(_shares(side, cells), x.dtype) for side in x.shape[1:3])
+    return jnp.einsum("ih,bhwc,jw->bijc", down, x, across, precision=lax.Precision.HIGHEST)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from mmjax.data.order import shuffled
 from mmjax.train.step import TrainState, init
-from mmjax.types import Batch
+from mmjax.types import Balance, Batch
 
 
 def seed_keys(seeds: Sequence[int]) -> Array:
@@ -24,13 +24,19 @@ def seed_keys(seeds: Sequence[int]) -> Array:
     return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
 
 
-def init_seeds(model: nn.Module, tx: optax.GradientTransformation, seeds: Sequence[int], batch: Batch) -> TrainState:
+def init_seeds(
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    seeds: Sequence[int],
+    batch: Batch,
+    balance: Balance | None = None,
+) -> TrainState:
     """The states of all seeds; `batch` [b ...] is one seed's and gives shapes alone.
 
     `lax.map` and not `vmap`: orthogonal initialisers are QR decompositions, and two batched ones at a time can wait for each
     other for ever on a CPU of two cores (jaxlib 0.10, ParallelBatchMap inside XLA's own thread pool).
     """
-    return jax.jit(lambda keys: jax.lax.map(lambda key: init(model, tx, key, batch), keys))(seed_keys(seeds))
+    return jax.jit(lambda keys: jax.lax.map(lambda key: init(model, tx, key, batch, balance), keys))(seed_keys(seeds))
 
 
 def orders(seeds: Sequence[int], rows: int, batch: int) -> Callable[[int], np.ndarray]:
@@ -40,18 +46,19 @@ def orders(seeds: Sequence[int], rows: int, batch: int) -> Callable[[int], np.nd
 
 @struct.dataclass
 class Best:
-    """Each seed's parameters at the step that validation liked best: score Float[s] (higher is better), step Int[s], params."""
+    """Each seed's variables (parameters, batch statistics) at the step that validation liked best: score Float[s] (higher is
+    better), step Int[s]."""
 
     score: Any
     step: Any
-    params: Any
+    variables: Any
 
 
 def no_best(state: TrainState) -> Best:
-    """Before any evaluation. The parameters are a copy, since the step is given the state's own to overwrite."""
+    """Before any evaluation. The variables are a copy, since the step is given the state's own to overwrite."""
     seeds = state.step.shape[0]
-    params = jax.tree.map(jnp.copy, state.params)
-    return Best(jnp.full(seeds, -jnp.inf), jnp.zeros(seeds, jnp.int32), params)
+    variables = jax.tree.map(jnp.copy, state.variables)
+    return Best(jnp.full(seeds, -jnp.inf), jnp.zeros(seeds, jnp.int32), variables)
 
 
 @jax.jit
@@ -62,5 +69,5 @@ def keep_best(best: Best, state: TrainState, score: Float[Array, " s"]) -> Best:
     def choose(new, old):
         return jnp.where(better.reshape(better.shape + (1,) * (new.ndim - 1)), new, old)
 
-    params = jax.tree.map(choose, state.params, best.params)
-    return Best(choose(score, best.score), choose(state.step, best.step), params)
+    variables = jax.tree.map(choose, state.variables, best.variables)
+    return Best(choose(score, best.score), choose(state.step, best.step), variables)

@@ -51,7 +51,7 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """What training gives: the best parameters of each seed [s ...], and how it went; seconds counts all parts of the run."""
+    """What training gives: the best variables of each seed [s ...], and how it went; seconds counts all parts of the run."""
 
     best: Best
     curves: list[dict[str, Any]]
@@ -67,7 +67,7 @@ class Watch:
 
 
 def fit(
-    plan: Plan,
+    plan_at: Callable[[int], Plan],
     state: TrainState,
     batches_from: Callable[[int], Iterator[Batch]],
     validate: Callable[[Any], Mapping[str, np.ndarray]],
@@ -77,10 +77,11 @@ def fit(
     stop: StopRequest,
     watch: Watch,
 ) -> Fit:
-    """Trains to the end and returns each seed's best parameters on validation; raises Stopped after a checkpoint.
+    """Trains to the end and returns each seed's best variables on validation; raises Stopped after a checkpoint.
 
-    state: of all seeds [s ...], before the first step. batches_from: step -> batches [s b ...] from that step on.
-    validate: parameters [s ...] -> {"loss", "accuracy"} Float[s]; the best step is that of the highest accuracy, and among
+    plan_at: step -> how it runs; the plans of all steps place and fetch a state alike. state: of all seeds [s ...], before the
+    first step. batches_from: step -> batches [s b ...] from that step on.
+    validate: variables [s ...] -> {"loss", "accuracy"} Float[s]; the best step is that of the highest accuracy, and among
     equals of the lowest loss. about: JSON that must be equal for a checkpoint to be continued.
     """
     best, window = no_best(state), jnp.zeros(state.step.shape)
@@ -89,20 +90,21 @@ def fit(
         (state, best, window), notes = checkpoints.restore((state, best, window))
         _check_same(about, notes["about"], checkpoints)
         curves, first, spent = notes["curves"], notes["next_step"], notes["seconds"]
+    fetch = plan_at(0).fetch
     seconds = lambda: spent + time.monotonic() - began
 
     def save(done: int, placed: Any) -> None:
         notes = {"about": about, "curves": curves, "next_step": done, "seconds": seconds()}
-        checkpoints.save(done, (plan.fetch(placed), best, window), notes)
+        checkpoints.save(done, (fetch(placed), best, window), notes)
 
-    placed, since = plan.place(state), curves[-1]["step"] if curves else 0
+    placed, since = plan_at(0).place(state), curves[-1]["step"] if curves else 0
     for step, batch in zip(range(first, schedule.steps), batches_from(first)):
         jax.block_until_ready(window)  # one step ahead of the device is enough, and what the progress shows is true
-        placed, loss = plan.run(placed, batch)
+        placed, loss = plan_at(step).run(placed, batch)
         window, done = window + loss, step + 1
         if done % schedule.evaluate_every == 0 or done == schedule.steps:
-            state = plan.fetch(placed)
-            scores = validate(state.params)
+            state = fetch(placed)
+            scores = validate(state.variables)
             best = keep_best(best, state, jnp.asarray(_score(scores)))
             curves.append(_record(done, window / (done - since), scores))
             window, since = jnp.zeros_like(window), done

@@ -1,6 +1,6 @@
 """One training step: a pure function of (state, batch)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,30 +8,57 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from mmjax.shards import sum_over_shards
-from mmjax.types import Augment, Batch, Loss
+from mmjax.types import Augment, Balance, Batch, Loss
 
 
 @struct.dataclass
 class TrainState:
-    """step: Int[], steps taken; params, opt_state: pytrees; key: the PRNG key of this seed, never changed."""
+    """step: Int[], steps taken; params, opt_state: pytrees; stats: the model's other variables, such as batch statistics;
+    balance: the state of what weighs the tasks; key: the PRNG key of this seed, never changed."""
 
     step: Any
     params: Any
+    stats: Any
     opt_state: Any
+    balance: Any
     key: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `model.apply` wants."""
+        return {"params": self.params, **self.stats}
 
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Float[Array, ""]]]
 
 
-def init(model: nn.Module, tx: optax.GradientTransformation, key: Array, batch: Batch) -> TrainState:
+class SumOfTasks:
+    """The balance that weighs nothing: the gradient of the sum of the tasks' losses."""
+
+    def init(self, params: Any) -> tuple[()]:
+        return ()
+
+    def __call__(self, objective: Callable, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> tuple:
+        def total(params):
+            tasks, aux = objective(params)
+            return sum(tasks.values()), aux
+
+        (value, aux), gradient = jax.value_and_grad(total, has_aux=True)(params)
+        return *sum_over_shards((value, gradient)), aux, state
+
+
+def init(
+    model: nn.Module, tx: optax.GradientTransformation, key: Array, batch: Batch, balance: Balance | None = None
+) -> TrainState:
     """The state before the first step, from this seed's key; the batch gives shapes alone."""
     init_key, train_key = jax.random.split(key)
-    params = model.init(init_key, batch)["params"]
-    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), train_key)
+    stats = dict(model.init(init_key, batch))
+    params = stats.pop("params")
+    balance = balance or SumOfTasks()
+    return TrainState(jnp.zeros((), jnp.int32), params, stats, tx.init(params), balance.init(params), train_key)
 
 
 def weighted_mean(values: Float[Array, " b"], weight: Float[Array, " b"]) -> Float[Array, ""]:
@@ -40,11 +67,26 @@ def weighted_mean(values: Float[Array, " b"], weight: Float[Array, " b"]) -> Flo
     return jnp.sum(jnp.where(weight > 0, values * weight, 0)) / jnp.maximum(total, jnp.finfo(jnp.float32).tiny)
 
 
+def only(prefixes: Sequence[str], tree: Mapping[str, Any], otherwise: Mapping[str, Any]) -> dict[str, Any]:
+    """`tree` in its branches whose name begins with one of the prefixes, and `otherwise` in the others."""
+    return {name: tree[name] if name.startswith(tuple(prefixes)) else otherwise[name] for name in tree}
+
+
 def make_step(
-    model: nn.Module, loss: Loss, tx: optax.GradientTransformation, augment: Mapping[str, Augment] | None = None
+    model: nn.Module,
+    loss: Loss,
+    tx: optax.GradientTransformation,
+    augment: Mapping[str, Augment] | None = None,
+    balance: Balance | None = None,
+    learns: Sequence[str] | None = None,
+    first: int = 0,
 ) -> Step:
-    """(state, batch) -> (state, loss). Runs on one device, or inside `pmap` over `SHARD` on a part of the batch."""
-    augment = augment or {}
+    """(state, batch) -> (state, loss). Runs on one device, or inside `pmap` over `SHARD` on a part of the batch.
+
+    learns: the parts of the model whose parameters learn, by the beginning of their names ("encoders", "encoders_image",
+    "fusion", "heads", "alone"), None for all; the rest stays as it is. first: the step at which the optimiser begins anew.
+    """
+    augment, balance = augment or {}, balance or SumOfTasks()
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
         dropout, *keys = jax.random.split(jax.random.fold_in(state.key, state.step), 1 + len(augment))
@@ -52,12 +94,25 @@ def make_step(
             batch = change(batch, key)
 
         def objective(params):
-            outputs = model.apply({"params": params}, batch, train=True, rngs={"dropout": dropout})
-            return weighted_mean(loss(outputs, batch), batch.weight)
+            variables, rngs = {"params": params, **state.stats}, {"dropout": dropout}
+            outputs, stats = model.apply(variables, batch, train=True, rngs=rngs, mutable=list(state.stats))
+            values = loss(outputs, batch)
+            tasks = values if isinstance(values, Mapping) else {"loss": values}
+            return {name: weighted_mean(value, batch.weight) for name, value in tasks.items()}, (outputs, dict(stats))
 
-        value, gradient = sum_over_shards(jax.value_and_grad(objective)(state.params))
-        updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+        balance_key = jax.random.fold_in(dropout, 1)
+        value, gradient, (_, stats), balanced = balance(objective, state.params, state.balance, batch, balance_key)
+        opt_state = state.opt_state
+        if first:
+            fresh = tx.init(state.params)
+            opt_state = jax.tree.map(lambda new, old: jnp.where(state.step == first, new, old), fresh, opt_state)
+        if learns is not None:
+            gradient = only(learns, gradient, jax.tree.map(jnp.zeros_like, gradient))
+        updates, opt_state = tx.update(gradient, opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), value
+        if learns is not None:  # weight decay moves what has no gradient, and so do batch statistics
+            params = only(learns, params, state.params)
+            stats = {name: only(learns, stats[name], state.stats[name]) for name in stats}
+        return TrainState(state.step + 1, params, stats, opt_state, balanced, state.key), value
 
     return step

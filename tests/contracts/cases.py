@@ -1,47 +1,81 @@
-"""What the contract suite runs over. A new encoder or fusion joins by adding a line, and all the properties apply to it."""
+"""What the contract suite runs over: one line a part, in the file of its family. A new part joins by adding a line there."""
 
+from typing import Any, NamedTuple
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax.encoders import CNN, FrameLSTM, TextLSTM
-from mmjax.fusion import Concat, Gated, MeanLogits
-from mmjax.heads import Classifier, Mean
-from mmjax.types import Sequence
+from mmjax.encoders import Features, FrameRNN
+from mmjax.fusion import Concat
+from mmjax.heads import Classifier
+from mmjax.model import Multimodal
+from mmjax.nn import LSTM
+from mmjax.types import Batch
+from tests.contracts import (
+    attention_cases,
+    audio_cases,
+    features_cases,
+    fusion_cases,
+    image_cases,
+    series_cases,
+    text_cases,
+    video_cases,
+)
+from tests.contracts.inputs import BATCH, CLASSES, frames
 
-CLASSES, BATCH = 5, 8
+FAMILIES = (image_cases, text_cases, audio_cases, video_cases, series_cases, features_cases)
+ENCODERS = {name: case for family in FAMILIES for name, case in family.ENCODERS.items()}
+FUSIONS = fusion_cases.FUSIONS | attention_cases.FUSIONS
+PARTS = [f"encoder {name}" for name in ENCODERS] + [f"fusion {name}" for name in FUSIONS]
 
 
-def image(key, size=16):
-    return jax.random.normal(key, (BATCH, size, size, 4))
+class Case(NamedTuple):
+    """A model around one part, and a batch in which its modalities are absent in turn, and in example 3 all of them."""
+
+    model: Multimodal
+    batch: Batch
 
 
-def words(key, length=7, vocabulary=30):
-    numbers, lengths = jax.random.split(key)
-    return Sequence(
-        jax.random.randint(numbers, (BATCH, length), 0, vocabulary), jax.random.randint(lengths, (BATCH,), 1, length + 1)
+def case(part: str) -> Case:
+    """An encoder is modality "one" beside a plain one; a fusion fuses three, of many tokens and of one."""
+    kind, name = part.split()
+    if kind == "encoder":
+        encoder, make = ENCODERS[name]
+        encoders = {"one": (encoder, make), "two": (FrameRNN(width=4, layer=LSTM(4)), frames)}
+        fusion, head = Concat(width=6, dropout=0.3), Classifier(CLASSES)
+    else:
+        fusion, head = FUSIONS[name]
+        encoders = {
+            "one": (Features(width=5), frames),
+            "two": (Features(width=4), features_cases.vectors),
+            "three": (Features(width=4), lambda key: frames(key, length=3, bands=2)),
+        }
+    keys = jax.random.split(jax.random.key(3), len(encoders))
+    present = {
+        name: (jnp.arange(BATCH) % (len(encoders) + 1) != number) & (jnp.arange(BATCH) != 3)
+        for number, name in enumerate(encoders)
+    }
+    batch = Batch(
+        {name: make(key) for (name, (_, make)), key in zip(encoders.items(), keys)},
+        present,
+        {"label": jnp.arange(BATCH) % CLASSES},
+        jnp.ones(BATCH),
     )
+    return Case(Multimodal({name: module for name, (module, _) in encoders.items()}, fusion, {"label": head}), batch)
 
 
-def frames(key, length=9, bands=6):
-    values, lengths = jax.random.split(key)
-    return Sequence(
-        jax.random.normal(values, (BATCH, length, bands)), jax.random.randint(lengths, (BATCH,), 1, length + 1)
-    )
-
-
-# name -> (module, key -> input)
-ENCODERS = {
-    "cnn": (CNN(widths=(4, 6), dropout=0.3), image),
-    "text_lstm": (TextLSTM(vocabulary=30, width=6, dropout=0.3), words),
-    "frame_lstm": (FrameLSTM(width=6, dropout=0.3), frames),
-}
-
-# name -> (fusion, head)
-FUSIONS = {
-    "concat": (Concat(width=6, dropout=0.3), Classifier(CLASSES)),
-    "gated": (Gated(width=6, dropout=0.3), Classifier(CLASSES)),
-    "late": (MeanLogits(CLASSES, width=6, dropout=0.3), Mean()),
-}
+def in_bfloat16(module: Any) -> Any:
+    """The module, and every module in its fields, computing in bfloat16."""
+    if isinstance(module, dict):
+        return {name: in_bfloat16(part) for name, part in module.items()}
+    if not isinstance(module, nn.Module):
+        return module
+    fields = {n: getattr(module, n) for n in module.__dataclass_fields__ if n not in ("parent", "name")}
+    changes = {n: in_bfloat16(dict(v) if hasattr(v, "items") else v) for n, v in fields.items()}
+    if "dtype" in changes:
+        changes["dtype"] = jnp.bfloat16
+    return type(module)(**changes)
 
 
 def is_float(x) -> bool:

@@ -1,7 +1,7 @@
-"""Every encoder x every fusion keeps the contract of missing modalities, and every way of compiling gives the same."""
+"""Every encoder and every fusion keeps the contract of missing modalities, and every way of compiling it gives the same."""
 
-from functools import cache, partial
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -12,28 +12,50 @@ import pytest
 
 from mmjax.evaluate.subsets import logits_by_subset, subsets_of
 from mmjax.losses import cross_entropy
-from mmjax.model import Multimodal
 from mmjax.train.ablate import init_seeds
 from mmjax.train.parallel import pmapped, single
 from mmjax.train.step import make_step
-from mmjax.types import Batch, Sequence, Tokens
-from tests.contracts.cases import BATCH, CLASSES, ENCODERS, FUSIONS, is_float
+from mmjax.types import Batch, Sequence
+from tests.contracts.cases import PARTS, case, in_bfloat16, is_float
+from tests.contracts.inputs import BATCH, CLASSES
 
-OTHER = {"cnn": "text_lstm", "text_lstm": "frame_lstm", "frame_lstm": "cnn"}
+each = pytest.mark.parametrize("part", PARTS)
+
+
+class Seen(NamedTuple):
+    """What a model says of a batch, and the gradients of its loss: by its parameters in training, by its inputs otherwise."""
+
+    output: Any
+    by_params: Any
+    by_inputs: Any
 
 
 @cache
-def build(encoder: str, fusion: str) -> tuple[Multimodal, Batch, Any]:
-    """The encoder as modality "one", fused with another as "two"; in a third of the examples each is absent, in one both."""
-    names = {"one": encoder, "two": OTHER.get(encoder, "text_lstm")}
-    keys = dict(zip(names, jax.random.split(jax.random.key(3))))
-    inputs = {name: ENCODERS[case][1](keys[name]) for name, case in names.items()}
-    present = {"one": jnp.arange(BATCH) % 3 != 0, "two": jnp.array([i % 3 != 1 and i != 3 for i in range(BATCH)])}
-    targets = {"label": jnp.arange(BATCH) % CLASSES}
-    module, head = FUSIONS[fusion]
-    model = Multimodal({name: ENCODERS[case][0] for name, case in names.items()}, module, {"label": head})
-    batch = Batch(inputs, present, targets, jnp.ones(BATCH))
-    return model, batch, jax.jit(model.init)(jax.random.key(0), batch)["params"]
+def build(part: str):
+    """(model, batch, variables, compiled: variables, batch -> Seen)."""
+    model, batch = case(part)
+    variables = jax.jit(model.init)(jax.random.key(0), batch)
+
+    def run(variables, batch):
+        def loss(params, floats, train):
+            inputs = {name: put(batch.inputs[name], value) for name, value in floats.items()}
+            given = batch.replace(inputs={**batch.inputs, **inputs})
+            rngs = {"dropout": jax.random.key(7)} if train else None
+            mutable = list(variables) if train else False
+            outputs = model.apply({**variables, "params": params}, given, train=train, rngs=rngs, mutable=mutable)
+            outputs = outputs[0] if train else outputs
+            return cross_entropy(outputs, batch).sum(), outputs["label"]
+
+        floats = {n: jax.tree.leaves(x)[0] for n, x in batch.inputs.items() if is_float(jax.tree.leaves(x)[0])}
+        by_params, _ = jax.grad(lambda p: loss(p, {}, True), has_aux=True)(variables["params"])
+        by_inputs, output = jax.grad(lambda x: loss(variables["params"], x, False), has_aux=True)(floats)
+        return Seen(output, by_params, by_inputs)
+
+    return model, batch, variables, jax.jit(run)
+
+
+def put(x, values):
+    return Sequence(values, x.length) if isinstance(x, Sequence) else values
 
 
 def spoil(batch: Batch) -> Batch:
@@ -51,99 +73,59 @@ def spoil(batch: Batch) -> Batch:
     return batch.replace(inputs={name: one(x, batch.present[name]) for name, x in batch.inputs.items()})
 
 
-def loss(model, batch, params, train=False):
-    rngs = {"dropout": jax.random.key(7)} if train else None
-    return cross_entropy(model.apply({"params": params}, batch, train=train, rngs=rngs), batch).sum()
+@each
+def test_missing_modalities(part):
+    _, batch, variables, run = build(part)
+    seen = run(variables, batch)
+    chex.assert_shape(seen.output, (BATCH, CLASSES))
+    chex.assert_type(seen.output, jnp.float32)
+    chex.assert_tree_all_finite(seen)  # example 3 has no modality at all
+    chex.assert_trees_all_equal(seen, run(variables, spoil(batch)))
 
-
-pairs = pytest.mark.parametrize(("encoder", "fusion"), [(e, f) for e in ENCODERS for f in FUSIONS])
-
-
-@pairs
-def test_missing_modalities(encoder, fusion):
-    model, batch, params = build(encoder, fusion)
-    outputs = lambda batch: model.apply({"params": params}, batch)["label"]
-    run = jax.jit(lambda batch: (outputs(batch), jax.grad(partial(loss, model, batch, train=True))(params)))
-    output, gradient = run(batch)
-    chex.assert_shape(output, (BATCH, CLASSES))
-    chex.assert_type(output, jnp.float32)
-    chex.assert_tree_all_finite((output, gradient))  # example 0 or 3 has neither modality
-
-    spoiled_output, spoiled_gradient = run(spoil(batch))
-    chex.assert_trees_all_equal(output, spoiled_output)
-    chex.assert_trees_all_equal(gradient, spoiled_gradient)
-
-    # The suite can fail: where a modality is present, its values do matter.
+    # The suite can fail: where a modality is present, its values do matter, in the output and by the gradient.
     changed = jax.tree.map(lambda x: x + 1 if is_float(x) else x[::-1], batch.inputs["one"])
-    other, _ = run(batch.replace(inputs={**batch.inputs, "one": changed}))
-    moved = np.abs(np.asarray(other - output)).max(axis=1) > 1e-7
+    other = run(variables, batch.replace(inputs={**batch.inputs, "one": changed}))
+    moved = np.abs(np.asarray(other.output - seen.output)).max(axis=1) > 1e-7
     present = np.asarray(batch.present["one"])
     assert not moved[~present].any()
     assert moved[present].mean() > 0.5
 
-
-@pairs
-def test_input_gradient_is_zero_where_absent(encoder, fusion):
-    model, batch, params = build(encoder, fusion)
-    floats = {n: x for n, x in batch.inputs.items() if is_float(jax.tree.leaves(x)[0])}
-    assert floats  # words have no gradient, and so are paired with something that has
-
-    def of_inputs(values):
-        inputs = {n: Sequence(values[n], x.length) if isinstance(x, Sequence) else values[n] for n, x in floats.items()}
-        return loss(model, batch.replace(inputs={**batch.inputs, **inputs}), params)
-
-    values = {n: x.x if isinstance(x, Sequence) else x for n, x in floats.items()}
-    for name, gradient in jax.jit(jax.grad(of_inputs))(values).items():
-        there = batch.present[name]
-        if isinstance(floats[name], Sequence):
-            there = there[:, None] & floats[name].mask
+    for name, gradient in seen.by_inputs.items():
+        there, x = batch.present[name], batch.inputs[name]
+        if isinstance(x, Sequence):
+            there = there[:, None] & x.mask
         size = jnp.abs(gradient).reshape(*there.shape, -1).max(axis=-1)
-        assert not size[~there].any()
-        assert (size[there] > 0).mean() > 0.5
+        assert not size[~there].any(), name
+        assert (size[there] > 0).mean() > 0.3, name
 
-
-@pairs
-def test_nothing_present_is_finite_and_nothing_leaks(encoder, fusion):
-    model, batch, params = build(encoder, fusion)
     nothing = batch.replace(present={name: jnp.zeros(BATCH, bool) for name in batch.present})
-    output, gradient = jax.jit(jax.value_and_grad(partial(loss, model, spoil(nothing))))(params)
-    chex.assert_tree_all_finite((output, gradient))
-    logits = jax.jit(model.apply)({"params": params}, nothing)["label"]
-    chex.assert_trees_all_close(logits, jnp.broadcast_to(logits[:1], logits.shape))  # nobody is told apart
+    blank = run(variables, spoil(nothing))
+    chex.assert_tree_all_finite(blank)
+    chex.assert_trees_all_close(blank.output, jnp.broadcast_to(blank.output[:1], blank.output.shape))  # nobody is told apart
 
-
-@pairs
-def test_examples_do_not_see_each_other(encoder, fusion):
-    model, batch, params = build(encoder, fusion)
-    run = jax.jit(lambda batch: model.apply({"params": params}, batch)["label"])
     others = jax.tree.map(lambda x: jnp.concatenate([x[::-1][: BATCH // 2], x[BATCH // 2 :]]), batch)
-    chex.assert_trees_all_close(run(batch)[BATCH // 2 :], run(others)[BATCH // 2 :], atol=1e-6)
-
-
-@pairs
-def test_subsets_in_one_call_equal_masked_batches(encoder, fusion):
-    model, batch, params = build(encoder, fusion)
-    subsets = subsets_of(("one", "two"))
-    assert subsets == (("one",), ("two",), ("one", "two"))
-    twice = jax.tree.map(lambda x: jnp.stack([x, x * 0.5]), params)  # two seeds
-    logits = logits_by_subset(model, subsets, "label")(twice, batch)
-    chex.assert_shape(logits, (2, 3, BATCH, CLASSES))
-    run = jax.jit(lambda batch: model.apply({"params": params}, batch)["label"])
-    for k, subset in enumerate(subsets):
-        masked = batch.replace(present={n: p & (n in subset) for n, p in batch.present.items()})
-        chex.assert_trees_all_close(logits[0, k], run(spoil(masked)), atol=1e-5)
-
-
-# Every encoder and every fusion once: what splits a batch does not care which of them meet.
-each = pytest.mark.parametrize(
-    ("encoder", "fusion"), [(e, "concat") for e in ENCODERS] + [("text_lstm", f) for f in FUSIONS if f != "concat"]
-)
+    chex.assert_trees_all_close(seen.output[BATCH // 2 :], run(variables, others).output[BATCH // 2 :], atol=1e-5)
 
 
 @each
-def test_single_and_pmap_steps_are_equal(encoder, fusion):
-    model, batch, _ = build(encoder, fusion)
-    tx = optax.adam(1e-2)
+def test_subsets_and_seeds_in_one_call_equal_masked_batches(part):
+    model, batch, variables, run = build(part)
+    names = tuple(batch.present)
+    subsets = subsets_of(names)
+    assert len(subsets) == 2 ** len(names) - 1
+    seeds = [variables, jax.tree.map(lambda x: x * 0.5, variables)]
+    logits = logits_by_subset(model, subsets, "label")(jax.tree.map(lambda *x: jnp.stack(x), *seeds), batch)
+    chex.assert_shape(logits, (2, len(subsets), BATCH, CLASSES))
+    for k, subset in enumerate(subsets):
+        masked = batch.replace(present={n: p & (n in subset) for n, p in batch.present.items()})
+        seed = k % 2
+        chex.assert_trees_all_close(logits[seed, k], run(seeds[seed], spoil(masked)).output, atol=1e-4, rtol=1e-4)
+
+
+@each
+def test_single_and_pmap_steps_are_equal(part):
+    model, batch, _, _ = build(part)
+    tx = optax.sgd(0.1)
     step = make_step(model, cross_entropy, tx)
     state = init_seeds(model, tx, [0, 1], batch)
     both = jax.tree.map(lambda x: jnp.stack([x, x[::-1]]), batch)
@@ -151,49 +133,30 @@ def test_single_and_pmap_steps_are_equal(encoder, fusion):
     results = []
     for plan in (single(step), pmapped(step)):
         placed, losses = plan.place(jax.tree.map(jnp.copy, state)), []
-        for _ in range(3):
+        for _ in range(2):
             placed, value = plan.run(placed, both)
             losses.append(value)
         fetched = plan.fetch(placed)
-        results.append((fetched.params, fetched.opt_state, jnp.stack(losses)))
+        results.append((fetched.params, fetched.stats, jnp.stack(losses)))
+    chex.assert_tree_all_finite(results)
     chex.assert_trees_all_close(*results, rtol=1e-4, atol=1e-5)
+    moved = jax.tree.map(lambda new, old: float(jnp.abs(new - old).max()), results[0][0], state.params)
+    assert max(jax.tree.leaves(moved)) > 1e-3
 
 
-def on_device(tree):
-    """chex's variant without a device hands over NumPy arrays."""
-    return jax.tree.map(jnp.asarray, tree)
-
-
-class EncoderVariants(chex.TestCase):
-    """Shapes, dtypes and finiteness of each encoder: as it is, jitted, on a device, and under pmap."""
-
-    @chex.all_variants
-    def test_encoders(self):
-        for module, make in ENCODERS.values():
-            x = make(jax.random.key(1))
-            params = jax.jit(module.init)(jax.random.key(0), x)
-            tokens = self.variant(lambda params, x, m=module: m.apply(on_device(params), on_device(x)))(params, x)
-            chex.assert_shape(tokens.x, (BATCH, None, None))
-            chex.assert_equal_shape_prefix((tokens.x, tokens.mask), 2)
-            chex.assert_rank(tokens.mask, 2)
-            chex.assert_type(tokens.mask, bool)
-            chex.assert_tree_all_finite(tokens.x)
-
-    @chex.all_variants
-    def test_fusions_and_heads(self):
-        for fusion, head in FUSIONS.values():
-            keys = jax.random.split(jax.random.key(2))
-            tokens = {
-                name: Tokens(jax.random.normal(key, (BATCH, n, d)), jax.random.bernoulli(key, 0.5, (BATCH, n)))
-                for name, key, n, d in zip(("one", "two"), keys, (3, 1), (4, 7))
-            }
-            params = fusion.init(jax.random.key(0), tokens)
-            fused = self.variant(lambda params, tokens, m=fusion: m.apply(on_device(params), on_device(tokens)))(params, tokens)
-            chex.assert_shape(fused.x, (BATCH, None, None))
-            chex.assert_shape(fused.mask, fused.x.shape[:2])
-            head_params = head.init(jax.random.key(0), fused)
-            run = self.variant(lambda params, tokens, m=head: m.apply(on_device(params), on_device(tokens)))
-            outputs = run(head_params, fused)
-            chex.assert_shape(outputs, (BATCH, CLASSES))
-            chex.assert_type(outputs, jnp.float32)
-            chex.assert_tree_all_finite(outputs)
+@each
+def test_bfloat16_is_near_float32(part):
+    model, batch, variables, run = build(part)
+    half = in_bfloat16(model)
+    tokens = jax.jit(lambda v: half.apply(v, batch, method="encode"))(variables)
+    output = jax.jit(lambda v: half.apply(v, batch)["label"])(variables)
+    chex.assert_type(output, jnp.float32)
+    expected = run(variables, batch).output
+    scale = float(jnp.abs(expected).max())
+    assert float(jnp.abs(output - expected).max()) < 0.1 * max(scale, 0.1)
+    assert not np.array_equal(output, expected)  # something was computed in bfloat16 indeed
+    for name, token in tokens.items():
+        chex.assert_shape(token.x, (BATCH, None, None))
+        chex.assert_shape(token.mask, token.x.shape[:2])
+        chex.assert_type(token.mask, bool)
+        assert not token.mask[~batch.present[name]].any() or not isinstance(batch.inputs[name], Sequence)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmjax.data.image import on_white, resize
+from mmjax.data.image import centre_crop, on_white, resize
 
 
 def test_on_white_by_hand():
@@ -52,3 +52,12 @@ def test_colours_under_alpha_zero_do_not_bleed():
     assert (results[0][..., :3] == 255).all()
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_centre_crop():
+    """The middle square, not squeezed: of a wide picture the ends go, of a high one top and bottom."""
+    wide = np.zeros((4, 8, 4), np.uint8)
+    wide[:, 2:6] = np.arange(4, dtype=np.uint8)[None, :, None]
+    np.testing.assert_array_equal(centre_crop(wide, 4), wide[:, 2:6])
+    np.testing.assert_array_equal(centre_crop(wide.swapaxes(0, 1), 4), wide[:, 2:6].swapaxes(0, 1))
+    assert centre_crop(wide, 3).shape == (3, 3, 4)

@@ -10,13 +10,15 @@ import jax
 import numpy as np
 import pytest
 
-from mmjax.data import stamps_task
+from mmjax.data import stamps_table, stamps_task
 from mmjax.data.audio import LogMel
 from mmjax.data.dataset import Column, stack
 from mmjax.data.decode import DataError, decode_audio, decode_image
 from mmjax.data.image import on_white, resize
+from mmjax.data.scale import standardised
 from mmjax.data.stamps import StampsPack
-from mmjax.data.stamps_task import Stamps, standardised
+from mmjax.data.stamps_task import Stamps
+from mmjax.data.text import BPE, STOP_WORDS, Characters, WordPiece, Words
 from mmjax.types import Sequence
 
 pytest.importorskip("tokenizers")
@@ -53,8 +55,8 @@ def loaded():
     read = {"_read_image": [], "_read_audio": []}
     with pytest.MonkeyPatch.context() as patch:
         for name, numbers in read.items():
-            original = getattr(stamps_task, name)
-            patch.setattr(stamps_task, name, lambda *a, f=original, to=numbers: to.append(a[-1]) or f(*a))
+            original = getattr(stamps_table, name)
+            patch.setattr(stamps_table, name, lambda *a, f=original, to=numbers: to.append(a[-1]) or f(*a))
         return TASK.load(), {"image": list(read["_read_image"]), "audio": list(read["_read_audio"])}
 
 
@@ -66,7 +68,7 @@ def dataset(loaded):
 @pytest.fixture
 def unread(monkeypatch):
     """Loading reads no media at all: for tests that look at rows only."""
-    monkeypatch.setattr(stamps_task, "standardised", lambda column, pointer: column)
+    monkeypatch.setattr(stamps_task, "standardised", lambda column, *_: column)
 
 
 def words(name):
@@ -145,6 +147,30 @@ def test_about_belongs_to_the_rows(dataset, pack, records):
             np.testing.assert_array_equal(finish["image"](int(rows.pointer["image"][row])), picture)
 
 
+def test_language_of_the_voice(dataset):
+    """Which language the clip of a row is in, -1 where there is none; the classes are in alphabetical order."""
+    assert dataset.classes["language"] == ("fr", "nl") and TASK.speech_languages == ("nl", "fr")
+    for part in SPLITS:
+        number, spoken = dataset.splits[part].targets["language"], dataset.about[part]["language"].tolist()
+        assert number.dtype == np.int32 and number.tolist() == [{"fr": 0, "nl": 1, "": -1}[code] for code in spoken]
+        np.testing.assert_array_equal(number >= 0, dataset.splits[part].pointer["audio"] >= 0)
+
+
+def test_names_of_stop_words_alone_are_no_text(unread):
+    """Here "seven" is one: a name whose every token is left out is absent, and counted."""
+    given = Words(stop_words=("seven", "."))
+    dataset = dataclasses.replace(TASK, speech_languages=(), tokenizer=given).load()
+    names = {part: about["text"] for part, about in dataset.about.items()}
+    empty = [
+        (name, int(pointer))
+        for part in SPLITS
+        for name, pointer in zip(names[part].tolist(), dataset.splits[part].pointer["text"])
+        if words(name) in ("seven", "seven.")
+    ]
+    assert empty and all(pointer == -1 for _, pointer in empty)
+    assert dataset.dropped["stamps without a name in en"] == len(empty)
+
+
 def test_media_of_a_test_row(dataset, pack, records):
     about = dataset.about["test"]
     number = {record["id"]: i for i, record in enumerate(pack.index)}
@@ -188,6 +214,7 @@ def test_unknown_language(field, value):
 def test_no_voices(unread):
     """Without speech there is one row a stamp, and no audio anywhere."""
     silent = dataclasses.replace(TASK, speech_languages=()).load()
+    assert silent.classes["language"] == () and "audio" not in silent.columns
     for part in SPLITS:
         assert (silent.splits[part].pointer["audio"] == -1).all() and (silent.splits[part].weight == 1).all()
         assert len(set(silent.about[part]["id"].tolist())) == len(silent.splits[part])
@@ -250,11 +277,14 @@ def test_fingerprint(unread):
     assert TASK.load().fingerprint == first and len(first) == 64
     changes = {
         "image_size": 13, "fold": 1, "split_seed": 1, "seconds": 0.75, "mel": LogMel(bands=20), "text_language": "fr",
-        "speech_languages": ("fr",), "vocabulary": 500, "max_tokens": 9, "folds": 4,
+        "speech_languages": ("fr",), "tokenizer": BPE(500), "max_tokens": 9, "folds": 4,
     }  # fmt: skip
     assert set(changes) | {"root"} == {field.name for field in dataclasses.fields(Stamps)}
     others = {name: dataclasses.replace(TASK, **{name: value}).load().fingerprint for name, value in changes.items()}
     assert len({first, *others.values()}) == len(changes) + 1
+    silent = dataclasses.replace(TASK, speech_languages=())
+    kinds = [BPE(), WordPiece(), Words(), Words(stop_words=STOP_WORDS), Characters()]
+    assert len({dataclasses.replace(silent, tokenizer=kind).load().fingerprint for kind in kinds}) == 5
 
 
 def small_pack(folder, pack, damage=None):

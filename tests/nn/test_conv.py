@@ -1,5 +1,7 @@
 """Our convolution and pooling against XLA's own, values and gradients, also under vmap over kernels and inside scan."""
 
+import math
+
 import chex
 import flax.linen as nn
 import jax
@@ -9,7 +11,7 @@ import pytest
 from jax import lax
 
 from mmjax.nn import Conv, max_pool
-from mmjax.nn.conv import conv_as_matmul
+from mmjax.nn.conv import adaptive_mean_pool, conv_as_matmul
 
 
 def xla(x, kernel, strides, padding):
@@ -95,3 +97,26 @@ def test_hand_derived():
     x = jnp.array([[1.0, 2.0], [3.0, 4.0]])[None, :, :, None]
     y = conv_as_matmul(x, jnp.ones((2, 2, 1, 1)), (1, 1), ((1, 0), (0, 0)))
     np.testing.assert_allclose(np.asarray(y)[0, :, :, 0], [[3.0], [10.0]])
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "stride", "padding"), [((2, 8, 7, 3), 3, 2, 1), ((1, 1, 1, 2), 3, 2, 1), ((1, 7, 6, 2), 3, 1, 0)]
+)
+def test_overlapping_max_pool_equals_flax(shape, size, stride, padding):
+    x = jax.random.normal(jax.random.key(0), shape) - 3  # mostly negative: padding must never win
+    ours = lambda x: max_pool(x, size, stride, padding)
+    theirs = lambda x: nn.max_pool(x, (size, size), (stride, stride), ((padding, padding),) * 2)
+    chex.assert_trees_all_close(ours(x), theirs(x))
+    chex.assert_trees_all_close(*(jax.grad(lambda x, f=f: (f(x) ** 2).sum())(x) for f in (ours, theirs)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width", "cells"), [(4, 6, 2), (5, 1, 3), (7, 7, 7), (10, 8, 7)])
+def test_adaptive_mean_pool_by_slices(height, width, cells):
+    x = np.asarray(jax.random.normal(jax.random.key(0), (2, height, width, 3)))
+    expected = np.zeros((2, cells, cells, 3))
+    for i in range(cells):
+        for j in range(cells):
+            top, left = math.floor(i * height / cells), math.floor(j * width / cells)
+            bottom, right = math.ceil((i + 1) * height / cells), math.ceil((j + 1) * width / cells)
+            expected[:, i, j] = x[:, top:bottom, left:right].mean((1, 2))
+    np.testing.assert_allclose(adaptive_mean_pool(jnp.asarray(x), cells), expected, rtol=1e-5, atol=1e-6)

@@ -1,4 +1,5 @@
-"""The LSTM with a gradient of its own against flax's cell and automatic differentiation, with lengths."""
+"""Recurrent layers with gradients of their own against flax's cell, the papers' equations and automatic differentiation,
+with lengths."""
 
 import chex
 import flax.linen as nn
@@ -7,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.nn import LSTM
-from mmjax.nn.recurrent import lstm_scan
+from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional, Stack, gru_scan, lstm_scan, read, rnn_scan
 from mmjax.types import Sequence
 
 B, N, D, H = 4, 6, 3, 5
@@ -30,7 +30,7 @@ def flax_params(params):
 def test_equals_flax_with_gradients():
     words = inputs()
     ours, theirs = LSTM(H), nn.RNN(nn.OptimizedLSTMCell(H))
-    params = ours.init(jax.random.key(1), words.x, words.mask)["params"]
+    params = jax.jit(ours.init)(jax.random.key(1), words.x, words.mask)["params"]
     weight = jax.random.normal(jax.random.key(2), (B, N, H)) * words.mask[..., None]  # what is padded is not compared
 
     def run_ours(params, x):
@@ -41,31 +41,132 @@ def test_equals_flax_with_gradients():
         states = theirs.apply({"params": {"cell": flax_params(params)}}, x, seq_lengths=words.length)
         return (states * weight).sum(), states
 
-    (_, states), gradient = jax.value_and_grad(run_ours, (0, 1), has_aux=True)(params, words.x)
-    (_, expected), expected_gradient = jax.value_and_grad(run_theirs, (0, 1), has_aux=True)(params, words.x)
+    (_, states), gradient = jax.jit(jax.value_and_grad(run_ours, (0, 1), has_aux=True))(params, words.x)
+    (_, expected), expected_gradient = jax.jit(jax.value_and_grad(run_theirs, (0, 1), has_aux=True))(params, words.x)
     chex.assert_shape(states, (B, N, H))
     chex.assert_trees_all_close(states * words.mask[..., None], expected * words.mask[..., None], atol=1e-6)
     chex.assert_trees_all_close(gradient, expected_gradient, atol=1e-5)
 
 
-def test_state_is_carried_on_past_the_length():
+KINDS = pytest.mark.parametrize("kind", [LSTM, GRU, RNN])
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def gru_step(h, x, w, u, b, b_n):
+    """Cho et al. (2014), equations 5 to 8, with the reset gate where torch has it: on U h + b_n, not on h."""
+    r = sigmoid(x @ w[:, :H] + b[:H] + h @ u[:, :H])
+    z = sigmoid(x @ w[:, H : 2 * H] + b[H : 2 * H] + h @ u[:, H : 2 * H])
+    new = np.tanh(x @ w[:, 2 * H :] + b[2 * H :] + r * (h @ u[:, 2 * H :] + b_n))
+    return z * h + (1 - z) * new
+
+
+def rnn_step(h, x, w, u, b):
+    return np.tanh(x @ w + h @ u + b)
+
+
+@pytest.mark.parametrize(("layer", "step"), [(GRU(H), gru_step), (RNN(H), rnn_step)], ids=["gru", "rnn"])
+def test_equals_a_loop_with_the_equations(layer, step):
     words = inputs()
-    layer = LSTM(H)
-    params = layer.init(jax.random.key(1), words.x, words.mask)
-    states = np.asarray(layer.apply(params, words.x, words.mask))
+    params = jax.jit(layer.init)(jax.random.key(1), words.x, words.mask)["params"]
+    keys = iter(jax.random.split(jax.random.key(4), 9))
+    params = jax.tree.map(lambda p: jax.random.normal(next(keys), p.shape), params)  # biases too
+    states = jax.jit(layer.apply)({"params": params}, words.x, words.mask)
+    chex.assert_type(states, jnp.float32)
+    x, numbers = jax.tree.map(lambda a: np.asarray(a, np.float64), (words.x, params))
+    weights = numbers["input"]["kernel"], numbers["recurrent"], numbers["input"]["bias"]
+    weights += (numbers["recurrent_bias"],) if "recurrent_bias" in numbers else ()
+    for b, length in enumerate([6, 1, 4, 0]):
+        h = np.zeros(H)
+        for t in range(N):
+            h = step(h, x[b, t], *weights) if t < length else h
+            np.testing.assert_allclose(states[b, t], h, atol=1e-5)
+
+
+@KINDS
+def test_state_is_carried_on_past_the_length(kind):
+    words = inputs()
+    layer = kind(H)
+    params = jax.jit(layer.init)(jax.random.key(1), words.x, words.mask)
+    states = np.asarray(jax.jit(layer.apply)(params, words.x, words.mask))
     for b, length in enumerate([6, 1, 4, 0]):
         last = states[b, length - 1] if length else np.zeros(H)
         np.testing.assert_array_equal(states[b, length:], np.broadcast_to(last, (N - length, H)))
+    np.testing.assert_array_equal(layer.last(jnp.asarray(states), words.length), states[:, -1])
 
 
+@pytest.mark.parametrize("both", [False, True], ids=["one way", "both ways"])
+@KINDS
+def test_nothing_beyond_the_length_matters(kind, both):
+    words = inputs()
+    layer = Bidirectional(kind(H)) if both else kind(H)
+    params = jax.jit(layer.init)(jax.random.key(1), words.x, words.mask)
+
+    def value(params, x):
+        states = layer.apply(params, x, words.mask)
+        return (jnp.where(words.mask[..., None], states, 0) ** 2).sum() + (layer.last(states, words.length) ** 2).sum()
+
+    run = jax.jit(jax.value_and_grad(value, (0, 1)))
+    expected, (gradient, of_x) = run(params, words.x)
+    spoiled, (spoiled_gradient, _) = run(params, jnp.where(words.mask[..., None], words.x, 1e3))
+    chex.assert_trees_all_equal((spoiled, spoiled_gradient), (expected, gradient))
+    size = np.abs(np.asarray(of_x)).max(axis=-1)
+    assert not size[~np.asarray(words.mask)].any() and size[np.asarray(words.mask)].all()
+
+
+@KINDS
+def test_both_ways_is_each_example_reversed_by_hand(kind):
+    words = inputs()
+    layer = Bidirectional(kind(H))
+    params = jax.jit(layer.init)(jax.random.key(1), words.x, words.mask)
+    states = jax.jit(layer.apply)(params, words.x, words.mask)
+    chex.assert_shape(states, (B, N, 2 * H))
+    one_way = jax.jit(kind(H).apply)
+
+    def reverse(x):
+        """What lies within each length reversed, the rest as it is."""
+        return np.stack([np.concatenate([row[:n][::-1], row[n:]]) for row, n in zip(np.asarray(x), [6, 1, 4, 0])])
+
+    forward = np.asarray(one_way({"params": params["params"]["forward"]}, words.x, words.mask))
+    backward = reverse(one_way({"params": params["params"]["backward"]}, jnp.asarray(reverse(words.x)), words.mask))
+    real = np.asarray(words.mask)
+    np.testing.assert_allclose(states[real], np.concatenate([forward, backward], axis=-1)[real], atol=1e-6)
+    assert not np.asarray(states)[~real][:, H:].any()
+    last = layer.last(states, words.length)
+    for b, n in enumerate([6, 1, 4]):
+        np.testing.assert_allclose(last[b], np.concatenate([forward[b, n - 1], backward[b, 0]]), atol=1e-6)
+    assert not np.asarray(last[3]).any()
+
+
+def test_stack_is_one_layer_upon_another():
+    words = inputs()
+    layer = Stack((Bidirectional(GRU(H)), LSTM(2)))
+    params = jax.jit(layer.init)(jax.random.key(1), words.x, words.mask)["params"]
+    states = jax.jit(layer.apply)({"params": params}, words.x, words.mask)
+    first = jax.jit(Bidirectional(GRU(H)).apply)({"params": params["layers_0"]}, words.x, words.mask)
+    second = jax.jit(LSTM(2).apply)({"params": params["layers_1"]}, first, words.mask)
+    chex.assert_trees_all_close(states, second, atol=1e-6)
+    chex.assert_trees_all_equal(layer.last(states, words.length), states[:, -1])
+    tokens = jax.jit(lambda params: read(layer.bind({"params": params}), words))(params)
+    chex.assert_trees_all_close((tokens.x, tokens.mask), (states[:, -1:], (words.length > 0)[:, None]), atol=1e-6)
+
+
+def gru_scan_of(z, kernel, mask):
+    """With a bias, which is the first step's projection, so that its gradient is seen too."""
+    return gru_scan(z, kernel, z[0, 0, :H], mask)
+
+
+@pytest.mark.parametrize(("scan", "gates"), [(lstm_scan, 4), (gru_scan_of, 3), (rnn_scan, 1)], ids=["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("transform", ["jit", "vmap", "scan"])
-def test_gradient_under_transformations_equals_differences(transform):
+def test_gradient_under_transformations_equals_differences(transform, scan, gates):
     keys = jax.random.split(jax.random.key(3), 3)
-    z, kernel = jax.random.normal(keys[0], (N, B, 4 * H)), jax.random.normal(keys[1], (H, 4 * H)) * 0.5
+    z, kernel = jax.random.normal(keys[0], (N, B, gates * H)), jax.random.normal(keys[1], (H, gates * H)) * 0.5
     mask, weight = jnp.asarray(inputs().mask).T, jax.random.normal(keys[2], (N, B, H))
 
     def value(z, kernel):
-        return (lstm_scan(z, kernel, mask) * weight).sum()
+        return (scan(z, kernel, mask) * weight).sum()
 
     gradient = jax.grad(value, (0, 1))
     if transform == "vmap":
@@ -76,6 +177,7 @@ def test_gradient_under_transformations_equals_differences(transform):
         dz, dk = jax.jit(gradient)(z, kernel)
     direction = jax.random.normal(jax.random.key(9), z.shape), jax.random.normal(jax.random.key(8), kernel.shape)
     step = 1e-2
+    value = jax.jit(value)
     ahead, behind = (value(z + s * direction[0], kernel + s * direction[1]) for s in (step, -step))
     slope = (dz * direction[0]).sum() + (dk * direction[1]).sum()
     np.testing.assert_allclose(slope, (ahead - behind) / (2 * step), rtol=2e-3)
@@ -88,18 +190,23 @@ def test_one_step_by_hand():
     np.testing.assert_allclose(float(h[0, 0, 0]), 0.5 * np.tanh(0.5 * np.tanh(1.0)), rtol=1e-6)
 
 
-def test_a_later_word_does_not_move_an_earlier_state():
+@KINDS
+def test_a_later_word_does_not_move_an_earlier_state(kind):
     words = inputs()
-    layer = LSTM(H)
-    params = layer.init(jax.random.key(1), words.x, words.mask)
-    gradient = jax.grad(lambda x: layer.apply(params, x, words.mask)[:, 2].sum())(words.x)
+    layer = kind(H)
+    params = jax.jit(layer.init)(jax.random.key(1), words.x, words.mask)
+    gradient = jax.jit(jax.grad(lambda x: layer.apply(params, x, words.mask)[:, 2].sum()))(words.x)
     assert not np.asarray(gradient)[:, 3:].any()
     assert np.asarray(gradient)[0, :3].any(axis=-1).all()
 
 
-def test_bfloat16_stays_near_and_keeps_float32_states():
+@KINDS
+def test_bfloat16_stays_near_and_keeps_float32_states(kind):
     words = inputs()
-    params = LSTM(H).init(jax.random.key(1), words.x, words.mask)
-    states = LSTM(H, dtype=jnp.bfloat16).apply(params, words.x, words.mask)
+    params = jax.jit(kind(H).init)(jax.random.key(1), words.x, words.mask)
+    half = kind(H, dtype=jnp.bfloat16)
+    states = jax.jit(half.apply)(params, words.x, words.mask)
     chex.assert_type(states, jnp.float32)
-    chex.assert_trees_all_close(states, LSTM(H).apply(params, words.x, words.mask), atol=0.02)
+    chex.assert_trees_all_close(states, jax.jit(kind(H).apply)(params, words.x, words.mask), atol=0.03)
+    gradient = jax.jit(jax.grad(lambda p: half.apply(p, words.x, words.mask).sum()))(params)
+    chex.assert_trees_all_equal_shapes_and_dtypes(gradient, params)

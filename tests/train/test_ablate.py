@@ -35,7 +35,7 @@ def trained(toy, tmp_path_factory):
         logits = predict(
             run, params, lambda index: jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), toy.data), ROWS, 10
         )[:, 0]
-        loss = np.stack([np.asarray(cross_entropy({"label": jnp.asarray(one)}, toy.data)).mean() for one in logits])
+        loss = np.stack([np.asarray(cross_entropy({"label": jnp.asarray(one)}, jax.tree.map(jnp.asarray, toy.data))).mean() for one in logits])
         return {"loss": loss, "accuracy": (logits.argmax(-1) == toy.data.targets["label"]).mean(-1)}
 
     def train(seeds):
@@ -44,7 +44,7 @@ def trained(toy, tmp_path_factory):
             checkpoints = Checkpoints(tmp_path_factory.mktemp("checkpoints"))
             done[seeds] = (
                 fit(
-                    plan,
+                    lambda step: plan,
                     init_seeds(toy.model, toy.tx, seeds, toy.one_seed()),
                     toy.batches(seeds),
                     lambda p: (params.append(jax.tree.map(np.array, p)), validate(p))[1],
@@ -74,7 +74,7 @@ def test_each_seed_is_what_it_is_alone(trained, place):
             np.testing.assert_allclose(point[name][place], point_alone[name][0], rtol=1e-4, err_msg=name)
     np.testing.assert_allclose(together.best.score[place], alone.best.score[0], rtol=1e-4)
     assert int(together.best.step[place]) == int(alone.best.step[0])
-    chex.assert_trees_all_close(pick(together.best.params), alone.best.params, rtol=1e-3, atol=1e-4)
+    chex.assert_trees_all_close(pick(together.best.variables), alone.best.variables, rtol=1e-3, atol=1e-4)
 
 
 def test_seeds_differ_from_each_other(trained):
@@ -91,7 +91,7 @@ def test_best_parameters_are_those_of_the_best_evaluation(trained):
     fitted, params = trained(SEEDS)
     for place, step in enumerate(np.asarray(fitted.best.step)):
         seen = params[int(step) // 2 - 1]
-        best, seen = (jax.tree.map(lambda leaf, at=place: np.asarray(leaf)[at], t) for t in (fitted.best.params, seen))
+        best, seen = (jax.tree.map(lambda leaf, at=place: np.asarray(leaf)[at], t) for t in (fitted.best.variables, seen))
         chex.assert_trees_all_equal(best, seen)
 
 
@@ -114,7 +114,7 @@ def test_each_seed_has_its_own_order_and_every_row_once_an_epoch():
 
 def state_of(step: int, value: float, seeds: int = 3) -> TrainState:
     params = {"w": jnp.full((seeds, 2), value), "b": jnp.full(seeds, value)}
-    return TrainState(jnp.full(seeds, step, jnp.int32), params, (), seed_keys(range(seeds)))
+    return TrainState(jnp.full(seeds, step, jnp.int32), params, {}, (), (), seed_keys(range(seeds)))
 
 
 def test_keep_best_by_hand():
@@ -128,15 +128,15 @@ def test_keep_best_by_hand():
         best = keep_best(best, state_of(step, float(step)), jnp.array(score))
     assert best.step.tolist() == [1, 2, 3]
     np.testing.assert_array_equal(best.score, np.float32([0.5, 0.1, 0.3]))
-    np.testing.assert_array_equal(best.params["w"], [[1, 1], [2, 2], [3, 3]])
-    np.testing.assert_array_equal(best.params["b"], [1, 2, 3])
+    np.testing.assert_array_equal(best.variables["params"]["w"], [[1, 1], [2, 2], [3, 3]])
+    np.testing.assert_array_equal(best.variables["params"]["b"], [1, 2, 3])
 
 
 def test_a_seed_that_only_ever_had_nan_keeps_its_initialisation():
     best = no_best(state_of(0, 7.0))
     best = keep_best(best, state_of(1, 1.0), jnp.full(3, jnp.nan))
     assert best.step.tolist() == [0, 0, 0]
-    np.testing.assert_array_equal(best.params["w"], np.full((3, 2), 7))
+    np.testing.assert_array_equal(best.variables["params"]["w"], np.full((3, 2), 7))
 
 
 def test_best_survives_the_overwriting_of_the_state_it_came_from():
@@ -149,4 +149,4 @@ def test_best_survives_the_overwriting_of_the_state_it_came_from():
     assert all(leaf.is_deleted() for leaf in params.values())  # they were given away indeed
     for best in (before, kept):
         assert isinstance(best, Best)
-        np.testing.assert_array_equal(best.params["w"], np.ones((3, 2)))
+        np.testing.assert_array_equal(best.variables["params"]["w"], np.ones((3, 2)))

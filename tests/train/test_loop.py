@@ -49,7 +49,7 @@ def run(toy):
         state = jax.tree.map(jnp.copy, start)
         try:
             fitted = fit(
-                plan, state, batches, validate, schedule, checkpoints, about, stop, Watch(heard, points.append)
+                lambda step: plan, state, batches, validate, schedule, checkpoints, about, stop, Watch(heard, points.append)
             )
         finally:
             checkpoints.close()

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.data.augment import DropModalities, Flip, Shift
-from mmjax.encoders import CNN, TextLSTM
+from mmjax.encoders import CNN, TextRNN
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
+from mmjax.nn import LSTM
 from mmjax.train.ablate import orders
 from mmjax.train.optim import AdamW
 from mmjax.train.step import make_step
@@ -49,7 +50,7 @@ class Toy:
     def model(self) -> Multimodal:
         encoders = {
             "image": CNN(widths=(3,), dropout=self.dropout),
-            "text": TextLSTM(vocabulary=9, width=3, dropout=self.dropout),
+            "text": TextRNN(vocabulary=9, embedding=3, layer=LSTM(3), dropout=self.dropout),
         }
         encoders = {name: encoders[name] for name in self.modalities}
         return Multimodal(encoders, Concat(width=4, dropout=self.dropout), {"label": Classifier(CLASSES)})

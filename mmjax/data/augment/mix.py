@@ -1,0 +1,107 @@
+"""Two examples become one, and so do their labels: Int[b] targets become Float[b classes] mixtures.
+
+The partner of an example is drawn from the whole batch, wherever it is split. Only examples are mixed that have all of the
+named modalities, with a partner that has them too; padding (weight 0) is nobody's partner. Modalities that are not named stay
+the example's own while its label is mixed: name all that tell the label, or drop the others.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from mmjax.shards import example_keys, gather_over_shards, shard_index
+from mmjax.types import Batch
+
+
+@dataclass(frozen=True)
+class MixUp:
+    """lambda x + (1 - lambda) x' for the inputs and the label, lambda ~ Beta(alpha, alpha) (Zhang et al., 2018, section 2).
+
+    classes: of the target. alpha 0: the identity; 1: lambda is uniform. modalities: arrays of floats [b ...], which are mixed
+    by the same lambda. Each example has its own lambda and partner; its weight, and other targets, stay.
+    """
+
+    classes: int
+    alpha: float = 0.2
+    target: str = "label"
+    modalities: tuple[str, ...] = ("image",)
+
+    def __call__(self, batch: Batch, key: Key[Array, ""]) -> Batch:
+        if not self.alpha or not set(self.modalities) <= set(batch.inputs):
+            return batch
+        partner, share, together = _drawn(batch, key, self.modalities, self.alpha)
+        share = jnp.where(together, share, 1)
+        inputs = {name: _mixed(batch.inputs[name], partner, share) for name in self.modalities}
+        target = _mixed(distribution(batch.targets[self.target], self.classes), partner, share)
+        return batch.replace(inputs={**batch.inputs, **inputs}, targets={**batch.targets, self.target: target})
+
+
+@dataclass(frozen=True)
+class CutMix:
+    """A rectangle of each picture [b h w c] is the partner's, and the label is mixed by area (Yun et al., 2019, equation 1).
+
+    classes: of the target. alpha: the rectangle's share of the area is 1 - lambda, lambda ~ Beta(alpha, alpha), before it is
+    cut off where it leaves the picture; its centre is uniform; the label goes by the pixels that were really taken.
+    alpha 0: the identity. Each example has its own lambda, rectangle and partner; its weight, and other targets, stay.
+    """
+
+    classes: int
+    alpha: float = 1.0
+    target: str = "label"
+    modality: str = "image"
+
+    def __call__(self, batch: Batch, key: Key[Array, ""]) -> Batch:
+        if not self.alpha or self.modality not in batch.inputs:
+            return batch
+        image = batch.inputs[self.modality]
+        draw_key, place_key = jax.random.split(key)
+        partner, share, together = _drawn(batch, draw_key, (self.modality,), self.alpha)
+        size = image.shape[1:3]
+        cut = jax.vmap(lambda key, share: rectangle(key, size, share))(example_keys(place_key, image.shape[0]), share)
+        cut = cut & together[:, None, None]
+        share = 1 - jnp.mean(cut, axis=(1, 2))
+        target = _mixed(distribution(batch.targets[self.target], self.classes), partner, share)
+        pasted = jnp.where(cut[..., None], gather_over_shards(image)[partner], image)
+        return batch.replace(inputs={**batch.inputs, self.modality: pasted}, targets={**batch.targets, self.target: target})
+
+
+def distribution(target: Int[Array, " b"] | Float[Array, "b c"], classes: int) -> Float[Array, "b c"]:
+    """Class numbers as one-hot vectors; -1, no label, as zeros. What is a distribution already stays."""
+    return target if target.ndim == 2 else jax.nn.one_hot(target, classes)
+
+
+def rectangle(key: Key[Array, ""], size: tuple[int, int], share: Float[Array, ""]) -> Bool[Array, "h w"]:
+    """True in a rectangle of the picture's shape and 1 - share of its area, somewhere, cut off where it leaves the picture."""
+    ends = []
+    for place_key, length in zip(jax.random.split(key), size):
+        side = (length * jnp.sqrt(1 - share)).astype(jnp.int32)
+        start = jax.random.randint(place_key, (), 0, length) - side // 2
+        place = jnp.arange(length)
+        ends.append((start <= place) & (place < start + side))
+    return ends[0][:, None] & ends[1][None]
+
+
+def _drawn(
+    batch: Batch, key: Key[Array, ""], modalities: tuple[str, ...], alpha: float
+) -> tuple[Int[Array, " b"], Float[Array, " b"], Bool[Array, " b"]]:
+    """Each example's partner (its place in the whole batch), lambda, and whether both have what is to be mixed."""
+    for name in modalities:
+        if not jnp.issubdtype(getattr(batch.inputs[name], "dtype", None) or jnp.int32, jnp.floating):
+            raise ValueError(f"{name!r} cannot be mixed: only inputs that are arrays of floats can")
+    partner_key, share_key = jax.random.split(key)
+    there = batch.weight > 0
+    for name in modalities:
+        there = there & batch.present[name]
+    count, everywhere = there.shape[0], gather_over_shards(there)
+    order = jax.random.permutation(partner_key, everywhere.shape[0])
+    partner = jax.lax.dynamic_slice(order, (shard_index() * count,), (count,))
+    share = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))(example_keys(share_key, count))
+    return partner, share, there & everywhere[partner]
+
+
+def _mixed(x: Float[Array, "b ..."], partner: Int[Array, " b"], share: Float[Array, " b"]) -> Float[Array, "b ..."]:
+    """share x + (1 - share) of the partner's; x itself, to the last bit, where the share is 1."""
+    share = share.reshape(-1, *(1,) * (x.ndim - 1))
+    return jnp.where(share < 1, share * x + (1 - share) * gather_over_shards(x)[partner], x)

@@ -1,0 +1,97 @@
+"""The stamps that a task uses, split without leaks, and how their pictures, names and voices are read."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax.data.audio import LogMel
+from mmjax.data.dataset import Column
+from mmjax.data.decode import decode_audio, decode_image
+from mmjax.data.image import on_white, resize
+from mmjax.data.splits import Split
+from mmjax.data.text import Tokeniser
+from mmjax.types import Sequence
+
+Clip = tuple[int, str]  # an item of the table, and the language of a voice that describes it
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Item k is the stamp number kept[k] of the source; the columns of pictures and names are numbered so.
+
+    kind: what the source is read through. records: what its index has of each item. labels: classes; label, group: Int[items], of each. names: "" where there is none;
+    lengths: their numbers of tokens. split: items of each part. tokeniser: trained on the names of split.train.
+    dropped: {why: count}.
+    """
+
+    source: Any
+    kind: str
+    kept: list[int]
+    records: list[dict[str, Any]]
+    labels: tuple[str, ...]
+    label: np.ndarray
+    group: np.ndarray
+    names: list[str]
+    lengths: np.ndarray
+    split: Split
+    tokeniser: Tokeniser
+    dropped: dict[str, int]
+
+    def item(self, name: str) -> int:
+        """The item of that id."""
+        return next(item for item, record in enumerate(self.records) if record["id"] == name)
+
+    def known(self, items: np.ndarray) -> dict[str, np.ndarray]:
+        """{id, subfolder, group} of these items, for `Dataset.about`."""
+        facts = {key: np.array([self.records[item][key] for item in items]) for key in ("id", "subfolder")}
+        return facts | {"group": self.group[items]}
+
+    def images(self, size: int) -> Column:
+        """Pictures [size size 4] in [0, 1], drawn over white, alpha the fourth channel."""
+        return Column(len(self.kept), partial(_read_image, self, size), lambda x: x.astype(jnp.float32) / 255)
+
+    def texts(self, most: int) -> Column:
+        """Names as sequences of at most `most` tokens."""
+        return Column(len(self.kept), partial(_read_text, self, most), lambda x: x)
+
+    def sounds(self, clips: list[Clip], mel: LogMel, samples: int) -> Column:
+        """The first `samples` of each clip as sequences of log-mel frames."""
+        return Column(len(clips), partial(_read_audio, self, clips, mel.rate, samples), partial(_log_mel, mel))
+
+    def digest(self, choices: Any, rows: Iterable[str]) -> str:
+        """sha256 over the pack, the choices (a value whose repr tells all), the trained tokeniser, and a line for each row."""
+        digest = hashlib.sha256(f"{self.source.fingerprint} {choices!r}\n{self.tokeniser.library.to_str()}\n".encode())
+        digest.update("\n".join(rows).encode())
+        return digest.hexdigest()
+
+
+def speech_name(record: dict[str, Any], language: str) -> str:
+    """What errors call a clip."""
+    return f"speech {language} of {record['id']}"
+
+
+def _read_image(table: Table, size: int, item: int) -> np.ndarray:
+    image = decode_image(table.source.image_bytes(table.kept[item]), f"image of {table.records[item]['id']}")
+    return resize(on_white(image), size)
+
+
+def _read_text(table: Table, most: int, item: int) -> Sequence:
+    return table.tokeniser.encode(table.names[item], most)
+
+
+def _read_audio(table: Table, clips: list[Clip], rate: int, samples: int, number: int) -> Sequence:
+    item, language = clips[number]
+    data = table.source.speech_bytes(table.kept[item], language)
+    wave = decode_audio(data, speech_name(table.records[item], language), rate)[:samples]
+    x = np.zeros(samples, np.int16)
+    x[: len(wave)] = np.round(wave * 32767)
+    return Sequence(x, np.int32(len(wave)))
+
+
+def _log_mel(mel: LogMel, wave: Sequence) -> Sequence:
+    return mel.sequence(Sequence(wave.x.astype(jnp.float32) / 32767, wave.length))

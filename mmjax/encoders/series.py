@@ -1,0 +1,153 @@
+"""Encoders of series, a Sequence of readings x Float[b n channels] with lengths of their own (sensors, motion) -> Tokens."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from mmjax.nn import Dropout, Transformer, last_state
+from mmjax.types import Sequence, Tokens
+
+
+def causal_conv(x: Float[Array, "b n c"], kernel: Float[Array, "k c d"], dilation: int) -> Float[Array, "b n d"]:
+    """y_t = sum_i kernel_i x_{t - dilation (k - 1 - i)}, zeros before the first step (Bai et al., 2018, equation 2).
+
+    The k shifted views side by side, and one matmul: fast under `vmap` over kernels and inside `scan` on a CPU too.
+    """
+    taps, channels, features = kernel.shape
+    padded = jnp.pad(x, ((0, 0), (dilation * (taps - 1), 0), (0, 0)))
+    views = [padded[:, dilation * i : dilation * i + x.shape[1]] for i in range(taps)]
+    kernel = kernel.reshape(taps * channels, features)
+    return jnp.matmul(jnp.concatenate(views, axis=-1), kernel, preferred_element_type=jnp.float32)
+
+
+class CausalConv(nn.Module):
+    """`causal_conv` with a bias and weight normalisation (Salimans and Kingma, 2016, equation 2): kernel = g v / |v|.
+
+    The norm is over the taps and channels that one feature reads; g starts at |v|. Result in float32.
+    """
+
+    features: int
+    taps: int
+    dilation: int = 1
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n d"]:
+        norm = lambda v: jnp.sqrt(jnp.maximum(jnp.sum(v * v, axis=(0, 1)), 1e-12))
+        shape = (self.taps, x.shape[-1], self.features)
+        direction = self.param("direction", nn.initializers.he_normal(in_axis=(0, 1)), shape)
+        length = self.param("length", lambda key: norm(direction))
+        kernel = direction * (length / norm(direction))[None, None]
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        return causal_conv(x.astype(self.dtype), kernel.astype(self.dtype), self.dilation) + bias[None, None]
+
+
+class TemporalConvolutions(nn.Module):
+    """A stack of residual blocks, block i with dilation 2^i (Bai et al., 2018, figure 1): a layer, [b n c] -> [b n widths[-1]].
+
+        x <- relu(x + F(x)),   F = twice (weight-normalised dilated causal convolution, ReLU, spatial dropout),
+
+    the x that is added going through a 1x1 convolution where the widths differ. What a step gives depends on no later step,
+    and so on no padding at the end; it sees 1 + 2 (taps - 1) (2^blocks - 1) steps.
+
+    widths: channels of each block. taps: of each convolution. dropout: rate at which whole channels of an example vanish, as
+    the paper has it (its code drops single values). dtype: of the convolutions.
+    """
+
+    widths: tuple[int, ...] = (32, 32, 32)
+    taps: int = 3
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    last = staticmethod(last_state)
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n c"], mask: Bool[Array, "b n"], *, train: bool = False) -> Float[Array, "b n d"]:
+        x = jnp.where(mask[..., None], x, 0).astype(jnp.float32)
+        for block, width in enumerate(self.widths):
+            y = x
+            for part in ("a", "b"):
+                y = nn.relu(CausalConv(width, self.taps, 2**block, self.dtype, name=f"block{block}{part}")(y))
+                channels = jnp.ones((y.shape[0], 1, width), y.dtype)
+                y = y * Dropout(self.dropout, name=f"dropout{block}{part}")(channels, train=train)
+            if x.shape[-1] != width:
+                x = nn.Dense(width, dtype=self.dtype, name=f"skip{block}")(x).astype(jnp.float32)
+            x = nn.relu(x + y)
+        return x
+
+
+class TCN(nn.Module):
+    """Temporal convolution network (Bai, Kolter and Koltun, 2018, "An empirical evaluation of generic convolutional and
+    recurrent networks for sequence modeling"): `TemporalConvolutions`, whose last real step is the one token, as the paper
+    classifies, or every step is one.
+
+    widths, taps, dropout, dtype: as there.
+    """
+
+    widths: tuple[int, ...] = (32, 32, 32)
+    taps: int = 3
+    every_step: bool = False
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, series: Sequence, *, train: bool = False) -> Tokens:
+        layer = TemporalConvolutions(self.widths, self.taps, self.dropout, self.dtype, name="convolutions")
+        x = layer(series.x, series.mask, train=train)
+        if self.every_step:
+            return Tokens(x, series.mask)
+        return Tokens(last_state(x, series.length)[:, None], (series.length > 0)[:, None])
+
+
+class TimeTransformer(nn.Module):
+    """A learned vector for each position is added, then a pre-norm Transformer, then a layer norm (as ViT's encoder).
+
+    depth, heads, hidden, dropout, exact_gelu, dtype: as in `nn.Transformer`. There are as many positions as the input that
+    the parameters were made with has.
+    """
+
+    depth: int = 2
+    heads: int = 4
+    hidden: int = 128
+    dropout: float = 0.0
+    exact_gelu: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool = False) -> Float[Array, "b n d"]:
+        positions = self.param("positions", nn.initializers.normal(0.02), x.shape[1:])
+        x = Dropout(self.dropout, name="dropout")(x.astype(jnp.float32) + positions[None], train=train)
+        x = Transformer(
+            self.depth, self.heads, self.hidden, self.dropout, exact_gelu=self.exact_gelu, dtype=self.dtype, name="transformer"
+        )(x, mask, train=train)
+        return nn.LayerNorm(epsilon=1e-6, name="norm")(x)
+
+
+class PatchTransformer(nn.Module):
+    """Patches of `patch` steps, all channels of a patch projected to one vector, learned positions, a Transformer; a token
+    for each patch that has a real step. Patches over time as in PatchTST (Nie et al., 2023, "A time series is worth 64
+    words"), here without overlap and with the channels together; PatchTST's one model for each channel is an encoder for
+    each channel as a modality. A patch's steps beyond the length are zeros.
+
+    patch: steps. width: of the tokens. depth, heads, hidden, dropout: of the `TimeTransformer`. dtype: of the matmuls.
+    """
+
+    patch: int = 4
+    width: int = 64
+    depth: int = 2
+    heads: int = 4
+    hidden: int = 128
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, series: Sequence, *, train: bool = False) -> Tokens:
+        x = jnp.where(series.mask[..., None], series.x, 0)
+        x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % self.patch), (0, 0)))
+        x = x.reshape(x.shape[0], -1, self.patch * x.shape[-1])
+        mask = jnp.arange(x.shape[1])[None] * self.patch < series.length[:, None]
+        x = nn.Dense(self.width, dtype=self.dtype, name="patch_embedding")(x)
+        over_time = TimeTransformer(self.depth, self.heads, self.hidden, self.dropout, dtype=self.dtype, name="over_time")
+        return Tokens(over_time(x, mask, train=train), mask)

@@ -1,0 +1,77 @@
+"""VGG (Simonyan and Zisserman, 2015): pictures [b h w c] -> Tokens."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from mmjax.nn.conv import Conv, adaptive_mean_pool, max_pool
+from mmjax.nn.dropout import Dropout
+from mmjax.nn.norm import BatchNorm
+from mmjax.types import Tokens
+
+
+class VGG(nn.Module):
+    """Stages of 3x3 convolutions with bias and ReLU, each ended by 2x2 max-pooling; then dense layers with ReLU.
+
+    stages: (how many convolutions, their channels) of each; a picture of 224 px leaves 7 x 7 cells after five.
+    hidden: widths of the dense layers, fc6 and fc7 of the paper. The last grid is brought to 7 x 7 cells (torch's adaptive
+        mean), flattened as rows, columns, channels, and what the dense layers make of it is the one token. With () the
+        tokens are the cells of the last grid, which suits small pictures; there is no dropout then.
+    batch_norm: normalise between convolution and ReLU (torchvision's vgg*_bn; epsilon 1e-5).
+    dropout: rate after each dense layer. dtype: of convolutions and matmuls; the tokens are float32.
+
+    torchvision flattens channels, rows, columns: its first dense weight [4096, 512 * 7 * 7] is our kernel after
+    `weight.reshape(4096, 512, 7, 7).transpose(2, 3, 1, 0).reshape(-1, 4096)`.
+    """
+
+    stages: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+    hidden: tuple[int, ...] = (4096, 4096)
+    batch_norm: bool = False
+    dropout: float = 0.5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool = False, present: Bool[Array, " b"] | None = None
+    ) -> Tokens:
+        if min(x.shape[1:3]) < 2 ** len(self.stages):
+            raise ValueError(
+                f"VGG.stages has {len(self.stages)} stages, each halving the picture: it needs at least "
+                f"{2 ** len(self.stages)} px a side and got {x.shape[1]} x {x.shape[2]}"
+            )
+        for stage, (convolutions, channels) in enumerate(self.stages, 1):
+            for i in range(1, convolutions + 1):
+                x = Conv(channels, dtype=self.dtype, name=f"conv{stage}_{i}")(x)
+                if self.batch_norm:
+                    x = BatchNorm(dtype=self.dtype, name=f"norm{stage}_{i}")(x, train=train, present=present)
+                x = nn.relu(x)
+            x = max_pool(x)
+        if self.hidden:
+            x = adaptive_mean_pool(x, 7).reshape(x.shape[0], 1, -1)
+            for layer, width in enumerate(self.hidden, 6):
+                dense = nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.he_normal(), name=f"fc{layer}")
+                x = Dropout(self.dropout, name=f"dropout{layer}")(nn.relu(dense(x)), train=train)
+        x = x.reshape(x.shape[0], -1, x.shape[-1]).astype(jnp.float32)
+        return Tokens(x, jnp.ones(x.shape[:2], bool))
+
+
+def vgg11(batch_norm: bool = False, **fields: Any) -> VGG:
+    """Configuration A of the paper's table 1; 129 million parameters up to fc7. fields: any other field of VGG."""
+    return VGG(((1, 64), (1, 128), (2, 256), (2, 512), (2, 512)), batch_norm=batch_norm, **fields)
+
+
+def vgg13(batch_norm: bool = False, **fields: Any) -> VGG:
+    """Configuration B."""
+    return VGG(((2, 64), (2, 128), (2, 256), (2, 512), (2, 512)), batch_norm=batch_norm, **fields)
+
+
+def vgg16(batch_norm: bool = False, **fields: Any) -> VGG:
+    """Configuration D; 134 million parameters up to fc7."""
+    return VGG(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), batch_norm=batch_norm, **fields)
+
+
+def vgg19(batch_norm: bool = False, **fields: Any) -> VGG:
+    """Configuration E."""
+    return VGG(((2, 64), (2, 128), (4, 256), (4, 512), (4, 512)), batch_norm=batch_norm, **fields)

@@ -1,0 +1,68 @@
+"""What a step's neighbours say about it: a layer over the steps of a sequence, with an output for every step."""
+
+import inspect
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from mmjax.nn.attention import Transformer
+from mmjax.nn.dropout import Dropout
+
+
+class Context(nn.Module):
+    """Dropout, a layer over the steps, dropout, and relu(W h_t + b) at every step t: [b n d] -> [b n width], float32.
+
+    The contextual network of Poria et al. (2017), "Context-dependent sentiment analysis in user-generated videos", section
+    3.2: with one-directional LSTM its sc-LSTM, with a two-directional one its bc-LSTM, without the dense layer its h-LSTM.
+
+    layer: (x [b n d], mask Bool[b n]) -> [b n h], such as `LSTM`, or also with `train`, such as `SelfAttention`. width: of the
+    dense layer, None for none. dropout: rate on the steps and on the states. dtype: of the dense layer's matmul.
+    """
+
+    layer: nn.Module
+    width: int | None = None
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool = False
+    ) -> Float[Array, "b n h"]:
+        x = Dropout(self.dropout, name="in_dropout")(x, train=train)
+        learns = {"train": train} if "train" in inspect.signature(type(self.layer).__call__).parameters else {}
+        x = Dropout(self.dropout, name="dropout")(self.layer(x, mask, **learns), train=train)
+        if self.width is not None:
+            x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="dense")(x))
+        return x.astype(jnp.float32)
+
+
+class SelfAttention(nn.Module):
+    """A dense layer to `features` plus sinusoidal positions, `depth` pre-norm blocks, a layer norm: [b n features].
+
+    heads: of each block, whose perceptron is as wide as 2 features. dropout: rate inside the blocks.
+    """
+
+    features: int
+    depth: int = 1
+    heads: int = 4
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool = False
+    ) -> Float[Array, "b n f"]:
+        x = nn.Dense(self.features, dtype=self.dtype, name="input")(x).astype(jnp.float32)
+        x = x + sinusoids(x.shape[1], self.features)[None]
+        blocks = Transformer(self.depth, self.heads, 2 * self.features, self.dropout, dtype=self.dtype, name="blocks")
+        return nn.LayerNorm(name="norm")(blocks(x, mask, train=train))
+
+
+def sinusoids(steps: int, features: int) -> Float[Array, "n d"]:
+    """sin(t / 10000^(2i/d)) and then cos of the same, for steps t = 0 .. (Vaswani et al., 2017, section 3.5)."""
+    rate = 10_000 ** (-np.arange(-(-features // 2)) * 2 / features)
+    angle = np.arange(steps)[:, None] * rate[None]
+    return jnp.asarray(np.concatenate([np.sin(angle), np.cos(angle)], axis=1)[:, :features], jnp.float32)

@@ -1,0 +1,19 @@
+"""Attention fusions for the contract suite: name -> (fusion, head)."""
+
+from mmjax.fusion.attention import CoAttention, CrossAttention, MulT
+from mmjax.fusion.bottleneck import Bottleneck
+from mmjax.fusion.early import EarlyTransformer
+from mmjax.fusion.perceiver import Perceiver
+from mmjax.heads import Classifier
+from tests.contracts.inputs import CLASSES
+
+SIZE = {"width": 4, "heads": 2, "hidden": 6, "dropout": 0.3}
+
+FUSIONS = {
+    "early_transformer": (EarlyTransformer(depth=1, **SIZE), Classifier(CLASSES)),
+    "cross_attention": (CrossAttention(query="one", depth=1, **SIZE), Classifier(CLASSES)),
+    "co_attention": (CoAttention(depth=1, **SIZE), Classifier(CLASSES)),
+    "mult": (MulT(depth=1, **SIZE), Classifier(CLASSES)),
+    "perceiver": (Perceiver(latents=3, reads=1, depth=1, **SIZE), Classifier(CLASSES)),
+    "bottleneck": (Bottleneck(tokens=2, fusion_layer=0, depth=2, **SIZE), Classifier(CLASSES)),
+}

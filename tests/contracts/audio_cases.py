@@ -1,0 +1,31 @@
+"""Audio encoders for the contract suite."""
+
+import jax
+
+from mmjax.data.audio import MFCC, LogMel
+from mmjax.encoders.audio import AST, FrameRNN, OnSpectrum, SpectrogramCNN
+from mmjax.nn.recurrent import GRU, LSTM, Bidirectional
+from mmjax.types import Sequence
+from tests.contracts.inputs import BATCH, frames
+
+MEL = LogMel(rate=1000, window=0.032, hop=0.016, bands=5, low=50.0, high=500.0)  # 32 samples a window, 16 a hop
+
+
+def wave(key, samples=80):
+    """From two frames up to four, and no sample that belongs to none."""
+    values, lengths = jax.random.split(key)
+    count = jax.random.randint(lengths, (BATCH,), 2, 5)
+    return Sequence(jax.random.normal(values, (BATCH, samples)), 16 + 16 * count)
+
+
+# name -> (module, key -> input)
+ENCODERS = {
+    "frame_lstm": (FrameRNN(width=6, layer=LSTM(6), dropout=0.3), frames),
+    "frame_gru_both_ways": (FrameRNN(width=6, layer=Bidirectional(GRU(4)), every_step=True, dropout=0.3), frames),
+    "spectrogram_cnn": (SpectrogramCNN(widths=(4, 6), dropout=0.3), frames),
+    "ast": (
+        AST(bands=6, frames=9, patch=4, stride=(2, 2), width=8, depth=1, heads=2, hidden=12, dropout=0.3),
+        frames,
+    ),
+    "mfcc_lstm": (OnSpectrum(MFCC(MEL, coefficients=4), FrameRNN(width=6, layer=LSTM(5), dropout=0.3)), wave),
+}

@@ -1,0 +1,36 @@
+"""Fusions of pooled vectors, and composed ones, for the contract suite: name -> (fusion, head)."""
+
+from mmjax.fusion.compose import Append, Only, Parallel, Serial
+from mmjax.fusion.gated import Gated
+from mmjax.fusion.joint import GMU, Concat, FiLM, Product, WeightedSum
+from mmjax.fusion.late import MeanLogits, ProductOfExperts, Stacked, WeightedLogits
+from mmjax.fusion.mixture import MixtureOfExperts
+from mmjax.fusion.tensor import MFB, MUTAN, LowRank, MultiplicativeInteractions, TensorFusion
+from mmjax.heads import Classifier, Mean
+from tests.contracts.inputs import CLASSES
+
+FUSIONS = {
+    "concat": (Concat(width=6, dropout=0.3), Classifier(CLASSES)),
+    "concat_mlp": (Concat(width=6, dropout=0.3, hidden=(8,)), Classifier(CLASSES)),
+    "weighted_sum": (WeightedSum(width=6, dropout=0.3), Classifier(CLASSES)),
+    "product": (Product(width=6, dropout=0.3), Classifier(CLASSES)),
+    "film": (FiLM("one", width=6, dropout=0.3), Classifier(CLASSES)),
+    "gmu": (GMU(width=6, dropout=0.3), Classifier(CLASSES)),
+    "gated": (Gated(width=6, dropout=0.3), Classifier(CLASSES)),
+    "tensor": (TensorFusion(width=6, inner=4, dropout=0.3), Classifier(CLASSES)),
+    "low_rank": (LowRank(width=6, rank=3, dropout=0.3), Classifier(CLASSES)),
+    "multiplicative": (MultiplicativeInteractions(width=6, dropout=0.3), Classifier(CLASSES)),
+    "mfb": (MFB(width=6, factors=3, dropout=0.3), Classifier(CLASSES)),
+    "mutan": (MUTAN(width=6, inner=4, rank=3, dropout=0.3), Classifier(CLASSES)),
+    "late": (MeanLogits(CLASSES, width=6, dropout=0.3), Mean()),
+    "weighted_logits": (WeightedLogits(CLASSES, width=6, dropout=0.3), Mean()),
+    "experts": (ProductOfExperts(CLASSES, width=6, dropout=0.3), Mean()),
+    "stacked": (Stacked(CLASSES, width=6, dropout=0.3), Mean()),
+    "mixture": (MixtureOfExperts(width=6, experts=4, k=2, hidden=4, dropout=0.3), Classifier(CLASSES)),
+    "mixture_dense": (MixtureOfExperts(width=6, experts=3, k=3, hidden=4, dropout=0.3), Classifier(CLASSES)),
+    "serial": (Serial(("one",), GMU(width=5, dropout=0.3), Concat(width=6, dropout=0.3)), Classifier(CLASSES)),
+    "parallel": (
+        Parallel({"sum": WeightedSum(width=5, dropout=0.3), "two": Only(("two",), Concat(width=5))}, Append()),
+        Classifier(CLASSES),
+    ),
+}

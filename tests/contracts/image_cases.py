@@ -1,0 +1,14 @@
+"""Image encoders in the contract suite."""
+
+from mmjax.encoders.image import CNN
+from mmjax.encoders.resnet import ResNet
+from mmjax.encoders.vgg import VGG
+from mmjax.encoders.vit import ViT
+from tests.contracts.inputs import image
+
+ENCODERS = {
+    "cnn": (CNN(widths=(4, 6), dropout=0.3), image),
+    "vgg": (VGG(stages=((1, 4), (1, 6)), hidden=(8,), batch_norm=True, dropout=0.3), image),
+    "resnet": (ResNet(stages=((1, 4), (1, 6)), stem=3), image),
+    "vit": (ViT(patch=8, width=8, depth=1, heads=2, hidden=8, dropout=0.3), image),
+}

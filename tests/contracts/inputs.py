@@ -1,0 +1,26 @@
+"""Inputs of the contract suite: a maker for each kind of modality."""
+
+import jax
+import jax.numpy as jnp
+
+from mmjax.types import Sequence
+
+CLASSES, BATCH = 5, 8
+
+
+def image(key, size=16):
+    return jax.random.normal(key, (BATCH, size, size, 4))
+
+
+def words(key, length=7, vocabulary=30):
+    numbers, lengths = jax.random.split(key)
+    return Sequence(
+        jax.random.randint(numbers, (BATCH, length), 0, vocabulary), jax.random.randint(lengths, (BATCH,), 1, length + 1)
+    )
+
+
+def frames(key, length=9, bands=6):
+    values, lengths = jax.random.split(key)
+    return Sequence(
+        jax.random.normal(values, (BATCH, length, bands)), jax.random.randint(lengths, (BATCH,), 1, length + 1)
+    )

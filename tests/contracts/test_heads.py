@@ -1,0 +1,33 @@
+"""Every head: its output's shape and type, finite without any token, and blind to tokens that are not there."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mmjax.types import Tokens
+from tests.contracts.head_cases import HEADS, WIDTH
+from tests.contracts.inputs import BATCH
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads(name):
+    head, shape = HEADS[name]
+    values, masks = jax.random.split(jax.random.key(0))
+    tokens = Tokens(jax.random.normal(values, (BATCH, 3, WIDTH)), jax.random.bernoulli(masks, 0.6, (BATCH, 3)).at[0].set(False))
+    params = jax.jit(head.init)(jax.random.key(0), tokens)
+
+    @jax.jit
+    def run(tokens):
+        gradient = jax.grad(lambda p, x: jnp.sum(head.apply(p, Tokens(x, tokens.mask))[..., 0]), argnums=(0, 1))
+        return head.apply(params, tokens), gradient(params, tokens.x)
+
+    output, gradients = run(tokens)
+    chex.assert_shape(output, (BATCH, *shape))
+    chex.assert_type(output, jnp.float32)
+    chex.assert_tree_all_finite((output, gradients))
+    assert not jnp.where(tokens.mask[..., None], 0, gradients[1]).any()
+    other = Tokens(jnp.where(tokens.mask[..., None], tokens.x, 9.0), tokens.mask)
+    chex.assert_trees_all_equal(output, run(other)[0])
+    spread = jax.pmap(head.apply, in_axes=(None, 0))(params, jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), tokens))
+    chex.assert_trees_all_close(output, spread.reshape(output.shape), atol=1e-6)

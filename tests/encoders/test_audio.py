@@ -1,0 +1,144 @@
+"""Audio encoders: padding changes nothing, patches lie where they should, and what their errors say."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.data.audio import MFCC, LogMel
+from mmjax.encoders.audio import AST, FrameRNN, OnSpectrum, SpectrogramCNN, ast_base
+from mmjax.nn.recurrent import GRU, LSTM, Bidirectional
+from mmjax.types import Sequence, Tokens
+
+LENGTHS = [9, 5, 1, 0]
+FRAMES = Sequence(jax.random.normal(jax.random.key(5), (4, 9, 6)), jnp.array(LENGTHS))
+SMALL = AST(bands=6, frames=9, patch=4, stride=(2, 2), width=8, depth=1, heads=2, hidden=12)
+
+
+def start(module, frames=FRAMES):
+    return jax.jit(module.init)(jax.random.key(0), frames)["params"]
+
+
+def padded(frames, to):
+    """The same clips padded to another length, with numbers that nobody may look at."""
+    x = jnp.where(frames.mask[..., None], frames.x, 50.0)
+    return Sequence(jnp.pad(x, ((0, 0), (0, to - x.shape[1]), (0, 0)), constant_values=-50.0), frames.length)
+
+
+@pytest.mark.parametrize("layer", [LSTM(3), Bidirectional(GRU(3))], ids=["lstm", "gru both ways"])
+def test_frame_rnn_is_the_layer_over_dense_frames(layer):
+    module = FrameRNN(width=5, layer=layer)
+    params = start(module)
+    x = np.maximum(0, np.asarray(FRAMES.x) @ np.asarray(params["frame"]["kernel"]))  # the bias starts at zero
+    states = layer.apply({"params": params["layer"]}, jnp.asarray(x), FRAMES.mask)
+    one = module.apply({"params": params}, FRAMES)
+    chex.assert_trees_all_close(one.x[:, 0], layer.last(states, FRAMES.length), atol=1e-6)
+    np.testing.assert_array_equal(one.mask[:, 0], [True, True, True, False])
+    every = module.clone(every_step=True).apply({"params": params}, FRAMES)
+    chex.assert_trees_all_close((every.x, every.mask), (states, FRAMES.mask), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("module", "to"),
+    [(FrameRNN(4, Bidirectional(LSTM(3)), every_step=True), 12), (SpectrogramCNN(widths=(4, 5)), 14), (SMALL, 9)],
+    ids=["frame_rnn", "spectrogram_cnn", "ast"],
+)
+def test_padding_changes_neither_tokens_nor_gradients(module, to):
+    keys = iter(jax.random.split(jax.random.key(2), 40))
+    params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), start(module))  # biases too
+    kept = []
+    for frames in (FRAMES, padded(FRAMES, to)):
+
+        def value(params, x, frames=frames):
+            tokens = module.apply({"params": params}, frames.replace(x=x))
+            x = jnp.where(tokens.mask[..., None], tokens.x, 0)
+            return jnp.sum(jnp.sin(x)), Tokens(x, tokens.mask)
+
+        (_, tokens), (gradient, of_x) = jax.jit(jax.value_and_grad(value, (0, 1), has_aux=True))(params, frames.x)
+        assert not np.asarray(of_x)[~np.asarray(frames.mask)].any()
+        kept.append((np.asarray(tokens.x)[np.asarray(tokens.mask)], gradient, of_x[:, :9]))
+    chex.assert_trees_all_close(*kept, atol=1e-5)
+
+
+def test_spectrogram_cnn_keeps_a_step_where_any_of_its_frames_is_real():
+    tokens = SpectrogramCNN(widths=(2, 3)).apply({"params": start(SpectrogramCNN(widths=(2, 3)))}, FRAMES)
+    chex.assert_shape(tokens.x, (4, 3, 3))  # 9 frames are padded to 12, a step of four frames each
+    np.testing.assert_array_equal(tokens.mask, [[True] * 3, [True, True, False], [True, False, False], [False] * 3])
+
+
+def test_spectrogram_cnn_by_hand():
+    """The kernel passes its middle on: so a step is the mean over band pairs of the maximum over two frames, if positive."""
+    module = SpectrogramCNN(widths=(1,))
+    kernel = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0)
+    x = jnp.array([[[1.0, -2.0, 3.0, 0.0], [4.0, 0.0, -1.0, -1.0], [-5.0, -6.0, 8.0, 1.0]]])
+    tokens = module.apply({"params": {"stage0": {"kernel": kernel, "bias": jnp.zeros(1)}}}, Sequence(x, jnp.array([3])))
+    np.testing.assert_array_equal(tokens.x[0, :, 0], [(4.0 + 3.0) / 2, (0.0 + 8.0) / 2])
+
+
+def test_ast_patches():
+    """Without its Transformer's depth: each patch is the kernel's sum over its frames and bands, normed, at its place."""
+    module = SMALL.clone(depth=0)
+    assert module.grid == (2, 3)  # bands 0-3 and 2-5; frames 0-3, 2-5 and 4-7, of 9 (the last is in none)
+    params = start(module)
+    params = params | {"first_positions": jnp.zeros((2, 8)), "positions": jax.random.normal(jax.random.key(1), (2, 3, 8))}
+    tokens = module.apply({"params": params}, FRAMES)
+    there = [[True] * 3, [True] * 3, [True, False, False], [False] * 3]  # patches begin at frames 0, 2 and 4
+    np.testing.assert_array_equal(tokens.mask, [[row[0]] * 2 + row + row for row in there])
+    x = np.where(np.asarray(FRAMES.mask)[..., None], FRAMES.x, 0)
+    for row in range(2):
+        for column in range(3):
+            patch = x[:, 2 * column : 2 * column + 4, 2 * row : 2 * row + 4]  # [b frames bands]
+            y = np.einsum("btm,mtd->bd", patch, np.asarray(params["patches"]["kernel"])[:, :, 0])
+            y = y + np.asarray(params["positions"])[row, column]
+            y = (y - y.mean(axis=-1, keepdims=True)) / y.std(axis=-1, keepdims=True)
+            np.testing.assert_allclose(tokens.x[:, 2 + 3 * row + column], y, atol=1e-4)
+
+
+def test_ast_on_shorter_input_is_the_same_clip_padded():
+    params = start(SMALL)
+    short = Sequence(FRAMES.x[:, :5], jnp.array([5, 5, 1, 0]))
+    whole = SMALL.apply({"params": params}, padded(short, 9))
+    tokens = SMALL.apply({"params": params}, short)
+    chex.assert_shape(tokens.x, (4, 8, 8))  # patches begin at 0, 2 and 4
+    tiny = SMALL.apply({"params": params}, Sequence(short.x[:, :1], jnp.array([1, 1, 1, 0])))
+    chex.assert_shape(tiny.x, (4, 4, 8))
+    chex.assert_trees_all_close(tokens.x[:3][tokens.mask[:3]], whole.x[:3][whole.mask[:3]], atol=1e-5)
+    chex.assert_trees_all_close(tiny.x[2], whole.x[2][whole.mask[2]], atol=1e-5)
+
+
+def test_ast_base_is_the_papers_size():
+    """1212 patches; 86.2 million parameters without the classifier (the paper says 87 M)."""
+    module = ast_base()
+    assert module.grid == (12, 101)
+    x = Sequence(jnp.zeros((1, 1024, 128)), jnp.ones(1, int))
+    tokens, variables = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), x))
+    assert tokens.x.shape == (1, 1214, 768)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 86_187_264
+
+
+def test_what_does_not_fit_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"SpectrogramCNN\.widths has 3 stages.* at least 8 and got 6"):
+        jax.eval_shape(SpectrogramCNN().init, jax.random.key(0), FRAMES)
+    for shape in ((2, 10, 6), (2, 9, 5)):
+        with pytest.raises(ValueError, match=rf"AST\.bands is 6 and \.frames 9.* got {shape[2]} and {shape[1]}"):
+            jax.eval_shape(SMALL.init, jax.random.key(0), Sequence(jnp.zeros(shape), jnp.array([3, 3])))
+
+
+def test_on_spectrum_is_the_encoder_on_the_front_ends_frames():
+    mel = LogMel(rate=1000, window=0.032, hop=0.016, bands=5, low=50.0, high=500.0)
+    wave = Sequence(jax.random.normal(jax.random.key(3), (3, 80)), jnp.array([80, 40, 0]))
+    for front in (mel, MFCC(mel, coefficients=4)):
+        encoder = FrameRNN(3, LSTM(2))
+        module = OnSpectrum(front, encoder)
+        params = start(module, wave)
+        tokens, gradient = jax.jit(
+            lambda params, x: (
+                module.apply({"params": params}, wave.replace(x=x)),
+                jax.grad(lambda x: module.apply({"params": params}, wave.replace(x=x)).x.sum())(x),
+            )
+        )(params, wave.x)
+        expected = encoder.apply({"params": params["encoder"]}, front.sequence(wave))
+        chex.assert_trees_all_close(tokens, expected, atol=1e-5)
+        chex.assert_tree_all_finite(gradient)
+        assert not np.asarray(gradient)[~np.asarray(wave.mask)].any() and np.asarray(gradient)[1, 1:32].any()

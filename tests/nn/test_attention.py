@@ -1,0 +1,66 @@
+"""Attention against a loop over the equation, and what masks promise."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax.nn import Attention, Block, Transformer, attend
+
+B, N, M, D = 2, 3, 4, 6
+KEY = jax.random.key(0)
+
+
+def test_attend_is_the_equation():
+    q, k, v = (jax.random.normal(key, (B, 2, n, 5)) for key, n in zip(jax.random.split(KEY, 3), (N, M, M)))
+    mask = jnp.array([[True, True, False, True], [False, True, False, False]])
+    got = attend(q, k, v, mask)
+    for b in range(B):
+        for h in range(2):
+            for n in range(N):
+                scores = [np.exp(float(q[b, h, n] @ k[b, h, m]) / np.sqrt(5)) * bool(mask[b, m]) for m in range(M)]
+                expected = sum(s * np.asarray(v[b, h, m]) for m, s in enumerate(scores)) / sum(scores)
+                np.testing.assert_allclose(got[b, h, n], expected, rtol=2e-5, atol=1e-6)
+
+
+def test_masked_keys_have_no_influence_and_none_gives_zeros():
+    x, context = jax.random.normal(KEY, (B, N, D)), jax.random.normal(KEY, (B, M, 3))
+    mask = jnp.array([[True, False, True, False], [False] * 4])
+    layer = Attention(heads=2, features=8)
+    params = layer.init(KEY, x, context, mask)
+    run = jax.jit(lambda context: layer.apply(params, x, context, mask))
+    gradient = jax.grad(lambda context: jnp.sum(run(context) ** 2))(context)
+    np.testing.assert_array_equal(np.abs(gradient).max(-1) > 0, mask)
+    bias = params["params"]["out"]["bias"]
+    np.testing.assert_array_equal(run(context)[1], np.broadcast_to(bias, (N, 8)))  # nothing seen: out's bias alone
+
+
+def test_a_mask_for_each_query_makes_attention_causal():
+    x = jax.random.normal(KEY, (1, 5, D))
+    layer = Transformer(depth=2, heads=2, hidden=8)
+    causal = jnp.tril(jnp.ones((1, 5, 5), bool))
+    params = layer.init(KEY, x, causal)
+    influence = jax.jacrev(lambda x: layer.apply(params, x, causal).sum(-1)[0])(x)[:, 0]
+    np.testing.assert_array_equal(np.abs(influence).max(-1) > 0, np.tril(np.ones((5, 5), bool)))
+
+
+def _norm(x, epsilon):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon)
+
+
+def test_pre_and_post_norm_differ_as_published():
+    """Weights at their start: norms have scale 1 and bias 0, so the two orders can be written down."""
+    x, mask = jax.random.normal(KEY, (B, N, D)), jnp.ones((B, N), bool)
+    for pre_norm in (True, False):
+        block = Block(heads=2, hidden=7, pre_norm=pre_norm, epsilon=1e-3)
+        params = block.init(KEY, x, mask)["params"]
+        attention = lambda y: np.asarray(Attention(2).apply({"params": params["attention"]}, jnp.asarray(y), mask=mask))
+        up, down = (lambda y, p=params[name]: y @ np.asarray(p["kernel"]) + np.asarray(p["bias"]) for name in ("up", "down"))
+        mlp = lambda y: down(np.asarray(jax.nn.gelu(up(y), approximate=False)))
+        y = np.asarray(x)
+        if pre_norm:
+            y = y + attention(_norm(y, 1e-3))
+            y = y + mlp(_norm(y, 1e-3))
+        else:
+            y = _norm(y + attention(y), 1e-3)
+            y = _norm(y + mlp(y), 1e-3)
+        np.testing.assert_allclose(block.apply({"params": params}, x, mask), y, rtol=1e-4, atol=1e-5)

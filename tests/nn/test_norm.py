@@ -1,0 +1,126 @@
+"""Batch normalisation by hand and by torch's formula; over shards, over seeds, and with examples that are not there."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.nn.norm import BatchNorm
+from mmjax.shards import SHARD, sum_over_shards
+
+
+def setup(shape=(8, 3, 2, 5)):
+    """A layer with scale, bias and running statistics that are none of them trivial."""
+    x, scale, bias, mean = (jax.random.normal(key, s) for key, s in zip(jax.random.split(jax.random.key(0), 4), (
+        shape, shape[-1:], shape[-1:], shape[-1:])))
+    params = {"scale": 1 + 0.3 * scale, "bias": bias}
+    return {"params": params, "batch_stats": {"mean": mean, "var": 1 + mean**2}}, 3 + 2 * x
+
+
+def train(layer, variables, x, present=None):
+    y, updated = layer.apply(variables, x, train=True, present=present, mutable=["batch_stats"])
+    return y, updated["batch_stats"]
+
+
+def test_hand_derived():
+    # Values 1, 3, 5, 7: mean 4, variance 5 (biased), 20/3 (unbiased). With epsilon 4, sqrt(5 + 4) = 3: y = (x - 4) / 3 * 6 + 1.
+    layer, x = BatchNorm(momentum=0.5, epsilon=4.0), jnp.array([[1.0], [3.0], [5.0], [7.0]])
+    variables = layer.init(jax.random.key(0), x)
+    np.testing.assert_array_equal(layer.apply(variables, x), x / np.sqrt(np.float32(5)))  # running mean 0, variance 1
+    variables = {**variables, "params": {"scale": jnp.array([6.0]), "bias": jnp.array([1.0])}}
+    y, stats = train(layer, variables, x)
+    np.testing.assert_allclose(y, [[-5.0], [-1.0], [3.0], [7.0]], rtol=1e-6)
+    np.testing.assert_allclose(stats["mean"], [0.5 * 0 + 0.5 * 4])
+    np.testing.assert_allclose(stats["var"], [0.5 * 1 + 0.5 * 20 / 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (4, 3, 2, 5)])
+def test_equals_the_formula_of_torch(shape):
+    variables, x = setup(shape)
+    layer, flat = BatchNorm(), np.asarray(x, np.float64).reshape(-1, 5)
+    scale, bias = (np.asarray(variables["params"][name]) for name in ("scale", "bias"))
+    old = jax.tree.map(np.asarray, variables["batch_stats"])
+    y, stats = train(layer, variables, x)
+    expected = (flat - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-5) * scale + bias
+    np.testing.assert_allclose(y.reshape(-1, 5), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(stats["mean"], 0.9 * old["mean"] + 0.1 * flat.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(stats["var"], 0.9 * old["var"] + 0.1 * flat.var(0, ddof=1), rtol=1e-5)
+    expected = (flat - old["mean"]) / np.sqrt(old["var"] + 1e-5) * scale + bias
+    np.testing.assert_allclose(layer.apply(variables, x).reshape(-1, 5), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_absent_examples_have_no_influence():
+    variables, x = setup()
+    present = jnp.array([True, False, True, True, False, True, True, False])
+    spoiled = jnp.where(present[:, None, None, None], x, jnp.nan)
+    layer, there = BatchNorm(), np.flatnonzero(present)
+
+    def loss(variables, x, present=None):
+        y, stats = train(layer, variables, x, present)
+        return (y**3).sum(), (y, stats)
+
+    differentiated = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+    (_, (y, stats)), (gradient, dx) = differentiated(variables, spoiled, present)
+    (_, (y_alone, stats_alone)), (gradient_alone, dx_alone) = differentiated(variables, x[there])
+    chex.assert_trees_all_close((y[there], stats), (y_alone, stats_alone), rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close((gradient["params"], dx[there]), (gradient_alone["params"], dx_alone), rtol=1e-4, atol=1e-4)
+    absent = np.flatnonzero(~np.asarray(present))
+    assert not np.asarray(y)[absent].any()
+    assert not np.asarray(dx)[absent].any()
+    y = layer.apply(variables, spoiled, present=present)  # evaluation
+    chex.assert_trees_all_close(y[there], layer.apply(variables, x[there]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_nobody_or_a_single_number_is_finite(count):
+    variables, x = setup((3, 5))
+    present = jnp.arange(3) < count
+
+    def loss(params):
+        y, stats = train(BatchNorm(), {**variables, "params": params}, x, present)
+        return (y**2).sum(), stats
+
+    (value, stats), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+    chex.assert_tree_all_finite((value, stats, gradient))
+    if not count:
+        chex.assert_trees_all_equal(stats, variables["batch_stats"])
+
+
+def test_pmap_equals_a_single_device_with_gradients():
+    variables, x = setup()
+    present = jnp.array([True, True, True, False, False, False, True, True])  # one shard has nobody
+    weight = jax.random.normal(jax.random.key(1), x.shape)
+
+    def run(x, weight, present):
+        def loss(params, x):
+            y, stats = train(BatchNorm(), {**variables, "params": params}, x, present)
+            return (jnp.tanh(y) * weight).sum(), (y, stats)
+
+        (value, (y, stats)), (gradient, dx) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(variables["params"], x)
+        return y, dx, stats, *sum_over_shards((value, gradient))
+
+    whole = jax.jit(run)(x, weight, present)
+    split = lambda leaf: leaf.reshape(4, 2, *leaf.shape[1:])
+    y, dx, *rest = jax.pmap(run, axis_name=SHARD)(split(x), split(weight), split(present))
+    parts = (y.reshape(x.shape), dx.reshape(x.shape), *jax.tree.map(lambda leaf: leaf[3], rest))
+    chex.assert_trees_all_close(parts, whole, rtol=1e-4, atol=1e-4)
+
+
+def test_vmap_over_seeds_equals_each_alone():
+    layer, x = BatchNorm(momentum=0.5), jax.random.normal(jax.random.key(1), (2, 6, 5))
+    variables = jax.vmap(layer.init)(jax.random.split(jax.random.key(0), 2), x)
+    y, updated = jax.jit(jax.vmap(lambda v, x: train(layer, v, x)))(variables, x)
+    for seed in range(2):
+        of_seed = lambda tree, seed=seed: jax.tree.map(lambda leaf: leaf[seed], tree)
+        alone = train(layer, of_seed(variables), x[seed])
+        chex.assert_trees_all_close(of_seed((y, updated)), alone, rtol=1e-5, atol=1e-6)
+
+
+def test_bfloat16_result_and_float32_statistics():
+    variables, x = setup()
+    layer = BatchNorm(dtype=jnp.bfloat16)
+    y, stats = train(layer, variables, x.astype(jnp.bfloat16))
+    chex.assert_type(y, jnp.bfloat16)
+    chex.assert_type(jax.tree.leaves((layer.init(jax.random.key(0), x), stats)), jnp.float32)
+    chex.assert_trees_all_close(y.astype(jnp.float32), train(BatchNorm(), variables, x)[0], atol=0.1)

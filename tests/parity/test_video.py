@@ -1,0 +1,157 @@
+"""ViViT against transformers' VivitModel, and the temporal convolution network against torch's layers, with random weights
+copied over: outputs and gradients of the input. torch is imported within functions, so that the file can always be collected.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.encoders.series import TemporalConvolutions
+from mmjax.encoders.video import ViViT
+from mmjax.types import Sequence
+
+pytestmark = pytest.mark.parity
+B = 2
+
+
+def randomised(model):
+    """Every parameter drawn anew, so that none is a zero or a one that hides a mistake."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            scale = 1 / np.sqrt(value[0].numel()) if value.ndim > 1 else 0.3
+            value.copy_(torch.randn(value.shape, generator=generator) * scale + (value.ndim == 1 and "norm" in name))
+    return model.eval()
+
+
+def assert_close(ours, theirs, what):
+    ours = np.asarray(ours)
+    assert ours.shape == theirs.shape and np.abs(theirs).max() > 1e-3, what
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max(), err_msg=what)
+
+
+def assert_parity(run, params, original, x):
+    """run: (params, x) -> array; original: torch tensor -> tensor. The gradient is of a random weighting of all outputs."""
+    import torch
+
+    theirs_x = torch.from_numpy(x.copy()).requires_grad_()
+    theirs = original(theirs_x)
+    weight = np.random.default_rng(1).normal(size=theirs.shape).astype(np.float32)
+    (theirs * torch.from_numpy(weight)).sum().backward()
+
+    def value(x):
+        y = run(jax.tree.map(jnp.asarray, params), x)
+        return (y * weight).sum(), y
+
+    (_, ours), gradient = jax.jit(jax.value_and_grad(value, has_aux=True))(jnp.asarray(x))
+    assert_close(ours, theirs.detach().numpy(), "output")
+    assert_close(gradient, theirs_x.grad.numpy(), "gradient")
+
+
+def vivit_params(original):
+    """VivitModel's weights in our tree."""
+    w = {name: value.detach().numpy() for name, value in original.state_dict().items()}
+
+    def layer(name, kernel="kernel"):
+        weight = w[f"{name}.weight"]
+        return {kernel: weight.T if kernel == "kernel" else weight, "bias": w[f"{name}.bias"]}
+
+    def block(at):
+        names = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "o_proj"}
+        return {
+            "norm1": layer(f"{at}.layernorm_before", "scale"),
+            "norm2": layer(f"{at}.layernorm_after", "scale"),
+            "attention": {ours: layer(f"{at}.attention.{theirs}") for ours, theirs in names.items()},
+            "up": layer(f"{at}.mlp.fc1"),
+            "down": layer(f"{at}.mlp.fc2"),
+        }
+
+    tubelet = w["embeddings.patch_embeddings.projection.weight"]  # [width, c, frames, rows, columns]
+    return {
+        "tubelet_embedding": {
+            "kernel": tubelet.transpose(2, 3, 4, 1, 0).reshape(-1, len(tubelet)),
+            "bias": w["embeddings.patch_embeddings.projection.bias"],
+        },
+        "class_token": w["embeddings.cls_token"][0, 0],
+        "encoder": {
+            "positions": w["embeddings.position_embeddings"][0],
+            "transformer": {f"block{i}": block(f"layers.{i}") for i in range(original.config.num_hidden_layers)},
+            "norm": layer("layernorm", "scale"),
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("tubelet", "frames", "size", "channels", "width", "depth", "heads"),
+    [((2, 4, 4), 4, 8, 3, 16, 2, 4), ((1, 4, 2), 3, 8, 1, 12, 1, 3), ((4, 8, 8), 8, 16, 3, 8, 3, 2)],
+)
+def test_vivit(tubelet, frames, size, channels, width, depth, heads):
+    from transformers import VivitConfig, VivitModel
+
+    config = VivitConfig(
+        image_size=size,
+        num_frames=frames,
+        tubelet_size=list(tubelet),
+        num_channels=channels,
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=heads,
+        intermediate_size=2 * width,
+    )
+    assert config.hidden_act == "gelu_fast" and config.layer_norm_eps == 1e-6
+    original = randomised(VivitModel(config, add_pooling_layer=False))
+    model = ViViT(tubelet, width, depth, heads, hidden=2 * width)
+    params = vivit_params(original)
+    x = np.random.default_rng(0).normal(size=(B, frames, size, size, channels)).astype(np.float32)
+    video = lambda x: Sequence(x, jnp.full(B, frames))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), video(jnp.asarray(x)))["params"]
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)  # all of our parameters come from there
+    assert_parity(
+        lambda params, x: model.apply({"params": params}, video(x)).x,
+        params,
+        lambda x: original(x.permute(0, 1, 4, 2, 3)).last_hidden_state,
+        x,
+    )
+
+
+@pytest.mark.parametrize(("widths", "taps"), [((4, 4), 2), ((5, 5, 3), 3)])
+def test_temporal_convolutions(widths, taps):
+    """Torch's Conv1d under weight_norm, padded at both ends and cut at the right one, as the paper's authors have it."""
+    import torch
+    from torch.nn.utils.parametrizations import weight_norm
+
+    channels, steps = 4, 11
+    convs, skips, width = {}, {}, channels
+    for block, after in enumerate(widths):
+        for part, before in (("a", width), ("b", after)):
+            d = 2**block
+            conv = torch.nn.Conv1d(before, after, taps, padding=(taps - 1) * d, dilation=d)
+            convs[f"block{block}{part}"] = randomised(weight_norm(conv))
+        if width != after:
+            skips[f"skip{block}"] = randomised(torch.nn.Conv1d(width, after, 1))
+        width = after
+
+    def original(x):
+        x = x.transpose(1, 2)
+        for block in range(len(widths)):
+            y = x
+            for part in "ab":
+                y = torch.relu(convs[f"block{block}{part}"](y)[..., :steps])
+            x = torch.relu(y + (skips[f"skip{block}"](x) if f"skip{block}" in skips else x))
+        return x.transpose(1, 2)
+
+    params = {}
+    for name, conv in convs.items():
+        g, v = conv.parametrizations.weight.original0, conv.parametrizations.weight.original1  # [o, 1, 1], [o, c, taps]
+        params[name] = {"direction": v.permute(2, 1, 0), "length": g[:, 0, 0], "bias": conv.bias}
+    for name, conv in skips.items():
+        params[name] = {"kernel": conv.weight[..., 0].T, "bias": conv.bias}
+    params = jax.tree.map(lambda value: value.detach().numpy(), params)
+    x = np.random.default_rng(0).normal(size=(B, steps, channels)).astype(np.float32)
+    model, mask = TemporalConvolutions(widths, taps), jnp.ones((B, steps), bool)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.asarray(x), mask)["params"]
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
+    assert_parity(lambda params, x: model.apply({"params": params}, x, mask), params, original, x)
