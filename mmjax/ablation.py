@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -65,7 +65,8 @@ def run_cells(
                 raise Stopped(f"stopped before cell {cell}")
             if experiment.data not in filled:
                 filled.clear()  # one data set at a time is on the device
-                filled[experiment.data] = _fill(dataset, options, progress)
+                wanted = {name for other in cells.values() if other.data == experiment.data for name in other.encoders}
+                filled[experiment.data] = _fill(dataset, sorted(wanted), options, progress)
             run = _Run(cell, experiment, dataset, filled[experiment.data], scored, options, about, out / "cells" / cell)
             run.train_and_predict(stop, progress)
         with progress.waiting("scoring"):
@@ -91,8 +92,9 @@ def _check_options(cells: Mapping[str, Experiment], options: Any) -> None:
         _summary_writer()
 
 
-def _fill(dataset: Dataset, options: Any, progress: Progress) -> Any:
-    """The columns on the device if they fit there, else None: then they are streamed."""
+def _fill(dataset: Dataset, modalities: Sequence[str], options: Any, progress: Progress) -> Any:
+    """The columns of these modalities on the device if they fit there, else None: then they are streamed."""
+    dataset = dataclasses.replace(dataset, columns={name: dataset.columns[name] for name in modalities})
     size = feed.column_bytes(dataset) / 1e9
     if size > options.device_memory:
         progress.print(f"data: {size:.2f} GB prepared, over --device-memory {options.device_memory:g}: streamed by Grain")

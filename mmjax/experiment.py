@@ -96,8 +96,9 @@ class Experiment:
                 raise ExperimentError(
                     f"encoders.{name}.vocabulary is {most}, but the tokeniser has {needed} tokens; give at least that many"
                 )
-        try:  # shapes alone: whatever a module, a loss or a stage refuses, it refuses now
+        try:  # shapes alone: whatever a module, a loss, an optimiser or a stage refuses, it refuses now
             parts(self.stages, self.steps)
+            self.optim(self.steps)
             jax.eval_shape(self._dry_run, specimen(data, self.encoders, self.batch))
         except ValueError as error:
             raise ExperimentError(str(error)) from error
@@ -108,11 +109,11 @@ class Experiment:
         if self.target not in data.classes:
             part = "alone" if "." in self.output else "heads"
             raise ExperimentError(f"{part}.{self.output}: the data have no {self.target!r}; they have {_list(data.classes)}")
-        modules = {f"alone.{name}" if "." in name else f"heads.{name}": head for name, head in self.outputs.items()}
-        for name, module in {"fusion": self.fusion, **modules}.items():
-            classes, target = getattr(module, "classes", None), self.target if name == "fusion" else target_of(name)
-            if classes is None:
-                continue
+        numbers = {name: (classes, self.target) for name, classes in _classes("fusion", self.fusion).items()}
+        for output, head in self.outputs.items():
+            part = "alone" if "." in output else "heads"
+            numbers |= {name: (classes, target_of(output)) for name, classes in _classes(f"{part}.{output}", head).items()}
+        for name, (classes, target) in numbers.items():
             if target not in data.classes:
                 raise ExperimentError(f"{name}: the data have no {target!r}; they have {_list(data.classes)}")
             if classes != len(data.classes[target]):
@@ -137,6 +138,17 @@ class Experiment:
 def target_of(output: str) -> str:
     """The target that an output is compared with: "image.label" and "label" both with "label"."""
     return output.rsplit(".", 1)[-1]
+
+
+def _classes(name: str, module: Any) -> dict[str, int]:
+    """{path: number} of every field `classes` of a module and of the modules in its fields."""
+    if isinstance(module, Mapping):
+        return {path: n for key, part in module.items() for path, n in _classes(f"{name}.{key}", part).items()}
+    if not isinstance(module, nn.Module):
+        return {}
+    fields = {f.name: getattr(module, f.name) for f in dataclasses.fields(module) if f.name not in ("parent", "name")}
+    found = {name: fields["classes"]} if isinstance(fields.get("classes"), int) else {}
+    return found | {path: n for key, value in fields.items() for path, n in _classes(f"{name}.{key}", value).items()}
 
 
 def _list(names: Iterable[str]) -> str:

@@ -164,9 +164,11 @@ def results_of(
 
 
 def _one_each(known: Units) -> dict[str, np.ndarray]:
-    """Text, label and weight with one unit an example: what a text classifier would be given."""
-    _, first = np.unique(known.about["id"], return_index=True)
-    return {"text": known.about["text"][first], "label": known.label[first], "weight": np.ones(len(first), np.float32)}
+    """Text, label and weight, one row for all units of an example with the same text: what a text classifier would be given."""
+    keys = np.char.add(np.char.add(known.about["id"], "\n"), known.about["text"])
+    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    weight = np.bincount(place, known.weight).astype(np.float32)
+    return {"text": known.about["text"][first], "label": known.label[first], "weight": weight}
 
 
 def _versions() -> dict[str, str]:

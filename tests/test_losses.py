@@ -151,8 +151,8 @@ def test_a_label_out_of_range_shows():
 @pytest.mark.parametrize(
     ("criterion", "output", "target", "message"),
     [
-        (CrossEntropy(), LOGITS, SOFT[:, 0], r"CrossEntropy cannot compare .*\(8, 4\) with a target float32\(8,\).*SquaredError"),
-        (CrossEntropy(), LOGITS, MANY, r"int32\(8, 4\).*SigmoidCrossEntropy"),
+        (CrossEntropy(), LOGITS, SOFT[:, 0], r"CrossEntropy cannot .*\(8, 4\) with a target float32\(8,\).*SquaredError"),
+        (CrossEntropy(), LOGITS, MANY, r".*int32\(8, 4\).*SigmoidCrossEntropy"),
         (CrossEntropy(class_weights=(1.0,)), LOGITS, LABEL, r"CrossEntropy\.class_weights has 1 entries for 4 classes"),
         (CrossEntropy(smoothing=1.0), LOGITS, LABEL, r"CrossEntropy\.smoothing is 1\.0"),
         (Focal(), LOGITS, SOFT, r"Focal cannot compare"),
@@ -170,7 +170,7 @@ def test_what_does_not_fit_is_named(criterion, output, target, message):
 
 # ------------------------------------------------------------------------------------------------------------------- tasks
 
-PRESENT = {"image": np.arange(B) % 3 != 0, "text": np.arange(B) % 4 != 1}
+PRESENT = {"image": np.arange(B) > 0, "text": np.arange(B) != 3}
 WEIGHT = np.where(np.arange(B) == 7, 0, 1 + np.arange(B) / 4).astype(np.float32)
 OUTPUTS = {name: jnp.asarray(LOGITS + k) * (k + 1) for k, name in enumerate(("label", "image.label", "text.label"))}
 
@@ -248,7 +248,7 @@ def test_unknown_names_say_what_there_is(loss, message):
 
 
 def test_unknown_modality_and_wrong_columns():
-    with pytest.raises(ValueError, match=r"output 'audio\.label' is of modality 'audio', and the batch has \['image', 'text'\]"):
+    with pytest.raises(ValueError, match=r"'audio\.label' is of modality 'audio', and the batch has \['image', 'text'\]"):
         jax.eval_shape(On("audio.label"), {"audio.label": jnp.asarray(LOGITS)}, batch())
     outputs = {**OUTPUTS, "log_variance": jnp.zeros((B, 3))}
     with pytest.raises(ValueError, match=r"has 3 columns for the 1 tasks \['label'\].*LogVariances\(\('label',\)\)"):
@@ -257,7 +257,7 @@ def test_unknown_modality_and_wrong_columns():
 
 # ------------------------------------------------------------------------------------------------------------- contrastive
 
-X, Y = (RANDOM.normal(size=(B, 3)).astype(np.float32) for _ in range(2))
+X, Y = (RANDOM.normal(size=(B, 2)).astype(np.float32) for _ in range(2))
 X, Y = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (X, Y))
 NAMES = ("image.embedding", "text.embedding")
 PAIRS = {NAMES[0]: jnp.asarray(X), NAMES[1]: jnp.asarray(Y)}
@@ -287,9 +287,9 @@ def triplet(x, y):
 def correlation(x, y):
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     s11, s22, s12 = (a.T @ b / (len(x) - 1) for a, b in ((x, x), (y, y), (x, y)))
-    root = lambda s: np.linalg.inv(np.linalg.cholesky(s + 1e-3 * np.eye(3)))  # any square root has the same singular values
+    root = lambda s: np.linalg.inv(np.linalg.cholesky(s + 1e-3 * np.eye(2)))  # any square root has the same singular values
     rho = np.linalg.svd(root(s11) @ s12 @ root(s22).T, compute_uv=False)
-    return np.full(len(x), 3 - (rho**2).sum())
+    return np.full(len(x), 2 - (rho**2).sum())
 
 
 CONTRASTIVE = [
@@ -311,7 +311,7 @@ def test_contrastive_losses_are_their_formulas_over_the_examples_that_have_both(
         return loss(outputs, given), jax.grad(lambda outputs: loss(outputs, given).sum())(outputs)
 
     values, gradient = run({**spoiled, **LEARNED}, batch(present=PRESENT, weight=WEIGHT))
-    assert BOTH.sum() == 4
+    assert BOTH.sum() == 5
     expected = np.zeros(B)
     expected[BOTH] = formula(X[BOTH].astype(np.float64), Y[BOTH].astype(np.float64))
     np.testing.assert_allclose(values, expected, rtol=2e-4, atol=1e-6)
@@ -326,13 +326,14 @@ def test_contrastive_losses_are_their_formulas_over_the_examples_that_have_both(
 def test_four_devices_give_what_one_gives(loss, formula):
     """Values, and the gradient of the weighted mean with respect to what makes the embeddings."""
     given = batch(present=PRESENT, weight=WEIGHT)
-    params = {"x": jnp.eye(3), "y": jnp.eye(3) + 0.1, "t": jnp.array([0.3]), "c": jnp.array([-2.0])}
+    params = {"x": jnp.eye(2), "y": jnp.eye(2) + 0.1, "t": jnp.array([0.3]), "c": jnp.array([-2.0])}
 
     def step(outputs, given):
         def objective(params):
             count = given.weight.shape[0]
             learned = {name: jnp.broadcast_to(params[k][None], (count, 1)) for name, k in (("temperature", "t"), ("bias", "c"))}
-            values = loss({NAMES[0]: outputs[0] @ params["x"], NAMES[1]: outputs[1] @ params["y"], **learned}, given)
+            x, y = (jnp.tanh(z @ params[k]) for z, k in zip(outputs, "xy"))  # not linear: that leaves correlations as they are
+            values = loss({NAMES[0]: x, NAMES[1]: y, **learned}, given)
             return weighted_mean(values, given.weight), values
 
         (value, values), gradient = jax.value_and_grad(objective, has_aux=True)(params)
@@ -343,12 +344,12 @@ def test_four_devices_give_what_one_gives(loss, formula):
     four, part_values = jax.pmap(step, axis_name=SHARD)(*parts)
     chex.assert_trees_all_close(part_values.reshape(B), values, rtol=1e-4, atol=1e-6)
     chex.assert_trees_all_close(jax.tree.map(lambda x: x[2], four), one, rtol=1e-4, atol=1e-5)
-    assert np.abs(np.asarray(one[1]["x"])).max() > 1e-3  # there is something to compare
+    assert np.abs(np.asarray(one[1]["x"])).max() > 1e-2  # there is something to compare
 
 
 @each
 def test_finite_at_zero_embeddings_and_where_nobody_or_one_counts(loss, formula):
-    zeros = {name: jnp.zeros((B, 3)) for name in NAMES} | LEARNED
+    zeros = {name: jnp.zeros((B, 2)) for name in NAMES} | LEARNED
     run = jax.jit(lambda outputs, given: jax.value_and_grad(lambda o: loss(o, given).sum())(outputs))
     for count in (B, 1, 0):
         given = batch(weight=np.float32(np.arange(B) < count))

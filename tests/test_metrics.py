@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn import metrics as sklearn_metrics
 from sklearn.calibration import calibration_curve
 
@@ -187,3 +188,112 @@ def test_jit_vmap_and_leading_dimensions_agree_with_the_plain_call():
     one_by_one = [ratios(*all_sums.__wrapped__(label, probabilities, w)) for w in weights]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *one_by_one)
     chex.assert_trees_all_close(ratios(*sums), stacked, rtol=1e-5, atol=1e-6)
+
+
+def multilabel(shape, seed):
+    """target Int[n c] of 0 and 1, predicted Bool[n c], weight Float[n], label 0 never occurring."""
+    random = np.random.default_rng(seed)
+    target, predicted = random.integers(0, 2, shape), random.integers(0, 2, shape) > 0
+    target[:, 0] = 0
+    return target, predicted, rows(shape, seed)[2]
+
+
+@jax.jit
+def multilabel_scores(target, predicted, weight):
+    confusion = metrics.multilabel_confusion(target, predicted, weight)
+    return confusion, metrics.multilabel_micro(confusion), metrics.multilabel_macro(confusion)
+
+
+@cases
+@case
+def test_multilabel_scores_are_scikit_learns(shape, seed):
+    target, predicted, weight = multilabel(shape, seed)
+    confusion, micro, macro = multilabel_scores(target, predicted, weight)
+    expected = sklearn_metrics.multilabel_confusion_matrix(target, predicted, sample_weight=weight)
+    np.testing.assert_allclose(confusion, expected, rtol=1e-5, atol=1e-5)
+    occurring = np.flatnonzero(target[weight > 0].any(axis=0))
+    for actual, average, labels in (
+        (micro, "micro", range(shape[1])),
+        (macro, "macro", occurring),
+    ):
+        chex.assert_tree_all_finite(actual)
+        if len(labels):
+            scores = sklearn_metrics.precision_recall_fscore_support(
+                target, predicted, average=average, labels=labels, sample_weight=weight, zero_division=0
+            )[:3]
+            np.testing.assert_allclose(actual, scores, rtol=1e-4, atol=1e-6)
+
+
+def test_unknown_labels_and_rows_of_weight_zero_are_counted_nowhere():
+    target, predicted = jnp.array([[1, -1], [0, 1], [-1, -1], [1, 1]]), jnp.ones((4, 2), bool)
+    weight = jnp.array([1.0, 2.0, 1.0, 0.0])
+    # label 0: row 0 is so and was said (1), row 1 is not so and was said (2); label 1: row 1 (2)
+    expected = [[[0, 2], [0, 1]], [[0, 0], [0, 2]]]
+    np.testing.assert_array_equal(metrics.multilabel_confusion(target, predicted, weight), expected)
+
+
+@jax.jit
+def regression_scores(sums):
+    return metrics.mean_absolute_error(sums), metrics.mean_squared_error(sums), metrics.pearson(sums)
+
+
+regression_sums = jax.jit(metrics.regression_sums, static_argnums=3)
+
+
+@cases
+@given(seed=st.integers(0, 10_000), centre=st.sampled_from([0.0, 1.5]))
+def test_regression_is_scikit_learns_and_scipys(seed, centre):
+    random = np.random.default_rng(seed)
+    target = random.normal(size=40).astype(np.float32) + 1
+    predicted = np.float32(0.5 * target + random.normal(size=40))
+    times = random.integers(1, 4, 40)  # whole weights are repeated rows
+    shards = [regression_sums(predicted[i], target[i], times[i], centre) for i in np.array_split(np.arange(40), 2)]
+    sums = jax.tree.map(lambda *x: sum(x), *shards)
+    y, p = np.repeat(target, times), np.repeat(predicted, times)
+    absolute, squared, correlation = regression_scores(sums)
+    np.testing.assert_allclose(absolute, sklearn_metrics.mean_absolute_error(y, p), rtol=1e-5)
+    np.testing.assert_allclose(squared, sklearn_metrics.mean_squared_error(y, p), rtol=1e-5)
+    np.testing.assert_allclose(correlation, stats.pearsonr(y, p).statistic, rtol=1e-3, atol=1e-4)
+
+
+def test_regression_without_rows_targets_or_variance():
+    target, predicted = jnp.array([1.0, 2.0, jnp.nan, 9.0]), jnp.array([1.5, 1.0, 7.0, jnp.nan])
+    sums = regression_sums(predicted, target, jnp.array([1.0, 1.0, 1.0, 0.0]))
+    np.testing.assert_allclose(regression_scores(sums), [(0.5 + 1) / 2, (0.25 + 1) / 2, -1], rtol=1e-6)
+    nothing = regression_sums(predicted, target, jnp.zeros(4))
+    np.testing.assert_array_equal(regression_scores(nothing), [0, 0, 0])
+    constant = regression_sums(jnp.full(50, 0.3), jnp.arange(50.0), jnp.ones(50))
+    assert regression_scores(constant)[2] == 0
+    gap = regression_sums(jnp.array([1.0, jnp.nan]), jnp.array([1.0, 2.0]), jnp.ones(2))
+    assert np.isnan(regression_scores(gap)[0])  # NaN in a prediction that counts shows
+
+
+retrieval_ranks = jax.jit(metrics.retrieval_ranks)
+retrieval_scores = jax.jit(lambda x: (metrics.recall_at(x, 1), metrics.recall_at(x, 3), metrics.median_rank(x)))
+
+
+@cases
+@given(seed=st.integers(0, 10_000))
+def test_retrieval_is_scipys_ranking(seed):
+    random = np.random.default_rng(seed)
+    similarity = random.integers(0, 6, (7, 9)).astype(np.float32)  # with ties
+    relevant = random.uniform(size=(7, 9)) < 0.3
+    candidate = random.uniform(size=9) < 0.8
+    ranks = retrieval_ranks(similarity, relevant, candidate)
+    for i in range(7):
+        good, bad = similarity[i, relevant[i] & candidate], similarity[i, ~relevant[i] & candidate]
+        expected = stats.rankdata(-np.append(bad, good.max()), method="max")[-1] if len(good) else 10
+        assert ranks[i] == expected
+    weight = np.append(random.integers(0, 2, 6), 1)
+    counts = metrics.rank_counts(ranks, weight, 10)
+    counted = np.asarray(ranks)[weight > 0]
+    expected = [(counted <= 1).mean(), (counted <= 3).mean(), np.median(counted)]
+    np.testing.assert_allclose(retrieval_scores(counts), expected, rtol=1e-6)
+
+
+def test_retrieval_does_not_praise_what_says_nothing():
+    own = np.eye(4, dtype=bool)
+    np.testing.assert_array_equal(retrieval_ranks(jnp.zeros((4, 4)), own), [4] * 4)
+    np.testing.assert_array_equal(retrieval_ranks(jnp.full((4, 4), jnp.nan), own), [4] * 4)
+    np.testing.assert_array_equal(retrieval_ranks(2.0 * own, own), [1] * 4)
+    np.testing.assert_array_equal(retrieval_scores(jnp.zeros(5)), [0, 0, 0])

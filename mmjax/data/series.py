@@ -158,7 +158,7 @@ def _as_it_is(raw: Sequence) -> Sequence:
 
 
 def _media(series: list[np.ndarray], row: int) -> dict[str, Any]:
-    """A picture of the series as PNG: a row for each channel, time to the right, black its lowest value and white its highest."""
+    """A picture of the series as PNG: a row for each channel, time to the right, black lowest, white highest."""
     low, high = series[row].min(axis=0), series[row].max(axis=0)
     grey = ((series[row] - low) / np.maximum(high - low, 1e-6)).T * 255
     steps, channels = series[row].shape

@@ -24,9 +24,9 @@ Clip = tuple[int, str]  # an item of the table, and the language of a voice that
 class Table:
     """Item k is the stamp number kept[k] of the source; the columns of pictures and names are numbered so.
 
-    kind: what the source is read through. records: what its index has of each item. labels: classes; label, group: Int[items], of each. names: "" where there is none;
-    lengths: their numbers of tokens. split: items of each part. tokeniser: trained on the names of split.train.
-    dropped: {why: count}.
+    kind: what the source is read through. records: what its index has of each item. labels: classes; label, group:
+    Int[items], of each. names: "" where there is none; lengths: their numbers of tokens. split: items of each part.
+    tokeniser: trained on the names of split.train. dropped: {why: count}.
     """
 
     source: Any

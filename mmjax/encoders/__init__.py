@@ -1,16 +1,52 @@
-"""One modality's array(s) -> Tokens."""
+"""One modality's array(s) -> Tokens. A published model has constructors with its sizes, such as `vgg16()`."""
 
 from mmjax.encoders.audio import AST, FrameRNN, OnSpectrum, SpectrogramCNN, ast_base
+from mmjax.encoders.bert import BERT, bert_base, bert_large, bert_medium, bert_mini, bert_small, bert_tiny
+from mmjax.encoders.features import Contextual, Features
 from mmjax.encoders.image import CNN
+from mmjax.encoders.resnet import ResNet, resnet18, resnet34, resnet50, resnet101
+from mmjax.encoders.series import TCN, PatchTransformer
 from mmjax.encoders.text import BagOfEmbeddings, TextRNN
+from mmjax.encoders.vgg import VGG, vgg11, vgg13, vgg16, vgg19
+from mmjax.encoders.video import FrameWise, ViViT, vivit_b16x2
+from mmjax.encoders.vit import ViT, vit_b16, vit_l16, vit_s16, vit_ti16
 
 __all__ = [
     "AST",
+    "BERT",
     "CNN",
+    "TCN",
+    "VGG",
     "BagOfEmbeddings",
+    "Contextual",
+    "Features",
     "FrameRNN",
+    "FrameWise",
     "OnSpectrum",
+    "PatchTransformer",
+    "ResNet",
     "SpectrogramCNN",
     "TextRNN",
+    "ViT",
+    "ViViT",
     "ast_base",
+    "bert_base",
+    "bert_large",
+    "bert_medium",
+    "bert_mini",
+    "bert_small",
+    "bert_tiny",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+    "vit_b16",
+    "vit_l16",
+    "vit_s16",
+    "vit_ti16",
+    "vivit_b16x2",
 ]

@@ -48,9 +48,11 @@ def tfidf_svm(
     train_labels: Sequence[int] | np.ndarray,
     texts_to_predict: Sequence[str],
     validation: tuple[Sequence[str], Sequence[int] | np.ndarray],
+    weight: np.ndarray | None = None,
 ) -> np.ndarray:
     """A linear SVM on TF-IDF, fitted on the training split alone -> predicted Int[n] for texts_to_predict.
 
+    weight: Float[n] of the training texts, None for ones.
     Of words or characters and three penalties, the pair most accurate on the validation split is used (the first of
     equals). Texts without any content, or one class only, leave nothing to learn: the majority class is predicted.
     """
@@ -58,10 +60,11 @@ def tfidf_svm(
     for name, texts, labels in (("training", train_texts, train_labels), ("validation", *validation)):
         if len(texts) != len(labels) or len(texts) == 0:
             raise ValueError(f"the {name} split has {len(texts)} texts and {len(labels)} labels")
+    weight = np.ones(len(train_labels)) if weight is None else weight
     candidates = list(_candidates())
     if len(np.unique(train_labels)) == 1 or not any(text.strip() for text in train_texts):
-        usual = majority(train_labels, np.ones(len(train_labels)), int(train_labels.max()) + 1)
+        usual = majority(train_labels, weight, int(train_labels.max()) + 1)
         return np.full(len(texts_to_predict), usual)
-    fitted = [candidate.fit(train_texts, train_labels) for candidate in candidates]
+    fitted = [candidate.fit(train_texts, train_labels, linearsvc__sample_weight=weight) for candidate in candidates]
     best = max(fitted, key=lambda model: model.score(*validation))
     return best.predict(texts_to_predict) if len(texts_to_predict) else np.zeros(0, train_labels.dtype)

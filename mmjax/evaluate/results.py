@@ -96,7 +96,7 @@ def cell_table(cell: Predicted, truth: Truth, resampling: Resampling) -> dict[st
 
 
 def floor_predictions(train: Mapping[str, Any], validation: Mapping[str, Any], test_text: Sequence[str], classes: int) -> dict:
-    """{floor: predicted Int[n]} for the test rows. train, validation: {"text", "label", "weight"} of one row an example.
+    """{floor: predicted Int[n]} for the test rows. train, validation: {"text", "label", "weight"} of one row an example and text.
 
     majority: the commonest class of the training split; tfidf_svm: TF-IDF and a linear SVM on the text, where there is any.
     """
@@ -108,6 +108,7 @@ def floor_predictions(train: Mapping[str, Any], validation: Mapping[str, Any], t
         train["label"].tolist(),
         list(test_text),
         (list(validation["text"]), validation["label"].tolist()),
+        train["weight"],
     )
     return {"majority": np.full(len(test_text), usual), "tfidf_svm": svm}
 

@@ -14,7 +14,7 @@ from mmjax.types import Tokens
 
 class Perceiver(nn.Module):
     """Learned latent vectors attend to the tokens of all modalities (`Embed`, `CrossBlock`), then to each other
-    (`Transformer`); the result is the normed latents, all there if any token is (Jaegle et al., 2021, "Perceiver", section 3.1).
+    (`Transformer`); the result is the normed latents, all there if any token is. After Jaegle et al. (2021), "Perceiver".
 
     The cost grows with tokens * latents, not with tokens^2. Each of the `reads` has weights of its own (the paper may share
     them), and the tokens are the same in each.

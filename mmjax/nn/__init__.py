@@ -1,8 +1,9 @@
 """Layers that encoders and fusions share."""
 
 from mmjax.nn.attention import Attention, Block, Transformer, attend
-from mmjax.nn.conv import Conv, max_pool
+from mmjax.nn.conv import Conv, adaptive_mean_pool, max_pool
 from mmjax.nn.dropout import Dropout
+from mmjax.nn.norm import BatchNorm
 from mmjax.nn.pooling import any_token, last_state, masked_mean, masked_softmax
 from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional, Stack
 
@@ -11,12 +12,14 @@ __all__ = [
     "LSTM",
     "RNN",
     "Attention",
+    "BatchNorm",
     "Bidirectional",
     "Block",
     "Conv",
     "Dropout",
     "Stack",
     "Transformer",
+    "adaptive_mean_pool",
     "any_token",
     "attend",
     "last_state",

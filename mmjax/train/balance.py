@@ -88,8 +88,9 @@ class OGMGE:
     def modulate(self, gradient: Any, slowed: Float[Array, ""], key: Key[Array, ""]) -> Any:
         """One encoder's gradient times k, with noise that is the same on every shard."""
         leaves, tree = jax.tree.flatten(gradient)
-        keys = jax.random.split(key, len(leaves))
-        noise = [self.noise * jnp.std(leaf) * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys)]
+        ends = np.cumsum([leaf.size for leaf in leaves])
+        drawn = jnp.split(jax.random.normal(key, (int(ends[-1]),)), ends[:-1])  # one draw compiles sooner than one for each
+        noise = [self.noise * jnp.std(leaf) * part.reshape(leaf.shape) for leaf, part in zip(leaves, drawn)]
         return jax.tree.unflatten(tree, [slowed * leaf + extra for leaf, extra in zip(leaves, noise)])
 
 
@@ -131,7 +132,7 @@ class GradNorm:
         losses, pull_back, aux = jax.vjp(objective, params, has_aux=True)
         if set(losses) != set(self.tasks):
             raise ValueError(f"GradNorm.tasks is {self.tasks}; the loss gives {sorted(losses)}")
-        chosen = {task: {name: jnp.where(name == task, 1.0, 0.0) for name in losses} for task in self.tasks}
+        chosen = {task: {name: jnp.float32(name == task) for name in losses} for task in self.tasks}
         gradients = sum_over_shards({task: pull_back(chosen[task])[0] for task in self.tasks})
         losses, weights = sum_over_shards(losses), state["weights"]
         value = sum(weights[task] * losses[task] for task in self.tasks)
@@ -139,7 +140,7 @@ class GradNorm:
         gradient = jax.tree.map(lambda *parts: sum(parts), *scaled)
 
         first = {task: jnp.where(state["steps"] == 0, losses[task], state["first"][task]) for task in self.tasks}
-        norms = {task: optax.global_norm(self.of_shared(gradients[task])) for task in self.tasks}
+        norms = {task: optax.tree.norm(self.of_shared(gradients[task])) for task in self.tasks}
         new = self.reweigh(weights, norms, {task: losses[task] / jnp.maximum(first[task], TINY) for task in self.tasks})
         return value, gradient, aux, {"weights": new, "first": first, "steps": state["steps"] + 1}
 

@@ -1,7 +1,6 @@
 """Inputs of the contract suite: a maker for each kind of modality."""
 
 import jax
-import jax.numpy as jnp
 
 from mmjax.types import Sequence
 

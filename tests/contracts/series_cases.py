@@ -5,6 +5,5 @@ from tests.contracts.inputs import frames
 
 ENCODERS = {
     "tcn": (TCN(widths=(4, 6), dropout=0.3), frames),
-    "tcn_all_steps": (TCN(widths=(6,), dropout=0.3, every_step=True), frames),
     "patch_transformer": (PatchTransformer(patch=2, width=8, depth=1, heads=2, hidden=8, dropout=0.3), frames),
 }

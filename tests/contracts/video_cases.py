@@ -4,7 +4,7 @@ import jax
 
 from mmjax.encoders.image import CNN
 from mmjax.encoders.series import TimeTransformer
-from mmjax.encoders.video import FrameWise, Identity, ViViT
+from mmjax.encoders.video import FrameWise, ViViT
 from mmjax.nn import LSTM
 from mmjax.types import Sequence
 from tests.contracts.inputs import BATCH
@@ -18,8 +18,10 @@ def video(key, length=4, size=4):
 
 
 ENCODERS = {
-    "frames_mean": (FrameWise(CNN(widths=(4,), dropout=0.3), Identity()), video),
     "frames_lstm": (FrameWise(CNN(widths=(4,)), LSTM(5), every_step=False), video),
-    "frames_transformer": (FrameWise(CNN(widths=(4,)), TimeTransformer(depth=1, heads=2, hidden=8, dropout=0.3)), video),
+    "frames_transformer": (
+        FrameWise(CNN(widths=(4,), dropout=0.3), TimeTransformer(depth=1, heads=2, hidden=8, dropout=0.3)),
+        video,
+    ),
     "vivit": (ViViT(tubelet=(2, 2, 2), width=8, depth=1, heads=2, hidden=8, dropout=0.3), video),
 }

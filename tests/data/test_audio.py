@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.data.audio import LogMel, hz_to_mel, mel_to_hz
+from mmjax.data.audio import MFCC, LogMel, hz_to_mel, mel_to_hz
 from mmjax.types import Sequence
 
 SMALL = LogMel(rate=8000, window=0.032, hop=0.01, bands=12, low=100.0, high=3500.0)  # 256 samples a window, 80 a hop
@@ -148,3 +148,34 @@ def test_bands_out_of_range(edges):
 def test_hop_out_of_range(hop):
     with pytest.raises(ValueError, match=rf"LogMel\.hop is {hop} s; it must be .* at most the window, 0\.04 s"):
         LogMel(hop=hop)
+
+
+def test_mfcc_is_scipys_cosine_transform_of_the_log_mel(log_mel):
+    """And liftered: coefficient k times 1 + L / 2 sin(pi k / L)."""
+    fft = pytest.importorskip("scipy.fft")
+    wave = np.random.default_rng(4).normal(size=(2, 1000)).astype(np.float32)
+    cosine = fft.dct(np.asarray(log_mel(wave)), type=2, norm="ortho", axis=-1)
+    np.testing.assert_allclose(jax.jit(MFCC(SMALL, coefficients=7).__call__)(wave), cosine[..., :7], atol=1e-4)
+    lift = 1 + 22 / 2 * np.sin(np.pi * np.arange(12) / 22)
+    liftered = MFCC(SMALL, coefficients=12, lifter=22)
+    np.testing.assert_allclose(jax.jit(liftered.__call__)(wave), cosine * lift, atol=1e-3)
+
+
+def test_mfcc_sequence_has_the_frames_of_the_log_mel():
+    mfcc = MFCC(SMALL, coefficients=5)
+    assert (mfcc.rate, mfcc.frames(416)) == (8000, 3)
+    wave = Sequence(np.random.default_rng(5).normal(size=(3, 416)).astype(np.float32), np.array([416, 100, 0]))
+    frames = jax.jit(mfcc.sequence)(wave)
+    assert frames.x.shape == (3, 3, 5)
+    assert np.asarray(frames.length).tolist() == [3, 1, 0]
+    transform = mfcc.transform()
+    np.testing.assert_allclose(transform.T @ transform, np.eye(5), atol=1e-6)
+    alone = np.asarray(mfcc(jnp.asarray(wave.x[1:2, :100])))  # beyond the length are zeros
+    np.testing.assert_allclose(frames.x[1, :1], alone[0], atol=1e-4)
+
+
+def test_mfcc_out_of_range():
+    with pytest.raises(ValueError, match=r"MFCC\.coefficients is 13; .* at most the 12 bands"):
+        MFCC(SMALL)
+    with pytest.raises(ValueError, match=r"MFCC\.lifter is -1"):
+        MFCC(SMALL, coefficients=5, lifter=-1)

@@ -1,28 +1,68 @@
 """What happens at random in training: the identity at rate zero, right by hand, the same however a batch is split."""
 
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import jax
 import numpy as np
 import pytest
 
-from mmjax.data.augment import DropModalities, Flip, Shift
+from mmjax.data.augment import (
+    Colour,
+    CutMix,
+    DropModalities,
+    Flip,
+    Gain,
+    Jitter,
+    MixUp,
+    Noise,
+    RandomCrop,
+    Rotation,
+    Scaling,
+    Shift,
+    SpecAugment,
+)
+from mmjax.data.dataset import Column, Dataset, Rows
+from mmjax.data.feed import Streamed, fill, from_device
 from mmjax.shards import SHARD
-from mmjax.types import Batch
+from mmjax.types import Batch, Sequence
 
 B, H, W = 8, 5, 6
-AUGMENTS = [Shift(2), Flip(0.5), DropModalities(0.5)]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Several, one after the other: they compile together. own: the modalities that they change."""
+
+    augments: tuple
+    own: tuple[str, ...]
+
+    def __call__(self, batch, key):
+        for i, augment in enumerate(self.augments):
+            batch = augment(batch, jax.random.fold_in(key, i))
+        return batch
+
+
+PICTURES = Chain((Shift(2), Flip(0.5), RandomCrop(0.3), Rotation(40.0), Colour(0.3, 0.3, 0.3)), ("image",))
+WAVES = Chain((Gain(6.0, "wave"), Noise(0.7, (0.0, 20.0), "wave")), ("wave",))
+SPECTRA = Chain((Jitter(0.1, "spectrum"), Scaling(0.1, "spectrum"), SpecAugment(2, 2, modality="spectrum")), ("spectrum",))
+MIXES = Chain((MixUp(B, 0.7), CutMix(B, 0.7)), ("image",))
+MODALITIES = Chain((DropModalities(0.5),), ())
+CHAINS = {"pictures": PICTURES, "waves": WAVES, "spectra": SPECTRA, "mixes": MIXES, "modalities": MODALITIES}
 
 
 def batch_of(b=B, seed=0):
     rng = np.random.default_rng(seed)
-    inputs = {"image": rng.normal(size=(b, H, W, 2)).astype(np.float32), "text": np.arange(b * 3).reshape(b, 3)}
+    inputs = {"image": rng.normal(size=(b, H, W, 4)).astype(np.float32), "text": np.arange(b * 3).reshape(b, 3)}
     present = {"image": rng.random(b) < 0.7, "text": rng.random(b) < 0.7, "audio": rng.random(b) < 0.7}
     inputs["audio"] = np.zeros((b, 1), np.float32)
+    inputs["wave"] = Sequence(rng.normal(size=(b, 9)).astype(np.float32), rng.integers(0, 10, b).astype(np.int32))
+    inputs["spectrum"] = Sequence(rng.normal(size=(b, 7, 4)).astype(np.float32), rng.integers(0, 8, b).astype(np.int32))
+    present |= {"wave": np.ones(b, bool), "spectrum": np.ones(b, bool)}
     return Batch(inputs, present, {"label": np.arange(b)}, np.ones(b, np.float32))
 
 
-@pytest.fixture(scope="module", params=AUGMENTS, ids=lambda augment: type(augment).__name__)
+@pytest.fixture(scope="module", params=CHAINS.values(), ids=CHAINS)
 def augment(request):
     return request.param
 
@@ -38,7 +78,14 @@ def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-@pytest.mark.parametrize("off", [Shift(0), Flip(0.0), DropModalities(0.0), Shift(2, "video"), Flip(0.5, "video")])
+OFF = [
+    Shift(0), Flip(0.0), DropModalities(0.0), RandomCrop(1.0), Rotation(0.0), Colour(0.0, 0.0, 0.0), Gain(0.0), Noise(0.0),
+    SpecAugment(0, 0), SpecAugment(band_masks=0, frame_masks=0), Jitter(0.0), Scaling(0.0), MixUp(3, 0.0), CutMix(3, 0.0),
+]  # fmt: skip
+WITHOUT = [Shift(2, "video"), Flip(0.5, "video"), Noise(modality="video"), Jitter(), CutMix(3, modality="video")]
+
+
+@pytest.mark.parametrize("off", [*OFF, *WITHOUT, MixUp(3, modalities=("text", "video"))], ids=repr)
 def test_identity_when_off(off):
     """At rate zero, or without the modality."""
     batch = batch_of()
@@ -51,7 +98,7 @@ def test_split_over_devices(augment, whole):
     parts = jax.tree.map(lambda leaf: leaf.reshape(4, B // 4, *leaf.shape[1:]), batch)
     split = jax.pmap(augment.__call__, axis_name=SHARD, in_axes=(0, None))(parts, jax.random.key(3))
     split = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(B, *leaf.shape[2:]), split)
-    assert_same(split, whole(batch, jax.random.key(3)))
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), split, whole(batch, jax.random.key(3)))
 
 
 def test_under_vmap_over_seeds(augment, whole):
@@ -59,18 +106,27 @@ def test_under_vmap_over_seeds(augment, whole):
     batch, keys = batch_of(), jax.random.split(jax.random.key(1), 2)
     together = jax.jit(jax.vmap(augment.__call__, in_axes=(None, 0)))(batch, keys)
     for seed in range(2):
-        assert_same(jax.tree.map(lambda leaf, s=seed: np.asarray(leaf)[s], together), whole(batch, keys[seed]))
-    changed = together.present if isinstance(augment, DropModalities) else together.inputs
+        ours = jax.tree.map(lambda leaf, s=seed: np.asarray(leaf)[s], together)
+        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), ours, whole(batch, keys[seed]))
+    changed = {name: together.inputs[name] for name in augment.own} or together.present
     assert any((np.asarray(leaf)[0] != np.asarray(leaf)[1]).any() for leaf in jax.tree.leaves(changed))
 
 
 def test_touches_nothing_else(augment, whole):
     batch = batch_of()
     after = whole(batch, jax.random.key(0))
-    assert_same((after.targets, after.weight), (batch.targets, batch.weight))
-    assert_same(after.inputs["text"], batch.inputs["text"])
-    untouched = "inputs" if isinstance(augment, DropModalities) else "present"
-    assert_same(getattr(after, untouched), getattr(batch, untouched))
+    assert_same(after.weight, batch.weight)
+    if augment is not MIXES:
+        assert_same(after.targets, batch.targets)
+    if augment is not MODALITIES:
+        assert_same(after.present, batch.present)
+    for name, before in batch.inputs.items():
+        if name not in augment.own:
+            assert_same(after.inputs[name], before)
+        elif isinstance(before, Sequence):
+            padding = ~np.asarray(before.mask)
+            assert padding.any() and (np.asarray(after.inputs[name].x) == before.x)[padding].all()
+            assert_same(after.inputs[name].length, before.length)
 
 
 def pictures(picture, b=B):
@@ -102,9 +158,7 @@ def test_flip_by_hand():
     """Left becomes right at rate one; at a half, about half of the pictures, whole or not at all."""
     picture = np.arange(H * W * 2, dtype=np.float32).reshape(H, W, 2)
     mirrored = np.array([[row[W - 1 - j] for j in range(W)] for row in picture])
-    assert (
-        np.asarray(jax.jit(Flip(1.0).__call__)(pictures(picture), jax.random.key(0)).inputs["image"]) == mirrored
-    ).all()
+    assert (np.asarray(jax.jit(Flip(1.0).__call__)(pictures(picture), jax.random.key(0)).inputs["image"]) == mirrored).all()
     n = 400
     images = np.asarray(jax.jit(Flip(0.5).__call__)(pictures(picture, n), jax.random.key(0)).inputs["image"])
     flipped = (images == mirrored).all(axis=(1, 2, 3))
@@ -144,3 +198,17 @@ def test_drop_modalities_spares_the_last_and_invents_none():
     one = dropped(0.9, [False, True, False])
     assert one[:, 1].all() and not one[:, [0, 2]].any()
     assert not dropped(0.9, [False, False, False]).any()
+
+
+def test_unchanged_by_the_feed():
+    """The same rows from the device and from a stream, whose items other threads read: the same batch once augmented."""
+    pytest.importorskip("grain")
+    items = np.random.default_rng(0).normal(size=(6, H, W, 4)).astype(np.float32)
+    columns = {"image": Column(6, lambda i: items[i], lambda x: x * 2)}
+    rows = Rows({"image": np.array([5, 0, -1, 3, 2, 4], np.int32)}, {"label": np.arange(6)}, np.ones(6, np.float32))
+    dataset = Dataset(columns, {"train": rows}, {}, {}, {}, {}, "", lambda row: {}, "made up")
+    index = np.array([4, 0, 1, 5])
+    (streamed,) = Streamed(dataset, rows, ["image"]).stream(lambda step: index, 0, 1)
+    gathered = from_device(fill(dataset), rows)(index)
+    step = jax.jit(Chain((Rotation(30.0), Flip(0.5)), ()).__call__)
+    assert_same(step(streamed, jax.random.key(5)), step(gathered, jax.random.key(5)))

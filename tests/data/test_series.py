@@ -150,5 +150,5 @@ def test_published_counts(name, channels, lengths, classes, train, test):
     column = data.columns["channel00"]
     found = [int(column.read(i).length) for i in range(column.count)]
     assert (min(found), max(found)) == lengths
-    known = {read_ts((find_archive() / name / f"{name}_{part}.ts").read_bytes(), part)[0][0].shape[1] for part in ("TRAIN", "TEST")}
-    assert known == {channels}
+    files = [find_archive() / name / f"{name}_{part}.ts" for part in ("TRAIN", "TEST")]
+    assert {read_ts(file.read_bytes(), file.name)[0][0].shape[1] for file in files} == {channels}

@@ -20,6 +20,10 @@ def start(module, frames=FRAMES):
     return jax.jit(module.init)(jax.random.key(0), frames)["params"]
 
 
+def run(module, params, frames):
+    return jax.jit(module.apply)({"params": params}, frames)
+
+
 def padded(frames, to):
     """The same clips padded to another length, with numbers that nobody may look at."""
     x = jnp.where(frames.mask[..., None], frames.x, 50.0)
@@ -31,11 +35,11 @@ def test_frame_rnn_is_the_layer_over_dense_frames(layer):
     module = FrameRNN(width=5, layer=layer)
     params = start(module)
     x = np.maximum(0, np.asarray(FRAMES.x) @ np.asarray(params["frame"]["kernel"]))  # the bias starts at zero
-    states = layer.apply({"params": params["layer"]}, jnp.asarray(x), FRAMES.mask)
-    one = module.apply({"params": params}, FRAMES)
+    states = jax.jit(layer.apply)({"params": params["layer"]}, jnp.asarray(x), FRAMES.mask)
+    one = run(module, params, FRAMES)
     chex.assert_trees_all_close(one.x[:, 0], layer.last(states, FRAMES.length), atol=1e-6)
     np.testing.assert_array_equal(one.mask[:, 0], [True, True, True, False])
-    every = module.clone(every_step=True).apply({"params": params}, FRAMES)
+    every = run(module.clone(every_step=True), params, FRAMES)
     chex.assert_trees_all_close((every.x, every.mask), (states, FRAMES.mask), atol=1e-6)
 
 
@@ -62,7 +66,7 @@ def test_padding_changes_neither_tokens_nor_gradients(module, to):
 
 
 def test_spectrogram_cnn_keeps_a_step_where_any_of_its_frames_is_real():
-    tokens = SpectrogramCNN(widths=(2, 3)).apply({"params": start(SpectrogramCNN(widths=(2, 3)))}, FRAMES)
+    tokens = run(SpectrogramCNN(widths=(2, 3)), start(SpectrogramCNN(widths=(2, 3))), FRAMES)
     chex.assert_shape(tokens.x, (4, 3, 3))  # 9 frames are padded to 12, a step of four frames each
     np.testing.assert_array_equal(tokens.mask, [[True] * 3, [True, True, False], [True, False, False], [False] * 3])
 
@@ -72,7 +76,8 @@ def test_spectrogram_cnn_by_hand():
     module = SpectrogramCNN(widths=(1,))
     kernel = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0)
     x = jnp.array([[[1.0, -2.0, 3.0, 0.0], [4.0, 0.0, -1.0, -1.0], [-5.0, -6.0, 8.0, 1.0]]])
-    tokens = module.apply({"params": {"stage0": {"kernel": kernel, "bias": jnp.zeros(1)}}}, Sequence(x, jnp.array([3])))
+    params = {"stage0": {"kernel": kernel, "bias": jnp.zeros(1)}}
+    tokens = run(module, params, Sequence(x, jnp.array([3])))
     np.testing.assert_array_equal(tokens.x[0, :, 0], [(4.0 + 3.0) / 2, (0.0 + 8.0) / 2])
 
 
@@ -82,7 +87,7 @@ def test_ast_patches():
     assert module.grid == (2, 3)  # bands 0-3 and 2-5; frames 0-3, 2-5 and 4-7, of 9 (the last is in none)
     params = start(module)
     params = params | {"first_positions": jnp.zeros((2, 8)), "positions": jax.random.normal(jax.random.key(1), (2, 3, 8))}
-    tokens = module.apply({"params": params}, FRAMES)
+    tokens = run(module, params, FRAMES)
     there = [[True] * 3, [True] * 3, [True, False, False], [False] * 3]  # patches begin at frames 0, 2 and 4
     np.testing.assert_array_equal(tokens.mask, [[row[0]] * 2 + row + row for row in there])
     x = np.where(np.asarray(FRAMES.mask)[..., None], FRAMES.x, 0)
@@ -98,10 +103,10 @@ def test_ast_patches():
 def test_ast_on_shorter_input_is_the_same_clip_padded():
     params = start(SMALL)
     short = Sequence(FRAMES.x[:, :5], jnp.array([5, 5, 1, 0]))
-    whole = SMALL.apply({"params": params}, padded(short, 9))
-    tokens = SMALL.apply({"params": params}, short)
+    whole = run(SMALL, params, padded(short, 9))
+    tokens = run(SMALL, params, short)
     chex.assert_shape(tokens.x, (4, 8, 8))  # patches begin at 0, 2 and 4
-    tiny = SMALL.apply({"params": params}, Sequence(short.x[:, :1], jnp.array([1, 1, 1, 0])))
+    tiny = run(SMALL, params, Sequence(short.x[:, :1], jnp.array([1, 1, 1, 0])))
     chex.assert_shape(tiny.x, (4, 4, 8))
     chex.assert_trees_all_close(tokens.x[:3][tokens.mask[:3]], whole.x[:3][whole.mask[:3]], atol=1e-5)
     chex.assert_trees_all_close(tiny.x[2], whole.x[2][whole.mask[2]], atol=1e-5)
@@ -138,7 +143,7 @@ def test_on_spectrum_is_the_encoder_on_the_front_ends_frames():
                 jax.grad(lambda x: module.apply({"params": params}, wave.replace(x=x)).x.sum())(x),
             )
         )(params, wave.x)
-        expected = encoder.apply({"params": params["encoder"]}, front.sequence(wave))
+        expected = run(encoder, params["encoder"], jax.jit(front.sequence)(wave))
         chex.assert_trees_all_close(tokens, expected, atol=1e-5)
         chex.assert_tree_all_finite(gradient)
         assert not np.asarray(gradient)[~np.asarray(wave.mask)].any() and np.asarray(gradient)[1, 1:32].any()

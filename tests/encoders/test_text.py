@@ -20,11 +20,15 @@ def start(module, words=WORDS):
     return jax.jit(module.init)(jax.random.key(0), words)["params"]
 
 
+def run(module, params, words=WORDS):
+    return jax.jit(module.apply)({"params": params}, words)
+
+
 def test_bag_is_the_mean_of_the_real_words():
     module = BagOfEmbeddings(vocabulary=4, embedding=2)
     table = jnp.array([[1.0, 0.0], [0.0, 2.0], [4.0, 4.0], [0.0, 6.0]])
     chex.assert_shape(start(module)["embed"]["embedding"], table.shape)
-    tokens = module.apply({"params": {"embed": {"embedding": table}}}, WORDS)
+    tokens = run(module, {"embed": {"embedding": table}})
     # (0, 6) + (0, 2) + 2 (4, 4) over 4; (4, 4) + (1, 0) over 2; nothing.
     np.testing.assert_array_equal(tokens.x[:, 0], [[2.0, 4.0], [2.5, 2.0], [0.0, 0.0]])
     np.testing.assert_array_equal(tokens.mask, [[True], [True], [False]])
@@ -34,11 +38,11 @@ def test_bag_is_the_mean_of_the_real_words():
 def test_text_rnn_is_the_layer_over_the_embeddings(layer):
     module = TextRNN(vocabulary=4, embedding=2, layer=layer)
     params = start(module)
-    states = layer.apply({"params": params["layer"]}, params["embed"]["embedding"][WORDS.x], WORDS.mask)
-    one = module.apply({"params": params}, WORDS)
+    states = jax.jit(layer.apply)({"params": params["layer"]}, params["embed"]["embedding"][WORDS.x], WORDS.mask)
+    one = run(module, params)
     chex.assert_trees_all_close(one.x[:, 0], layer.last(states, WORDS.length), atol=1e-6)
     np.testing.assert_array_equal(one.mask[:, 0], WORDS.length > 0)
-    every = module.clone(every_step=True).apply({"params": params}, WORDS)
+    every = run(module.clone(every_step=True), params)
     chex.assert_trees_all_close((every.x, every.mask), (states, WORDS.mask), atol=1e-6)
 
 
@@ -51,14 +55,13 @@ def test_a_field_that_holds_a_layer_is_part_of_the_resolved_experiment():
 
 def test_bert_knows_places_and_ignores_padding():
     params = start(SMALL)
-    run = jax.jit(SMALL.apply)
-    tokens = run({"params": params}, WORDS)
+    tokens = run(SMALL, params)
     chex.assert_shape(tokens.x, (3, 4, 8))
     chex.assert_trees_all_equal(tokens.mask, WORDS.mask)
     chex.assert_tree_all_finite(tokens.x)
     # Equal words at other places differ, and the second example is the same when its padding is.
     assert np.abs(np.asarray(tokens.x[0, 2] - tokens.x[0, 3])).max() > 1e-3
-    other = run({"params": params}, WORDS.replace(x=WORDS.x.at[1, 2:].set(4)))
+    other = run(SMALL, params, WORDS.replace(x=WORDS.x.at[1, 2:].set(4)))
     chex.assert_trees_all_equal(other.x[1, :2], tokens.x[1, :2])
     # Post-norm: the last thing that happens to a token is a layer norm, whose scale is still 1 and offset 0.
     np.testing.assert_allclose(jnp.mean(tokens.x, axis=-1), 0, atol=1e-6)

@@ -41,7 +41,7 @@ FUSIONS = {
     "late": EachStep(MeanLogits(CLASSES, 6)),
     "side by side": SideBySide(),
     "context over": ContextOver(SideBySide(), LSTM(3), width=6, dropout=0.3),
-    "context over each": ContextOver(EachStep(Concat(6)), Bidirectional(LSTM(3))),
+    "context over each": ContextOver(EachStep(Concat(6, dropout=0.3)), Bidirectional(LSTM(3))),
 }
 each_fusion = pytest.mark.parametrize("fusion", FUSIONS.values(), ids=FUSIONS)
 
@@ -157,7 +157,7 @@ def per_step(outputs, batch):
     return jnp.where(there, loss, 0).sum(axis=1) / jnp.maximum(there.sum(axis=1), 1)
 
 
-@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("name", ["late", "context over", "context over each"])
 def test_the_contract_of_missing_modalities(name):
     """NaN where nobody may look changes neither outputs nor gradients, and subsets are what masked batches are."""
     model, data = model_of(name), batch()
@@ -186,10 +186,9 @@ def test_the_contract_of_missing_modalities(name):
         chex.assert_trees_all_close(logits[0, k], plain(masked), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["concat", "context over"])
-def test_single_and_pmap_steps_are_equal(name):
+def test_single_and_pmap_steps_are_equal():
     """Steps folded into the batch keep their random numbers however the batch is split."""
-    model, tx, data = model_of(name), optax.adam(1e-2), batch()
+    model, tx, data = model_of("context over each"), optax.adam(1e-2), batch()
     step = make_step(model, per_step, tx)
     state = init_seeds(model, tx, [0, 1], data)
     both = jax.tree.map(lambda x: jnp.stack([x, x[::-1]]), data)

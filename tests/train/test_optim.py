@@ -91,7 +91,7 @@ def test_muon_makes_a_matrix_orthogonal_and_leaves_the_rest_to_adam():
     singular = np.linalg.svd(np.asarray(after["kernel"]), compute_uv=False) / 0.04
     assert ((singular > 0.5) & (singular < 1.3)).all()
     assert (np.asarray(after["kernel"] * gradient["kernel"]).sum()) < 0  # downhill
-    adam, length = optax.nadamw(0.1, weight_decay=0.0), optax.global_norm(gradient)
+    adam, length = optax.nadamw(0.1, weight_decay=0.0), optax.tree.norm(gradient)
     rest = {name: gradient[name] / length for name in ("bias", "conv")}  # 25 random numbers are longer than 1
     expected = jax.jit(lambda rest: adam.update(rest, adam.init(rest), rest)[0])(rest)
     chex.assert_trees_all_close({name: after[name] for name in rest}, expected, rtol=1e-4)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
 
-from mmjax.data.augment.each import each
+from mmjax.data.augment.each import each, real_steps
 from mmjax.types import Batch
 
 
@@ -20,9 +20,9 @@ class Gain:
     def __call__(self, batch: Batch, key: Key[Array, ""]) -> Batch:
         def one(key, wave):
             louder = jax.random.uniform(key, (), minval=-self.decibels, maxval=self.decibels)
-            return wave.replace(x=wave.x * 10 ** (louder / 20))
+            return wave * 10 ** (louder / 20)
 
-        return each(one, batch, self.modality, key) if self.decibels else batch
+        return each(real_steps(one), batch, self.modality, key) if self.decibels else batch
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,8 @@ class SpecAugment:
             most_frames = jnp.minimum(self.frames, jnp.floor(self.share * length).astype(length.dtype))
             most_bands = jnp.minimum(self.bands, bands_there)
             frame_key, band_key = jax.random.split(key)
-            frames = [stripe(k, n, most_frames, length) for k in jax.random.split(frame_key, self.frame_masks)]
-            across = [stripe(k, bands, most_bands, bands_there) for k in jax.random.split(band_key, self.band_masks)]
-            frame, band = sum(frames, jnp.zeros(n, bool)), sum(across, jnp.zeros(bands, bool))
+            frame = stripes(jax.random.split(frame_key, self.frame_masks), n, most_frames, length)
+            band = stripes(jax.random.split(band_key, self.band_masks), bands, most_bands, bands_there)
             real = jnp.arange(n) < length
             return spectrum.replace(x=jnp.where(real[:, None] & (frame[:, None] | band[None]), 0, spectrum.x))
 
@@ -83,10 +82,14 @@ class SpecAugment:
         return batch if off else each(one, batch, self.modality, key)
 
 
-def stripe(key: Key[Array, ""], size: int, widest: Int[Array, ""], length: Int[Array, ""]) -> Bool[Array, " size"]:
-    """True on 0 up to `widest` places in a row, somewhere in the first `length` of `size`; widest is at most length."""
-    width_key, start_key = jax.random.split(key)
-    width = jax.random.randint(width_key, (), 0, widest + 1)
-    start = jax.random.randint(start_key, (), 0, length - width + 1)
-    place = jnp.arange(size)
-    return (start <= place) & (place < start + width)
+def stripes(keys: Key[Array, " m"], size: int, widest: Int[Array, ""], length: Int[Array, ""]) -> Bool[Array, " size"]:
+    """True on 0 up to `widest` places in a row, for each key, somewhere in the first `length`, which are no fewer."""
+
+    def stripe(key):
+        width_key, start_key = jax.random.split(key)
+        width = jax.random.randint(width_key, (), 0, widest + 1)
+        start = jax.random.randint(start_key, (), 0, length - width + 1)
+        place = jnp.arange(size)
+        return (start <= place) & (place < start + width)
+
+    return jax.vmap(stripe)(keys).any(axis=0)

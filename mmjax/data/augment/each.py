@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from mmjax.shards import example_keys
-from mmjax.types import Batch
+from mmjax.types import Batch, Sequence
 
 
 def each(change: Callable[[Array, Any], Any], batch: Batch, modality: str, key: Key[Array, ""]) -> Batch:
@@ -17,3 +18,15 @@ def each(change: Callable[[Array, Any], Any], batch: Batch, modality: str, key: 
     keys = example_keys(key, batch.weight.shape[0])
     changed = jax.vmap(change)(keys, batch.inputs[modality])
     return batch.replace(inputs={**batch.inputs, modality: changed})
+
+
+def real_steps(change: Callable[[Array, Array], Array]) -> Callable[[Array, Any], Any]:
+    """`change`(key, [n ...]) for one example that is an array or a Sequence, of which what is beyond its length stays."""
+
+    def one(key, x):
+        if not isinstance(x, Sequence):
+            return change(key, x)
+        real = (jnp.arange(x.x.shape[0]) < x.length).reshape(-1, *(1,) * (x.x.ndim - 1))
+        return x.replace(x=jnp.where(real, change(key, x.x), x.x))
+
+    return one

@@ -151,6 +151,6 @@ def cropped(
 ) -> Float[Array, "h w c"]:
     """The part that begins at (top, left), stretched to the whole; all in shares of the picture's sides. Bilinear."""
     h, w, _ = picture.shape
-    row = h * (top + height * (jnp.arange(h) + 0.5) / h) - 0.5  # where the centres of the new pixels lie
-    column = w * (left + width * (jnp.arange(w) + 0.5) / w) - 0.5
+    row = h * top + height * (jnp.arange(h) + 0.5) - 0.5  # where the centres of the new pixels lie
+    column = w * left + width * (jnp.arange(w) + 0.5) - 0.5
     return bilinear(picture, *jnp.meshgrid(row, column, indexing="ij"))

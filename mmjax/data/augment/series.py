@@ -1,15 +1,12 @@
 """Series [b n d], or a Sequence of such: vital signs, motion, sensors (both from Um et al., 2017). Padding stays as it is."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
-from mmjax.data.augment.each import each
-from mmjax.types import Batch, Sequence
+from mmjax.data.augment.each import each, real_steps
+from mmjax.types import Batch
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Jitter:
         def one(key, x):
             return x + self.deviation * jax.random.normal(key, x.shape)
 
-        return each(_on_real_steps(one), batch, self.modality, key) if self.deviation else batch
+        return each(real_steps(one), batch, self.modality, key) if self.deviation else batch
 
 
 @dataclass(frozen=True)
@@ -37,14 +34,4 @@ class Scaling:
         def one(key, x):
             return x * (1 + self.deviation * jax.random.normal(key, (1, x.shape[1])))
 
-        return each(_on_real_steps(one), batch, self.modality, key) if self.deviation else batch
-
-
-def _on_real_steps(change: Callable[[Array, Float[Array, "n d"]], Float[Array, "n d"]]) -> Callable[[Array, Any], Any]:
-    def one(key, series):
-        if not isinstance(series, Sequence):
-            return change(key, series)
-        real = jnp.arange(series.x.shape[0])[:, None] < series.length
-        return series.replace(x=jnp.where(real, change(key, series.x), series.x))
-
-    return one
+        return each(real_steps(one), batch, self.modality, key) if self.deviation else batch

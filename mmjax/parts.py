@@ -1,0 +1,210 @@
+"""Every encoder, fusion, head and loss, with shapes, parameters and source: `python -m mmjax.parts`.
+
+Shapes and parameters are computed from the modules, without running them. A published model stands in its published size.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mmjax import encoders, fusion, heads, losses
+from mmjax.data.audio import LogMel
+from mmjax.nn import GRU, LSTM, RNN, Bidirectional
+from mmjax.types import Sequence, Tokens
+
+CLASSES = 10
+
+
+def _array(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, *shape), dtype)
+
+
+def _sequence(*shape: int, dtype: Any = jnp.float32) -> Sequence:
+    return Sequence(_array(*shape, dtype=dtype), _array(dtype=jnp.int32))
+
+
+IMAGE, SMALL_IMAGE = _array(224, 224, 3), _array(32, 32, 3)
+WORDS, FRAMES, SERIES = _sequence(32, dtype=jnp.int32), _sequence(100, 40), _sequence(100, 6)
+SPECTRUM, VIDEO, WAVE = _sequence(1024, 128), _sequence(32, 224, 224, 3), _sequence(32_000)
+VECTORS = _sequence(20, 100)
+TOKENS = {
+    name: Tokens(_array(count, 64), _array(count, dtype=bool)) for name, count in (("audio", 1), ("image", 49), ("text", 16))
+}
+FUSED = Tokens(_array(1, 64), _array(1, dtype=bool))
+
+
+class Part(NamedTuple):
+    """name: as one writes it; module; given: its input, shapes alone; source: who published it."""
+
+    name: str
+    module: nn.Module
+    given: Any
+    source: str
+
+
+def _rnn(layer: nn.Module) -> nn.Module:
+    return encoders.TextRNN(vocabulary=10_000, layer=layer)
+
+
+ENCODERS = (
+    Part("CNN()", encoders.CNN(), SMALL_IMAGE, "3x3 convolution, ReLU, max-pooling"),
+    *(
+        Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Simonyan and Zisserman, 2015")
+        for name in ("vgg11", "vgg13", "vgg16", "vgg19")
+    ),
+    Part("vgg16(batch_norm=True)", encoders.vgg16(batch_norm=True), IMAGE, "Simonyan and Zisserman, 2015; torchvision"),
+    *(
+        Part(f"{name}()", getattr(encoders, name)(), IMAGE, "He et al., 2016 (v1.5)")
+        for name in ("resnet18", "resnet34", "resnet50", "resnet101")
+    ),
+    *(Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Touvron et al., 2021") for name in ("vit_ti16", "vit_s16")),
+    *(Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Dosovitskiy et al., 2021") for name in ("vit_b16", "vit_l16")),
+    Part("BagOfEmbeddings(10_000)", encoders.BagOfEmbeddings(10_000), WORDS, "Iyyer et al., 2015"),
+    Part("TextRNN(10_000, layer=RNN(128))", _rnn(RNN(128)), WORDS, "Elman, 1990"),
+    Part("TextRNN(10_000, layer=GRU(128))", _rnn(GRU(128)), WORDS, "Cho et al., 2014"),
+    Part("TextRNN(10_000, layer=LSTM(128))", _rnn(LSTM(128)), WORDS, "Hochreiter and Schmidhuber, 1997"),
+    Part("TextRNN(10_000, layer=Bidirectional(LSTM(128)))", _rnn(Bidirectional(LSTM(128))), WORDS, "Graves, 2005"),
+    *(
+        Part(f"{name}()", getattr(encoders, name)(), WORDS, "Turc et al., 2019")
+        for name in ("bert_tiny", "bert_mini", "bert_small", "bert_medium")
+    ),
+    *(Part(f"{name}()", getattr(encoders, name)(), WORDS, "Devlin et al., 2019") for name in ("bert_base", "bert_large")),
+    Part("FrameRNN()", encoders.FrameRNN(), FRAMES, "dense layer and LSTM on each frame"),
+    Part("SpectrogramCNN()", encoders.SpectrogramCNN(), FRAMES, "CNN over time and frequency"),
+    Part("ast_base()", encoders.ast_base(), SPECTRUM, "Gong et al., 2021"),
+    Part(
+        "OnSpectrum(LogMel(), FrameRNN())",
+        encoders.OnSpectrum(LogMel(), encoders.FrameRNN()),
+        WAVE,
+        "Davis and Mermelstein, 1980",
+    ),
+    Part(
+        "FrameWise(CNN(), LSTM(128))", encoders.FrameWise(encoders.CNN(), LSTM(128)), _sequence(16, 32, 32, 3), "any of both"
+    ),
+    Part("vivit_b16x2()", encoders.vivit_b16x2(), VIDEO, "Arnab et al., 2021"),
+    Part("TCN()", encoders.TCN(), SERIES, "Bai et al., 2018"),
+    Part("PatchTransformer()", encoders.PatchTransformer(), SERIES, "Nie et al., 2023"),
+    Part("Features()", encoders.Features(), VECTORS, "dense layer on given vectors"),
+    Part("Contextual(LSTM(64))", encoders.Contextual(LSTM(64)), VECTORS, "Poria et al., 2017"),
+)
+PAIR = ("image", "text")
+STEPS = {name: Tokens(_array(20, 64), _array(20, dtype=bool)) for name in ("audio", "text")}
+FUSIONS = (
+    Part("Concat()", fusion.Concat(), TOKENS, "concatenation and a dense layer"),
+    Part("WeightedSum()", fusion.WeightedSum(), TOKENS, "v = alpha f + beta g, learned"),
+    Part("Product()", fusion.Product(), TOKENS, "element-wise product and ReLU"),
+    Part('FiLM("image")', fusion.FiLM("image"), TOKENS, "Perez et al., 2018"),
+    Part("GMU()", fusion.GMU(), TOKENS, "Arevalo et al., 2017"),
+    Part("Gated()", fusion.Gated(), TOKENS, "Jacobs et al., 1991"),
+    Part("TensorFusion()", fusion.TensorFusion(), TOKENS, "Zadeh et al., 2017"),
+    Part("LowRank()", fusion.LowRank(), TOKENS, "Liu et al., 2018"),
+    Part("MultiplicativeInteractions()", fusion.MultiplicativeInteractions(), TOKENS, "Jayakumar et al., 2020"),
+    Part("MFB()", fusion.MFB(), TOKENS, "Yu et al., 2017"),
+    Part("MUTAN()", fusion.MUTAN(), TOKENS, "Ben-younes et al., 2017"),
+    Part("EarlyTransformer()", fusion.EarlyTransformer(), TOKENS, "Vaswani et al., 2017"),
+    Part('CrossAttention("text")', fusion.CrossAttention("text"), TOKENS, "Vaswani et al., 2017"),
+    Part("CoAttention()", fusion.CoAttention(), TOKENS, "Lu et al., 2019"),
+    Part("MulT()", fusion.MulT(), TOKENS, "Tsai et al., 2019"),
+    Part("Perceiver()", fusion.Perceiver(), TOKENS, "Jaegle et al., 2021"),
+    Part("Bottleneck()", fusion.Bottleneck(), TOKENS, "Nagrani et al., 2021"),
+    Part("MixtureOfExperts()", fusion.MixtureOfExperts(), TOKENS, "Shazeer et al., 2017"),
+    Part("MeanLogits(10)", fusion.MeanLogits(CLASSES), TOKENS, "mean of decisions"),
+    Part("WeightedLogits(10)", fusion.WeightedLogits(CLASSES), TOKENS, "learned weights"),
+    Part("ProductOfExperts(10)", fusion.ProductOfExperts(CLASSES), TOKENS, "Hinton, 2002"),
+    Part("Stacked(10)", fusion.Stacked(CLASSES), TOKENS, "Wolpert, 1992"),
+    Part('Only(("image", "text"), GMU())', fusion.Only(PAIR, fusion.GMU()), TOKENS, "a branch"),
+    Part(
+        'Serial(("image", "text"), GMU(), Concat())', fusion.Serial(PAIR, fusion.GMU(), fusion.Concat()), TOKENS, "by nesting"
+    ),
+    Part(
+        'Parallel({"sum": WeightedSum(), "product": Product()}, Append())',
+        fusion.Parallel({"sum": fusion.WeightedSum(), "product": fusion.Product()}, fusion.Append()),
+        TOKENS,
+        "by nesting",
+    ),
+    Part("Append()", fusion.Append(), {name: TOKENS[name] for name in PAIR}, "tokens one after another"),
+    Part("EachStep(GMU())", fusion.EachStep(fusion.GMU()), STEPS, "any fusion at each step"),
+    Part("SideBySide()", fusion.SideBySide(), STEPS, "concatenation at each step"),
+    Part(
+        "ContextOver(SideBySide(), LSTM(64))", fusion.ContextOver(fusion.SideBySide(), LSTM(64)), STEPS, "Poria et al., 2017"
+    ),
+)
+HEADS = (
+    Part("Classifier(10)", heads.Classifier(CLASSES), FUSED, "logits"),
+    Part("Classifier(2, hidden=(64,))", heads.Classifier(2, hidden=(64,)), FUSED, "matching, by a fully connected network"),
+    Part("MultiLabel(5)", heads.MultiLabel(5), FUSED, "independent logits"),
+    Part("Regressor()", heads.Regressor(), FUSED, "numbers"),
+    Part("Ordinal(5)", heads.Ordinal(5), FUSED, "McCullagh, 1980"),
+    Part("Projection()", heads.Projection(), FUSED, "unit vectors for contrastive losses"),
+    Part("Mean()", heads.Mean(), FUSED, "for late fusions"),
+    Part("EachToken(Classifier(10))", heads.EachToken(heads.Classifier(CLASSES)), STEPS["text"], "an output for each step"),
+    Part("Temperature()", heads.Temperature(), FUSED, "Radford et al., 2021"),
+    Part("Bias()", heads.Bias(), FUSED, "Zhai et al., 2023"),
+    Part('LogVariances(("a", "b"))', heads.LogVariances(("a", "b")), FUSED, "Kendall et al., 2018"),
+)
+# name -> (what it compares, source)
+LOSSES = {
+    "cross_entropy": ("logits [b c] with classes, of all outputs", "Shannon, 1948"),
+    "CrossEntropy": ("logits [b c] with classes or probabilities; smoothing, class weights", "Szegedy et al., 2016"),
+    "Focal": ("logits [b c] with classes", "Lin et al., 2017"),
+    "SigmoidCrossEntropy": ("logits [b c] with 0 or 1 each", "multi-label"),
+    "SquaredError": ("numbers, or logits with one-hot classes", "least squares"),
+    "AbsoluteError": ("numbers, or logits with one-hot classes", "least deviations"),
+    "Huber": ("numbers, or logits with one-hot classes", "Huber, 1964"),
+    "InfoNCE": ("two modalities' embeddings [b d]", "van den Oord et al., 2018; Radford et al., 2021"),
+    "SigmoidPairs": ("two modalities' embeddings [b d]", "Zhai et al., 2023"),
+    "Triplet": ("two modalities' embeddings [b d], hardest negatives", "Faghri et al., 2018"),
+    "Correlation": ("two modalities' vectors [b d]", "Andrew et al., 2013"),
+    "On": ("one output by one criterion", "composition"),
+    "Tasks": ("several losses with fixed weights", "composition"),
+    "Uncertainty": ("several losses with learned weights", "Kendall et al., 2018"),
+}
+
+
+def _shape(tree: Any) -> str:
+    """[b n d] sizes of a tree's values; b stands for the batch."""
+    if isinstance(tree, Mapping):
+        return ", ".join(f"{name} {_shape(part)}" for name, part in sorted(tree.items()))
+    x = tree.x if isinstance(tree, (Sequence, Tokens)) else tree
+    return " ".join(["b", *map(str, x.shape[1:])]).join("[]")
+
+
+def line(part: Part) -> tuple[str, str, str, str, str]:
+    """name, input, output, parameters, source."""
+
+    def both(given):
+        return part.module.init_with_output(jax.random.key(0), given)
+
+    output, variables = jax.eval_shape(both, part.given)
+    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables.get("params", {})))
+    given = "the three" if part.given is TOKENS else "fused" if part.given is FUSED else _shape(part.given)
+    return part.name, given, _shape(output), f"{parameters:,}", part.source
+
+
+def table() -> str:
+    """All parts as Markdown; the README holds the same."""
+    out = []
+    for title, parts in (("Encoder", ENCODERS), ("Fusion", FUSIONS), ("Head", HEADS)):
+        out += [f"| {title} | Input | Output | Parameters | Source |", "|---|---|---|---:|---|"]
+        out += [f"| `{name}` | {' | '.join(rest)} |" for name, *rest in map(line, parts)] + [""]
+    out += ["| Loss | Compares | Source |", "|---|---|---|"]
+    out += [f"| `{name}` | {compares} | {source} |" for name, (compares, source) in LOSSES.items()]
+    return "\n".join(out)
+
+
+def unlisted() -> set[str]:
+    """Public encoders, fusions, heads and losses that no line shows."""
+    shown = {part.name.split("(")[0] for part in (*ENCODERS, *FUSIONS, *HEADS)} | set(LOSSES)
+    shown |= {type(part.module).__name__ for part in (*ENCODERS, *FUSIONS, *HEADS)}
+    public = {*encoders.__all__, *fusion.__all__, *losses.__all__} - {"Criterion", "counted"}
+    public |= {name for name, value in vars(heads).items() if isinstance(value, type) and value.__module__ == heads.__name__}
+    return public - shown
+
+
+if __name__ == "__main__":
+    three = _shape(TOKENS)
+    print(f"The three: {three}; fused: {_shape(FUSED)}. Sizes follow the batch b.\n\n{table()}")

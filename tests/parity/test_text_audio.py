@@ -1,0 +1,244 @@
+"""Recurrent layers against torch's with packed sequences, BERT and AST against those of transformers, with random weights
+copied over: outputs where something is, and gradients of the input. torch is imported within functions.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.data.audio import LogMel
+from mmjax.encoders.audio import AST
+from mmjax.encoders.bert import BERT
+from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional
+from mmjax.types import Sequence
+
+pytestmark = pytest.mark.parity
+
+
+def randomised(model, seed):
+    """All parameters drawn anew, so that none is a zero or a one that hides a mistake."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            noise = torch.randn(value.shape, generator=generator)
+            plain_scale = value.ndim == 1 and name.endswith("weight")  # of a layer norm
+            value.copy_(1 + 0.2 * noise if plain_scale else noise * (0.2 if value.ndim == 1 else value[0].numel() ** -0.5))
+    return model.eval()
+
+
+def weights(model):
+    return {name: value.detach().numpy() for name, value in model.state_dict().items()}
+
+
+def dense(w, name):
+    return {"kernel": w[f"{name}.weight"].T, "bias": w[f"{name}.bias"]}
+
+
+def norm(w, name):
+    return {"scale": w[f"{name}.weight"], "bias": w[f"{name}.bias"]}
+
+
+def assert_same(ours, theirs, what, tolerance=1e-4):
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert ours.shape == theirs.shape, what
+    assert np.abs(theirs).max() > 1e-3, f"{what}: nothing to compare"
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max(), err_msg=what)
+
+
+def recurrent(w, suffix, gru):
+    """torch adds up two biases; only that of the GRU's new state is apart, for the reset gate multiplies it."""
+    own, other = w[f"bias_ih_l0{suffix}"], w[f"bias_hh_l0{suffix}"].copy()
+    ours = {"recurrent": w[f"weight_hh_l0{suffix}"].T}
+    if gru:
+        start = len(own) // 3 * 2
+        ours["recurrent_bias"] = other[start:].copy()
+        other[start:] = 0
+    return ours | {"input": {"kernel": w[f"weight_ih_l0{suffix}"].T, "bias": own + other}}
+
+
+@pytest.mark.parametrize(("features", "width", "lengths"), [(3, 5, [6, 2, 4]), (7, 4, [1, 9]), (2, 8, [5, 5, 1, 3])])
+@pytest.mark.parametrize("both", [False, True], ids=["one_way", "both_ways"])
+@pytest.mark.parametrize("kind", [LSTM, GRU, RNN])
+def test_recurrent(kind, both, features, width, lengths):
+    import torch
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+    original = randomised(getattr(torch.nn, kind.__name__)(features, width, batch_first=True, bidirectional=both), width)
+    w = weights(original)
+    layer = Bidirectional(kind(width)) if both else kind(width)
+    params = recurrent(w, "", kind is GRU)
+    if both:
+        params = {"forward": params, "backward": recurrent(w, "_reverse", kind is GRU)}
+    params = jax.tree.map(jnp.asarray, params)
+    rng = np.random.default_rng(0)
+    x = Sequence(jnp.asarray(rng.normal(size=(len(lengths), max(lengths), features)), jnp.float32), jnp.array(lengths))
+    mask = np.asarray(x.mask)
+    weight = (rng.normal(size=(*mask.shape, width * (1 + both))) * mask[..., None]).astype(np.float32)
+    last_weight = rng.normal(size=(len(lengths), width * (1 + both))).astype(np.float32)
+
+    theirs_x = torch.tensor(np.asarray(x.x), requires_grad=True)
+    packed, state = original(pack_padded_sequence(theirs_x, lengths, batch_first=True, enforce_sorted=False))
+    states = pad_packed_sequence(packed, batch_first=True)[0]
+    last = (state[0] if kind is LSTM else state).transpose(0, 1).flatten(1)
+    ((states * torch.tensor(weight)).sum() + (last * torch.tensor(last_weight)).sum()).backward()
+
+    def value(numbers):
+        states = layer.apply({"params": params}, numbers, x.mask)
+        last = layer.last(states, x.length)
+        return (states * weight).sum() + (last * last_weight).sum(), (states, last)
+
+    (_, (ours, ours_last)), gradient = jax.jit(jax.value_and_grad(value, has_aux=True))(x.x)
+    assert_same(np.asarray(ours)[mask], states.detach().numpy()[mask], "states")
+    assert_same(ours_last, last.detach(), "last state")
+    assert_same(gradient, theirs_x.grad, "gradient")
+
+
+def block(w, at, names):
+    """A Transformer block of transformers: names are (query, key, value, out, up, down, norm1, norm2)."""
+    query, key, value, out, up, down, norm1, norm2 = (f"{at}.{name}" for name in names)
+    attention = {"query": dense(w, query), "key": dense(w, key), "value": dense(w, value), "out": dense(w, out)}
+    norms = {"norm1": norm(w, norm1), "norm2": norm(w, norm2)}
+    return {"attention": attention, "up": dense(w, up), "down": dense(w, down)} | norms
+
+
+BERT_NAMES = ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"]
+BERT_NAMES += ["intermediate.dense", "output.dense", "attention.output.LayerNorm", "output.LayerNorm"]
+AST_NAMES = ["attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj"]
+AST_NAMES += ["mlp.fc1", "mlp.fc2", "layernorm_before", "layernorm_after"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "lengths"),
+    [((50, 16, 2, 2, 40, 12), [9, 4, 1]), ((20, 24, 1, 4, 96, 7), [7, 3]), ((99, 32, 3, 1, 32, 20), [6, 6, 2, 5])],
+)
+def test_bert(sizes, lengths):
+    import torch
+    from transformers import BertConfig, BertModel
+
+    vocabulary, width, depth, heads, hidden, positions = sizes
+    config = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=heads,
+        intermediate_size=hidden,
+        max_position_embeddings=positions,
+    )
+    original = randomised(BertModel(config, add_pooling_layer=False), vocabulary)
+    w = weights(original)
+    blocks = {f"block{i}": block(w, f"encoder.layer.{i}", BERT_NAMES) for i in range(depth)}
+    params = {
+        "word": {"embedding": w["embeddings.word_embeddings.weight"]},
+        "position": w["embeddings.position_embeddings.weight"],
+        "type": w["embeddings.token_type_embeddings.weight"],
+        "norm": norm(w, "embeddings.LayerNorm"),
+        "transformer": blocks,
+    }
+    params = jax.tree.map(jnp.asarray, params)
+    module = BERT(vocabulary, width, depth, heads, hidden, positions)
+    rng = np.random.default_rng(1)
+    numbers = rng.integers(1, vocabulary, size=(len(lengths), max(lengths)))  # torch has no gradient for number 0, [PAD]
+    words = Sequence(jnp.asarray(numbers), jnp.array(lengths))
+    mask = np.asarray(words.mask)
+    weight = (rng.normal(size=(*mask.shape, width)) * mask[..., None]).astype(np.float32)
+
+    states = original(torch.tensor(numbers), attention_mask=torch.tensor(mask.astype(int))).last_hidden_state
+    (states * torch.tensor(weight)).sum().backward()
+
+    def value(word):
+        tokens = module.apply({"params": params | {"word": word}}, words)
+        return (tokens.x * weight).sum(), tokens
+
+    (_, tokens), gradient = jax.jit(jax.value_and_grad(value, has_aux=True))(params["word"])
+    np.testing.assert_array_equal(tokens.mask, mask)
+    assert_same(np.asarray(tokens.x)[mask], states.detach().numpy()[mask], "tokens")
+    assert_same(gradient["embedding"], original.embeddings.word_embeddings.weight.grad, "gradient")
+
+
+def ast_params(w, module):
+    rows, columns = module.grid
+    first = np.concatenate([w["embeddings.cls_token"], w["embeddings.distillation_token"]], axis=1)[0]
+    positions = w["embeddings.position_embeddings"][0]
+    projection = "embeddings.patch_embeddings.projection"
+    params = {
+        "first": first,
+        "first_positions": positions[:2],
+        "positions": positions[2:].reshape(rows, columns, module.width),
+        "patches": {"kernel": w[f"{projection}.weight"].transpose(2, 3, 1, 0), "bias": w[f"{projection}.bias"]},
+        "transformer": {f"block{i}": block(w, f"layers.{i}", AST_NAMES) for i in range(module.depth)},
+        "norm": norm(w, "layernorm"),
+    }
+    return jax.tree.map(jnp.asarray, params)
+
+
+@pytest.mark.parametrize(
+    ("module", "lengths"),
+    [
+        (AST(12, 30, 4, (3, 3), width=16, depth=2, heads=2, hidden=40), [30, 17, 3]),
+        (AST(9, 14, 3, (3, 2), width=24, depth=1, heads=4, hidden=96), [14, 14]),
+        (AST(16, 21, 8, (4, 5), width=32, depth=3, heads=1, hidden=32), [21, 9, 6, 1]),
+    ],
+)
+def test_ast(module, lengths):
+    """transformers' model pads by zeros and masks tokens by an attention mask, which we give it by our rule."""
+    import torch
+    from transformers import ASTConfig, ASTModel
+
+    config = ASTConfig(
+        hidden_size=module.width,
+        num_hidden_layers=module.depth,
+        num_attention_heads=module.heads,
+        intermediate_size=module.hidden,
+        patch_size=module.patch,
+        frequency_stride=module.stride[0],
+        time_stride=module.stride[1],
+        max_length=module.frames,
+        num_mel_bins=module.bands,
+    )
+    original = randomised(ASTModel(config), module.frames)
+    params = ast_params(weights(original), module)
+    rng = np.random.default_rng(2)
+    numbers = rng.normal(size=(len(lengths), module.frames, module.bands)).astype(np.float32)
+    frames = Sequence(jnp.asarray(numbers), jnp.array(lengths))
+    real = np.asarray(frames.mask)
+    begins = np.arange(module.grid[1]) * module.stride[1]
+    mask = np.array([[True, True] + list(begins < n) * module.grid[0] for n in lengths])
+    weight = (rng.normal(size=(*mask.shape, module.width)) * mask[..., None]).astype(np.float32)
+
+    theirs_x = torch.tensor(numbers * real[..., None], requires_grad=True)
+    states = original(theirs_x, attention_mask=torch.tensor(mask.astype(int))).last_hidden_state
+    (states * torch.tensor(weight)).sum().backward()
+
+    def value(x):
+        tokens = module.apply({"params": params}, frames.replace(x=x))
+        return (tokens.x * weight).sum(), tokens
+
+    (_, tokens), gradient = jax.jit(jax.value_and_grad(value, has_aux=True))(frames.x)
+    np.testing.assert_array_equal(tokens.mask, mask)
+    assert_same(np.asarray(tokens.x)[mask], states.detach().numpy()[mask], "tokens")
+    assert_same(gradient, theirs_x.grad.numpy() * real[..., None], "gradient")
+
+
+@pytest.mark.parametrize(
+    "mel",
+    [LogMel(), LogMel(8000, 0.032, 0.01, 24, 100.0, 3500.0), LogMel(16_000, 0.025, 0.0125, 64, 20.0, 8000.0)],
+    ids=["default", "8_khz", "64_bands"],
+)
+def test_log_mel(mel):
+    """transformers' spectrogram (made after librosa): Slaney's scale and norm; levels as LogMel states them."""
+    from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
+
+    size = mel.window_samples
+    bank = mel_filter_bank(size // 2 + 1, mel.bands, mel.low, mel.high, mel.rate, norm="slaney", mel_scale="slaney")
+    np.testing.assert_allclose(mel.filters(), bank, rtol=1e-4, atol=1e-7)
+    wave = np.random.default_rng(3).normal(size=(2, 4000)).astype(np.float32)
+    window = window_function(size, "hann")
+    scale = mel.rate / size / np.sum(window**2)
+    for ours, samples in zip(np.asarray(jax.jit(mel.__call__)(jnp.asarray(wave))), wave):
+        energy = spectrogram(
+            samples, window, size, mel.hop_samples, fft_length=size, power=2.0, center=False, mel_filters=bank, mel_floor=0.0
+        )
+        np.testing.assert_allclose(ours, np.log(energy.T * scale + mel.floor), atol=2e-4)
