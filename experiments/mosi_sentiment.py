@@ -4,8 +4,13 @@ The features and the official split are those of Poria et al., "Context-dependen
 (ACL 2017), who report 80.3 % with all three and the whole video as context (bc-LSTM). Two families, on the same 752 test
 utterances: each utterance alone, by every fusion of the library; and in context, a video's utterances as one sequence with an
 output for each, by an LSTM one way, both ways, and self-attention. Contextual fusion is theirs: unimodal networks are trained
-first, then a second one over their concatenated outputs (`bc_*`); `joint_all` trains both together. Selection is on 12 videos
-cut from the 62 training videos, never on test. Our models are smaller than theirs, Adam, 10 seeds; the full size is this one.
+first, then a second one over their concatenated outputs (`bc_*`); `joint_all` trains both together. Departures: smaller
+models, Adam, 10 seeds. The features are 273 numbers, so the full size is this one.
+
+Selection is on 12 videos cut from the 62 training videos, never on test; and it can choose next to nothing, because the
+published features know those videos. A linear model trained on 50 of them is right in 98 % of the other 12 from the words and
+in 92 % from the face, and on test in 76 % and 52 %: the networks that made the features had learnt from the labels of all 62.
+So settings were set so that training converges, not tuned; and a fusion learns to trust the face as it should not on test.
 
 The data are not ours to ship: name their folder (layout: mmjax/data/mosi.py; without one the experiment says whom to ask).
 
@@ -13,8 +18,16 @@ Run: python experiments/mosi_sentiment.py --data.root FOLDER --seeds 10
      python experiments/mosi_sentiment.py text text_bilstm bc_all --data.root FOLDER
 Time: (to be measured)
 Expected: accuracy in % on test, mean of 10 seeds [95 % interval over videos and seeds]; the published column is bc-LSTM's, as
-remembered and to be checked against the paper, which gives no seeds or intervals. Logistic regression, one utterance alone:
-words 75.7, voice 55.7, face 51.5, words + voice 75.1, words + face 77.5, voice + face 54.8, all 76.7; majority 62.1.
+remembered and to be checked against the paper, which gives no seeds or intervals. The majority class of the training videos
+reaches 37.9, that of the test videos 62.1.
+    subset               logistic regression   alone (best)   in context (bc_*)   published
+    text                        75.7                                                78.1
+    audio                       55.7                                                60.3
+    video                       51.5                                                55.8
+    audio+text                  75.1                                                79.3
+    text+video                  77.5                                                80.2
+    audio+video                 54.8                                                62.1
+    audio+text+video            76.7                                                80.3
     (table to be filled)
 Verdict: (does context help, does fusion beat the best single modality and by how much, is 80.3 reached)
 """
@@ -45,7 +58,7 @@ ALONE = Experiment(
     heads={"label": Classifier(CLASSES)},
     augment={"modalities": DropModalities(0.2)},
     optim=Adam(lr=1e-3),
-    steps=200,
+    steps=100,
     batch=64,
 )
 BLOCKS = {"width": WIDTH, "heads": 2, "hidden": 2 * WIDTH, "dropout": DROPOUT}
@@ -86,7 +99,7 @@ def single(cell: Experiment, name: str) -> Experiment:
 LAYERS = {
     "lstm": LSTM(WIDTH),
     "bilstm": Bidirectional(LSTM(WIDTH // 2)),
-    "attention": SelfAttention(WIDTH, heads=2, dropout=DROPOUT),
+    "attention": SelfAttention(WIDTH, heads=2),
 }
 EACH_OUTPUT = {"label": EachToken(Classifier(CLASSES))}
 
@@ -100,8 +113,10 @@ def in_context(layer: str) -> Experiment:
         fusion=fuse.EachStep(fuse.Concat(WIDTH, DROPOUT)),
         heads=EACH_OUTPUT,
         augment={},
-        steps=150,
+        optim=Adam(lr=3e-3),
+        steps=60,
         batch=10,
+        evaluate_every=20,
     )
 
 
@@ -117,7 +132,7 @@ def hierarchical(layer: str, names: tuple[str, ...]) -> Experiment:
             Stage(1.0, learns=("encoders", "alone"), loss=Tasks({f"{name}.label": 1.0 for name in names})),
             Stage(1.0, learns=("fusion", "heads")),
         ),
-        steps=300,
+        steps=120,
     )
 
 
@@ -132,7 +147,6 @@ ABLATIONS = (
         "sc_all": hierarchical("lstm", MODALITIES),
         "attention_all": hierarchical("attention", MODALITIES),
         "joint_all": replace(hierarchical("bilstm", MODALITIES), alone={}, stages=()),
-        "each_step_all": in_context("bilstm"),
     }
 )
 

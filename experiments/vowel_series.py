@@ -6,7 +6,8 @@ validates), and the archive's own 370 to test. The channels meet at three levels
     model fusion     a network for each channel, TCN or Transformer over patches, and their tokens concatenated, gated, or
                      attended to together
     result fusion    a classifier for each channel, and the mean of their logits
-each trained with modality dropout, which takes a third of the channels away; and two of them without.
+each trained with modality dropout, which takes a third of the channels away; and two of them without. The best single modality
+is channel07: of the twelve alone, with three seeds, it had the best accuracy on the validation split (0.61; the next 0.57).
 
 Claims to test: fusing modalities beats the best single one (our sources 4 and 5); where channels go missing, modality dropout
 (Neverova et al., 2016) loses less, and so does what keeps the channels apart.
@@ -59,6 +60,7 @@ ABLATIONS = {
     "attention": replace(BASE, encoders=PATCHES, fusion=EarlyTransformer(width=32, depth=1, heads=2, hidden=64, dropout=0.1)),
     "data-all": replace(DATA, augment={}),  # trained with all channels always there
     "concat-all": replace(BASE, augment={}),
+    "channel07": replace(BASE, encoders={"channel07": TCNS["channel07"]}, augment={}),
 }
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Is this utterance positive or negative, from its words, the voice and the face? CMU-MOSI in its published features.
 
 2,199 opinion utterances from 93 videos (Zadeh et al., "MOSI", 2016), with the utterance-level features published beside Poria
-et al., "Context-Dependent Sentiment Analysis in User-Generated Videos" (ACL 2017). Research data, and no part of this
-project: a folder that the user names holds
+et al., "Context-Dependent Sentiment Analysis in User-Generated Videos" (ACL 2017). Those of words and face were made by
+networks that had learnt from labels of the training videos: on training videos that a model was not trained on it does far
+better than on test videos (linear: 98 against 76 % from words), so validation among them says little. Research data, and no
+part of this project: a folder that the user names holds
 
     transcripts.csv                      one row an utterance: "VIDEO_NUMBER", words, number of the video, label (1 positive)
     {text,audio,video}_{train,test}.csv  one row an utterance: 100 (words), 73 (voice) or 100 (face) features, then the label

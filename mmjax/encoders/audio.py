@@ -5,7 +5,6 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mmjax.data.audio import MFCC, LogMel
 from mmjax.nn.attention import Transformer
 from mmjax.nn.conv import Conv, max_pool
 from mmjax.nn.dropout import Dropout
@@ -147,10 +146,10 @@ class OnSpectrum(nn.Module):
     """A Sequence of samples, x Float[b t] in [-1, 1] -> the front end's frames -> the encoder's tokens.
 
     With it the front end is part of the model: sounds can be augmented, and explained, as waveforms.
-    front: LogMel or MFCC (`mmjax.data.audio`). encoder: one that takes frames.
+    front: LogMel, MFCC (`mmjax.data.audio`) or anything with their `sequence`. encoder: one that takes frames.
     """
 
-    front: LogMel | MFCC
+    front: Any
     encoder: nn.Module
 
     @nn.compact

@@ -2,7 +2,7 @@
 
 Where the mask is False the state is carried on unchanged, so padding may come at either end. The input is projected in one
 matmul outside the scan, and the recurrent kernel's gradient is one too: automatic differentiation would add it up step by
-step, which costs little for one model and up to half of the time under `vmap` over seeds.
+step, which costs nothing for a single small model, and a third or more under `vmap` over seeds (5 GRUs of 128, on a CPU).
 
 `layer.last(states, length)` is the state after the whole sequence; a layer of one's own that has these two methods is an
 equal of ours wherever a recurrent layer is a field.
