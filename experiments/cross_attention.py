@@ -32,7 +32,7 @@ BASE = Experiment(
     encoders=IMAGE | TEXT,
     fusion=TEXT_ASKS,
     heads={"label": Classifier(CLASSES)},
-    steps=300,
+    steps=200,
     optim=AdamW(lr=3e-3),
     augment={"shift": Shift(2), "flip": Flip(0.5)},
 )
@@ -51,7 +51,6 @@ ABLATIONS = {
     "heads_1": fused(replace(TEXT_ASKS, heads=1)),
     "heads_8": fused(replace(TEXT_ASKS, heads=8)),
     "depth_2": fused(replace(TEXT_ASKS, depth=2)),
-    "depth_3": fused(replace(TEXT_ASKS, depth=3)),
     "image_asks": fused(replace(TEXT_ASKS, query="image")),
     "both_ask": fused(CoAttention(depth=1, heads=4, **SIZE)),
     "one_transformer": fused(EarlyTransformer(depth=2, heads=4, **SIZE)),

@@ -29,13 +29,13 @@ IMAGE = {"image": CNN(widths=(8, 16, 32), dropout=0.2)}
 TEXT = {"text": TextRNN(vocabulary=1000, embedding=64, layer=LSTM(64), every_step=True, dropout=0.3)}
 
 BASE = Experiment(
-    data=Stamps(image_size=32, tokenizer=Words(), max_tokens=16, speech_languages=()),
+    data=Stamps(image_size=24, tokenizer=Words(), max_tokens=16, speech_languages=()),
     encoders=IMAGE | TEXT,
     fusion=Concat(width=64, dropout=0.2),
     heads={"label": Classifier(CLASSES)},
-    steps=300,
+    steps=200,
     optim=AdamW(lr=3e-3),
-    augment={"shift": Shift(3), "flip": Flip(0.5)},
+    augment={"shift": Shift(2), "flip": Flip(0.5)},
 )
 ROTATED = BASE.augment | {"rotation": Rotation(15.0)}
 WITHOUT_STOP_WORDS = replace(BASE.data, tokenizer=Words(stop_words=STOP_WORDS))

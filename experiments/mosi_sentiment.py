@@ -95,13 +95,16 @@ def single(cell: Experiment, name: str) -> Experiment:
     return replace(cell, encoders={name: cell.encoders[name]}, augment={})
 
 
-# In context: a row is a video.
+# In context: a row is a video. Functions, since modules that are one object share their parameters.
 LAYERS = {
-    "lstm": LSTM(WIDTH),
-    "bilstm": Bidirectional(LSTM(WIDTH // 2)),
-    "attention": SelfAttention(WIDTH, heads=2),
+    "lstm": lambda: LSTM(WIDTH),
+    "bilstm": lambda: Bidirectional(LSTM(WIDTH // 2)),
+    "attention": lambda: SelfAttention(WIDTH, heads=2),
 }
-EACH_OUTPUT = {"label": EachToken(Classifier(CLASSES))}
+
+
+def each_output() -> dict[str, EachToken]:
+    return {"label": EachToken(Classifier(CLASSES))}
 
 
 def in_context(layer: str) -> Experiment:
@@ -109,9 +112,9 @@ def in_context(layer: str) -> Experiment:
     return replace(
         ALONE,
         data=Mosi(context=True),
-        encoders={name: Contextual(LAYERS[layer], None, DROPOUT) for name in MODALITIES},
+        encoders={name: Contextual(LAYERS[layer](), None, DROPOUT) for name in MODALITIES},
         fusion=fuse.EachStep(fuse.Concat(WIDTH, DROPOUT)),
-        heads=EACH_OUTPUT,
+        heads=each_output(),
         augment={},
         optim=Adam(lr=3e-3),
         steps=60,
@@ -124,9 +127,9 @@ def hierarchical(layer: str, names: tuple[str, ...]) -> Experiment:
     """Published as fusion: those, trained alone first; then, over their dense layers side by side, another of the same kind."""
     return replace(
         in_context(layer),
-        encoders={name: Contextual(LAYERS[layer], WIDTH, DROPOUT) for name in names},
-        fusion=fuse.ContextOver(fuse.SideBySide(), LAYERS[layer], WIDTH, DROPOUT),
-        alone={name: EACH_OUTPUT for name in names},
+        encoders={name: Contextual(LAYERS[layer](), WIDTH, DROPOUT) for name in names},
+        fusion=fuse.ContextOver(fuse.SideBySide(), LAYERS[layer](), WIDTH, DROPOUT),
+        alone={name: each_output() for name in names},
         loss=On("label"),
         stages=(
             Stage(1.0, learns=("encoders", "alone"), loss=Tasks({f"{name}.label": 1.0 for name in names})),

@@ -1,13 +1,15 @@
-"""Which of nine men is speaking? 12 coefficients of linear prediction over time, each of them a modality, some of them missing.
+"""Which of nine men is speaking? 12 coefficients of linear prediction over time, in pairs as modalities, some of them missing.
 
 JapaneseVowels (Kudo, Toyama and Shimbo, 1999): each man says "ae", 7 to 29 steps; 270 series to train with (a fifth of them
-validates), and the archive's own 370 to test. The channels meet at three levels:
+validates), and the archive's own 370 to test. Neighbouring channels make a modality, so that all 63 subsets of the six can be
+scored; with TOGETHER = 1 there are twelve, of which each alone and all but each are, and a run takes twice as long.
+The channels meet at three levels:
     data fusion      side by side at each step, before anything is learnt: one temporal convolution network over all of them
-    model fusion     a network for each channel, TCN or Transformer over patches, and their tokens concatenated, gated, or
+    model fusion     a network for each modality, TCN or Transformer over patches, and their tokens concatenated, gated, or
                      attended to together
-    result fusion    a classifier for each channel, and the mean of their logits
-each trained with modality dropout, which takes a third of the channels away; and two of them without. The best single modality
-is channel07: of the twelve alone, with three seeds, it had the best accuracy on the validation split (0.61; the next 0.57).
+    result fusion    a classifier for each modality, and the mean of their logits
+each trained with modality dropout, which takes a third of the modalities away; two of them also without. Beside them the best
+single modality, chosen on the validation split.
 
 Claims to test: fusing modalities beats the best single one (our sources 4 and 5); where channels go missing, modality dropout
 (Neverova et al., 2016) loses less, and so does what keeps the channels apart.
@@ -34,33 +36,37 @@ from mmjax.heads import Classifier, Mean
 from mmjax.train.optim import Adam
 
 CLASSES = 9
-CHANNELS = [f"channel{number:02}" for number in range(12)]
-# A module for each channel: one object in two places would be one set of parameters.
-RAW = {name: Features(width=None) for name in CHANNELS}
-TCNS = {name: TCN(widths=(16, 16), every_step=True, dropout=0.1) for name in CHANNELS}
-PATCHES = {name: PatchTransformer(patch=8, width=16, depth=1, heads=2, hidden=32, dropout=0.1) for name in CHANNELS}
+TOGETHER = 2  # channels that make a modality
+DATA = AeonSeries("JapaneseVowels", channels=TOGETHER)
+MODALITIES = DATA.modalities(12)
+BEST = "channels06to07"  # alone on the validation split, with five seeds: accuracy 0.644, the next two 0.637
+# A module for each modality: one object in two places would be one set of parameters.
+RAW = {name: Features(width=None) for name in MODALITIES}
+TCNS = {name: TCN(widths=(16, 16), every_step=True, dropout=0.1) for name in MODALITIES}
+PATCHES = {name: PatchTransformer(patch=8, width=16, depth=1, heads=2, hidden=32, dropout=0.1) for name in MODALITIES}
 
 BASE = Experiment(
-    data=AeonSeries("JapaneseVowels"),
+    data=DATA,
     encoders=TCNS,
     fusion=Concat(width=64, dropout=0.2),
     heads={"label": Classifier(CLASSES)},
-    steps=300,
+    steps=200,
+    evaluate_every=20,
     optim=Adam(lr=3e-3),
-    augment={"channels": DropModalities(1 / 3)},
+    augment={"modalities": DropModalities(1 / 3)},
 )
-DATA = replace(BASE, encoders=RAW, fusion=ContextOver(SideBySide(), TemporalConvolutions(widths=(32, 32, 32), dropout=0.1)))
+EARLY = replace(BASE, encoders=RAW, fusion=ContextOver(SideBySide(), TemporalConvolutions(widths=(32, 32, 32), dropout=0.1)))
 
 ABLATIONS = {
-    "data": DATA,
+    "data": EARLY,
     "concat": BASE,
     "gated": replace(BASE, fusion=Gated(width=64, dropout=0.2)),
     "late": replace(BASE, fusion=MeanLogits(CLASSES, width=32, dropout=0.2), heads={"label": Mean()}),
     "patches": replace(BASE, encoders=PATCHES),
     "attention": replace(BASE, encoders=PATCHES, fusion=EarlyTransformer(width=32, depth=1, heads=2, hidden=64, dropout=0.1)),
-    "data-all": replace(DATA, augment={}),  # trained with all channels always there
+    "data-all": replace(EARLY, augment={}),  # trained with everything always there
     "concat-all": replace(BASE, augment={}),
-    "channel07": replace(BASE, encoders={"channel07": TCNS["channel07"]}, augment={}),
+    "single": replace(BASE, encoders={BEST: TCNS[BEST]}, augment={}),
 }
 
 if __name__ == "__main__":

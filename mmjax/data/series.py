@@ -59,7 +59,7 @@ def find_archive(root: Path | None = None) -> Path:
     found = importlib.util.find_spec("aeon")
     if found is None or not found.submodule_search_locations:
         raise DataError(
-            "AeonSeries reads data that the package aeon bundles, and it is not installed: pip install 'mmjax[series]', or "
+            "AeonSeries reads data that the package aeon bundles, and it is not installed: pip install --no-deps aeon==1.6.0, or "
             "pass the folder that holds NAME/NAME_TRAIN.ts and NAME/NAME_TEST.ts as root"
         )
     return Path(found.submodule_search_locations[0]) / "datasets" / "data"
@@ -102,7 +102,7 @@ class AeonSeries:
             "test": np.arange(known, len(series)),
         }
         width, most = series[0].shape[1], max(map(len, series))
-        modalities = {_name(at, self.channels): slice(at, at + self.channels) for at in range(0, width, self.channels)}
+        modalities = self.modalities(width)
         columns = {name: Column(len(series), partial(_read, series, most, at), _as_it_is) for name, at in modalities.items()}
         ids = np.array([f"{part.lower()} {i}" for part, (x, _, _) in parts.items() for i in range(len(x))])
         return Dataset(
@@ -124,6 +124,14 @@ class AeonSeries:
             source=f"{self.name}_TRAIN.ts and _TEST.ts",
         )
 
+    def modalities(self, width: int) -> dict[str, slice]:
+        """{name: its channels}, of a data set with `width` channels."""
+
+        def name(first: int) -> str:
+            return f"channel{first:02}" if self.channels == 1 else f"channels{first:02}to{first + self.channels - 1:02}"
+
+        return {name(first): slice(first, first + self.channels) for first in range(0, width, self.channels)}
+
     def _file(self, part: str, digest: Any) -> tuple[bytes, str]:
         """Bytes and name of one part's file; the digest has seen the bytes."""
         archive = find_archive(self.root)
@@ -141,10 +149,6 @@ class AeonSeries:
             raise DataError(f"{self.name}: examples have {widths} channels, and classes {classes} and {test_classes}")
         if self.channels < 1 or widths[0] % self.channels:
             raise DataError(f"AeonSeries.channels is {self.channels}, which does not divide the {widths[0]} channels")
-
-
-def _name(first: int, channels: int) -> str:
-    return f"channel{first:02}" if channels == 1 else f"channels{first:02}to{first + channels - 1:02}"
 
 
 def _read(series: list[np.ndarray], most: int, at: slice, number: int) -> Sequence:

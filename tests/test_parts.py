@@ -1,0 +1,45 @@
+"""The list of parts is complete, the README shows it as it is, and the contract suite runs over every module in it."""
+
+import re
+from pathlib import Path
+
+from mmjax import parts
+from mmjax.evaluate.subsets import subsets_of
+from tests.contracts.cases import ENCODERS, FUSIONS
+from tests.contracts.head_cases import HEADS
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+NOT_ALONE = {"EachStep", "SideBySide", "ContextOver", "EachToken"}  # they want aligned steps: tests/fusion/test_steps.py
+INSIDE = {"Only", "Append"}  # inside the case of Parallel
+
+
+def test_every_public_part_is_listed():
+    assert parts.unlisted() == set()
+
+
+def test_the_readme_has_the_table():
+    assert parts.table() in README
+
+
+def test_parameters_of_published_models():
+    """torchvision's and transformers' numbers, less what is not the encoder's: classifiers, BERT's pooler."""
+    numbers = {cells[1].strip(" `"): int(cells[4].replace(",", "")) for cells in (
+        line.split("|") for line in parts.table().splitlines() if re.match(r"\| `", line) and line.count("|") == 6
+    )}  # fmt: skip
+    assert numbers["vgg16()"] == 138_357_544 - 4_097_000
+    assert numbers["resnet50()"] == 25_557_032 - 2_049_000
+    assert numbers["vit_b16()"] == 86_567_656 - 769_000
+    assert numbers["bert_base()"] == 109_482_240 - 590_592
+
+
+def test_every_module_is_in_the_contract_suite():
+    tested = {type(module).__name__ for module, _ in ENCODERS.values()}
+    tested |= {type(module).__name__ for module, _ in FUSIONS.values()} | {type(head).__name__ for head, _ in HEADS.values()}
+    listed = {type(part.module).__name__ for part in (*parts.ENCODERS, *parts.FUSIONS, *parts.HEADS)}
+    assert listed - tested == NOT_ALONE | INSIDE
+
+
+def test_subsets_of_many_modalities_are_few():
+    names = [f"m{k}" for k in range(12)]
+    assert [len(subset) for subset in subsets_of(names)] == [1] * 12 + [11] * 12 + [12]
+    assert len(subsets_of(names[:6])) == 63
