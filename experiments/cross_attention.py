@@ -3,7 +3,8 @@
 The system of our third source: token embeddings of the words, a 3x3 convolution with ReLU over the picture whose cells are
 the picture's tokens (flattened, which the source forgets), softmax(Q K^T / sqrt(d_k)) V with the words as queries, a joint
 representation. The ablation turns one knob at a time: heads, direction, depth; and the layer at which bottleneck tokens begin
-to carry information between the modalities, from early (0) to late (2 of 2). Nine kinds of Stamps, from picture and name.
+to carry information between the modalities: early (0), mid (1) or late (never, 3 of 3). Nine kinds of Stamps, from picture and
+name.
 
 Run: python experiments/cross_attention.py --seeds 10
      python experiments/cross_attention.py text_asks --full --costs --seeds 1 --batch 8      ViT-B/16, BERT-base, 12 heads
@@ -43,7 +44,7 @@ def fused(fusion) -> Experiment:
 
 
 def bottleneck(layer: int) -> Experiment:
-    return fused(Bottleneck(tokens=4, fusion_layer=layer, depth=2, heads=4, **SIZE))
+    return fused(Bottleneck(tokens=4, fusion_layer=layer, depth=3, heads=4, **SIZE))
 
 
 ABLATIONS = {
@@ -56,7 +57,7 @@ ABLATIONS = {
     "one_transformer": fused(EarlyTransformer(depth=2, heads=4, **SIZE)),
     "bottleneck_0": bottleneck(0),
     "bottleneck_1": bottleneck(1),
-    "bottleneck_2": bottleneck(2),
+    "bottleneck_3": bottleneck(3),
     "concat": fused(Concat(width=32)),
     "image": replace(BASE, encoders=IMAGE, fusion=Concat(width=32)),
     "text": replace(BASE, encoders=TEXT, fusion=Concat(width=32)),

@@ -14,7 +14,7 @@ single modality, chosen on the validation split.
 Claims to test: fusing modalities beats the best single one (our sources 4 and 5); where channels go missing, modality dropout
 (Neverova et al., 2016) loses less, and so does what keeps the channels apart.
 
-Run: python experiments/vowel_series.py --seeds 10        all cells; needs pip install 'mmjax[series]'
+Run: python experiments/vowel_series.py --seeds 10        all cells; needs pip install --no-deps aeon==1.6.0
      python experiments/vowel_series.py concat --fusion.width 128
 Time: (to be measured)
 Expected: (table to be filled)
@@ -43,7 +43,7 @@ BEST = "channels06to07"  # alone on the validation split, with five seeds: accur
 # A module for each modality: one object in two places would be one set of parameters.
 RAW = {name: Features(width=None) for name in MODALITIES}
 TCNS = {name: TCN(widths=(16, 16), every_step=True, dropout=0.1) for name in MODALITIES}
-PATCHES = {name: PatchTransformer(patch=8, width=16, depth=1, heads=2, hidden=32, dropout=0.1) for name in MODALITIES}
+PATCHES = {name: PatchTransformer(patch=8, width=16, depth=1, heads=2, hidden=32) for name in MODALITIES}
 
 BASE = Experiment(
     data=DATA,

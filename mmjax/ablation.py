@@ -25,7 +25,6 @@ from mmjax.train.checkpoint import Checkpoints
 from mmjax.train.loop import Fit, Schedule, Stopped, StopRequest, Watch, fit
 from mmjax.train.parallel import Plan
 from mmjax.train.stages import parts
-from mmjax.train.step import make_step
 from mmjax.types import Batch
 
 
@@ -43,16 +42,22 @@ def load_and_check(cells: Mapping[str, Experiment]) -> dict[Any, Dataset]:
 
 
 def run_cells(
-    name: str, description: str, command: str, cells: Mapping[str, Experiment], options: Any, out: Path
+    name: str,
+    description: str,
+    command: str,
+    cells: Mapping[str, Experiment],
+    datasets: Mapping[Any, Dataset],
+    options: Any,
+    out: Path,
 ) -> dict[str, Any]:
-    """Trains and evaluates every cell that the folder does not hold yet, then writes and returns the results."""
+    """Trains and evaluates every cell that the folder does not hold yet, then writes and returns the results.
+
+    datasets: what `load_and_check` gives for these cells.
+    """
     console = Console()
     if out.exists() and any(out.iterdir()) and not options.resume:
         raise ExperimentError(f"the folder {out} is not empty; go on there with --resume, or choose another with --out")
-    _check_options(cells, options)
     with StopRequest() as stop, Progress(console) as progress:
-        with progress.waiting("reading the data set"):
-            datasets = load_and_check(cells)
         filled: dict[Any, Any] = {}
         for cell, experiment in cells.items():
             dataset = datasets[experiment.data]
@@ -82,7 +87,7 @@ def about_cell(experiment: Experiment, dataset: Dataset, options: Any) -> dict[s
     return {"experiment": resolved(experiment), "seeds": options.seeds, "data": dataset.fingerprint}
 
 
-def _check_options(cells: Mapping[str, Experiment], options: Any) -> None:
+def check_options(cells: Mapping[str, Experiment], options: Any) -> None:
     """What can be told before anything is read."""
     devices = jax.local_device_count()
     for cell, experiment in cells.items():
@@ -145,7 +150,8 @@ class _Run:
         with _tensorboard(self.folder) if self.options.tensorboard else nullcontext(lambda record: None) as log:
             watch = Watch(progress.step, lambda record: (progress.evaluated(record), log(record)))
             plan_at = plans(experiment, parallel.PLANS[self.options.plan])
-            fitted = fit(plan_at, state, batches_from, self._validate(), schedule, checkpoints, self.about, stop, watch)
+            validate, eligible = self._validate(), first_scored(experiment)
+            fitted = fit(plan_at, state, batches_from, validate, schedule, checkpoints, self.about, stop, watch, eligible)
         checkpoints.close()
         self._predict(fitted)
 
@@ -179,18 +185,21 @@ class _Run:
         write_cell(self.folder, self.experiment, fitted, logits, subsets, seconds, self.options.plan, self.about)
 
 
+def first_scored(experiment: Experiment) -> int:
+    """The step at which the head that is scored begins to learn."""
+    name = ("alone_" if "." in experiment.output else "heads_") + experiment.output.replace(".", "_")
+    stages = parts(experiment.stages, experiment.steps)
+    learns = (part.first for part in stages if not part.stage or name.startswith(tuple(part.stage.learns)))
+    return next(learns, 0)
+
+
 def plans(experiment: Experiment, spread: Callable[[Any], Plan]) -> Callable[[int], Plan]:
     """step -> the plan of the stage that it lies in; a stage's step is made when it is first asked for."""
     stages = parts(experiment.stages, experiment.steps)
 
     @cache
     def plan(number: int) -> Plan:
-        part = stages[number]
-        tx, loss, learns = experiment.optim(part.end - part.first), experiment.loss, None
-        if part.stage:
-            loss, learns = part.stage.loss or loss, part.stage.learns
-        step = make_step(experiment.model, loss, tx, experiment.augment, experiment.balance, learns, part.first)
-        return spread(step)
+        return spread(experiment.step_of(stages[number]))
 
     return lambda step: plan(next(number for number, part in enumerate(stages) if step < part.end))
 

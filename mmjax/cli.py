@@ -110,11 +110,13 @@ def prepare_jax() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def by_target(cells: Mapping[str, Experiment], out: Path) -> dict[Path, dict[str, Experiment]]:
-    """{run folder: cells}: the folder itself, or one inside for each output where cells are scored on several."""
-    outputs = dict.fromkeys(experiment.output for experiment in cells.values())
-    if len(outputs) <= 1:
+def by_output(
+    cells: Mapping[str, Experiment], ablations: Mapping[str, Experiment], out: Path
+) -> dict[Path, dict[str, Experiment]]:
+    """{run folder: cells}: the folder itself, or one inside for each output where the file's cells are scored on several."""
+    if len({experiment.output for experiment in ablations.values()}) <= 1:
         return {out: dict(cells)}
+    outputs = dict.fromkeys(experiment.output for experiment in cells.values())
     return {
         out / output: {name: experiment for name, experiment in cells.items() if experiment.output == output}
         for output in outputs
@@ -133,7 +135,9 @@ def run(
         ablations = full
     options, cells = parse(ablations, args, file.name)
     prepare_jax()
-    from mmjax.ablation import run_cells
+    from rich.console import Console
+
+    from mmjax.ablation import check_options, load_and_check, run_cells
     from mmjax.costs import print_costs
     from mmjax.data.decode import DataError
     from mmjax.report.schema import RunError
@@ -147,8 +151,11 @@ def run(
         if options.costs:
             print_costs(cells, options)
             return
-        for folder, group in by_target(cells, out).items():
-            run_cells(file.stem, description, command, group, options, folder)
+        check_options(cells, options)
+        with Console().status("reading the data"):
+            datasets = load_and_check(cells)
+        for folder, group in by_output(cells, ablations, out).items():
+            run_cells(file.stem, description, command, group, datasets, options, folder)
     except (ExperimentError, DataError, CheckpointError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

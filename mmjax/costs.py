@@ -30,7 +30,7 @@ class Costs(NamedTuple):
 
 
 def costs(experiment: Experiment, dataset: Dataset, seeds: int) -> Costs:
-    """Compiles the experiment's first step, analyses it, and takes it once on real data.
+    """Compiles the experiment's last step (of its last stage, where it has some), analyses it, and takes it on real data.
 
     FLOPs are XLA's count of the compiled program, in which the body of a loop (a recurrent layer's step) counts once.
     """
@@ -40,7 +40,7 @@ def costs(experiment: Experiment, dataset: Dataset, seeds: int) -> Costs:
     state = init_seeds(experiment.model, experiment.optim(experiment.steps), range(seeds), one_seed, experiment.balance)
     parameters = parameter_count(state.params) // seeds
     began = time.monotonic()
-    compiled = plans(experiment, single)(0).run.lower(state, batch).compile()
+    compiled = plans(experiment, single)(experiment.steps - 1).run.lower(state, batch).compile()
     seconds = time.monotonic() - began
     memory = compiled.memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes

@@ -4,7 +4,8 @@ import dataclasses
 import enum
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from flax.errors import FlaxError
 
 from mmjax.data.dataset import Dataset
 from mmjax.data.feed import specimen
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
 from mmjax.train.optim import Adam
-from mmjax.train.stages import Stage, parts
+from mmjax.train.stages import Part, Stage, parts
+from mmjax.train.step import Step, init, make_step
 
 
 class ExperimentError(ValueError):
@@ -96,12 +99,27 @@ class Experiment:
                 raise ExperimentError(
                     f"encoders.{name}.vocabulary is {most}, but the tokeniser has {needed} tokens; give at least that many"
                 )
-        try:  # shapes alone: whatever a module, a loss, an optimiser or a stage refuses, it refuses now
-            parts(self.stages, self.steps)
-            self.optim(self.steps)
-            jax.eval_shape(self._dry_run, specimen(data, self.encoders, self.batch))
-        except ValueError as error:
-            raise ExperimentError(str(error)) from error
+        self._check_shapes(specimen(data, self.encoders, self.batch), len(data.classes[self.target]))
+
+    def _check_shapes(self, batch: Any, classes: int) -> None:
+        """Shapes alone, part by part: whatever a module, a loss, an optimiser or a stage refuses, it refuses now."""
+        key, tokens = jax.random.key(0), {}
+        for name, encoder in self.encoders.items():
+            one = Multimodal({name: encoder}, self.fusion, {})
+            with _names(f"encoders.{name}", encoder, batch.inputs[name]):
+                tokens |= jax.eval_shape(lambda batch, m=one: m.init_with_output(key, batch, method="encode"), batch)[0]
+        if self.heads:
+            with _names("fusion", self.fusion, tokens):
+                fused = jax.eval_shape(lambda tokens: self.fusion.init_with_output(key, tokens), tokens)[0]
+        for output, head in self.outputs.items():
+            given = tokens[output.split(".")[0]] if "." in output else fused
+            with _names(f"alone.{output}" if "." in output else f"heads.{output}", head, given):
+                said = jax.eval_shape(lambda given, m=head: m.init_with_output(key, given), given)[0]
+            if output == self.output and said.shape[-1:] != (classes,):
+                given = f"{summary(head)} gives {list(said.shape)}"
+                raise ExperimentError(f"{output}: {given}, but {self.target!r} has {classes} classes")
+        with _names("training"):
+            jax.eval_shape(self._dry_run, batch)
 
     def _check_classes(self, data: Dataset) -> None:
         if self.output not in self.outputs:
@@ -120,24 +138,41 @@ class Experiment:
                 raise ExperimentError(f"{name}.classes is {classes}, but {target!r} has {len(data.classes[target])} classes")
 
     def _dry_run(self, batch: Any) -> Any:
-        """The step's way from a batch to its losses, for shapes."""
-        key = jax.random.key(0)
-        for change in self.augment.values():
-            batch = change(batch, key)
-        variables = self.model.init(key, batch)
-        names = [name for name in variables["params"]]
-        for stage in self.stages:
-            for prefix in stage.learns:
-                if not any(name.startswith(prefix) for name in names):
-                    raise ValueError(f"stages: no part of the model begins with {prefix!r}; they are {_list(names)}")
-        outputs = self.model.apply(variables, batch)
-        losses = [self.loss, *(stage.loss for stage in self.stages if stage.loss)]
-        return [loss(outputs, batch) for loss in losses]
+        """A step of each stage, for shapes."""
+        state = init(self.model, self.optim(self.steps), jax.random.key(0), batch, self.balance)
+        for part in parts(self.stages, self.steps):
+            for prefix in part.stage.learns if part.stage else ():
+                if not any(name.startswith(prefix) for name in state.params):
+                    raise ValueError(f"stages: no part of the model begins with {prefix!r}; they are {_list(state.params)}")
+            state, _ = self.step_of(part)(state, batch)
+        return state
+
+    def step_of(self, part: Part) -> Step:
+        """The training step of one part of the steps."""
+        tx, loss, learns = self.optim(part.end - part.first), self.loss, None
+        if part.stage:
+            loss, learns = part.stage.loss or loss, part.stage.learns
+        return make_step(self.model, loss, tx, self.augment, self.balance, learns, part.first)
 
 
 def target_of(output: str) -> str:
     """The target that an output is compared with: "image.label" and "label" both with "label"."""
     return output.rsplit(".", 1)[-1]
+
+
+REFUSALS = (ValueError, TypeError, AttributeError, IndexError, KeyError, FlaxError)
+
+
+@contextmanager
+def _names(field: str, module: Any = None, given: Any = None) -> Iterator[None]:
+    """What is refused inside is an ExperimentError that names the field, its module and what it was given."""
+    try:
+        yield
+    except REFUSALS as error:
+        if module is None:
+            raise ExperimentError(f"{field}: {error}") from error
+        shapes = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", given)
+        raise ExperimentError(f"{field}: {summary(module)} does not take {shapes}: {error}") from error
 
 
 def _classes(name: str, module: Any) -> dict[str, int]:
@@ -190,8 +225,14 @@ def _own_source(kind: type) -> dict[str, str]:
 def summary(module: nn.Module) -> str:
     """A module in one line: its class, and the fields that are not at their default."""
     fields = [f for f in dataclasses.fields(module) if f.name not in ("parent", "name")]
-    given = [f"{f.name}={getattr(module, f.name)!r}" for f in fields if getattr(module, f.name) != f.default]
+    given = [f"{f.name}={_shown(getattr(module, f.name))}" for f in fields if getattr(module, f.name) != f.default]
     return f"{type(module).__name__}({', '.join(given)})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {_shown(part)}" for name, part in value.items()) + "}"
+    return summary(value) if isinstance(value, nn.Module) else repr(value)
 
 
 def parameter_count(params: Any) -> int:

@@ -32,7 +32,8 @@ class Multimodal(nn.Module):
     """Batch -> {name: outputs}, by an encoder for each modality, a fusion of their tokens, and heads.
 
     encoders: {modality: Encoder}; fusion: Fusion; heads: {target: Head} over the fused tokens; alone: {modality: {target:
-    Head}} over one modality's own tokens, whose outputs are named "modality.target".
+    Head}} over one modality's own tokens, whose outputs are named "modality.target". frozen: modalities whose encoders do in
+    training what they do in evaluation, without dropout and by their running batch statistics.
 
     `encode` and `decode` are its two halves: `decode` takes the presence of modalities apart from the tokens, so that many
     subsets of modalities can be decoded from tokens that were encoded once.
@@ -42,6 +43,7 @@ class Multimodal(nn.Module):
     fusion: nn.Module
     heads: Mapping[str, nn.Module]
     alone: Mapping[str, Mapping[str, nn.Module]] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
 
     def encode(self, batch: Batch, *, train: bool = False) -> dict[str, Tokens]:
         """Each modality's tokens, their masks as far as the batch has them."""
@@ -56,7 +58,7 @@ class Multimodal(nn.Module):
         def one(name, encoder):
             present = batch.present[name]
             counted = {"present": present} if "present" in signature(encoder.__call__).parameters else {}
-            return encoder(blank(batch.inputs[name], present), train=train, **counted)
+            return encoder(blank(batch.inputs[name], present), train=train and name not in self.frozen, **counted)
 
         return {name: one(name, encoder) for name, encoder in self.encoders.items()}
 

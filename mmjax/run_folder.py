@@ -164,9 +164,9 @@ def results_of(
 
 
 def _one_each(known: Units) -> dict[str, np.ndarray]:
-    """Text, label and weight, one row for all units of an example with the same text: what a text classifier would be given."""
-    keys = np.char.add(np.char.add(known.about["id"], "\n"), known.about["text"])
-    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    """Text, label and weight, one row for all units of an example with the same text and label: a text classifier's data."""
+    keys = np.stack([known.about["id"], known.about["text"], known.label.astype(str)])
+    _, first, place = np.unique(keys, axis=1, return_index=True, return_inverse=True)
     weight = np.bincount(place, known.weight).astype(np.float32)
     return {"text": known.about["text"][first], "label": known.label[first], "weight": weight}
 

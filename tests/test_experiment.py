@@ -12,10 +12,13 @@ import pytest
 from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.encoders import CNN, FrameRNN, TextRNN
 from mmjax.experiment import Experiment, ExperimentError, resolved, summary
-from mmjax.fusion import Concat, MeanLogits
-from mmjax.heads import Classifier, Mean
+from mmjax.fusion import Concat, FiLM, MeanLogits, Parallel, Serial
+from mmjax.heads import Classifier, Mean, Regressor
+from mmjax.losses import On
+from mmjax.train.balance import OGMGE, GradNorm
 from mmjax.train.loop import differences
 from mmjax.train.optim import Adam
+from mmjax.train.stages import Stage
 from mmjax.types import Sequence
 
 FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
@@ -68,6 +71,20 @@ def test_what_fits_is_accepted():
         ({"encoders": {"image": CNN(widths=(4, 4, 4, 4))}}, r"CNN\.widths has 4 stages.* at least 16 px a side and got 8 x 8"),
         ({"fusion": Concat(dropout=1.0)}, r"Dropout\.rate is 1\.0"),
         ({"heads": {"label": Classifier(4), "other": Classifier(4)}}, r"heads\.other: the data have no 'other'"),
+        ({"encoders": {"text": CNN()}}, r"encoders\.text: CNN\(\) does not take .*int32"),
+        ({"encoders": {"image": TextRNN(vocabulary=30)}}, r"encoders\.image: TextRNN\(.*\) does not take float32\["),
+        ({"fusion": FiLM("audio")}, r"fusion: FiLM\(.*audio"),
+        ({"fusion": Serial(("image", "sound"), Concat(), Concat())}, r"fusion: Serial.*sound.*modalities, which are"),
+        ({"fusion": Parallel({"a": MeanLogits(3)}, Concat())}, r"fusion\.branches\.a\.classes is 3, but 'label' has 4"),
+        ({"heads": {"label": Regressor(2)}}, r"label: Regressor\(.*\) gives .*but 'label' has 4 classes"),
+        ({"balance": GradNorm(("a", "b"))}, r"training: GradNorm\.tasks is .*; the loss gives \['loss'\]"),
+        ({"balance": OGMGE()}, r"training: OGMGE compares the outputs"),
+        ({"alone": {"sound": {"label": Classifier(4)}}}, r"alone\.sound: no encoder gives 'sound'"),
+        ({"alone": {"text": {"label": Classifier(5)}}}, r"alone\.text\.label\.classes is 5, but 'label' has 4"),
+        ({"stages": (Stage(1.0, ("encoder_text",)),)}, r"training: stages: no part of the model begins with 'encoder_text'"),
+        ({"loss": On("mood")}, r"training: there is no output 'mood' to learn from"),
+        ({"optim": Adam(lr=0.0)}, r"training: Adam\.lr is 0\.0"),
+        ({"score": "image.label"}, r"score is 'image\.label', but the outputs are label"),
         ({"steps": 0}, "steps is 0; it must be at least 1"),
         ({"batch": -1}, "batch is -1"),
         ({"evaluate_every": 0}, "evaluate_every is 0"),

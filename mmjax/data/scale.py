@@ -28,7 +28,9 @@ def standardised(column: Column, pointer: np.ndarray, items: int = FITTED_ON) ->
         values = np.asarray(seen.x)[np.asarray(seen.mask)]
     else:
         values = np.asarray(seen).reshape(-1, seen.shape[-1])
-    mean, deviation = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-3)
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    constant = deviation <= 1e-6 * np.abs(values).max(axis=0)  # rounding alone, whatever the units: nothing to divide by
+    deviation = np.where(constant, 1, deviation).astype(deviation.dtype)
 
     def scale(x):
         lead = (None,) * (x.ndim - 1)

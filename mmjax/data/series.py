@@ -59,8 +59,8 @@ def find_archive(root: Path | None = None) -> Path:
     found = importlib.util.find_spec("aeon")
     if found is None or not found.submodule_search_locations:
         raise DataError(
-            "AeonSeries reads data that the package aeon bundles, and it is not installed: pip install --no-deps aeon==1.6.0, or "
-            "pass the folder that holds NAME/NAME_TRAIN.ts and NAME/NAME_TEST.ts as root"
+            "AeonSeries reads data that the package aeon bundles, and it is not installed: pip install --no-deps aeon==1.6.0 "
+            "(its dependencies are not needed), or pass the folder that holds NAME/NAME_TRAIN.ts and NAME/NAME_TEST.ts as root"
         )
     return Path(found.submodule_search_locations[0]) / "datasets" / "data"
 

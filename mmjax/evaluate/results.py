@@ -96,7 +96,7 @@ def cell_table(cell: Predicted, truth: Truth, resampling: Resampling) -> dict[st
 
 
 def floor_predictions(train: Mapping[str, Any], validation: Mapping[str, Any], test_text: Sequence[str], classes: int) -> dict:
-    """{floor: predicted Int[n]} for the test rows. train, validation: {"text", "label", "weight"} of one row an example and text.
+    """{floor: predicted Int[n]} for the test rows. train, validation: {"text", "label", "weight"}, a row an example and text.
 
     majority: the commonest class of the training split; tfidf_svm: TF-IDF and a linear SVM on the text, where there is any.
     """

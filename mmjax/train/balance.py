@@ -102,8 +102,8 @@ class GradNorm:
         w_i <- w_i - lr * d/dw_i |G_i - mean(G) r_i^alpha|,    r_i = (L_i / L_i(0)) / mean_j (L_j / L_j(0)),
 
     the target mean(G) r_i^alpha being a constant there (equations 1, 2), and the w_i scaled to the sum T, the number of tasks.
-    L_i(0) is the loss of the first step. A weight stays above 1e-3 before scaling, lest it turn negative. Each step takes T
-    backward passes.
+    L_i(0) is the loss of the first step that has any example of the task. A weight stays above 1e-3 before scaling, lest it
+    turn negative. Each step takes T backward passes.
 
     tasks: the names in the loss. alpha: how strongly a task that is behind is pulled forward, 0 for equal norms. lr: of the
     weights. shared: the parameters whose norm counts, by the beginning of their names, such as "encoders", "encoders_image"
@@ -116,10 +116,10 @@ class GradNorm:
     shared: tuple[str, ...] = ("encoders",)
 
     def init(self, params: Any) -> dict[str, Any]:
-        """weights, first: {task: Float[]}, the weights of the next step and the losses of the first; steps: Int[]."""
+        """weights, first: {task: Float[]}, the weights of the next step, and L_i(0), 0 until there is one."""
         self.of_shared(params)
         weights, first = {task: jnp.ones(()) for task in self.tasks}, {task: jnp.zeros(()) for task in self.tasks}
-        return {"weights": weights, "first": first, "steps": jnp.zeros((), jnp.int32)}
+        return {"weights": weights, "first": first}
 
     def of_shared(self, tree: Any) -> dict[str, Any]:
         """The branches of parameters or gradients whose norm counts."""
@@ -139,10 +139,10 @@ class GradNorm:
         scaled = [jax.tree.map(lambda g, w=weights[task]: w * g, gradients[task]) for task in self.tasks]
         gradient = jax.tree.map(lambda *parts: sum(parts), *scaled)
 
-        first = {task: jnp.where(state["steps"] == 0, losses[task], state["first"][task]) for task in self.tasks}
+        first = {task: jnp.where(state["first"][task] > 0, state["first"][task], losses[task]) for task in self.tasks}
         norms = {task: optax.tree.norm(self.of_shared(gradients[task])) for task in self.tasks}
-        new = self.reweigh(weights, norms, {task: losses[task] / jnp.maximum(first[task], TINY) for task in self.tasks})
-        return value, gradient, aux, {"weights": new, "first": first, "steps": state["steps"] + 1}
+        left = {task: jnp.where(first[task] > 0, losses[task] / jnp.maximum(first[task], TINY), 1.0) for task in self.tasks}
+        return value, gradient, aux, {"weights": self.reweigh(weights, norms, left), "first": first}
 
     def reweigh(self, weights: Mapping[str, Any], norms: Mapping[str, Any], left: Mapping[str, Any]) -> dict[str, Any]:
         """The next weights, from the norms of the gradients without weights and the shares L_i / L_i(0) left of the losses."""

@@ -76,8 +76,11 @@ def fit(
     about: Mapping[str, Any],
     stop: StopRequest,
     watch: Watch,
+    eligible: int = 0,
 ) -> Fit:
     """Trains to the end and returns each seed's best variables on validation; raises Stopped after a checkpoint.
+
+    eligible: the step after which an evaluation may be the best one; before it, what is scored has not begun to learn.
 
     plan_at: step -> how it runs; the plans of all steps place and fetch a state alike. state: of all seeds [s ...], before the
     first step. batches_from: step -> batches [s b ...] from that step on.
@@ -105,7 +108,8 @@ def fit(
         if done % schedule.evaluate_every == 0 or done == schedule.steps:
             state = fetch(placed)
             scores = validate(state.variables)
-            best = keep_best(best, state, jnp.asarray(_score(scores)))
+            if done > eligible:
+                best = keep_best(best, state, jnp.asarray(_score(scores)))
             curves.append(_record(done, window / (done - since), scores))
             window, since = jnp.zeros_like(window), done
             watch.evaluated(curves[-1])

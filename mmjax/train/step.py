@@ -84,9 +84,13 @@ def make_step(
     """(state, batch) -> (state, loss). Runs on one device, or inside `pmap` over `SHARD` on a part of the batch.
 
     learns: the parts of the model whose parameters learn, by the beginning of their names ("encoders", "encoders_image",
-    "fusion", "heads", "alone"), None for all; the rest stays as it is. first: the step at which the optimiser begins anew.
+    "fusion", "heads", "alone"), None for all; the rest stays as it is, and frozen encoders run as in evaluation. first: the
+    step at which the optimiser begins anew.
     """
     augment, balance = augment or {}, balance or SumOfTasks()
+    if learns is not None:
+        still = tuple(name for name in model.encoders if not f"encoders_{name}".startswith(tuple(learns)))
+        model = model.clone(frozen=still)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
         dropout, *keys = jax.random.split(jax.random.fold_in(state.key, state.step), 1 + len(augment))

@@ -1,5 +1,7 @@
 """What the contract suite runs over: one line a part, in the file of its family. A new part joins by adding a line there."""
 
+import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -24,10 +26,23 @@ from tests.contracts import (
 )
 from tests.contracts.inputs import BATCH, CLASSES, frames
 
+README = Path(__file__).parents[2] / "README.md"
+
+
+
+def own_fusion() -> type:
+    """The fusion that the README has its reader write in a file outside the package."""
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    found = {}
+    exec("\n".join(line for line in code.split("if __name__")[0].splitlines() if "stamps_fusion" not in line), found)
+    return found["SquaredSum"]
+
+
 FAMILIES = (image_cases, text_cases, audio_cases, video_cases, series_cases, features_cases)
 ENCODERS = {name: case for family in FAMILIES for name, case in family.ENCODERS.items()}
-FUSIONS = fusion_cases.FUSIONS | attention_cases.FUSIONS
-PARTS = [f"encoder {name}" for name in ENCODERS] + [f"fusion {name}" for name in FUSIONS]
+FUSIONS = fusion_cases.FUSIONS | attention_cases.FUSIONS | {"of_the_readme": (own_fusion()(width=6), Classifier(CLASSES))}
+ALIGNED = fusion_cases.ALIGNED
+PARTS = [f"{kind} {name}" for kind, cases in (("encoder", ENCODERS), ("fusion", FUSIONS), ("aligned", ALIGNED)) for name in cases]
 
 
 class Case(NamedTuple):
@@ -38,12 +53,15 @@ class Case(NamedTuple):
 
 
 def case(part: str) -> Case:
-    """An encoder is modality "one" beside a plain one; a fusion fuses three, of many tokens and of one."""
+    """An encoder is modality "one" beside a plain one; a fusion fuses three, of many tokens and of one, or aligned in time."""
     kind, name = part.split()
     if kind == "encoder":
         encoder, make = ENCODERS[name]
         encoders = {"one": (encoder, make), "two": (FrameRNN(width=4, layer=LSTM(4)), frames)}
         fusion, head = Concat(width=6, dropout=0.3), Classifier(CLASSES)
+    elif kind == "aligned":
+        fusion, head = ALIGNED[name]
+        encoders = {name: (Features(width=4), frames) for name in ("one", "two", "three")}
     else:
         fusion, head = FUSIONS[name]
         encoders = {

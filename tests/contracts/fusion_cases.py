@@ -5,8 +5,10 @@ from mmjax.fusion.gated import Gated
 from mmjax.fusion.joint import GMU, Concat, FiLM, Product, WeightedSum
 from mmjax.fusion.late import MeanLogits, ProductOfExperts, Stacked, WeightedLogits
 from mmjax.fusion.mixture import MixtureOfExperts
+from mmjax.fusion.steps import ContextOver, EachStep, SideBySide
 from mmjax.fusion.tensor import MFB, MUTAN, LowRank, MultiplicativeInteractions, TensorFusion
 from mmjax.heads import Classifier, Mean
+from mmjax.nn import LSTM
 from tests.contracts.inputs import CLASSES
 
 FUSIONS = {
@@ -29,8 +31,17 @@ FUSIONS = {
     "mixture": (MixtureOfExperts(width=6, experts=4, k=2, hidden=4, dropout=0.3), Classifier(CLASSES)),
     "mixture_dense": (MixtureOfExperts(width=6, experts=3, k=3, hidden=4, dropout=0.3), Classifier(CLASSES)),
     "serial": (Serial(("one",), GMU(width=5, dropout=0.3), Concat(width=6, dropout=0.3)), Classifier(CLASSES)),
+    "only": (Only(("one", "two"), Concat(width=6)), Classifier(CLASSES)),
+    "append": (Append(), Classifier(CLASSES)),
     "parallel": (
         Parallel({"sum": WeightedSum(width=5, dropout=0.3), "two": Only(("two",), Concat(width=5))}, Append()),
         Classifier(CLASSES),
     ),
+}
+
+# of modalities aligned in time
+ALIGNED = {
+    "each_step": (EachStep(GMU(width=6, dropout=0.3)), Classifier(CLASSES)),
+    "side_by_side": (SideBySide(), Classifier(CLASSES)),
+    "context_over": (ContextOver(SideBySide(), LSTM(4), dropout=0.3), Classifier(CLASSES)),
 }

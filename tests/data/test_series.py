@@ -130,7 +130,7 @@ def test_what_does_not_exist_is_refused(root, change, message):
 
 def test_without_aeon_one_is_told_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"pip install 'mmjax\[series\]'.* root"):
+    with pytest.raises(DataError, match=r"pip install --no-deps aeon==\S+ .* root"):
         AeonSeries().load()
 
 

@@ -35,7 +35,8 @@ def trained(toy, tmp_path_factory):
         logits = predict(
             run, params, lambda index: jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), toy.data), ROWS, 10
         )[:, 0]
-        loss = np.stack([np.asarray(cross_entropy({"label": jnp.asarray(one)}, jax.tree.map(jnp.asarray, toy.data))).mean() for one in logits])
+        data = jax.tree.map(jnp.asarray, toy.data)
+        loss = np.stack([np.asarray(cross_entropy({"label": jnp.asarray(one)}, data)).mean() for one in logits])
         return {"loss": loss, "accuracy": (logits.argmax(-1) == toy.data.targets["label"]).mean(-1)}
 
     def train(seeds):
