@@ -183,9 +183,12 @@ def difference(a: Score, b: Score) -> Interval:
     return _interval(a.mean - b.mean, a.draws - b.draws)
 
 
+TIE = 1e-6  # rounding: two models that are right equally often need not add up to the same bits
+
+
 def verdict(interval: Interval) -> str:
     """Of a difference: "better" if all of it is above 0, "worse" if all of it is below, else "inconclusive".
 
     For scores of which less is better (ece), pass the difference the other way round.
     """
-    return "better" if interval.low > 0 else "worse" if interval.high < 0 else "inconclusive"
+    return "better" if interval.low > TIE else "worse" if interval.high < -TIE else "inconclusive"
