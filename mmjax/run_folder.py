@@ -47,7 +47,7 @@ def write_cell(
     record = {
         "about": about,
         "modalities": sorted(experiment.encoders),
-        "fusion": summary(experiment.fusion),
+        "fusion": summary(experiment.outputs[experiment.output] if "." in experiment.output else experiment.fusion),
         "parameters": parameter_count(fitted.best.variables["params"]) // logits.shape[0],
         "seeds": list(range(logits.shape[0])),
         "steps": experiment.steps,

@@ -26,7 +26,7 @@ FUSIONS = {
     "mutan": (MUTAN(width=6, inner=4, rank=3, dropout=0.3), Classifier(CLASSES)),
     "late": (MeanLogits(CLASSES, width=6, dropout=0.3), Mean()),
     "weighted_logits": (WeightedLogits(CLASSES, width=6, dropout=0.3), Mean()),
-    "experts": (ProductOfExperts(CLASSES, width=6, dropout=0.3), Mean()),
+    "product_of_experts": (ProductOfExperts(CLASSES, width=6, dropout=0.3), Mean()),
     "stacked": (Stacked(CLASSES, width=6, dropout=0.3), Mean()),
     "mixture": (MixtureOfExperts(width=6, experts=4, k=2, hidden=4, dropout=0.3), Classifier(CLASSES)),
     "mixture_dense": (MixtureOfExperts(width=6, experts=3, k=3, hidden=4, dropout=0.3), Classifier(CLASSES)),
