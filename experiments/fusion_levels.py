@@ -1,8 +1,8 @@
 """At which level should one fuse: the data, the models, or the results?
 
 Our fifth source's three levels, side by side: one Transformer over the tokens of all modalities (data fusion), pooled features
-combined by a learned layer (model fusion), and each modality deciding for itself (result fusion: averaged, weighted, multiplied,
-stacked). Beside them its floor, TF-IDF with a linear SVM, fitted on the training split alone; and its preparation on and off:
+combined by a learned layer (model fusion), and each modality deciding for itself (result fusion: averaged, weighted,
+multiplied, stacked). Beside them its floor, TF-IDF with a linear SVM, fitted on the training split alone; and its preparation on and off:
 rotation of the pictures, stop words left out. Nine kinds of Stamps, from picture and name, z-scored. (The source swaps the
 names of precision and recall; here TP / (TP + FP) is precision.)
 

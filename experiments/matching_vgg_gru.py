@@ -9,8 +9,8 @@ a cell of its own; --full has the real VGG-16 at 224 px.
 Run: python experiments/matching_vgg_gru.py --seeds 10
      python experiments/matching_vgg_gru.py product --full --costs --seeds 1 --batch 8       the source's size
 Time: about 8 min on 2 cores (855 CPU seconds; 17 min of the clock beside other work), 1.2 GB
-Expected: on 510 test pairs of 170 stamps (fold 0), half of them true; mean of 10 seeds [95 % interval over leak-free groups and
-seeds]. A model that sees one side alone cannot know: chance is 0.500.
+Expected: on 510 test pairs of 170 stamps (fold 0), half of them true; mean of 10 seeds [95 % interval over leak-free groups
+and seeds]. A model that sees one side alone cannot know: chance is 0.500.
     cell           accuracy               macro F1   against text alone
     product        0.558 [0.518, 0.606]   0.539      better: +0.059 [+0.012, +0.112]
     concat         0.553 [0.519, 0.594]   0.520      better: +0.055 [+0.016, +0.101]

@@ -32,8 +32,8 @@ so many of the six modalities there, the mean over all such subsets.
     majority     0.084 [0.057, 0.111]
 Verdicts: fusing beats the best single modality: reproduced, by every fusion. Modality dropout loses less where channels are
 missing: reproduced; with half of them it is worth 0.16 (data) and 0.20 (concat), and with all of them it costs nothing that
-shows (-0.013 [-0.032, +0.004] and -0.006 [-0.020, +0.007]). That keeping the channels apart loses less than mixing them at once:
-inconclusive with all of them there (concat - data +0.007 [-0.008, +0.026]); the subsets' means say no more.
+shows (-0.013 [-0.032, +0.004] and -0.006 [-0.020, +0.007]). That keeping the channels apart loses less than mixing them at
+once: inconclusive with all of them there (concat - data +0.007 [-0.008, +0.026]); the subsets' means say no more.
 The single modality was chosen on validation.
 """
 

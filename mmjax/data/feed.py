@@ -103,7 +103,7 @@ class Streamed:
     def __call__(self, index: np.ndarray) -> Batch:
         """Row numbers Int[... b] -> Batch, as `from_device` gives it."""
         with ThreadPoolExecutor(self.threads) as pool:
-            return self._batch(stack(list(pool.map(self._read, index.reshape(-1)))), index)
+            return self._batch(stack(list(pool.map(self._read, index.reshape(-1).tolist()))), index)
 
     def stream(self, order: Callable[[int], np.ndarray], first: int, steps: int) -> Iterator[Batch]:
         """Batches of the steps `first` .. `steps` - 1, read by Grain while the device works. order: step -> Int[... b]."""

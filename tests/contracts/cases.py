@@ -42,7 +42,8 @@ FAMILIES = (image_cases, text_cases, audio_cases, video_cases, series_cases, fea
 ENCODERS = {name: case for family in FAMILIES for name, case in family.ENCODERS.items()}
 FUSIONS = fusion_cases.FUSIONS | attention_cases.FUSIONS | {"of_the_readme": (own_fusion()(width=6), Classifier(CLASSES))}
 ALIGNED = fusion_cases.ALIGNED
-PARTS = [f"{kind} {name}" for kind, cases in (("encoder", ENCODERS), ("fusion", FUSIONS), ("aligned", ALIGNED)) for name in cases]
+KINDS = {"encoder": ENCODERS, "fusion": FUSIONS, "aligned": ALIGNED}
+PARTS = [f"{kind} {name}" for kind, cases in KINDS.items() for name in cases]
 
 
 class Case(NamedTuple):

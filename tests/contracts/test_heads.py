@@ -29,5 +29,6 @@ def test_heads(name):
     assert not jnp.where(tokens.mask[..., None], 0, gradients[1]).any()
     other = Tokens(jnp.where(tokens.mask[..., None], tokens.x, 9.0), tokens.mask)
     chex.assert_trees_all_equal(output, run(other)[0])
-    spread = jax.pmap(head.apply, in_axes=(None, 0))(params, jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), tokens))
+    shards = jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), tokens)
+    spread = jax.pmap(lambda x, mask: head.apply(params, Tokens(x, mask)))(shards.x, shards.mask)
     chex.assert_trees_all_close(output, spread.reshape(output.shape), atol=1e-6)

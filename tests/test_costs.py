@@ -1,0 +1,72 @@
+"""What `--costs` says, against parameters and multiplications counted by hand."""
+
+import io
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from mmjax import costs as module
+from mmjax.cli import by_output
+from mmjax.data.dataset import Column, Dataset, Rows
+from mmjax.encoders import Features
+from mmjax.experiment import Experiment
+from mmjax.fusion import Concat
+from mmjax.heads import Classifier
+
+ROWS, WIDTH = 6, 50
+DATA = Dataset(
+    columns={"text": Column(ROWS, lambda i: np.full(WIDTH, i, np.float32), lambda x: x)},
+    splits={"train": Rows({"text": np.arange(ROWS)}, {"label": np.arange(ROWS) % 4}, np.ones(ROWS, np.float32))},
+    classes={"label": tuple("abcd")},
+    sizes={"text": {}},
+    about={},
+    dropped={},
+    fingerprint="",
+    media=dict,
+    source="",
+)
+
+
+@dataclass(frozen=True)
+class Given:
+    def load(self):
+        return DATA
+
+
+CELL = Experiment(
+    data=Given(),
+    encoders={"text": Features(width=None)},
+    fusion=Concat(width=80),
+    heads={"label": Classifier(4)},
+    steps=3,
+    batch=32,
+)
+
+
+def test_parameters_and_flops_by_hand():
+    cost = module.costs(CELL, DATA, seeds=2)
+    assert cost.parameters == (WIDTH + 1) * 80 + (80 + 1) * 4
+    # Two operations for each weight and example forward, as many for the weights' gradient; the inputs have none.
+    matmuls = 32 * (4 * WIDTH * 80 + 6 * 80 * 4)
+    assert matmuls < cost.flops < 2 * matmuls
+    assert cost.memory > 3 * 4 * 2 * cost.parameters  # parameters and both of Adam's moments, float32, of two seeds
+    assert np.isfinite(cost.loss) and cost.compile_seconds > 0
+
+
+def test_a_line_for_each_cell(monkeypatch):
+    out = Console(file=io.StringIO(), width=120)
+    monkeypatch.setattr(module, "Console", lambda: out)
+    module.print_costs({"narrow": CELL, "wide": replace(CELL, fusion=Concat(width=90))}, SimpleNamespace(seeds=1))
+    lines = [line.split() for line in out.file.getvalue().splitlines()]
+    assert [line[2] for line in lines if line[:1] in (["narrow"], ["wide"])] == ["4,404", "4,954"]
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]])
+def test_a_cell_has_the_same_folder_however_it_is_named(names, tmp_path):
+    both = {"a": replace(CELL, score="label"), "b": replace(CELL, score="text.label")}
+    folders = by_output({name: both[name] for name in names}, both, tmp_path)
+    assert {name: folder for folder, cells in folders.items() for name in cells}["a"] == tmp_path / "label"
+    assert list(by_output({"a": CELL}, {"a": CELL}, tmp_path)) == [tmp_path]
