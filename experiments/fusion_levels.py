@@ -2,9 +2,9 @@
 
 Our fifth source's three levels, side by side: one Transformer over the tokens of all modalities (data fusion), pooled features
 combined by a learned layer (model fusion), and each modality deciding for itself (result fusion: averaged, weighted,
-multiplied, stacked). Beside them its floor, TF-IDF with a linear SVM, fitted on the training split alone; and its preparation on and off:
-rotation of the pictures, stop words left out. Nine kinds of Stamps, from picture and name, z-scored. (The source swaps the
-names of precision and recall; here TP / (TP + FP) is precision.)
+multiplied, stacked). Beside them its floor, TF-IDF with a linear SVM, fitted on the training split alone; and its preparation
+on and off: rotation of the pictures, stop words left out. Nine kinds of Stamps, from picture and name, z-scored. (The source
+swaps the names of precision and recall; here TP / (TP + FP) is precision.)
 
 Run: python experiments/fusion_levels.py --seeds 10
      python experiments/fusion_levels.py model --full --costs --seeds 1 --batch 8            ResNet-50 and BERT-base

@@ -3,8 +3,8 @@
 The system of our first source: VGG on the picture, a GRU on the words, the element-wise product of the two vectors followed
 by ReLU, a fully connected classifier, cross-entropy, SGD. Its rival is the direct concatenation. Pairs of the Stamps pack: a
 picture with its own name, or with that of another stamp, at random or from the same folder (a hard negative); half of the
-pairs are true. Departures: a narrower VGG on small pictures, trained from scratch, not pretrained; Adam, the source's SGD being
-a cell of its own; --full has the real VGG-16 at 224 px.
+pairs are true. Departures: a narrower VGG on small pictures, its last cells pooled to 7 x 7, trained from scratch and not
+pretrained; Adam, the source's SGD being a cell of its own; --full has the real VGG-16 at 224 px.
 
 Run: python experiments/matching_vgg_gru.py --seeds 10
      python experiments/matching_vgg_gru.py product --full --costs --seeds 1 --batch 8       the source's size
@@ -21,7 +21,7 @@ and seeds]. A model that sees one side alone cannot know: chance is 0.500.
     text           0.499 [0.477, 0.522]   0.449
     TF-IDF         0.496 [0.447, 0.547]   0.489
 Recall of product: 0.74 of true pairs; 0.39 of the random wrong ones and 0.36 of the hard ones are told to be wrong.
-Claims of the source: that fused features tell matching from not matching is reproduced, if weakly, from scratch. That the
+Claims: that fused features tell matching from not matching is reproduced, if weakly, from scratch. That the
 product is the better fusion is inconclusive (product - concat +0.005 [-0.039, +0.048]). That augmentation helps, and that adding
 or removing layers does, inconclusive (+0.000 [-0.028, +0.030]; with fewer +0.024 [-0.004, +0.055]). Its SGD learns nothing in
 these 400 steps, Adam does (+0.057 [+0.017, +0.099]). Transfer learning is not tested here.

@@ -4,7 +4,8 @@ The system of our second source: f = CNN(x), g = RNN(y), v = alpha f + beta g wi
 Each sub-model is trained by itself, the fusion over the frozen sub-models, and then everything jointly, a third of the steps
 each. Fused in parallel (all at once), serially (picture and words first, then speech) and in a hybrid of both. Against each:
 the same steps jointly from the start; and against the first, the same without the joint stage. Nine kinds of Stamps, of
-picture, name and speech; the squares are those of one-hot classes. Departures: Adam at 3e-3, since 240 steps are too few for the source's 1e-3.
+picture, name and speech; the squares are those of one-hot classes. Departures: Adam at 3e-3, since 240 steps are too few for
+the source's 1e-3.
 
 Run: python experiments/weighted_sum.py --seeds 10
      python experiments/weighted_sum.py parallel --full --costs --seeds 1 --batch 8          a ResNet-50 and wide RNNs
