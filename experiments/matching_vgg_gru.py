@@ -21,10 +21,10 @@ and seeds]. A model that sees one side alone cannot know: chance is 0.500.
     text           0.499 [0.477, 0.522]   0.449
     TF-IDF         0.496 [0.447, 0.547]   0.489
 Recall of product: 0.74 of true pairs; 0.39 of the random wrong ones and 0.36 of the hard ones are told to be wrong.
-Claims: that fused features tell matching from not matching is reproduced, if weakly, from scratch. That the
-product is the better fusion is inconclusive (product - concat +0.005 [-0.039, +0.048]). That augmentation helps, and that adding
-or removing layers does, inconclusive (+0.000 [-0.028, +0.030]; with fewer +0.024 [-0.004, +0.055]). Its SGD learns nothing in
-these 400 steps, Adam does (+0.057 [+0.017, +0.099]). Transfer learning is not tested here.
+Claims: that fused features tell matching from not matching is reproduced, if weakly, from scratch. That the product is the
+better fusion is inconclusive (product - concat +0.005 [-0.039, +0.048]). That augmentation helps, and that adding or removing
+layers does, inconclusive (+0.000 [-0.028, +0.030]; with fewer +0.024 [-0.004, +0.055]). Its SGD learns nothing in these 400
+steps, Adam does (+0.057 [+0.017, +0.099]). Transfer learning is not tested here.
 """
 
 from dataclasses import replace
