@@ -8,8 +8,29 @@ swaps the names of precision and recall; here TP / (TP + FP) is precision.)
 
 Run: python experiments/fusion_levels.py --seeds 10
      python experiments/fusion_levels.py model --full --costs --seeds 1 --batch 8            ResNet-50 and BERT-base
-Time: (to be measured)
-Expected: (table to be filled)
+Time: about 7 min on 2 cores (770 CPU seconds; 11 min of the clock beside other work), 1.4 GB
+Expected: on 170 test stamps (fold 0), mean of 10 seeds [95 % interval over leak-free groups and seeds]
+    cell               accuracy               macro F1
+    data               0.497 [0.391, 0.595]   0.352
+    model              0.488 [0.384, 0.588]   0.294
+    result_mean        0.486 [0.379, 0.581]   0.283
+    result_weighted    0.487 [0.381, 0.583]   0.285
+    result_product     0.498 [0.393, 0.598]   0.322
+    result_stacked     0.439 [0.322, 0.546]   0.146
+    model_rotated      0.481 [0.371, 0.584]   0.276
+    model_stop_words   0.457 [0.352, 0.561]   0.297
+    model_both         0.445 [0.339, 0.549]   0.279
+    image              0.414 [0.299, 0.535]   0.190
+    image_rotated      0.414 [0.301, 0.537]   0.196
+    text               0.458 [0.346, 0.559]   0.259
+    text_stop_words    0.405 [0.298, 0.508]   0.276
+    TF-IDF + SVM       0.600 [0.480, 0.707]   0.506
+    majority           0.294 [0.161, 0.424]   0.051
+Claim, "fusing several kinds of data and models is more accurate than any single one": inconclusive here; every fusion beats the
+majority class, none is shown to beat text alone, and none reaches TF-IDF + SVM on the text, which the source calls the simple
+system. Between the levels nothing is decided (data - model +0.009 [-0.038, +0.058], data - result_mean +0.011 [-0.039, +0.062]).
+Rotation (-0.007 [-0.031, +0.015]) and leaving stop words out (-0.031 [-0.080, +0.019]; text alone -0.052 [-0.114, +0.007]) do not
+help: inconclusive, and rather the other way. Of four-word names a stop word is not noise.
 """
 
 from dataclasses import replace
