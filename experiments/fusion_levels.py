@@ -26,11 +26,11 @@ Expected: on 170 test stamps (fold 0), mean of 10 seeds [95 % interval over leak
     text_stop_words    0.405 [0.298, 0.508]   0.276
     TF-IDF + SVM       0.600 [0.480, 0.707]   0.506
     majority           0.294 [0.161, 0.424]   0.051
-Claim, "fusing several kinds of data and models is more accurate than any single one": inconclusive here; every fusion beats the
-majority class, none is shown to beat text alone, and none reaches TF-IDF + SVM on the text, which the source calls the simple
-system. Between the levels nothing is decided (data - model +0.009 [-0.038, +0.058], data - result_mean +0.011 [-0.039, +0.062]).
-Rotation (-0.007 [-0.031, +0.015]) and leaving stop words out (-0.031 [-0.080, +0.019]; text alone -0.052 [-0.114, +0.007]) do not
-help: inconclusive, and rather the other way. Of four-word names a stop word is not noise.
+Claim, "fusing several kinds of data and models is more accurate than any single one": inconclusive here; every fusion beats
+the majority class, none is shown to beat text alone, and none reaches TF-IDF + SVM on the text, which the source calls the
+simple system. Between the levels nothing is decided (data - model +0.009 [-0.038, +0.058], data - result_mean +0.011 [-0.039,
++0.062]). Rotation (-0.007 [-0.031, +0.015]) and leaving stop words out (-0.031 [-0.080, +0.019]; text alone -0.052 [-0.114,
++0.007]) do not help: inconclusive, and rather the other way. Of four-word names a stop word is not noise.
 """
 
 from dataclasses import replace

@@ -31,16 +31,16 @@ FUSIONS = {
     "mixture": (MixtureOfExperts(width=6, experts=4, k=2, hidden=4, dropout=0.3), Classifier(CLASSES)),
     "mixture_dense": (MixtureOfExperts(width=6, experts=3, k=3, hidden=4, dropout=0.3), Classifier(CLASSES)),
     "serial": (Serial(("one",), GMU(width=5, dropout=0.3), Concat(width=6, dropout=0.3)), Classifier(CLASSES)),
-    "only": (Only(("one", "two"), Concat(width=6)), Classifier(CLASSES)),
-    "append": (Append(), Classifier(CLASSES)),
+    "only": (Only(("one", "two", "three"), Concat(width=6)), Classifier(CLASSES)),
     "parallel": (
         Parallel({"sum": WeightedSum(width=5, dropout=0.3), "two": Only(("two",), Concat(width=5))}, Append()),
         Classifier(CLASSES),
     ),
 }
 
-# of modalities aligned in time
+# of modalities aligned in time, and equally wide
 ALIGNED = {
+    "append": (Append(), Classifier(CLASSES)),
     "each_step": (EachStep(GMU(width=6, dropout=0.3)), Classifier(CLASSES)),
     "side_by_side": (SideBySide(), Classifier(CLASSES)),
     "context_over": (ContextOver(SideBySide(), LSTM(4), dropout=0.3), Classifier(CLASSES)),

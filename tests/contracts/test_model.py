@@ -32,8 +32,9 @@ class Seen(NamedTuple):
 def drawn(random: np.random.Generator, path: Any, leaf: Any) -> np.ndarray:
     """Any parameters will do, better ones than zero biases: normal, scales and variances around 1."""
     values = random.normal(size=leaf.shape).astype(leaf.dtype) / np.sqrt(np.prod(leaf.shape[:-1]).clip(1, 20))
-    around_one = path[-1].key in ("scale", "var")
-    return np.abs(1 + 0.1 * values) if around_one else values
+    if path[-1].key in ("scale", "var"):
+        return np.abs(1 + 0.1 * values)
+    return 0.1 * values if path[-1].key == "bias" else values  # large ones would leave narrow ReLUs dead
 
 
 @cache
