@@ -24,7 +24,7 @@ def tree(seed: int = 0):
         "half": jnp.asarray(random.normal(size=(2, 5)), jnp.bfloat16),
     }
     state = TrainState(
-        jnp.full(2, 4, jnp.int32), params, {"mu": jax.tree.map(jnp.zeros_like, params)}, seed_keys([3, 4])
+        jnp.full(2, 4, jnp.int32), params, {}, {"mu": jax.tree.map(jnp.zeros_like, params)}, (), seed_keys([3, 4])
     )
     return state, no_best(state), jnp.zeros(2)
 
