@@ -17,12 +17,13 @@ from tests.end_to_end.conftest import FLAGS, ROOT
 FILES = sorted((ROOT / "experiments").glob("*.py"))
 MOSI = Path(os.environ.get("MMJAX_MOSI", ROOT.parent / "shared" / "data" / "mosi"))
 SMALL = "--batch 8 --seeds 2 --steps 24 --evaluate-every 8 --checkpoint-every 1000".split()
+TWO_LANGUAGES = ["--data.speech-languages", "lt", "nl", "--alone.audio.language.classes", "2", *FLAGS[2:]]
 # file -> (cells that run, flags that shrink them)
 SOME = {
     "matching_vgg_gru": ("product augmented", FLAGS),
     "weighted_sum": ("hybrid text", FLAGS),
     "cross_attention": ("text_asks bottleneck_1 image", FLAGS),
-    "trimodal_multitask": ("tasks_gradnorm ogm_ge words_single language_multi", FLAGS),
+    "trimodal_multitask": ("tasks_gradnorm words_multi language_multi", TWO_LANGUAGES),
     "fusion_levels": ("data result_stacked model_both", FLAGS),
     "vowel_series": ("concat single", SMALL),
     "mosi_sentiment": ("concat bc_all text", ["--data.root", str(MOSI), *SMALL]),
