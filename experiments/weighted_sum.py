@@ -9,8 +9,29 @@ the source's 1e-3.
 
 Run: python experiments/weighted_sum.py --seeds 10
      python experiments/weighted_sum.py parallel --full --costs --seeds 1 --batch 8          a ResNet-50 and wide RNNs
-Time: (to be measured)
-Expected: (table to be filled)
+Time: about 6 min on 2 cores (681 CPU seconds; 13 min of the clock beside other work), 1.6 GB
+Expected: on the 1,283 rows of 170 test stamps (fold 0; a stamp's rows weigh 1 together), mean of 10 seeds [95 % interval over
+leak-free groups and seeds]
+    cell                    accuracy               macro F1
+    parallel                0.501 [0.394, 0.597]   0.358
+    parallel_never_joint    0.459 [0.356, 0.555]   0.311
+    parallel_jointly        0.521 [0.418, 0.615]   0.374
+    serial                  0.498 [0.399, 0.589]   0.353
+    serial_jointly          0.535 [0.430, 0.629]   0.399
+    hybrid                  0.501 [0.404, 0.593]   0.359
+    hybrid_jointly          0.517 [0.417, 0.616]   0.380
+    image                   0.411 [0.292, 0.529]   0.203
+    text                    0.489 [0.388, 0.585]   0.354
+    audio                   0.323 [0.214, 0.439]   0.090
+    TF-IDF + SVM            0.600 [0.480, 0.707]   0.506
+    majority                0.294 [0.161, 0.424]   0.051
+Claim of the source, "sub-models trained by themselves, then optimised jointly, do better than either alone": half of it. The
+joint stage is worth +0.042 [+0.011, +0.081] over stopping before it: reproduced. Training the sub-models alone first is worth
+nothing that shows in the same number of steps, and rather less than joint training from the start: parallel -0.020 [-0.062,
++0.015], serial -0.037 [-0.079, +0.007], hybrid -0.016 [-0.057, +0.022]: inconclusive. So are serial and hybrid against
+parallel (-0.003 [-0.033, +0.025], +0.001 [-0.024, +0.024]), and every fusion against text alone (at most +0.045 [-0.000,
++0.089], serial_jointly). "Learned relations beat manual features": contradicted here, TF-IDF with a linear SVM is above them
+all.
 """
 
 from dataclasses import replace

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from mmjax import parts
 from mmjax.evaluate.subsets import subsets_of
 from tests.contracts.cases import ALIGNED, ENCODERS, FUSIONS
@@ -15,14 +17,19 @@ def test_every_public_part_is_listed():
     assert parts.unlisted() == set()
 
 
-def test_the_readme_has_the_table():
-    assert parts.table() in README
+@pytest.fixture(scope="module")
+def table():
+    return parts.table()
 
 
-def test_parameters_of_published_models():
+def test_the_readme_has_the_table(table):
+    assert table in README
+
+
+def test_parameters_of_published_models(table):
     """torchvision's and transformers' numbers, less what is not the encoder's: classifiers, BERT's pooler."""
     numbers = {cells[1].strip(" `"): int(cells[4].replace(",", "")) for cells in (
-        line.split("|") for line in parts.table().splitlines() if re.match(r"\| `", line) and line.count("|") == 6
+        line.split("|") for line in table.splitlines() if re.match(r"\| `", line) and line.count("|") == 6
     )}  # fmt: skip
     assert numbers["vgg16()"] == 138_357_544 - 4_097_000
     assert numbers["resnet50()"] == 25_557_032 - 2_049_000

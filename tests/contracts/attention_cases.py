@@ -14,7 +14,7 @@ FUSIONS = {
     "early_transformer": (EarlyTransformer(depth=1, **SIZE), Classifier(CLASSES)),
     "cross_attention": (CrossAttention(query="one", depth=1, **SIZE), Classifier(CLASSES)),
     "co_attention": (CoAttention(depth=1, **SIZE), Classifier(CLASSES)),
-    "mult": (MulT(depth=1, **SIZE), Classifier(CLASSES)),
+    "mult": (MulT(depth=1, **(SIZE | {"dropout": 0.0})), Classifier(CLASSES)),  # it compiles long enough without
     "perceiver": (Perceiver(latents=3, reads=1, depth=1, **SIZE), Classifier(CLASSES)),
     "bottleneck": (Bottleneck(tokens=2, fusion_layer=0, depth=2, **SIZE), Classifier(CLASSES)),
 }
