@@ -11,8 +11,8 @@ dense layer (VGG's); and never an evaluation on training data, which the source 
 
 Run: python experiments/trimodal_multitask.py --seeds 10
      python experiments/trimodal_multitask.py fused --full --costs --seeds 1 --batch 8       the source's widths at 224 px
-Time: (to be measured)
-Expected: (table to be filled)
+Time: not measured yet with 10 seeds
+Expected: not measured yet with 10 seeds: no table and no verdict, on several tasks at once or on fusion against one modality
 """
 
 from dataclasses import replace
