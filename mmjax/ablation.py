@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -55,8 +55,6 @@ def run_cells(
     datasets: what `load_and_check` gives for these cells.
     """
     console = Console()
-    if out.exists() and any(out.iterdir()) and not options.resume:
-        raise ExperimentError(f"the folder {out} is not empty; go on there with --resume, or choose another with --out")
     with StopRequest() as stop, Progress(console) as progress:
         filled: dict[Any, Any] = {}
         for cell, experiment in cells.items():
@@ -87,8 +85,11 @@ def about_cell(experiment: Experiment, dataset: Dataset, options: Any) -> dict[s
     return {"experiment": resolved(experiment), "seeds": options.seeds, "data": dataset.fingerprint}
 
 
-def check_options(cells: Mapping[str, Experiment], options: Any) -> None:
+def check_options(cells: Mapping[str, Experiment], options: Any, folders: Iterable[Path]) -> None:
     """What can be told before anything is read."""
+    for out in folders:
+        if out.exists() and any(out.iterdir()) and not options.resume:
+            raise ExperimentError(f"the folder {out} is not empty; go on there with --resume, or choose another with --out")
     devices = jax.local_device_count()
     for cell, experiment in cells.items():
         if options.plan == "pmap" and experiment.batch % devices:

@@ -148,13 +148,14 @@ def run(
     command = f"python {shlex.join([os.path.relpath(file), *args])}"
     out = options.out or Path("runs") / file.stem
     try:
-        if options.costs:
-            print_costs(cells, options)
-            return
-        check_options(cells, options)
+        folders = by_output(cells, ablations, out)
+        check_options(cells, options, () if options.costs else folders)
         with Console().status("reading the data"):
             datasets = load_and_check(cells)
-        for folder, group in by_output(cells, ablations, out).items():
+        if options.costs:
+            print_costs(cells, datasets, options)
+            return
+        for folder, group in folders.items():
             run_cells(file.stem, description, command, group, datasets, options, folder)
     except (ExperimentError, DataError, CheckpointError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)

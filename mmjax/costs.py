@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mmjax.ablation import load_and_check, plans
+from mmjax.ablation import plans
 from mmjax.data import feed
 from mmjax.data.dataset import Dataset
 from mmjax.experiment import Experiment, parameter_count
@@ -49,10 +49,9 @@ def costs(experiment: Experiment, dataset: Dataset, seeds: int) -> Costs:
     return Costs(parameters, flops, held, seconds, float(np.mean(loss)))
 
 
-def print_costs(cells: Mapping[str, Experiment], options: Any) -> None:
-    """A line for each cell, as each is known."""
+def print_costs(cells: Mapping[str, Experiment], datasets: Mapping[Any, Dataset], options: Any) -> None:
+    """A line for each cell. datasets: what `ablation.load_and_check` gives for them."""
     console = Console()
-    datasets = load_and_check(cells)
     table = Table(title=f"one training step, {options.seeds} seeds on {jax.devices()[0].device_kind}", box=SIMPLE_HEAD)
     for name in ("cell", "batch", "parameters", "GFLOP a seed", "memory, MB", "compiled in, s", "loss"):
         table.add_column(name, justify="left" if name == "cell" else "right")

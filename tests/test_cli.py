@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmjax.ablation import run_cells
+from mmjax.ablation import check_options
 from mmjax.cli import Options, parse
 from mmjax.encoders import CNN, TextRNN
 from mmjax.experiment import Experiment, ExperimentError
@@ -133,5 +133,5 @@ def test_help_lists_cells_and_flags(capsys):
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("all of it")
     with pytest.raises(ExperimentError, match=r"is not empty; go on there with --resume, or choose another with --out"):
-        run_cells("name", "", "", CELLS, SimpleNamespace(resume=False), tmp_path)
+        check_options(CELLS, SimpleNamespace(resume=False), [tmp_path])
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]

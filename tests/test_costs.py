@@ -59,7 +59,8 @@ def test_parameters_and_flops_by_hand():
 def test_a_line_for_each_cell(monkeypatch):
     out = Console(file=io.StringIO(), width=120)
     monkeypatch.setattr(module, "Console", lambda: out)
-    module.print_costs({"narrow": CELL, "wide": replace(CELL, fusion=Concat(width=90))}, SimpleNamespace(seeds=1))
+    cells = {"narrow": CELL, "wide": replace(CELL, fusion=Concat(width=90))}
+    module.print_costs(cells, {CELL.data: DATA}, SimpleNamespace(seeds=1))
     lines = [line.split() for line in out.file.getvalue().splitlines()]
     assert [line[2] for line in lines if line[:1] in (["narrow"], ["wide"])] == ["4,404", "4,954"]
 
