@@ -9,6 +9,7 @@ from mmjax import parts
 from mmjax.evaluate.subsets import subsets_of
 from tests.contracts.cases import ALIGNED, ENCODERS, FUSIONS
 from tests.contracts.head_cases import HEADS
+from tests.contracts.loss_cases import LOSSES
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -42,6 +43,11 @@ def test_every_module_is_in_the_contract_suite():
     tested |= {type(module).__name__ for cases in (FUSIONS, ALIGNED, HEADS) for module, _ in cases.values()}
     listed = {type(part.module).__name__ for part in (*parts.ENCODERS, *parts.FUSIONS, *parts.HEADS)}
     assert listed - tested == {"EachToken"}  # an output for each token: tests/fusion/test_steps.py
+
+
+def test_every_loss_is_in_the_contract_suite():
+    tested = {type(part).__name__ for loss in LOSSES.values() for part in (loss, *vars(loss).values())}
+    assert set(parts.LOSSES) <= tested | set(LOSSES)
 
 
 def test_subsets_of_many_modalities_are_few():

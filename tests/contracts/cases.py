@@ -29,7 +29,6 @@ from tests.contracts.inputs import BATCH, CLASSES, frames
 README = Path(__file__).parents[2] / "README.md"
 
 
-
 def own_fusion() -> type:
     """The fusion that the README has its reader write in a file outside the package."""
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)

@@ -20,6 +20,4 @@ def words(key, length=7, vocabulary=30):
 
 def frames(key, length=9, bands=6):
     values, lengths = jax.random.split(key)
-    return Sequence(
-        jax.random.normal(values, (BATCH, length, bands)), jax.random.randint(lengths, (BATCH,), 1, length + 1)
-    )
+    return Sequence(jax.random.normal(values, (BATCH, length, bands)), jax.random.randint(lengths, (BATCH,), 1, length + 1))

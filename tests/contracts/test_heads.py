@@ -1,4 +1,5 @@
-"""Every head: its output's shape and type, finite without any token, and blind to tokens that are not there."""
+"""Every head: its output's shape and type, finite without any token, blind to tokens that are not there; by vmap over seeds,
+on four devices and of bfloat16 tokens the same."""
 
 import chex
 import jax
@@ -29,6 +30,12 @@ def test_heads(name):
     assert not jnp.where(tokens.mask[..., None], 0, gradients[1]).any()
     other = Tokens(jnp.where(tokens.mask[..., None], tokens.x, 9.0), tokens.mask)
     chex.assert_trees_all_equal(output, run(other)[0])
+    seeds = jax.tree.map(lambda x: jnp.stack([x * 0.5, x]), params)
+    both = jax.jit(jax.vmap(head.apply, in_axes=(0, None), axis_size=2))(seeds, tokens)
+    chex.assert_trees_all_close(both[1], output, atol=1e-6)
+    half = jax.jit(head.apply)(params, Tokens(tokens.x.astype(jnp.bfloat16), tokens.mask))
+    chex.assert_type(half, jnp.float32)
+    assert jnp.abs(half - output).max() < 0.05 * jnp.maximum(jnp.abs(output).max(), 1)
     shards = jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), tokens)
     spread = jax.pmap(lambda x, mask: head.apply(params, Tokens(x, mask)))(shards.x, shards.mask)
     chex.assert_trees_all_close(output, spread.reshape(output.shape), atol=1e-6)

@@ -1,0 +1,43 @@
+"""Losses of the contract suite: name -> loss over the outputs of `test_losses.py`."""
+
+from mmjax.losses import (
+    AbsoluteError,
+    Correlation,
+    CrossEntropy,
+    Focal,
+    Huber,
+    InfoNCE,
+    On,
+    SigmoidCrossEntropy,
+    SigmoidPairs,
+    SquaredError,
+    Tasks,
+    Triplet,
+    Uncertainty,
+    cross_entropy,
+)
+
+PAIR = ("image.embedding", "text.embedding")
+TASKS = Tasks({"label": 1.0, "image.label": 0.3, "pairs": (InfoNCE(*PAIR), 0.1)})
+
+
+def of_labels(outputs, batch):
+    """It takes every output that has a target, and the suite's others are no classes."""
+    return cross_entropy({name: x for name, x in outputs.items() if name.endswith("label")}, batch)
+
+
+LOSSES = {
+    "cross_entropy": of_labels,
+    "smoothed": On("image.label", CrossEntropy(0.1, (1.0, 2.0, 0.5, 1.0, 1.0))),
+    "focal": On("image.label", Focal()),
+    "several_labels": On("image.several", SigmoidCrossEntropy()),
+    "squared_error": On("image.score", SquaredError()),
+    "absolute_error": On("image.score", AbsoluteError()),
+    "huber": On("image.score", Huber(0.7)),
+    "info_nce": InfoNCE(*PAIR, temperature="temperature"),
+    "sigmoid_pairs": SigmoidPairs(*PAIR, temperature="temperature", bias="bias"),
+    "triplet": Triplet(*PAIR),
+    "correlation": Correlation(*PAIR),
+    "tasks": TASKS,
+    "uncertainty": Uncertainty(TASKS),
+}

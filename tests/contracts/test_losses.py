@@ -1,0 +1,90 @@
+"""Every loss: one value per example, blind to what does not count, and the same by vmap over seeds and on four devices."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.shards import SHARD, sum_over_shards
+from mmjax.train.step import weighted_mean
+from mmjax.types import Batch
+from tests.contracts.inputs import BATCH, CLASSES
+from tests.contracts.loss_cases import LOSSES, PAIR
+
+RANDOM = np.random.default_rng(0)
+WIDTHS = {"label": CLASSES, "image.label": CLASSES, "image.several": 3, "image.score": 1, PAIR[0]: 3, PAIR[1]: 3}
+FEATURES = {name: RANDOM.normal(size=(BATCH, width)).astype(np.float32) for name, width in WIDTHS.items()}
+PARAMS = {name: RANDOM.normal(size=(width, width)).astype(np.float32) for name, width in WIDTHS.items()}
+PARAMS |= {"temperature": np.float32([0.3]), "bias": np.float32([-2.0]), "log_variance": np.float32([0.3, -0.2, 0.1])}
+GIVEN = Batch(
+    {},
+    {"image": np.arange(BATCH) % 4 != 3, "text": np.arange(BATCH) != 1},
+    {
+        "label": np.arange(BATCH, dtype=np.int32) % CLASSES,
+        "several": RANDOM.integers(0, 2, (BATCH, 3)).astype(np.int32),
+        "score": RANDOM.normal(size=BATCH).astype(np.float32),
+    },
+    np.float32([1, 1, 2, 1, 0.5, 1, 1, 0]),  # the last one is padding
+)
+
+
+def said(params, features):
+    """A model's outputs; embeddings that are no linear images of each other, which would leave correlations as they are."""
+    learned = {name: x for name, x in params.items() if name not in features}
+    count = len(features["label"])
+    outputs = {name: jnp.tanh(x @ params[name]) for name, x in features.items()}
+    return outputs | {name: jnp.broadcast_to(x[None], (count, len(x))) for name, x in learned.items()}
+
+
+def step(loss, params, features, given):
+    """Values per example; the weighted mean over the whole batch, and its gradient by the parameters."""
+
+    def objective(params):
+        values = loss(said(params, features), given)
+        return sum(weighted_mean(value, given.weight) for value in jax.tree.leaves(values)), values
+
+    (value, values), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+    return values, sum_over_shards((value, gradient))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses(name):
+    one_step = partial(step, LOSSES[name])
+    values, (mean, gradient) = one = jax.jit(one_step)(PARAMS, FEATURES, GIVEN)
+    for value in jax.tree.leaves(values):
+        chex.assert_shape(value, (BATCH,))
+        chex.assert_type(value, jnp.float32)
+    chex.assert_tree_all_finite(one)
+    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient)) > 1e-3  # there is something to compare
+
+    seeds = jax.tree.map(lambda x: np.stack([x * 0.5, x]), PARAMS)
+    both = jax.jit(jax.vmap(one_step, in_axes=(0, None, None)))(seeds, FEATURES, GIVEN)
+    chex.assert_trees_all_close(jax.tree.map(lambda x: x[1], both), one, rtol=1e-4, atol=1e-5)
+
+    parts = jax.tree.map(lambda x: x.reshape(4, BATCH // 4, *x.shape[1:]), (FEATURES, GIVEN))
+    spread_values, spread = jax.pmap(one_step, axis_name=SHARD, in_axes=(None, 0, 0))(PARAMS, *parts)
+    chex.assert_trees_all_close(jax.tree.map(lambda x: x.reshape(BATCH), spread_values), values, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(jax.tree.map(lambda x: x[2], spread), (mean, gradient), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_does_not_count(name):
+    """Outputs on a modality that is absent, and of padding, may be NaN: the mean and all gradients are as without them."""
+    loss, real = LOSSES[name], GIVEN.weight > 0
+
+    @jax.jit
+    @jax.value_and_grad
+    def run(outputs, given):
+        return sum(weighted_mean(value, given.weight) for value in jax.tree.leaves(loss(outputs, given)))
+
+    outputs = jax.tree.map(np.asarray, jax.jit(said)(PARAMS, FEATURES))
+    counts = {output: real & GIVEN.present.get(output.rpartition(".")[0], np.ones(BATCH, bool)) for output in WIDTHS}
+    spoiled = {output: np.where(there[:, None], outputs[output], np.nan) for output, there in counts.items()}
+    value, gradient = run(outputs, GIVEN)
+    chex.assert_trees_all_equal((value, gradient), run(outputs | spoiled, GIVEN))
+    chex.assert_tree_all_finite((value, gradient))
+    for output, there in counts.items():
+        assert not np.asarray(gradient[output])[~there].any(), output

@@ -1,0 +1,108 @@
+"""Contrastive losses against their formulas in NumPy, over the examples that have both modalities."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+from sklearn.cross_decomposition import CCA
+
+from mmjax.losses import (
+    Correlation,
+    InfoNCE,
+    SigmoidPairs,
+    Triplet,
+)
+from mmjax.types import Batch
+from tests.losses.given import PRESENT, RANDOM, WEIGHT, B, batch
+
+X, Y = (RANDOM.normal(size=(B, 2)).astype(np.float32) for _ in range(2))
+X, Y = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (X, Y))
+NAMES = ("image.embedding", "text.embedding")
+PAIRS = {NAMES[0]: jnp.asarray(X), NAMES[1]: jnp.asarray(Y)}
+BOTH = PRESENT["image"] & PRESENT["text"] & (WEIGHT > 0)
+LEARNED = {"temperature": jnp.full((B, 1), 0.3), "bias": jnp.full((B, 1), -2.0)}
+
+
+def info_nce(x, y):
+    s = x @ y.T / 0.3
+    return -(np.diag(special.log_softmax(s, axis=1)) + np.diag(special.log_softmax(s, axis=0))) / 2
+
+
+def sigmoid_pairs(x, y):
+    z = 2 * np.eye(len(x)) - 1
+    return -special.log_expit(z * (x @ y.T / 0.3 - 2)).sum(axis=1)
+
+
+def triplet(x, y):
+    values = np.zeros(len(x))
+    for i in range(len(x)):
+        others = [j for j in range(len(x)) if j != i]
+        values[i] += max(max(0, 0.2 - x[i] @ y[i] + x[i] @ y[j]) for j in others)
+        values[i] += max(max(0, 0.2 - x[i] @ y[i] + x[j] @ y[i]) for j in others)
+    return values
+
+
+def correlation(x, y):
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    s11, s22, s12 = (a.T @ b / (len(x) - 1) for a, b in ((x, x), (y, y), (x, y)))
+    root = lambda s: np.linalg.inv(np.linalg.cholesky(s + 1e-3 * np.eye(2)))  # any square root has the same singular values
+    rho = np.linalg.svd(root(s11) @ s12 @ root(s22).T, compute_uv=False)
+    return np.full(len(x), 2 - (rho**2).sum())
+
+
+CONTRASTIVE = [
+    (InfoNCE(*NAMES, temperature="temperature"), info_nce),
+    (SigmoidPairs(*NAMES, temperature="temperature", bias="bias"), sigmoid_pairs),
+    (Triplet(*NAMES), triplet),
+    (Correlation(*NAMES), correlation),
+]
+each = pytest.mark.parametrize(("loss", "formula"), CONTRASTIVE, ids=lambda case: type(case).__name__)
+
+
+@each
+def test_contrastive_losses_are_their_formulas_over_the_examples_that_have_both(loss, formula):
+    """And what the others hold, NaN, is neither partner nor stranger; their value and gradient are 0."""
+    spoiled = {name: jnp.where(BOTH[:, None], x, jnp.nan) for name, x in PAIRS.items()}
+
+    @jax.jit
+    def run(outputs, given):
+        return loss(outputs, given), jax.grad(lambda outputs: loss(outputs, given).sum())(outputs)
+
+    values, gradient = run({**spoiled, **LEARNED}, batch(present=PRESENT, weight=WEIGHT))
+    assert BOTH.sum() == 5
+    expected = np.zeros(B)
+    expected[BOTH] = formula(X[BOTH].astype(np.float64), Y[BOTH].astype(np.float64))
+    np.testing.assert_allclose(values, expected, rtol=2e-4, atol=1e-6)
+    chex.assert_tree_all_finite(gradient)
+    for name in NAMES:
+        assert not np.asarray(gradient[name])[~BOTH].any() and np.asarray(gradient[name])[BOTH].any()
+    full, _ = run({**PAIRS, **LEARNED}, batch())
+    np.testing.assert_allclose(full, formula(X.astype(np.float64), Y.astype(np.float64)), rtol=2e-4, atol=1e-6)
+
+
+@each
+def test_finite_at_zero_embeddings_and_where_nobody_or_one_counts(loss, formula):
+    zeros = {name: jnp.zeros((B, 2)) for name in NAMES} | LEARNED
+    run = jax.jit(lambda outputs, given: jax.value_and_grad(lambda o: loss(o, given).sum())(outputs))
+    for count in (B, 1, 0):
+        given = batch(weight=np.float32(np.arange(B) < count))
+        for outputs in (zeros, {**PAIRS, **LEARNED}):
+            value, gradient = run(outputs, given)
+            chex.assert_tree_all_finite((value, gradient))
+            assert count or value == 0
+
+
+def test_correlation_is_scikit_learns_cca_and_zero_for_a_linear_image():
+    random = np.random.default_rng(1)
+    x = random.normal(size=(60, 2))
+    y = np.stack([x[:, 0] + 0.5 * random.normal(size=60), random.normal(size=60)], axis=1)
+    a, b = CCA(n_components=2, scale=False, tol=1e-10, max_iter=10_000).fit_transform(x, y)
+    rho = [np.corrcoef(a[:, k], b[:, k])[0, 1] for k in range(2)]
+    ones = jnp.ones(60)
+    given = Batch({}, {}, {}, ones)
+    value = jax.jit(lambda x, y: Correlation("a", "b", ridge=1e-7)({"a": x, "b": y}, given))
+    np.testing.assert_allclose(value(np.float32(x), np.float32(y))[0], 2 - np.square(rho).sum(), rtol=1e-3)
+    linear = x @ np.array([[2.0, 1.0], [-1.0, 3.0]])
+    np.testing.assert_allclose(value(np.float32(x), np.float32(linear))[0], 0, atol=1e-4)
