@@ -46,7 +46,7 @@ from mmjax.train.optim import AdamW
 
 CLASSES = 9
 SIZE = {"width": 32, "hidden": 64, "dropout": 0.1}
-IMAGE = {"image": CNN(widths=(16, 32), dropout=0.1)}
+IMAGE = {"image": CNN(widths=(16, 32, 32), dropout=0.1)}
 TEXT = {"text": BERT(vocabulary=1000, width=32, depth=0, heads=4, hidden=64, positions=16, dropout=0.1)}  # embeddings alone
 TEXT_ASKS = CrossAttention(query="text", depth=1, heads=4, **SIZE)
 

@@ -49,7 +49,6 @@ class BERT(nn.Module):
             self.hidden,
             dropout=self.dropout,
             pre_norm=False,
-            exact_gelu=True,
             epsilon=self.epsilon,
             dtype=self.dtype,
             name="transformer",

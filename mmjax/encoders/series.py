@@ -1,5 +1,6 @@
 """Encoders of series, a Sequence of readings x Float[b n channels] with lengths of their own (sensors, motion) -> Tokens."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mmjax.nn import Dropout, Transformer, last_state
+from mmjax.nn.attention import gelu
 from mmjax.types import Sequence, Tokens
 
 
@@ -104,7 +106,7 @@ class TCN(nn.Module):
 class TimeTransformer(nn.Module):
     """A learned vector for each position is added, then a pre-norm Transformer, then a layer norm (as ViT's encoder).
 
-    depth, heads, hidden, dropout, exact_gelu, dtype: as in `nn.Transformer`. There are as many positions as the input that
+    depth, heads, hidden, dropout, activation, dtype: as in `nn.Transformer`. There are as many positions as the input that
     the parameters were made with has.
     """
 
@@ -112,7 +114,7 @@ class TimeTransformer(nn.Module):
     heads: int = 4
     hidden: int = 128
     dropout: float = 0.0
-    exact_gelu: bool = True
+    activation: Callable = gelu
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -120,7 +122,7 @@ class TimeTransformer(nn.Module):
         positions = self.param("positions", nn.initializers.normal(0.02), x.shape[1:])
         x = Dropout(self.dropout, name="dropout")(x.astype(jnp.float32) + positions[None], train=train)
         x = Transformer(
-            self.depth, self.heads, self.hidden, self.dropout, exact_gelu=self.exact_gelu, dtype=self.dtype, name="transformer"
+            self.depth, self.heads, self.hidden, self.dropout, activation=self.activation, dtype=self.dtype, name="transformer"
         )(x, mask, train=train)
         return nn.LayerNorm(epsilon=1e-6, name="norm")(x)
 

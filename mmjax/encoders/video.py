@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from mmjax.encoders.series import TimeTransformer
 from mmjax.nn import masked_mean
+from mmjax.nn.attention import gelu_tanh
 from mmjax.types import Sequence, Tokens
 
 
@@ -80,7 +81,7 @@ class ViViT(nn.Module):
         token = self.param("class_token", nn.initializers.zeros_init(), (self.width,))
         x = jnp.concatenate([jnp.broadcast_to(token[None, None], (x.shape[0], 1, self.width)), x], axis=1)
         encoder = TimeTransformer(
-            self.depth, self.heads, self.hidden, self.dropout, exact_gelu=False, dtype=self.dtype, name="encoder"
+            self.depth, self.heads, self.hidden, self.dropout, activation=gelu_tanh, dtype=self.dtype, name="encoder"
         )
         return Tokens(encoder(x, mask, train=train), mask)
 

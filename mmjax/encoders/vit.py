@@ -59,8 +59,6 @@ class ViT(nn.Module):
             self.heads,
             self.hidden,
             dropout=self.dropout,
-            pre_norm=True,
-            exact_gelu=True,
             epsilon=self.epsilon,
             dtype=self.dtype,
             name="transformer",

@@ -1,13 +1,30 @@
 """Attention and Transformer layers (Vaswani et al., 2017, "Attention is all you need")."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.pooling import masked_softmax
+
+
+def gelu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """x Phi(x), by the error function (Hendrycks and Gimpel, 2016)."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def gelu_tanh(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """The authors' approximation by tanh, with which BERT's first and many later weights were trained."""
+    return jax.nn.gelu(x, approximate=True)
+
+
+def gelu_sigmoid(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Their other one, x sigmoid(1.702 x), OpenAI's "quick GELU"."""
+    return x * jax.nn.sigmoid(1.702 * x)
 
 
 def attend(
@@ -33,12 +50,14 @@ class Attention(nn.Module):
     """Multi-head attention from x [b n d] to context [b m e], to itself where none is given: [b n features].
 
     heads: how many, each features / heads wide. features: of the result, None for those of x. dropout: rate on the attention
-    weights. mask: Bool[b m] or Bool[b n m], the tokens of the context that are there; None for all.
+    weights. key_bias: whether keys have one; to the softmax it makes no difference, but weights may come with it or without.
+    mask: Bool[b m] or Bool[b n m], the tokens of the context that are there; None for all.
     """
 
     heads: int
     features: int | None = None
     dropout: float = 0.0
+    key_bias: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -56,30 +75,33 @@ class Attention(nn.Module):
         context = x if context is None else context
         mask = jnp.ones(context.shape[:2], bool) if mask is None else mask
 
-        def split(name, tokens):
-            y = nn.Dense(features, dtype=self.dtype, name=name)(tokens)
+        def split(name, tokens, bias=True):
+            y = nn.Dense(features, use_bias=bias, dtype=self.dtype, name=name)(tokens)
             return y.reshape(*y.shape[:2], self.heads, -1).swapaxes(1, 2)
 
-        q, k, v = split("query", x), split("key", context), split("value", context)
+        q, k, v = split("query", x), split("key", context, self.key_bias), split("value", context)
         weights = Dropout(self.dropout, name="dropout")(_weights(q, k, mask), train=train)
         seen = (weights.astype(v.dtype) @ v).swapaxes(1, 2).reshape(*x.shape[:2], features)
         return nn.Dense(features, dtype=self.dtype, name="out")(seen)
 
 
 class Block(nn.Module):
-    """Self-attention and a two-layer perceptron of `hidden` units with GELU, each with a residual.
+    """Self-attention and a two-layer perceptron of `hidden` units, each with a residual.
 
-    pre_norm: x + A(LN(x)), as in ViT; else LN(x + A(x)), as in BERT. exact_gelu: by the error function; else its tanh
-    approximation (Hendrycks and Gimpel, 2016). epsilon: of the layer norms. dropout: rate on attention weights and on what
-    each residual adds.
+    pre_norm: x + A(LN(x)), as in ViT; else LN(x + A(x)), as in BERT. activation: of the perceptron. epsilon: of the norms.
+    layer_scale: what each residual adds is multiplied by a learned vector that starts at this number (Touvron et al., 2021,
+    "Going deeper with image transformers", equation 2). key_bias: as in `Attention`. dropout: rate on attention weights and
+    on what each residual adds.
     """
 
     heads: int
     hidden: int
     dropout: float = 0.0
     pre_norm: bool = True
-    exact_gelu: bool = True
+    activation: Callable = gelu
     epsilon: float = 1e-6
+    layer_scale: float | None = None
+    key_bias: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -89,36 +111,51 @@ class Block(nn.Module):
         norms = [nn.LayerNorm(self.epsilon, name=name) for name in ("norm1", "norm2")]  # float32
 
         def attention(y):
-            return Attention(self.heads, dropout=self.dropout, dtype=self.dtype, name="attention")(y, mask=mask, train=train)
+            attention = Attention(self.heads, None, self.dropout, self.key_bias, self.dtype, name="attention")
+            return attention(y, mask=mask, train=train)
 
         def perceptron(y):
-            y = nn.gelu(nn.Dense(self.hidden, dtype=self.dtype, name="up")(y), approximate=not self.exact_gelu)
+            y = self.activation(nn.Dense(self.hidden, dtype=self.dtype, name="up")(y))
             return nn.Dense(x.shape[-1], dtype=self.dtype, name="down")(y)
 
-        for norm, part, name in zip(norms, (attention, perceptron), ("dropout1", "dropout2")):
+        for norm, part, number in zip(norms, (attention, perceptron), "12"):
             y = part(norm(x) if self.pre_norm else x).astype(jnp.float32)
-            x = x + Dropout(self.dropout, name=name)(y, train=train)
+            if self.layer_scale is not None:
+                y = y * self.param(f"scale{number}", nn.initializers.constant(self.layer_scale), y.shape[-1:])[None, None]
+            x = x + Dropout(self.dropout, name=f"dropout{number}")(y, train=train)
             x = x if self.pre_norm else norm(x)
         return x
 
 
 class Transformer(nn.Module):
-    """`depth` blocks one after another over [b n d]; the last pre-norm block has no norm after it, which is the caller's."""
+    """`depth` blocks one after another over [b n d]; the last pre-norm block has no norm after it, which is the caller's.
+
+    mask: Bool[b n], the tokens that are there, or Bool[b n n], which token sees which (`causal` gives one). The fields are
+    those of `Block`.
+    """
 
     depth: int
     heads: int
     hidden: int
     dropout: float = 0.0
     pre_norm: bool = True
-    exact_gelu: bool = True
+    activation: Callable = gelu
     epsilon: float = 1e-6
+    layer_scale: float | None = None
+    key_bias: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | Bool[Array, "b n n"], *, train: bool = False
     ) -> Float[Array, "b n d"]:
+        fields = {name: getattr(self, name) for name in Block.__dataclass_fields__ if name not in ("parent", "name")}
         for number in range(self.depth):
-            settings = (self.heads, self.hidden, self.dropout, self.pre_norm, self.exact_gelu, self.epsilon, self.dtype)
-            x = Block(*settings, name=f"block{number}")(x, mask, train=train)
+            x = Block(**fields, name=f"block{number}")(x, mask, train=train)
         return x
+
+
+def causal(mask: Bool[Array, "b n"]) -> Bool[Array, "b n n"]:
+    """Each token sees those tokens that are there up to itself."""
+    n = mask.shape[1]
+    return mask[:, None] & jnp.tril(jnp.ones((n, n), bool))[None]

@@ -1,0 +1,28 @@
+"""Which of our modules a set of weights is: by the model_type of config.json, or by the names that torchvision gives."""
+
+from mmjax.pretrained import bert
+from mmjax.pretrained.files import WeightsError
+from mmjax.pretrained.layout import Architecture
+from mmjax.pretrained.source import Source
+
+BY_MODEL_TYPE = {
+    "bert": bert.bert,
+}
+"""config.json's model_type -> what reads it."""
+
+BY_TENSOR = {}
+"""A tensor's name that gives away weights without a config.json -> what reads them."""
+
+
+def architecture_of(source: Source) -> Architecture:
+    """The architecture of these weights, or a WeightsError that says which are known."""
+    kind = source.config.get("model_type")
+    if kind in BY_MODEL_TYPE:
+        return BY_MODEL_TYPE[kind](source)
+    if kind is None:
+        for name, read in BY_TENSOR.items():
+            if name in source.tensors:
+                return read(source)
+    known = ", ".join(sorted(BY_MODEL_TYPE))
+    said = f"config.json has model_type = {kind!r}" if kind else "there is no config.json with a model_type"
+    raise WeightsError(f"{source.where}: {said}; known are {known}. For a file without config.json give config=")

