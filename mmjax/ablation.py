@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from mmjax.run_folder import is_done, results_of, write_cell, write_json, write_
 from mmjax.train import parallel
 from mmjax.train.ablate import init_seeds, orders
 from mmjax.train.checkpoint import Checkpoints
-from mmjax.train.loop import Fit, Schedule, Stopped, StopRequest, Watch, fit
+from mmjax.train.loop import Fit, Leg, Schedule, Stopped, StopRequest, Watch, fit
 from mmjax.train.parallel import Plan
-from mmjax.train.stages import parts
+from mmjax.train.stages import does_learn, parts
+from mmjax.train.step import begin
 from mmjax.types import Batch
 
 
@@ -144,15 +145,16 @@ class _Run:
             return (train_feed(order(step)) for step in range(first, experiment.steps))
 
         progress.cell(self.cell, experiment.steps)
-        tx = experiment.optim(experiment.steps)
-        state = init_seeds(experiment.model, tx, seeds, train_feed(order(0)[0]), experiment.balance)
+        first = parts(experiment.stages, experiment.steps)[0]
+        specimen, balance = train_feed(order(0)[0]), experiment.balance
+        state = init_seeds(experiment.model, experiment.tx_of(first), seeds, specimen, balance, first.learns)
         checkpoints = Checkpoints(self.folder / "checkpoints")
         schedule = Schedule(experiment.steps, experiment.evaluate_every, experiment.checkpoint_every)
         with _tensorboard(self.folder) if self.options.tensorboard else nullcontext(lambda record: None) as log:
             watch = Watch(progress.step, lambda record: (progress.evaluated(record), log(record)))
-            plan_at = plans(experiment, parallel.PLANS[self.options.plan])
+            leg_at = legs(experiment, parallel.PLANS[self.options.plan])
             validate, eligible = self._validate(), first_scored(experiment)
-            fitted = fit(plan_at, state, batches_from, validate, schedule, checkpoints, self.about, stop, watch, eligible)
+            fitted = fit(leg_at, state, batches_from, validate, schedule, checkpoints, self.about, stop, watch, eligible)
         checkpoints.close()
         self._predict(fitted)
 
@@ -190,19 +192,20 @@ def first_scored(experiment: Experiment) -> int:
     """The step at which the head that is scored begins to learn."""
     name = ("alone_" if "." in experiment.output else "heads_") + experiment.output.replace(".", "_")
     stages = parts(experiment.stages, experiment.steps)
-    learns = (part.first for part in stages if not part.stage or name.startswith(tuple(part.stage.learns)))
-    return next(learns, 0)
+    return next((part.first for part in stages if does_learn(name, part.learns)), 0)
 
 
-def plans(experiment: Experiment, spread: Callable[[Any], Plan]) -> Callable[[int], Plan]:
-    """step -> the plan of the stage that it lies in; a stage's step is made when it is first asked for."""
+def legs(experiment: Experiment, spread: Callable[[Any], Plan]) -> Callable[[int], Leg]:
+    """step -> the stage that it lies in; a stage's step is made when it is first asked for."""
     stages = parts(experiment.stages, experiment.steps)
 
     @cache
-    def plan(number: int) -> Plan:
-        return spread(experiment.step_of(stages[number]))
+    def leg(number: int) -> Leg:
+        part = stages[number]
+        anew = jax.jit(jax.vmap(partial(begin, tx=experiment.tx_of(part), learns=part.learns)))
+        return Leg(part.first, anew, spread(experiment.step_of(part)))
 
-    return lambda step: plan(next(number for number, part in enumerate(stages) if step < part.end))
+    return lambda step: leg(next(number for number, part in enumerate(stages) if step < part.end))
 
 
 def _summary_writer() -> Any:

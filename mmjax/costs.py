@@ -10,12 +10,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mmjax.ablation import plans
 from mmjax.data import feed
 from mmjax.data.dataset import Dataset
 from mmjax.experiment import Experiment, parameter_count
 from mmjax.train.ablate import init_seeds, orders
 from mmjax.train.parallel import single
+from mmjax.train.stages import parts
 
 
 class Costs(NamedTuple):
@@ -37,10 +37,12 @@ def costs(experiment: Experiment, dataset: Dataset, seeds: int) -> Costs:
     rows = dataset.splits["train"]
     batch = feed.Streamed(dataset, rows, experiment.encoders)(orders(range(seeds), len(rows), experiment.batch)(0))
     one_seed = jax.tree.map(lambda leaf: leaf[0], batch)
-    state = init_seeds(experiment.model, experiment.optim(experiment.steps), range(seeds), one_seed, experiment.balance)
+    last = parts(experiment.stages, experiment.steps)[-1]
+    tx, balance = experiment.tx_of(last), experiment.balance
+    state = init_seeds(experiment.model, tx, range(seeds), one_seed, balance, last.learns)
     parameters = parameter_count(state.params) // seeds
     began = time.monotonic()
-    compiled = plans(experiment, single)(experiment.steps - 1).run.lower(state, batch).compile()
+    compiled = single(experiment.step_of(last)).run.lower(state, batch).compile()
     seconds = time.monotonic() - began
     memory = compiled.memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes

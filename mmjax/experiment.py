@@ -14,16 +14,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import tyro
 from flax.errors import FlaxError
+from flax.traverse_util import flatten_dict
 
 from mmjax.data.dataset import Dataset
 from mmjax.data.feed import specimen
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
 from mmjax.train.optim import Adam
-from mmjax.train.stages import Part, Stage, parts
-from mmjax.train.step import Step, init, make_step
+from mmjax.train.stages import Part, Stage, does_learn, parts
+from mmjax.train.step import Step, begin, init, make_step
 
 
 class ExperimentError(ValueError):
@@ -140,19 +142,23 @@ class Experiment:
     def _dry_run(self, batch: Any) -> Any:
         """A step of each stage, for shapes."""
         state = init(self.model, self.optim(self.steps), jax.random.key(0), batch, self.balance)
+        paths = flatten_dict(state.params, sep="/")
         for part in parts(self.stages, self.steps):
-            for prefix in part.stage.learns if part.stage else ():
-                if not any(name.startswith(prefix) for name in state.params):
-                    raise ValueError(f"stages: no part of the model begins with {prefix!r}; they are {_list(state.params)}")
-            state, _ = self.step_of(part)(state, batch)
+            for beginning in part.learns or ():
+                if not any(does_learn(path, (beginning,)) for path in paths):
+                    raise ValueError(f"stages: no parameter begins with {beginning!r}; the parts are {_list(state.params)}")
+            state, _ = self.step_of(part)(begin(state, self.tx_of(part), part.learns), batch)
         return state
+
+    def tx_of(self, part: Part) -> optax.GradientTransformation:
+        """The optimiser of one part of the steps."""
+        optim = part.stage.optim if part.stage and part.stage.optim else self.optim
+        return optim(part.end - part.first)
 
     def step_of(self, part: Part) -> Step:
         """The training step of one part of the steps."""
-        tx, loss, learns = self.optim(part.end - part.first), self.loss, None
-        if part.stage:
-            loss, learns = part.stage.loss or loss, part.stage.learns
-        return make_step(self.model, loss, tx, self.augment, self.balance, learns, part.first)
+        loss = part.stage.loss if part.stage and part.stage.loss else self.loss
+        return make_step(self.model, loss, self.tx_of(part), self.augment, self.balance, part.learns)
 
 
 def target_of(output: str) -> str:

@@ -73,6 +73,7 @@ ENCODERS = (
         for name in ("bert_tiny", "bert_mini", "bert_small", "bert_medium")
     ),
     *(Part(f"{name}()", getattr(encoders, name)(), WORDS, "Devlin et al., 2019") for name in ("bert_base", "bert_large")),
+    Part("LoRA(bert_base())", encoders.LoRA(encoders.bert_base()), WORDS, "Hu et al., 2022"),
     Part("FrameRNN()", encoders.FrameRNN(), FRAMES, "dense layer and LSTM on each frame"),
     Part("SpectrogramCNN()", encoders.SpectrogramCNN(), FRAMES, "CNN over time and frequency"),
     Part("ast_base()", encoders.ast_base(), SPECTRUM, "Gong et al., 2021"),

@@ -81,7 +81,7 @@ def test_what_fits_is_accepted():
         ({"balance": OGMGE()}, r"training: OGMGE compares the outputs"),
         ({"alone": {"sound": {"label": Classifier(4)}}}, r"alone\.sound: no encoder gives 'sound'"),
         ({"alone": {"text": {"label": Classifier(5)}}}, r"alone\.text\.label\.classes is 5, but 'label' has 4"),
-        ({"stages": (Stage(1.0, ("encoder_text",)),)}, r"training: stages: no part of the model begins with 'encoder_text'"),
+        ({"stages": (Stage(1.0, ("encoder_text",)),)}, r"training: stages: no parameter begins with 'encoder_text'"),
         ({"loss": On("mood")}, r"training: there is no output 'mood' to learn from"),
         ({"optim": Adam(lr=0.0)}, r"training: Adam\.lr is 0\.0"),
         ({"score": "image.label"}, r"score is 'image\.label', but the outputs are label"),

@@ -4,6 +4,7 @@ from mmjax.encoders.audio import AST, FrameRNN, OnSpectrum, SpectrogramCNN, ast_
 from mmjax.encoders.bert import BERT, bert_base, bert_large, bert_medium, bert_mini, bert_small, bert_tiny
 from mmjax.encoders.features import Contextual, Features
 from mmjax.encoders.image import CNN
+from mmjax.encoders.lora import LoRA
 from mmjax.encoders.resnet import ResNet, resnet18, resnet34, resnet50, resnet101
 from mmjax.encoders.series import TCN, PatchTransformer
 from mmjax.encoders.text import BagOfEmbeddings, TextRNN
@@ -22,6 +23,7 @@ __all__ = [
     "Features",
     "FrameRNN",
     "FrameWise",
+    "LoRA",
     "OnSpectrum",
     "PatchTransformer",
     "ResNet",

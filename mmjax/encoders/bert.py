@@ -1,24 +1,26 @@
 """BERT (Devlin et al., 2019): a Sequence of WordPiece numbers, x Int[b n] -> Tokens."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mmjax.nn.attention import Transformer
+from mmjax.nn.attention import Transformer, gelu
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Sequence, Tokens
 
 
 class BERT(nn.Module):
-    """Embeddings of word, position and segment, their layer norm, and a post-norm Transformer with exact GELU; all tokens.
+    """Embeddings of word, position and segment, their layer norm, and a post-norm Transformer; all tokens.
 
     The first token, [CLS] where the tokeniser puts it, is what the paper classifies by; the original's pooler, a dense layer
     with tanh upon it, is not part of this. All words belong to the first segment.
 
-    vocabulary: how many token numbers there are. width, depth, heads; hidden: of the MLPs. positions: the longest sequence.
-    types: segments. epsilon: of the layer norms. dropout: rate on the embeddings and in the Transformer.
-    dtype: of the matmuls; norms and tokens are float32.
+    vocabulary: how many token numbers there are. width, depth, heads; hidden: of the MLPs, with their activation. positions:
+    how many the table has; first: the one of the first word, 0 but in RoBERTa (Liu et al., 2019), whose tables begin with
+    positions that no word has. types: segments, 0 for none. epsilon: of the layer norms. dropout: rate on the embeddings and in
+    the Transformer. dtype: of the matmuls; norms and tokens are float32.
     """
 
     vocabulary: int = 30_522
@@ -27,21 +29,26 @@ class BERT(nn.Module):
     heads: int = 12
     hidden: int = 3072
     positions: int = 512
+    first: int = 0
     types: int = 2
     dropout: float = 0.1
+    activation: Callable = gelu
     epsilon: float = 1e-12
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, words: Sequence, *, train: bool = False) -> Tokens:
-        length = words.x.shape[1]
-        if length > self.positions:
-            raise ValueError(f"BERT.positions is {self.positions}, and the sequences are padded to {length}: cut them")
+        length, longest = words.x.shape[1], self.positions - self.first
+        if length > longest:
+            less = f" less the first {self.first}" if self.first else ""
+            raise ValueError(f"BERT.positions is {self.positions}{less}, and the sequences are padded to {length}: cut them")
         normal = nn.initializers.normal(0.02)
         x = nn.Embed(self.vocabulary, self.width, embedding_init=normal, name="word")(words.x)
-        position = self.param("position", normal, (self.positions, self.width))[:length]
-        segment = self.param("type", normal, (self.types, self.width))[0]
-        x = nn.LayerNorm(self.epsilon, name="norm")(x + (position + segment[None])[None])
+        position = self.param("position", normal, (self.positions, self.width))
+        added = position[self.first : self.first + length]
+        if self.types:
+            added = added + self.param("type", normal, (self.types, self.width))[:1]
+        x = nn.LayerNorm(self.epsilon, name="norm")(x + added[None])
         x = Dropout(self.dropout, name="dropout")(x, train=train)
         transformer = Transformer(
             self.depth,
@@ -49,6 +56,7 @@ class BERT(nn.Module):
             self.hidden,
             dropout=self.dropout,
             pre_norm=False,
+            activation=self.activation,
             epsilon=self.epsilon,
             dtype=self.dtype,
             name="transformer",

@@ -71,7 +71,7 @@ class ResNet(nn.Module):
                 last = i == len(sizes)
                 y = convolve(y, features if last else channels, kernel, s, f"{name}_conv{i}")
                 y = y if last else nn.relu(y)
-            if x.shape != y.shape:
+            if stride != 1 or x.shape[-1] != features:  # not by height and width: one pixel halved is one pixel
                 x = convolve(x, features, 1, stride, f"{name}_shortcut")
             return nn.relu(x + y)
 

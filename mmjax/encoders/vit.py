@@ -1,12 +1,14 @@
 """Vision Transformer (Dosovitskiy et al., 2021): pictures [b h w c] -> Tokens."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from mmjax.nn.attention import Transformer
+from mmjax.nn.attention import Transformer, gelu
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Tokens
 
@@ -18,17 +20,42 @@ def patches(x: Float[Array, "b h w c"], side: int) -> Float[Array, "b n d"]:
     return x.reshape(b, (h // side) * (w // side), side * side * c)
 
 
+def _cubic(new: int, old: int) -> Float[np.ndarray, "new old"]:
+    """Row i holds the weight of each old value in new value i: torch's bicubic interpolation along one axis (Keys, 1981, with
+    a = -0.75), centres aligned, values beyond the edge like the one at it, no smoothing where it gets smaller."""
+    weights = np.zeros((new, old))
+    at = (np.arange(new) + 0.5) * old / new - 0.5
+    for offset in range(-1, 3):
+        neighbour = np.floor(at).astype(int) + offset
+        d = np.abs(at - neighbour)
+        near, far = 1.25 * d**3 - 2.25 * d**2 + 1, -0.75 * (d**3 - 5 * d**2 + 8 * d - 4)
+        weights[np.arange(new), neighbour.clip(0, old - 1)] += np.where(d <= 1, near, far)
+    return weights.astype(np.float32)
+
+
+def spread(positions: Float[Array, "n d"], old: tuple[int, int], new: tuple[int, int]) -> Float[Array, "m d"]:
+    """What was learned for a grid of old = (rows, columns) cells, for a grid of new ones."""
+    if old == new:
+        return positions
+    down, across = (jnp.asarray(_cubic(*sizes)) for sizes in zip(new, old))
+    grid = positions.reshape(*old, -1)
+    return jnp.einsum("ih,jw,hwd->ijd", down, across, grid, precision="highest").reshape(new[0] * new[1], -1)
+
+
 class ViT(nn.Module):
-    """Patches as tokens after a class token, learned positions, a pre-norm Transformer with exact GELU, and a final norm.
+    """Patches as tokens after a class token, learned positions, a pre-norm Transformer, and a final norm.
 
     All tokens come out, the class token first (equations 1 to 3 of the paper; its equation 4 is the first token alone).
 
     patch: side of a square patch, in pixels; it must divide height and width. width, depth, heads; hidden: of the MLPs.
     epsilon: of the layer norms; the original and timm have 1e-6, transformers' ViT 1e-12.
+    activation, layer_scale: as in `mmjax.nn.Block`; DINOv2 has layer scales (Oquab et al., 2023).
+    grid: rows and columns of patches for which positions are learned; pictures of other sizes then take them interpolated.
+        With None it is that of the first picture, and other sizes are refused.
     dropout: rate on the embedded tokens and in the Transformer. dtype: of the matmuls; norms and tokens are float32.
 
     The patches' embedding is a matmul: a convolution's weight [width, c, patch, patch] is our kernel after
-    `weight.transpose(2, 3, 1, 0).reshape(-1, width)`. Positions [1 + n, width] fit one size of picture.
+    `weight.transpose(2, 3, 1, 0).reshape(-1, width)`. Positions are [1 + n, width].
     """
 
     patch: int = 16
@@ -38,20 +65,26 @@ class ViT(nn.Module):
     hidden: int = 3072
     dropout: float = 0.0
     epsilon: float = 1e-6
+    activation: Callable = gelu
+    layer_scale: float | None = None
+    grid: tuple[int, int] | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Tokens:
         if self.patch < 1 or x.shape[1] % self.patch or x.shape[2] % self.patch:
             raise ValueError(f"ViT.patch is {self.patch}, which must divide the picture's sides; they are {x.shape[1:3]} px")
+        found = x.shape[1] // self.patch, x.shape[2] // self.patch
+        grid = self.grid or found
         x = nn.Dense(self.width, dtype=self.dtype, name="embed")(patches(x, self.patch)).astype(jnp.float32)
         first = self.param("class_token", nn.initializers.zeros_init(), (self.width,))
         x = jnp.concatenate([jnp.broadcast_to(first[None, None], (x.shape[0], 1, self.width)), x], axis=1)
-        if self.has_variable("params", "positions"):
+        if self.grid is None and self.has_variable("params", "positions"):
             learned = self.get_variable("params", "positions").shape[0]
             if learned != x.shape[1]:
                 raise ValueError(f"ViT.positions were made for {learned - 1} patches, and the picture has {x.shape[1] - 1}")
-        x = x + self.param("positions", nn.initializers.normal(0.02), x.shape[1:])[None]
+        positions = jnp.asarray(self.param("positions", nn.initializers.normal(0.02), (1 + grid[0] * grid[1], self.width)))
+        x = x + jnp.concatenate([positions[:1], spread(positions[1:], grid, found)])[None]
         x = Dropout(self.dropout, name="dropout")(x, train=train)
         mask = jnp.ones(x.shape[:2], bool)
         transformer = Transformer(
@@ -59,7 +92,9 @@ class ViT(nn.Module):
             self.heads,
             self.hidden,
             dropout=self.dropout,
+            activation=self.activation,
             epsilon=self.epsilon,
+            layer_scale=self.layer_scale,
             dtype=self.dtype,
             name="transformer",
         )

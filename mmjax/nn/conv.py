@@ -76,7 +76,7 @@ class Conv(nn.Module):
         padding = self.padding
         if isinstance(padding, str):
             padding = lax.padtype_to_pads(x.shape[1:3], self.kernel_size, self.strides, padding)
-        y = conv(x.astype(self.dtype), kernel.astype(self.dtype), tuple(self.strides), tuple(map(tuple, padding)))
+        y = conv(x.astype(self.dtype), jnp.asarray(kernel, self.dtype), tuple(self.strides), tuple(map(tuple, padding)))
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros_init(), (self.features,)).astype(self.dtype)[None, None, None]
         return y

@@ -1,16 +1,28 @@
 """Which of our modules a set of weights is: by the model_type of config.json, or by the names that torchvision gives."""
 
-from mmjax.pretrained import bert
+from mmjax.pretrained import bert, resnet, vgg, vit, whisper
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.layout import Architecture
 from mmjax.pretrained.source import Source
 
 BY_MODEL_TYPE = {
+    "vit": vit.vit,
+    "dinov2": vit.dinov2,
+    "resnet": resnet.resnet,
     "bert": bert.bert,
+    "roberta": bert.roberta,
+    "xlm-roberta": bert.roberta,
+    "camembert": bert.roberta,
+    "distilbert": bert.distilbert,
+    "whisper": whisper.whisper,
 }
 """config.json's model_type -> what reads it."""
 
-BY_TENSOR = {}
+BY_TENSOR = {
+    "Transformer/posembed_input/pos_embedding": vit.augreg,
+    "features.0.weight": vgg.vgg,
+    "layer1.0.conv1.weight": resnet.torchvision,
+}
 """A tensor's name that gives away weights without a config.json -> what reads them."""
 
 

@@ -1,4 +1,5 @@
-"""BERT and its kin: transformers' BertModel, with or without a prefix and a head, so sentence encoders such as MiniLM too."""
+"""BERT and its kin, with or without a prefix and a head: transformers' BertModel, so sentence encoders such as MiniLM too,
+RoBERTa (Liu et al., 2019), XLM-R and CamemBERT in its shape, and DistilBERT (Sanh et al., 2019)."""
 
 import numpy as np
 
@@ -18,38 +19,82 @@ BLOCK = BlockNames(
     norm1="attention.output.LayerNorm",
     norm2="output.LayerNorm",
 )
+DISTILLED = BlockNames(
+    query="attention.q_lin",
+    key="attention.k_lin",
+    value="attention.v_lin",
+    out="attention.out_lin",
+    up="ffn.lin1",
+    down="ffn.lin2",
+    norm1="sa_layer_norm",
+    norm2="output_layer_norm",
+)
+HEADS = (r"cls\..*", r"lm_head\..*", r"vocab_.*", r"(pre_)?classifier\..*", r"qa_outputs\..*")
 
 
 def bert(source: Source) -> Architecture:
     """The encoder; its pooler and the heads of its pretraining are not used."""
-    source.must("hidden_act", "gelu")
-    source.must("position_embedding_type", "absolute")
-    depth, positions = source.number("num_hidden_layers"), source.number("max_position_embeddings")
+    return _named(source, _module(source), "bert.", BLOCK, "encoder.layer")
+
+
+def roberta(source: Source) -> Architecture:
+    """The same; a word's position is its number among the words that are no padding, after the padding's own number. With
+    padding at the end alone, as a Sequence has it, that is its place."""
+    return _named(source, _module(source, source.number("pad_token_id") + 1), "roberta.", BLOCK, "encoder.layer")
+
+
+def distilbert(source: Source) -> Architecture:
+    """The same without segments and pooler, under other names."""
     module = BERT(
         vocabulary=source.number("vocab_size"),
+        width=source.number("dim"),
+        depth=source.number("n_layers"),
+        heads=source.number("n_heads"),
+        hidden=source.number("hidden_dim"),
+        positions=source.number("max_position_embeddings"),
+        types=0,
+        dropout=source.number("dropout"),
+        activation=source.activation("activation"),
+    )
+    return _named(source, module, "distilbert.", DISTILLED, "transformer.layer")
+
+
+def _module(source: Source, first: int = 0) -> BERT:
+    source.must("position_embedding_type", "absolute")
+    source.must("is_decoder", False)
+    return BERT(
+        vocabulary=source.number("vocab_size"),
         width=source.number("hidden_size"),
-        depth=depth,
+        depth=source.number("num_hidden_layers"),
         heads=source.number("num_attention_heads"),
         hidden=source.number("intermediate_size"),
-        positions=positions,
+        positions=source.number("max_position_embeddings"),
+        first=first,
         types=source.number("type_vocab_size"),
         dropout=source.number("hidden_dropout_prob"),
+        activation=source.activation(),
         epsilon=source.number("layer_norm_eps"),
     )
-    prefix = "bert." if "bert.embeddings.word_embeddings.weight" in source.tensors else ""
+
+
+def _named(source: Source, module: BERT, prefix: str, block: BlockNames, layers: str) -> Architecture:
+    """prefix: of all names where the weights are a model with a head. layers: what the blocks' names begin with, then."""
+    prefix = prefix if f"{prefix}embeddings.word_embeddings.weight" in source.tensors else ""
     embeddings = f"{prefix}embeddings"
     names: Names = {
         "params/word/embedding": (f"{embeddings}.word_embeddings.weight", SAME),
         "params/position": (f"{embeddings}.position_embeddings.weight", SAME),
-        "params/type": (f"{embeddings}.token_type_embeddings.weight", SAME),
         **norm("params/norm", f"{embeddings}.LayerNorm"),
     }
-    for layer in range(depth):
-        names |= BLOCK.at(f"params/transformer/block{layer}", f"{prefix}encoder.layer.{layer}")
+    if module.types:
+        names["params/type"] = (f"{embeddings}.token_type_embeddings.weight", SAME)
+    for layer in range(module.depth):
+        names |= block.at(f"params/transformer/block{layer}", f"{prefix}{layers}.{layer}")
+    longest = module.positions - module.first
     return Architecture(
         module,
-        Sequence(np.zeros((1, positions), np.int32), np.array([positions], np.int32)),
+        Sequence(np.zeros((1, longest), np.int32), np.array([longest], np.int32)),
         names,
-        Texts.of(source, positions),
-        unused=(rf"{prefix}pooler\..*", rf"{prefix}embeddings\.position_ids", r"cls\..*"),
+        Texts.of(source, longest),
+        unused=(rf"{prefix}pooler\..*", rf"{prefix}embeddings\.(position|token_type)_ids", *HEADS),
     )

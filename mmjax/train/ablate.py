@@ -30,13 +30,14 @@ def init_seeds(
     seeds: Sequence[int],
     batch: Batch,
     balance: Balance | None = None,
+    learns: Sequence[str] | None = None,
 ) -> TrainState:
-    """The states of all seeds; `batch` [b ...] is one seed's and gives shapes alone.
+    """The states of all seeds; `batch` [b ...] is one seed's and gives shapes alone. learns: in the first stage, as in `init`.
 
     `lax.map` and not `vmap`: orthogonal initialisers are QR decompositions, and two batched ones at a time can wait for each
     other for ever on a CPU of two cores (jaxlib 0.10, ParallelBatchMap inside XLA's own thread pool).
     """
-    return jax.jit(lambda keys: jax.lax.map(lambda key: init(model, tx, key, batch, balance), keys))(seed_keys(seeds))
+    return jax.jit(lambda keys: jax.lax.map(lambda key: init(model, tx, key, batch, balance, learns), keys))(seed_keys(seeds))
 
 
 def orders(seeds: Sequence[int], rows: int, batch: int) -> Callable[[int], np.ndarray]:

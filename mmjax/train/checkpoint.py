@@ -6,7 +6,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +56,18 @@ class Checkpoints:
         """The step of the newest checkpoint, None if there is none."""
         return self._manager.latest_step()
 
-    def restore(self, like: Any) -> tuple[Any, dict[str, Any]]:
-        """(tree, notes) of the newest checkpoint, the tree with `like`'s structure, shapes and dtypes."""
+    def restore(self, like_of: Callable[[Mapping[str, Any]], Any]) -> tuple[Any, dict[str, Any]]:
+        """(tree, notes) of the newest checkpoint. like_of: notes -> a tree of the same structure, shapes and dtypes."""
         step = self.latest()
         where = self.folder / str(step)
-        plain = jax.tree.map(_plain, like)
         try:
             record = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+            notes = record["notes"]
+        except Exception as error:
+            raise CheckpointError(f"{where} cannot be read ({error}); {self._way_out(step)}") from error
+        like = like_of(notes)
+        plain = jax.tree.map(_plain, like)
+        try:
             args = ocp.args.Composite(tree=ocp.args.StandardRestore(plain))
             tree = jax.tree.map(np.asarray, self._manager.restore(step, args=args)["tree"])
             expected, got = record["sha256"], _hashes(tree)
@@ -75,7 +80,7 @@ class Checkpoints:
             if (x.shape, x.dtype) != (target.shape, target.dtype):  # Orbax gives what it has, whatever it was asked for
                 found, asked = f"{x.dtype}{list(x.shape)}", f"{target.dtype}{list(target.shape)}"
                 raise CheckpointError(f"{where} is of another model: {jax.tree_util.keystr(path)} is {found}, not {asked}")
-        return jax.tree.map(_as, like, tree), record["notes"]
+        return jax.tree.map(_as, like, tree), notes
 
     def _way_out(self, step: int) -> str:
         older = [s for s in self._manager.all_steps() if s < step]

@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,8 +66,17 @@ class Watch:
     evaluated: Callable[[dict[str, Any]], None] = lambda record: None
 
 
+class Leg(NamedTuple):
+    """One stage as the loop runs it. first: its first step; begin: state [s ...] -> the same with a fresh optimiser's state;
+    plan: how its steps run."""
+
+    first: int
+    begin: Callable[[TrainState], TrainState]
+    plan: Plan
+
+
 def fit(
-    plan_at: Callable[[int], Plan],
+    leg_at: Callable[[int], Leg],
     state: TrainState,
     batches_from: Callable[[int], Iterator[Batch]],
     validate: Callable[[Any], Mapping[str, np.ndarray]],
@@ -82,31 +91,36 @@ def fit(
 
     eligible: the step after which an evaluation may be the best one; before it, what is scored has not begun to learn.
 
-    plan_at: step -> how it runs; the plans of all steps place and fetch a state alike. state: of all seeds [s ...], before the
-    first step. batches_from: step -> batches [s b ...] from that step on.
+    leg_at: step -> the stage in which it lies. state: of all seeds [s ...], before the first step.
+    batches_from: step -> batches [s b ...] from that step on.
     validate: variables [s ...] -> {"loss", "accuracy"} Float[s]; the best step is that of the highest accuracy, and among
     equals of the lowest loss. about: JSON that must be equal for a checkpoint to be continued.
     """
     best, window = no_best(state), jnp.zeros(state.step.shape)
     curves, first, spent, began = [], 0, 0.0, time.monotonic()
     if checkpoints.latest() is not None:
-        (state, best, window), notes = checkpoints.restore((state, best, window))
+        like = lambda notes: (leg_at(notes["next_step"] - 1).begin(state), best, window)
+        (state, best, window), notes = checkpoints.restore(like)
         _check_same(about, notes["about"], checkpoints)
         curves, first, spent = notes["curves"], notes["next_step"], notes["seconds"]
-    fetch = plan_at(0).fetch
     seconds = lambda: spent + time.monotonic() - began
 
     def save(done: int, placed: Any) -> None:
         notes = {"about": about, "curves": curves, "next_step": done, "seconds": seconds()}
-        checkpoints.save(done, (fetch(placed), best, window), notes)
+        checkpoints.save(done, (leg.plan.fetch(placed), best, window), notes)
 
-    placed, since = plan_at(0).place(state), curves[-1]["step"] if curves else 0
+    placed, since = None, curves[-1]["step"] if curves else 0
     for step, batch in zip(range(first, schedule.steps), batches_from(first)):
         jax.block_until_ready(window)  # one step ahead of the device is enough, and what the progress shows is true
-        placed, loss = plan_at(step).run(placed, batch)
+        leg = leg_at(step)
+        if step == leg.first:
+            state = leg.begin(state if placed is None else leg_at(step - 1).plan.fetch(placed))
+        if placed is None or step == leg.first:
+            placed = leg.plan.place(state)
+        placed, loss = leg.plan.run(placed, batch)
         window, done = window + loss, step + 1
         if done % schedule.evaluate_every == 0 or done == schedule.steps:
-            state = fetch(placed)
+            state = leg.plan.fetch(placed)
             scores = validate(state.variables)
             if done > eligible:
                 best = keep_best(best, state, jnp.asarray(_score(scores)))

@@ -1,28 +1,60 @@
-"""Training in stages: which parts of a model learn, by which loss, in which share of the steps."""
+"""Training in stages: which parameters learn, by which loss and optimiser, in which share of the steps."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tyro
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 
 @dataclass(frozen=True)
 class Stage:
     """One stage of training, with an optimiser and a schedule of its own.
 
-    share: of all steps, relative to the other stages' shares. learns: the parts of the model whose parameters learn, by the
-    beginning of their names: "encoders", "encoders_image", "fusion", "heads", "alone"; the others are frozen. loss: of this
-    stage, None for the experiment's.
+    share: of all steps, relative to the other stages' shares. learns: which parameters learn, by the beginning of their
+    paths, as regular expressions up to a "/", a "_" or the end: "encoders", "encoders_image", "fusion", "heads", "alone",
+    "encoders_text/transformer/block(4|5)", "" for all; the others are frozen, and have no optimiser's state. loss, optim: of
+    this stage, None for the experiment's.
     """
 
     share: float
     learns: tuple[str, ...] = ("",)
     loss: tyro.conf.Suppress[Callable | None] = None
+    optim: tyro.conf.Suppress[Any] = None
 
     def __post_init__(self):
         if self.share <= 0:
             raise ValueError(f"Stage.share is {self.share}; it must be above 0")
+
+
+def gradually(shares: Sequence[float], first: Sequence[str], then: Sequence[str]) -> tuple[Stage, ...]:
+    """Gradual unfreezing (Howard and Ruder, 2018, "Universal language model fine-tuning"): `first` learns from the beginning,
+    and each of `then`, such as the blocks of an encoder from the last to the first, from one stage later on.
+
+    shares: one for each stage."""
+    if len(shares) != len(then) + 1:
+        raise ValueError(f"gradually has {len(shares)} shares for {len(then) + 1} stages")
+    return tuple(Stage(share, (*first, *then[:number])) for number, share in enumerate(shares))
+
+
+def does_learn(path: str, learns: Sequence[str] | None) -> bool:
+    """Whether the parameter of this path learns, such as "encoders_text/word/embedding"; None: all do."""
+    return learns is None or any(re.match(f"(?:{beginning})(?=[/_]|$)" if beginning else "", path) for beginning in learns)
+
+
+def split(params: Mapping[str, Any], learns: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(the parameters that learn, the others), each a tree with fewer leaves; `merged` puts them together again."""
+    flat = flatten_dict(dict(params), sep="/")
+    chosen = {path for path in flat if does_learn(path, learns)}
+    parts = ({path: leaf for path, leaf in flat.items() if (path in chosen) == which} for which in (True, False))
+    return tuple(unflatten_dict(part, sep="/") for part in parts)
+
+
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Two trees without a leaf in common as one."""
+    return unflatten_dict(flatten_dict(dict(one), sep="/") | flatten_dict(dict(other), sep="/"), sep="/")
 
 
 @dataclass(frozen=True)
@@ -31,7 +63,12 @@ class Part:
 
     first: int
     end: int
-    stage: Any = None
+    stage: Stage | None = None
+
+    @property
+    def learns(self) -> tuple[str, ...] | None:
+        """None where everything does."""
+        return self.stage.learns if self.stage else None
 
 
 def parts(stages: Sequence[Stage], steps: int) -> tuple[Part, ...]:

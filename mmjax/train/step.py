@@ -11,6 +11,7 @@ from flax import struct
 from jaxtyping import Array, Float, Key
 
 from mmjax.shards import sum_over_shards
+from mmjax.train.stages import merged, split
 from mmjax.types import Augment, Balance, Batch, Loss
 
 
@@ -51,25 +52,31 @@ class SumOfTasks:
 
 
 def init(
-    model: nn.Module, tx: optax.GradientTransformation, key: Array, batch: Batch, balance: Balance | None = None
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    key: Array,
+    batch: Batch,
+    balance: Balance | None = None,
+    learns: Sequence[str] | None = None,
 ) -> TrainState:
-    """The state before the first step, from this seed's key; the batch gives shapes alone."""
+    """The state before the first step, from this seed's key; the batch gives shapes alone. learns: as in `make_step`."""
     init_key, train_key = jax.random.split(key)
     stats = dict(model.init(init_key, batch))
     params = stats.pop("params")
+    opt_state = tx.init(split(params, learns)[0])
     balance = balance or SumOfTasks()
-    return TrainState(jnp.zeros((), jnp.int32), params, stats, tx.init(params), balance.init(params), train_key)
+    return TrainState(jnp.zeros((), jnp.int32), params, stats, opt_state, balance.init(params), train_key)
+
+
+def begin(state: TrainState, tx: optax.GradientTransformation, learns: Sequence[str] | None = None) -> TrainState:
+    """The state with this optimiser's before its first step: a stage begins."""
+    return state.replace(opt_state=tx.init(split(state.params, learns)[0]))
 
 
 def weighted_mean(values: Float[Array, " b"], weight: Float[Array, " b"]) -> Float[Array, ""]:
     """This shard's part of the mean over the whole batch: the parts add up. Padding (weight 0) may hold anything."""
     total = sum_over_shards(jnp.sum(weight))
     return jnp.sum(jnp.where(weight > 0, values * weight, 0)) / jnp.maximum(total, jnp.finfo(jnp.float32).tiny)
-
-
-def only(prefixes: Sequence[str], tree: Mapping[str, Any], otherwise: Mapping[str, Any]) -> dict[str, Any]:
-    """`tree` in its branches whose name begins with one of the prefixes, and `otherwise` in the others."""
-    return {name: tree[name] if name.startswith(tuple(prefixes)) else otherwise[name] for name in tree}
 
 
 def make_step(
@@ -79,44 +86,32 @@ def make_step(
     augment: Mapping[str, Augment] | None = None,
     balance: Balance | None = None,
     learns: Sequence[str] | None = None,
-    first: int = 0,
 ) -> Step:
     """(state, batch) -> (state, loss). Runs on one device, or inside `pmap` over `SHARD` on a part of the batch.
 
-    learns: the parts of the model whose parameters learn, by the beginning of their names ("encoders", "encoders_image",
-    "fusion", "heads", "alone"), None for all; the rest stays as it is, and frozen encoders run as in evaluation. first: the
-    step at which the optimiser begins anew.
+    learns: which parameters learn (`train.stages.Stage`), None for all. The rest stays as it is and has neither a gradient nor
+    a place in the optimiser's state; an encoder of which nothing learns runs as in evaluation.
     """
     augment, balance = augment or {}, balance or SumOfTasks()
-    if learns is not None:
-        still = tuple(name for name in model.encoders if not f"encoders_{name}".startswith(tuple(learns)))
-        model = model.clone(frozen=still)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
+        learning, still = split(state.params, learns)
+        run = model.clone(frozen=tuple(name for name in model.encoders if f"encoders_{name}" not in learning))
         dropout, *keys = jax.random.split(jax.random.fold_in(state.key, state.step), 1 + len(augment))
         for change, key in zip(augment.values(), keys):
             batch = change(batch, key)
 
-        def objective(params):
-            variables, rngs = {"params": params, **state.stats}, {"dropout": dropout}
-            outputs, stats = model.apply(variables, batch, train=True, rngs=rngs, mutable=list(state.stats))
+        def objective(learning):
+            variables, rngs = {"params": merged(learning, still), **state.stats}, {"dropout": dropout}
+            outputs, stats = run.apply(variables, batch, train=True, rngs=rngs, mutable=list(state.stats))
             values = loss(outputs, batch)
             tasks = values if isinstance(values, Mapping) else {"loss": values}
             return {name: weighted_mean(value, batch.weight) for name, value in tasks.items()}, (outputs, dict(stats))
 
         balance_key = jax.random.fold_in(dropout, 1)
-        value, gradient, (_, stats), balanced = balance(objective, state.params, state.balance, batch, balance_key)
-        opt_state = state.opt_state
-        if first:
-            fresh = tx.init(state.params)
-            opt_state = jax.tree.map(lambda new, old: jnp.where(state.step == first, new, old), fresh, opt_state)
-        if learns is not None:
-            gradient = only(learns, gradient, jax.tree.map(jnp.zeros_like, gradient))
-        updates, opt_state = tx.update(gradient, opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        if learns is not None:  # weight decay moves what has no gradient, and so do batch statistics
-            params = only(learns, params, state.params)
-            stats = {name: only(learns, stats[name], state.stats[name]) for name in stats}
+        value, gradient, (_, stats), balanced = balance(objective, learning, state.balance, batch, balance_key)
+        updates, opt_state = tx.update(gradient, state.opt_state, learning)
+        params = merged(optax.apply_updates(learning, updates), still)
         return TrainState(state.step + 1, params, stats, opt_state, balanced, state.key), value
 
     return step

@@ -1,6 +1,7 @@
 """Text encoders for the contract suite."""
 
 from mmjax.encoders.bert import BERT
+from mmjax.encoders.lora import LoRA
 from mmjax.encoders.text import BagOfEmbeddings, TextRNN
 from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional
 from tests.contracts.inputs import words
@@ -12,4 +13,5 @@ ENCODERS = {
     "text_gru_states": (TextRNN(vocabulary=30, embedding=6, layer=GRU(5), every_step=True, dropout=0.3), words),
     "text_rnn_both_ways": (TextRNN(vocabulary=30, embedding=6, layer=Bidirectional(RNN(4)), dropout=0.3), words),
     "bert": (BERT(vocabulary=30, width=8, depth=1, heads=2, hidden=12, positions=9, dropout=0.3), words),
+    "lora": (LoRA(BERT(vocabulary=30, width=8, depth=1, heads=2, hidden=12, positions=9, dropout=0.3), rank=2), words),
 }

@@ -1,4 +1,4 @@
-"""Recurrent layers against torch's with packed sequences, BERT and AST against those of transformers, with random weights
+"""Recurrent layers against torch's with packed sequences, AST against that of transformers, with random weights
 copied over: outputs where something is, and gradients of the input. torch is imported within functions.
 """
 
@@ -9,7 +9,6 @@ import pytest
 
 from mmjax.data.audio import LogMel
 from mmjax.encoders.audio import AST
-from mmjax.encoders.bert import BERT
 from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional
 from mmjax.types import Sequence
 
@@ -104,58 +103,8 @@ def block(w, at, names):
     return {"attention": attention, "up": dense(w, up), "down": dense(w, down)} | norms
 
 
-BERT_NAMES = ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"]
-BERT_NAMES += ["intermediate.dense", "output.dense", "attention.output.LayerNorm", "output.LayerNorm"]
 AST_NAMES = ["attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj"]
 AST_NAMES += ["mlp.fc1", "mlp.fc2", "layernorm_before", "layernorm_after"]
-
-
-@pytest.mark.parametrize(
-    ("sizes", "lengths"),
-    [((50, 16, 2, 2, 40, 12), [9, 4, 1]), ((20, 24, 1, 4, 96, 7), [7, 3]), ((99, 32, 3, 1, 32, 20), [6, 6, 2, 5])],
-)
-def test_bert(sizes, lengths):
-    import torch
-    from transformers import BertConfig, BertModel
-
-    vocabulary, width, depth, heads, hidden, positions = sizes
-    config = BertConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        num_hidden_layers=depth,
-        num_attention_heads=heads,
-        intermediate_size=hidden,
-        max_position_embeddings=positions,
-    )
-    original = randomised(BertModel(config, add_pooling_layer=False), vocabulary)
-    w = weights(original)
-    blocks = {f"block{i}": block(w, f"encoder.layer.{i}", BERT_NAMES) for i in range(depth)}
-    params = {
-        "word": {"embedding": w["embeddings.word_embeddings.weight"]},
-        "position": w["embeddings.position_embeddings.weight"],
-        "type": w["embeddings.token_type_embeddings.weight"],
-        "norm": norm(w, "embeddings.LayerNorm"),
-        "transformer": blocks,
-    }
-    params = jax.tree.map(jnp.asarray, params)
-    module = BERT(vocabulary, width, depth, heads, hidden, positions)
-    rng = np.random.default_rng(1)
-    numbers = rng.integers(1, vocabulary, size=(len(lengths), max(lengths)))  # torch has no gradient for number 0, [PAD]
-    words = Sequence(jnp.asarray(numbers), jnp.array(lengths))
-    mask = np.asarray(words.mask)
-    weight = (rng.normal(size=(*mask.shape, width)) * mask[..., None]).astype(np.float32)
-
-    states = original(torch.tensor(numbers), attention_mask=torch.tensor(mask.astype(int))).last_hidden_state
-    (states * torch.tensor(weight)).sum().backward()
-
-    def value(word):
-        tokens = module.apply({"params": params | {"word": word}}, words)
-        return (tokens.x * weight).sum(), tokens
-
-    (_, tokens), gradient = jax.jit(jax.value_and_grad(value, has_aux=True))(params["word"])
-    np.testing.assert_array_equal(tokens.mask, mask)
-    assert_same(np.asarray(tokens.x)[mask], states.detach().numpy()[mask], "tokens")
-    assert_same(gradient["embedding"], original.embeddings.word_embeddings.weight.grad, "gradient")
 
 
 def ast_params(w, module):

@@ -12,7 +12,6 @@ from mmjax.losses import cross_entropy
 from mmjax.train.ablate import Best, init_seeds, keep_best, no_best, orders, seed_keys
 from mmjax.train.checkpoint import Checkpoints
 from mmjax.train.loop import Schedule, StopRequest, Watch, fit
-from mmjax.train.parallel import single
 from mmjax.train.step import TrainState, init
 from tests.train.toy import ROWS, Toy
 
@@ -28,7 +27,7 @@ def toy():
 def trained(toy, tmp_path_factory):
     """Seeds -> (Fit, last parameters), by the loop that experiments use; each set of seeds is trained once."""
     run = logits_by_subset(toy.model, [("image", "text")], "label")
-    plan = single(toy.step())
+    leg = toy.leg()
     done = {}
 
     def validate(params):
@@ -45,7 +44,7 @@ def trained(toy, tmp_path_factory):
             checkpoints = Checkpoints(tmp_path_factory.mktemp("checkpoints"))
             done[seeds] = (
                 fit(
-                    lambda step: plan,
+                    lambda step: leg,
                     init_seeds(toy.model, toy.tx, seeds, toy.one_seed()),
                     toy.batches(seeds),
                     lambda p: (params.append(jax.tree.map(np.array, p)), validate(p))[1],

@@ -12,7 +12,6 @@ import pytest
 from mmjax.train.ablate import init_seeds
 from mmjax.train.checkpoint import CheckpointError, Checkpoints
 from mmjax.train.loop import Schedule, Stopped, StopRequest, Watch, differences, fit
-from mmjax.train.parallel import single
 from tests.train.toy import Toy
 
 SEEDS, STEPS = (0, 1), 5
@@ -28,7 +27,7 @@ def toy():
 @pytest.fixture(scope="module")
 def run(toy):
     """(folder, after which step to stop) -> (Fit, steps that the loop told of, points of the curves)."""
-    plan, start = single(toy.step()), init_seeds(toy.model, toy.tx, SEEDS, toy.one_seed())
+    leg, start = toy.leg(), init_seeds(toy.model, toy.tx, SEEDS, toy.one_seed())
 
     def validate(params):  # any function of the parameters will do; that of seed 0 goes up and down
         total = sum(jnp.sum(jnp.cos(40 * leaf), axis=range(1, leaf.ndim)) for leaf in jax.tree.leaves(params))
@@ -49,7 +48,7 @@ def run(toy):
         state = jax.tree.map(jnp.copy, start)
         try:
             fitted = fit(
-                lambda step: plan, state, batches, validate, schedule, checkpoints, about, stop, Watch(heard, points.append)
+                lambda step: leg, state, batches, validate, schedule, checkpoints, about, stop, Watch(heard, points.append)
             )
         finally:
             checkpoints.close()

@@ -1,4 +1,4 @@
-"""Stages: which steps they take, which parameters learn in each, and that each begins with a fresh optimiser."""
+"""Stages: which steps they take, which parameters learn in each, that each begins with a fresh optimiser, and resuming."""
 
 import chex
 import jax
@@ -9,8 +9,10 @@ import pytest
 
 from mmjax.losses import cross_entropy
 from mmjax.train.ablate import init_seeds
+from mmjax.train.checkpoint import Checkpoints
+from mmjax.train.loop import Schedule, Stopped, StopRequest, Watch, fit
 from mmjax.train.parallel import single
-from mmjax.train.stages import Stage, parts
+from mmjax.train.stages import Stage, does_learn, gradually, merged, parts, split
 from mmjax.train.step import make_step
 from tests.train.toy import Toy
 
@@ -27,33 +29,78 @@ def test_parts_by_hand():
         Stage(0.0)
 
 
+def test_what_learns():
+    assert does_learn("fusion/dense/kernel", None) and does_learn("fusion/dense/kernel", ("",))
+    assert does_learn("encoders_image/conv/kernel", ("heads", "encoders"))
+    assert does_learn("encoders_text/transformer/block1/up/kernel", (r"encoders_text/transformer/block(1|2)",))
+    assert not does_learn("encoders_text/transformer/block11/up/kernel", (r"encoders_text/transformer/block(1|2)",))
+    assert not does_learn("encoders_texts/word", ("encoders_text",)) and not does_learn("fusion/dense", ("dense",))
+
+
+def test_gradually():
+    stages = gradually((2.0, 1.0, 1.0), ("heads",), ("fusion", "encoders"))
+    assert [stage.learns for stage in stages] == [("heads",), ("heads", "fusion"), ("heads", "fusion", "encoders")]
+    assert [stage.share for stage in stages] == [2.0, 1.0, 1.0]
+    with pytest.raises(ValueError, match="2 shares for 3 stages"):
+        gradually((1.0, 1.0), ("heads",), ("fusion", "encoders"))
+
+
 @pytest.fixture(scope="module")
 def toy():
     return Toy(modalities=("image",), dropout=0.0, batch=4, steps=4)
 
 
-def test_only_what_learns_changes(toy):
-    tx = optax.adamw(0.1, weight_decay=0.1)  # the decay alone would move frozen parameters
-    state = init_seeds(toy.model, tx, [0], toy.one_seed())
-    step = single(make_step(toy.model, cross_entropy, tx, learns=("encoders_image", "heads"))).run
+def test_only_what_learns_changes_and_has_an_optimisers_state(toy):
+    tx, learns = optax.adamw(0.1, weight_decay=0.1), ("encoders_image", "heads")  # the decay alone would move frozen ones
+    state = init_seeds(toy.model, tx, [0], toy.one_seed(), learns=learns)
+    learning, still = split(state.params, learns)
+    assert set(learning) == {"encoders_image", "heads_label"} and set(still) == {"fusion"}
+    assert jax.tree.structure(merged(learning, still)) == jax.tree.structure(state.params)
+    assert jax.tree.structure(state.opt_state[0].mu) == jax.tree.structure(learning)
+    step = single(make_step(toy.model, cross_entropy, tx, learns=learns)).run
     after, _ = step(jax.tree.map(jnp.copy, state), next(toy.batches([0])(0)))
     for name, before in state.params.items():
         same = [np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (before, after.params[name])))]
         assert all(same) if name == "fusion" else not all(same), name
 
 
-def test_a_stage_begins_with_a_fresh_optimiser(toy):
-    """Two stages of two steps give what two trainings give, the second from the first one's parameters."""
-    tx = optax.adam(0.05)
-    batches = toy.batches([0])(0)
-    batches = [next(batches) for _ in range(4)]
-    state = init_seeds(toy.model, tx, [0], toy.one_seed())
-    runs = [single(make_step(toy.model, cross_entropy, tx, first=first)).run for first in (0, 2)]
-    staged = jax.tree.map(jnp.copy, state)
-    for number, batch in enumerate(batches):
-        staged, _ = runs[number // 2](staged, batch)
-    for number, batch in enumerate(batches):
-        if number == 2:
-            state = state.replace(opt_state=jax.vmap(tx.init)(state.params))
-        state, _ = runs[0](state, batch)
-    chex.assert_trees_all_close(staged.params, state.params, rtol=1e-5)
+def learning_curve(toy, legs, folder, stop_after=None):
+    """`fit` over stages that begin at steps 0 and 2; stopped after a step, and then resumed."""
+    score = lambda variables: {"loss": np.ones(1), "accuracy": np.asarray(variables["params"]["fusion"]["dense"]["bias"])[:, 0]}
+    stop, checkpoints = StopRequest(), Checkpoints(folder)
+
+    def batches(first):
+        for step, batch in enumerate(toy.batches([0])(first), first + 1):
+            stop.asked = step == stop_after
+            yield batch
+
+    leg_at = lambda step: legs[step // 2]
+    state = init_seeds(toy.model, toy.tx, [0], toy.one_seed())
+    try:
+        return fit(leg_at, legs[0].begin(state), batches, score, Schedule(4, 4, 100), checkpoints, {}, stop, Watch())
+    finally:
+        checkpoints.close()
+
+
+@pytest.fixture(scope="module")
+def staged(toy, tmp_path_factory):
+    legs = [toy.leg(0, ("fusion", "heads")), toy.leg(2)]
+    return legs, learning_curve(toy, legs, tmp_path_factory.mktemp("staged"))
+
+
+def test_a_stage_begins_with_a_fresh_optimiser(toy, staged):
+    """Two stages of two steps are two trainings, the second from where the first one ended."""
+    (first, second), fitted = staged
+    state = first.begin(init_seeds(toy.model, toy.tx, [0], toy.one_seed()))
+    for number, batch in enumerate(toy.batches([0])(0)):
+        state = second.begin(state) if number == 2 else state
+        state, _ = (first if number < 2 else second).plan.run(state, batch)
+    chex.assert_trees_all_close(fitted.best.variables["params"], state.params, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_stopped_within_a_stage_or_between_two_it_ends_the_same(toy, staged, tmp_path, stop_after):
+    legs, undisturbed = staged
+    with pytest.raises(Stopped):
+        learning_curve(toy, legs, tmp_path, stop_after)
+    chex.assert_trees_all_equal(learning_curve(toy, legs, tmp_path).best, undisturbed.best)

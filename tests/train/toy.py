@@ -1,7 +1,7 @@
 """The smallest training problem that has everything: two modalities, dropout, augmentation, unequal weights."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,10 @@ from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
 from mmjax.nn import LSTM
 from mmjax.train.ablate import orders
+from mmjax.train.loop import Leg
 from mmjax.train.optim import AdamW
-from mmjax.train.step import make_step
+from mmjax.train.parallel import single
+from mmjax.train.step import begin, make_step
 from mmjax.types import Batch, Sequence
 
 ROWS, CLASSES = 20, 3
@@ -65,6 +67,11 @@ class Toy:
 
     def step(self, augment=AUGMENT):
         return make_step(self.model, cross_entropy, self.tx, augment)
+
+    def leg(self, first=0, learns=None) -> Leg:
+        """A stage of this training that begins at step `first`."""
+        step = make_step(self.model, cross_entropy, self.tx, AUGMENT, learns=learns)
+        return Leg(first, jax.vmap(partial(begin, tx=self.tx, learns=learns)), single(step))
 
     def batch_of(self, seeds, step: int) -> Batch:
         """[s b ...], each seed's rows in its own order."""

@@ -1,48 +1,67 @@
-"""BERT loaded from what transformers saves, and saved so that transformers reads it."""
+"""BERT and its kin loaded from what transformers saves, and saved so that transformers reads it."""
+
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.pretrained import load, save
+from mmjax.nn.attention import gelu_tanh
+from mmjax.pretrained import WeightsError, load, save
 from mmjax.types import Sequence
 from tests.parity.originals import assert_parity, published
 
 pytestmark = pytest.mark.parity
 
-SIZES = [  # vocabulary, width, depth, heads, hidden, positions; lengths
-    ((50, 16, 2, 2, 40, 12), [9, 4, 1]),
-    ((20, 24, 1, 4, 96, 7), [7, 3]),
-    ((99, 32, 3, 1, 32, 20), [6, 6, 2, 5]),
+SIZES = [  # vocabulary, width, depth, heads, hidden, positions; activation, epsilon of the norms; lengths
+    ((50, 16, 2, 2, 40, 12), ("gelu", 1e-12), [9, 4, 1]),
+    ((20, 24, 1, 4, 96, 7), ("relu", 1e-5), [7, 3]),
+    ((99, 32, 3, 1, 32, 20), ("gelu_new", 1e-3), [6, 6, 2, 5]),
 ]
+KINDS = {"bert": ("BertModel", 0), "xlm-roberta": ("XLMRobertaModel", 1), "distilbert": ("DistilBertModel", 0)}
+"""model_type -> its class, and the number of the padding."""
 
 
-def original(sizes):
-    from transformers import BertConfig, BertModel
+def original(kind, sizes, rest, headed=""):
+    """headed: another class, with a head, over the same config."""
+    import transformers
 
     vocabulary, width, depth, heads, hidden, positions = sizes
-    config = BertConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        num_hidden_layers=depth,
-        num_attention_heads=heads,
-        intermediate_size=hidden,
-        max_position_embeddings=positions,
-    )
-    return BertModel(config)
+    activation, epsilon = rest
+    class_name, padding = KINDS[kind]
+    model = getattr(transformers, headed or class_name)
+    distilled = kind == "distilbert"
+    names = {"dim": width, "n_layers": depth, "n_heads": heads, "hidden_dim": hidden, "activation": activation}
+    if not distilled:
+        names = {
+            "hidden_size": width,
+            "num_hidden_layers": depth,
+            "num_attention_heads": heads,
+            "intermediate_size": hidden,
+            "hidden_act": activation,
+            "layer_norm_eps": epsilon,
+            "type_vocab_size": 1 + padding,
+        }
+    positions += (padding + 1) * (kind == "xlm-roberta")
+    config = {"vocab_size": vocabulary, "max_position_embeddings": positions, "pad_token_id": padding}
+    return model(model.config_class(**config, **names))
 
 
-@pytest.mark.parametrize(("sizes", "lengths"), SIZES)
-def test_bert(sizes, lengths, tmp_path):
-    """The gradient is by the table of words: numbers themselves have none."""
+@pytest.mark.parametrize(("sizes", "rest", "lengths"), SIZES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokens(kind, sizes, rest, lengths, tmp_path):
+    """The gradient is by the table of words: numbers themselves have none. What is padded has the padding's number, from
+    which RoBERTa counts its positions."""
     import torch
 
-    theirs = original(sizes)
+    theirs = original(kind, sizes, rest)
     weights = load(published(theirs, tmp_path))
     assert all(name.startswith("pooler.") for name in weights.unused)
+    padding = KINDS[kind][1]
     rng = np.random.default_rng(1)
-    numbers = rng.integers(1, sizes[0], size=(len(lengths), max(lengths)))  # torch has no gradient for number 0, [PAD]
+    numbers = rng.integers(padding + 1, sizes[0], size=(len(lengths), max(lengths)))
+    numbers = np.where(np.arange(max(lengths)) < np.array(lengths)[:, None], numbers, padding)
     words = Sequence(jnp.asarray(numbers), jnp.array(lengths))
     mask = np.asarray(words.mask)
 
@@ -63,16 +82,61 @@ def test_bert(sizes, lengths, tmp_path):
     assert_parity(our_tokens, their_tokens, table, {"tokens": mask})
 
 
-def test_transformers_reads_what_we_save(tmp_path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_transformers_reads_what_we_save(kind, tmp_path):
     import torch
-    from transformers import BertModel
+    import transformers
 
-    theirs = original(SIZES[0][0])
+    theirs = original(kind, *SIZES[0][:2])
     weights = load(published(theirs, tmp_path / "theirs"))
     save(weights, tmp_path / "ours")
-    back = BertModel.from_pretrained(tmp_path / "ours", add_pooling_layer=False)
+    plain = {} if kind == "distilbert" else {"add_pooling_layer": False}
+    back = getattr(transformers, KINDS[kind][0]).from_pretrained(tmp_path / "ours", **plain)
     state = theirs.state_dict()
     for name, value in back.state_dict().items():
         assert torch.equal(value, state[name]), name
     again = load(tmp_path / "ours")
     jax.tree.map(np.testing.assert_array_equal, again.variables, weights.variables)
+
+
+@pytest.mark.parametrize(
+    ("kind", "headed"),
+    [
+        ("bert", "BertForPreTraining"),
+        ("bert", "BertForSequenceClassification"),
+        ("xlm-roberta", "XLMRobertaForMaskedLM"),
+        ("xlm-roberta", "XLMRobertaForQuestionAnswering"),
+        ("distilbert", "DistilBertForMaskedLM"),
+        ("distilbert", "DistilBertForSequenceClassification"),
+    ],
+)
+def test_a_model_with_a_head_has_the_same_encoder(kind, headed, tmp_path):
+    theirs = original(kind, *SIZES[1][:2], headed=headed)
+    weights = load(published(theirs, tmp_path))
+    expected = theirs.base_model.embeddings.position_embeddings.weight.detach().numpy()
+    np.testing.assert_array_equal(weights.variables["params"]["position"], expected)
+    assert weights.unused
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("hidden_act", "swish2", "hidden_act = 'swish2'; known are gelu, "),
+        ("is_decoder", True, "is_decoder = True; only False is known"),
+        ("position_embedding_type", "relative_key", "only 'absolute' is known"),
+        ("num_hidden_layers", 3, r"missing encoder\.layer\.2\."),
+        ("num_hidden_layers", 1, r"encoder\.layer\.1\..* belong to nothing in BERT"),
+        ("vocab_size", 51, r"word_embeddings\.weight of shape \[50, 16\]"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused(field, value, said, tmp_path):
+    published(original("bert", *SIZES[0][:2]), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {field: value}))
+    with pytest.raises(WeightsError, match=said):
+        load(tmp_path)
+
+
+def test_activations_and_epsilon_are_read(tmp_path):
+    module = load(published(original("bert", *SIZES[2][:2]), tmp_path)).module
+    assert module.activation is gelu_tanh and module.epsilon == 1e-3

@@ -1,0 +1,114 @@
+"""Whisper (Radford et al., 2023, "Robust speech recognition via large-scale weak supervision"): log-mel frames -> Tokens -> text."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from mmjax.nn.attention import Transformer, gelu
+from mmjax.nn.conv import Conv
+from mmjax.nn.decoder import Cache, Decoder
+from mmjax.nn.dropout import Dropout
+from mmjax.types import Sequence, Tokens
+
+
+def sinusoids(positions: int, width: int) -> Float[np.ndarray, "n d"]:
+    """sin(p r_i) beside cos(p r_i), the rates r_i falling from 1 to 1 / 10000 in equal ratios."""
+    rates = np.exp(-np.log(10_000) / max(width // 2 - 1, 1) * np.arange(width // 2))
+    angles = np.arange(positions)[:, None] * rates[None]
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+
+
+class WhisperEncoder(nn.Module):
+    """Two convolutions over time with GELU, the second of stride 2, sinusoidal positions, a pre-norm Transformer whose keys
+    have no bias, and a norm (figure 1 and section 2.2). A token for two frames of 10 ms.
+
+    frames: x Float[b n bands], n at most twice `positions`. A clip's tokens are those of the clip alone: positions are cut to
+    the n frames, frames beyond the length count as the zeros around the clip, and token t is there if frame 2 t is. The original
+    knows 30 s alone and attends to the silence that it pads with: for its numbers give all 3000 frames with length 3000, as
+    `pretrained.sounds.WhisperSound` does unless told otherwise.
+
+    positions: tokens of the longest clip. Their table is a parameter, since weights come with it, but is never trained.
+    width, depth, heads; hidden, activation: of the MLPs. dropout: rate on the embedded frames and in the Transformer.
+    dtype: of convolutions and matmuls; norms and tokens are float32.
+    """
+
+    positions: int = 1500
+    width: int = 384
+    depth: int = 4
+    heads: int = 6
+    hidden: int = 1536
+    activation: Callable = gelu
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, frames: Sequence, *, train: bool = False) -> Tokens:
+        if frames.x.shape[1] > 2 * self.positions:
+            raise ValueError(
+                f"WhisperEncoder.positions is {self.positions}, for twice as many frames, and there are {frames.x.shape[1]}"
+            )
+        x = frames.x
+        for number, stride in ((1, 1), (2, 2)):
+            x = jnp.where(frames.mask[..., None], x, 0)
+            conv = Conv(self.width, (1, 3), (1, stride), ((0, 0), (1, 1)), dtype=self.dtype, name=f"conv{number}")
+            x = gelu(conv(x[:, None])[:, 0]).astype(jnp.float32)
+        table = self.param("position", lambda key: jnp.asarray(sinusoids(self.positions, self.width)))
+        x = x + lax.stop_gradient(table)[None, : x.shape[1]]
+        x = Dropout(self.dropout, name="dropout")(x, train=train)
+        mask = frames.mask[:, ::2]
+        transformer = Transformer(
+            self.depth,
+            self.heads,
+            self.hidden,
+            dropout=self.dropout,
+            activation=self.activation,
+            epsilon=1e-5,
+            key_bias=False,
+            dtype=self.dtype,
+            name="transformer",
+        )
+        return Tokens(nn.LayerNorm(1e-5, name="norm")(transformer(x, mask, train=train)), mask)
+
+
+class Whisper(nn.Module):
+    """Speech -> text: {"frames": Sequence, "words": Sequence x Int[b n]} -> logits of the word after each, Float[b n vocabulary].
+
+    encoder, decoder: parameters of each lie under its name, so that the encoder can be had alone,
+    `whisper.encoder.apply({"params": params["encoder"]}, frames)`. `encode`, `begin` and `step` are what decoding needs
+    (`nn.decoder.greedy`, `pretrained.transcribe`).
+    """
+
+    encoder: WhisperEncoder
+    decoder: Decoder
+
+    def encode(self, frames: Sequence, *, train: bool = False) -> Tokens:
+        return self.encoder(frames, train=train)
+
+    def begin(self, memory: Tokens, most: int) -> Cache:
+        return self.decoder.begin(memory, most)
+
+    def step(self, words: Int[Array, "b n"], cache: Cache) -> tuple[Float[Array, "b n vocabulary"], Cache]:
+        return self.decoder.step(words, cache)
+
+    def __call__(self, given: Mapping[str, Sequence], *, train: bool = False) -> Float[Array, "b n vocabulary"]:
+        return self.decoder(given["words"], self.encoder(given["frames"], train=train), train=train)
+
+
+def whisper_tiny(**fields: Any) -> WhisperEncoder:
+    """The encoder of the tiny size (table 1): 8.2 million parameters with 80 bands. fields: any other field."""
+    return WhisperEncoder(width=384, depth=4, heads=6, hidden=1536, **fields)
+
+
+def whisper_base(**fields: Any) -> WhisperEncoder:
+    """The encoder of the base size: 20.6 million parameters."""
+    return WhisperEncoder(width=512, depth=6, heads=8, hidden=2048, **fields)
+
+
+def whisper_small(**fields: Any) -> WhisperEncoder:
+    """The encoder of the small size: 88.2 million parameters."""
+    return WhisperEncoder(width=768, depth=12, heads=12, hidden=3072, **fields)

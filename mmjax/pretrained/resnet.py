@@ -1,0 +1,92 @@
+"""ResNet in torchvision's names, whose sizes are read off the file, and transformers' ResNetModel."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mmjax.encoders.resnet import EXPANSION, ResNet
+from mmjax.pretrained.files import WeightsError
+from mmjax.pretrained.layout import CONV, Architecture, Names, batch_norm, dense
+from mmjax.pretrained.pictures import Pictures
+from mmjax.pretrained.source import Source
+from mmjax.pretrained.vgg import TORCHVISION
+
+
+def _names(module: ResNet, stem: tuple[str, str], part: Callable[[int, int, int | None], tuple[str, str]]) -> Names:
+    """stem: their convolution and its norm. part: (stage, block, convolution or None for the shortcut), from 0 -> the same."""
+    names: Names = {}
+
+    def take(ours: str, theirs: tuple[str, str]) -> None:
+        names.update(dense(f"params/{ours}/conv", theirs[0], bias=False, layout=CONV) | batch_norm(f"{ours}/norm", theirs[1]))
+
+    take("stem", stem)
+    expansion, before = EXPANSION if module.bottleneck else 1, module.stages[0][1]
+    for stage, (blocks, channels) in enumerate(module.stages):
+        for block in range(blocks):
+            ours = f"stage{stage + 1}_block{block + 1}"
+            for number in range(3 if module.bottleneck else 2):
+                take(f"{ours}_conv{number + 1}", part(stage, block, number))
+            if block == 0 and (stage > 0 or before != channels * expansion):
+                take(f"{ours}_shortcut", part(stage, block, None))
+    return names
+
+
+def torchvision(source: Source) -> Architecture:
+    """torchvision.models.resnet18 to resnet152; wide ones and ResNeXt have other shapes."""
+    tensors = source.tensors
+    if tensors["layer1.0.conv1.weight"].ndim != 4 or getattr(tensors.get("conv1.weight"), "shape", ())[2:] != (7, 7):
+        raise WeightsError(f"{source.where}: conv1.weight must be a convolution of 7 x 7 pixels, as torchvision's ResNet has")
+    stages = []
+    while f"layer{len(stages) + 1}.0.conv1.weight" in tensors:
+        at = f"layer{len(stages) + 1}"
+        blocks = len({name.split(".")[1] for name in tensors if name.startswith(f"{at}.")})
+        stages.append((blocks, tensors[f"{at}.0.conv1.weight"].shape[0]))
+    module = ResNet(tuple(stages), bottleneck="layer1.0.conv3.weight" in tensors)
+
+    def part(stage: int, block: int, number: int | None) -> tuple[str, str]:
+        at = f"layer{stage + 1}.{block}"
+        shortcut = f"{at}.downsample.0", f"{at}.downsample.1"
+        return shortcut if number is None else (f"{at}.conv{number + 1}", f"{at}.bn{number + 1}")
+
+    return Architecture(
+        module,
+        np.zeros((1, 224, 224, tensors["conv1.weight"].shape[1]), np.float32),
+        _names(module, ("conv1", "bn1"), part),
+        Pictures.of(source) or TORCHVISION,
+        unused=(r".*\.num_batches_tracked",),
+        classifier=dense("params", "fc"),
+    )
+
+
+def resnet(source: Source) -> Architecture:
+    """transformers' ResNetModel, or ResNetForImageClassification with its classifier."""
+    source.must("hidden_act", "relu")
+    source.must("layer_type", "bottleneck", "basic")
+    source.must("downsample_in_first_stage", False)
+    source.must("downsample_in_bottleneck", False)
+    bottleneck = source.config.get("layer_type", "bottleneck") == "bottleneck"
+    expansion = EXPANSION if bottleneck else 1
+    widths, depths, first = source.number("hidden_sizes"), source.number("depths"), source.number("embedding_size")
+    if first * expansion != widths[0] or any(width % expansion for width in widths) or len(widths) != len(depths):
+        raise WeightsError(
+            f"{source.where}: config.json has embedding_size = {first}, hidden_sizes = {widths}, depths = {depths}; a ResNet of "
+            f"layer_type {'bottleneck' if bottleneck else 'basic'} has a first of {first * expansion} and a depth for each"
+        )
+    module = ResNet(tuple((depth, width // expansion) for depth, width in zip(depths, widths)), bottleneck)
+    prefix = "resnet." if "resnet.embedder.embedder.convolution.weight" in source.tensors else ""
+
+    def pair(at: str) -> tuple[str, str]:
+        return f"{at}.convolution", f"{at}.normalization"
+
+    def part(stage: int, block: int, number: int | None) -> tuple[str, str]:
+        at = f"{prefix}encoder.stages.{stage}.layers.{block}"
+        return pair(f"{at}.shortcut" if number is None else f"{at}.layer.{number}")
+
+    return Architecture(
+        module,
+        np.zeros((1, 224, 224, source.config.get("num_channels", 3)), np.float32),
+        _names(module, pair(f"{prefix}embedder.embedder"), part),
+        Pictures.of(source),
+        unused=(r".*\.num_batches_tracked",),
+        classifier=dense("params", "classifier.1"),
+    )

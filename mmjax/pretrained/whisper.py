@@ -1,0 +1,82 @@
+"""Whisper: transformers' WhisperModel and WhisperForConditionalGeneration, encoder and decoder."""
+
+import numpy as np
+
+from mmjax.encoders.whisper import Whisper, WhisperEncoder
+from mmjax.nn.decoder import Decoder
+from mmjax.pretrained.layout import SAME, Architecture, BlockNames, Layout, Names, dense, norm
+from mmjax.pretrained.sounds import WhisperSound
+from mmjax.pretrained.source import Source
+from mmjax.types import Sequence
+
+BLOCK = BlockNames(
+    query="self_attn.q_proj",
+    key="self_attn.k_proj",
+    value="self_attn.v_proj",
+    out="self_attn.out_proj",
+    up="fc1",
+    down="fc2",
+    norm1="self_attn_layer_norm",
+    norm2="final_layer_norm",
+    key_bias=False,
+)
+IN_ONE_ROW = Layout(lambda x: x.transpose(2, 1, 0)[None], lambda x: x[0].transpose(2, 1, 0))  # [out in k] <-> [1 k in out]
+
+
+def whisper(source: Source) -> Architecture:
+    """Encoder and decoder; `module.encoder` with `variables["params"]["encoder"]` is the encoder alone."""
+    activation = source.activation("activation_function")
+    source.must("tie_word_embeddings", True)
+    width, bands = source.number("d_model"), source.number("num_mel_bins")
+    sources, targets = source.number("max_source_positions"), source.number("max_target_positions")
+    encoder = WhisperEncoder(
+        positions=sources,
+        width=width,
+        depth=source.number("encoder_layers"),
+        heads=source.number("encoder_attention_heads"),
+        hidden=source.number("encoder_ffn_dim"),
+        activation=activation,
+        dropout=source.number("dropout"),
+    )
+    decoder = Decoder(
+        vocabulary=source.number("vocab_size"),
+        width=width,
+        depth=source.number("decoder_layers"),
+        heads=source.number("decoder_attention_heads"),
+        hidden=source.number("decoder_ffn_dim"),
+        positions=targets,
+        activation=activation,
+        dropout=source.number("dropout"),
+        key_bias=False,
+    )
+    whole = np.array([2 * sources], np.int32)
+    return Architecture(
+        Whisper(encoder, decoder),
+        {
+            "frames": Sequence(np.zeros((1, 2 * sources, bands), np.float32), whole),
+            "words": Sequence(np.zeros((1, 1), np.int32), np.ones(1, np.int32)),
+        },
+        _names(encoder, decoder, "model." if "model.encoder.conv1.weight" in source.tensors else ""),
+        WhisperSound.of(source),
+        unused=(r"proj_out\.weight",),
+    )
+
+
+def _names(encoder: WhisperEncoder, decoder: Decoder, prefix: str) -> Names:
+    ours, theirs = "params/encoder", f"{prefix}encoder"
+    names: Names = {f"{ours}/position": (f"{theirs}.embed_positions.weight", SAME)}
+    for conv in ("conv1", "conv2"):
+        names |= dense(f"{ours}/{conv}", f"{theirs}.{conv}", layout=IN_ONE_ROW)
+    for layer in range(encoder.depth):
+        names |= BLOCK.at(f"{ours}/transformer/block{layer}", f"{theirs}.layers.{layer}")
+    names |= norm(f"{ours}/norm", f"{theirs}.layer_norm")
+
+    ours, theirs = "params/decoder", f"{prefix}decoder"
+    names[f"{ours}/word/embedding"] = (f"{theirs}.embed_tokens.weight", SAME)
+    names[f"{ours}/position"] = (f"{theirs}.embed_positions.weight", SAME)
+    for layer in range(decoder.depth):
+        block, layer_of = f"{ours}/block{layer}", f"{theirs}.layers.{layer}"
+        names |= BLOCK.at(block, layer_of) | norm(f"{block}/norm_cross", f"{layer_of}.encoder_attn_layer_norm")
+        for part, name in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("out", "out_proj")):
+            names |= dense(f"{block}/cross/{part}", f"{layer_of}.encoder_attn.{name}", bias=part != "key")
+    return names | norm(f"{ours}/norm", f"{theirs}.layer_norm")

@@ -1,0 +1,101 @@
+"""MiniLM's real weights on a real list: who else says the same?
+
+Stamps' names stand in American, British and Australian English. A query is a British or Australian name whose words differ
+from the American name of the same stamp ("A ladybird." and "A ladybug."); it ranks the American names of all stamps by cosine,
+and its own should come first. Left out are queries that are an American name themselves ("A football."). The list was fixed
+before any score was seen. Floor: the same by TF-IDF of words, and of pieces of words of 2 to 4 letters.
+
+Share of queries whose own name comes first, and mean of 1 / its rank, among 774 names:
+
+    queries                            n    MiniLM       words        pieces of words
+    all                              101    .851  .908   .792  .843   .871  .915
+    without a word of their own name  10    .500  .640   .000  .052   .500  .557
+
+The second row, all but "a" and "the" counted as words, was added after the first was seen: most of the list differs in
+spelling or by an added word, which pieces of words find as well as meaning does.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.data.stamps import StampsPack
+from mmjax.nn import masked_mean
+from mmjax.pretrained import load
+
+pytestmark = pytest.mark.parity
+
+
+def words(text):
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def paraphrases():
+    """(queries, for each the number of its name, names): each name and each pair once."""
+    index = StampsPack().index
+    names = {words(record["texts"]["en"]): record["texts"]["en"] for record in index}
+    number = {name: n for n, name in enumerate(names)}
+    pairs = {}
+    for record in index:
+        own = words(record["texts"]["en"])
+        for other in (record["texts"].get(language, "") for language in ("en_GB", "en_AU")):
+            if words(other) not in number and words(other):
+                pairs[own, words(other)] = other
+    return list(pairs.values()), np.array([number[own] for own, _ in pairs]), list(names.values())
+
+
+def scores(similarity, own):
+    """(share of queries whose own name is first, mean of 1 / its rank); equals share their ranks."""
+    mine = similarity[np.arange(len(own)), own][:, None]
+    rank = np.sum(similarity > mine, axis=1) + (np.sum(similarity == mine, axis=1) + 1) / 2
+    return np.mean(rank == 1), np.mean(1 / rank)
+
+
+def by_tf_idf(queries, names, **fields):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectors = TfidfVectorizer(**fields).fit(names + queries)
+    return (vectors.transform(queries) @ vectors.transform(names).T).toarray()
+
+
+def by_minilm(queries, names):
+    module, variables, preprocessing = load("minilm")
+
+    @jax.jit
+    def embed(texts):
+        x = masked_mean(module.apply(variables, texts))
+        return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+
+    texts = names + queries
+    x = np.zeros((len(texts), module.width), np.float32)
+    for part in np.array_split(np.argsort([len(text) for text in texts]), 2):  # or all are padded to the longest
+        x[part] = embed(preprocessing.batch([texts[n] for n in part]))
+    return x[len(names) :] @ x[: len(names)].T
+
+
+def without_own_words(queries, own, names):
+    """Bool of each query: does it share no word with its name?"""
+    content = [set(words(text).split()) - {"a", "an", "the"} for text in queries]
+    return np.array([not said & set(words(names[n]).split()) for said, n in zip(content, own)])
+
+
+def test_minilm_ranks_paraphrases():
+    queries, own, names = paraphrases()
+    other = without_own_words(queries, own, names)
+    assert (len(queries), len(names), other.sum()) == (101, 774, 10)
+    ways = {
+        "MiniLM": by_minilm(queries, names),
+        "words": by_tf_idf(queries, names),
+        "pieces": by_tf_idf(queries, names, analyzer="char_wb", ngram_range=(2, 4)),
+    }
+    found = {way: (*scores(s, own), *scores(s[other], own[other])) for way, s in ways.items()}
+    stated = {
+        "MiniLM": (0.851, 0.908, 0.500, 0.640),
+        "words": (0.792, 0.843, 0.000, 0.052),
+        "pieces": (0.871, 0.915, 0.500, 0.557),
+    }
+    for way, numbers in found.items():
+        np.testing.assert_allclose(numbers, stated[way], atol=0.001, err_msg=way)

@@ -1,0 +1,255 @@
+"""Texts beside transformers' AutoTokenizer, on 100 texts of all kinds, by tokenisers made here and by MiniLM's own."""
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from mmjax.pretrained import WeightsError, load
+from mmjax.pretrained.source import Source
+from mmjax.pretrained.texts import Texts
+
+pytestmark = pytest.mark.parity
+
+WRITTEN = [
+    "",
+    " ",
+    "a",
+    "A green frog.",
+    "two bananas",
+    "The quick brown fox jumps over the lazy dog.",
+    "don't we're it's I'll he'd",
+    "\t\ttabs\tand  spaces ",
+    "line\nline\r\nline",
+    "\u00a0no\u2009break\u3000space",
+    "😀",
+    "a 🐸 frog 🍌🍌",
+    "👩‍👩‍👧‍👦 👍🏽 🇫🇷",
+    "中文字符",
+    "绿色的青蛙。Two 香蕉",
+    "日本語のテキスト",
+    "カタカナ ﾊﾝｶｸ",
+    "한국어 텍스트",
+    "שלום עולם",
+    "مرحبا بالعالم",
+    "\u202bright\u202c to left",
+    "Crème brûlée à la façon",
+    "Cre\u0300me bru\u0302le\u0301e",
+    "STRASSE straße",
+    "İstanbul ISPARTA ı",
+    "ΟΔΥΣΣΕΥΣ ὀδυσσεύς",
+    "Ångström ÅNGSTRÖM",
+    "Привет, МИР!",
+    "Ελληνικά",
+    "हिन्दी पाठ",
+    "ไทย",
+    "ﬁne ﬂour ½ Ⅳ ²",
+    "𝔘𝔫𝔦𝔠𝔬𝔡𝔢",
+    "1234567890 3.14 1,000",
+    "a_b-c/d\\\\e@f#g$h%i^j&k*l",
+    "[CLS] [SEP] [MASK] [PAD]",
+    "<s></s><pad><mask><unk>",
+    "<|startoftext|>x<|endoftext|>y",
+    "<bos>x<eos>",
+    "\u0000\u0001\u0007",
+    "\ufeffmark\u200b\u200d",
+    "\ufffd \ufffe",
+    "a" * 300,
+    "frog " * 200,
+    "蛙" * 150,
+    "🐸" * 100,
+    "...!!!???",
+    "CamelCaseWords",
+    "e-mail: someone@example.org",
+    "''\"\"``",
+]
+
+
+def varied():
+    """100 texts: those written above, then letters drawn from all of Unicode with words among them."""
+    random = np.random.default_rng(0)
+    blocks = [
+        (0x20, 0x7F),
+        (0xA0, 0x250),
+        (0x370, 0x600),
+        (0x900, 0xE00),
+        (0x2000, 0x2C00),
+        (0x4E00, 0x9FFF),
+        (0x1F300, 0x1F700),
+    ]
+    texts = list(WRITTEN)
+    while len(texts) < 100:
+        words = []
+        for low, high in (blocks[i] for i in random.integers(len(blocks), size=random.integers(1, 9))):
+            words.append("".join(chr(point) for point in random.integers(low, high, size=random.integers(1, 7))))
+        texts.append(" ".join(words))
+    return texts
+
+
+def word_piece():
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokens = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokens.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokens.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokens.train_from_iterator(varied(), trainers.WordPieceTrainer(vocab_size=400, special_tokens=special, show_progress=False))
+    tokens.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return tokens, {"tokenizer_class": "BertTokenizer", "pad_token": "[PAD]", "do_lower_case": True}
+
+
+def byte_pairs():
+    from tokenizers import ByteLevelBPETokenizer, processors
+
+    trained = ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trained.train_from_iterator(varied(), vocab_size=500, special_tokens=special, show_progress=False)
+    trained._tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), True, False)
+    return trained._tokenizer, {
+        "tokenizer_class": "RobertaTokenizer",
+        "pad_token": {"__type": "AddedToken", "content": "<pad>"},
+    }
+
+
+def clip():
+    """Trained without the ends of words, then given to the original's class, whose file has all the rest."""
+    from tokenizers import pre_tokenizers
+    from transformers import CLIPTokenizer
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [("t", "h"), ("th", "e</w>"), ("f", "r"), ("o", "g</w>"), ("fr", "og</w>"), ("a", "n"), ("an", "an"), ("ð", "Ł")]
+    words = letters + [f"{letter}</w>" for letter in letters] + ["".join(pair) for pair in merges]
+    vocabulary = {word: number for number, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    original = CLIPTokenizer(vocabulary, merges)
+    return original.backend_tokenizer, {"tokenizer_class": "CLIPTokenizer", "pad_token": "<|endoftext|>"}
+
+
+def unigram(normalizer=None, special=("<s>", "<pad>", "</s>", "<unk>", "<mask>"), template="<s> $A </s>"):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+
+    tokens = Tokenizer(models.Unigram())
+    if normalizer:
+        tokens.normalizer = normalizer
+    tokens.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    trainer = trainers.UnigramTrainer(vocab_size=600, special_tokens=list(special), unk_token="<unk>", show_progress=False)
+    tokens.train_from_iterator(WRITTEN, trainer)  # so the other texts have letters that it does not know
+    numbered = [(one, tokens.token_to_id(one)) for one in special if one in template]
+    tokens.post_processor = processors.TemplateProcessing(single=template, special_tokens=numbered)
+    return tokens, {"tokenizer_class": "XLMRobertaTokenizer", "pad_token": "<pad>"}
+
+
+def siglip():
+    """Small letters without punctuation, as the authors' `canonicalize_text`, said in the file itself; padded with the end."""
+    from tokenizers import Regex, normalizers
+
+    steps = [normalizers.Lowercase(), normalizers.Replace(Regex(r"[!-/:-@\[-`{-~]"), ""), normalizers.Strip()]
+    tokens, _ = unigram(normalizers.Sequence(steps), ("<pad>", "</s>", "<unk>"), "$A </s>")
+    return tokens, {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": "</s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+    }
+
+
+def siglip2():
+    """Gemma's kind; that letters become small stands in the original's class alone."""
+    from transformers import Siglip2Tokenizer
+
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    words = special + [f"<0x{byte:02X}>" for byte in range(256)] + [*"▁abcdefghijklmnopqrstuvwxyz", "th", "the", "▁the"]
+    merges = [("t", "h"), ("th", "e"), ("▁", "the")]
+    original = Siglip2Tokenizer({word: number for number, word in enumerate(words)}, merges)
+    tokens = original.backend_tokenizer
+    tokens.normalizer = tokens.normalizer[1]
+    return tokens, {"tokenizer_class": "Siglip2Tokenizer", "pad_token": "<pad>", "padding_side": "right"}
+
+
+KINDS = {  # name -> (its maker, model_type, longest, every text that long?)
+    "word_piece": (word_piece, "bert", 40, False),
+    "byte_pairs": (byte_pairs, "roberta", 50, False),
+    "clip": (clip, "clip", 77, False),
+    "unigram": (unigram, "xlm-roberta", 30, False),
+    "siglip": (siglip, "siglip", 64, True),
+    "siglip2": (siglip2, "siglip2", 64, True),
+}
+
+
+def saved(kind, folder):
+    make, model_type, longest, whole = KINDS[kind]
+    tokens, settings = make()
+    tokens.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": longest}))
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    return Texts.of(Source(str(folder), {}, {}, folder), 100, whole=whole)
+
+
+def assert_equal_to_original(ours, folder):
+    from transformers import AutoTokenizer
+
+    original = AutoTokenizer.from_pretrained(folder)
+    padding = "max_length" if ours.whole else "longest"
+    theirs = original(varied(), truncation=True, padding=padding, max_length=ours.most)
+    batch = ours.batch(varied())
+    np.testing.assert_array_equal(batch.x, theirs["input_ids"])
+    lengths = np.full(100, ours.most) if ours.whole else np.sum(theirs["attention_mask"], axis=1)
+    np.testing.assert_array_equal(batch.length, lengths)
+    assert len(np.unique(batch.x)) > 50
+    for row, text in enumerate(varied()):
+        alone = ours.read(text)
+        assert alone.x.shape == (ours.most,) and alone.length == batch.length[row], text
+        np.testing.assert_array_equal(alone.x[: batch.x.shape[1]], batch.x[row], text)
+        assert (alone.x[batch.x.shape[1] :] == ours.padding).all(), text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_equal_the_originals(kind, tmp_path):
+    assert_equal_to_original(saved(kind, tmp_path), tmp_path)
+
+
+def test_minilm_own_tokeniser():
+    weights = load("minilm")
+    assert weights.preprocessing.most == 256  # of sentence_bert_config.json: the positions are 512
+    assert_equal_to_original(weights.preprocessing, weights.folder)
+
+
+@pytest.mark.parametrize("text", ["a frog", "<|startoftext|>x<|endoftext|>y z", "<|endoftext|>"])
+def test_a_text_of_clip_ends_where_its_end_first_occurs(text, tmp_path):
+    """There the original takes its embedding from."""
+    plain = saved("clip", tmp_path)
+    end = plain.padding
+    ours = Texts.of(Source("", {}, {}, tmp_path), 20, end=end).read(text)
+    assert ours.length == list(plain.read(text).x).index(end) + 1
+
+
+def test_a_tokeniser_is_read_once_and_again_when_its_file_changes(tmp_path, monkeypatch):
+    ours = saved("word_piece", tmp_path)
+    first = ours.batch(["frog"])
+    again = pickle.loads(pickle.dumps(ours))
+    assert again == ours and hash(again) == hash(ours)
+    monkeypatch.setattr("mmjax.pretrained.texts._read", lambda file: pytest.fail("read again"))
+    np.testing.assert_array_equal(again.batch(["frog"]).x, first.x)
+    monkeypatch.undo()
+    word_piece()[0].save(str(tmp_path / "tokenizer.json"))
+    byte_pairs()[0].save(str(tmp_path / "tokenizer.json"))
+    os.utime(tmp_path / "tokenizer.json", ns=(1, 1))
+    assert list(ours.read("frog").x) != list(first.x[0])
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("tokenizer.json", "{}", "tokenizer.json: not a tokeniser"),
+        ("tokenizer_config.json", "[1]", "tokenizer_config.json: it must hold an object"),
+        ("tokenizer_config.json", '{"pad_token": "<none>"}', r"pad_token = '<none>', which tokenizer.json does not know"),
+        ("tokenizer_config.json", '{"padding_side": "left"}', "padding_side = 'left'"),
+        ("sentence_bert_config.json", '{"do_lower_case": true}', "do_lower_case"),
+    ],
+)
+def test_settings_that_are_wrong_are_refused(file, text, said, tmp_path):
+    saved("siglip", tmp_path)
+    (tmp_path / file).write_text(text)
+    with pytest.raises(WeightsError, match=said):
+        Texts.of(Source(str(tmp_path), {}, {}, tmp_path), 100, whole=True).read("a")
