@@ -55,7 +55,7 @@ BASE = Experiment(
     encoders=IMAGE | TEXT,
     fusion=TEXT_ASKS,
     heads={"label": Classifier(CLASSES)},
-    steps=200,
+    steps=150,
     optim=AdamW(lr=3e-3),
     augment={"shift": Shift(2), "flip": Flip(0.5)},
 )

@@ -17,6 +17,7 @@ from mmjax.data.dataset import Dataset
 from mmjax.evaluate.subsets import logits_by_subset, predict, subsets_of
 from mmjax.evaluate.units import Units, units
 from mmjax.experiment import Experiment, ExperimentError, resolved
+from mmjax.pretrained.start import started
 from mmjax.progress import Progress
 from mmjax.run_folder import is_done, results_of, write_cell, write_json, write_test
 from mmjax.train import parallel
@@ -148,6 +149,9 @@ class _Run:
         first = parts(experiment.stages, experiment.steps)[0]
         specimen, balance = train_feed(order(0)[0]), experiment.balance
         state = init_seeds(experiment.model, experiment.tx_of(first), seeds, specimen, balance, first.learns)
+        if experiment.weights:
+            variables = started(state.variables, experiment.weights, (len(seeds),))
+            state = state.replace(params=variables.pop("params"), stats=variables)
         checkpoints = Checkpoints(self.folder / "checkpoints")
         schedule = Schedule(experiment.steps, experiment.evaluate_every, experiment.checkpoint_every)
         with _tensorboard(self.folder) if self.options.tensorboard else nullcontext(lambda record: None) as log:

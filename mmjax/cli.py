@@ -140,6 +140,7 @@ def run(
     from mmjax.ablation import check_options, load_and_check, run_cells
     from mmjax.costs import print_costs
     from mmjax.data.decode import DataError
+    from mmjax.pretrained.files import WeightsError
     from mmjax.report.schema import RunError
     from mmjax.train.checkpoint import CheckpointError
     from mmjax.train.loop import Stopped
@@ -157,7 +158,7 @@ def run(
             return
         for folder, group in folders.items():
             run_cells(file.stem, description, command, group, datasets, options, folder)
-    except (ExperimentError, DataError, CheckpointError, RunError) as error:
+    except (ExperimentError, DataError, WeightsError, CheckpointError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except Stopped as stopped:

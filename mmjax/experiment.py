@@ -23,6 +23,7 @@ from mmjax.data.dataset import Dataset
 from mmjax.data.feed import specimen
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
+from mmjax.pretrained.start import started
 from mmjax.train.optim import Adam
 from mmjax.train.stages import Part, Stage, does_learn, parts
 from mmjax.train.step import Step, begin, init, make_step
@@ -39,8 +40,9 @@ class Experiment:
     data: a frozen dataclass with `load() -> Dataset`, such as Stamps. encoders: {modality: Encoder}; fusion; heads:
     {target: Head}; alone: {modality: {target: Head}}, on one modality's own tokens; loss; balance: how the losses of several
     tasks become one gradient, None for their sum; optim: steps -> optax transformation; augment: {name: (batch, key) ->
-    batch}, applied in order; stages: parts of the training, one after another. score: the output that is evaluated, such as
-    "label" or "image.label"; None for the first head.
+    batch}, applied in order; stages: parts of the training, one after another. weights: {path of an encoder's parameters, such
+    as "encoders_text": published weights with which it begins} (`pretrained.start`). score: the output that is evaluated, such
+    as "label" or "image.label"; None for the first head.
     steps: of training; batch: rows a step; evaluate_every, checkpoint_every: steps between evaluations on the validation
     split (which pick the best step), and between checkpoints.
     """
@@ -55,6 +57,7 @@ class Experiment:
     loss: tyro.conf.Suppress[Callable] = cross_entropy
     balance: Any = None
     stages: tuple[Stage, ...] = ()
+    weights: dict[str, str] = field(default_factory=dict)
     score: str | None = None
     steps: int = 300
     batch: int = 32
@@ -120,6 +123,8 @@ class Experiment:
             if output == self.output and said.shape[-1:] != (classes,):
                 given = f"{summary(head)} gives {list(said.shape)}"
                 raise ExperimentError(f"{output}: {given}, but {self.target!r} has {classes} classes")
+        if self.weights:
+            started(jax.eval_shape(self.model.init, key, batch), self.weights)
         with _names("training"):
             jax.eval_shape(self._dry_run, batch)
 

@@ -93,14 +93,18 @@ class Mean(nn.Module):
 class Projection(nn.Module):
     """Mean token h -> W h / |W h|, float32 [b width]: an embedding of length one, to be compared by dot products.
 
-    Zeros where h is zero, as it is without any token; the gradient is finite there too.
+    Zeros where h is zero, as it is without any token; the gradient is finite there too. width: None for h / |h| itself.
+    bias: W h + b instead, which is b without any token.
     """
 
-    width: int = 64
+    width: int | None = 64
+    bias: bool = False
 
     @nn.compact
     def __call__(self, tokens: Tokens, *, train: bool = False) -> Float[Array, "b width"]:
-        x = nn.Dense(self.width, use_bias=False, name="dense")(masked_mean(tokens).astype(jnp.float32))
+        x = masked_mean(tokens).astype(jnp.float32)
+        if self.width is not None:
+            x = nn.Dense(self.width, use_bias=self.bias, name="dense")(x)
         return x * lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), 1e-12))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 from mmjax.types import Batch, Sequence, Tokens
 
@@ -26,6 +26,41 @@ def blank(x: Any, present: Bool[Array, " b"]) -> Any:
         length = jnp.where(present, x.length, 0)
         return Sequence(keep(x.x, Sequence(x.x, length).mask), length)
     return jax.tree.map(lambda leaf: keep(leaf, present), x)
+
+
+class TwoTowers(nn.Module):
+    """{"image": pictures [b ...], "text": texts [c ...]} -> how well each picture fits each text, as CLIP and SigLIP have it.
+
+    "image.embedding" [b w] and "text.embedding" [c w], of length one; "temperature" and, where there is one, "bias" [b 1]; and
+    "logits" [b c], the dot products by the temperature, plus the bias. The losses `InfoNCE` and `SigmoidPairs` take these
+    outputs, and a `Multimodal` can have the same parts under `encoders`, `alone` and `heads`.
+
+    image, text: encoders, with one token each (`encoders.Pooled`); image_head, text_head: `heads.Projection`; temperature:
+    `heads.Temperature`; bias: `heads.Bias` or None.
+    """
+
+    image: nn.Module
+    text: nn.Module
+    image_head: nn.Module
+    text_head: nn.Module
+    temperature: nn.Module
+    bias: nn.Module | None = None
+
+    def embed_image(self, x: Any, *, train: bool = False) -> Float[Array, "b w"]:
+        return self.image_head(self.image(x, train=train), train=train)
+
+    def embed_text(self, x: Any, *, train: bool = False) -> Float[Array, "c w"]:
+        return self.text_head(self.text(x, train=train), train=train)
+
+    def __call__(self, inputs: Mapping[str, Any], *, train: bool = False) -> dict[str, Array]:
+        image, text = self.embed_image(inputs["image"], train=train), self.embed_text(inputs["text"], train=train)
+        tokens = Tokens(image[:, None], jnp.ones((image.shape[0], 1), bool))
+        outputs = {"image.embedding": image, "text.embedding": text, "temperature": self.temperature(tokens, train=train)}
+        logits = jnp.matmul(image, text.T, precision="highest") / outputs["temperature"]
+        if self.bias is not None:
+            outputs["bias"] = self.bias(tokens, train=train)
+            logits = logits + outputs["bias"]
+        return outputs | {"logits": logits}
 
 
 class Multimodal(nn.Module):
@@ -62,9 +97,7 @@ class Multimodal(nn.Module):
 
         return {name: one(name, encoder) for name, encoder in self.encoders.items()}
 
-    def decode(
-        self, tokens: Mapping[str, Tokens], present: Mapping[str, Any], *, train: bool = False
-    ) -> dict[str, Array]:
+    def decode(self, tokens: Mapping[str, Tokens], present: Mapping[str, Any], *, train: bool = False) -> dict[str, Array]:
         """{name: outputs} from the tokens of the modalities that are present, {modality: Bool[b]}."""
         seen = {name: Tokens(t.x, t.mask & present[name][:, None]) for name, t in tokens.items()}
         outputs = {}

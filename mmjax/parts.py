@@ -29,6 +29,7 @@ def _sequence(*shape: int, dtype: Any = jnp.float32) -> Sequence:
 
 IMAGE, SMALL_IMAGE = _array(224, 224, 3), _array(32, 32, 3)
 WORDS, FRAMES, SERIES = _sequence(32, dtype=jnp.int32), _sequence(100, 40), _sequence(100, 6)
+WHISPER = _sequence(3000, 80)
 SPECTRUM, VIDEO, WAVE = _sequence(1024, 128), _sequence(32, 224, 224, 3), _sequence(32_000)
 VECTORS = _sequence(20, 100)
 TOKENS = {
@@ -61,6 +62,7 @@ ENCODERS = (
         Part(f"{name}()", getattr(encoders, name)(), IMAGE, "He et al., 2016 (v1.5)")
         for name in ("resnet18", "resnet34", "resnet50", "resnet101")
     ),
+    Part("efficientnet_lite0()", encoders.efficientnet_lite0(), IMAGE, "Tan and Le, 2019; lite"),
     *(Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Touvron et al., 2021") for name in ("vit_ti16", "vit_s16")),
     *(Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Dosovitskiy et al., 2021") for name in ("vit_b16", "vit_l16")),
     Part("BagOfEmbeddings(10_000)", encoders.BagOfEmbeddings(10_000), WORDS, "Iyyer et al., 2015"),
@@ -74,18 +76,22 @@ ENCODERS = (
     ),
     *(Part(f"{name}()", getattr(encoders, name)(), WORDS, "Devlin et al., 2019") for name in ("bert_base", "bert_large")),
     Part("LoRA(bert_base())", encoders.LoRA(encoders.bert_base()), WORDS, "Hu et al., 2022"),
+    Part("TextTransformer()", encoders.TextTransformer(), WORDS, "Radford et al., 2021"),
+    Part("Pooled(vit_b16())", encoders.Pooled(encoders.vit_b16()), IMAGE, "one token of any encoder's"),
     Part("FrameRNN()", encoders.FrameRNN(), FRAMES, "dense layer and LSTM on each frame"),
     Part("SpectrogramCNN()", encoders.SpectrogramCNN(), FRAMES, "CNN over time and frequency"),
     Part("ast_base()", encoders.ast_base(), SPECTRUM, "Gong et al., 2021"),
+    *(
+        Part(f"{name}()", getattr(encoders, name)(), WHISPER, "Radford et al., 2023")
+        for name in ("whisper_tiny", "whisper_base", "whisper_small")
+    ),
     Part(
         "OnSpectrum(LogMel(), FrameRNN())",
         encoders.OnSpectrum(LogMel(), encoders.FrameRNN()),
         WAVE,
         "Davis and Mermelstein, 1980",
     ),
-    Part(
-        "FrameWise(CNN(), LSTM(128))", encoders.FrameWise(encoders.CNN(), LSTM(128)), _sequence(16, 32, 32, 3), "any of both"
-    ),
+    Part("FrameWise(CNN(), LSTM(128))", encoders.FrameWise(encoders.CNN(), LSTM(128)), _sequence(16, 32, 32, 3), "any of both"),
     Part("vivit_b16x2()", encoders.vivit_b16x2(), VIDEO, "Arnab et al., 2021"),
     Part("TCN()", encoders.TCN(), SERIES, "Bai et al., 2018"),
     Part("PatchTransformer()", encoders.PatchTransformer(), SERIES, "Nie et al., 2023"),
@@ -130,9 +136,7 @@ FUSIONS = (
     Part("Append()", fusion.Append(), {name: TOKENS[name] for name in PAIR}, "tokens one after another"),
     Part("EachStep(GMU())", fusion.EachStep(fusion.GMU()), STEPS, "any fusion at each step"),
     Part("SideBySide()", fusion.SideBySide(), STEPS, "concatenation at each step"),
-    Part(
-        "ContextOver(SideBySide(), LSTM(64))", fusion.ContextOver(fusion.SideBySide(), LSTM(64)), STEPS, "Poria et al., 2017"
-    ),
+    Part("ContextOver(SideBySide(), LSTM(64))", fusion.ContextOver(fusion.SideBySide(), LSTM(64)), STEPS, "Poria et al., 2017"),
 )
 HEADS = (
     Part("Classifier(10)", heads.Classifier(CLASSES), FUSED, "logits"),

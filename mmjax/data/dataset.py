@@ -46,11 +46,15 @@ class Column:
 
     count: items; read: number -> array or Sequence without batch dimension, raw and small (uint8, int16);
     finish: batch of raw items -> what the encoder takes (float32; log-mel and z-scores belong here).
+    raw: number -> the item as it comes, for a published preprocessing: a picture uint8 [h w c], a str, or a sound (samples
+    float32 [t], rate in Hz); None where there is no such thing. identity: sha256 of all raw items in their order, "" without.
     """
 
     count: int
     read: Callable[[int], Any]
     finish: Callable[[Any], Any]
+    raw: Callable[[int], Any] | None = None
+    identity: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

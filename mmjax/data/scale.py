@@ -1,5 +1,7 @@
 """z-scores, fitted on the training split alone."""
 
+import dataclasses
+
 import jax
 import numpy as np
 
@@ -40,4 +42,4 @@ def standardised(column: Column, pointer: np.ndarray, items: int = FITTED_ON) ->
         x = column.finish(raw)
         return Sequence(scale(x.x), x.length) if isinstance(x, Sequence) else scale(x)
 
-    return Column(column.count, column.read, finish)
+    return dataclasses.replace(column, finish=finish)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -53,15 +54,24 @@ class Table:
 
     def images(self, size: int) -> Column:
         """Pictures [size size 4] in [0, 1], drawn over white, alpha the fourth channel."""
-        return Column(len(self.kept), partial(_read_image, self, size), lambda x: x.astype(jnp.float32) / 255)
+        ids = [record["id"] for record in self.records]
+        raw = partial(_raw_image, self), self._identity("image", ids)
+        return Column(len(self.kept), partial(_read_image, self, size), lambda x: x.astype(jnp.float32) / 255, *raw)
 
     def texts(self, most: int) -> Column:
         """Names as sequences of at most `most` tokens."""
-        return Column(len(self.kept), partial(_read_text, self, most), lambda x: x)
+        raw = self.names.__getitem__, self._identity("text", self.names)
+        return Column(len(self.kept), partial(_read_text, self, most), lambda x: x, *raw)
 
     def sounds(self, clips: list[Clip], mel: LogMel, samples: int) -> Column:
         """The first `samples` of each clip as sequences of log-mel frames."""
-        return Column(len(clips), partial(_read_audio, self, clips, mel.rate, samples), partial(_log_mel, mel))
+        ids = [f"{self.records[item]['id']} {language}" for item, language in clips]
+        raw = partial(_raw_audio, self, clips), self._identity("audio", ids)
+        return Column(len(clips), partial(_read_audio, self, clips, mel.rate, samples), partial(_log_mel, mel), *raw)
+
+    def _identity(self, kind: str, items: Iterable[str]) -> str:
+        """Of a column of the pack's own pictures, names or voices."""
+        return hashlib.sha256(json.dumps([self.source.fingerprint, kind, *items]).encode()).hexdigest()
 
     def digest(self, choices: Any, rows: Iterable[str]) -> str:
         """sha256 over the pack, the choices (a value whose repr tells all), the trained tokeniser, and a line for each row."""
@@ -75,9 +85,25 @@ def speech_name(record: dict[str, Any], language: str) -> str:
     return f"speech {language} of {record['id']}"
 
 
+RATE = 16_000  # Hz, of the pack's clips
+
+
+def _raw_image(table: Table, item: int) -> np.ndarray:
+    return decode_image(table.source.image_bytes(table.kept[item]), f"image of {table.records[item]['id']}")
+
+
+def _raw_audio(table: Table, clips: list[Clip], number: int) -> tuple[np.ndarray, int]:
+    return _wave(table, clips[number], RATE), RATE
+
+
+def _wave(table: Table, clip: Clip, rate: int) -> np.ndarray:
+    item, language = clip
+    data = table.source.speech_bytes(table.kept[item], language)
+    return decode_audio(data, speech_name(table.records[item], language), rate)
+
+
 def _read_image(table: Table, size: int, item: int) -> np.ndarray:
-    image = decode_image(table.source.image_bytes(table.kept[item]), f"image of {table.records[item]['id']}")
-    return resize(on_white(image), size)
+    return resize(on_white(_raw_image(table, item)), size)
 
 
 def _read_text(table: Table, most: int, item: int) -> Sequence:
@@ -85,9 +111,7 @@ def _read_text(table: Table, most: int, item: int) -> Sequence:
 
 
 def _read_audio(table: Table, clips: list[Clip], rate: int, samples: int, number: int) -> Sequence:
-    item, language = clips[number]
-    data = table.source.speech_bytes(table.kept[item], language)
-    wave = decode_audio(data, speech_name(table.records[item], language), rate)[:samples]
+    wave = _wave(table, clips[number], rate)[:samples]
     x = np.zeros(samples, np.int16)
     x[: len(wave)] = np.round(wave * 32767)
     return Sequence(x, np.int32(len(wave)))

@@ -2,6 +2,8 @@
 
 from mmjax.encoders.audio import AST, FrameRNN, OnSpectrum, SpectrogramCNN, ast_base
 from mmjax.encoders.bert import BERT, bert_base, bert_large, bert_medium, bert_mini, bert_small, bert_tiny
+from mmjax.encoders.dual import Pooled, TextTransformer
+from mmjax.encoders.efficientnet import EfficientNetLite, efficientnet_lite0
 from mmjax.encoders.features import Contextual, Features
 from mmjax.encoders.image import CNN
 from mmjax.encoders.lora import LoRA
@@ -11,6 +13,7 @@ from mmjax.encoders.text import BagOfEmbeddings, TextRNN
 from mmjax.encoders.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from mmjax.encoders.video import FrameWise, ViViT, vivit_b16x2
 from mmjax.encoders.vit import ViT, vit_b16, vit_l16, vit_s16, vit_ti16
+from mmjax.encoders.whisper import WhisperEncoder, whisper_base, whisper_small, whisper_tiny
 
 __all__ = [
     "AST",
@@ -20,17 +23,21 @@ __all__ = [
     "VGG",
     "BagOfEmbeddings",
     "Contextual",
+    "EfficientNetLite",
     "Features",
     "FrameRNN",
     "FrameWise",
     "LoRA",
     "OnSpectrum",
     "PatchTransformer",
+    "Pooled",
     "ResNet",
     "SpectrogramCNN",
     "TextRNN",
+    "TextTransformer",
     "ViT",
     "ViViT",
+    "WhisperEncoder",
     "ast_base",
     "bert_base",
     "bert_large",
@@ -38,6 +45,7 @@ __all__ = [
     "bert_mini",
     "bert_small",
     "bert_tiny",
+    "efficientnet_lite0",
     "resnet18",
     "resnet34",
     "resnet50",
@@ -51,4 +59,7 @@ __all__ = [
     "vit_s16",
     "vit_ti16",
     "vivit_b16x2",
+    "whisper_base",
+    "whisper_small",
+    "whisper_tiny",
 ]

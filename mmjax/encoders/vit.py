@@ -46,16 +46,20 @@ class ViT(nn.Module):
     """Patches as tokens after a class token, learned positions, a pre-norm Transformer, and a final norm.
 
     All tokens come out, the class token first (equations 1 to 3 of the paper; its equation 4 is the first token alone).
+    class_token: SigLIP (Zhai et al., 2023) has none. first_norm: CLIP (Radford et al., 2021) has a norm before the Transformer
+    as well, and no bias in the patches' embedding.
 
-    patch: side of a square patch, in pixels; it must divide height and width. width, depth, heads; hidden: of the MLPs.
+    patch: side of a square patch, in pixels; it must divide height and width, unless there is a grid. width, depth, heads;
+    hidden: of the MLPs.
     epsilon: of the layer norms; the original and timm have 1e-6, transformers' ViT 1e-12.
     activation, layer_scale: as in `mmjax.nn.Block`; DINOv2 has layer scales (Oquab et al., 2023).
     grid: rows and columns of patches for which positions are learned; pictures of other sizes then take them interpolated.
-        With None it is that of the first picture, and other sizes are refused.
+        What is left beside the last whole patch is cut off. With None it is that of the first picture, and other sizes are
+        refused.
     dropout: rate on the embedded tokens and in the Transformer. dtype: of the matmuls; norms and tokens are float32.
 
     The patches' embedding is a matmul: a convolution's weight [width, c, patch, patch] is our kernel after
-    `weight.transpose(2, 3, 1, 0).reshape(-1, width)`. Positions are [1 + n, width].
+    `weight.transpose(2, 3, 1, 0).reshape(-1, width)`. Positions are [1 + n, width], or [n, width] without class token.
     """
 
     patch: int = 16
@@ -67,24 +71,35 @@ class ViT(nn.Module):
     epsilon: float = 1e-6
     activation: Callable = gelu
     layer_scale: float | None = None
+    class_token: bool = True
+    first_norm: bool = False
     grid: tuple[int, int] | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Tokens:
+        if self.grid is not None:
+            x = x[:, : x.shape[1] // self.patch * self.patch, : x.shape[2] // self.patch * self.patch]
         if self.patch < 1 or x.shape[1] % self.patch or x.shape[2] % self.patch:
             raise ValueError(f"ViT.patch is {self.patch}, which must divide the picture's sides; they are {x.shape[1:3]} px")
         found = x.shape[1] // self.patch, x.shape[2] // self.patch
         grid = self.grid or found
-        x = nn.Dense(self.width, dtype=self.dtype, name="embed")(patches(x, self.patch)).astype(jnp.float32)
-        first = self.param("class_token", nn.initializers.zeros_init(), (self.width,))
-        x = jnp.concatenate([jnp.broadcast_to(first[None, None], (x.shape[0], 1, self.width)), x], axis=1)
+        embed = nn.Dense(self.width, use_bias=not self.first_norm, dtype=self.dtype, name="embed")
+        x = embed(patches(x, self.patch)).astype(jnp.float32)
+        before = int(self.class_token)
+        if self.class_token:
+            first = self.param("class_token", nn.initializers.zeros_init(), (self.width,))
+            x = jnp.concatenate([jnp.broadcast_to(first[None, None], (x.shape[0], 1, self.width)), x], axis=1)
         if self.grid is None and self.has_variable("params", "positions"):
             learned = self.get_variable("params", "positions").shape[0]
             if learned != x.shape[1]:
-                raise ValueError(f"ViT.positions were made for {learned - 1} patches, and the picture has {x.shape[1] - 1}")
-        positions = jnp.asarray(self.param("positions", nn.initializers.normal(0.02), (1 + grid[0] * grid[1], self.width)))
-        x = x + jnp.concatenate([positions[:1], spread(positions[1:], grid, found)])[None]
+                raise ValueError(
+                    f"ViT.positions were made for {learned - before} patches, and the picture has {x.shape[1] - before}"
+                )
+        positions = jnp.asarray(self.param("positions", nn.initializers.normal(0.02), (before + grid[0] * grid[1], self.width)))
+        x = x + jnp.concatenate([positions[:before], spread(positions[before:], grid, found)])[None]
+        if self.first_norm:
+            x = nn.LayerNorm(epsilon=self.epsilon, dtype=jnp.float32, name="first_norm")(x)
         x = Dropout(self.dropout, name="dropout")(x, train=train)
         mask = jnp.ones(x.shape[:2], bool)
         transformer = Transformer(

@@ -1,4 +1,4 @@
-"""Whisper (Radford et al., 2023, "Robust speech recognition via large-scale weak supervision"): log-mel frames -> Tokens -> text."""
+"""Whisper (Radford et al., 2023, "Robust speech recognition via large-scale weak supervision"): log-mel frames -> Tokens."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,9 +28,9 @@ class WhisperEncoder(nn.Module):
     have no bias, and a norm (figure 1 and section 2.2). A token for two frames of 10 ms.
 
     frames: x Float[b n bands], n at most twice `positions`. A clip's tokens are those of the clip alone: positions are cut to
-    the n frames, frames beyond the length count as the zeros around the clip, and token t is there if frame 2 t is. The original
-    knows 30 s alone and attends to the silence that it pads with: for its numbers give all 3000 frames with length 3000, as
-    `pretrained.sounds.WhisperSound` does unless told otherwise.
+    the n frames, frames beyond the length count as the zeros around the clip, and token t is there if frame 2 t is. The
+    original knows 30 s alone and attends to the silence that it pads with: for its numbers give all 3000 frames with length
+    3000, as `pretrained.sounds.WhisperSound` does unless told otherwise.
 
     positions: tokens of the longest clip. Their table is a parameter, since weights come with it, but is never trained.
     width, depth, heads; hidden, activation: of the MLPs. dropout: rate on the embedded frames and in the Transformer.
@@ -76,7 +76,7 @@ class WhisperEncoder(nn.Module):
 
 
 class Whisper(nn.Module):
-    """Speech -> text: {"frames": Sequence, "words": Sequence x Int[b n]} -> logits of the word after each, Float[b n vocabulary].
+    """{"frames": Sequence, "words": Sequence, x Int[b n]} -> logits of the word after each, Float[b n vocabulary].
 
     encoder, decoder: parameters of each lie under its name, so that the encoder can be had alone,
     `whisper.encoder.apply({"params": params["encoder"]}, frames)`. `encode`, `begin` and `step` are what decoding needs

@@ -1,10 +1,10 @@
 """Layers that encoders and fusions share."""
 
-from mmjax.nn.attention import Attention, Block, Transformer, attend
+from mmjax.nn.attention import Attention, AttentionPool, Block, Transformer, attend
 from mmjax.nn.conv import Conv, adaptive_mean_pool, max_pool
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.norm import BatchNorm
-from mmjax.nn.pooling import any_token, last_state, masked_mean, masked_softmax
+from mmjax.nn.pooling import any_token, first_token, last_state, last_token, masked_mean, masked_softmax
 from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional, Stack
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Attention",
+    "AttentionPool",
     "BatchNorm",
     "Bidirectional",
     "Block",
@@ -22,7 +23,9 @@ __all__ = [
     "adaptive_mean_pool",
     "any_token",
     "attend",
+    "first_token",
     "last_state",
+    "last_token",
     "masked_mean",
     "masked_softmax",
     "max_pool",

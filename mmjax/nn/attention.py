@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.pooling import masked_softmax
+from mmjax.types import Tokens
 
 
 def gelu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -153,6 +154,31 @@ class Transformer(nn.Module):
         for number in range(self.depth):
             x = Block(**fields, name=f"block{number}")(x, mask, train=train)
         return x
+
+
+class AttentionPool(nn.Module):
+    """Tokens -> one vector [b d] like theirs: a learned query attends to them, then a perceptron with a residual.
+
+    y = A(q, x); y + MLP(LN(y)): the head of Zhai et al., "Scaling vision transformers", 2022, and of SigLIP's pictures.
+    heads, hidden: of attention and perceptron; activation, epsilon: of perceptron and norm. dtype: of the matmuls.
+    """
+
+    heads: int
+    hidden: int
+    activation: Callable = gelu
+    epsilon: float = 1e-6
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, tokens: Tokens) -> Float[Array, "b d"]:
+        width = tokens.x.shape[-1]
+        query = self.param("query", nn.initializers.xavier_uniform(), (1, width))
+        query = jnp.broadcast_to(query[None], (tokens.x.shape[0], 1, width))
+        attention = Attention(self.heads, dtype=self.dtype, name="attention")
+        y = attention(query, tokens.x, tokens.mask).astype(jnp.float32)
+        z = nn.Dense(self.hidden, dtype=self.dtype, name="up")(nn.LayerNorm(self.epsilon, name="norm")(y))
+        z = nn.Dense(width, dtype=self.dtype, name="down")(self.activation(z))
+        return (y + z.astype(jnp.float32))[:, 0]
 
 
 def causal(mask: Bool[Array, "b n"]) -> Bool[Array, "b n n"]:

@@ -15,6 +15,16 @@ def masked_mean(tokens: Tokens) -> Float[Array, "b d"]:
     return (total / jnp.maximum(count, 1.0)).astype(tokens.x.dtype)
 
 
+def first_token(tokens: Tokens) -> Float[Array, "b d"]:
+    """The first token: the class token where the encoder puts one."""
+    return tokens.x[:, 0]
+
+
+def last_token(tokens: Tokens) -> Float[Array, "b d"]:
+    """The last token that is there; the first one where none is. Tokens lie as in a `Sequence`."""
+    return last_state(tokens.x, jnp.sum(tokens.mask, axis=1))
+
+
 def any_token(tokens: Tokens) -> Bool[Array, " b"]:
     """Bool[b]: does the example have at least one token?"""
     return tokens.mask.any(axis=1)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 
@@ -46,6 +46,31 @@ class Pretrained:
     def __iter__(self) -> Iterator[Any]:
         """module, variables, preprocessing."""
         return iter((self.module, self.variables, self.preprocessing))
+
+
+class Encoder(NamedTuple):
+    """A published encoder alone: the module, its variables, and the preprocessing of what it takes."""
+
+    module: nn.Module
+    variables: Mapping[str, Any]
+    preprocessing: Any
+
+
+def encoder(source: str) -> Encoder:
+    """The weights of a source, or of one part of them, "SOURCE#PART", such as "whisper-tiny.en#encoder".
+
+    A part is a field of the module, with its own parameters under its name, and its own preprocessing where there are several.
+    """
+    name, _, part = source.partition("#")
+    weights = load(name)
+    if not part:
+        return Encoder(*weights)
+    if not isinstance(getattr(weights.module, part, None), nn.Module) or part not in weights.variables["params"]:
+        parts = sorted(weights.variables["params"])
+        raise WeightsError(f"{source}: {type(weights.module).__name__} has no part {part!r}; it has {', '.join(parts)}")
+    variables = {collection: tree[part] for collection, tree in weights.variables.items() if part in tree}
+    preprocessing = getattr(weights.preprocessing, part, weights.preprocessing)
+    return Encoder(getattr(weights.module, part), variables, preprocessing)
 
 
 def load(source: str | Path, config: Mapping[str, Any] | None = None) -> Pretrained:

@@ -1,6 +1,6 @@
 """Which of our modules a set of weights is: by the model_type of config.json, or by the names that torchvision gives."""
 
-from mmjax.pretrained import bert, resnet, vgg, vit, whisper
+from mmjax.pretrained import bert, clip, efficientnet, resnet, siglip, vgg, vit, whisper
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.layout import Architecture
 from mmjax.pretrained.source import Source
@@ -9,11 +9,15 @@ BY_MODEL_TYPE = {
     "vit": vit.vit,
     "dinov2": vit.dinov2,
     "resnet": resnet.resnet,
+    "efficientnet-lite": efficientnet.efficientnet_lite,
     "bert": bert.bert,
     "roberta": bert.roberta,
     "xlm-roberta": bert.roberta,
     "camembert": bert.roberta,
     "distilbert": bert.distilbert,
+    "clip": clip.clip,
+    "siglip": siglip.siglip,
+    "siglip2": siglip.naflex,
     "whisper": whisper.whisper,
 }
 """config.json's model_type -> what reads it."""

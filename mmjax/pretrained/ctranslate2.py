@@ -107,7 +107,9 @@ def whisper_tensors(variables: dict[str, np.ndarray], where: str) -> tuple[dict[
     for side in ("encoder", "decoder"):
         put(side, f"{side}/position_encodings", {"encodings": "embed_positions.weight"})
         put(f"{side}.layer_norm", f"{side}/layer_norm", norm)
-        depth = depths[side] = len({name.split("/")[1] for name in variables if name.startswith(f"{side}/layer_")} - {"layer_norm"})
+        depth = depths[side] = len(
+            {name.split("/")[1] for name in variables if name.startswith(f"{side}/layer_")} - {"layer_norm"}
+        )
         for layer in range(depth):
             theirs, ours = f"{side}.layers.{layer}", f"{side}/layer_{layer}"
             attention = [f"{theirs}.self_attn.{part}_proj" for part in "qkv"]

@@ -53,7 +53,7 @@ def write_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """A .safetensors file that PyTorch's readers take."""
     from safetensors.numpy import save_file
 
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, file, metadata={"format": "pt"})
+    save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, file, metadata={"format": "pt"})
 
 
 def _refused(file: Path) -> WeightsError:

@@ -20,10 +20,12 @@ from mmjax.pretrained.files import WeightsError, few
 
 @dataclass(frozen=True)
 class Layout:
-    """ours: their array(s) -> ours; theirs: ours -> theirs, a tuple where ours is made of several."""
+    """ours: their array(s) -> ours; theirs: ours -> theirs, a tuple where ours is made of several. piece: which piece of
+    theirs along its first axis ours is, where several of ours make one of theirs; None for all of it."""
 
     ours: Callable[..., np.ndarray]
     theirs: Callable[[np.ndarray], Any]
+    piece: int | None = None
 
 
 SAME = Layout(lambda x: x, lambda x: x)
@@ -32,6 +34,15 @@ CONV = Layout(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 
 CONV_TIME = Layout(lambda x: x.transpose(2, 1, 0), lambda x: x.transpose(2, 1, 0))  # [out in k] <-> [k in out]
 FIRST = Layout(lambda x: x.reshape(x.shape[-1]), lambda x: x.reshape(1, 1, -1))  # [1 1 d] <-> [d]: a class token
 POSITIONS = Layout(lambda x: x[0], lambda x: x[None])  # [1 n d] <-> [n d]
+
+
+def pieces(layout: Layout, count: int) -> list[Layout]:
+    """`count` equal pieces of a tensor along its first axis, each in this layout: query, key and value in one, for instance."""
+
+    def cut(number):
+        return Layout(lambda x: layout.ours(np.split(x, count)[number]), layout.theirs, number)
+
+    return [cut(number) for number in range(count)]
 
 
 def patches(*sides: int) -> Layout:
@@ -136,10 +147,14 @@ def theirs(names: Names, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if differing:
         raise WeightsError(f"the variables and the architecture differ in {few(differing)}")
     tensors: dict[str, np.ndarray] = {}
+    cut: dict[str, dict[int, np.ndarray]] = {}
     for path, (name, layout) in names.items():
         back = layout.theirs(given[path])
-        tensors |= zip(name, back) if isinstance(name, tuple) else [(name, back)]
-    return tensors
+        if layout.piece is not None:
+            cut.setdefault(name, {})[layout.piece] = back
+        else:
+            tensors |= zip(name, back) if isinstance(name, tuple) else [(name, back)]
+    return tensors | {name: np.concatenate([held[n] for n in sorted(held)]) for name, held in cut.items()}
 
 
 def _needed(names: Names) -> set[str]:
@@ -155,9 +170,7 @@ def _expected(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     return expected
 
 
-def _one(
-    path: str, entry: tuple, tensors: Mapping[str, np.ndarray], shape: tuple[int, ...] | None, where: str
-) -> np.ndarray:
+def _one(path: str, entry: tuple, tensors: Mapping[str, np.ndarray], shape: tuple[int, ...] | None, where: str) -> np.ndarray:
     """The array of one path, float32. shape: what it must have."""
     name, layout = entry
     arrays = [tensors[one] for one in (name if isinstance(name, tuple) else (name,))]

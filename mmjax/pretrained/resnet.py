@@ -69,8 +69,8 @@ def resnet(source: Source) -> Architecture:
     widths, depths, first = source.number("hidden_sizes"), source.number("depths"), source.number("embedding_size")
     if first * expansion != widths[0] or any(width % expansion for width in widths) or len(widths) != len(depths):
         raise WeightsError(
-            f"{source.where}: config.json has embedding_size = {first}, hidden_sizes = {widths}, depths = {depths}; a ResNet of "
-            f"layer_type {'bottleneck' if bottleneck else 'basic'} has a first of {first * expansion} and a depth for each"
+            f"{source.where}: config.json has embedding_size = {first}, hidden_sizes = {widths}, depths = {depths}; the first "
+            f"hidden size must be {first * expansion}, all of them multiples of {expansion}, each with its depth"
         )
     module = ResNet(tuple((depth, width // expansion) for depth, width in zip(depths, widths)), bottleneck)
     prefix = "resnet." if "resnet.embedder.embedder.convolution.weight" in source.tensors else ""

@@ -56,12 +56,12 @@ class Source:
             )
         return ACTIVATIONS[self.config[name]]
 
-    def part(self, name: str) -> "Source":
-        """The same with config[name], an object, for a config: of one tower of two."""
+    def part(self, name: str, defaults: Mapping[str, Any]) -> "Source":
+        """The same with config[name], an object, for a config: of one tower of two. defaults: what it may leave out."""
         inner = self.number(name)
         if not isinstance(inner, dict):
             raise WeightsError(f"{self.where}: config.json has {name} = {inner!r}, and it must be an object")
-        return replace(self, where=f"{self.where}, {name}", config=inner)
+        return replace(self, where=f"{self.where}, {name}", config={**defaults, **inner})
 
     def settings(self, name: str = "preprocessor_config.json") -> dict:
         """A JSON file of the folder, {} without."""

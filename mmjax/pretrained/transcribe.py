@@ -1,7 +1,7 @@
 """Speech -> text, by a Whisper that `load` gave.
 
-    transcribe = Transcriber(load("whisper-tiny.en"))
-    (text,) = transcribe([(samples, 16_000)])
+transcribe = Transcriber(load("whisper-tiny.en"))
+(text,) = transcribe([(samples, 16_000)])
 """
 
 import json

@@ -1,4 +1,4 @@
-"""VGG in torchvision's names, with and without batch normalisation. There is no config.json: all sizes are read off the file."""
+"""VGG in torchvision's names, with and without batch normalisation. Without a config.json: all sizes are read off it."""
 
 import numpy as np
 

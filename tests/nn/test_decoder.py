@@ -1,0 +1,74 @@
+"""The decoder: word by word with a cache gives what all at once gives, no word sees a later one, and greedy decoding ends."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.nn.decoder import CachedAttention, Decoder, greedy
+from mmjax.types import Sequence, Tokens
+
+DECODER = Decoder(vocabulary=11, width=8, depth=2, heads=2, hidden=12, positions=7, key_bias=False)
+
+
+@pytest.fixture(scope="module")
+def given():
+    keys = jax.random.split(jax.random.key(0), 3)
+    words = Sequence(jax.random.randint(keys[0], (3, 7), 0, 11), jnp.full(3, 7))
+    memory = Tokens(jax.random.normal(keys[1], (3, 5, 8)), jnp.arange(5)[None] < jnp.array([5, 3, 1])[:, None])
+    variables = DECODER.init(keys[2], words, memory)
+    noise = lambda x, key: x + 0.3 * jax.random.normal(key, x.shape)
+    return words, memory, jax.tree.map(lambda x: noise(x, jax.random.key(x.size)), variables)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1, 1, 1, 1), (3, 1, 2, 1)])
+def test_cached_equals_uncached(given, sizes):
+    words, memory, variables = given
+    cache = DECODER.apply(variables, memory, 7, method="begin")
+    step = jax.jit(lambda words, cache: DECODER.apply(variables, words, cache, method="step"))
+    logits = []
+    for end, size in zip(np.cumsum(sizes), sizes):
+        some, cache = step(words.x[:, end - size : end], cache)
+        logits.append(some)
+    assert int(cache.count) == 7
+    chex.assert_trees_all_close(jnp.concatenate(logits, axis=1), DECODER.apply(variables, words, memory), atol=1e-5)
+
+
+def test_no_word_sees_a_later_one_or_memory_that_is_not_there(given):
+    words, memory, variables = given
+
+    def value(position, x):
+        table = variables["params"] | {"position": position}
+        return DECODER.apply({"params": table}, words, memory.replace(x=x))[:, 3].sum()
+
+    of_position, of_memory = jax.grad(value, argnums=(0, 1))(variables["params"]["position"], memory.x)
+    assert np.abs(of_position[:4]).min(axis=1).max() > 0 and not np.any(of_position[4:])
+    assert np.array_equal(np.any(np.asarray(of_memory) != 0, axis=-1), memory.mask)
+
+
+def counting(words, cache):
+    """After word w comes w + 1, of 10 words."""
+    return jax.nn.one_hot(words + 1, 10), cache + 1
+
+
+def test_greedy_stops_at_the_end_of_each_text():
+    """From 4: 5 6 7, and 8 is the end. From 7: nothing. From 1: 2 3 4 5, and there is room for no more."""
+    texts = jax.jit(lambda prompt: greedy(counting, 0, prompt, most=4, end=8))(jnp.array([[4], [7], [1]]))
+    np.testing.assert_array_equal(texts.length, [3, 0, 4])
+    np.testing.assert_array_equal(texts.x, [[5, 6, 7, 8], [8, 8, 8, 8], [2, 3, 4, 5]])
+
+
+def test_a_rule_forbids_words():
+    """The end as the first word is forbidden: the argmax of what is left, all zeros, is word 0."""
+    rule = lambda logits, count: jnp.where((count == 0) & (jnp.arange(10) == 8)[None], -jnp.inf, logits)
+    texts = greedy(counting, 0, jnp.array([[7]]), most=3, end=8, rule=rule)
+    np.testing.assert_array_equal(texts.x, [[0, 1, 2]])
+
+
+def test_sizes_that_do_not_fit(given):
+    _, memory, variables = given
+    with pytest.raises(ValueError, match="positions is 7, and 8 words"):
+        DECODER.apply(variables, memory, 8, method="begin")
+    with pytest.raises(ValueError, match="does not divide the width 8"):
+        CachedAttention(8, 3).init(jax.random.key(0), memory.x, method="remember")

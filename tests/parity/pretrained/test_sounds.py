@@ -1,0 +1,164 @@
+"""Sounds prepared as by transformers' feature extractors, on 100 varied ones."""
+
+import jax
+import numpy as np
+import pytest
+import soxr
+
+from mmjax.pretrained import WeightsError
+from mmjax.pretrained.sounds import ASTSound, PlainSound, WhisperSound
+from mmjax.pretrained.source import Source
+from mmjax.types import Sequence
+
+pytestmark = pytest.mark.parity
+RATES = [16_000, 8000, 44_100, 22_050]
+
+
+def sounds(shortest=1, longest=3.0):
+    """Silence, single samples, noise, chirps, clipped, quiet, with an offset; short and long, at four rates."""
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(100):
+        rate = RATES[number % 4]
+        least = -(-shortest * rate // 16_000) + 1
+        size = [least, max(least, 399), max(least, 480)][number % 3] if number < 12 else int(rng.uniform(0.03, longest) * rate)
+        time = np.arange(size) / rate
+        chirp = np.sin(2 * np.pi * (50 + rng.uniform(0, 1500) * time) * time)
+        noise = rng.normal(size=size)
+        wave = {
+            0: np.zeros(size),
+            1: chirp,
+            2: 0.1 * noise,
+            3: np.clip(4 * chirp, -1, 1),
+            4: 1e-3 * chirp + 1e-5 * noise,
+            5: 0.3 + 0.2 * chirp,
+            6: np.where(time < 0.05, noise, 0),
+            7: np.round(0.5 * chirp * 32767) / 32768,
+        }[number * 3 % 8 if number >= 12 else number % 8]
+        made.append((wave.astype(np.float32), rate))
+    assert len(made) == 100 and {rate for _, rate in made} == set(RATES)
+    return made
+
+
+def at_16_khz(sound):
+    wave, rate = sound
+    return wave if rate == 16_000 else soxr.resample(wave, rate, 16_000, quality="VHQ")
+
+
+def folder_of(extractor, tmp_path):
+    extractor.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def assert_close(ours, theirs, number, faint=False):
+    """faint: Bool of where ten times the difference is allowed."""
+    assert ours.shape == theirs.shape
+    worst = np.abs(ours - theirs) / np.where(faint, 1e-3, 1e-4) / max(np.abs(theirs).max(), 1)
+    assert worst.max() <= 1, f"sound {number}: {worst.max()} times the tolerance at {np.argmax(worst)}"
+
+
+@pytest.mark.parametrize(("bands", "seconds"), [(80, 30.0), (128, 2.0)])
+def test_whisper(bands, seconds, tmp_path):
+    """At 30 s ten sounds, among them one of 31 s, since each takes the original a while; all hundred at 2 s."""
+    from transformers import WhisperFeatureExtractor
+
+    theirs = WhisperFeatureExtractor(feature_size=bands, chunk_length=int(seconds))
+    ours = WhisperSound.of(Source("here", {"num_mel_bins": bands}, {}, folder_of(theirs, tmp_path)))
+    assert ours == WhisperSound(bands, seconds)
+    given = sounds()
+    if seconds == 30:
+        rng = np.random.default_rng(1)
+        given = [*given[:9], (rng.normal(size=31 * 16_000).astype(np.float32), 16_000)]
+    finish = jax.jit(ours.finish)
+    for number, sound in enumerate(given):
+        read = ours.read(sound)
+        frames = finish(Sequence(read.x[None], read.length[None]))
+        wave = at_16_khz(sound)
+        expected = theirs(wave, sampling_rate=16_000, return_attention_mask=True, return_tensors="np")
+        assert_close(frames.x[0], expected["input_features"][0].T, number)
+        assert int(frames.length[0]) == round(100 * seconds)
+        assert min(round(100 * seconds), -(-len(wave) // 160)) == int(expected["attention_mask"].sum())
+
+
+def test_whisper_without_silence():
+    """The same frames, and the length that transformers' attention mask has; int16 is float times 32768."""
+    wave = np.round(3000 * np.random.default_rng(0).normal(size=8001)).astype(np.int16)
+    whole, real = WhisperSound(seconds=1.0), WhisperSound(seconds=1.0, silence=False)
+    both = [whole.batch([(wave, 16_000)]), real.batch([(wave / np.float32(32768), 16_000)])]
+    np.testing.assert_allclose(both[0].x, both[1].x, atol=1e-6)
+    assert [int(frames.length[0]) for frames in both] == [100, 51]
+    assert whole.read((wave, 16_000)).x.dtype == np.int16
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filter has all zero values")
+@pytest.mark.parametrize(("bands", "frames", "normal"), [(128, 1024, True), (64, 200, True), (40, 90, False)])
+def test_ast(bands, frames, normal, tmp_path):
+    """The numpy version, without torchaudio. The original needs a whole window of 400 samples, and fails below.
+
+    It computes in float64, we in float32, whose Fourier transform knows a bin to some 1e-8 of the frame's loudest amplitude, so
+    that an energy of 1e-8 of the loudest band is known to some 1e-4 alone, and a fainter one to less.
+    """
+    from transformers import ASTFeatureExtractor
+
+    theirs = ASTFeatureExtractor(num_mel_bins=bands, max_length=frames, do_normalize=normal, mean=-3.5, std=4.0)
+    config = {"num_mel_bins": bands, "max_length": frames}
+    ours = ASTSound.of(Source("here", config, {}, folder_of(theirs, tmp_path)))
+    finish = jax.jit(ours.finish)
+    given = sounds(shortest=400) if frames < 1024 else sounds(shortest=400, longest=12.0)[:30]
+    for number, sound in enumerate(given):
+        read = ours.read(sound)
+        found = finish(Sequence(read.x[None], read.length[None]))
+        expected = theirs(at_16_khz(sound), sampling_rate=16_000, return_tensors="np")["input_values"][0]
+        below = (expected - expected.max(axis=1, keepdims=True)) * (2 * 4.0 if normal else 1)
+        assert_close(found.x[0], expected, number, faint=below < np.log(1e-8))
+    assert int(found.length[0]) == frames
+
+
+def test_ast_without_silence():
+    """1 + (880 - 400) / 160 = 4 windows; of 399 samples none, and all frames are zeros, normalised."""
+    noise = np.random.default_rng(0).normal(size=880).astype(np.float32)
+    frames = ASTSound(bands=20, frames=6, silence=False).batch([(noise, 16_000), (noise[:399], 16_000)])
+    np.testing.assert_array_equal(frames.length, [4, 0])
+    np.testing.assert_allclose(frames.x[1], 4.2677393 / (2 * 4.5689974), rtol=1e-6)
+
+
+@pytest.mark.parametrize("normal", [True, False])
+def test_wav2vec2(normal, tmp_path):
+    """In batches of ten, padded to the longest, with the attention mask that lengths are."""
+    from transformers import Wav2Vec2FeatureExtractor
+
+    theirs = Wav2Vec2FeatureExtractor(do_normalize=normal, return_attention_mask=True)
+    ours = PlainSound.of(Source("here", {}, {}, folder_of(theirs, tmp_path)))
+    assert ours == PlainSound(normal)
+    given = sounds()
+    for first in range(0, 100, 10):
+        some = given[first : first + 10]
+        found = ours.batch(some)
+        waves = [at_16_khz(sound) for sound in some]
+        expected = theirs(waves, padding=True, sampling_rate=16_000, return_tensors="np")
+        assert_close(np.asarray(found.x), expected["input_values"], first)
+        np.testing.assert_array_equal(found.length, expected["attention_mask"].sum(-1))
+    read = PlainSound(normal, seconds=0.5).read(given[20])
+    assert read.x.shape == (8000,) and read.length == min(8000, len(at_16_khz(given[20])))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "named"),
+    [
+        (WhisperSound, '{"n_fft": 512}', "n_fft = 512"),
+        (WhisperSound, '{"feature_size": 128}', "feature_size = 128"),
+        (ASTSound, '{"max_length": 99}', "max_length = 99"),
+        (PlainSound, '{"padding_value": 1.0}', "padding_value = 1.0"),
+    ],
+)
+def test_other_settings_are_refused(kind, settings, named, tmp_path):
+    (tmp_path / "preprocessor_config.json").write_text(settings)
+    with pytest.raises(WeightsError, match=named):
+        kind.of(Source("here", {"num_mel_bins": 80, "max_length": 1024}, {}, tmp_path))
+
+
+def test_what_is_no_sound():
+    with pytest.raises(ValueError, match="one channel"):
+        WhisperSound().read((np.zeros((2, 100), np.float32), 16_000))
+    with pytest.raises(ValueError, match="int64"):
+        PlainSound().read((np.zeros(100, np.int64), 16_000))
