@@ -85,6 +85,10 @@ ENCODERS = (
         Part(f"{name}()", getattr(encoders, name)(), WHISPER, "Radford et al., 2023")
         for name in ("whisper_tiny", "whisper_base", "whisper_small")
     ),
+    *(
+        Part(f"{name}()", getattr(encoders, name)(), WAVE, "Baevski et al., 2020")
+        for name in ("wav2vec2_base", "wav2vec2_large")
+    ),
     Part(
         "OnSpectrum(LogMel(), FrameRNN())",
         encoders.OnSpectrum(LogMel(), encoders.FrameRNN()),
@@ -93,6 +97,7 @@ ENCODERS = (
     ),
     Part("FrameWise(CNN(), LSTM(128))", encoders.FrameWise(encoders.CNN(), LSTM(128)), _sequence(16, 32, 32, 3), "any of both"),
     Part("vivit_b16x2()", encoders.vivit_b16x2(), VIDEO, "Arnab et al., 2021"),
+    Part("videomae_b16()", encoders.videomae_b16(), _sequence(16, 224, 224, 3), "Tong et al., 2022"),
     Part("TCN()", encoders.TCN(), SERIES, "Bai et al., 2018"),
     Part("PatchTransformer()", encoders.PatchTransformer(), SERIES, "Nie et al., 2023"),
     Part("Features()", encoders.Features(), VECTORS, "dense layer on given vectors"),

@@ -37,13 +37,13 @@ class Encoded:
     """Some modalities of a data set as vectors [d], the mean token of a published encoder; the others as they are.
 
     data: whose columns have `raw` items, such as Stamps. weights: (modality, source) pairs, each source as
-    `mmjax.pretrained.encoder` takes it. seconds: of each sound that are heard, where the preprocessing would otherwise fill it
+    `mmjax.pretrained.encoder` takes it. sound_seconds: of each sound that are heard, where the preprocessing would otherwise fill it
     up to half a minute. The vectors are z-scored over the training split; `Features` is their encoder.
     """
 
     data: Annotated[Any, tyro.conf.arg(name="")] = Stamps()
     weights: tuple[tuple[str, str], ...] = PUBLISHED
-    seconds: float = 4.0
+    sound_seconds: float = 4.0
 
     def load(self) -> Dataset:
         """Loads the data and encodes what the cache does not hold yet."""
@@ -54,7 +54,7 @@ class Encoded:
             if column is None or column.raw is None:
                 known = ", ".join(sorted(name for name, column in columns.items() if column.raw))
                 raise DataError(f"Encoded.weights: the data have no raw {modality!r} to encode; they have {known or 'none'}")
-            key, features = encode(modality, column, source, self.seconds)
+            key, features = encode(modality, column, source, self.sound_seconds)
             pointer = data.splits["train"].pointer[modality]
             vectors = Column(len(features), features.__getitem__, _same)
             columns[modality] = standardised(vectors, pointer, len(features))

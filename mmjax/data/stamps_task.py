@@ -22,7 +22,7 @@ from mmjax.data.scale import FITTED_ON, standardised
 from mmjax.data.splits import grouped_folds, train_validation_test
 from mmjax.data.stamps import StampsPack
 from mmjax.data.stamps_table import Clip, Table, speech_name
-from mmjax.data.text import BPE, Characters, WordPiece, Words
+from mmjax.data.text import BPE, Characters, Published, WordPiece, Words
 
 
 def open_source(root: Path | None) -> tuple[Any, str]:
@@ -49,7 +49,7 @@ class Stamps:
     seconds: float = 2.0
     text_language: str = "en"
     speech_languages: tuple[str, ...] = ("be", "bg", "ca", "da", "el", "es", "fr", "ro", "ru")
-    tokenizer: tyro.conf.AvoidSubcommands[BPE | Words | WordPiece | Characters] = BPE()
+    tokenizer: tyro.conf.AvoidSubcommands[BPE | Words | WordPiece | Characters | Published] = BPE()
     max_tokens: int = 12
     folds: int = 5
     fold: int = 0

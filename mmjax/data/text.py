@@ -5,7 +5,7 @@ Texts are in Unicode's form NFKC and lower case; number 0 is padding, 1 unknown.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -137,6 +137,47 @@ class Characters:
         tokenizer.normalizer = normal.Sequence([tokenizer.normalizer, *blanks])
         everything = 1_114_112  # Unicode's characters
         return _trained(tokenizer, library.trainers.WordLevelTrainer(**_options(everything)), texts)
+
+
+@dataclass(frozen=True)
+class Published:
+    """The tokeniser that comes with published weights, its special tokens included; nothing is learnt from the data.
+
+    source: as `mmjax.pretrained.load` takes it.
+    """
+
+    source: str = "minilm"
+
+    def train(self, texts: Iterable[str]) -> "PublishedTokeniser":
+        from mmjax.pretrained import encoder  # here, since it asks for libraries that other tokenisers can do without
+
+        return PublishedTokeniser(encoder(self.source).preprocessing)
+
+
+@dataclass(frozen=True)
+class PublishedTokeniser:
+    """As `Tokeniser`. texts: `pretrained.texts.Texts`."""
+
+    texts: Any
+
+    @property
+    def library(self) -> Any:
+        return self.texts.library
+
+    @property
+    def vocabulary(self) -> int:
+        return self.library.get_vocab_size()
+
+    def numbers(self, text: str) -> list[int]:
+        """The text's tokens with the special ones; [] where there is nothing between them."""
+        alone = self.library.encode(text, add_special_tokens=False).ids
+        return self.library.encode(text).ids if alone else []
+
+    def encode(self, text: str, most: int) -> Sequence:
+        """As `Tokeniser.encode`; of a longer text the special tokens stay."""
+        if most > self.texts.most:
+            raise DataError(f"max_tokens is {most}, and the published tokeniser cuts after {self.texts.most}")
+        return replace(self.texts, most=most).read(text)
 
 
 def _library() -> Any:

@@ -11,8 +11,9 @@ from mmjax.encoders.resnet import ResNet, resnet18, resnet34, resnet50, resnet10
 from mmjax.encoders.series import TCN, PatchTransformer
 from mmjax.encoders.text import BagOfEmbeddings, TextRNN
 from mmjax.encoders.vgg import VGG, vgg11, vgg13, vgg16, vgg19
-from mmjax.encoders.video import FrameWise, ViViT, vivit_b16x2
+from mmjax.encoders.video import FrameWise, VideoMAE, ViViT, videomae_b16, vivit_b16x2
 from mmjax.encoders.vit import ViT, vit_b16, vit_l16, vit_s16, vit_ti16
+from mmjax.encoders.wav2vec2 import Wav2Vec2, wav2vec2_base, wav2vec2_large
 from mmjax.encoders.whisper import WhisperEncoder, whisper_base, whisper_small, whisper_tiny
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "TextTransformer",
     "ViT",
     "ViViT",
+    "VideoMAE",
+    "Wav2Vec2",
     "WhisperEncoder",
     "ast_base",
     "bert_base",
@@ -54,11 +57,14 @@ __all__ = [
     "vgg13",
     "vgg16",
     "vgg19",
+    "videomae_b16",
     "vit_b16",
     "vit_l16",
     "vit_s16",
     "vit_ti16",
     "vivit_b16x2",
+    "wav2vec2_base",
+    "wav2vec2_large",
     "whisper_base",
     "whisper_small",
     "whisper_tiny",

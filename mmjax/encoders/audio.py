@@ -113,9 +113,9 @@ class AST(nn.Module):
         conv = Conv(self.width, (self.patch, self.patch), self.stride, "VALID", dtype=self.dtype, name="patches")
         x = conv(x).astype(jnp.float32)
 
-        normal, zeros = nn.initializers.normal(0.02), nn.initializers.zeros_init()
-        x = x + self.param("positions", normal, (rows, most, self.width))[None, :, :columns]
-        first = self.param("first", zeros, (2, self.width)) + self.param("first_positions", normal, (2, self.width))
+        positions = self.param("positions", nn.initializers.normal(0.02), (2 + rows * most, self.width))
+        x = x + positions[2:].reshape(1, rows, most, self.width)[:, :, :columns]
+        first = self.param("first", nn.initializers.zeros_init(), (2, self.width)) + positions[:2]
         first = jnp.broadcast_to(first[None], (batch, 2, self.width))
         x = jnp.concatenate([first, x.reshape(batch, rows * columns, self.width)], axis=1)
 

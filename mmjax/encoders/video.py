@@ -5,10 +5,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mmjax.encoders.series import TimeTransformer
-from mmjax.nn import masked_mean
+from mmjax.nn import Dropout, Transformer, masked_mean
 from mmjax.nn.attention import gelu_tanh
 from mmjax.types import Sequence, Tokens
 
@@ -75,15 +76,72 @@ class ViViT(nn.Module):
     def __call__(self, video: Sequence, *, train: bool = False) -> Tokens:
         x = jnp.where(video.mask[..., None, None, None], video.x, 0)
         x = nn.Dense(self.width, dtype=self.dtype, name="tubelet_embedding")(tubelets(x, self.tubelet)).astype(jnp.float32)
-        grid = x.shape[1] * self.tubelet[0] // video.x.shape[1]  # tubelets of the same frames
-        first = jnp.arange(x.shape[1]) // grid * self.tubelet[0]  # the first frame of each
-        mask = jnp.concatenate([video.length[:, None] > 0, first[None] < video.length[:, None]], axis=1)
+        mask = jnp.concatenate([video.length[:, None] > 0, begun(video, x.shape[1], self.tubelet[0])], axis=1)
         token = self.param("class_token", nn.initializers.zeros_init(), (self.width,))
         x = jnp.concatenate([jnp.broadcast_to(token[None, None], (x.shape[0], 1, self.width)), x], axis=1)
         encoder = TimeTransformer(
             self.depth, self.heads, self.hidden, self.dropout, activation=gelu_tanh, dtype=self.dtype, name="encoder"
         )
         return Tokens(encoder(x, mask, train=train), mask)
+
+
+class VideoMAE(nn.Module):
+    """Encoder of a video masked autoencoder (Tong et al., 2022, "VideoMAE"), on all tubelets, as it is fine-tuned.
+
+    Tubelets as in `ViViT`, without a class token; fixed sinusoidal positions, a pre-norm Transformer with exact GELU whose keys
+    have no bias, and a norm. Tokens: tubelets by frame, row and column; one without a real frame is masked, and its frames
+    beyond the length are zeros.
+
+    tubelet: (frames, pixels, pixels), which divide the video's. width: of the tokens. depth, heads, hidden: of the
+    Transformer. final_norm: False where a head takes the mean and has the norm after it. epsilon: of the norms. dropout: rate
+    in the Transformer. dtype: of the matmuls.
+    """
+
+    tubelet: tuple[int, int, int] = (2, 16, 16)
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    hidden: int = 3072
+    final_norm: bool = True
+    epsilon: float = 1e-12
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, video: Sequence, *, train: bool = False) -> Tokens:
+        x = jnp.where(video.mask[..., None, None, None], video.x, 0)
+        x = nn.Dense(self.width, dtype=self.dtype, name="tubelet_embedding")(tubelets(x, self.tubelet)).astype(jnp.float32)
+        mask = begun(video, x.shape[1], self.tubelet[0])
+        x = Dropout(self.dropout, name="dropout")(x + interleaved_sinusoids(*x.shape[1:])[None], train=train)
+        transformer = Transformer(
+            self.depth,
+            self.heads,
+            self.hidden,
+            dropout=self.dropout,
+            epsilon=self.epsilon,
+            key_bias=False,
+            dtype=self.dtype,
+            name="transformer",
+        )
+        x = transformer(x, mask, train=train)
+        return Tokens(nn.LayerNorm(self.epsilon, name="norm")(x) if self.final_norm else x, mask)
+
+
+def videomae_b16(**fields: Any) -> VideoMAE:
+    """The paper's ViT-B: 86.2 million parameters. fields: any other field of VideoMAE."""
+    return VideoMAE(width=768, depth=12, heads=12, hidden=3072, **fields)
+
+
+def interleaved_sinusoids(positions: int, width: int) -> Float[np.ndarray, "n d"]:
+    """sin(p / 10000^(2 i / width)) at 2 i and the cosine of the same at 2 i + 1 (Vaswani et al., 2017, section 3.5)."""
+    angles = np.arange(positions)[:, None] / 10_000 ** (np.arange(width)[None] // 2 * 2 / width)
+    return np.where(np.arange(width)[None] % 2, np.cos(angles), np.sin(angles)).astype(np.float32)
+
+
+def begun(video: Sequence, count: int, frames: int) -> Bool[Array, "b n"]:
+    """Which of `count` tubelets of so many frames have a real one."""
+    grid = count * frames // video.x.shape[1]  # tubelets of the same frames
+    return (jnp.arange(count) // grid * frames)[None] < video.length[:, None]
 
 
 def tubelets(x: Float[Array, "b t h w c"], size: tuple[int, int, int]) -> Float[Array, "b n p"]:

@@ -1,6 +1,6 @@
 """Which of our modules a set of weights is: by the model_type of config.json, or by the names that torchvision gives."""
 
-from mmjax.pretrained import bert, clip, efficientnet, resnet, siglip, vgg, vit, whisper
+from mmjax.pretrained import ast, bert, clip, efficientnet, resnet, siglip, vgg, videomae, vit, wav2vec2, whisper
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.layout import Architecture
 from mmjax.pretrained.source import Source
@@ -19,6 +19,10 @@ BY_MODEL_TYPE = {
     "siglip": siglip.siglip,
     "siglip2": siglip.naflex,
     "whisper": whisper.whisper,
+    "wav2vec2": wav2vec2.wav2vec2,
+    "videomae": videomae.videomae,
+    "vivit": videomae.vivit,
+    "audio-spectrogram-transformer": ast.ast,
 }
 """config.json's model_type -> what reads it."""
 

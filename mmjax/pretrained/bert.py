@@ -90,6 +90,8 @@ def _named(source: Source, module: BERT, prefix: str, block: BlockNames, layers:
         names["params/type"] = (f"{embeddings}.token_type_embeddings.weight", SAME)
     for layer in range(module.depth):
         names |= block.at(f"params/transformer/block{layer}", f"{prefix}{layers}.{layer}")
+    if f"{embeddings}.LayerNorm.gamma" in source.tensors:  # as the first files name a norm's parameters
+        names = {path: (_of_old(name), layout) for path, (name, layout) in names.items()}
     longest = module.positions - module.first
     return Architecture(
         module,
@@ -98,3 +100,7 @@ def _named(source: Source, module: BERT, prefix: str, block: BlockNames, layers:
         Texts.of(source, longest),
         unused=(rf"{prefix}pooler\..*", rf"{prefix}embeddings\.(position|token_type)_ids", *HEADS),
     )
+
+
+def _of_old(name: str) -> str:
+    return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")

@@ -11,8 +11,8 @@ import numpy as np
 from mmjax.encoders.efficientnet import EfficientNetLite
 from mmjax.pretrained.files import WHOLE, WeightsError, write_arrays
 from mmjax.pretrained.layout import CONV, Architecture, Names, batch_norm, dense
-from mmjax.pretrained.pictures import BICUBIC, Pictures
 from mmjax.pretrained.pickles import read_pickled
+from mmjax.pretrained.pictures import BICUBIC, Pictures
 from mmjax.pretrained.source import Source
 
 LITE0 = {

@@ -31,7 +31,7 @@ BOTH = {
     "layer_norm_eps": 1e-6,
 }
 VISION = BOTH | {"num_channels": 3, "image_size": 224, "patch_size": 16}
-TEXT = BOTH | {"vocab_size": 32_000, "max_position_embeddings": 64}
+TEXT = BOTH | {"vocab_size": 32_000, "max_position_embeddings": 64, "pad_token_id": 1}
 """What published files leave out, as transformers defines it."""
 
 
@@ -56,7 +56,7 @@ def siglip(source: Source) -> Architecture:
         "params/temperature/log_scale": ("logit_scale", SAME),
         "params/bias/bias": ("logit_bias", SAME),
     }
-    preprocessing = PicturesAndTexts.of(Pictures.of(source), Texts.of(source, text.positions, whole=True))
+    preprocessing = PicturesAndTexts.of(Pictures.of(source), Texts.of(words, text.positions, whole=True))
     return Architecture(module, given(image, text, vision.number("num_channels")), names, preprocessing, UNUSED)
 
 

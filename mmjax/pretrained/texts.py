@@ -1,5 +1,7 @@
 """Texts -> the numbers of a published tokeniser, as it comes with weights."""
 
+import re
+import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +20,9 @@ class Texts:
     """A tokeniser of the `tokenizers` library, special tokens included.
 
     file: tokenizer.json. most: tokens of each text that are kept, the special ones among them; the library cuts the others.
-    padding: number that stands beyond a text's length. lower: whether letters are made small before all else.
+    padding: number that stands beyond a text's length. lower: whether letters are made small before all else, each by itself:
+    the last sigma of a word is like all others. without: characters that are left out then, where there are any; spaces around
+    the text go too, and of several one stays.
     end: number of the token with which a text ends where it first occurs, as CLIP's pooling has it; None for its last token.
     whole: every text is `most` tokens long, the padding counts as text, and the encoder attends to it, as SigLIP was trained.
     """
@@ -27,6 +31,7 @@ class Texts:
     most: int
     padding: int = 0
     lower: bool = False
+    without: str = ""
     end: int | None = None
     whole: bool = False
 
@@ -46,20 +51,22 @@ class Texts:
             )
         limits = (sentences.get("max_seq_length"), settings.get("model_max_length"))
         most = int(min([most, *(limit for limit in limits if limit)]))
-        lower = (
-            settings.get("tokenizer_class") == "Siglip2Tokenizer"
-        )  # transformers' own class does so, its file does not say it
-        return Texts(file, most, _padding(source, file, settings.get("pad_token")), lower, end, whole)
+        # what the original's classes do and their files need not say
+        kind = settings.get("tokenizer_class")
+        lower = kind == "Siglip2Tokenizer" or (kind == "SiglipTokenizer" and settings.get("do_lower_case", True))
+        without = string.punctuation if kind == "SiglipTokenizer" else ""
+        padding = _padding(source, file, settings.get("pad_token"))
+        return Texts(file, most, padding, lower, without, end, whole)
 
     @property
-    def _library(self) -> Any:
+    def library(self) -> Any:
         """The library's tokeniser, read once."""
         about = self.file.stat()
-        return _opened(self.file, self.most, self.lower, (about.st_mtime_ns, about.st_size))
+        return _opened(self.file, self.most, self.lower, self.without, (about.st_mtime_ns, about.st_size))
 
     def read(self, text: str) -> Sequence:
         """One text -> Sequence without the batch dimension: x int32 [most], length int32 []."""
-        return self._padded(self._library.encode(text).ids, self.most)
+        return self._padded(self.library.encode(text).ids, self.most)
 
     def _padded(self, numbers: list[int], size: int) -> Sequence:
         x = np.full(size, self.padding, np.int32)
@@ -69,7 +76,7 @@ class Texts:
 
     def batch(self, texts: Iterable[str]) -> Sequence:
         """Texts -> Sequence x int32 [b n], length int32 [b], padded to the longest of them."""
-        numbers = [encoding.ids for encoding in self._library.encode_batch(list(texts))]
+        numbers = [encoding.ids for encoding in self.library.encode_batch(list(texts))]
         size = self.most if self.whole else max(map(len, numbers), default=0)
         rows = [self._padded(ids, size) for ids in numbers]
         x = np.array([row.x for row in rows], np.int32).reshape(len(rows), size)
@@ -81,17 +88,25 @@ class Texts:
 
 
 @lru_cache(maxsize=16)
-def _opened(file: Path, most: int, lower: bool, about: tuple[int, int]) -> Any:
+def _opened(file: Path, most: int, lower: bool, without: str, about: tuple[int, int]) -> Any:
     """about: what changes when the file is written anew."""
     library = _read(file)
     library.no_padding()
     library.enable_truncation(most)
-    if lower:
-        from tokenizers import normalizers
-
-        others = [library.normalizer] if library.normalizer else []
-        library.normalizer = normalizers.Sequence([normalizers.Lowercase(), *others])
+    if lower or without:
+        library.normalizer = _normaliser(lower, without, library.normalizer)
     return library
+
+
+def _normaliser(lower: bool, without: str, after: Any) -> Any:
+    """Small letters, characters left out, and then what the file has."""
+    from tokenizers import Regex, normalizers
+
+    steps = [normalizers.Lowercase()] if lower else []
+    if without:
+        patterns = (f"[{re.escape(without)}]", ""), (r"\s+", " ")
+        steps += [*(normalizers.Replace(Regex(pattern), to) for pattern, to in patterns), normalizers.Strip()]
+    return normalizers.Sequence([*steps, *([after] if after else [])])
 
 
 def _read(file: Path) -> Any:

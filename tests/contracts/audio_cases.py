@@ -4,6 +4,7 @@ import jax
 
 from mmjax.data.audio import MFCC, LogMel
 from mmjax.encoders.audio import AST, FrameRNN, OnSpectrum, SpectrogramCNN
+from mmjax.encoders.wav2vec2 import Wav2Vec2
 from mmjax.encoders.whisper import WhisperEncoder
 from mmjax.nn.recurrent import GRU, LSTM, Bidirectional
 from mmjax.types import Sequence
@@ -29,5 +30,9 @@ ENCODERS = {
         frames,
     ),
     "whisper": (WhisperEncoder(positions=5, width=8, depth=1, heads=2, hidden=12, dropout=0.3), frames),
+    "wav2vec2": (
+        Wav2Vec2((4, 4), (16, 2), (8, 2), width=8, depth=1, heads=2, hidden=12, taps=4, groups=2, dropout=0.3),
+        wave,
+    ),
     "mfcc_lstm": (OnSpectrum(MFCC(MEL, coefficients=4), FrameRNN(width=6, layer=LSTM(5), dropout=0.3)), wave),
 }

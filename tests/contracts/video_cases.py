@@ -4,7 +4,7 @@ import jax
 
 from mmjax.encoders.image import CNN
 from mmjax.encoders.series import TimeTransformer
-from mmjax.encoders.video import FrameWise, ViViT
+from mmjax.encoders.video import FrameWise, VideoMAE, ViViT
 from mmjax.nn import LSTM
 from mmjax.types import Sequence
 from tests.contracts.inputs import BATCH
@@ -24,4 +24,5 @@ ENCODERS = {
         video,
     ),
     "vivit": (ViViT(tubelet=(2, 2, 2), width=8, depth=1, heads=2, hidden=8, dropout=0.3), video),
+    "videomae": (VideoMAE(tubelet=(2, 2, 2), width=8, depth=1, heads=2, hidden=8, dropout=0.3), video),
 }

@@ -86,7 +86,7 @@ def test_ast_patches():
     module = SMALL.clone(depth=0)
     assert module.grid == (2, 3)  # bands 0-3 and 2-5; frames 0-3, 2-5 and 4-7, of 9 (the last is in none)
     params = start(module)
-    params = params | {"first_positions": jnp.zeros((2, 8)), "positions": jax.random.normal(jax.random.key(1), (2, 3, 8))}
+    params = params | {"positions": jax.random.normal(jax.random.key(1), (2 + 2 * 3, 8))}
     tokens = run(module, params, FRAMES)
     there = [[True] * 3, [True] * 3, [True, False, False], [False] * 3]  # patches begin at frames 0, 2 and 4
     np.testing.assert_array_equal(tokens.mask, [[row[0]] * 2 + row + row for row in there])
@@ -95,7 +95,7 @@ def test_ast_patches():
         for column in range(3):
             patch = x[:, 2 * column : 2 * column + 4, 2 * row : 2 * row + 4]  # [b frames bands]
             y = np.einsum("btm,mtd->bd", patch, np.asarray(params["patches"]["kernel"])[:, :, 0])
-            y = y + np.asarray(params["positions"])[row, column]
+            y = y + np.asarray(params["positions"])[2 + 3 * row + column]
             y = (y - y.mean(axis=-1, keepdims=True)) / y.std(axis=-1, keepdims=True)
             np.testing.assert_allclose(tokens.x[:, 2 + 3 * row + column], y, atol=1e-4)
 

@@ -11,7 +11,7 @@ import pytest
 from jax import lax
 
 from mmjax.nn import Conv, max_pool
-from mmjax.nn.conv import adaptive_mean_pool, conv_as_matmul
+from mmjax.nn.conv import adaptive_mean_pool, conv_as_matmul, depthwise
 
 
 def xla(x, kernel, strides, padding):
@@ -82,8 +82,10 @@ def test_no_xla_convolution_is_left_on_a_cpu():
 def test_max_pool_equals_flax(shape, size):
     x = jax.random.normal(jax.random.key(0), shape)
     chex.assert_trees_all_close(max_pool(x, size), nn.max_pool(x, (size, size), (size, size)))
-    ours, theirs = (jax.grad(lambda x, f=f: (f(x) ** 2).sum())(x) for f in (
-        lambda x: max_pool(x, size), lambda x: nn.max_pool(x, (size, size), (size, size))))
+    ours, theirs = (
+        jax.grad(lambda x, f=f: (f(x) ** 2).sum())(x)
+        for f in (lambda x: max_pool(x, size), lambda x: nn.max_pool(x, (size, size), (size, size)))
+    )
     chex.assert_trees_all_close(ours, theirs)
 
 
@@ -120,3 +122,24 @@ def test_adaptive_mean_pool_by_slices(height, width, cells):
             bottom, right = math.ceil((i + 1) * height / cells), math.ceil((j + 1) * width / cells)
             expected[:, i, j] = x[:, top:bottom, left:right].mean((1, 2))
     np.testing.assert_allclose(adaptive_mean_pool(jnp.asarray(x), cells), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("side", "stride"), [(1, 1), (3, 1), (3, 2), (5, 2)])
+def test_depthwise_equals_xla_with_gradients(side, stride):
+    x = jax.random.normal(jax.random.key(0), (2, 9, 6, 4))
+    kernel = jax.random.normal(jax.random.key(1), (side, side, 1, 4))
+    padding = lax.padtype_to_pads(x.shape[1:3], (side, side), (stride, stride), "SAME")
+
+    def xla(x, kernel):
+        names = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=names, feature_group_count=4)
+
+    def ours(x, kernel):
+        return depthwise(x, kernel, (stride, stride), padding)
+
+    def with_gradients(convolve):
+        loss = lambda x, kernel: (y := convolve(x, kernel), jnp.sin(y).sum())[::-1]
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(x, kernel)
+
+    chex.assert_trees_all_close(with_gradients(ours), with_gradients(xla), rtol=1e-4, atol=1e-4)
+    assert " convolution(" not in jax.jit(ours).lower(x, kernel).compile().as_text()

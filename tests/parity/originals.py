@@ -1,5 +1,6 @@
 """What the parity tests share: an original with random weights, saved as its authors would, and numbers compared."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 TOLERANCE = 1e-4  # of the largest number
+CHECKED: list[tuple[str, str, float]] = []
+"""What was compared so far: test, name of the array, largest error as a share of the largest number."""
 
 
 def randomised(model: Any, seed: int = 0) -> Any:
@@ -41,6 +44,7 @@ def assert_same(ours: Any, theirs: Any, what: str, tolerance: float = TOLERANCE)
     assert ours.shape == theirs.shape, what
     assert np.abs(theirs).max() > 1e-3, f"{what}: nothing to compare"
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max(), err_msg=what)
+    CHECKED.append((os.environ.get("PYTEST_CURRENT_TEST", ""), what, float(np.abs(ours - theirs).max() / np.abs(theirs).max())))
 
 
 def assert_parity(

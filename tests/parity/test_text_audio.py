@@ -1,5 +1,5 @@
-"""Recurrent layers against torch's with packed sequences, AST against that of transformers, with random weights
-copied over: outputs where something is, and gradients of the input. torch is imported within functions.
+"""Recurrent layers against torch's with packed sequences, with random weights copied over: outputs where something is, and
+gradients of the input; and the log-mel frames. torch is imported within functions.
 """
 
 import jax
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mmjax.data.audio import LogMel
-from mmjax.encoders.audio import AST
 from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional
 from mmjax.types import Sequence
 
@@ -30,14 +29,6 @@ def randomised(model, seed):
 
 def weights(model):
     return {name: value.detach().numpy() for name, value in model.state_dict().items()}
-
-
-def dense(w, name):
-    return {"kernel": w[f"{name}.weight"].T, "bias": w[f"{name}.bias"]}
-
-
-def norm(w, name):
-    return {"scale": w[f"{name}.weight"], "bias": w[f"{name}.bias"]}
 
 
 def assert_same(ours, theirs, what, tolerance=1e-4):
@@ -93,82 +84,6 @@ def test_recurrent(kind, both, features, width, lengths):
     assert_same(np.asarray(ours)[mask], states.detach().numpy()[mask], "states")
     assert_same(ours_last, last.detach(), "last state")
     assert_same(gradient, theirs_x.grad, "gradient")
-
-
-def block(w, at, names):
-    """A Transformer block of transformers: names are (query, key, value, out, up, down, norm1, norm2)."""
-    query, key, value, out, up, down, norm1, norm2 = (f"{at}.{name}" for name in names)
-    attention = {"query": dense(w, query), "key": dense(w, key), "value": dense(w, value), "out": dense(w, out)}
-    norms = {"norm1": norm(w, norm1), "norm2": norm(w, norm2)}
-    return {"attention": attention, "up": dense(w, up), "down": dense(w, down)} | norms
-
-
-AST_NAMES = ["attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj"]
-AST_NAMES += ["mlp.fc1", "mlp.fc2", "layernorm_before", "layernorm_after"]
-
-
-def ast_params(w, module):
-    rows, columns = module.grid
-    first = np.concatenate([w["embeddings.cls_token"], w["embeddings.distillation_token"]], axis=1)[0]
-    positions = w["embeddings.position_embeddings"][0]
-    projection = "embeddings.patch_embeddings.projection"
-    params = {
-        "first": first,
-        "first_positions": positions[:2],
-        "positions": positions[2:].reshape(rows, columns, module.width),
-        "patches": {"kernel": w[f"{projection}.weight"].transpose(2, 3, 1, 0), "bias": w[f"{projection}.bias"]},
-        "transformer": {f"block{i}": block(w, f"layers.{i}", AST_NAMES) for i in range(module.depth)},
-        "norm": norm(w, "layernorm"),
-    }
-    return jax.tree.map(jnp.asarray, params)
-
-
-@pytest.mark.parametrize(
-    ("module", "lengths"),
-    [
-        (AST(12, 30, 4, (3, 3), width=16, depth=2, heads=2, hidden=40), [30, 17, 3]),
-        (AST(9, 14, 3, (3, 2), width=24, depth=1, heads=4, hidden=96), [14, 14]),
-        (AST(16, 21, 8, (4, 5), width=32, depth=3, heads=1, hidden=32), [21, 9, 6, 1]),
-    ],
-)
-def test_ast(module, lengths):
-    """transformers' model pads by zeros and masks tokens by an attention mask, which we give it by our rule."""
-    import torch
-    from transformers import ASTConfig, ASTModel
-
-    config = ASTConfig(
-        hidden_size=module.width,
-        num_hidden_layers=module.depth,
-        num_attention_heads=module.heads,
-        intermediate_size=module.hidden,
-        patch_size=module.patch,
-        frequency_stride=module.stride[0],
-        time_stride=module.stride[1],
-        max_length=module.frames,
-        num_mel_bins=module.bands,
-    )
-    original = randomised(ASTModel(config), module.frames)
-    params = ast_params(weights(original), module)
-    rng = np.random.default_rng(2)
-    numbers = rng.normal(size=(len(lengths), module.frames, module.bands)).astype(np.float32)
-    frames = Sequence(jnp.asarray(numbers), jnp.array(lengths))
-    real = np.asarray(frames.mask)
-    begins = np.arange(module.grid[1]) * module.stride[1]
-    mask = np.array([[True, True] + list(begins < n) * module.grid[0] for n in lengths])
-    weight = (rng.normal(size=(*mask.shape, module.width)) * mask[..., None]).astype(np.float32)
-
-    theirs_x = torch.tensor(numbers * real[..., None], requires_grad=True)
-    states = original(theirs_x, attention_mask=torch.tensor(mask.astype(int))).last_hidden_state
-    (states * torch.tensor(weight)).sum().backward()
-
-    def value(x):
-        tokens = module.apply({"params": params}, frames.replace(x=x))
-        return (tokens.x * weight).sum(), tokens
-
-    (_, tokens), gradient = jax.jit(jax.value_and_grad(value, has_aux=True))(frames.x)
-    np.testing.assert_array_equal(tokens.mask, mask)
-    assert_same(np.asarray(tokens.x)[mask], states.detach().numpy()[mask], "tokens")
-    assert_same(gradient, theirs_x.grad.numpy() * real[..., None], "gradient")
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,30 @@ def test_a_model_with_a_head_has_the_same_encoder(kind, headed, tmp_path):
     assert weights.unused
 
 
+def test_the_first_files_name_a_norms_parameters_otherwise(tmp_path):
+    """Google's bert-base-uncased does; both sides read them, and what we save of them."""
+    import torch
+    from safetensors.numpy import load_file, save_file
+    from transformers import BertModel
+
+    theirs = original("bert", *SIZES[0][:2])
+    plain = load(published(theirs, tmp_path / "plain"))
+    published(theirs, tmp_path / "old")
+    file = tmp_path / "old" / "model.safetensors"
+    renamed = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): array
+        for name, array in load_file(file).items()
+    }
+    assert sum("gamma" in name for name in renamed) == 5
+    save_file(renamed, file, metadata={"format": "pt"})
+    old = load(tmp_path / "old")
+    jax.tree.map(np.testing.assert_array_equal, old.variables, plain.variables)
+    save(old, tmp_path / "ours")
+    state = theirs.state_dict()
+    for name, value in BertModel.from_pretrained(tmp_path / "ours", add_pooling_layer=False).state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [

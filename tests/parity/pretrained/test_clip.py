@@ -2,6 +2,7 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,17 +14,11 @@ from tests.parity.pretrained.two_towers import assert_saved_is_read, assert_towe
 
 pytestmark = pytest.mark.parity
 
-SIZES = {  # text: vocabulary, width, depth, heads, hidden, positions, end; image: width, depth, heads, hidden, side, patch, channels
+SIZES = {  # text: vocabulary, width, depth, heads, hidden, positions, end; picture: width, ..., hidden, side, patch, channels
     "quick": ((30, 16, 2, 2, 24, 9, 29), (24, 1, 3, 32, 8, 4, 3), "quick_gelu", 1e-5, 8, [9, 4, 1]),
     "exact": ((41, 24, 1, 4, 20, 7, 37), (16, 3, 2, 40, 9, 3, 1), "gelu", 1e-3, 12, [7, 3]),
-    "legacy": (
-        (25, 32, 3, 1, 48, 12, 2),
-        (32, 2, 4, 24, 14, 4, 4),
-        "gelu_new",
-        1e-6,
-        20,
-        [6, 6, 2, 5],
-    ),  # 2 px beside the patches
+    # an old file's end, and two pixels beside the last whole patch
+    "legacy": ((25, 32, 3, 1, 48, 12, 2), (32, 2, 4, 24, 14, 4, 4), "gelu_new", 1e-6, 20, [6, 6, 2, 5]),
 }
 
 
@@ -73,7 +68,7 @@ def test_pictures_of_another_size(tmp_path):
     pictures = np.random.default_rng(4).normal(size=(2, 12, 20, 3)).astype(np.float32)
     found = theirs.get_image_features(torch.tensor(pictures).permute(0, 3, 1, 2), interpolate_pos_encoding=True).pooler_output
     expected = torch.nn.functional.normalize(found, dim=-1).detach()
-    ours = weights.module.apply(weights.variables, pictures, method="embed_image")
+    ours = weights.module.apply(weights.variables, jnp.asarray(pictures), method="embed_image")
     assert_same(ours, expected, "embedding")
 
 

@@ -192,7 +192,7 @@ def torch_efficientnet(stages, stem, head, classes):
             blocks.append(nn.ModuleDict(parts | {"_project_conv": conv(inner, channels), "_bn2": norm(channels)}))
             width = channels
     model = nn.ModuleDict({"_conv_stem": conv(3, stem, 3, 2), "_bn0": norm(stem), "_blocks": nn.ModuleList(blocks)})
-    model |= nn.ModuleDict({"_conv_head": conv(width, head), "_bn1": norm(head), "_fc": nn.Linear(head, classes)})
+    model.update({"_conv_head": conv(width, head), "_bn1": norm(head), "_fc": nn.Linear(head, classes)})
 
     def forward(x):
         act = nn.functional.relu6

@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import re
+import string
 
 import numpy as np
 import pytest
@@ -213,6 +215,27 @@ def test_minilm_own_tokeniser():
     weights = load("minilm")
     assert weights.preprocessing.most == 256  # of sentence_bert_config.json: the positions are 512
     assert_equal_to_original(weights.preprocessing, weights.folder)
+
+
+def canonical(text):
+    """SiglipTokenizer.canonicalize_text, whose class needs sentencepiece. Python alone makes another letter of a word's last
+    capital sigma."""
+    return re.sub(r"\s+", " ", text.lower().translate(str.maketrans("", "", string.punctuation))).strip()
+
+
+def test_siglips_own_class_leaves_out_punctuation_whatever_its_file_says(tmp_path):
+    tokens, _ = unigram(None, ("<pad>", "</s>", "<unk>"), "$A </s>")
+    tokens.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "SiglipTokenizer", "pad_token": "</s>"}')
+    ours = Texts.of(Source("", {}, {}, tmp_path), 64, whole=True)
+    tokens.enable_truncation(64)
+    changed = 0
+    for text in varied():
+        if not any(special in text for special in ("</s>", "<pad>", "<unk>", "Σ")):
+            numbers = tokens.encode(canonical(text)).ids
+            changed += numbers != tokens.encode(text).ids
+            np.testing.assert_array_equal(ours.read(text).x[: len(numbers)], numbers, text)
+    assert changed > 20
 
 
 @pytest.mark.parametrize("text", ["a frog", "<|startoftext|>x<|endoftext|>y z", "<|endoftext|>"])

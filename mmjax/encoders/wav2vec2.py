@@ -1,0 +1,160 @@
+"""wav2vec 2.0 (Baevski et al., 2020): a Sequence of samples, x Float[b t] at 16 kHz -> Tokens."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from mmjax.nn.attention import Transformer, gelu
+from mmjax.nn.conv import Conv
+from mmjax.nn.dropout import Dropout
+from mmjax.types import Sequence, Tokens
+
+TAPS_AT_ONCE = 16
+
+
+class TimeNorm(nn.Module):
+    """Each channel of each clip to zero mean and unit variance over the clip's real steps: torch's GroupNorm with a group for
+    each channel, in float32. The original counts padding as real; a clip alone has none, and gives these numbers.
+    """
+
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n d"]:
+        scale = self.param("scale", nn.initializers.ones_init(), x.shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros_init(), x.shape[-1:])
+        there = mask[..., None]
+        count = jnp.maximum(there.sum(axis=1, keepdims=True), 1)
+        x = jnp.where(there, x.astype(jnp.float32), 0)
+        x = jnp.where(there, x - x.sum(axis=1, keepdims=True) / count, 0)
+        x = x * lax.rsqrt(jnp.square(x).sum(axis=1, keepdims=True) / count + self.epsilon)
+        return x * scale[None, None] + bias[None, None]
+
+
+def grouped_conv(x: Float[Array, "b n d"], kernel: Float[Array, "taps c d"]) -> Float[Array, "b n d"]:
+    """Convolution over time in groups of c channels, zeros around; with an even number of taps the further ones come before.
+
+    Some taps side by side and a matmul for each group: XLA's grouped convolution is slow on CPUs (see `nn.conv`), and all
+    taps at once, 128 of them, would take 128 times the memory.
+    """
+    taps, inside, features = kernel.shape
+    groups, n = features // inside, x.shape[1]
+    x = jnp.pad(x, ((0, 0), (taps // 2, (taps - 1) // 2), (0, 0))).reshape(x.shape[0], -1, groups, inside)
+    total = 0
+    for first in range(0, taps, TAPS_AT_ONCE):
+        some = kernel[first : first + TAPS_AT_ONCE]
+        views = jnp.concatenate([x[:, first + tap : first + tap + n] for tap in range(len(some))], axis=-1)
+        some = some.reshape(-1, groups, features // groups)
+        total = total + jnp.einsum("bngk,kgc->bngc", views, some, preferred_element_type=jnp.float32)
+    return total.reshape(x.shape[0], n, features)
+
+
+class PositionalConv(nn.Module):
+    """A grouped convolution with weight normalisation over each tap (Salimans and Kingma, 2016), and GELU: where a token is,
+    relative to its neighbours.
+
+    taps: of the kernel. groups: of channels. activation: instead of GELU.
+    """
+
+    taps: int = 128
+    groups: int = 16
+    activation: Callable = gelu
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+        shape = (self.taps, x.shape[-1] // self.groups, x.shape[-1])
+        norm = lambda v: jnp.sqrt(jnp.maximum(jnp.sum(v * v, axis=(1, 2)), 1e-12))
+        direction = self.param("direction", nn.initializers.normal((4 / (self.taps * x.shape[-1])) ** 0.5), shape)
+        length = self.param("length", lambda key: norm(direction))
+        bias = self.param("bias", nn.initializers.zeros_init(), x.shape[-1:])
+        kernel = jnp.asarray(direction * (length / norm(direction))[:, None, None], self.dtype)
+        return self.activation(grouped_conv(x.astype(self.dtype), kernel) + bias[None, None])
+
+
+class Wav2Vec2(nn.Module):
+    """Convolutions over samples, a norm and a dense layer, the positional convolution, and a Transformer (figure 1 without the
+    quantisation of pretraining). With the sizes below a token every 20 ms, made from 25 ms.
+
+    Tokens are those that whole windows of real samples give, as transformers' masks have it; none for a shorter clip. A padded
+    clip's tokens are those of the clip alone.
+
+    widths, kernels, strides: of the convolutions. each_norm: a layer norm after each, as in the large models; else `TimeNorm`
+    after the first. conv_bias: of them. pre_norm: of the blocks, with a norm after the last one; else post-norm, with one
+    before the first. width, depth, heads; hidden: of the MLPs. taps, groups: of the positional convolution. conv_activation:
+    after convolutions; activation: in the MLPs. epsilon: of the norms but those of the convolutions. dropout: rate before
+    and in the Transformer. dtype: of convolutions and matmuls; norms and tokens are float32.
+    """
+
+    widths: tuple[int, ...] = (512,) * 7
+    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    each_norm: bool = False
+    conv_bias: bool = False
+    pre_norm: bool = False
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    hidden: int = 3072
+    taps: int = 128
+    groups: int = 16
+    conv_activation: Callable = gelu
+    activation: Callable = gelu
+    epsilon: float = 1e-5
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, wave: Sequence, *, train: bool = False) -> Tokens:
+        x, mask = self._frames(wave)
+        x = nn.LayerNorm(self.epsilon, name="frame_norm")(x)
+        x = nn.Dense(self.width, dtype=self.dtype, name="projection")(x).astype(jnp.float32)
+        x = jnp.where(mask[..., None], x, 0)
+        x = x + PositionalConv(self.taps, self.groups, self.conv_activation, self.dtype, name="positions")(x)
+        norm = nn.LayerNorm(self.epsilon, name="norm")
+        x = x if self.pre_norm else norm(x)
+        x = Dropout(self.dropout, name="dropout")(x, train=train)
+        transformer = Transformer(
+            self.depth,
+            self.heads,
+            self.hidden,
+            dropout=self.dropout,
+            pre_norm=self.pre_norm,
+            activation=self.activation,
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            name="transformer",
+        )
+        x = transformer(x, mask, train=train)
+        return Tokens(norm(x) if self.pre_norm else x, mask)
+
+    def _frames(self, wave: Sequence) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"]]:
+        least = 1
+        for kernel, stride in zip(self.kernels[::-1], self.strides[::-1]):
+            least = (least - 1) * stride + kernel
+        x = jnp.where(wave.mask, wave.x, 0)
+        x, length = jnp.pad(x, ((0, 0), (0, max(0, least - x.shape[1]))))[..., None], wave.length
+        for number, (width, kernel, stride) in enumerate(zip(self.widths, self.kernels, self.strides)):
+            conv = Conv(width, (1, kernel), (1, stride), "VALID", self.conv_bias, self.dtype, name=f"conv{number}")
+            x = conv(x[:, None])[:, 0].astype(jnp.float32)
+            length = jnp.maximum(0, (length - kernel) // stride + 1)
+            if self.each_norm:
+                x = nn.LayerNorm(1e-5, name=f"conv_norm{number}")(x)
+            elif number == 0:
+                x = TimeNorm(name="conv_norm0")(x, Sequence(x, length).mask)
+            x = self.conv_activation(x)
+        return x, Sequence(x, length).mask
+
+
+def wav2vec2_base(**fields: Any) -> Wav2Vec2:
+    """The paper's Base (section 4.2): 12 layers of 768; 94.4 million parameters. fields: any other field of Wav2Vec2."""
+    return Wav2Vec2(width=768, depth=12, heads=12, hidden=3072, **fields)
+
+
+def wav2vec2_large(**fields: Any) -> Wav2Vec2:
+    """The paper's Large: 24 layers of 1024, as trained on LibriVox: pre-norm, a norm after each convolution, with biases."""
+    return Wav2Vec2(width=1024, depth=24, heads=16, hidden=4096, each_norm=True, conv_bias=True, pre_norm=True, **fields)

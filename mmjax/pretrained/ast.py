@@ -1,0 +1,47 @@
+"""Audio Spectrogram Transformer: transformers' ASTModel, or the body of ASTForAudioClassification."""
+
+import numpy as np
+
+from mmjax.encoders.audio import AST
+from mmjax.pretrained.files import WeightsError
+from mmjax.pretrained.layout import CONV, POSITIONS, Architecture, Layout, Names, dense, norm
+from mmjax.pretrained.sounds import ASTSound
+from mmjax.pretrained.source import Source
+from mmjax.pretrained.vit import VIT
+from mmjax.types import Sequence
+
+PAIR = Layout(lambda x, y: np.concatenate([x[0], y[0]]), lambda x: (x[None, :1], x[None, 1:]))  # two [1 1 d] <-> [2 d]
+
+
+def ast(source: Source) -> Architecture:
+    """Its classifier looks at the mean of the first two tokens through a norm of its own, and is not used."""
+    source.must("hidden_act", "gelu")
+    source.must("qkv_bias", True)
+    patch = source.number("patch_size")
+    if not isinstance(patch, int):
+        raise WeightsError(f"{source.where}: config.json has patch_size = {patch!r}; only one number is known")
+    module = AST(
+        bands=source.number("num_mel_bins"),
+        frames=source.number("max_length"),
+        patch=patch,
+        stride=(source.number("frequency_stride"), source.number("time_stride")),
+        width=source.number("hidden_size"),
+        depth=source.number("num_hidden_layers"),
+        heads=source.number("num_attention_heads"),
+        hidden=source.number("intermediate_size"),
+        dropout=source.number("hidden_dropout_prob"),
+        epsilon=source.number("layer_norm_eps"),
+    )
+    prefix = "audio_spectrogram_transformer."
+    prefix = prefix if f"{prefix}embeddings.cls_token" in source.tensors else ""
+    embeddings = f"{prefix}embeddings"
+    names: Names = {
+        "params/first": ((f"{embeddings}.cls_token", f"{embeddings}.distillation_token"), PAIR),
+        "params/positions": (f"{embeddings}.position_embeddings", POSITIONS),
+        **dense("params/patches", f"{embeddings}.patch_embeddings.projection", layout=CONV),
+        **norm("params/norm", f"{prefix}layernorm"),
+    }
+    for layer in range(module.depth):
+        names |= VIT.at(f"params/transformer/block{layer}", f"{prefix}encoder.layer.{layer}")
+    frames = Sequence(np.zeros((1, module.frames, module.bands), np.float32), np.array([module.frames], np.int32))
+    return Architecture(module, frames, names, ASTSound.of(source), unused=(r"classifier\..*",))

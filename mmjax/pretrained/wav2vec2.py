@@ -1,0 +1,74 @@
+"""wav2vec 2.0: transformers' Wav2Vec2Model, or the body of its models for a task or for pretraining."""
+
+import numpy as np
+
+from mmjax.encoders.wav2vec2 import Wav2Vec2
+from mmjax.pretrained.files import WeightsError
+from mmjax.pretrained.layout import CONV_TIME, SAME, Architecture, BlockNames, Layout, Names, dense, norm
+from mmjax.pretrained.sounds import PlainSound
+from mmjax.pretrained.source import Source
+from mmjax.pretrained.whisper import IN_ONE_ROW
+from mmjax.types import Sequence
+
+BLOCK = BlockNames(
+    query="attention.q_proj",
+    key="attention.k_proj",
+    value="attention.v_proj",
+    out="attention.out_proj",
+    up="feed_forward.intermediate_dense",
+    down="feed_forward.output_dense",
+    norm1="layer_norm",
+    norm2="final_layer_norm",
+)
+LENGTHS = Layout(lambda x: x.reshape(x.shape[-1]), lambda x: x.reshape(1, 1, -1))  # [1 1 k] <-> [k]
+HEADS = (r"lm_head\..*", r"quantizer\..*", r"project_(hid|q)\..*", r"projector\..*", r"classifier\..*", r"layer_weights")
+
+
+def wav2vec2(source: Source) -> Architecture:
+    """The encoder. The heads of pretraining and of tasks are not used, nor the vector that hides steps in training."""
+    source.must("add_adapter", False)
+    source.must("adapter_attn_dim", None)
+    source.must("feat_extract_norm", "group", "layer")
+    each_norm, bias = source.number("feat_extract_norm") == "layer", source.number("conv_bias")
+    widths, kernels, strides = (tuple(source.number(f"conv_{name}")) for name in ("dim", "kernel", "stride"))
+    if not len(widths) == len(kernels) == len(strides):
+        raise WeightsError(f"{source.where}: config.json has conv_dim, conv_kernel and conv_stride of different lengths")
+    module = Wav2Vec2(
+        widths=widths,
+        kernels=kernels,
+        strides=strides,
+        each_norm=each_norm,
+        conv_bias=bias,
+        pre_norm=source.number("do_stable_layer_norm"),
+        width=source.number("hidden_size"),
+        depth=source.number("num_hidden_layers"),
+        heads=source.number("num_attention_heads"),
+        hidden=source.number("intermediate_size"),
+        taps=source.number("num_conv_pos_embeddings"),
+        groups=source.number("num_conv_pos_embedding_groups"),
+        conv_activation=source.activation("feat_extract_activation"),
+        activation=source.activation(),
+        epsilon=source.number("layer_norm_eps"),
+        dropout=source.number("hidden_dropout"),
+    )
+    prefix = "wav2vec2." if "wav2vec2.encoder.layer_norm.weight" in source.tensors else ""
+    positions = f"{prefix}encoder.pos_conv_embed.conv"
+    new = f"{positions}.parametrizations.weight.original0" in source.tensors  # torch renamed what its weight_norm keeps
+    length, direction = (f"parametrizations.weight.original{n}" for n in "01") if new else ("weight_g", "weight_v")
+    names: Names = {
+        "params/positions/length": (f"{positions}.{length}", LENGTHS),
+        "params/positions/direction": (f"{positions}.{direction}", CONV_TIME),
+        "params/positions/bias": (f"{positions}.bias", SAME),
+        **norm("params/frame_norm", f"{prefix}feature_projection.layer_norm"),
+        **dense("params/projection", f"{prefix}feature_projection.projection"),
+        **norm("params/norm", f"{prefix}encoder.layer_norm"),
+    }
+    for number in range(len(widths)):
+        layer = f"{prefix}feature_extractor.conv_layers.{number}"
+        names |= dense(f"params/conv{number}", f"{layer}.conv", bias, IN_ONE_ROW)
+        if each_norm or number == 0:
+            names |= norm(f"params/conv_norm{number}", f"{layer}.layer_norm")
+    for number in range(module.depth):
+        names |= BLOCK.at(f"params/transformer/block{number}", f"{prefix}encoder.layers.{number}")
+    wave = Sequence(np.zeros((1, 16_000), np.float32), np.array([16_000], np.int32))
+    return Architecture(module, wave, names, PlainSound.of(source), unused=(rf"{prefix}masked_spec_embed", *HEADS))

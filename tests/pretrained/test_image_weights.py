@@ -1,0 +1,85 @@
+"""Weights and settings of image models that we do not compute are refused by name."""
+
+import numpy as np
+import pytest
+
+from mmjax.pretrained.architectures import architecture_of
+from mmjax.pretrained.files import WeightsError
+from mmjax.pretrained.layout import ours
+from mmjax.pretrained.source import Source
+
+VIT = {
+    "model_type": "vit",
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+    "image_size": 8,
+    "patch_size": 4,
+    "hidden_dropout_prob": 0.0,
+    "layer_norm_eps": 1e-6,
+}
+DINO = {**VIT, "model_type": "dinov2", "mlp_ratio": 2, "layerscale_value": 1.0}
+RESNET = {"model_type": "resnet", "embedding_size": 4, "hidden_sizes": [16, 32], "depths": [1, 1]}
+LITE = {"model_type": "efficientnet-lite", "stages": [[1, 3, 1, 1, 4]], "stem": 4, "head": 8, "batch_norm_eps": 1e-3}
+
+
+@pytest.mark.parametrize("config", [VIT, DINO, RESNET, LITE])
+def test_these_are_taken(config):
+    architecture = architecture_of(Source("here", config, {}))
+    with pytest.raises(WeightsError, match=r"here: missing .* more"):
+        ours(architecture, {}, "here")
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        (VIT | {"qkv_bias": False}, "qkv_bias"),
+        (VIT | {"hidden_act": "relu"}, "hidden_act"),
+        (VIT | {"patch_size": [4, 2]}, "patch_size"),
+        (VIT | {"image_size": [8, 9]}, "patch_size"),
+        ({name: value for name, value in VIT.items() if name != "layer_norm_eps"}, "layer_norm_eps"),
+        (DINO | {"use_swiglu_ffn": True}, "use_swiglu_ffn"),
+        (DINO | {"image_size": [8, 12]}, "image_size"),
+        (RESNET | {"hidden_act": "gelu"}, "hidden_act"),
+        (RESNET | {"layer_type": "other"}, "layer_type"),
+        (RESNET | {"downsample_in_first_stage": True}, "downsample_in_first_stage"),
+        (RESNET | {"downsample_in_bottleneck": True}, "downsample_in_bottleneck"),
+        (RESNET | {"embedding_size": 8}, "embedding_size"),
+        (RESNET | {"hidden_sizes": [16, 30]}, "hidden_sizes"),
+        (RESNET | {"depths": [1]}, "depths"),
+        (LITE | {"stages": [[1, 3, 1, 4]]}, "stages"),
+        ({name: value for name, value in LITE.items() if name != "stem"}, "stem"),
+    ],
+)
+def test_other_settings_are_refused(config, named):
+    with pytest.raises(WeightsError, match=f"here: .*{named}"):
+        architecture_of(Source("here", config, {}))
+
+
+def test_other_models_of_torchvision_are_refused():
+    zeros = lambda *shape: np.zeros(shape, np.float32)
+    alexnet = {"features.0.weight": zeros(4, 3, 11, 11), "features.3.weight": zeros(4, 4, 5, 5)}
+    with pytest.raises(WeightsError, match=r"here: features\.0\.weight .* 3 x 3"):
+        architecture_of(Source("here", {}, alexnet))
+    gap = {"features.0.weight": zeros(4, 3, 3, 3), "features.4.weight": zeros(4, 4, 3, 3)}
+    with pytest.raises(WeightsError, match=r"here: features\.2 or features\.3 is no convolution"):
+        architecture_of(Source("here", {}, gap))
+    small = {"layer1.0.conv1.weight": zeros(4, 4, 3, 3), "conv1.weight": zeros(4, 3, 3, 3)}
+    with pytest.raises(WeightsError, match=r"here: conv1\.weight .* 7 x 7"):
+        architecture_of(Source("here", {}, small))
+    hybrid = {"Transformer/posembed_input/pos_embedding": zeros(1, 5, 8), "conv_root/kernel": zeros(7, 7, 3, 4)}
+    with pytest.raises(WeightsError, match="here: embedding/kernel must be there with 4 axes"):
+        architecture_of(Source("here", {}, hybrid))
+
+
+def test_a_wide_resnet_is_refused_by_its_shapes():
+    """Twice as many channels in the 3x3, and a last convolution of twice, not four times, those."""
+    zeros = lambda *shape: np.zeros(shape, np.float32)
+    norm = lambda at, n: {f"{at}.{part}": zeros(n) for part in ("weight", "bias", "running_mean", "running_var")}
+    tensors = {"conv1.weight": zeros(4, 3, 7, 7), **norm("bn1", 4)}
+    for number, shape in enumerate([(8, 4, 1, 1), (8, 8, 3, 3), (16, 8, 1, 1)], 1):
+        tensors |= {f"layer1.0.conv{number}.weight": zeros(*shape), **norm(f"layer1.0.bn{number}", shape[0])}
+    tensors |= {"layer1.0.downsample.0.weight": zeros(16, 4, 1, 1), **norm("layer1.0.downsample.1", 16)}
+    with pytest.raises(WeightsError, match=r"here: conv1\.weight of shape \[4, 3, 7, 7\]"):
+        ours(architecture_of(Source("here", {}, tensors)), tensors, "here")
