@@ -37,8 +37,8 @@ class Encoded:
     """Some modalities of a data set as vectors [d], the mean token of a published encoder; the others as they are.
 
     data: whose columns have `raw` items, such as Stamps. weights: (modality, source) pairs, each source as
-    `mmjax.pretrained.encoder` takes it. sound_seconds: of each sound that are heard, where the preprocessing would otherwise fill it
-    up to half a minute. The vectors are z-scored over the training split; `Features` is their encoder.
+    `mmjax.pretrained.encoder` takes it. sound_seconds: of each sound that are heard, where the preprocessing would otherwise
+    fill it up to half a minute. The vectors are z-scored over the training split; `Features` is their encoder.
     """
 
     data: Annotated[Any, tyro.conf.arg(name="")] = Stamps()

@@ -9,7 +9,7 @@ import pytest
 
 from mmjax.encoders.image import CNN
 from mmjax.encoders.series import TimeTransformer
-from mmjax.encoders.video import FrameWise, Identity, ViViT, tubelets, vivit_b16x2
+from mmjax.encoders.video import FrameWise, Identity, VideoMAE, ViViT, interleaved_sinusoids, tubelets, vivit_b16x2
 from mmjax.nn import LSTM, masked_mean
 from mmjax.types import Sequence, Tokens
 
@@ -131,3 +131,17 @@ def test_vivit_b16x2_has_the_published_shapes():
     tubelet = 2 * 16 * 16 * 3 * 768 + 768
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 12 * 7_087_872 + tubelet + 3137 * 768 + 3 * 768
     assert jax.eval_shape(model.apply, {"params": params}, x).x.shape == (1, 3137, 768)
+
+
+def test_videomae_positions():
+    """Width 4: at place 1 the sine and cosine of 1, then of 1 / 10000^(2 / 4) = 0.01; nothing of it is a parameter."""
+    expected = [[0, 1, 0, 1], [np.sin(1), np.cos(1), np.sin(0.01), np.cos(0.01)]]
+    np.testing.assert_allclose(interleaved_sinusoids(2, 4), expected, atol=1e-7)
+
+
+def test_videomae_masks_tubelets_that_have_not_begun():
+    """Of two frames each, 2 x 1 side by side: with three real frames all have begun, with two those of the first two frames."""
+    model = VideoMAE(tubelet=(2, 2, 4), width=4, depth=1, heads=1, hidden=4)
+    video = Sequence(jax.random.normal(jax.random.key(0), (2, 4, 4, 4, 1)), jnp.array([3, 2]))
+    tokens, _ = model.init_with_output(jax.random.key(1), video)
+    np.testing.assert_array_equal(tokens.mask, [[True] * 4, [True, True, False, False]])

@@ -72,3 +72,14 @@ def test_sizes_that_do_not_fit(given):
         DECODER.apply(variables, memory, 8, method="begin")
     with pytest.raises(ValueError, match="does not divide the width 8"):
         CachedAttention(8, 3).init(jax.random.key(0), memory.x, method="remember")
+
+
+def test_bfloat16_is_near_float32(given):
+    """Matmuls and cache in bfloat16, logits in float32."""
+    words, memory, variables = given
+    half = DECODER.clone(dtype=jnp.bfloat16)
+    cache = half.apply(variables, memory, 7, method="begin")
+    logits, cache = half.apply(variables, words.x, cache, method="step")
+    assert logits.dtype == jnp.float32 and {leaf.dtype for leaf in jax.tree.leaves(cache.own)} == {jnp.dtype(jnp.bfloat16)}
+    expected = np.asarray(DECODER.apply(variables, words, memory))
+    assert 0 < np.abs(logits - expected).max() < 0.1 * np.abs(expected).max()

@@ -1,5 +1,5 @@
-"""ViViT against transformers' VivitModel, and the temporal convolution network against torch's layers, with random weights
-copied over: outputs and gradients of the input. torch is imported within functions, so that the file can always be collected.
+"""The temporal convolution network against torch's layers, with random weights copied over: outputs and gradients of the input.
+torch is imported within functions, so that the file can always be collected.
 """
 
 import jax
@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from mmjax.encoders.series import TemporalConvolutions
-from mmjax.encoders.video import ViViT
-from mmjax.types import Sequence
 
 pytestmark = pytest.mark.parity
 B = 2
@@ -49,72 +47,6 @@ def assert_parity(run, params, original, x):
     (_, ours), gradient = jax.jit(jax.value_and_grad(value, has_aux=True))(jnp.asarray(x))
     assert_close(ours, theirs.detach().numpy(), "output")
     assert_close(gradient, theirs_x.grad.numpy(), "gradient")
-
-
-def vivit_params(original):
-    """VivitModel's weights in our tree."""
-    w = {name: value.detach().numpy() for name, value in original.state_dict().items()}
-
-    def layer(name, kernel="kernel"):
-        weight = w[f"{name}.weight"]
-        return {kernel: weight.T if kernel == "kernel" else weight, "bias": w[f"{name}.bias"]}
-
-    def block(at):
-        names = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "o_proj"}
-        return {
-            "norm1": layer(f"{at}.layernorm_before", "scale"),
-            "norm2": layer(f"{at}.layernorm_after", "scale"),
-            "attention": {ours: layer(f"{at}.attention.{theirs}") for ours, theirs in names.items()},
-            "up": layer(f"{at}.mlp.fc1"),
-            "down": layer(f"{at}.mlp.fc2"),
-        }
-
-    tubelet = w["embeddings.patch_embeddings.projection.weight"]  # [width, c, frames, rows, columns]
-    return {
-        "tubelet_embedding": {
-            "kernel": tubelet.transpose(2, 3, 4, 1, 0).reshape(-1, len(tubelet)),
-            "bias": w["embeddings.patch_embeddings.projection.bias"],
-        },
-        "class_token": w["embeddings.cls_token"][0, 0],
-        "encoder": {
-            "positions": w["embeddings.position_embeddings"][0],
-            "transformer": {f"block{i}": block(f"layers.{i}") for i in range(original.config.num_hidden_layers)},
-            "norm": layer("layernorm", "scale"),
-        },
-    }
-
-
-@pytest.mark.parametrize(
-    ("tubelet", "frames", "size", "channels", "width", "depth", "heads"),
-    [((2, 4, 4), 4, 8, 3, 16, 2, 4), ((1, 4, 2), 3, 8, 1, 12, 1, 3), ((4, 8, 8), 8, 16, 3, 8, 3, 2)],
-)
-def test_vivit(tubelet, frames, size, channels, width, depth, heads):
-    from transformers import VivitConfig, VivitModel
-
-    config = VivitConfig(
-        image_size=size,
-        num_frames=frames,
-        tubelet_size=list(tubelet),
-        num_channels=channels,
-        hidden_size=width,
-        num_hidden_layers=depth,
-        num_attention_heads=heads,
-        intermediate_size=2 * width,
-    )
-    assert config.hidden_act == "gelu_fast" and config.layer_norm_eps == 1e-6
-    original = randomised(VivitModel(config, add_pooling_layer=False))
-    model = ViViT(tubelet, width, depth, heads, hidden=2 * width)
-    params = vivit_params(original)
-    x = np.random.default_rng(0).normal(size=(B, frames, size, size, channels)).astype(np.float32)
-    video = lambda x: Sequence(x, jnp.full(B, frames))
-    shapes = jax.eval_shape(model.init, jax.random.key(0), video(jnp.asarray(x)))["params"]
-    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)  # all of our parameters come from there
-    assert_parity(
-        lambda params, x: model.apply({"params": params}, video(x)).x,
-        params,
-        lambda x: original(x.permute(0, 1, 4, 2, 3)).last_hidden_state,
-        x,
-    )
 
 
 @pytest.mark.parametrize(("widths", "taps"), [((4, 4), 2), ((5, 5, 3), 3)])

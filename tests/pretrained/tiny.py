@@ -29,23 +29,23 @@ CONFIG = {
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "green", "frog", "two", "red", "cars", "of", "the"]
 
 
-def random_tensors(seed: int = 0) -> dict[str, np.ndarray]:
+def random_tensors(seed: int = 0, config: dict = CONFIG) -> dict[str, np.ndarray]:
     """All tensors under BERT's names, drawn anew."""
     tensors = {"embeddings.word_embeddings.weight": np.zeros((12, 8), np.float32)}
-    architecture = architecture_of(Source("tiny", CONFIG, tensors))
+    architecture = architecture_of(Source("tiny", config, tensors))
     shapes = jax.eval_shape(architecture.module.init, jax.random.key(0), architecture.given)
     random = np.random.default_rng(seed)
     variables = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), shapes)
     return theirs(architecture.names, variables)
 
 
-def bert_folder(folder: Path, seed: int = 0) -> Path:
-    """config.json, model.safetensors and tokenizer.json."""
+def bert_folder(folder: Path, seed: int = 0, **changes) -> Path:
+    """config.json, model.safetensors and tokenizer.json. changes: to CONFIG."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    write_arrays(folder / "model.safetensors", random_tensors(seed))
+    (folder / "config.json").write_text(json.dumps(CONFIG | changes))
+    write_arrays(folder / "model.safetensors", random_tensors(seed, CONFIG | changes))
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(

@@ -106,7 +106,7 @@ def test_decoder_states(tmp_path):
 
 
 def test_greedy_decoding(tmp_path):
-    """transformers' own generate, after a prompt of two words; the texts are of different lengths."""
+    """The original without its cache, always the likeliest word, after a prompt of two; the texts are of different lengths."""
     import torch
 
     sizes = SIZES["deep_decoder"]
@@ -155,28 +155,3 @@ def test_what_is_not_computed_is_refused(tmp_path):
     (folder / "preprocessor_config.json").write_text('{"hop_length": 200}')
     with pytest.raises(WeightsError, match="hop_length = 200"):
         load(folder)
-
-
-def words(text):
-    return "".join(c for c in text.lower() if c.isalnum() or c.isspace()).split()
-
-
-def errors(said, heard):
-    """Words to change, to add or to leave out, at the least (Levenshtein, 1966)."""
-    row = list(range(len(heard) + 1))
-    for i, word in enumerate(said, 1):
-        before, row[0] = row[0], i
-        for j, other in enumerate(heard, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (word != other))
-    return row[-1]
-
-
-def english_speech():
-    """(what is said, (samples, Hz)) of all 65 English descriptions in the Stamps pack, by one reader, who leaves out articles."""
-    from mmjax.data.decode import decode_audio
-    from mmjax.data.stamps import StampsPack
-
-    pack = StampsPack()
-    spoken = [number for number, record in enumerate(pack.index) if "en" in record["speech"]]
-    texts = [[word for word in words(pack.index[number]["texts"]["en"]) if word not in ("a", "an")] for number in spoken]
-    return texts, [(decode_audio(pack.speech_bytes(number, "en"), str(number)), 16_000) for number in spoken]
