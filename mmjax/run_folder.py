@@ -24,6 +24,7 @@ from mmjax.evaluate.units import Units, units
 from mmjax.experiment import Experiment, ExperimentError, parameter_count, summary
 from mmjax.train.checkpoint import CheckpointError
 from mmjax.train.loop import Fit, differences
+from mmjax.train.stages import parts, split
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "mmjax")
 EXAMPLES = 12
@@ -51,6 +52,7 @@ def write_cell(
         "parameters": parameter_count(fitted.best.variables["params"]) // logits.shape[0],
         "seeds": list(range(logits.shape[0])),
         "steps": experiment.steps,
+        "stages": _stages(experiment, fitted),
         "best_step": best_step,
         "validation": float(np.mean([accuracy[step][seed] for seed, step in enumerate(best_step)])),
         "seconds": seconds,
@@ -60,6 +62,26 @@ def write_cell(
         "versions": _versions(),
     }
     write_json(folder / "cell.json", record)
+
+
+def _stages(experiment: Experiment, fitted: Fit) -> list[dict[str, Any]]:
+    """Of each stage: its steps, what learnt and how many numbers that is in one seed, and the mean validation accuracy over the
+    seeds at its last evaluation, None where it had none."""
+    params = fitted.best.variables["params"]
+    seeds = len(fitted.best.step)
+    found = []
+    for part in parts(experiment.stages, experiment.steps) if experiment.stages else ():
+        inside = [record for record in fitted.curves if part.first < record["step"] <= part.end]
+        found.append(
+            {
+                "first": part.first + 1,
+                "last": part.end,
+                "learns": list(part.learns),
+                "parameters": parameter_count(split(params, part.learns)[0]) // seeds,
+                "validation": float(np.mean(inside[-1]["validation_accuracy"])) if inside else None,
+            }
+        )
+    return found
 
 
 def is_done(folder: Path, about: Mapping[str, Any]) -> bool:

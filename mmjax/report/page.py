@@ -60,6 +60,7 @@ def _section(run: Run) -> dict[str, Any]:
             for name, floor in results["floors"].items() if floor is not None
         ],
         "plots": _plots(run),
+        "staged": {name: cell["stages"] for name, cell in results["cells"].items() if cell["stages"]},
         "cards": cards(run, results["best_cell"]),
         "differences": _differences(list(experiments.values())),
         "experiments": {name: json.dumps(each, indent=2, ensure_ascii=False) for name, each in experiments.items()},

@@ -39,6 +39,7 @@ CELL = {
     "parameters": int,
     "seeds": [int],
     "steps": int,
+    "stages": [{"first": int, "last": int, "learns": [str], "parameters": int, "validation": Maybe(NUMBER)}],
     "best_step": [int],
     "seconds": NUMBER,
     "experiment": Each(Any),

@@ -91,6 +91,12 @@ def test_some_cells_run_and_are_scored(name, commands, tmp_path):
         accuracy = entry["subsets"]["+".join(entry["modalities"])]["accuracy"]
         assert 0 <= accuracy["low"] <= accuracy["mean"] <= accuracy["high"] <= 1
         assert len(entry["seeds"]) == 2
+        stages = entry["stages"]
+        if name in ("weighted_sum", "transfer"):
+            assert [stage["first"] for stage in stages[1:]] == [stage["last"] + 1 for stage in stages[:-1]]
+            assert stages[-1]["last"] == 24 and stages[-1]["parameters"] == entry["parameters"] > stages[0]["parameters"] > 0
+        else:
+            assert stages == []
 
 
 @pytest.mark.slow

@@ -46,6 +46,7 @@ def _cell(name: str, rng: np.random.Generator, outcome: str) -> dict[str, Any]:
         "parameters": int(rng.integers(1e4, 1e6)),
         "seeds": list(range(SEEDS)),
         "steps": 200,
+        "stages": STAGES if name == "gated" else [],
         "best_step": [100, 150, 200],
         "seconds": 41.2,
         "experiment": {"fusion": {"type": name, "width": 64}, "optim": {"lr": 0.001}, "note": "<i>kept as text</i>"},
@@ -72,6 +73,12 @@ def _cell(name: str, rng: np.random.Generator, outcome: str) -> dict[str, Any]:
         "confusion": rng.uniform(0, 20, (len(CLASSES), len(CLASSES))).round(2).tolist(),
         "verdicts": verdicts,
     }
+
+
+STAGES = [
+    {"first": 1, "last": 80, "learns": ["fusion", "heads"], "parameters": 4321, "validation": 0.415},
+    {"first": 81, "last": 200, "learns": [""], "parameters": 98765, "validation": None},
+]
 
 
 def _results(rng: np.random.Generator, outcome: str) -> dict[str, Any]:

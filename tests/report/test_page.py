@@ -233,3 +233,13 @@ def test_the_command_reports_a_bad_folder_in_one_line(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     assert done.returncode == 1
     assert done.stderr == f"error: {tmp_path / 'results.json'}: missing file\n"
+
+
+def test_stages_of_the_cells_that_have_some(run_folder, tmp_path):
+    page = write_report([run_folder], tmp_path / "report.html").read_text(encoding="utf-8")
+    (section,) = re.findall(r"<h2>Stages of the training</h2>(.*?)</section>", page, re.S)
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", section, re.S)]
+    assert rows[1:] == [
+        ["gated", "1 to 80", "fusion, heads", "4,321", "0.415"],
+        ["", "81 to 200", "all", "98,765", "-"],
+    ]
