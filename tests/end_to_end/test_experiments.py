@@ -13,16 +13,17 @@ import pytest
 
 from mmjax.report.runs import read_run
 from tests.end_to_end.conftest import FLAGS, ROOT
-from tests.pretrained.tiny import bert_folder
+from tests.pretrained.tiny import bert_folder, picture_folder, speech_folder
 
 FILES = sorted((ROOT / "experiments").glob("*.py"))
 MOSI = Path(os.environ.get("MMJAX_MOSI", ROOT.parent / "shared" / "data" / "mosi"))
 SMALL = "--batch 8 --seeds 2 --steps 24 --evaluate-every 8 --checkpoint-every 1000".split()
 TWO_LANGUAGES = ["--data.speech-languages", "lt", "nl", "--alone.audio.language.classes", "2", *FLAGS[2:]]
-WEIGHTS = "a folder of weights that a test makes"
+WEIGHTS, PICTURES, SPEECH = (f"a folder of {kind} weights that a test makes" for kind in ("text", "picture", "speech"))
 TINY_BERT = "vocabulary 12 width 8 heads 2 hidden 12 positions 10".split()
 TINY_BERT = [f"--encoders.text.{word}" if word.isalpha() else word for word in TINY_BERT]
 FROM_WEIGHTS = ["--weights.encoders-text", WEIGHTS, "--data.tokenizer.source", WEIGHTS, *TINY_BERT, *SMALL]
+THREE = ["--data.weights", "image", PICTURES, "text", WEIGHTS, "audio", f"{SPEECH}#encoder", *FLAGS]
 # file -> (cells that run, flags that shrink them)
 SOME = {
     "matching_vgg_gru": ("augmented", FLAGS),
@@ -32,6 +33,7 @@ SOME = {
     "fusion_levels": ("result_stacked", FLAGS),
     "vowel_series": ("data", SMALL),
     "transfer": ("staged", FROM_WEIGHTS),
+    "stamps_pretrained": ("concat text_audio", THREE),
     "mosi_sentiment": ("bc_all text", ["--data.root", str(MOSI), *SMALL]),
 }
 each = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -64,7 +66,7 @@ def test_every_cell_fits_its_data(name, monkeypatch):
     from mmjax.ablation import load_and_check
 
     skip_without_mosi(name)
-    if name == "transfer":
+    if name in ("transfer", "stamps_pretrained"):
         pytest.skip("its weights are fetched: scripts/parity runs it")
     monkeypatch.setenv("MMJAX_MOSI", str(MOSI))
     file = runpy.run_path(str(ROOT / "experiments" / f"{name}.py"))
@@ -78,8 +80,9 @@ def test_some_cells_run_and_are_scored(name, commands, tmp_path):
     skip_without_mosi(name)
     cells, flags = SOME[name]
     if WEIGHTS in flags:
-        folder = bert_folder(tmp_path / "weights", num_hidden_layers=6)
-        flags = [str(folder) if flag == WEIGHTS else flag for flag in flags]
+        text = bert_folder(tmp_path / "text", num_hidden_layers=6)
+        made = {WEIGHTS: text, PICTURES: picture_folder(tmp_path / "pictures"), SPEECH: speech_folder(tmp_path / "speech")}
+        flags = [str(made.get(flag.removesuffix("#encoder"), flag)) + "#encoder" * flag.endswith("#encoder") for flag in flags]
     output = commands.run(ROOT / "experiments" / f"{name}.py", *cells.split(), *flags, "--out", tmp_path / "run")
     found = {}
     for results in tmp_path.rglob("results.json"):

@@ -1,4 +1,4 @@
-"""A folder of weights as transformers writes one, tiny and random: BERT with a tokeniser."""
+"""Folders of weights as their authors write them, tiny and random: BERT with a tokeniser, EfficientNet-Lite, Whisper."""
 
 import json
 from pathlib import Path
@@ -29,23 +29,71 @@ CONFIG = {
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "green", "frog", "two", "red", "cars", "of", "the"]
 
 
+PICTURES = {
+    "model_type": "efficientnet-lite",
+    "stages": [[1, 3, 2, 1, 4], [1, 3, 1, 2, 4]],
+    "stem": 4,
+    "head": 6,
+    "batch_norm_eps": 1e-3,
+}
+SPEECH = {
+    "model_type": "whisper",
+    "activation_function": "gelu",
+    "d_model": 8,
+    "num_mel_bins": 80,
+    "max_source_positions": 200,
+    "max_target_positions": 4,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 8,
+    "decoder_ffn_dim": 8,
+    "dropout": 0.0,
+    "vocab_size": 5,
+}
+
+
 def random_tensors(seed: int = 0, config: dict = CONFIG) -> dict[str, np.ndarray]:
-    """All tensors under BERT's names, drawn anew."""
-    tensors = {"embeddings.word_embeddings.weight": np.zeros((12, 8), np.float32)}
-    architecture = architecture_of(Source("tiny", config, tensors))
+    """All tensors of a config under their authors' names, drawn anew; none is negative where a variance may be."""
+    architecture = architecture_of(Source("tiny", config, {}))
     shapes = jax.eval_shape(architecture.module.init, jax.random.key(0), architecture.given)
     random = np.random.default_rng(seed)
     variables = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), shapes)
-    return theirs(architecture.names, variables)
+    return {
+        name: np.abs(x) + 0.5 if name.endswith("running_var") else x
+        for name, x in theirs(architecture.names, variables).items()
+    }
+
+
+def picture_folder(folder: Path) -> Path:
+    """EfficientNet-Lite on pictures of 32 px."""
+    settings = {
+        "image_processor_type": "BitImageProcessor",
+        "size": {"shortest_edge": 32},
+        "crop_size": {"height": 32, "width": 32},
+    }
+    return _written(folder, PICTURES, {"preprocessor_config.json": settings})
+
+
+def speech_folder(folder: Path) -> Path:
+    """Whisper, of which four seconds are the most that it hears."""
+    return _written(folder, SPEECH, {"preprocessor_config.json": {"chunk_length": 4, "feature_size": 80}})
+
+
+def _written(folder: Path, config: dict, files: dict[str, dict], seed: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in {"config.json": config, **files}.items():
+        (folder / name).write_text(json.dumps(content))
+    write_arrays(folder / "model.safetensors", random_tensors(seed, config))
+    return folder
 
 
 def bert_folder(folder: Path, seed: int = 0, **changes) -> Path:
     """config.json, model.safetensors and tokenizer.json. changes: to CONFIG."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG | changes))
-    write_arrays(folder / "model.safetensors", random_tensors(seed, CONFIG | changes))
+    _written(folder, CONFIG | changes, {}, seed)
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
