@@ -65,7 +65,7 @@ ABLATIONS = {
     ),
     "last_block": learning(block(5), optim=FINE),
     "full": FULL_TUNING,
-    "layer_wise": replace(FULL_TUNING, optim=LayerWise(FINE, 0.7)),
+    "layer_wise": replace(FULL_TUNING, optim=LayerWise(FINE, BLOCKS, 0.7)),
     "staged": replace(FULL_TUNING, stages=gradually((2.0, 1.0, 1.0, 2.0), NEW, (block(5), block(4), "encoders"))),
 }
 

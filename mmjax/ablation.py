@@ -17,7 +17,7 @@ from mmjax.data.dataset import Dataset
 from mmjax.evaluate.subsets import logits_by_subset, predict, subsets_of
 from mmjax.evaluate.units import Units, units
 from mmjax.experiment import Experiment, ExperimentError, resolved
-from mmjax.pretrained.start import started
+from mmjax.pretrained.start import digest_of, started
 from mmjax.progress import Progress
 from mmjax.run_folder import is_done, results_of, write_cell, write_json, write_test
 from mmjax.train import parallel
@@ -84,7 +84,8 @@ def run_cells(
 
 def about_cell(experiment: Experiment, dataset: Dataset, options: Any) -> dict[str, Any]:
     """What must be equal for a cell, or a checkpoint of it, to be the same."""
-    return {"experiment": resolved(experiment), "seeds": options.seeds, "data": dataset.fingerprint}
+    about = {"experiment": resolved(experiment), "seeds": options.seeds, "data": dataset.fingerprint}
+    return about | {"weights": {path: digest_of(source) for path, source in experiment.weights.items()}}
 
 
 def check_options(cells: Mapping[str, Experiment], options: Any, folders: Iterable[Path]) -> None:
@@ -206,7 +207,7 @@ def legs(experiment: Experiment, spread: Callable[[Any], Plan]) -> Callable[[int
     @cache
     def leg(number: int) -> Leg:
         part = stages[number]
-        anew = jax.jit(jax.vmap(partial(begin, tx=experiment.tx_of(part), learns=part.learns)))
+        anew = jax.jit(jax.vmap(partial(begin, tx=experiment.tx_of(part), learns=part.learns, balance=experiment.balance)))
         return Leg(part.first, anew, spread(experiment.step_of(part)))
 
     return lambda step: leg(next(number for number, part in enumerate(stages) if step < part.end))

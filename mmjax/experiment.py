@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import hashlib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import field
@@ -152,7 +153,7 @@ class Experiment:
             for beginning in part.learns or ():
                 if not any(does_learn(path, (beginning,)) for path in paths):
                     raise ValueError(f"stages: no parameter begins with {beginning!r}; the parts are {_list(state.params)}")
-            state, _ = self.step_of(part)(begin(state, self.tx_of(part), part.learns), batch)
+            state, _ = self.step_of(part)(begin(state, self.tx_of(part), part.learns, self.balance), batch)
         return state
 
     def tx_of(self, part: Part) -> optax.GradientTransformation:
@@ -171,7 +172,7 @@ def target_of(output: str) -> str:
     return output.rsplit(".", 1)[-1]
 
 
-REFUSALS = (ValueError, TypeError, AttributeError, IndexError, KeyError, FlaxError)
+REFUSALS = (ValueError, TypeError, AttributeError, IndexError, KeyError, FlaxError, re.error)
 
 
 @contextmanager

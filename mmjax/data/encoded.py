@@ -1,10 +1,12 @@
 """A data set as frozen published encoders see it: features that are computed once, and kept in the user's cache.
 
-A file of features is found by what made it: the numbers of the weights, the module, the preprocessing, and the identity of the
-column's items, all in its name. What has changed has another name, so that nothing stale is ever read; and what is damaged is
-noticed by the sha256 inside, and computed again.
+A file of features is found by what made it, all in its name: the numbers of the weights, the module and the preprocessing, the
+text of mmjax's own code for both, the versions of the libraries that decode and compute, and the identity of the items. What
+has changed has another name, so that nothing stale is ever read; and what is damaged is noticed by the sha256 inside, and
+computed again.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -12,6 +14,7 @@ import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,9 +54,10 @@ class Encoded:
         columns, sizes, keys = dict(data.columns), dict(data.sizes), []
         for modality, source in self.weights:
             column = columns.get(modality)
-            if column is None or column.raw is None:
-                known = ", ".join(sorted(name for name, column in columns.items() if column.raw))
-                raise DataError(f"Encoded.weights: the data have no raw {modality!r} to encode; they have {known or 'none'}")
+            if column is None or column.raw is None or not column.identity:
+                known = ", ".join(sorted(name for name, column in columns.items() if column.raw and column.identity))
+                has = f"they have {known or 'none'}"
+                raise DataError(f"Encoded.weights: the data have no raw {modality!r} with an identity to encode; {has}")
             key, features = encode(modality, column, source, self.sound_seconds)
             pointer = data.splits["train"].pointer[modality]
             vectors = Column(len(features), features.__getitem__, _same)
@@ -67,13 +71,12 @@ class Encoded:
 def encode(modality: str, column: Column, source: str, seconds: float) -> tuple[str, np.ndarray]:
     """(what these features are, by sha256; Float32[items d]) of a column by the weights of a source."""
     from mmjax.pretrained import encoder  # here, since it asks for libraries that an experiment without weights can do without
+    from mmjax.pretrained.start import digest
 
     weights = encoder(source)
     prepare = _fitting(weights.preprocessing, column, seconds, source)
-    digest = hashlib.sha256(json.dumps([column.identity, _described(weights.module), _described(prepare)]).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(weights.variables):
-        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype}{leaf.shape}".encode() + np.ascontiguousarray(leaf).tobytes())
-    key = digest.hexdigest()
+    made_by = [column.identity, column.count, digest(weights.variables), _described(weights.module), _described(prepare)]
+    key = hashlib.sha256(json.dumps([*made_by, _code(), _versions()]).encode()).hexdigest()
     file = cache_folder() / f"{key}.npz"
     features = _kept(file)
     if features is None:
@@ -98,8 +101,8 @@ def _fitting(preprocessing: Any, column: Column, seconds: float, source: str) ->
     if preprocessing is None:
         raise DataError(f"{source}: the weights come without a preprocessing, so that nothing can be encoded")
     has = {field.name for field in dataclasses.fields(preprocessing)}
-    if {"seconds", "silence"} <= has:
-        return dataclasses.replace(preprocessing, seconds=seconds, silence=False)
+    if "seconds" in has:
+        return dataclasses.replace(preprocessing, seconds=seconds, **({"silence": False} if "silence" in has else {}))
     if {"most", "whole"} <= has and not preprocessing.whole:
         longest = preprocessing.batch([column.raw(number) for number in range(column.count)]).x.shape[1]
         return dataclasses.replace(preprocessing, most=longest)
@@ -117,6 +120,24 @@ def _described(value: Any) -> Any:
             if isinstance(held, Path):
                 fields[field.name] = hashlib.sha256(held.read_bytes()).hexdigest()
     return fields
+
+
+def _code() -> str:
+    """sha256 over the text of all of mmjax that may have a part in features."""
+    package, digest = Path(__file__).parents[1], hashlib.sha256()
+    for folder in ("data", "encoders", "nn", "pretrained"):
+        for file in sorted((package / folder).rglob("*.py")):
+            digest.update(f"{file.relative_to(package)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    """Of the libraries that decode, resample, cut and compute, as far as they are installed."""
+    found = {}
+    for name in ("jax", "flax", "numpy", "pillow", "soundfile", "soxr", "tokenizers"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _computed(modality: str, column: Column, read: Callable[[Any], Any], run: Callable[[Any], Any]) -> np.ndarray:

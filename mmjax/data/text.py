@@ -150,8 +150,12 @@ class Published:
 
     def train(self, texts: Iterable[str]) -> "PublishedTokeniser":
         from mmjax.pretrained import encoder  # here, since it asks for libraries that other tokenisers can do without
+        from mmjax.pretrained.texts import Texts
 
-        return PublishedTokeniser(encoder(self.source).preprocessing)
+        texts = encoder(self.source).preprocessing
+        if not isinstance(texts, Texts):
+            raise DataError(f"Published.source: {self.source} comes with no tokeniser")
+        return PublishedTokeniser(texts)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ class WhisperEncoder(nn.Module):
     original knows 30 s alone and attends to the silence that it pads with: for its numbers give all 3000 frames with length
     3000, as `pretrained.sounds.WhisperSound` does unless told otherwise.
 
-    positions: tokens of the longest clip. Their table is a parameter, since weights come with it, but is never trained.
+    positions: tokens of the longest clip. Their table is a parameter, since weights come with it, but has no gradient; weight
+    decay would shrink it, so leave it out of `Stage.learns`.
     width, depth, heads; hidden, activation: of the MLPs. dropout: rate on the embedded frames and in the Transformer.
     dtype: of convolutions and matmuls; norms and tokens are float32.
     """

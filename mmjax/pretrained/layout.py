@@ -123,7 +123,7 @@ class Architecture:
 
 def ours(architecture: Architecture, tensors: Mapping[str, np.ndarray], where: str) -> tuple[dict, dict | None, list[str]]:
     """(variables, the classifier's variables or None, the names of the tensors without use). Raises WeightsError with names."""
-    expected = _expected(architecture)
+    expected = _expected(architecture, where)
     names, classifier = architecture.names, architecture.classifier
     if not _needed(classifier) <= set(tensors):
         classifier = {}
@@ -161,9 +161,12 @@ def _needed(names: Names) -> set[str]:
     return {one for name, _ in names.values() for one in (name if isinstance(name, tuple) else (name,))}
 
 
-def _expected(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+def _expected(architecture: Architecture, where: str) -> dict[str, tuple[int, ...]]:
     """{our path: shape}, which must be exactly what `names` has: anything else is a mistake in our own file."""
-    variables = jax.eval_shape(architecture.module.init, jax.random.key(0), architecture.given)
+    try:
+        variables = jax.eval_shape(architecture.module.init, jax.random.key(0), architecture.given)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise WeightsError(f"{where}: config.json describes a module that cannot be: {error}") from error
     expected = {path: leaf.shape for path, leaf in flatten_dict(dict(variables), sep="/").items()}
     if set(expected) != set(architecture.names):
         raise AssertionError(f"{type(architecture.module).__name__}: names differ in {set(expected) ^ set(architecture.names)}")

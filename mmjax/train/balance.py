@@ -125,7 +125,7 @@ class GradNorm:
         """The branches of parameters or gradients whose norm counts."""
         found = {name: tree[name] for name in tree if name.startswith(self.shared)}
         if not found:
-            raise ValueError(f"GradNorm.shared is {self.shared}; the model's parameters are {sorted(tree)}")
+            raise ValueError(f"GradNorm.shared is {self.shared}, of which nothing learns; what learns is in {sorted(tree)}")
         return found
 
     def __call__(self, objective: Callable, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> tuple:

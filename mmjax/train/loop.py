@@ -99,9 +99,12 @@ def fit(
     best, window = no_best(state), jnp.zeros(state.step.shape)
     curves, first, spent, began = [], 0, 0.0, time.monotonic()
     if checkpoints.latest() is not None:
-        like = lambda notes: (leg_at(notes["next_step"] - 1).begin(state), best, window)
+
+        def like(notes):
+            _check_same(about, notes["about"], checkpoints)  # before the stages of another experiment are asked for
+            return leg_at(notes["next_step"] - 1).begin(state), best, window
+
         (state, best, window), notes = checkpoints.restore(like)
-        _check_same(about, notes["about"], checkpoints)
         curves, first, spent = notes["curves"], notes["next_step"], notes["seconds"]
     seconds = lambda: spent + time.monotonic() - began
 

@@ -1,14 +1,14 @@
 """Step sizes that differ by parameter: wrappers of an optimiser that scale its steps by a label of each path."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mmjax.train.stages import does_learn
+from mmjax.train.stages import begins
 
 
 @dataclass(frozen=True)
@@ -28,43 +28,45 @@ class Rates:
         return hash((self.optim, tuple(self.factors.items())))
 
     def __call__(self, steps: int) -> optax.GradientTransformation:
+        if any(factor < 0 for factor in self.factors.values()):
+            raise ValueError(f"Rates.factors is {dict(self.factors)}; no factor may be below 0")
+
         def factor(path):
-            return next((factor for beginning, factor in self.factors.items() if does_learn(path, (beginning,))), 1.0)
+            return next((factor for beginning, factor in self.factors.items() if begins(path, beginning)), 1.0)
 
         return optax.chain(self.optim(steps), _scale_by_path(lambda paths: {path: factor(path) for path in paths}))
 
 
 @dataclass(frozen=True)
 class LayerWise:
-    """Another optimiser's steps times factor^k in the k-th block from the top of each encoder, 1 above the encoders.
+    """Another optimiser's steps times factor^k in the k-th block from the top of the encoders, 1 above them.
 
     Discriminative rates (Howard and Ruder, 2018, whose factor is 1 / 2.6; 0.65 to 0.95 are usual for Transformers). A block
-    is what `blocks` finds in a path, and its number is the expression's group; the top one has k = 1, and what has no number,
-    such as embeddings, the largest k.
+    is what `blocks` finds in a path, and its number is the expression's group. depth: blocks of the encoders; the one of number
+    depth - 1 has k = 1, number 0 has k = depth, and what has no number, such as embeddings, k = depth + 1, but for what `top`
+    finds, which has k = 0.
     """
 
     optim: Any
+    depth: int
     factor: float = 0.8
-    blocks: str = r"(?:block|stage)(\d+)"
+    blocks: str = r"block(\d+)"
+    top: str = r"/(pool|pooler)(/|$)"
 
     def __call__(self, steps: int) -> optax.GradientTransformation:
-        if not 0 < self.factor <= 1:
-            raise ValueError(f"LayerWise.factor is {self.factor}; it must be above 0 and at most 1")
-        return optax.chain(self.optim(steps), _scale_by_path(self.factors))
+        if not 0 < self.factor <= 1 or self.depth < 1:
+            raise ValueError(f"LayerWise.factor is {self.factor}, .depth {self.depth}; above 0 and at most 1, and at least 1")
+        return optax.chain(self.optim(steps), _scale_by_path(lambda paths: {path: self.of(path) for path in paths}))
 
-    def factors(self, paths: Iterable[str]) -> dict[str, float]:
-        """{path: factor}."""
-        encoders = [path for path in paths if path.startswith("encoders_")]
-        numbers = {path: [int(n) for n in re.findall(self.blocks, path)[:1]] for path in encoders}
-        most = {}
-        for path in encoders:
-            most.setdefault(path.split("/")[0], set()).update(numbers[path])
-
-        def depth(path):
-            known = sorted(most[path.split("/")[0]], reverse=True)
-            return known.index(numbers[path][0]) + 1 if numbers[path] else len(known) + 1
-
-        return {path: self.factor ** depth(path) if path in numbers else 1.0 for path in paths}
+    def of(self, path: str) -> float:
+        """The factor of one parameter."""
+        if not path.startswith("encoders_") or re.search(self.top, path):
+            return 1.0
+        found = re.search(self.blocks, path)
+        number = int(found.group(1)) if found else -1
+        if number >= self.depth:
+            raise ValueError(f"LayerWise.depth is {self.depth}, but there is {path}")
+        return self.factor ** (self.depth - number)
 
 
 def _scale_by_path(factors_of: Callable[[list[str]], Mapping[str, float]]) -> optax.GradientTransformation:

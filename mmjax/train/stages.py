@@ -8,15 +8,17 @@ from typing import Any
 import tyro
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+GROUPS = ("encoders", "heads", "alone")  # of a model's parts: "encoders_image", "heads_label", ...
+
 
 @dataclass(frozen=True)
 class Stage:
     """One stage of training, with an optimiser and a schedule of its own.
 
     share: of all steps, relative to the other stages' shares. learns: which parameters learn, by the beginning of their
-    paths, as regular expressions up to a "/", a "_" or the end: "encoders", "encoders_image", "fusion", "heads", "alone",
-    "encoders_text/transformer/block(4|5)", "" for all; the others are frozen, and have no optimiser's state. loss, optim: of
-    this stage, None for the experiment's.
+    paths: whole names between "/", each a regular expression, where "encoders", "heads" and "alone" stand for all of theirs:
+    "fusion", "encoders_image", "encoders_text/transformer/block(4|5)", "" for all; the others are frozen, and have no
+    optimiser's state. loss, optim: of this stage, None for the experiment's.
     """
 
     share: float
@@ -27,6 +29,8 @@ class Stage:
     def __post_init__(self):
         if self.share <= 0:
             raise ValueError(f"Stage.share is {self.share}; it must be above 0")
+        if not self.learns:
+            raise ValueError("Stage.learns is empty; name what learns, or leave it out for everything")
 
 
 def gradually(shares: Sequence[float], first: Sequence[str], then: Sequence[str]) -> tuple[Stage, ...]:
@@ -41,7 +45,13 @@ def gradually(shares: Sequence[float], first: Sequence[str], then: Sequence[str]
 
 def does_learn(path: str, learns: Sequence[str] | None) -> bool:
     """Whether the parameter of this path learns, such as "encoders_text/word/embedding"; None: all do."""
-    return learns is None or any(re.match(f"(?:{beginning})(?=[/_]|$)" if beginning else "", path) for beginning in learns)
+    return learns is None or any(begins(path, beginning) for beginning in learns)
+
+
+def begins(path: str, beginning: str) -> bool:
+    """Whether a path begins so, by the rules of `Stage.learns`."""
+    whole = rf"(?:{beginning})(?=/|$)" if beginning not in ("", *GROUPS) else f"{beginning}(?=_)" if beginning else ""
+    return re.match(whole, path) is not None
 
 
 def split(params: Mapping[str, Any], learns: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -68,15 +68,28 @@ def init(
     return TrainState(jnp.zeros((), jnp.int32), params, stats, opt_state, balance.init(params), train_key)
 
 
-def begin(state: TrainState, tx: optax.GradientTransformation, learns: Sequence[str] | None = None) -> TrainState:
-    """The state with this optimiser's before its first step: a stage begins."""
-    return state.replace(opt_state=tx.init(split(state.params, learns)[0]))
+def begin(
+    state: TrainState,
+    tx: optax.GradientTransformation,
+    learns: Sequence[str] | None = None,
+    balance: Balance | None = None,
+) -> TrainState:
+    """The state with that of this optimiser and balance before their first step: a stage begins."""
+    balance = balance or SumOfTasks()
+    return state.replace(opt_state=tx.init(split(state.params, learns)[0]), balance=balance.init(state.params))
 
 
 def weighted_mean(values: Float[Array, " b"], weight: Float[Array, " b"]) -> Float[Array, ""]:
     """This shard's part of the mean over the whole batch: the parts add up. Padding (weight 0) may hold anything."""
     total = sum_over_shards(jnp.sum(weight))
     return jnp.sum(jnp.where(weight > 0, values * weight, 0)) / jnp.maximum(total, jnp.finfo(jnp.float32).tiny)
+
+
+def _frozen_where_nothing_learns(model: nn.Module, learning: Mapping[str, Any], still: Mapping[str, Any]) -> nn.Module:
+    """The model with those encoders frozen that have parameters, of which none learns."""
+    encoders = getattr(model, "encoders", ())
+    frozen = [name for name in encoders if f"encoders_{name}" in still and f"encoders_{name}" not in learning]
+    return model.clone(frozen=tuple(frozen)) if frozen else model
 
 
 def make_step(
@@ -89,14 +102,15 @@ def make_step(
 ) -> Step:
     """(state, batch) -> (state, loss). Runs on one device, or inside `pmap` over `SHARD` on a part of the batch.
 
-    learns: which parameters learn (`train.stages.Stage`), None for all. The rest stays as it is and has neither a gradient nor
-    a place in the optimiser's state; an encoder of which nothing learns runs as in evaluation.
+    learns: which parameters learn (`train.stages.Stage`), None for all. The other parameters stay as they are and have neither
+    a gradient nor a place in the optimiser's state; an encoder of which nothing learns runs as in evaluation. One of which a
+    part learns runs as in training, so that all of its batch norms go by the batch and update their statistics.
     """
     augment, balance = augment or {}, balance or SumOfTasks()
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
         learning, still = split(state.params, learns)
-        run = model.clone(frozen=tuple(name for name in model.encoders if f"encoders_{name}" not in learning))
+        run = _frozen_where_nothing_learns(model, learning, still)
         dropout, *keys = jax.random.split(jax.random.fold_in(state.key, state.step), 1 + len(augment))
         for change, key in zip(augment.values(), keys):
             batch = change(batch, key)

@@ -129,7 +129,7 @@ def test_a_damaged_file_is_noticed_and_made_again(folder, cache, damage):
 
 
 def test_what_cannot_be_encoded(folder, cache, tmp_path):
-    with pytest.raises(DataError, match=r"no raw 'video' to encode; they have text"):
+    with pytest.raises(DataError, match=r"no raw 'video' with an identity to encode; they have text"):
         Encoded(NAMES, (("video", str(folder)),)).load()
     bare = shutil.copytree(folder, tmp_path / "bare")
     (bare / "tokenizer.json").unlink()

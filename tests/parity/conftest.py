@@ -7,6 +7,8 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle threads would spin, and starve JAX's
 
 HEAD = """# Architectures whose weights can be loaded, and how far our numbers are from the originals'
@@ -30,6 +32,8 @@ def pytest_sessionfinish(session, exitstatus):
         return
     from tests.parity.originals import CHECKED
 
+    if not CHECKED:
+        raise pytest.UsageError("--table: this process has compared nothing; give -n 0")
     lines = {}
     for test, what, error in CHECKED:
         place, _, name = test.removesuffix(" (call)").partition("::")

@@ -12,9 +12,10 @@ from mmjax.train.rates import LayerWise, Rates
 PARAMS = {
     "encoders_text": {
         "word": {"embedding": jnp.ones((3, 2))},
+        "pool": {"kernel": jnp.ones((2, 2))},
         "transformer": {f"block{n}": {"up": {"kernel": jnp.ones((2, 2))}} for n in (0, 1, 10)},
     },
-    "encoders_image": {"stage1_conv": {"kernel": jnp.ones(2)}, "stage2_conv": {"kernel": jnp.ones(2)}},
+    "encoders_text_fr": {"word": {"embedding": jnp.ones((3, 2))}},
     "fusion": {"dense": {"kernel": jnp.ones((2, 2))}},
 }
 GRADIENT = jax.tree.map(lambda x: 0.1 * x, PARAMS)
@@ -27,24 +28,39 @@ def updates(optim):
 
 def test_rates_scale_the_steps():
     plain, scaled = updates(AdamW()), updates(Rates(AdamW(), {"encoders_text/word": 0.5, "encoders": 0.1}))
-    encoders = {name: jax.tree.map(lambda x: 0.1 * x, plain[name]) for name in ("encoders_text", "encoders_image")}
+    encoders = {name: jax.tree.map(lambda x: 0.1 * x, plain[name]) for name in ("encoders_text", "encoders_text_fr")}
     expected = {**plain, **encoders}
     expected["encoders_text"]["word"] = jax.tree.map(lambda x: 0.5 * x, plain["encoders_text"]["word"])
     chex.assert_trees_all_close(scaled, expected, rtol=1e-6)
 
 
 def test_layer_wise_factors_by_hand():
-    """Blocks 10, 1 and 0 are the first, second and third from the top; the embedding is below them; each encoder for itself."""
-    optim = LayerWise(SGD(lr=1.0, momentum=0.0, clip=1e9), factor=0.5)
+    """Of eleven blocks the last has 1/2, block 1 has 1/2 to the tenth; the embedding is below block 0, the pooling on top."""
+    optim = LayerWise(SGD(lr=1.0, momentum=0.0, clip=1e9), depth=11, factor=0.5)
     steps = jax.tree.map(lambda update: float(np.ravel(update)[0] / -0.1), updates(optim))
     blocks = {name: block["up"]["kernel"] for name, block in steps["encoders_text"]["transformer"].items()}
-    assert blocks == pytest.approx({"block10": 0.5, "block1": 0.25, "block0": 0.125})
-    assert steps["encoders_text"]["word"]["embedding"] == pytest.approx(0.0625)
-    assert steps["encoders_image"]["stage2_conv"]["kernel"] == pytest.approx(0.5)
-    assert steps["encoders_image"]["stage1_conv"]["kernel"] == pytest.approx(0.25)
+    assert blocks == pytest.approx({"block10": 0.5, "block1": 0.5**10, "block0": 0.5**11})
+    assert steps["encoders_text"]["word"]["embedding"] == pytest.approx(0.5**12)
+    assert steps["encoders_text"]["pool"]["kernel"] == pytest.approx(1.0)
     assert steps["fusion"]["dense"]["kernel"] == pytest.approx(1.0)
 
 
-def test_a_factor_out_of_range_is_refused():
-    with pytest.raises(ValueError, match=r"LayerWise\.factor is 0\.0"):
-        LayerWise(SGD(), factor=0.0)(10)
+def test_a_block_has_the_same_factor_when_it_alone_learns():
+    optim = LayerWise(SGD(), depth=11, factor=0.5)
+    tx, alone = optim(10), {"encoders_text": {"transformer": {"block0": {"up": {"kernel": jnp.ones((2, 2))}}}}}
+    plain = SGD()(10)
+    update = lambda tx: jax.tree.leaves(tx.update(alone, tx.init(alone), alone)[0])[0]
+    np.testing.assert_allclose(update(tx), 0.5**11 * update(plain), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("optim", "message"),
+    [
+        (LayerWise(SGD(), depth=2, factor=0.0), r"LayerWise\.factor is 0\.0"),
+        (LayerWise(SGD(), depth=2), r"LayerWise\.depth is 2, but there is encoders_text/transformer/block10"),
+        (Rates(SGD(), {"encoders": -1.0}), r"Rates\.factors is .* below 0"),
+    ],
+)
+def test_what_is_out_of_range_is_refused(optim, message):
+    with pytest.raises(ValueError, match=message):
+        updates(optim)

@@ -7,14 +7,19 @@ import numpy as np
 import optax
 import pytest
 
+from mmjax.encoders import Features
+from mmjax.fusion import Concat
+from mmjax.heads import Classifier
 from mmjax.losses import cross_entropy
+from mmjax.model import Multimodal
 from mmjax.train.ablate import init_seeds
 from mmjax.train.checkpoint import Checkpoints
 from mmjax.train.loop import Schedule, Stopped, StopRequest, Watch, fit
 from mmjax.train.parallel import single
 from mmjax.train.stages import Stage, does_learn, gradually, merged, parts, split
-from mmjax.train.step import make_step
-from tests.train.toy import Toy
+from mmjax.train.step import init, make_step
+from mmjax.types import Batch
+from tests.train.toy import CLASSES, Toy
 
 
 def test_parts_by_hand():
@@ -27,6 +32,8 @@ def test_parts_by_hand():
         parts((Stage(1.0), Stage(1.0)), 1)
     with pytest.raises(ValueError, match=r"Stage\.share is 0.0"):
         Stage(0.0)
+    with pytest.raises(ValueError, match=r"Stage\.learns is empty"):
+        Stage(1.0, ())
 
 
 def test_what_learns():
@@ -34,7 +41,9 @@ def test_what_learns():
     assert does_learn("encoders_image/conv/kernel", ("heads", "encoders"))
     assert does_learn("encoders_text/transformer/block1/up/kernel", (r"encoders_text/transformer/block(1|2)",))
     assert not does_learn("encoders_text/transformer/block11/up/kernel", (r"encoders_text/transformer/block(1|2)",))
-    assert not does_learn("encoders_texts/word", ("encoders_text",)) and not does_learn("fusion/dense", ("dense",))
+    assert not does_learn("encoders_texts/word", ("encoders_text",))
+    assert not does_learn("encoders_text_fr/word", ("encoders_text",))
+    assert not does_learn("fusion/dense", ("dense",))
 
 
 def test_gradually():
@@ -62,6 +71,25 @@ def test_only_what_learns_changes_and_has_an_optimisers_state(toy):
     for name, before in state.params.items():
         same = [np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (before, after.params[name])))]
         assert all(same) if name == "fusion" else not all(same), name
+
+
+def test_an_encoder_runs_as_in_evaluation_where_it_is_frozen_and_only_there():
+    """By dropout of all but nothing: with it training moves nothing behind the encoder but by the fusion's bias."""
+    batch = jax.tree.map(jnp.asarray, Toy(modalities=("image",), batch=4, steps=1).one_seed())
+    vectors = Batch({"image": jnp.ones((4, 3))}, {"image": jnp.ones(4, bool)}, batch.targets, jnp.ones(4))
+
+    def moved(encoder, learns):
+        model = Multimodal({"image": encoder}, Concat(width=4), {"label": Classifier(CLASSES)})
+        tx = optax.sgd(1.0)
+        state = init(model, tx, jax.random.key(0), vectors, learns=learns)
+        after, _ = jax.jit(make_step(model, cross_entropy, tx, learns=learns))(state, vectors)
+        kernel = lambda state: np.asarray(state.params["fusion"]["dense"]["kernel"])
+        return np.abs(kernel(after) - kernel(state)).max()
+
+    drops = lambda width: Features(width=width, dropout=0.999999)
+    assert moved(drops(None), None) == 0  # nothing to learn in it, and yet not frozen
+    assert moved(drops(5), None) == 0
+    assert moved(drops(5), ("fusion", "heads")) > 0.001
 
 
 def learning_curve(toy, legs, folder, stop_after=None):

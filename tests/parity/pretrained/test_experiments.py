@@ -1,0 +1,39 @@
+"""The experiments with the real weights, shrunk: the same commands as in their docstrings. The weights come through pip."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmjax.report.runs import read_run
+
+pytestmark = pytest.mark.parity
+ROOT = Path(__file__).parents[3]
+SMALL = "--seeds 2 --steps 12 --batch 8 --evaluate-every 6".split()
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "flags"),
+    [
+        ("stamps_pretrained", "concat from_scratch", "--data.speech-languages lt --data.image-size 16"),
+        ("transfer", "features lora staged", ""),
+    ],
+)
+def test_with_real_weights(name, cells, flags, tmp_path):
+    command = [sys.executable, f"experiments/{name}.py", *cells.split(), *flags.split(), *SMALL, "--out", tmp_path / "run"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([str(word) for word in command], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(read_run(tmp_path / "run").results["cells"]) == set(cells.split())
+
+
+@pytest.mark.parametrize("name", ["stamps_pretrained", "transfer"])
+def test_every_cell_fits_its_data(name, monkeypatch):
+    import runpy
+
+    from mmjax.ablation import load_and_check
+
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    load_and_check(runpy.run_path(str(ROOT / "experiments" / f"{name}.py"))["ABLATIONS"])
