@@ -125,6 +125,7 @@ def test_missing_modalities(part):
     chex.assert_trees_all_close(seen.output[BATCH // 2 :], other[BATCH // 2 :], atol=1e-5)
 
 
+@pytest.mark.slow
 @each
 def test_subsets_and_seeds_in_one_call_equal_masked_batches(part):
     model, batch, variables, _ = build(part)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,15 +77,28 @@ def commands(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def whole(commands, tmp_path_factory):
-    """Experiment file -> run folder of all its cells, undisturbed."""
-    done = {}
+def whole(commands, tmp_path_factory, worker_id):
+    """Experiment file -> run folder of all its cells, undisturbed; made once for all processes of the tests."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
 
     def run(file: Path) -> Path:
-        if file not in done:
-            out = tmp_path_factory.mktemp("whole") / "run"
-            commands.run(file, *FLAGS, "--checkpoint-every", 1000, "--tensorboard", "--out", out)
-            done[file] = out
-        return done[file]
+        folder = shared / f"whole-{file.stem}"
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another process is at it, or was
+            end = time.monotonic() + 900
+            while not (folder / "done").exists():
+                assert not (folder / "failed").exists(), f"{file.name} failed in another process of the tests"
+                assert time.monotonic() < end, f"{file.name} took too long in another process of the tests"
+                time.sleep(0.2)
+            return folder / "run"
+        try:
+            commands.run(file, *FLAGS, "--checkpoint-every", 1000, "--tensorboard", "--out", folder / "run")
+        except BaseException:
+            (folder / "failed").touch()
+            raise
+        (folder / "done").touch()
+        return folder / "run"
 
     return run

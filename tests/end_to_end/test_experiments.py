@@ -37,7 +37,8 @@ SOME = {
     "mosi_sentiment": ("bc_all text", ["--data.root", str(MOSI), *SMALL]),
 }
 each = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-others = pytest.mark.parametrize("name", SOME)
+DEAR = ("matching_vgg_gru", "cross_attention", "fusion_levels", "vowel_series")  # they show little that the others do not
+others = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SOME])
 
 
 def skip_without_mosi(name: str) -> None:
