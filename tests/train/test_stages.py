@@ -75,8 +75,8 @@ def test_only_what_learns_changes_and_has_an_optimisers_state(toy):
 
 def test_an_encoder_runs_as_in_evaluation_where_it_is_frozen_and_only_there():
     """By dropout of all but nothing: with it training moves nothing behind the encoder but by the fusion's bias."""
-    batch = jax.tree.map(jnp.asarray, Toy(modalities=("image",), batch=4, steps=1).one_seed())
-    vectors = Batch({"image": jax.random.normal(jax.random.key(5), (4, 3))}, {"image": jnp.ones(4, bool)}, batch.targets, jnp.ones(4))
+    image = jax.random.normal(jax.random.key(5), (4, 3))
+    vectors = Batch({"image": image}, {"image": jnp.ones(4, bool)}, {"label": jnp.arange(4) % CLASSES}, jnp.ones(4))
 
     def moved(encoder, learns):
         model = Multimodal({"image": encoder}, Concat(width=4), {"label": Classifier(CLASSES)})

@@ -10,32 +10,13 @@ import pytest
 from mmjax.data.audio import LogMel
 from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional
 from mmjax.types import Sequence
+from tests.parity.originals import assert_same, randomised
 
 pytestmark = pytest.mark.parity
 
 
-def randomised(model, seed):
-    """All parameters drawn anew, so that none is a zero or a one that hides a mistake."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            noise = torch.randn(value.shape, generator=generator)
-            plain_scale = value.ndim == 1 and name.endswith("weight")  # of a layer norm
-            value.copy_(1 + 0.2 * noise if plain_scale else noise * (0.2 if value.ndim == 1 else value[0].numel() ** -0.5))
-    return model.eval()
-
-
 def weights(model):
     return {name: value.detach().numpy() for name, value in model.state_dict().items()}
-
-
-def assert_same(ours, theirs, what, tolerance=1e-4):
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, what
-    assert np.abs(theirs).max() > 1e-3, f"{what}: nothing to compare"
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max(), err_msg=what)
 
 
 def recurrent(w, suffix, gru):

@@ -8,45 +8,10 @@ import numpy as np
 import pytest
 
 from mmjax.encoders.series import TemporalConvolutions
+from tests.parity.originals import assert_parity, randomised
 
 pytestmark = pytest.mark.parity
 B = 2
-
-
-def randomised(model):
-    """Every parameter drawn anew, so that none is a zero or a one that hides a mistake."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            scale = 1 / np.sqrt(value[0].numel()) if value.ndim > 1 else 0.3
-            value.copy_(torch.randn(value.shape, generator=generator) * scale + (value.ndim == 1 and "norm" in name))
-    return model.eval()
-
-
-def assert_close(ours, theirs, what):
-    ours = np.asarray(ours)
-    assert ours.shape == theirs.shape and np.abs(theirs).max() > 1e-3, what
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max(), err_msg=what)
-
-
-def assert_parity(run, params, original, x):
-    """run: (params, x) -> array; original: torch tensor -> tensor. The gradient is of a random weighting of all outputs."""
-    import torch
-
-    theirs_x = torch.from_numpy(x.copy()).requires_grad_()
-    theirs = original(theirs_x)
-    weight = np.random.default_rng(1).normal(size=theirs.shape).astype(np.float32)
-    (theirs * torch.from_numpy(weight)).sum().backward()
-
-    def value(x):
-        y = run(jax.tree.map(jnp.asarray, params), x)
-        return (y * weight).sum(), y
-
-    (_, ours), gradient = jax.jit(jax.value_and_grad(value, has_aux=True))(jnp.asarray(x))
-    assert_close(ours, theirs.detach().numpy(), "output")
-    assert_close(gradient, theirs_x.grad.numpy(), "gradient")
 
 
 @pytest.mark.parametrize(("widths", "taps"), [((4, 4), 2), ((5, 5, 3), 3)])
@@ -86,4 +51,5 @@ def test_temporal_convolutions(widths, taps):
     model, mask = TemporalConvolutions(widths, taps), jnp.ones((B, steps), bool)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.asarray(x), mask)["params"]
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
-    assert_parity(lambda params, x: model.apply({"params": params}, x, mask), params, original, x)
+    variables = {"params": jax.tree.map(jnp.asarray, params)}
+    assert_parity(lambda x: {"states": model.apply(variables, x, mask)}, lambda x: {"states": original(x)}, x)
