@@ -37,8 +37,9 @@ reaches TF-IDF + SVM. (200 steps on a finer grid, measured before, said the same
 from dataclasses import replace
 
 from mmjax.data.augment import Flip, Shift
+from mmjax.data.encoded import Encoded
 from mmjax.data.stamps_task import Stamps
-from mmjax.encoders import BERT, CNN, bert_base, vit_b16
+from mmjax.encoders import BERT, CNN, Features, bert_base, vit_b16
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Bottleneck, CoAttention, Concat, CrossAttention, EarlyTransformer
 from mmjax.heads import Classifier
@@ -85,6 +86,14 @@ ABLATIONS = {
     "text": replace(BASE, encoders=TEXT, fusion=Concat(width=32)),
 }
 
+BY_NAME = {
+    "pretrained": replace(
+        BASE,
+        data=Encoded(BASE.data, (("text", "minilm"),), tokens=("text",)),
+        encoders=IMAGE | {"text": Features(width=32, dropout=0.1)},
+    ),
+}
+
 LARGE = {"width": 768, "hidden": 3072, "dropout": 0.1}
 FULL_BASE = replace(
     BASE,
@@ -100,4 +109,4 @@ FULL = {
 }
 
 if __name__ == "__main__":
-    main(ABLATIONS, FULL)
+    main(ABLATIONS, FULL, BY_NAME)

@@ -30,9 +30,10 @@ steps, Adam does (+0.057 [+0.017, +0.099]). Transfer learning is not tested here
 from dataclasses import replace
 
 from mmjax.data.augment import Flip, RandomCrop, Rotation
+from mmjax.data.encoded import Encoded
 from mmjax.data.stamps_pairs import StampsPairs
 from mmjax.data.stamps_task import Stamps
-from mmjax.encoders import VGG, TextRNN, vgg16
+from mmjax.encoders import VGG, Features, TextRNN, vgg16
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Concat, Product
 from mmjax.heads import Classifier
@@ -50,6 +51,7 @@ BASE = Experiment(
     steps=400,
     optim=Adam(lr=2e-3),
 )
+PUBLISHED = {"image": Features(width=64, dropout=0.2)}
 AUGMENT = {"crop": RandomCrop(0.6), "flip": Flip(0.5), "rotation": Rotation(15.0)}
 
 ABLATIONS = {
@@ -60,6 +62,12 @@ ABLATIONS = {
     "fewer_layers": replace(BASE, encoders={"image": VGG(stages=((1, 8), (1, 16)), hidden=(64,), dropout=0.2)} | TEXT),
     "image": replace(BASE, encoders=IMAGE),
     "text": replace(BASE, encoders=TEXT),
+}
+
+BY_NAME = {
+    "pretrained": replace(
+        BASE, data=Encoded(BASE.data, (("image", "efficientnet-lite0"),)), encoders=PUBLISHED | TEXT, optim=Adam(lr=1e-3)
+    ),
 }
 
 FULL_BASE = replace(
@@ -77,4 +85,4 @@ FULL = {
 }
 
 if __name__ == "__main__":
-    main(ABLATIONS, FULL)
+    main(ABLATIONS, FULL, BY_NAME)

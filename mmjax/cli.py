@@ -2,8 +2,9 @@
 
     python experiments/NAME.py [CELL ...] [--FLAG VALUE ...]
 
-CELL names pick entries of the file's ABLATIONS; without one, all of them run. Flags change values only, in every cell that
-runs; --full takes the cells of the source's full size instead, and --costs tells what each costs without training it.
+CELL names pick entries of the file's ABLATIONS; without one, all of them run, but not those of its BY_NAME. Flags change values
+only, in every cell that runs; --full takes the cells of the source's full size instead, and --costs tells what each costs
+without training it.
 """
 
 import contextlib
@@ -72,23 +73,29 @@ def fail(message: str) -> None:
     raise SystemExit(2)
 
 
-def parse(ablations: Mapping[str, Experiment], args: list[str], prog: str) -> tuple[Options, dict[str, Experiment]]:
-    """The options, and the cells that run with their flags applied. Exits with what is wrong and what would be right."""
+def parse(
+    ablations: Mapping[str, Experiment], args: list[str], prog: str, by_name: Mapping[str, Experiment] | None = None
+) -> tuple[Options, dict[str, Experiment]]:
+    """The options, and the cells that run with their flags applied. Exits with what is wrong and what would be right.
+
+    by_name: cells that do not run unless they are named.
+    """
+    every = {**ablations, **(by_name or {})}
     first_flag = next((i for i, arg in enumerate(args) if arg.startswith("-")), len(args))
     names, flags = args[:first_flag], args[first_flag:]
     for name in names:
-        if name not in ablations:
-            close = difflib.get_close_matches(name, ablations, 1)
+        if name not in every:
+            close = difflib.get_close_matches(name, every, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            fail(f"there is no cell {name!r}{hint} The cells are {', '.join(ablations)}")
+            fail(f"there is no cell {name!r}{hint} The cells are {', '.join(every)}")
     if {"-h", "--help"} & set(flags):
-        print(f"cells: {', '.join(ablations)}\n")
-    chosen = {name: ablations[name] for name in names or ablations}
+        print(f"cells: {', '.join(every)}\n")
+    chosen = {name: every[name] for name in names or ablations}
     lines = {}
     for name, experiment in chosen.items():
         lines[name], unknown = _parse(experiment, flags, f"{prog} {name}")
         if unknown:
-            _unknown_flag(unknown[0].split("=")[0], name, ablations)
+            _unknown_flag(unknown[0].split("=")[0], name, every)
     options = next(iter(lines.values())).options
     if options.seeds < 1:
         fail(f"--seeds is {options.seeds}; it must be at least 1")
@@ -124,7 +131,10 @@ def by_output(
 
 
 def run(
-    ablations: Mapping[str, Experiment], full: Mapping[str, Experiment] | None = None, args: list[str] | None = None
+    ablations: Mapping[str, Experiment],
+    full: Mapping[str, Experiment] | None = None,
+    by_name: Mapping[str, Experiment] | None = None,
+    args: list[str] | None = None,
 ) -> None:
     """Parses the command line and runs the cells; `python file.py` comes here through `mmjax.experiment.main`."""
     args = sys.argv[1:] if args is None else args
@@ -132,8 +142,8 @@ def run(
     if "--full" in args:
         if not full:
             fail(f"{file.name} has no --full size: it is the same as the default")
-        ablations = full
-    options, cells = parse(ablations, args, file.name)
+        ablations, by_name = full, None
+    options, cells = parse(ablations, args, file.name, by_name)
     prepare_jax()
     from rich.console import Console
 

@@ -252,8 +252,13 @@ def parameter_count(params: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def main(ablations: Mapping[str, Experiment], full: Mapping[str, Experiment] | None = None) -> None:
-    """The command line of an experiment file; `mmjax.cli` says what it accepts. full: the cells in the source's full size."""
+def main(
+    ablations: Mapping[str, Experiment],
+    full: Mapping[str, Experiment] | None = None,
+    by_name: Mapping[str, Experiment] | None = None,
+) -> None:
+    """The command line of an experiment file; `mmjax.cli` says what it accepts. full: the cells in the source's full size.
+    by_name: cells that run when they are named alone, such as those that fetch weights."""
     from mmjax.cli import run  # here, for it imports the evaluation and the report, which an importer of this file may not need
 
-    run(ablations, full)
+    run(ablations, full, by_name)

@@ -52,6 +52,17 @@ def test_by_name():
     assert list(run("text", "concat")[1]) == ["text", "concat"]
 
 
+def test_some_cells_run_by_name_alone(capsys):
+    other = {"pretrained": replace(BASE, steps=5)}
+    assert list(parse(CELLS, [], "file.py", other)[1]) == list(CELLS)
+    assert parse(CELLS, ["pretrained", "late", "--batch", "3"], "file.py", other)[1] == {
+        "pretrained": replace(BASE, steps=5, batch=3), "late": replace(CELLS["late"], batch=3)
+    }  # fmt: skip
+    with pytest.raises(SystemExit):
+        parse(CELLS, ["pretraind"], "file.py", other)
+    assert "did you mean pretrained?" in capsys.readouterr().err
+
+
 def test_flags_change_every_cell_that_runs_and_nothing_else():
     options, cells = run("--optim.lr", "0.5", "--steps", "7", "--data.fold", "3", "--seeds", "2")
     assert options == Options(seeds=2)

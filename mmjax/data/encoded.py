@@ -14,6 +14,7 @@ import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from jaxtyping import Array
 from rich.console import Console
 
 from mmjax.data.dataset import Column, Dataset, stack
@@ -30,6 +32,7 @@ from mmjax.data.scale import standardised
 from mmjax.data.stamps_task import Stamps
 from mmjax.nn import masked_mean
 from mmjax.progress import Progress
+from mmjax.types import Sequence, Tokens
 
 PUBLISHED = (("image", "efficientnet-lite0"), ("text", "minilm"), ("audio", "whisper-tiny.en#encoder"))
 CHUNK = 32  # items that are encoded at once
@@ -37,16 +40,18 @@ CHUNK = 32  # items that are encoded at once
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """Some modalities of a data set as vectors [d], the mean token of a published encoder; the others as they are.
+    """Some modalities of a data set as a published encoder's tokens, or their mean; the others as they are.
 
     data: whose columns have `raw` items, such as Stamps. weights: (modality, source) pairs, each source as
     `mmjax.pretrained.encoder` takes it. sound_seconds: of each sound that are heard, where the preprocessing would otherwise
-    fill it up to half a minute. The vectors are z-scored over the training split; `Features` is their encoder.
+    fill it up to half a minute. tokens: modalities of which all tokens are kept, a Sequence [n d]; of the others their mean,
+    [d]. Both are z-scored over the training split; `Features` is their encoder.
     """
 
     data: Annotated[Any, tyro.conf.arg(name="")] = Stamps()
     weights: tuple[tuple[str, str], ...] = PUBLISHED
     sound_seconds: float = 4.0
+    tokens: tuple[str, ...] = ()
 
     def load(self) -> Dataset:
         """Loads the data and encodes what the cache does not hold yet."""
@@ -58,30 +63,32 @@ class Encoded:
                 known = ", ".join(sorted(name for name, column in columns.items() if column.raw and column.identity))
                 has = f"they have {known or 'none'}"
                 raise DataError(f"Encoded.weights: the data have no raw {modality!r} with an identity to encode; {has}")
-            key, features = encode(modality, column, source, self.sound_seconds)
+            key, features = encode(modality, column, source, self.sound_seconds, modality in self.tokens)
             pointer = data.splits["train"].pointer[modality]
-            vectors = Column(len(features), features.__getitem__, _same)
-            columns[modality] = standardised(vectors, pointer, len(features))
-            sizes[modality] = {"width": features.shape[1]}
+            known = dataclasses.replace(column, read=partial(_item, features), finish=_same, raw=None, identity="")
+            columns[modality] = standardised(known, pointer, column.count)
+            sizes[modality] = {"width": features["x"].shape[-1]}
             keys.append(key)
         fingerprint = hashlib.sha256(" ".join([data.fingerprint, *keys]).encode()).hexdigest()
         return dataclasses.replace(data, columns=columns, sizes=sizes, fingerprint=fingerprint)
 
 
-def encode(modality: str, column: Column, source: str, seconds: float) -> tuple[str, np.ndarray]:
-    """(what these features are, by sha256; Float32[items d]) of a column by the weights of a source."""
+def encode(modality: str, column: Column, source: str, seconds: float, tokens: bool) -> tuple[str, dict[str, np.ndarray]]:
+    """(what these features are, by sha256; the features) of a column by the weights of a source: x Float32[items d], or with
+    `tokens` x Float32[items n d] and length Int32[items]."""
     from mmjax.pretrained import encoder  # here, since it asks for libraries that an experiment without weights can do without
     from mmjax.pretrained.start import digest
 
     weights = encoder(source)
     prepare = _fitting(weights.preprocessing, column, seconds, source)
-    made_by = [column.identity, column.count, digest(weights.variables), _described(weights.module), _described(prepare)]
-    key = hashlib.sha256(json.dumps([*made_by, _code(), _versions()]).encode()).hexdigest()
+    made_of = [column.identity, column.count, tokens, digest(weights.variables)]
+    made_by = [_described(weights.module), _described(prepare), _code(), _versions()]
+    key = hashlib.sha256(json.dumps(made_of + made_by).encode()).hexdigest()
     file = cache_folder() / f"{key}.npz"
     features = _kept(file)
     if features is None:
         variables = jax.tree.map(jnp.asarray, weights.variables)
-        run = jax.jit(lambda variables, raw: masked_mean(weights.module.apply(variables, prepare.finish(raw))))
+        run = jax.jit(lambda variables, raw: _features(weights.module.apply(variables, prepare.finish(raw)), tokens))
         features = _computed(modality, column, prepare.read, lambda raw: run(variables, raw))
         _keep(file, features)
     return key, features
@@ -94,6 +101,18 @@ def cache_folder() -> Path:
 
 def _same(x: Any) -> Any:
     return x
+
+
+def _features(tokens: Tokens, all_of_them: bool) -> dict[str, Array]:
+    """Tokens that are there come first in what published encoders give, but where a class token is there alone."""
+    if not all_of_them:
+        return {"x": masked_mean(tokens)}
+    return {"x": jnp.where(tokens.mask[..., None], tokens.x, 0), "length": tokens.mask.sum(axis=1, dtype=jnp.int32)}
+
+
+def _item(features: dict[str, np.ndarray], number: int) -> Any:
+    x = features["x"][number]
+    return Sequence(x, features["length"][number]) if "length" in features else x
 
 
 def _fitting(preprocessing: Any, column: Column, seconds: float, source: str) -> Any:
@@ -140,7 +159,9 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _computed(modality: str, column: Column, read: Callable[[Any], Any], run: Callable[[Any], Any]) -> np.ndarray:
+def _computed(
+    modality: str, column: Column, read: Callable[[Any], Any], run: Callable[[Any], dict[str, Array]]
+) -> dict[str, np.ndarray]:
     parts = []
     with Progress(Console()) as progress, progress.counting(f"encoding {modality}", column.count) as advance:
         with ThreadPoolExecutor(4) as pool:
@@ -148,22 +169,26 @@ def _computed(modality: str, column: Column, read: Callable[[Any], Any], run: Ca
                 numbers = range(start, min(start + CHUNK, column.count))
                 items = list(pool.map(lambda number: read(column.raw(number)), numbers))
                 items += [items[-1]] * (CHUNK - len(items))  # one shape, one compilation
-                parts.append(np.asarray(run(stack(items)), np.float32)[: len(numbers)])
+                parts.append({name: np.asarray(x)[: len(numbers)] for name, x in run(stack(items)).items()})
                 advance(len(numbers))
-    return np.concatenate(parts)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _digest(features: np.ndarray) -> str:
-    return hashlib.sha256(f"{features.dtype}{features.shape}".encode() + features.tobytes()).hexdigest()
+def _digest(features: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, x in sorted(features.items()):
+        digest.update(f"{name} {x.dtype}{x.shape}".encode() + x.tobytes())
+    return digest.hexdigest()
 
 
-def _kept(file: Path) -> np.ndarray | None:
+def _kept(file: Path) -> dict[str, np.ndarray] | None:
     """What the cache holds, None where it does not or where it is damaged, which a warning tells."""
     if not file.is_file():
         return None
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:  # np.load leaves a broken file open
-            features, digest = arrays["features"], str(arrays["sha256"])
+            features = {name: arrays[name] for name in arrays.files}
+            digest = str(features.pop("sha256"))
     except Exception as error:  # whatever zipfile, zlib and NumPy say about broken files
         warnings.warn(f"{file} cannot be read ({error}); its features are computed again", stacklevel=2)
         return None
@@ -173,9 +198,9 @@ def _kept(file: Path) -> np.ndarray | None:
     return features
 
 
-def _keep(file: Path, features: np.ndarray) -> None:
+def _keep(file: Path, features: dict[str, np.ndarray]) -> None:
     """Whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_name(f"{file.stem}.{os.getpid()}.npz")
-    np.savez(scratch, features=features, sha256=_digest(features))
+    np.savez(scratch, **features, sha256=_digest(features))
     scratch.replace(file)

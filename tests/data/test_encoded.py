@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmjax.data import encoded
-from mmjax.data.dataset import Column, Dataset, Rows
+from mmjax.data.dataset import Column, Dataset, Rows, stack
 from mmjax.data.decode import DataError
 from mmjax.data.encoded import Encoded, cache_folder
 from mmjax.nn import masked_mean
@@ -85,6 +85,21 @@ def test_features_are_the_encoders_z_scored_over_the_training_split(folder, cach
     np.testing.assert_allclose(finished[train].mean(axis=0), 0, atol=5e-3)  # a float32 that hardly varies
     np.testing.assert_allclose(finished[train].std(axis=0), 1, atol=5e-3)
     assert data.fingerprint != plain.fingerprint
+
+
+def test_tokens_are_sequences(folder, cache):
+    data = Encoded(NAMES, (("text", str(folder)),), tokens=("text",)).load()
+    column = data.columns["text"]
+    module, variables, preprocessing = load(folder)
+    expected = jax.jit(module.apply)(variables, preprocessing.batch(TEXTS))
+    for number, text in enumerate(TEXTS):
+        item = column.read(number)
+        assert item.length == expected.mask[number].sum() > len(text.split())  # special tokens count
+        np.testing.assert_allclose(item.x[: item.length], expected.x[number][: item.length], rtol=1e-4, atol=1e-5)
+        assert not item.x[item.length :].any()
+    finished = column.finish(stack([column.read(number) for number in range(4)]))
+    real = np.asarray(finished.x)[np.asarray(finished.mask)]
+    np.testing.assert_allclose(real.mean(axis=0), 0, atol=5e-3)
 
 
 def test_computed_once_for_all_folds(folder, cache):

@@ -19,6 +19,8 @@ SMALL = "--seeds 2 --steps 12 --batch 8 --evaluate-every 6".split()
     [
         ("stamps_pretrained", "concat from_scratch", "--data.speech-languages lt --data.image-size 16"),
         ("transfer", "features lora staged", ""),
+        ("matching_vgg_gru", "pretrained", "--data.image-size 16"),
+        ("cross_attention", "pretrained", "--data.image-size 16"),
     ],
 )
 def test_with_real_weights(name, cells, flags, tmp_path):
@@ -29,11 +31,12 @@ def test_with_real_weights(name, cells, flags, tmp_path):
     assert set(read_run(tmp_path / "run").results["cells"]) == set(cells.split())
 
 
-@pytest.mark.parametrize("name", ["stamps_pretrained", "transfer"])
+@pytest.mark.parametrize("name", ["stamps_pretrained", "transfer", "matching_vgg_gru", "cross_attention"])
 def test_every_cell_fits_its_data(name, monkeypatch):
     import runpy
 
     from mmjax.ablation import load_and_check
 
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
-    load_and_check(runpy.run_path(str(ROOT / "experiments" / f"{name}.py"))["ABLATIONS"])
+    file = runpy.run_path(str(ROOT / "experiments" / f"{name}.py"))
+    load_and_check(file.get("BY_NAME", file["ABLATIONS"]))
