@@ -44,13 +44,15 @@ class Encoded:
 
     data: whose columns have `raw` items, such as Stamps. weights: (modality, source) pairs, each source as
     `mmjax.pretrained.encoder` takes it. sound_seconds: of each sound that are heard, where the preprocessing would otherwise
-    fill it up to half a minute. tokens: modalities of which all tokens are kept, a Sequence [n d]; of the others their mean,
-    [d]. Both are z-scored over the training split; `Features` is their encoder.
+    fill it up to half a minute. whole_pictures: nothing is cut off, where the preprocessing would crop what lies outside of
+    the middle: a drawing fills its frame. tokens: modalities of which all tokens are kept, a Sequence [n d]; of the others
+    their mean, [d]. Both are z-scored over the training split; `Features` is their encoder.
     """
 
     data: Annotated[Any, tyro.conf.arg(name="")] = Stamps()
     weights: tuple[tuple[str, str], ...] = PUBLISHED
     sound_seconds: float = 4.0
+    whole_pictures: bool = True
     tokens: tuple[str, ...] = ()
 
     def load(self) -> Dataset:
@@ -63,7 +65,7 @@ class Encoded:
                 known = ", ".join(sorted(name for name, column in columns.items() if column.raw and column.identity))
                 has = f"they have {known or 'none'}"
                 raise DataError(f"Encoded.weights: the data have no raw {modality!r} with an identity to encode; {has}")
-            key, features = encode(modality, column, source, self.sound_seconds, modality in self.tokens)
+            key, features = encode(modality, column, source, self)
             pointer = data.splits["train"].pointer[modality]
             known = dataclasses.replace(column, read=partial(_item, features), finish=_same, raw=None, identity="")
             columns[modality] = standardised(known, pointer, column.count)
@@ -73,14 +75,14 @@ class Encoded:
         return dataclasses.replace(data, columns=columns, sizes=sizes, fingerprint=fingerprint)
 
 
-def encode(modality: str, column: Column, source: str, seconds: float, tokens: bool) -> tuple[str, dict[str, np.ndarray]]:
-    """(what these features are, by sha256; the features) of a column by the weights of a source: x Float32[items d], or with
-    `tokens` x Float32[items n d] and length Int32[items]."""
+def encode(modality: str, column: Column, source: str, settings: Encoded) -> tuple[str, dict[str, np.ndarray]]:
+    """(what these features are, by sha256; the features) of a column by the weights of a source: x Float32[items d], or x
+    Float32[items n d] and length Int32[items] where all tokens are kept."""
     from mmjax.pretrained import encoder  # here, since it asks for libraries that an experiment without weights can do without
     from mmjax.pretrained.start import digest
 
     weights = encoder(source)
-    prepare = _fitting(weights.preprocessing, column, seconds, source)
+    prepare, tokens = _fitting(weights.preprocessing, column, settings, source), modality in settings.tokens
     made_of = [column.identity, column.count, tokens, digest(weights.variables)]
     made_by = [_described(weights.module), _described(prepare), _code(), _versions()]
     key = hashlib.sha256(json.dumps(made_of + made_by).encode()).hexdigest()
@@ -115,13 +117,17 @@ def _item(features: dict[str, np.ndarray], number: int) -> Any:
     return Sequence(x, features["length"][number]) if "length" in features else x
 
 
-def _fitting(preprocessing: Any, column: Column, seconds: float, source: str) -> Any:
-    """The weights' preprocessing without padding that nobody needs: sounds of some seconds, texts as long as the longest."""
+def _fitting(preprocessing: Any, column: Column, settings: Encoded, source: str) -> Any:
+    """The weights' preprocessing without padding that nobody needs, sounds of some seconds, texts as long as the longest, and
+    with pictures whole."""
     if preprocessing is None:
         raise DataError(f"{source}: the weights come without a preprocessing, so that nothing can be encoded")
     has = {field.name for field in dataclasses.fields(preprocessing)}
     if "seconds" in has:
-        return dataclasses.replace(preprocessing, seconds=seconds, **({"silence": False} if "silence" in has else {}))
+        changes = {"seconds": settings.sound_seconds} | ({"silence": False} if "silence" in has else {})
+        return dataclasses.replace(preprocessing, **changes)
+    if {"size", "crop"} <= has and preprocessing.crop and settings.whole_pictures:
+        return dataclasses.replace(preprocessing, size=preprocessing.crop, crop=None)
     if {"most", "whole"} <= has and not preprocessing.whole:
         longest = preprocessing.batch([column.raw(number) for number in range(column.count)]).x.shape[1]
         return dataclasses.replace(preprocessing, most=longest)
