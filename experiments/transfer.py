@@ -39,12 +39,12 @@ SCRATCH = Experiment(
     optim=FINE,
     evaluate_every=10,
 )
-FULL_TUNING = replace(SCRATCH, weights={"encoders_text": "minilm"})
+FROM_WEIGHTS = replace(SCRATCH, weights={"encoders_text": "minilm"})
 
 
 def learning(*parts: str, optim=None) -> Experiment:
     """From the published weights, these parameters and the new ones alone."""
-    return replace(FULL_TUNING, stages=(Stage(1.0, (*NEW, *parts)),), optim=optim or AdamW(lr=3e-3))
+    return replace(FROM_WEIGHTS, stages=(Stage(1.0, (*NEW, *parts)),), optim=optim or AdamW(lr=3e-3))
 
 
 def block(number: int) -> str:
@@ -64,9 +64,9 @@ ABLATIONS = {
         learning("encoders_text/lora"), encoders={"text": LoRA(MINILM)}, weights={"encoders_text/base": "minilm"}
     ),
     "last_block": learning(block(5), optim=FINE),
-    "full": FULL_TUNING,
-    "layer_wise": replace(FULL_TUNING, optim=LayerWise(FINE, BLOCKS, 0.7)),
-    "staged": replace(FULL_TUNING, stages=gradually((2.0, 1.0, 1.0, 2.0), NEW, (block(5), block(4), "encoders"))),
+    "full": FROM_WEIGHTS,
+    "layer_wise": replace(FROM_WEIGHTS, optim=LayerWise(FINE, BLOCKS, 0.7)),
+    "staged": replace(FROM_WEIGHTS, stages=gradually((2.0, 1.0, 1.0, 2.0), NEW, (block(5), block(4), "encoders"))),
 }
 
 if __name__ == "__main__":

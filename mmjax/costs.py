@@ -56,7 +56,7 @@ def print_costs(cells: Mapping[str, Experiment], datasets: Mapping[Any, Dataset]
     console = Console()
     table = Table(title=f"one training step, {options.seeds} seeds on {jax.devices()[0].device_kind}", box=SIMPLE_HEAD)
     for name in ("cell", "batch", "parameters", "GFLOP a seed", "memory, MB", "compiled in, s", "loss"):
-        table.add_column(name, justify="left" if name == "cell" else "right")
+        table.add_column(name, justify="left" if name == "cell" else "right", no_wrap=name == "cell")
     for cell, experiment in cells.items():
         with console.status(f"compiling {cell}"):
             cost = costs(experiment, datasets[experiment.data], options.seeds)
