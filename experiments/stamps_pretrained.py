@@ -22,11 +22,11 @@ from mmjax.fusion import Concat, Gated, MeanLogits
 from mmjax.heads import Classifier, Mean
 from mmjax.train.optim import AdamW
 
-STAMPS = replace(SCRATCH.data, speech_languages=("es", "fr", "ru"))
+STAMPS = replace(SCRATCH.data, speech_languages=("es", "fr", "ru"), seconds=3.0)
 ENCODERS = {name: Features(width=256, dropout=0.3) for name in ("image", "text", "audio")}
 
 BASE = Experiment(
-    data=Encoded(STAMPS, sound_seconds=3.0),
+    data=Encoded(STAMPS, sound_seconds=STAMPS.seconds),
     encoders=ENCODERS,
     fusion=Concat(width=128, dropout=0.3),
     heads={"label": Classifier(CLASSES)},
