@@ -38,8 +38,9 @@ def open_source(root: Path | None) -> tuple[Any, str]:
 class Stamps:
     """What the models see of Stamps. Targets: "label", the folder; "language", of the voice, -1 where there is none.
 
-    image_size: pixels a side. mel: the audio front end; seconds: of each clip that are kept. text_language: of the names.
-    speech_languages: voices. tokenizer: of the names; max_tokens: of each name that are kept.
+    image_size: pixels a side. mel: the audio front end; seconds: of each clip that are kept. text_language: of the names;
+    test_text_language: of those in the test split, None for the same. speech_languages: voices. tokenizer: of the names;
+    max_tokens: of each name that are kept.
     folds, fold, split_seed: grouped, stratified k-fold; fold `fold` is the test split and the next one validation.
     root: the pack's folder, None to find it.
     """
@@ -48,6 +49,7 @@ class Stamps:
     mel: LogMel = LogMel()
     seconds: float = 2.0
     text_language: str = "en"
+    test_text_language: str | None = None
     speech_languages: tuple[str, ...] = ("be", "bg", "ca", "da", "el", "es", "fr", "ro", "ru")
     tokenizer: tyro.conf.AvoidSubcommands[BPE | Words | WordPiece | Characters | Published] = BPE()
     max_tokens: int = 12
@@ -108,11 +110,13 @@ class Stamps:
         label = np.array([labels.index(index[i]["folder"]) for i in kept], np.int32)
         group = self._groups(index, kept)
         split = train_validation_test(grouped_folds(group, label, self.folds, self.split_seed), self.fold)
-        names = [index[i]["texts"].get(self.text_language, "") for i in kept]
+        languages = np.full(len(kept), self.text_language, object)
+        languages[split.test] = self.test_text_language or self.text_language
+        names = [index[i]["texts"].get(language, "") for i, language in zip(kept, languages)]
         tokeniser = self.tokenizer.train(names[item] for item in split.train)
         lengths = np.array([len(tokeniser.numbers(name)) for name in names])
         dropped[f"names cut after {self.max_tokens} tokens"] = int((lengths > self.max_tokens).sum())
-        dropped[f"stamps without a name in {self.text_language}"] = int((lengths == 0).sum())
+        dropped[f"stamps without a name in {' or '.join(sorted(set(languages)))}"] = int((lengths == 0).sum())
         return Table(
             source, kind, kept, [index[i] for i in kept], labels, label, group, names, lengths, split, tokeniser, dict(dropped)
         )
@@ -138,6 +142,7 @@ class Stamps:
     def _check_languages(self, index: ListLike[dict]) -> None:
         for field, codes, part in (
             ("text_language", (self.text_language,), "texts"),
+            ("test_text_language", (self.test_text_language or self.text_language,), "texts"),
             ("speech_languages", self.speech_languages, "speech"),
         ):
             known = sorted({language for record in index for language in record[part]})

@@ -205,7 +205,17 @@ def test_each_fold_is_the_test_split_once(unread):
     assert len(set.union(*tests)) == sum(map(len, tests)) == 847  # 950 less 103 in small folders: data/stamps/README.md
 
 
-@pytest.mark.parametrize(("field", "value"), [("text_language", "xx"), ("speech_languages", ("fr", "xx"))])
+def test_names_of_the_test_split_in_a_language_that_training_never_saw(records):
+    data = dataclasses.replace(TASK, test_text_language="fr").load()
+    for split, language in (("train", "en"), ("validation", "en"), ("test", "fr")):
+        about = data.about[split]
+        assert all(text == records[name]["texts"].get(language, "") for name, text in zip(about["id"], about["text"]))
+    assert len(set(data.about["test"]["text"])) > 50
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("text_language", "xx"), ("test_text_language", "xx"), ("speech_languages", ("fr", "xx"))]
+)
 def test_unknown_language(field, value):
     with pytest.raises(DataError, match=rf"Stamps\.{field}: unknown language 'xx'; the pack has .*fr.*"):
         dataclasses.replace(TASK, **{field: value}).load()
@@ -277,6 +287,7 @@ def test_fingerprint(unread):
     assert TASK.load().fingerprint == first and len(first) == 64
     changes = {
         "image_size": 13, "fold": 1, "split_seed": 1, "seconds": 0.75, "mel": LogMel(bands=20), "text_language": "fr",
+        "test_text_language": "de",
         "speech_languages": ("fr",), "tokenizer": BPE(500), "max_tokens": 9, "folds": 4,
     }  # fmt: skip
     assert set(changes) | {"root"} == {field.name for field in dataclasses.fields(Stamps)}
