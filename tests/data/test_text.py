@@ -11,7 +11,9 @@ import pytest
 from mmjax.data import stamps_task
 from mmjax.data.decode import DataError
 from mmjax.data.stamps import StampsPack
-from mmjax.data.text import BPE, PAD, STOP_WORDS, UNKNOWN, Characters, WordPiece, Words
+from mmjax.data.stamps_task import Stamps
+from mmjax.data.text import BPE, PAD, STOP_WORDS, UNKNOWN, Characters, Published, WordPiece, Words
+from tests.pretrained.tiny import bert_folder
 
 pytest.importorskip("tokenizers")
 
@@ -177,3 +179,22 @@ def test_characters():
 def test_no_vocabulary(kind):
     with pytest.raises(DataError, match=rf"{kind.__name__}\.vocabulary is 0; it must be above 0"):
         kind(0)
+
+
+def test_published_tokenisers_come_with_their_weights(tmp_path):
+    source = str(bert_folder(tmp_path / "bert"))
+    tokeniser = Published(source).train(["never read"])
+    assert tokeniser.vocabulary == 12
+    assert tokeniser.numbers("a green frog") == [2, 4, 5, 6, 3] and tokeniser.numbers("") == []
+    cut = tokeniser.encode("a green frog", 4)  # the special token at the end stays
+    assert cut.x.tolist() == [2, 4, 5, 3] and cut.length == 4
+    padded = tokeniser.encode("two", 6)
+    assert padded.x.tolist() == [2, 7, 3, 0, 0, 0] and padded.length == 3
+    with pytest.raises(DataError, match="max_tokens is 11, and the published tokeniser cuts after 10"):
+        tokeniser.encode("two", 11)
+    data = Stamps(image_size=8, tokenizer=Published(source), max_tokens=6, speech_languages=()).load()
+    assert data.sizes["text"] == {"vocabulary": 12, "length": 6}
+    assert data.columns["text"].read(0).x.shape == (6,)
+    (tmp_path / "bert" / "tokenizer.json").unlink()
+    with pytest.raises(DataError, match=r"Published\.source: .* comes with no tokeniser"):
+        Published(source).train([])

@@ -18,13 +18,13 @@ SMALL = "--seeds 2 --steps 12 --batch 8 --evaluate-every 6".split()
     ("name", "cells", "flags"),
     [
         ("stamps_pretrained", "concat from_scratch", "--data.speech-languages lt --data.image-size 16"),
-        ("transfer", "features lora staged", ""),
+        ("transfer", "features lora", "--steps 2 --evaluate-every 1"),
         ("matching_vgg_gru", "pretrained", "--data.image-size 16"),
         ("cross_attention", "pretrained", "--data.image-size 16"),
     ],
 )
 def test_with_real_weights(name, cells, flags, tmp_path):
-    command = [sys.executable, f"experiments/{name}.py", *cells.split(), *flags.split(), *SMALL, "--out", tmp_path / "run"]
+    command = [sys.executable, f"experiments/{name}.py", *cells.split(), *SMALL, *flags.split(), "--out", tmp_path / "run"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([str(word) for word in command], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
