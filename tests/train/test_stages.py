@@ -13,7 +13,7 @@ from mmjax.heads import Classifier
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
 from mmjax.train.ablate import init_seeds
-from mmjax.train.checkpoint import Checkpoints
+from mmjax.train.checkpoint import CheckpointError, Checkpoints
 from mmjax.train.loop import Schedule, Stopped, StopRequest, Watch, fit
 from mmjax.train.parallel import single
 from mmjax.train.stages import Stage, does_learn, gradually, merged, parts, split
@@ -92,7 +92,7 @@ def test_an_encoder_runs_as_in_evaluation_where_it_is_frozen_and_only_there():
     assert moved(drops(5), ("fusion", "heads")) > 0.001
 
 
-def learning_curve(toy, legs, folder, stop_after=None):
+def learning_curve(toy, legs, folder, stop_after=None, about=None):
     """`fit` over stages that begin at steps 0 and 2; stopped after a step, and then resumed."""
     score = lambda variables: {"loss": np.ones(1), "accuracy": np.asarray(variables["params"]["fusion"]["dense"]["bias"])[:, 0]}
     stop, checkpoints = StopRequest(), Checkpoints(folder)
@@ -105,7 +105,7 @@ def learning_curve(toy, legs, folder, stop_after=None):
     leg_at = lambda step: legs[step // 2]
     state = init_seeds(toy.model, toy.tx, [0], toy.one_seed())
     try:
-        return fit(leg_at, legs[0].begin(state), batches, score, Schedule(4, 4, 100), checkpoints, {}, stop, Watch())
+        return fit(leg_at, legs[0].begin(state), batches, score, Schedule(4, 4, 100), checkpoints, about or {}, stop, Watch())
     finally:
         checkpoints.close()
 
@@ -132,3 +132,12 @@ def test_stopped_within_a_stage_or_between_two_it_ends_the_same(toy, staged, tmp
     with pytest.raises(Stopped):
         learning_curve(toy, legs, tmp_path, stop_after)
     chex.assert_trees_all_equal(learning_curve(toy, legs, tmp_path).best, undisturbed.best)
+
+
+def test_another_experiment_is_named_before_its_stages_are_asked_for(toy, staged, tmp_path):
+    """One stage instead of two: the state has another structure, and the checkpoint is none the worse for it."""
+    legs, _ = staged
+    with pytest.raises(Stopped):
+        learning_curve(toy, legs, tmp_path, 3, {"stages": 2})
+    with pytest.raises(CheckpointError, match="stages was 2 and is 1"):
+        learning_curve(toy, legs[:1], tmp_path, None, {"stages": 1})
