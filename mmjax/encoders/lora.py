@@ -18,6 +18,8 @@ class LoRA(nn.Module):
     B starts at zero, so that at first the encoder is itself. Its own parameters are under "base", A and B under "lora": with
     `Stage(1.0, learns=("encoders_text/lora", "fusion", "heads"))` they alone learn, and alone have an optimiser's state.
 
+    The sum is float32. An encoder that computes in bfloat16 rounds it, and may lose a product that is small beside W.
+
     encoder: any without batch statistics. rank; alpha: dimensionless. kernels: regular expression of the dense layers' paths,
     matched whole; the paper's are queries and values.
     """

@@ -53,7 +53,7 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, identity: Any) -> _Storage:
         kind, dtype, key, _, size, view = identity
         if kind != "storage" or dtype not in DTYPES or view is not None or not isinstance(key, str) or not _counts(size):
-            raise WeightsError(f"a storage is described by {identity!r}")
+            raise WeightsError("a storage is not described as torch.save does")
         return _Storage(key, DTYPES[dtype], size)
 
 
@@ -88,11 +88,11 @@ def read_pickled(file: Path) -> dict[str, np.ndarray]:
         arrays = {key: _bytes(data, storages[key]) for key in keys}
         if data.read(1):
             raise WeightsError("more bytes follow than its storages have")
+        return {name: _array(tensor, arrays[tensor.storage.key]) for name, tensor in tensors.items()}
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from error
     except Exception as error:  # a malformed pickle can raise anything
         raise WeightsError(f"{file}: not a whole dictionary of tensors: {error!r}") from error
-    return {name: _array(tensor, arrays[tensor.storage.key]) for name, tensor in tensors.items()}
 
 
 def _load(data: io.BytesIO) -> Any:
