@@ -60,10 +60,10 @@ def sentences(tmp_path_factory):
     folder = tmp_path_factory.mktemp("asterisk")
     packages = ("asterisk-core-sounds-en", "asterisk-core-sounds-en-wav")
     try:
-        subprocess.run(["apt-get", "download", *packages], cwd=folder, check=True, capture_output=True)
+        subprocess.run(["apt-get", "download", *packages], cwd=folder, check=True, capture_output=True, timeout=180)
         for file in folder.glob("*.deb"):
             subprocess.run(["dpkg-deb", "-x", file, folder], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, subprocess.SubprocessError) as error:
         pytest.skip(f"the recordings are Debian's packages {' and '.join(packages)}, and cannot be had here: {error}")
     (listed,) = folder.rglob("core-sounds-en.txt.gz")
     said, sounds = [], []
