@@ -97,7 +97,8 @@ def test_what_does_not_fit_is_refused_by_name(changes, message):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_cell_is_told_as_json(file):
+def test_every_cell_is_told_as_json(file, monkeypatch):
+    monkeypatch.syspath_prepend(str(file.parent))  # as `python experiments/NAME.py` has it
     cells = {name: resolved(experiment) for name, experiment in ablations(file).items()}
     assert json.loads(json.dumps(cells, allow_nan=False)) == cells  # nothing is changed by being written and read
     assert len({json.dumps(cell, sort_keys=True) for cell in cells.values()}) == len(cells)  # and no two are the same

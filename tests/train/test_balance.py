@@ -152,7 +152,7 @@ def test_gradnorm_follows_the_gradient_of_its_own_objective():
 
 def test_gradnorm_says_what_it_lacks():
     params = {"encoders_m": {"w": jnp.ones(2)}, "heads": {"w": jnp.array(1.0)}}
-    with pytest.raises(ValueError, match=r"GradNorm.shared is \('fusion',\); .*\['encoders_m', 'heads'\]"):
+    with pytest.raises(ValueError, match=r"GradNorm.shared is \('fusion',\), of which nothing .*\['encoders_m', 'heads'\]"):
         GradNorm(("a", "b"), shared=("fusion",)).init(params)
     balance = GradNorm(("a", "c"))
     with pytest.raises(ValueError, match=r"GradNorm.tasks is \('a', 'c'\); the loss gives \['a', 'b'\]"):
