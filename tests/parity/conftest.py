@@ -16,7 +16,7 @@ HEAD = """# Architectures whose weights can be loaded, and how far our numbers a
 `scripts/parity -n 0 --table docs/architectures.md` writes this page. Every line is a test in `tests/parity/`: the original in
 torch or transformers with random weights, saved as its authors save it, loaded by `mmjax.pretrained.load`, the same inputs with
 padding, float32, on a CPU; torchvision's models and EfficientNet-Lite are written out in torch, and the authors' ViT in Flax,
-after their definitions. Layers that are no published model (image, recurrent, series) have their weights copied over by the test.
+after their definitions. Layers that are no published model (image, recurrent, series) get their weights by the test itself.
 The error is the largest difference as a share of the largest number; at most 1e-4 passes.
 
 | test | configurations | outputs | input gradients |
