@@ -5,20 +5,11 @@ from typing import Any
 import numpy as np
 
 from mmjax.encoders.vit import ViT
-from mmjax.nn.attention import gelu, gelu_sigmoid, gelu_tanh
+from mmjax.nn.attention import gelu_tanh
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.layout import FIRST, POSITIONS, SAME, Architecture, BlockNames, Layout, Names, dense, norm, patches
 from mmjax.pretrained.pictures import BILINEAR, Pictures
 from mmjax.pretrained.source import Source
-
-ACTIVATIONS = {
-    "gelu": gelu,
-    "gelu_new": gelu_tanh,
-    "gelu_fast": gelu_tanh,
-    "gelu_pytorch_tanh": gelu_tanh,
-    "quick_gelu": gelu_sigmoid,
-}
-"""transformers' names of what we compute."""
 
 ATTENTION = {part: f"attention.attention.{part}" for part in ("query", "key", "value")} | {"out": "attention.output.dense"}
 VIT = BlockNames(**ATTENTION, up="intermediate.dense", down="output.dense", norm1="layernorm_before", norm2="layernorm_after")
@@ -45,7 +36,6 @@ def dinov2(source: Source) -> Architecture:
 def _transformers(source: Source, prefix: str, block: BlockNames, hidden: int, **fields: Any) -> Architecture:
     """What both have in common. prefix: of the body in a model for a task; fields: of ViT, by which they differ."""
     source.must("qkv_bias", True)
-    source.must("hidden_act", *ACTIVATIONS)
     prefix = prefix if f"{prefix}embeddings.cls_token" in source.tensors else ""
     sides, patch, depth = _sides(source, "image_size"), _sides(source, "patch_size"), source.number("num_hidden_layers")
     if patch[0] != patch[1] or sides[0] % patch[0] or sides[1] % patch[0]:
@@ -58,7 +48,7 @@ def _transformers(source: Source, prefix: str, block: BlockNames, hidden: int, *
         hidden=hidden,
         dropout=source.number("hidden_dropout_prob"),
         epsilon=source.number("layer_norm_eps"),
-        activation=ACTIVATIONS[source.config.get("hidden_act", "gelu")],
+        activation=source.activation(),
         **fields,
     )
     names: Names = {
