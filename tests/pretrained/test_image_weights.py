@@ -16,6 +16,7 @@ VIT = {
     "intermediate_size": 8,
     "image_size": 8,
     "patch_size": 4,
+    "hidden_act": "gelu",
     "hidden_dropout_prob": 0.0,
     "layer_norm_eps": 1e-6,
 }
