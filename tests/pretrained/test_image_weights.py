@@ -36,7 +36,7 @@ def test_these_are_taken(config):
     ("config", "named"),
     [
         (VIT | {"qkv_bias": False}, "qkv_bias"),
-        (VIT | {"hidden_act": "relu"}, "hidden_act"),
+        (VIT | {"hidden_act": "swish"}, "hidden_act"),
         (VIT | {"patch_size": [4, 2]}, "patch_size"),
         (VIT | {"image_size": [8, 9]}, "patch_size"),
         ({name: value for name, value in VIT.items() if name != "layer_norm_eps"}, "layer_norm_eps"),
