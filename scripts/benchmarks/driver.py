@@ -1,0 +1,166 @@
+"""Starts the sides of each case, compares what they give, and has them run in turn."""
+
+import json
+import math
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks import cases_of
+from benchmarks.table import lines, markdown, show
+from benchmarks.work import Case
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "transformers")
+
+
+class SideError(Exception):
+    """A side that cannot be compared: it ended, or gives something else."""
+
+
+class Side:
+    """A worker's process."""
+
+    def __init__(self, row: str, case: str, name: str, device: str, folder: str, quick: bool):
+        command = [sys.executable, "-m", "benchmarks.worker", row, case, name, device, folder, *(["--quick"] if quick else [])]
+        scripts = Path(__file__).resolve().parents[1]
+        path = os.pathsep.join([str(scripts), str(scripts.parent), os.environ.get("PYTHONPATH", "")])
+        env = os.environ | {
+            "PYTHONPATH": path,
+            "OMP_WAIT_POLICY": "PASSIVE",  # or torch's threads spin while it is the other's turn
+            "JAX_PLATFORMS": {"cpu": "cpu", "gpu": "cuda"}[device],
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # several processes share the accelerator
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+        }
+        self.name = name
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env)
+        self.errors: deque[str] = deque(maxlen=30)
+        Thread(target=self.errors.extend, args=(self.process.stderr,), daemon=True).start()
+        self.built = self._answer()
+
+    def _answer(self) -> dict[str, float]:
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait()
+            raise SideError(f"{self.name} ended with {self.process.returncode}:\n{''.join(self.errors)}")
+        return json.loads(line)
+
+    def run(self, runs: int) -> dict[str, float]:
+        """Seconds of one run, as the mean of some: wall, cpu; and the memory in bytes at most so far."""
+        self.process.stdin.write(json.dumps({"runs": runs}) + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.process.stdout.close()
+
+
+def measure(row: str, case: Case, device: str, quick: bool, rounds: int, seconds: float) -> dict[str, Any]:
+    """What each side of a case says of itself, its largest difference from the first, and its rounds."""
+    sides: list[Side] = []
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for name in case.sides:
+                side = Side(row, case.name, name, device, folder, quick)
+                sides.append(side)
+                found[name] = dict(side.built, rounds=[])
+                found[name]["difference"] = _difference(Path(folder), sides[0].name, side.name, case.tolerance)
+                if found[name]["parameters"] != sides[0].built["parameters"]:
+                    counts = f"{found[name]['parameters']:.0f} parameters, {sides[0].name} has {sides[0].built['parameters']:.0f}"
+                    raise SideError(f"{name} has {counts}")
+            runs = {}
+            for side in sides:
+                once = side.run(1)["wall"]  # the second run: compiled, and caches warm
+                runs[side.name] = max(1, math.ceil(seconds / side.run(1)["wall"])) if once < seconds else 1
+            for _ in range(rounds):
+                for side in sides:
+                    found[side.name]["rounds"].append(side.run(runs[side.name]))
+        finally:
+            for side in sides:
+                side.close()
+    return found
+
+
+def _difference(folder: Path, ours: str, theirs: str, tolerance: float) -> float:
+    """The largest of all outputs' differences, as a share of the output's largest number."""
+    largest = 0.0
+    with np.load(folder / f"{ours}.npz") as mine, np.load(folder / f"{theirs}.npz") as other:
+        if set(mine.files) != set(other.files):
+            raise SideError(f"{theirs} gives {sorted(other.files)}, {ours} gives {sorted(mine.files)}")
+        for name in mine.files:
+            a, b = np.float64(mine[name]), np.float64(other[name])
+            if a.shape != b.shape:
+                raise SideError(f"{name} is {b.shape} from {theirs} and {a.shape} from {ours}")
+            error = float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)) if a.size else 0.0
+            if not error <= tolerance:
+                raise SideError(f"{name} of {theirs} differs from that of {ours} by {error:.2g} of its largest number")
+            largest = max(largest, error)
+    return largest
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Where and with what the run took place."""
+    models = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    found = {"device": device, "cpu": models[0] if models else platform.machine(), "cores": len(os.sched_getaffinity(0))}
+    if device == "gpu":
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        found["gpu"] = subprocess.run(query, capture_output=True, text=True).stdout.strip()
+    return found | {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+
+
+def bench(
+    rows: list[str], device: str, quick: bool, rounds: int, seconds: float, json_file: Path | None, table_file: Path | None
+) -> list[str]:
+    """Runs the rows and prints their table; the names of the cases that could not be compared, with why, are printed too."""
+    console = Console()
+    record = {"machine": machine(device), "rounds": rounds, "gemm": {}, "cases": []}
+    console.print("  ".join(f"{name} {value}" for name, value in record["machine"].items()))
+    wanted = [(row, case) for row in rows for case in cases_of(row, quick, device)]
+    dtypes = {case.dtype for _, case in wanted if case.sides}
+    gemms = [case for case in cases_of("gemm", quick, device) if case.dtype in dtypes]
+    failed = []
+    for row, case in [("gemm", gemm) for gemm in gemms] + wanted:
+        entry = {"row": row, "case": case.name, "dtype": case.dtype, "goals": dict(case.goals), "note": case.note, "sides": {}}
+        if case.sides:
+            with console.status(f"{row} {case.name}"):
+                try:
+                    entry["sides"] = measure(row, case, device, quick, rounds, seconds)
+                except SideError as error:
+                    entry["error"] = str(error)
+                    failed.append(f"{row} {case.name}")
+                    console.print(f"{row} {case.name}: {error}", style="red", markup=False, highlight=False)
+        record["cases"].append(entry)
+        if row == "gemm" and entry["sides"]:
+            record["gemm"][case.dtype] = max(_speed(side) for side in entry["sides"].values())
+        if json_file:
+            json_file.write_text(json.dumps(record, indent=1))
+        show(console, lines(entry, record["gemm"]))
+    if table_file:
+        table_file.write_text(markdown(record))
+    if failed:
+        console.print(f"not compared: {', '.join(failed)}")
+    return failed
+
+
+def _speed(side: Mapping[str, Any]) -> float:
+    return side["flops"] / statistics.median(one["wall"] for one in side["rounds"])

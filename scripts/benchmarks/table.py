@@ -1,0 +1,85 @@
+"""The figures of a run as lines of a table: one for each side that mmjax is compared with."""
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+HEAD = {
+    "case": "row and case",
+    "against": "against",
+    "cpu": "CPU time ratio",
+    "wall": "wall time ratio",
+    "goal": "goal",
+    "ours": "mmjax, ms wall / CPU",
+    "theirs": "other, ms wall / CPU",
+    "speed": "GFLOP/s, mmjax / other",
+    "share": "of a GEMM, mmjax / other",
+    "memory": "MB, mmjax / other",
+    "first": "first run s, mmjax / other",
+    "parameters": "parameters",
+    "difference": "largest difference",
+}
+
+
+def _median(side: Mapping[str, Any], name: str) -> float:
+    return statistics.median(one[name] for one in side["rounds"])
+
+
+def _ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> list[float]:
+    return [other[name] / max(mine[name], 1e-9) for mine, other in zip(ours["rounds"], theirs["rounds"])]
+
+
+def lines(entry: Mapping[str, Any], gemm: Mapping[str, float]) -> list[dict[str, str]]:
+    """The lines of a case; of one that could not be compared, a line that says so."""
+    name = f"{entry['row']} {entry['case']}"
+    if "error" in entry or not entry["sides"]:
+        return [{"case": name, "against": f"not compared: {entry.get('error', entry['note']).splitlines()[0]}"}]
+    (_, ours), *others = entry["sides"].items()
+    found = []
+    for side, theirs in others:
+        ratios = {kind: _ratio(ours, theirs, kind) for kind in ("cpu", "wall")}
+        line = {"case": name, "against": side}
+        for kind, values in ratios.items():
+            line[kind] = f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+        if side in entry["goals"]:
+            line["goal"] = f">= {entry['goals'][side]:g}"
+        for key, one in (("ours", ours), ("theirs", theirs)):
+            line[key] = f"{_number(1e3 * _median(one, 'wall'))} / {_number(1e3 * _median(one, 'cpu'))}"
+        flops = max(one["flops"] for one in entry["sides"].values())
+        if flops:
+            speeds = [flops / _median(one, "wall") for one in (ours, theirs)]
+            line["speed"] = " / ".join(_number(speed / 1e9) for speed in speeds)
+            if entry["dtype"] in gemm:
+                line["share"] = " / ".join(f"{speed / gemm[entry['dtype']]:.0%}" for speed in speeds)
+        line["memory"] = " / ".join(_number(one["rounds"][-1]["memory"] / 1e6) for one in (ours, theirs))
+        line["first"] = f"{ours['first']:.1f} / {theirs['first']:.1f}"
+        if ours["parameters"]:
+            line["parameters"] = f"{ours['parameters']:,}"
+        line["difference"] = f"{theirs['difference']:.1g}"
+        found.append(line)
+    return found
+
+
+def _number(value: float) -> str:
+    """Three digits, or all of those before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def show(console: Console, table: list[dict[str, str]]) -> None:
+    """As they come, since a run takes long: a paragraph for each line."""
+    for line in table:
+        rest = "; ".join(f"{HEAD[key]} {value}" for key, value in line.items() if key not in ("case", "against", "goal"))
+        goal = f" (goal {line['goal']})" if "goal" in line else ""
+        console.print(f"[bold]{line['case']}[/] against {line['against']}{goal}: {rest}", highlight=False)
+
+
+def markdown(record: Mapping[str, Any]) -> str:
+    """A page's table, with the machine above it and the notes below."""
+    rows = [line for entry in record["cases"] for line in lines(entry, record["gemm"])]
+    about = ", ".join(f"{name} {value}" for name, value in record["machine"].items())
+    text = [f"{about}; {record['rounds']} rounds.", "", f"| {' | '.join(HEAD.values())} |", f"|{'---|' * len(HEAD)}"]
+    text += [f"| {' | '.join(line.get(key, '') for key in HEAD)} |" for line in rows]
+    notes = [f"- {entry['row']} {entry['case']}: {entry['note']}" for entry in record["cases"] if entry["note"] and entry["sides"]]
+    return "\n".join([*text, "", *notes, ""])
