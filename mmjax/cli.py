@@ -32,8 +32,8 @@ class Options:
     seeds: how many, numbered from 0, trained at once. plan: `single` compiles the step for one device, `pmap` splits each
     batch over all of them. out: run folder, by default runs/<file's name>. resume: go on where that folder stopped.
     tensorboard: also write event files. device_memory: gigabytes of prepared data that stay on the device; more is streamed.
-    full: the cells in the size of their source, for an accelerator. costs: compile each cell, take one step, and print its
-    parameters, FLOPs and memory; nothing is trained or written.
+    full: the cells in the size of their source, for an accelerator. costs: compile each cell, stage by stage, take one step,
+    and print its parameters, FLOPs and memory; nothing is trained or written.
     """
 
     seeds: int = 5

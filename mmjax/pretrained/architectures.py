@@ -37,12 +37,12 @@ BY_TENSOR = {
 def architecture_of(source: Source) -> Architecture:
     """The architecture of these weights, or a WeightsError that says which are known."""
     kind = source.config.get("model_type")
-    if kind in BY_MODEL_TYPE:
+    if isinstance(kind, str) and kind in BY_MODEL_TYPE:
         return BY_MODEL_TYPE[kind](source)
     if kind is None:
         for name, read in BY_TENSOR.items():
             if name in source.tensors:
                 return read(source)
     known = ", ".join(sorted(BY_MODEL_TYPE))
-    said = f"config.json has model_type = {kind!r}" if kind else "there is no config.json with a model_type"
+    said = f"config.json has model_type = {kind!r}" if kind is not None else "there is no config.json with a model_type"
     raise WeightsError(f"{source.where}: {said}; known are {known}. For a file without config.json give config=")

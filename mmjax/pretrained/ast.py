@@ -3,7 +3,6 @@
 import numpy as np
 
 from mmjax.encoders.audio import AST
-from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.layout import CONV, POSITIONS, Architecture, Layout, Names, dense, norm
 from mmjax.pretrained.sounds import ASTSound
 from mmjax.pretrained.source import Source
@@ -17,20 +16,17 @@ def ast(source: Source) -> Architecture:
     """Its classifier looks at the mean of the first two tokens through a norm of its own, and is not used."""
     source.must("hidden_act", "gelu")
     source.must("qkv_bias", True)
-    patch = source.number("patch_size")
-    if not isinstance(patch, int):
-        raise WeightsError(f"{source.where}: config.json has patch_size = {patch!r}; only one number is known")
     module = AST(
-        bands=source.number("num_mel_bins"),
-        frames=source.number("max_length"),
-        patch=patch,
-        stride=(source.number("frequency_stride"), source.number("time_stride")),
-        width=source.number("hidden_size"),
-        depth=source.number("num_hidden_layers"),
-        heads=source.number("num_attention_heads"),
-        hidden=source.number("intermediate_size"),
-        dropout=source.number("hidden_dropout_prob"),
-        epsilon=source.number("layer_norm_eps"),
+        bands=source.size("num_mel_bins"),
+        frames=source.size("max_length"),
+        patch=source.size("patch_size"),
+        stride=(source.size("frequency_stride"), source.size("time_stride")),
+        width=source.size("hidden_size"),
+        depth=source.size("num_hidden_layers"),
+        heads=source.size("num_attention_heads"),
+        hidden=source.size("intermediate_size"),
+        dropout=source.share("hidden_dropout_prob"),
+        epsilon=source.positive("layer_norm_eps"),
     )
     prefix = "audio_spectrogram_transformer."
     prefix = prefix if f"{prefix}embeddings.cls_token" in source.tensors else ""

@@ -4,6 +4,7 @@ RoBERTa (Liu et al., 2019), XLM-R and CamemBERT in its shape, and DistilBERT (Sa
 import numpy as np
 
 from mmjax.encoders.bert import BERT
+from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.layout import SAME, Architecture, BlockNames, Names, norm
 from mmjax.pretrained.source import Source
 from mmjax.pretrained.texts import Texts
@@ -40,20 +41,20 @@ def bert(source: Source) -> Architecture:
 def roberta(source: Source) -> Architecture:
     """The same; a word's position is its number among the words that are no padding, after the padding's own number. With
     padding at the end alone, as a Sequence has it, that is its place."""
-    return _named(source, _module(source, source.number("pad_token_id") + 1), "roberta.", BLOCK, "encoder.layer")
+    return _named(source, _module(source, source.size("pad_token_id", least=0) + 1), "roberta.", BLOCK, "encoder.layer")
 
 
 def distilbert(source: Source) -> Architecture:
     """The same without segments and pooler, under other names."""
     module = BERT(
-        vocabulary=source.number("vocab_size"),
-        width=source.number("dim"),
-        depth=source.number("n_layers"),
-        heads=source.number("n_heads"),
-        hidden=source.number("hidden_dim"),
-        positions=source.number("max_position_embeddings"),
+        vocabulary=source.size("vocab_size"),
+        width=source.size("dim"),
+        depth=source.size("n_layers"),
+        heads=source.size("n_heads"),
+        hidden=source.size("hidden_dim"),
+        positions=source.size("max_position_embeddings"),
         types=0,
-        dropout=source.number("dropout"),
+        dropout=source.share("dropout"),
         activation=source.activation("activation"),
     )
     return _named(source, module, "distilbert.", DISTILLED, "transformer.layer")
@@ -63,17 +64,17 @@ def _module(source: Source, first: int = 0) -> BERT:
     source.must("position_embedding_type", "absolute")
     source.must("is_decoder", False)
     return BERT(
-        vocabulary=source.number("vocab_size"),
-        width=source.number("hidden_size"),
-        depth=source.number("num_hidden_layers"),
-        heads=source.number("num_attention_heads"),
-        hidden=source.number("intermediate_size"),
-        positions=source.number("max_position_embeddings"),
+        vocabulary=source.size("vocab_size"),
+        width=source.size("hidden_size"),
+        depth=source.size("num_hidden_layers"),
+        heads=source.size("num_attention_heads"),
+        hidden=source.size("intermediate_size"),
+        positions=source.size("max_position_embeddings"),
         first=first,
-        types=source.number("type_vocab_size"),
-        dropout=source.number("hidden_dropout_prob"),
+        types=source.size("type_vocab_size", least=0),
+        dropout=source.share("hidden_dropout_prob"),
         activation=source.activation(),
-        epsilon=source.number("layer_norm_eps"),
+        epsilon=source.positive("layer_norm_eps"),
     )
 
 
@@ -93,6 +94,11 @@ def _named(source: Source, module: BERT, prefix: str, block: BlockNames, layers:
     if f"{embeddings}.LayerNorm.gamma" in source.tensors:  # as the first files name a norm's parameters
         names = {path: (_of_old(name), layout) for path, (name, layout) in names.items()}
     longest = module.positions - module.first
+    if longest < 1:
+        raise WeightsError(
+            f"{source.where}: config.json has max_position_embeddings = {module.positions}, and with pad_token_id = "
+            f"{module.first - 1} none is left for a word"
+        )
     return Architecture(
         module,
         Sequence(np.zeros((1, longest), np.int32), np.array([longest], np.int32)),

@@ -1,7 +1,5 @@
 """CLIP (Radford et al., 2021): transformers' CLIPModel, both towers."""
 
-from dataclasses import replace
-
 from mmjax.encoders.dual import Pooled
 from mmjax.heads import Projection, Temperature
 from mmjax.model import TwoTowers
@@ -48,7 +46,7 @@ def clip(source: Source) -> Architecture:
     """
     vision, words = (_part(source, *part) for part in (("vision_config", VISION), ("text_config", TEXT)))
     image, text = image_tower(vision, first_norm=True), text_tower(words, one_way=True)
-    width = source.config.get("projection_dim", 512)
+    width = source.size("projection_dim", 512)
     module = TwoTowers(
         Pooled(image, first_token),
         Pooled(text, last_token),
@@ -63,16 +61,14 @@ def clip(source: Source) -> Architecture:
         **dense("params/text_head/dense", "text_projection", bias=False),
         "params/temperature/log_scale": ("logit_scale", ONE),
     }
-    end = words.number("eos_token_id")
+    end = words.size("eos_token_id", least=0)
     if end == 2:  # in the first weights' config, by mistake; the original then takes the highest number in the text
         end = text.vocabulary - 1
     preprocessing = PicturesAndTexts.of(Pictures.of(source), Texts.of(source, text.positions, end=end))
-    return Architecture(module, given(image, text, vision.number("num_channels")), names, preprocessing, UNUSED)
+    return Architecture(module, given(image, text, vision.size("num_channels")), names, preprocessing, UNUSED)
 
 
 def _part(source: Source, name: str, defaults: dict) -> Source:
     """Old files may say a tower's config twice; then "..._dict" is the one that counts."""
-    second = source.config.get(f"{name}_dict")
-    if second is not None:
-        source = replace(source, config={**source.config, name: second})
-    return source.part(name, defaults)
+    second = f"{name}_dict"
+    return source.part(second if source.config.get(second) is not None else name).over(defaults)

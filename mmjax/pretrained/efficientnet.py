@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from mmjax.encoders.efficientnet import EfficientNetLite
-from mmjax.pretrained.files import WHOLE, WeightsError, write_arrays
+from mmjax.pretrained.files import WHOLE, write_arrays
 from mmjax.pretrained.layout import CONV, Architecture, Names, batch_norm, dense
 from mmjax.pretrained.pickles import read_pickled
 from mmjax.pretrained.pictures import BICUBIC, Pictures
-from mmjax.pretrained.source import Source
+from mmjax.pretrained.source import Source, are_whole
 
 LITE0 = {
     "model_type": "efficientnet-lite",
@@ -38,9 +38,8 @@ PREPROCESSING = {
 
 def efficientnet_lite(source: Source) -> Architecture:
     """By config.json's `stages` and the rest of `LITE0`."""
-    stages = source.number("stages")
-    if not all(isinstance(stage, list | tuple) and len(stage) == 5 for stage in stages):
-        raise WeightsError(f"{source.where}: each of config.json's stages has blocks, kernel, stride, expansion and channels")
+    fits = lambda value: isinstance(value, list | tuple) and len(value) > 0 and all(are_whole(stage, 5) for stage in value)
+    stages = source.read("stages", fits, "a list of [blocks, kernel, stride, expansion, channels], whole numbers from 1 on")
     stages = tuple(tuple(map(int, stage)) for stage in stages)
     names = _part("stem", "_conv_stem", "_bn0") | _part("head", "_conv_head", "_bn1")
     number = 0
@@ -52,7 +51,7 @@ def efficientnet_lite(source: Source) -> Architecture:
             names |= _part(f"{ours}_depthwise", f"{theirs}._depthwise_conv", f"{theirs}._bn1")
             names |= _part(f"{ours}_project", f"{theirs}._project_conv", f"{theirs}._bn2")
             number += 1
-    module = EfficientNetLite(stages, source.number("stem"), source.number("head"), source.number("batch_norm_eps"))
+    module = EfficientNetLite(stages, source.size("stem"), source.size("head"), source.positive("batch_norm_eps"))
     return Architecture(
         module,
         np.zeros((1, 224, 224, 3), np.float32),

@@ -123,7 +123,7 @@ class Architecture:
 
 def ours(architecture: Architecture, tensors: Mapping[str, np.ndarray], where: str) -> tuple[dict, dict | None, list[str]]:
     """(variables, the classifier's variables or None, the names of the tensors without use). Raises WeightsError with names."""
-    expected = _expected(architecture, where)
+    expected, width = _expected(architecture, where)
     names, classifier = architecture.names, architecture.classifier
     if not _needed(classifier) <= set(tensors):
         classifier = {}
@@ -136,8 +136,8 @@ def ours(architecture: Architecture, tensors: Mapping[str, np.ndarray], where: s
     if surplus:
         raise WeightsError(f"{where}: {few(surplus)} belong to nothing in {type(architecture.module).__name__}")
     flat = {path: _one(path, entry, tensors, expected[path], where) for path, entry in names.items()}
-    head = {path: _one(path, entry, tensors, None, where) for path, entry in classifier.items()}
-    return unflatten_dict(flat, sep="/"), unflatten_dict(head, sep="/") if head else None, sorted(unused)
+    head = _head(classifier, tensors, width, where) if classifier else None
+    return unflatten_dict(flat, sep="/"), head, sorted(unused)
 
 
 def theirs(names: Names, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -161,19 +161,27 @@ def _needed(names: Names) -> set[str]:
     return {one for name, _ in names.values() for one in (name if isinstance(name, tuple) else (name,))}
 
 
-def _expected(architecture: Architecture, where: str) -> dict[str, tuple[int, ...]]:
-    """{our path: shape}, which must be exactly what `names` has: anything else is a mistake in our own file."""
+def _head(names: Names, tensors: Mapping[str, np.ndarray], width: int, where: str) -> dict:
+    """The classifier's variables. width: of the module's tokens; how many classes there are is read off its kernel."""
+    classes = tensors[names["params/kernel"][0]].shape[:1]
+    shapes = {"params/kernel": (width, *classes), "params/bias": classes}
+    return unflatten_dict({path: _one(path, names[path], tensors, shape, where) for path, shape in shapes.items()}, sep="/")
+
+
+def _expected(architecture: Architecture, where: str) -> tuple[dict[str, tuple[int, ...]], int]:
+    """({our path: shape}, the width of what the module returns where it has a classifier, else 0). The paths must be exactly
+    what `names` has: anything else is a mistake in our own file."""
     try:
-        variables = jax.eval_shape(architecture.module.init, jax.random.key(0), architecture.given)
+        out, variables = jax.eval_shape(architecture.module.init_with_output, jax.random.key(0), architecture.given)
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise WeightsError(f"{where}: config.json describes a module that cannot be: {error}") from error
     expected = {path: leaf.shape for path, leaf in flatten_dict(dict(variables), sep="/").items()}
     if set(expected) != set(architecture.names):
         raise AssertionError(f"{type(architecture.module).__name__}: names differ in {set(expected) ^ set(architecture.names)}")
-    return expected
+    return expected, out.x.shape[-1] if architecture.classifier else 0
 
 
-def _one(path: str, entry: tuple, tensors: Mapping[str, np.ndarray], shape: tuple[int, ...] | None, where: str) -> np.ndarray:
+def _one(path: str, entry: tuple, tensors: Mapping[str, np.ndarray], shape: tuple[int, ...], where: str) -> np.ndarray:
     """The array of one path, float32. shape: what it must have."""
     name, layout = entry
     arrays = [tensors[one] for one in (name if isinstance(name, tuple) else (name,))]
@@ -185,7 +193,7 @@ def _one(path: str, entry: tuple, tensors: Mapping[str, np.ndarray], shape: tupl
     except (ValueError, IndexError) as error:
         shapes = " and ".join(str(list(array.shape)) for array in arrays)
         raise WeightsError(f"{where}: {name} has the shape {shapes}, which cannot become {path}: {error}") from error
-    if shape is not None and found.shape != shape:
+    if found.shape != shape:
         raise WeightsError(
             f"{where}: {name} of shape {list(arrays[0].shape)} gives {list(found.shape)}, but {path} is {list(shape)}"
         )

@@ -1,7 +1,7 @@
 """Pictures -> what a published encoder saw in its training, by the preprocessor_config.json that comes with weights."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
 from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.source import Source
+from mmjax.pretrained.source import Fields, Source, is_number
 
 BILINEAR, BICUBIC = int(Image.Resampling.BILINEAR), int(Image.Resampling.BICUBIC)
 HALVES, CLIP = [[0.5] * 3, [0.5] * 3], [[0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]]
@@ -75,12 +75,8 @@ class Pictures:
     @staticmethod
     def of(source: Source) -> "Pictures | None":
         """By the preprocessor_config.json of a folder of weights, None where there is none. Raises WeightsError."""
-        name = "preprocessor_config.json"
-        settings = source.settings(name)
-        if not settings:
-            name = "processor_config.json"  # a later transformers keeps the settings of all modalities in one file
-            settings = source.settings(name).get("image_processor") or {}
-        return from_settings(settings, f"{source.folder}/{name}") if settings else None
+        settings = source.preprocessing("image_processor")
+        return from_settings(settings) if settings.config else None
 
     def read(self, image: UInt8[np.ndarray, "h w c"] | Image.Image) -> UInt8[np.ndarray, "i j 3"]:
         """One picture of 1 (grey), 3 (RGB) or 4 (RGBA) channels, resized and cropped; what is transparent becomes white.
@@ -136,55 +132,56 @@ def rgb(image: UInt8[np.ndarray, "h w c"] | Image.Image) -> UInt8[np.ndarray, "h
     return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
 
 
-def from_settings(settings: Mapping[str, Any], where: str) -> Pictures:
-    """preprocessor_config.json's content as Pictures. where: the file, for messages. Raises WeightsError."""
-    named = settings.get("image_processor_type") or settings.get("feature_extractor_type") or ""
+def from_settings(settings: Fields) -> Pictures:
+    """preprocessor_config.json's content as Pictures. Raises WeightsError."""
+    named = settings.text("image_processor_type", "") or settings.text("feature_extractor_type", "")
     named = named.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")
     if named not in KINDS:
-        raise WeightsError(f"{where}: image_processor_type is {named!r}; known are {', '.join(sorted(KINDS))}")
-    values = KINDS[named] | {name: value for name, value in settings.items() if value is not None}
-    if values.get("do_pad"):
-        raise WeightsError(f"{where}: do_pad is not known")
-    size = _size(values, "size", where, bool(values["default_to_square"])) if values["do_resize"] else None
-    crop = _size(values, "crop_size", where, True) if values["do_center_crop"] else None
+        known = ", ".join(sorted(KINDS))
+        raise WeightsError(f"{settings.where}: {settings.file} has image_processor_type = {named!r}; known are {known}")
+    settings = settings.over(KINDS[named])
+    settings.must("do_pad", False)
+    settings.must("resample", *map(int, Image.Resampling))
+    size = _size(settings, "size", settings.flag("default_to_square")) if settings.flag("do_resize") else None
+    crop = _size(settings, "crop_size", True) if settings.flag("do_center_crop") else None
     if isinstance(crop, int):
-        raise WeightsError(f"{where}: crop_size must be height and width; it is {values['crop_size']!r}")
-    if "crop_pct" in values and size is not None:
+        raise settings.error("crop_size", "height and width")
+    if "crop_pct" in settings.config and size is not None:
         if not isinstance(size, int):
-            raise WeightsError(f"{where}: size must have shortest_edge, and is {values['size']!r}")
+            raise settings.error("size", "an object with shortest_edge, or a number and default_to_square false")
         if size < 384:
-            first, size = size, int(size / values["crop_pct"])
+            first, size = size, int(size / settings.positive("crop_pct"))
             if crop is not None:
-                raise WeightsError(f"{where}: do_center_crop after the crop by crop_pct is not known")
+                raise settings.error("do_center_crop", "false, for crop_pct crops already")
             crop = first, first
         else:
             size = size, size
-    mean, deviation = (_colours(values, name, where) for name in ("image_mean", "image_std"))
-    if not values["do_normalize"]:
+    mean, deviation = _colours(settings, "image_mean", Fields.number), _colours(settings, "image_std", Fields.positive)
+    if not settings.flag("do_normalize"):
         mean, deviation = (0.0,) * 3, (1.0,) * 3
-    scale = values["rescale_factor"] if values["do_rescale"] else 1
-    return Pictures(size, int(values["resample"]), crop, float(scale), mean, deviation)
+    scale = settings.positive("rescale_factor") if settings.flag("do_rescale") else 1.0
+    return Pictures(size, int(settings.config["resample"]), crop, scale, mean, deviation)
 
 
-def _size(values: Mapping[str, Any], name: str, where: str, square: bool) -> tuple[int, int] | int:
+def _size(settings: Fields, name: str, square: bool) -> tuple[int, int] | int:
     """(height, width), or the shorter side alone. square: what a single number means."""
-    given = values[name]
-    if isinstance(given, int):
-        return (given, given) if square else given
-    if isinstance(given, list | tuple) and len(given) == 2:
-        return int(given[0]), int(given[1])
-    if isinstance(given, Mapping):
-        sides = {side: length for side, length in given.items() if length is not None}
-        if set(sides) == {"height", "width"}:
-            return int(sides["height"]), int(sides["width"])
-        if set(sides) == {"shortest_edge"}:
-            return int(sides["shortest_edge"])
-    raise WeightsError(f"{where}: {name} must be height and width, or shortest_edge; it is {given!r}")
+    given = settings.config[name]
+    if not isinstance(given, Mapping):
+        height, width = settings.sides(name)
+        return height if is_number(given) and not square else (height, width)
+    sides = settings.part(name)
+    named = {side for side, length in given.items() if length is not None}
+    if named == {"height", "width"}:
+        return sides.size("height"), sides.size("width")
+    if named == {"shortest_edge"}:
+        return sides.size("shortest_edge")
+    raise settings.error(name, "height and width, or shortest_edge")
 
 
-def _colours(values: Mapping[str, Any], name: str, where: str) -> tuple[float, ...]:
-    given = values[name]
-    given = [given] * 3 if isinstance(given, int | float) else given
+def _colours(settings: Fields, name: str, read: Callable[[Fields, str], float]) -> tuple[float, ...]:
+    """A number for each of red, green and blue, or one for all three. read: each of them."""
+    given = settings.config[name]
+    given = given if isinstance(given, list | tuple) else [given] * 3
     if len(given) != 3:
-        raise WeightsError(f"{where}: {name} must have 3 numbers, and is {given!r}")
-    return tuple(map(float, given))
+        raise settings.error(name, "3 numbers")
+    return tuple(read(replace(settings, config={name: one}), name) for one in given)

@@ -34,13 +34,16 @@ def _names(module: ResNet, stem: tuple[str, str], part: Callable[[int, int, int 
 def torchvision(source: Source) -> Architecture:
     """torchvision.models.resnet18 to resnet152; wide ones and ResNeXt have other shapes."""
     tensors = source.tensors
-    if tensors["layer1.0.conv1.weight"].ndim != 4 or getattr(tensors.get("conv1.weight"), "shape", ())[2:] != (7, 7):
+    if getattr(tensors.get("conv1.weight"), "shape", ())[2:] != (7, 7):
         raise WeightsError(f"{source.where}: conv1.weight must be a convolution of 7 x 7 pixels, as torchvision's ResNet has")
     stages = []
     while f"layer{len(stages) + 1}.0.conv1.weight" in tensors:
         at = f"layer{len(stages) + 1}"
         blocks = len({name.split(".")[1] for name in tensors if name.startswith(f"{at}.")})
-        stages.append((blocks, tensors[f"{at}.0.conv1.weight"].shape[0]))
+        kernel = tensors[f"{at}.0.conv1.weight"].shape
+        if len(kernel) != 4:
+            raise WeightsError(f"{source.where}: {at}.0.conv1.weight is {list(kernel)}, and a convolution has 4 axes")
+        stages.append((blocks, kernel[0]))
     module = ResNet(tuple(stages), bottleneck="layer1.0.conv3.weight" in tensors)
 
     def part(stage: int, block: int, number: int | None) -> tuple[str, str]:
@@ -66,7 +69,7 @@ def resnet(source: Source) -> Architecture:
     source.must("downsample_in_bottleneck", False)
     bottleneck = source.config.get("layer_type", "bottleneck") == "bottleneck"
     expansion = EXPANSION if bottleneck else 1
-    widths, depths, first = source.number("hidden_sizes"), source.number("depths"), source.number("embedding_size")
+    widths, depths, first = source.sizes("hidden_sizes"), source.sizes("depths"), source.size("embedding_size")
     if first * expansion != widths[0] or any(width % expansion for width in widths) or len(widths) != len(depths):
         raise WeightsError(
             f"{source.where}: config.json has embedding_size = {first}, hidden_sizes = {widths}, depths = {depths}; the first "
@@ -84,7 +87,7 @@ def resnet(source: Source) -> Architecture:
 
     return Architecture(
         module,
-        np.zeros((1, 224, 224, source.config.get("num_channels", 3)), np.float32),
+        np.zeros((1, 224, 224, source.size("num_channels", 3)), np.float32),
         _names(module, pair(f"{prefix}embedder.embedder"), part),
         Pictures.of(source),
         unused=(r".*\.num_batches_tracked",),

@@ -37,14 +37,14 @@ TEXT = BOTH | {"vocab_size": 32_000, "max_position_embeddings": 64, "pad_token_i
 
 def siglip(source: Source) -> Architecture:
     """The text is known at its last token; by the preprocessing all texts are equally long, and their padding is text."""
-    vision, words = source.part("vision_config", VISION), source.part("text_config", TEXT)
+    vision, words = source.part("vision_config").over(VISION), source.part("text_config").over(TEXT)
     vision.must("vision_use_head", True)
     image, text = image_tower(vision, class_token=False), text_tower(words, one_way=False)
     module = TwoTowers(
         Pooled(image, AttentionPool(image.heads, image.hidden, image.activation, image.epsilon)),
         Pooled(text, last_token),
         Projection(None),
-        Projection(words.config.get("projection_size") or text.width, bias=True),
+        Projection(words.size("projection_size", text.width), bias=True),
         Temperature(start=0.1, smallest=LIMIT),
         Bias(),
     )
@@ -57,7 +57,7 @@ def siglip(source: Source) -> Architecture:
         "params/bias/bias": ("logit_bias", SAME),
     }
     preprocessing = PicturesAndTexts.of(Pictures.of(source), Texts.of(words, text.positions, whole=True))
-    return Architecture(module, given(image, text, vision.number("num_channels")), names, preprocessing, UNUSED)
+    return Architecture(module, given(image, text, vision.size("num_channels")), names, preprocessing, UNUSED)
 
 
 def naflex(source: Source) -> NoReturn:

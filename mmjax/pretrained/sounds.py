@@ -15,7 +15,6 @@ from jaxtyping import Array, Float
 
 from mmjax.data.audio import LogMel
 from mmjax.data.waveform import resample
-from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.source import Source
 from mmjax.types import Sequence
 
@@ -81,16 +80,16 @@ class WhisperSound:
     @staticmethod
     def of(source: Source) -> "WhisperSound":
         """By preprocessor_config.json; what that lacks, and a folder without, has the values of the paper."""
-        settings = Settings(source)
+        settings = source.preprocessing("feature_extractor")
         settings.must("n_fft", 400)
         settings.must("hop_length", 160)
         settings.must("sampling_rate", 16_000)
         settings.must("padding_value", 0.0)
         settings.must("dither", 0.0)
         settings.must("do_normalize", False, None)
-        bands = source.number("num_mel_bins")
+        bands = source.size("num_mel_bins")
         settings.must("feature_size", bands)
-        return WhisperSound(bands, float(settings.get("chunk_length", 30)))
+        return WhisperSound(bands, settings.positive("chunk_length", 30.0))
 
     @property
     def samples(self) -> int:
@@ -139,16 +138,16 @@ class ASTSound:
     @staticmethod
     def of(source: Source) -> "ASTSound | None":
         """By preprocessor_config.json, None without: mean and deviation differ with the data."""
-        settings = Settings(source)
-        if not settings.values:
+        settings = source.preprocessing("feature_extractor")
+        if not settings.config:
             return None
         settings.must("sampling_rate", 16_000)
-        settings.must("num_mel_bins", source.number("num_mel_bins"))
-        settings.must("max_length", source.number("max_length"))
-        normal = settings.get("do_normalize", True)
-        mean, deviation = settings.get("mean", -4.2677393), settings.get("std", 4.5689974)
-        statistics = (mean, deviation) if normal else (None, None)
-        return ASTSound(source.number("num_mel_bins"), source.number("max_length"), *statistics)
+        settings.must("num_mel_bins", source.size("num_mel_bins"))
+        settings.must("max_length", source.size("max_length"))
+        statistics = settings.number("mean", -4.2677393), settings.positive("std", 4.5689974)
+        if not settings.flag("do_normalize", True):
+            statistics = None, None
+        return ASTSound(source.size("num_mel_bins"), source.size("max_length"), *statistics)
 
     @property
     def samples(self) -> int:
@@ -201,12 +200,12 @@ class PlainSound:
     @staticmethod
     def of(source: Source) -> "PlainSound | None":
         """By preprocessor_config.json, None without: whether samples are normalised differs."""
-        settings = Settings(source)
-        if not settings.values:
+        settings = source.preprocessing("feature_extractor")
+        if not settings.config:
             return None
         settings.must("feature_size", 1)
         settings.must("padding_value", 0.0, 0)
-        return PlainSound(bool(settings.get("do_normalize", True)), rate=int(settings.get("sampling_rate", 16_000)))
+        return PlainSound(settings.flag("do_normalize", True), rate=settings.size("sampling_rate", 16_000))
 
     def read(self, sound: Sound) -> Sequence:
         """One sound -> x [seconds * rate] as float32 or int16, length int32 []."""
@@ -227,26 +226,3 @@ class PlainSound:
         most = round(self.seconds * self.rate)
         waves = [at_rate(sound, self.rate)[:most] for sound in sounds]
         return self.finish(stacked([padded(wave, len(wave)) for wave in waves]))
-
-
-class Settings:
-    """preprocessor_config.json of a folder; of a later transformers, its part in processor_config.json."""
-
-    def __init__(self, source: Source):
-        self.name = "preprocessor_config.json"
-        self.values = source.settings(self.name)
-        if not self.values:
-            self.name = "processor_config.json"
-            self.values = source.settings(self.name).get("feature_extractor") or {}
-        self.where = source.where
-
-    def get(self, name: str, default: Any) -> Any:
-        """default: what the original takes where the file has nothing."""
-        return self.values.get(name, default)
-
-    def must(self, name: str, *values: Any) -> None:
-        """Refuses another value than these; what is missing has the first by definition."""
-        value = self.get(name, values[0])
-        if value not in values:
-            known = ", ".join(map(repr, values))
-            raise WeightsError(f"{self.where}: {self.name} has {name} = {value!r}; only {known} is known")

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.pretrained.files import WeightsError, read_json
-from mmjax.pretrained.source import Source
+from mmjax.pretrained.files import WeightsError
+from mmjax.pretrained.source import Fields, Source
 from mmjax.types import Sequence
 
 
@@ -43,19 +43,15 @@ class Texts:
         if file is None or not file.is_file():
             return None
         sentences, settings = source.settings("sentence_bert_config.json"), source.settings("tokenizer_config.json")
-        if sentences.get("do_lower_case"):
-            raise WeightsError(f"{source.where}: sentence_bert_config.json has do_lower_case, which is not known")
-        if whole and settings.get("padding_side", "right") != "right":
-            raise WeightsError(
-                f"{source.where}: tokenizer_config.json has padding_side = {settings['padding_side']!r}; only 'right' is known"
-            )
-        limits = (sentences.get("max_seq_length"), settings.get("model_max_length"))
-        most = int(min([most, *(limit for limit in limits if limit)]))
+        sentences.must("do_lower_case", False, None)
+        if whole:
+            settings.must("padding_side", "right")
+        most = min(most, sentences.size("max_seq_length", most), settings.size("model_max_length", most))
         # what the original's classes do and their files need not say
-        kind = settings.get("tokenizer_class")
-        lower = kind == "Siglip2Tokenizer" or (kind == "SiglipTokenizer" and settings.get("do_lower_case", True))
+        kind = settings.text("tokenizer_class", "")
+        lower = kind == "Siglip2Tokenizer" or (kind == "SiglipTokenizer" and settings.flag("do_lower_case", True))
         without = string.punctuation if kind == "SiglipTokenizer" else ""
-        padding = _padding(source, file, settings.get("pad_token"))
+        padding = _padding(source, file, settings)
         return Texts(file, most, padding, lower, without, end, whole)
 
     @property
@@ -120,15 +116,15 @@ def _read(file: Path) -> Any:
         raise WeightsError(f"{file}: not a tokeniser: {error}") from error
 
 
-def _padding(source: Source, file: Path, token: Any) -> int:
+def _padding(source: Source, file: Path, settings: Fields) -> int:
     """The number of the padding: of tokenizer_config.json's pad_token, else what tokenizer.json or config.json say."""
-    if isinstance(token, dict):
-        token = token.get("content")
-    if token is not None:
-        number = _read(file).token_to_id(token)
-        if number is None:
-            raise WeightsError(
-                f"{source.where}: tokenizer_config.json has pad_token = {token!r}, which {file.name} does not know"
-            )
-        return number
-    return (read_json(file).get("padding") or {}).get("pad_id", source.config.get("pad_token_id")) or 0
+    if isinstance(settings.config.get("pad_token"), dict):  # a token with how it is split from what is around it
+        token = settings.part("pad_token").text("content")
+    else:
+        token = settings.text("pad_token", "")
+    if not token:
+        return source.settings(file.name).part("padding", {}).size("pad_id", source.size("pad_token_id", 0, least=0), least=0)
+    number = _read(file).token_to_id(token)
+    if number is None:
+        raise WeightsError(f"{source.where}: tokenizer_config.json has pad_token = {token!r}, which {file.name} does not know")
+    return number

@@ -64,25 +64,25 @@ class PicturesAndTexts:
 
 def image_tower(config: Source, **fields: Any) -> ViT:
     """config: vision_config. fields: of ViT, by which CLIP and SigLIP differ."""
-    side, patch = config.number("image_size"), config.number("patch_size")
-    if not (isinstance(side, int) and isinstance(patch, int)):
-        raise WeightsError(f"{config.where}: image_size {side!r} and patch_size {patch!r} must be one number of pixels each")
+    side, patch = config.size("image_size"), config.size("patch_size")
+    if patch > side:
+        raise WeightsError(f"{config.where}: config.json has patch_size = {patch}, and image_size = {side} is less")
     return ViT(patch, grid=(side // patch, side // patch), **_transformer(config), **fields)
 
 
 def text_tower(config: Source, one_way: bool) -> TextTransformer:
     """config: text_config."""
-    numbers = {"vocabulary": config.number("vocab_size"), "positions": config.number("max_position_embeddings")}
+    numbers = {"vocabulary": config.size("vocab_size"), "positions": config.size("max_position_embeddings")}
     return TextTransformer(**numbers, one_way=one_way, **_transformer(config))
 
 
 def _transformer(config: Source) -> dict[str, Any]:
     return {
-        "width": config.number("hidden_size"),
-        "depth": config.number("num_hidden_layers"),
-        "heads": config.number("num_attention_heads"),
-        "hidden": config.number("intermediate_size"),
-        "epsilon": config.number("layer_norm_eps"),
+        "width": config.size("hidden_size"),
+        "depth": config.size("num_hidden_layers"),
+        "heads": config.size("num_attention_heads"),
+        "hidden": config.size("intermediate_size"),
+        "epsilon": config.positive("layer_norm_eps"),
         "activation": config.activation(),
     }
 

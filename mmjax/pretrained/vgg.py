@@ -53,7 +53,10 @@ def vgg(source: Source) -> Architecture:
     hidden = []
     for layer, theirs in enumerate(("classifier.0", "classifier.3")):
         if f"{theirs}.weight" in tensors:
-            hidden.append(tensors[f"{theirs}.weight"].shape[0])
+            kernel = tensors[f"{theirs}.weight"].shape
+            if len(kernel) != 2:
+                raise WeightsError(f"{source.where}: {theirs}.weight is {list(kernel)}, and a dense layer has 2 axes")
+            hidden.append(kernel[0])
             names |= dense(f"params/fc{6 + layer}", theirs, **({} if layer else {"layout": _grid(CELLS, CELLS)}))
     return Architecture(
         VGG(tuple(map(tuple, stages)), tuple(hidden), normalised),

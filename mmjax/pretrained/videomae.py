@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from mmjax.encoders.video import VideoMAE, ViViT
-from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.layout import FIRST, POSITIONS, SAME, Architecture, Names, dense, norm, patches
 from mmjax.pretrained.pictures import Pictures, from_settings
-from mmjax.pretrained.source import Source
+from mmjax.pretrained.source import Fields, Source
 from mmjax.pretrained.vit import VIT
 from mmjax.types import Sequence
 
-TYPES = ("image_processor", "video_processor", "feature_extractor")
+NAMED = ("image_processor_type", "video_processor_type", "feature_extractor_type")
 
 
 @dataclass(frozen=True)
@@ -46,38 +45,33 @@ class Videos:
 def _videos(source: Source, kind: str) -> Videos | None:
     """By preprocessor_config.json, or a later transformers' video_preprocessor_config.json or processor_config.json. kind:
     what VideoMAE or ViViT calls its own."""
-    found = {name: source.settings(name) for name in ("preprocessor_config.json", "video_preprocessor_config.json")}
-    found["processor_config.json"] = source.settings("processor_config.json").get("video_processor") or {}
-    for name, settings in found.items():
-        if settings:
-            return _of(settings, kind, f"{source.folder}/{name}", source.number("num_frames"))
+    files = [source.settings(name) for name in ("preprocessor_config.json", "video_preprocessor_config.json")]
+    for settings in (*files, source.settings("processor_config.json").part("video_processor", {})):
+        if settings.config:
+            return _of(settings, kind, source.size("num_frames"))
     return None
 
 
-def _of(settings: dict[str, Any], kind: str, where: str, frames: int) -> Videos:
-    named = (
-        settings.get("image_processor_type") or settings.get("video_processor_type") or settings.get("feature_extractor_type")
-    )
-    if named not in {f"{kind}{suffix}" for suffix in ("ImageProcessor", "VideoProcessor", "FeatureExtractor")}:
-        raise WeightsError(f"{where}: {named!r} is not what prepares videos for {kind}")
-    if settings.get("do_sample_frames"):
-        raise WeightsError(f"{where}: do_sample_frames is not known")
-    settings = settings | {"image_processor_type": "VideoMAEImageProcessor"}
+def _of(settings: Fields, kind: str, frames: int) -> Videos:
+    field = next((name for name in NAMED if settings.config.get(name) is not None), NAMED[0])
+    if settings.text(field) not in {f"{kind}{suffix}" for suffix in ("ImageProcessor", "VideoProcessor", "FeatureExtractor")}:
+        raise settings.error(field, f"what prepares videos for {kind}")
+    settings.must("do_sample_frames", False, None)
+    settings = replace(settings, config={**settings.config, "image_processor_type": "VideoMAEImageProcessor"})
     if kind == "VideoMAE":
-        return Videos(from_settings(settings, where), frames)
-    settings = {"size": {"shortest_edge": 256}, "rescale_factor": 1 / 127.5} | settings
-    pictures = from_settings(settings, where)
-    if settings.get("offset", True) and settings.get("do_rescale", True):  # it takes 1 away between scaling and the rest
+        return Videos(from_settings(settings), frames)
+    offset = settings.flag("offset", True)
+    settings = settings.over({"size": {"shortest_edge": 256}, "do_rescale": True, "rescale_factor": 1 / 127.5})
+    pictures = from_settings(settings)
+    if offset and settings.flag("do_rescale"):  # it takes 1 away between scaling and the rest
         pictures = replace(pictures, mean=tuple(1 + mean for mean in pictures.mean))
     return Videos(pictures, frames)
 
 
 def _given(source: Source) -> Sequence:
-    side, frames = source.number("image_size"), source.number("num_frames")
-    height, width = (side, side) if isinstance(side, int) else side
-    return Sequence(
-        np.zeros((1, frames, height, width, source.number("num_channels")), np.float32), np.array([frames], np.int32)
-    )
+    frames = source.size("num_frames")
+    picture = *source.sides("image_size"), source.size("num_channels")
+    return Sequence(np.zeros((1, frames, *picture), np.float32), np.array([frames], np.int32))
 
 
 def videomae(source: Source) -> Architecture:
@@ -86,17 +80,16 @@ def videomae(source: Source) -> Architecture:
     source.must("hidden_act", "gelu")
     source.must("qv_bias", True)
     source.must("qkv_bias", True)  # what earlier files call it
-    patch = source.number("patch_size")
-    tubelet = (source.number("tubelet_size"), *((patch, patch) if isinstance(patch, int) else patch))
+    tubelet = (source.size("tubelet_size"), *source.sides("patch_size"))
     module = VideoMAE(
         tubelet=tubelet,
-        width=source.number("hidden_size"),
-        depth=source.number("num_hidden_layers"),
-        heads=source.number("num_attention_heads"),
-        hidden=source.number("intermediate_size"),
-        final_norm=not source.number("use_mean_pooling"),
-        epsilon=source.number("layer_norm_eps"),
-        dropout=source.number("hidden_dropout_prob"),
+        width=source.size("hidden_size"),
+        depth=source.size("num_hidden_layers"),
+        heads=source.size("num_attention_heads"),
+        hidden=source.size("intermediate_size"),
+        final_norm=not source.flag("use_mean_pooling"),
+        epsilon=source.positive("layer_norm_eps"),
+        dropout=source.share("hidden_dropout_prob"),
     )
     projection = "embeddings.patch_embeddings.projection"
     prefix = "videomae." if f"videomae.{projection}.weight" in source.tensors else ""
@@ -124,14 +117,14 @@ def vivit(source: Source) -> Architecture:
     source.must("hidden_act", "gelu_fast")
     source.must("layer_norm_eps", 1e-6)
     source.must("qkv_bias", True)
-    tubelet = tuple(source.number("tubelet_size"))
+    tubelet = source.sizes("tubelet_size", 3)
     module = ViViT(
         tubelet=tubelet,
-        width=source.number("hidden_size"),
-        depth=source.number("num_hidden_layers"),
-        heads=source.number("num_attention_heads"),
-        hidden=source.number("intermediate_size"),
-        dropout=source.number("hidden_dropout_prob"),
+        width=source.size("hidden_size"),
+        depth=source.size("num_hidden_layers"),
+        heads=source.size("num_attention_heads"),
+        hidden=source.size("intermediate_size"),
+        dropout=source.share("hidden_dropout_prob"),
     )
     prefix = "vivit." if "vivit.embeddings.cls_token" in source.tensors else ""
     embeddings = f"{prefix}embeddings"

@@ -19,17 +19,17 @@ DINO = BlockNames(**ATTENTION, up="mlp.fc1", down="mlp.fc2", norm1="norm1", norm
 def vit(source: Source) -> Architecture:
     """ViTModel, or the body of ViTForImageClassification, whose classifier looks at the first token alone; ours at the mean of
     all, so it is not used. Nor is the pooler."""
-    return _transformers(source, "vit.", VIT, hidden=source.number("intermediate_size"))
+    return _transformers(source, "vit.", VIT, hidden=source.size("intermediate_size"))
 
 
 def dinov2(source: Source) -> Architecture:
     """Dinov2Model, or the body of Dinov2ForImageClassification. Its positions fit pictures of any size, interpolated."""
     source.must("use_swiglu_ffn", False)
-    hidden = int(source.number("hidden_size") * source.number("mlp_ratio"))
-    sides = _sides(source, "image_size")
+    hidden = int(source.size("hidden_size") * source.positive("mlp_ratio"))
+    sides = source.sides("image_size")
     if sides[0] != sides[1]:
         raise WeightsError(f"{source.where}: config.json has image_size = {sides}; DINOv2's positions are those of a square")
-    grid = tuple(side // _sides(source, "patch_size")[0] for side in sides)
+    grid = tuple(side // source.sides("patch_size")[0] for side in sides)
     return _transformers(source, "dinov2.", DINO, hidden, layer_scale=source.number("layerscale_value"), grid=grid)
 
 
@@ -37,17 +37,17 @@ def _transformers(source: Source, prefix: str, block: BlockNames, hidden: int, *
     """What both have in common. prefix: of the body in a model for a task; fields: of ViT, by which they differ."""
     source.must("qkv_bias", True)
     prefix = prefix if f"{prefix}embeddings.cls_token" in source.tensors else ""
-    sides, patch, depth = _sides(source, "image_size"), _sides(source, "patch_size"), source.number("num_hidden_layers")
+    sides, patch, depth = source.sides("image_size"), source.sides("patch_size"), source.size("num_hidden_layers")
     if patch[0] != patch[1] or sides[0] % patch[0] or sides[1] % patch[0]:
         raise WeightsError(f"{source.where}: config.json has patch_size = {patch}; only squares that divide {sides} are known")
     module = ViT(
         patch=patch[0],
-        width=source.number("hidden_size"),
+        width=source.size("hidden_size"),
         depth=depth,
-        heads=source.number("num_attention_heads"),
+        heads=source.size("num_attention_heads"),
         hidden=hidden,
-        dropout=source.number("hidden_dropout_prob"),
-        epsilon=source.number("layer_norm_eps"),
+        dropout=source.share("hidden_dropout_prob"),
+        epsilon=source.positive("layer_norm_eps"),
         activation=source.activation(),
         **fields,
     )
@@ -62,15 +62,9 @@ def _transformers(source: Source, prefix: str, block: BlockNames, hidden: int, *
         names |= block.at(ours, theirs)
         if module.layer_scale is not None:
             names |= {f"{ours}/scale{number}": (f"{theirs}.layer_scale{number}.lambda1", SAME) for number in "12"}
-    picture = np.zeros((1, *sides, source.config.get("num_channels", 3)), np.float32)
+    picture = np.zeros((1, *sides, source.size("num_channels", 3)), np.float32)
     unused = (rf"{prefix}pooler\..*", rf"{prefix}embeddings\.mask_token", r"classifier\..*")
     return Architecture(module, picture, names, Pictures.of(source), unused)
-
-
-def _sides(source: Source, name: str) -> tuple[int, int]:
-    """A size that is a number or two: height, width."""
-    value = source.number(name)
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
 FLAT = Layout(lambda x: x.reshape(-1, x.shape[-1]), lambda x: x)

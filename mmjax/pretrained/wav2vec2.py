@@ -29,8 +29,8 @@ def wav2vec2(source: Source) -> Architecture:
     source.must("add_adapter", False)
     source.must("adapter_attn_dim", None)
     source.must("feat_extract_norm", "group", "layer")
-    each_norm, bias = source.number("feat_extract_norm") == "layer", source.number("conv_bias")
-    widths, kernels, strides = (tuple(source.number(f"conv_{name}")) for name in ("dim", "kernel", "stride"))
+    each_norm, bias = source.text("feat_extract_norm") == "layer", source.flag("conv_bias")
+    widths, kernels, strides = (source.sizes(f"conv_{name}") for name in ("dim", "kernel", "stride"))
     if not len(widths) == len(kernels) == len(strides):
         raise WeightsError(f"{source.where}: config.json has conv_dim, conv_kernel and conv_stride of different lengths")
     module = Wav2Vec2(
@@ -39,17 +39,17 @@ def wav2vec2(source: Source) -> Architecture:
         strides=strides,
         each_norm=each_norm,
         conv_bias=bias,
-        pre_norm=source.number("do_stable_layer_norm"),
-        width=source.number("hidden_size"),
-        depth=source.number("num_hidden_layers"),
-        heads=source.number("num_attention_heads"),
-        hidden=source.number("intermediate_size"),
-        taps=source.number("num_conv_pos_embeddings"),
-        groups=source.number("num_conv_pos_embedding_groups"),
+        pre_norm=source.flag("do_stable_layer_norm"),
+        width=source.size("hidden_size"),
+        depth=source.size("num_hidden_layers"),
+        heads=source.size("num_attention_heads"),
+        hidden=source.size("intermediate_size"),
+        taps=source.size("num_conv_pos_embeddings"),
+        groups=source.size("num_conv_pos_embedding_groups"),
         conv_activation=source.activation("feat_extract_activation"),
         activation=source.activation(),
-        epsilon=source.number("layer_norm_eps"),
-        dropout=source.number("hidden_dropout"),
+        epsilon=source.positive("layer_norm_eps"),
+        dropout=source.share("hidden_dropout"),
     )
     prefix = "wav2vec2." if "wav2vec2.encoder.layer_norm.weight" in source.tensors else ""
     positions = f"{prefix}encoder.pos_conv_embed.conv"

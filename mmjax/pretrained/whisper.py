@@ -27,26 +27,26 @@ def whisper(source: Source) -> Architecture:
     """Encoder and decoder; `module.encoder` with `variables["params"]["encoder"]` is the encoder alone."""
     activation = source.activation("activation_function")
     source.must("tie_word_embeddings", True)
-    width, bands = source.number("d_model"), source.number("num_mel_bins")
-    sources, targets = source.number("max_source_positions"), source.number("max_target_positions")
+    width, bands = source.size("d_model"), source.size("num_mel_bins")
+    sources, targets = source.size("max_source_positions"), source.size("max_target_positions")
     encoder = WhisperEncoder(
         positions=sources,
         width=width,
-        depth=source.number("encoder_layers"),
-        heads=source.number("encoder_attention_heads"),
-        hidden=source.number("encoder_ffn_dim"),
+        depth=source.size("encoder_layers"),
+        heads=source.size("encoder_attention_heads"),
+        hidden=source.size("encoder_ffn_dim"),
         activation=activation,
-        dropout=source.number("dropout"),
+        dropout=source.share("dropout"),
     )
     decoder = Decoder(
-        vocabulary=source.number("vocab_size"),
+        vocabulary=source.size("vocab_size"),
         width=width,
-        depth=source.number("decoder_layers"),
-        heads=source.number("decoder_attention_heads"),
-        hidden=source.number("decoder_ffn_dim"),
+        depth=source.size("decoder_layers"),
+        heads=source.size("decoder_attention_heads"),
+        hidden=source.size("decoder_ffn_dim"),
         positions=targets,
         activation=activation,
-        dropout=source.number("dropout"),
+        dropout=source.share("dropout"),
         key_bias=False,
     )
     whole = np.array([2 * sources], np.int32)

@@ -7,6 +7,7 @@ from mmjax.pretrained.architectures import architecture_of
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.layout import ours
 from mmjax.pretrained.source import Source
+from tests.pretrained.tiny import random_tensors
 
 VIT = {
     "model_type": "vit",
@@ -69,6 +70,12 @@ def test_other_models_of_torchvision_are_refused():
     small = {"layer1.0.conv1.weight": zeros(4, 4, 3, 3), "conv1.weight": zeros(4, 3, 3, 3)}
     with pytest.raises(WeightsError, match=r"here: conv1\.weight .* 7 x 7"):
         architecture_of(Source("here", {}, small))
+    flat = {"layer1.0.conv1.weight": zeros(4), "conv1.weight": zeros(4, 3, 7, 7)}
+    with pytest.raises(WeightsError, match=r"here: layer1\.0\.conv1\.weight is \[4\]"):
+        architecture_of(Source("here", {}, flat))
+    bent = {"features.0.weight": zeros(4, 3, 3, 3), "classifier.0.weight": zeros()}
+    with pytest.raises(WeightsError, match=r"here: classifier\.0\.weight is \[\], and a dense layer has 2 axes"):
+        architecture_of(Source("here", {}, bent))
     hybrid = {"Transformer/posembed_input/pos_embedding": zeros(1, 5, 8), "conv_root/kernel": zeros(7, 7, 3, 4)}
     with pytest.raises(WeightsError, match="here: embedding/kernel must be there with 4 axes"):
         architecture_of(Source("here", {}, hybrid))
@@ -84,3 +91,18 @@ def test_a_wide_resnet_is_refused_by_its_shapes():
     tensors |= {"layer1.0.downsample.0.weight": zeros(16, 4, 1, 1), **norm("layer1.0.downsample.1", 16)}
     with pytest.raises(WeightsError, match=r"here: conv1\.weight of shape \[4, 3, 7, 7\]"):
         ours(architecture_of(Source("here", {}, tensors)), tensors, "here")
+
+
+@pytest.mark.parametrize(("config", "name", "width"), [(LITE, "_fc", 8), (RESNET, "classifier.1", 32)])
+def test_a_classifier_must_fit_the_tokens_before_it(config, name, width):
+    """Of as many classes as it says, for tokens of `width`."""
+    zeros, tensors = lambda *shape: np.zeros(shape, np.float32), random_tensors(config=config)
+    architecture = architecture_of(Source("here", config, tensors))
+    read = lambda kernel, bias: ours(architecture, {**tensors, f"{name}.weight": kernel, f"{name}.bias": bias}, "here")[1]
+    assert read(zeros(5, width), zeros(5))["params"]["kernel"].shape == (width, 5)
+    for kernel in (zeros(5, width + 1), zeros(5), zeros(), zeros(width, 5), zeros(5, width, 1, 1)):
+        with pytest.raises(WeightsError, match=rf"here: {name}\.(weight|bias) of shape"):
+            read(kernel, zeros(5))
+    for bias in (zeros(4), zeros(5, 1), zeros()):
+        with pytest.raises(WeightsError, match=rf"here: {name}\.bias of shape .* params/bias is \[5\]"):
+            read(zeros(5, width), bias)

@@ -3,6 +3,8 @@
 import json
 import pickle
 import shutil
+import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -150,6 +152,34 @@ def test_configs_that_are_not_known(copy, change, message):
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(WeightsError, match=message):
         load(copy)
+
+
+def test_a_hubs_name_and_its_revision(folder, monkeypatch):
+    asked = []
+
+    def snapshot_download(name, revision, allow_patterns):
+        asked.append((name, revision))
+        if revision == "gone":
+            raise OSError("404")
+        return str(folder)
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=snapshot_download))
+    for source in ("owner/a-model.v1", "owner/a-model.v1@c9745ed", "owner/a-model.v1@refs/pr/3"):
+        assert load(source).folder == folder
+    assert encoder("owner/a-model.v1@c9745ed").module == load(folder).module
+    revisions = (None, "c9745ed", "refs/pr/3", "c9745ed")
+    assert asked == [("owner/a-model.v1", revision) for revision in revisions]
+    with pytest.raises(WeightsError, match="owner/a-model@gone: no such folder, and the hub did not give it: 404"):
+        load("owner/a-model@gone")
+    for source in ("./owner/model", "~/model", "/owner/model", "a/b/c", "owner/model@", "owner@rev"):
+        with pytest.raises(WeightsError, match=r"no such file or folder; .* owner/model@revision"):
+            load(source)
+
+
+def test_without_the_hubs_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(WeightsError, match="owner/model: no such folder, and models of a hub need huggingface_hub"):
+        load("owner/model@main")
 
 
 def test_a_part_that_is_not_there(folder):

@@ -5,7 +5,7 @@ import pytest
 
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.pictures import Pictures, from_settings, rgb
-from mmjax.pretrained.source import Source
+from mmjax.pretrained.source import Fields, Source
 
 
 @pytest.mark.parametrize(
@@ -22,14 +22,14 @@ from mmjax.pretrained.source import Source
     ],
 )
 def test_unknown_settings_are_refused_by_name(settings, named):
-    with pytest.raises(WeightsError, match=f"a/file.*{named}"):
-        from_settings(settings, "a/file")
+    with pytest.raises(WeightsError, match=f"a: file .*{named}"):
+        from_settings(Fields("a", settings, file="file"))
 
 
 def test_settings_of_earlier_and_later_files(tmp_path):
     assert Pictures.of(Source("here", {}, {}, None)) is None
     assert Pictures.of(Source("here", {}, {}, tmp_path)) is None
-    early = from_settings({"feature_extractor_type": "CLIPFeatureExtractor", "size": 60, "do_rescale": None}, "early")
+    early = from_settings(Fields("early", {"feature_extractor_type": "CLIPFeatureExtractor", "size": 60, "do_rescale": None}))
     assert (early.size, early.crop, early.scale) == (60, (224, 224), 1 / 255)
     (tmp_path / "processor_config.json").write_text(
         '{"image_processor": {"image_processor_type": "CLIPImageProcessorFast", "size": {"shortest_edge": 60}}}'

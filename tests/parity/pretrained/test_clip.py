@@ -127,7 +127,7 @@ def test_old_files_say_a_part_twice_or_leave_out_what_is_known(tmp_path):
     ("part", "field", "value", "said"),
     [
         ("text_config", "hidden_act", "tanh", "text_config: config.json has hidden_act = 'tanh'; known are gelu, "),
-        ("vision_config", "image_size", [8, 8], r"image_size \[8, 8\] and patch_size 4 must be one number"),
+        ("vision_config", "image_size", [8, 8], r"image_size = \[8, 8\], and it must be a whole number"),
         ("vision_config", "patch_size", 2, r"patch_embedding\.weight of shape \[24, 3, 4, 4\]"),
         ("text_config", "num_hidden_layers", 1, r"text_model\.encoder\.layers\.1\..* belong to nothing in TwoTowers"),
     ],

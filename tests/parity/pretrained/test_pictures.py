@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mmjax.pretrained.pictures import BILINEAR, IMAGENET, Pictures, from_settings, rounded
-from mmjax.pretrained.source import Source
+from mmjax.pretrained.source import Fields, Source
 
 pytestmark = pytest.mark.parity
 
@@ -65,7 +65,7 @@ def test_pictures_equal_those_of_transformers(kind, tmp_path):
         original = getattr(transformers, f"{kind}Pil")(**settings)
         original.save_pretrained(tmp_path)
         ours = Pictures.of(Source("here", {}, {}, tmp_path))
-        assert from_settings({"image_processor_type": kind, **settings}, "here") == ours  # what is left out is the same
+        assert from_settings(Fields("here", {"image_processor_type": kind, **settings})) == ours  # what is left out is the same
         finish = jax.jit(ours.finish)
         for picture in pictures:
             given = {} if isinstance(picture, Image.Image) else {"input_data_format": "channels_last"}
