@@ -1,43 +1,56 @@
 """Convolution and pooling in the form that is fast on each platform.
 
-XLA's convolution on a CPU is slow inside `scan` (90 times) and in the gradient under `vmap` over kernels, and its max-pool has
-a scatter for a gradient; as one matmul over patches, and as a maximum of strided slices, they are neither.
+On a CPU XLA hands a convolution to Eigen only if its axes lie as [b h w c] and [kh kw c o], and puts others into that order in
+the outermost computation alone: the gradients, which automatic differentiation gives with other orders, are 90 times slower
+within `scan` than outside. So the gradients are written here as convolutions of that order; and a 1 x 1 kernel is a matmul
+over pixels. XLA's max-pool has a scatter for a gradient; as a maximum of strided slices it has none.
 """
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 Padding = str | Sequence[tuple[int, int]]
+ORDER = ("NHWC", "HWIO", "NHWC")
 
 
-def conv_as_matmul(
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv_in_order(
     x: Float[Array, "b h w c"],
     kernel: Float[Array, "kh kw c o"],
     strides: tuple[int, int],
-    padding: Sequence[tuple[int, int]],
+    padding: tuple[tuple[int, int], ...],
 ) -> Float[Array, "b i j o"]:
-    """Two-dimensional convolution: the kernel's columns side by side as patches, then one matmul for each of its rows.
+    """XLA's two-dimensional convolution, whose gradients are such ones too, with their axes in the same order."""
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=ORDER)
 
-    Whole patches in a single matmul would move three times the memory; nine matmuls would each be too thin.
-    """
-    kh, kw, channels, features = kernel.shape
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0))) if any(p != (0, 0) for p in padding) else x
-    rows, columns = ((size - k) // s + 1 for size, k, s in zip(x.shape[1:3], (kh, kw), strides))
-    views = [x[:, :, j : j + strides[1] * (columns - 1) + 1 : strides[1]] for j in range(kw)]
-    patches = views[0] if kw == 1 else jnp.concatenate(views, axis=-1)
 
-    def row(i):
-        taken = patches[:, i : i + strides[0] * (rows - 1) + 1 : strides[0]]
-        return taken.reshape(-1, kw * channels) @ kernel[i].reshape(kw * channels, features)
+def _conv_forward(x, kernel, strides, padding):
+    return conv_in_order(x, kernel, strides, padding), (x, kernel)
 
-    return sum(map(row, range(1, kh)), row(0)).reshape(x.shape[0], rows, columns, features)
+
+def _conv_backward(strides, padding, residuals, dy):
+    """dx is dy, its pixels `strides` apart, under the kernel turned round. The kernel's gradient is x under dy, channels and
+    examples having changed places."""
+    x, kernel = residuals
+    sizes = list(zip(kernel.shape, x.shape[1:3], ((n - 1) * s + 1 for n, s in zip(dy.shape[1:3], strides)), padding))
+    around = [(k - 1 - low, n + low - spread) for k, n, spread, (low, _) in sizes]
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    dx = lax.conv_general_dilated(dy, turned, (1, 1), around, lhs_dilation=strides, dimension_numbers=ORDER)
+    around = [(low, k - 1 - n - low + spread) for k, n, spread, (low, _) in sizes]
+    channels, window = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
+    dk = lax.conv_general_dilated(channels, window, (1, 1), around, rhs_dilation=strides, dimension_numbers=ORDER)
+    return dx, dk.transpose(1, 2, 0, 3)
+
+
+conv_in_order.defvjp(_conv_forward, _conv_backward)
 
 
 def conv(
@@ -46,14 +59,17 @@ def conv(
     strides: tuple[int, int],
     padding: Sequence[tuple[int, int]],
 ) -> Float[Array, "b i j o"]:
-    """Two-dimensional convolution (cross-correlation): XLA's own, but a matmul over patches where it compiles for a CPU."""
+    """Two-dimensional convolution (cross-correlation) in the form that suits kernel and platform."""
+    if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
+        return x[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
 
-    def xla(x, kernel):
-        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    def on_cpu(x, kernel):
+        return conv_in_order(x, kernel, strides, padding)
 
-    if kernel.shape[:2] == (1, 1):
-        return conv_as_matmul(x, kernel, strides, padding)
-    return lax.platform_dependent(x, kernel, cpu=lambda x, k: conv_as_matmul(x, k, strides, padding), default=xla)
+    def elsewhere(x, kernel):
+        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=ORDER)
+
+    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
 
 
 def depthwise(
@@ -68,8 +84,7 @@ def depthwise(
     """
 
     def xla(x, kernel):
-        numbers = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=numbers, feature_group_count=x.shape[-1])
+        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=ORDER, feature_group_count=x.shape[-1])
 
     def views(x, kernel):
         kh, kw = kernel.shape[:2]
