@@ -46,8 +46,7 @@ class VGG(nn.Module):
                 x = Conv(channels, dtype=self.dtype, name=f"conv{stage}_{i}")(x)
                 if self.batch_norm:
                     x = BatchNorm(dtype=self.dtype, name=f"norm{stage}_{i}")(x, train=train, present=present)
-                x = nn.relu(x)
-            x = max_pool(x)
+                x = nn.relu(x if i < convolutions else max_pool(x))  # = max_pool(relu), cheaper
         if self.hidden:
             x = adaptive_mean_pool(x, 7).reshape(x.shape[0], 1, -1)
             for layer, width in enumerate(self.hidden, 6):

@@ -81,7 +81,7 @@ class Whisper(nn.Module):
 
     encoder, decoder: parameters of each lie under its name, so that the encoder can be had alone,
     `whisper.encoder.apply({"params": params["encoder"]}, frames)`. `encode`, `begin` and `step` are what decoding needs
-    (`nn.decoder.greedy`, `pretrained.transcribe`).
+    (`nn.search`, `pretrained.transcribe`).
     """
 
     encoder: WhisperEncoder
@@ -90,8 +90,8 @@ class Whisper(nn.Module):
     def encode(self, frames: Sequence, *, train: bool = False) -> Tokens:
         return self.encoder(frames, train=train)
 
-    def begin(self, memory: Tokens, most: int) -> Cache:
-        return self.decoder.begin(memory, most)
+    def begin(self, memory: Tokens, most: int, texts: int = 1) -> Cache:
+        return self.decoder.begin(memory, most, texts)
 
     def step(self, words: Int[Array, "b n"], cache: Cache) -> tuple[Float[Array, "b n vocabulary"], Cache]:
         return self.decoder.step(words, cache)

@@ -2,10 +2,12 @@
 
 from mmjax.nn.attention import Attention, AttentionPool, Block, Transformer, attend
 from mmjax.nn.conv import Conv, adaptive_mean_pool, max_pool
+from mmjax.nn.decoder import Decoder
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.norm import BatchNorm
 from mmjax.nn.pooling import any_token, first_token, last_state, last_token, masked_mean, masked_softmax
 from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional, Stack
+from mmjax.nn.search import beam, greedy
 
 __all__ = [
     "GRU",
@@ -17,13 +19,16 @@ __all__ = [
     "Bidirectional",
     "Block",
     "Conv",
+    "Decoder",
     "Dropout",
     "Stack",
     "Transformer",
     "adaptive_mean_pool",
     "any_token",
     "attend",
+    "beam",
     "first_token",
+    "greedy",
     "last_state",
     "last_token",
     "masked_mean",

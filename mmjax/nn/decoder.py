@@ -1,10 +1,9 @@
-"""A Transformer decoder (Vaswani et al., 2017) whose cache is a value that goes in and comes out, and greedy decoding."""
+"""A Transformer decoder (Vaswani et al., 2017) whose cache is a value that goes in and comes out; for `nn.search`."""
 
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
@@ -20,7 +19,8 @@ class Cache:
     """What a decoder keeps from one step to the next, a plain pytree.
 
     own: for each block (keys, values), Float[b h most k] each, of the words so far; zeros from `count` on.
-    memory: for each block (keys, values), Float[b h m k] each, of what it looks at; mask: Bool[b m], which of that is there.
+    memory: for each block (keys, values), Float[a h m k] each, of what it looks at; mask: Bool[a m], which of that is there.
+    Each memory is that of b / a texts, which are side by side.
     count: Int[], how many words it has seen.
     """
 
@@ -92,8 +92,8 @@ class DecoderBlock(nn.Module):
         self,
         x: Float[Array, "b n d"],
         own: tuple[Float[Array, "b h most k"], Float[Array, "b h most k"]],
-        memory: tuple[Float[Array, "b h m k"], Float[Array, "b h m k"]],
-        mask: Bool[Array, "b m"],
+        memory: tuple[Float[Array, "a h m k"], Float[Array, "a h m k"]],
+        mask: Bool[Array, "a m"],
         count: Int[Array, ""],
         *,
         train: bool = False,
@@ -107,7 +107,8 @@ class DecoderBlock(nn.Module):
         )
         before = jnp.arange(own[0].shape[2])[None] <= count + jnp.arange(x.shape[1])[:, None]
         x = added(x, self.attention(y, *own, jnp.broadcast_to(before[None], (x.shape[0], *before.shape))))
-        x = added(x, self.cross(self.norm_cross(x), *memory, mask))
+        asking = self.norm_cross(x).reshape(mask.shape[0], -1, self.width)  # all texts of a memory at once
+        x = added(x, self.cross(asking, *memory, mask).reshape(x.shape))
         return added(x, self.down(self.activation(self.up(self.norm2(x))))), own
 
 
@@ -149,11 +150,11 @@ class Decoder(nn.Module):
     def _blocks(self) -> list[DecoderBlock]:
         return [getattr(self, f"block{number}") for number in range(self.depth)]
 
-    def begin(self, memory: Tokens, most: int) -> Cache:
-        """The cache before the first word, with room for `most` words."""
+    def begin(self, memory: Tokens, most: int, texts: int = 1) -> Cache:
+        """The cache before the first word, with room for `most` words. texts: for each memory, side by side."""
         if most > self.positions:
             raise ValueError(f"Decoder.positions is {self.positions}, and {most} words are asked for")
-        empty = jnp.zeros((memory.x.shape[0], self.heads, most, self.width // self.heads), self.dtype)
+        empty = jnp.zeros((memory.x.shape[0] * texts, self.heads, most, self.width // self.heads), self.dtype)
         seen = tuple(block.cross.remember(memory.x) for block in self._blocks())
         return Cache(((empty, empty),) * self.depth, seen, memory.mask, jnp.zeros((), jnp.int32))
 
@@ -174,40 +175,3 @@ class Decoder(nn.Module):
     def __call__(self, words: Sequence, memory: Tokens, *, train: bool = False) -> Float[Array, "b n vocabulary"]:
         """All words at once. words: x Int[b n]; logits beyond their length mean nothing."""
         return self.step(words.x, self.begin(memory, words.x.shape[1]), train=train)[0]
-
-
-def greedy(
-    step: Callable[[Int[Array, "b n"], Any], tuple[Float[Array, "b n vocabulary"], Any]],
-    cache: Any,
-    prompt: Int[Array, "b p"],
-    most: int,
-    end: int,
-    rule: Callable[[Float[Array, "b vocabulary"], Int[Array, ""]], Float[Array, "b vocabulary"]] = lambda logits, count: logits,
-) -> Sequence:
-    """The likeliest word after the prompt, then the likeliest after that, until each text has ended or has `most` words.
-
-    step: (words, cache) -> (logits, cache), such as a `Decoder`'s with its parameters; the cache needs room for the prompt and
-    `most` words. end: the word that ends a text. rule: (logits, how many words there are) -> logits, to forbid words.
-    Gives a Sequence, x Int[b most] and length Int[b], without prompt and end; beyond the length stands `end`.
-    """
-
-    def choose(logits, count):
-        return jnp.argmax(rule(logits[:, -1], count), axis=-1).astype(prompt.dtype)
-
-    def goes_on(state):
-        _, _, ended, count, _ = state
-        return (count < most) & ~ended.all()
-
-    def write(state):
-        texts, word, ended, count, cache = state
-        ended = ended | (word == end)
-        texts = lax.dynamic_update_slice(texts, jnp.where(ended, end, word)[:, None], (0, count))
-        logits, cache = step(word[:, None], cache)
-        return texts, choose(logits, count + 1), ended, count + 1, cache
-
-    logits, cache = step(prompt, cache)
-    zero = jnp.zeros((), jnp.int32)
-    texts = jnp.full((prompt.shape[0], most), end, prompt.dtype)
-    begun = (texts, choose(logits, zero), jnp.zeros(prompt.shape[0], bool), zero, cache)
-    texts = jax.lax.while_loop(goes_on, write, begun)[0]
-    return Sequence(texts, jnp.sum(jnp.cumprod(texts != end, axis=1), axis=1))

@@ -4,7 +4,6 @@ transcribe = Transcriber(load("whisper-tiny.en"))
 (text,) = transcribe([(samples, 16_000)])
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,9 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.nn.decoder import greedy
+from mmjax.nn.search import greedy
 from mmjax.pretrained import Pretrained, WeightsError
+from mmjax.pretrained.files import read_json
 from mmjax.pretrained.sounds import Sound, WhisperSound, at_rate, stacked
+from mmjax.pretrained.source import Fields
 from mmjax.types import Sequence
 
 
@@ -87,9 +88,11 @@ class Transcriber:
 
     def _setting(self, name: str) -> list[int]:
         """Of generation_config.json, or of config.json, where earlier weights have it."""
-        file = self.weights.folder / "generation_config.json"
-        settings = json.loads(file.read_text()) if file.is_file() else {}
-        return list(settings.get(name) or self.weights.config.get(name) or [])
+        where = str(self.weights.folder)
+        late = Fields(where, read_json(self.weights.folder / "generation_config.json"), file="generation_config.json")
+        early = Fields(where, self.weights.config)
+        given = [fields for fields in (late, early) if fields.config.get(name) not in (None, [])]
+        return list(given[0].sizes(name, least=0)) if given else []
 
     @cached_property
     def _decode(self) -> Any:

@@ -4,6 +4,7 @@ and an LSTM over 100 audio frames; pooled, concatenated, 12 classes; AdamW. Text
 
 from collections import OrderedDict
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -39,16 +40,14 @@ def inputs(batch: int) -> dict[str, np.ndarray]:
     }
 
 
-def ours(batch: int, weights: Weights) -> Work:
+def experiment(batch: int) -> tuple[Any, Any]:
+    """The model of mmjax and its Batch."""
     import jax
     import jax.numpy as jnp
-    import optax
 
-    from benchmarks.ours import flat, numbers, training
     from mmjax.encoders import VGG, FrameRNN, TextRNN
     from mmjax.fusion import Concat
     from mmjax.heads import Classifier
-    from mmjax.losses import cross_entropy
     from mmjax.model import Multimodal
     from mmjax.nn import LSTM
     from mmjax.types import Batch, Sequence
@@ -67,6 +66,17 @@ def ours(batch: int, weights: Weights) -> Work:
         Concat(FUSED),
         {"label": Classifier(CLASSES)},
     )
+    return model, data
+
+
+def ours(batch: int, weights: Weights) -> Work:
+    import jax
+    import optax
+
+    from benchmarks.ours import flat, numbers, training
+    from mmjax.losses import cross_entropy
+
+    model, data = experiment(batch)
     before, run = training(model, data, cross_entropy, optax.adamw(RATE, weight_decay=DECAY))
     logits = jax.jit(model.apply)(before.variables, data)["label"]
     return Work(run, {"logits": np.asarray(logits)}, numbers(before.params), named(flat(before.params)), 0, 3)
@@ -91,15 +101,11 @@ def named(params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return weights
 
 
-def theirs(batch: int, device: str, compiled: bool, weights: Weights) -> Work:
+def network() -> Any:
+    """The same in torch."""
     import torch
     from torch import nn
-    from torch.nn.functional import cross_entropy, relu
-
-    from benchmarks.peers import adamw, count, flops_of, load, place, train_step
-
-    given = {name: place(x, device) for name, x in inputs(batch).items()}
-    picture = given["image"].permute(0, 3, 1, 2)  # channels_last as it lies in memory
+    from torch.nn.functional import relu
 
     class Trimodal(nn.Module):
         def __init__(self):
@@ -124,7 +130,18 @@ def theirs(batch: int, device: str, compiled: bool, weights: Weights) -> Work:
             audio = self.audio_lstm(relu(self.frame(audio)))[0][:, -1]
             return self.label(relu(self.fused(torch.cat([audio, image, text], dim=1))))
 
-    model = load(Trimodal(), weights, device).to(memory_format=torch.channels_last)
+    return Trimodal()
+
+
+def theirs(batch: int, device: str, compiled: bool, weights: Weights) -> Work:
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from benchmarks.peers import adamw, count, flops_of, load, place, train_step
+
+    given = {name: place(x, device) for name, x in inputs(batch).items()}
+    picture = given["image"].permute(0, 3, 1, 2)  # channels_last as it lies in memory
+    model = load(network(), weights, device).to(memory_format=torch.channels_last)
     run_model = torch.compile(model) if compiled else model
     forward = lambda: run_model(picture, given["text"], given["audio"])
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The decoder: word by word with a cache gives what all at once gives, no word sees a later one, and greedy decoding ends."""
+"""The decoder: word by word with a cache gives what all at once gives, and no word sees a later one."""
 
 import chex
 import jax
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.nn.decoder import CachedAttention, Decoder, greedy
+from mmjax.nn.decoder import CachedAttention, Decoder
 from mmjax.types import Sequence, Tokens
 
 DECODER = Decoder(vocabulary=11, width=8, depth=2, heads=2, hidden=12, positions=7, key_bias=False)
@@ -47,23 +47,15 @@ def test_no_word_sees_a_later_one_or_memory_that_is_not_there(given):
     assert np.array_equal(np.any(np.asarray(of_memory) != 0, axis=-1), memory.mask)
 
 
-def counting(words, cache):
-    """After word w comes w + 1, of 10 words."""
-    return jax.nn.one_hot(words + 1, 10), cache + 1
-
-
-def test_greedy_stops_at_the_end_of_each_text():
-    """From 4: 5 6 7, and 8 is the end. From 7: nothing. From 1: 2 3 4 5, and there is room for no more."""
-    texts = jax.jit(lambda prompt: greedy(counting, 0, prompt, most=4, end=8))(jnp.array([[4], [7], [1]]))
-    np.testing.assert_array_equal(texts.length, [3, 0, 4])
-    np.testing.assert_array_equal(texts.x, [[5, 6, 7, 8], [8, 8, 8, 8], [2, 3, 4, 5]])
-
-
-def test_a_rule_forbids_words():
-    """The end as the first word is forbidden: the argmax of what is left, all zeros, is word 0."""
-    rule = lambda logits, count: jnp.where((count == 0) & (jnp.arange(10) == 8)[None], -jnp.inf, logits)
-    texts = greedy(counting, 0, jnp.array([[7]]), most=3, end=8, rule=rule)
-    np.testing.assert_array_equal(texts.x, [[0, 1, 2]])
+def test_texts_share_a_memory(given):
+    """Two texts for each of three memories give what each memory twice gives."""
+    words, memory, variables = given
+    words = jnp.concatenate([words.x, words.x[:, ::-1]])
+    twice = jax.tree.map(lambda leaf: jnp.repeat(leaf, 2, axis=0), memory)
+    cache = DECODER.apply(variables, memory, 7, 2, method="begin")
+    logits, _ = DECODER.apply(variables, words, cache, method="step")
+    expected = DECODER.apply(variables, Sequence(words, jnp.full(6, 7)), twice)
+    chex.assert_trees_all_close(logits, expected, atol=1e-5)
 
 
 def test_sizes_that_do_not_fit(given):

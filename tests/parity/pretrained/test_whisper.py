@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.nn.decoder import greedy
+from mmjax.nn.search import beam, greedy
 from mmjax.pretrained import WeightsError, load, save
 from mmjax.types import Sequence
 from tests.parity.originals import assert_parity, published
@@ -131,6 +131,46 @@ def test_greedy_decoding(tmp_path):
 
     ours = decode(jnp.asarray(frames), jnp.asarray(prompt))
     np.testing.assert_array_equal(ours.length, lengths)
+    for row, their_row, length in zip(np.asarray(ours.x), expected, lengths):
+        np.testing.assert_array_equal(row[:length], their_row[:length])
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0, -0.5])
+def test_beam_search(penalty, tmp_path):
+    """transformers' generate with four beams, which stops when none can win; some words are likely the end."""
+    import torch
+    from transformers.generation import GenerationMixin
+
+    sizes = SIZES["deep_decoder"]
+    theirs = original(sizes, "WhisperForConditionalGeneration")
+    weights = load(published(theirs, tmp_path, seed=4))
+    frames, words = spoken(sizes, batch=6)
+    prompt, most, end = words[:, :2], 8, 7
+    found = GenerationMixin.generate(
+        theirs,
+        input_features=torch.tensor(frames).transpose(1, 2),
+        decoder_input_ids=torch.tensor(prompt).long(),
+        num_beams=4,
+        length_penalty=penalty,
+        early_stopping="never",
+        max_new_tokens=most,
+        eos_token_id=end,
+        pad_token_id=end,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    expected = [[*row, end] for row in found.sequences[:, 2:].tolist()]
+    lengths = [row.index(end) for row in expected]
+
+    @jax.jit
+    def decode(frames, prompt):
+        run = lambda *given, method: weights.module.apply(weights.variables, *given, method=method)
+        cache = weights.module.apply(weights.variables, run(full(frames), method="encode"), most + 2, 4, method="begin")
+        return beam(lambda words, cache: run(words, cache, method="step"), cache, prompt, most, end, 4, penalty)
+
+    ours, scores = decode(jnp.asarray(frames), jnp.asarray(prompt))
+    np.testing.assert_array_equal(ours.length, lengths)
+    np.testing.assert_allclose(scores, found.sequences_scores, rtol=1e-5)
     for row, their_row, length in zip(np.asarray(ours.x), expected, lengths):
         np.testing.assert_array_equal(row[:length], their_row[:length])
 

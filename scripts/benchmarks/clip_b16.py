@@ -1,0 +1,24 @@
+"""A training step of CLIP ViT-B/16 (Radford et al., 2021, table 20) in bfloat16: 12 layers of 768 and 12 of 512, 224 px, 77
+words. On a GPU, where the share of a GEMM is the model FLOP/s utilisation; on a CPU only its tiny form.
+"""
+
+from functools import partial
+
+from benchmarks.dual import TINY, Sizes, ours, theirs
+from benchmarks.dual_bf16 import TOLERANCE
+from benchmarks.work import Case
+
+B16 = Sizes(224, 16, (768, 12, 12, 3072), (512, 12, 8, 2048), 77, 49_408, 512)
+BATCH = 128  # since both sides lie in the memory of one GPU of 80 GB at once
+
+
+def cases(quick: bool, device: str) -> list[Case]:
+    if device == "cpu" and not quick:
+        return [Case(f"batch {BATCH}", {}, dtype="bfloat16", note="needs an accelerator")]
+    size, batch = (TINY, 4) if quick else (B16, BATCH)
+    sides = {
+        "mmjax": partial(ours, size, batch, "bfloat16"),
+        "torch compiled": partial(theirs, size, batch, "bfloat16", device, True),
+    }
+    note = f"batch {batch}: both sides lie in the memory of one GPU of 80 GB at once"
+    return [Case(f"batch {batch}", sides, {"torch compiled": 1.1}, "bfloat16", TOLERANCE, note)]

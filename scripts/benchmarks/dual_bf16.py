@@ -1,0 +1,36 @@
+"""The dual encoder's training step in bfloat16: `dtype` of mmjax's towers, autocast in torch; parameters float32 in both."""
+
+from functools import partial
+from pathlib import Path
+
+from benchmarks.dual import SMALL, TINY, ours, peers
+from benchmarks.work import Case
+
+TOLERANCE = 5e-2  # of numbers with 8 bits: 1e-2 was measured
+
+
+def cases(quick: bool, device: str) -> list[Case]:
+    slow = device == "cpu" and not quick and not multiplies_bfloat16()
+    return [
+        Case(
+            f"batch {batch}",
+            {
+                "mmjax": partial(ours, size, batch, "bfloat16"),
+                **({} if slow else peers(size, batch, "bfloat16", device, quick)),
+                "mmjax float32": partial(ours, size, batch, "float32"),
+            },
+            {"torch": 1.0, "torch compiled": 1.0, "mmjax float32": 2.0} if device == "cpu" else {},
+            "bfloat16",
+            TOLERANCE,
+            "no torch: this CPU has no bfloat16 instructions, and torch multiplies it 6 to 50 times slower than float32"
+            if slow
+            else "",
+        )
+        for size, batch in ([(TINY, 4)] if quick else [(SMALL, 64), (SMALL, 256)])
+    ]
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for it (AVX-512 or AMX)."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
