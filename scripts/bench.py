@@ -9,7 +9,8 @@
 Of each case every side builds the same model, from weights that the first one made; parameters are counted and outputs
 compared before anything is timed. Then the sides, each a process of its own, run in turn for some rounds. A ratio is the other
 side's time through mmjax's in the same round, above 1 where mmjax is faster; printed are its median over rounds and, in
-brackets, the lowest and the highest. Without torch, or without mmjax, an environment with both is made first (.venv-parity).
+brackets, the lowest and the highest. On a GPU float32 matmuls are TF32 on all sides, as is JAX's default. Without torch, or
+without mmjax, an environment with both is made first (.venv-parity).
 """
 
 import argparse
@@ -29,9 +30,9 @@ def main() -> None:
     options.add_argument("--device", choices=DEVICES, default="cpu")
     options.add_argument("--json", type=Path, metavar="F", help="write every round's figures there")
     options.add_argument("--markdown", type=Path, metavar="F", help="write the table there")
-    options.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: does every row run?")
+    options.add_argument("--quick", action="store_true", help="tiny sizes and one run each: does every row run?")
     options.add_argument("--rounds", type=int, default=7)
-    options.add_argument("--seconds", type=float, default=1.0, help="that each side runs in a round, at least")
+    options.add_argument("--seconds", type=float, default=0.5, help="that each side runs in a round, at least")
     given = options.parse_args()
     unknown = [row for row in given.rows if row not in ROWS]
     if unknown:
@@ -40,7 +41,7 @@ def main() -> None:
         _in_an_own_environment()
     from benchmarks.driver import bench
 
-    rounds, seconds = (2, 0.0) if given.quick else (given.rounds, given.seconds)
+    rounds, seconds = (1, 0.0) if given.quick else (given.rounds, given.seconds)
     failed = bench(given.rows or list(ROWS), given.device, given.quick, rounds, seconds, given.json, given.markdown)
     sys.exit(1 if failed else 0)
 
@@ -51,7 +52,8 @@ def _in_an_own_environment() -> None:
     if Path(sys.prefix) == root / ".venv-parity":
         raise SystemExit(f"error: {sys.prefix} lacks one of {', '.join(NEEDED)}; remove that folder and try again")
     script = 'EXTRAS=all,dev; PARITY=1; . scripts/environment; exec python scripts/bench.py "$@"'
-    arguments = [str(Path(a).resolve()) if before in ("--json", "--markdown") else a for before, a in zip(sys.argv, sys.argv[1:])]
+    files, pairs = ("--json", "--markdown"), zip(sys.argv, sys.argv[1:])
+    arguments = [str(Path(given).resolve()) if before in files else given for before, given in pairs]
     os.chdir(root)
     os.execvp("bash", ["bash", "-euo", "pipefail", "-c", script, "bench", *arguments])
 

@@ -14,7 +14,8 @@ class DataError(ValueError):
 def decode_image(data: bytes, name: str) -> np.ndarray:
     """Decodes PNG, JPEG or whatever else Pillow reads.
 
-    data: the encoded file; name: what errors call it. Returns uint8 (h, w, 4): RGB with straight alpha, 255 opaque.
+    data: the encoded file; name: what errors call it. Returns uint8: RGB with straight alpha (h, w, 4) where something may be
+    transparent, 255 being opaque; (h, w, 3) where the file has no transparency.
     Raises DataError for empty, truncated or unreadable data.
     """
     if not data:
@@ -22,7 +23,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()  # open() reads the header only, so a truncated file would pass
-            return np.array(image.convert("RGBA"))
+            return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     except UnidentifiedImageError as error:
         raise DataError(f"{name}: this is no image that Pillow knows; it should be a PNG or JPEG") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,9 @@ class Encoded:
     fill it up to half a minute. whole_pictures: nothing is cut off, where the preprocessing would crop what lies outside of
     the middle: a drawing fills its frame. tokens: modalities of which all tokens are kept, a Sequence [n d]; of the others
     their mean, [d]. Both are z-scored over the training split; `Features` is their encoder.
+    prompts: sentences that each text is put into, if any: its features are then the mean over them of unit vectors, as in the
+    prompt ensembles of CLIP (Radford et al., 2021). "{}" stands for the text as it is, "{phrase}" for it without its last
+    point, in small letters, and "{noun}" for the phrase without an English article.
     """
 
     data: Annotated[Any, tyro.conf.arg(name="")] = Stamps()
@@ -54,6 +58,7 @@ class Encoded:
     sound_seconds: float = 4.0
     whole_pictures: bool = True
     tokens: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
 
     def load(self) -> Dataset:
         """Loads the data and encodes what the cache does not hold yet."""
@@ -82,8 +87,12 @@ def encode(modality: str, column: Column, source: str, settings: Encoded) -> tup
     from mmjax.pretrained.start import digest
 
     weights = encoder(source)
+    prompts = settings.prompts if isinstance(column.raw(0), str) else ()
+    if prompts and modality in settings.tokens:
+        raise DataError(f"Encoded.prompts: all tokens of {modality!r} are kept, and those of several sentences have no mean")
+    items, column = column.count, _prompted(column, prompts) if prompts else column
     prepare, tokens = _fitting(weights.preprocessing, column, settings, source), modality in settings.tokens
-    made_of = [column.identity, column.count, tokens, digest(weights.variables)]
+    made_of = [column.identity, column.count, tokens, digest(weights.variables), prompts]
     made_by = [_described(weights.module), _described(prepare), _code(), _versions()]
     key = hashlib.sha256(json.dumps(made_of + made_by).encode()).hexdigest()
     file = cache_folder() / f"{key}.npz"
@@ -92,6 +101,8 @@ def encode(modality: str, column: Column, source: str, settings: Encoded) -> tup
         variables = jax.tree.map(jnp.asarray, weights.variables)
         run = jax.jit(lambda variables, raw: _features(weights.module.apply(variables, prepare.finish(raw)), tokens))
         features = _computed(modality, column, prepare.read, lambda raw: run(variables, raw))
+        if prompts:
+            features = {"x": _mean_direction(features["x"].reshape(items, len(prompts), -1))}
         _keep(file, features)
     return key, features
 
@@ -103,6 +114,23 @@ def cache_folder() -> Path:
 
 def _same(x: Any) -> Any:
     return x
+
+
+def _prompted(column: Column, prompts: tuple[str, ...]) -> Column:
+    """Each text in each of these sentences, one after another."""
+
+    def raw(number: int) -> str:
+        text = column.raw(number // len(prompts))
+        phrase = text.strip().removesuffix(".").lower()
+        noun = re.sub(r"^(an?|the|some)\s+", "", phrase)
+        return prompts[number % len(prompts)].format(text, phrase=phrase, noun=noun)
+
+    return dataclasses.replace(column, count=column.count * len(prompts), raw=raw)
+
+
+def _mean_direction(x: np.ndarray) -> np.ndarray:
+    """Float32[b n d] -> Float32[b d], the mean of n unit vectors."""
+    return (x / np.linalg.norm(x, axis=-1, keepdims=True)).mean(axis=1)
 
 
 def _features(tokens: Tokens, all_of_them: bool) -> dict[str, Array]:

@@ -5,7 +5,9 @@ from PIL import Image
 
 
 def on_white(image: np.ndarray) -> np.ndarray:
-    """uint8 [h w 4] with straight alpha -> the same picture drawn over white, its alpha kept as the fourth channel."""
+    """uint8 [h w 4] with straight alpha, or opaque [h w 3] -> [h w 4]: drawn over white, alpha kept as the fourth channel."""
+    if image.shape[-1] == 3:
+        return np.pad(image, [(0, 0), (0, 0), (0, 1)], constant_values=255)
     alpha = image[..., 3:].astype(np.float32) / 255
     colour = image[..., :3] * alpha + 255 * (1 - alpha)
     return np.concatenate([colour.round().astype(np.uint8), image[..., 3:]], axis=-1)

@@ -41,7 +41,8 @@ class Stamps:
     image_size: pixels a side. mel: the audio front end; seconds: of each clip that are kept. text_language: of the names;
     test_text_language: of those in the test split, None for the same. speech_languages: voices. tokenizer: of the names;
     max_tokens: of each name that are kept.
-    folds, fold, split_seed: grouped, stratified k-fold; fold `fold` is the test split and the next one validation.
+    folds, fold, split_seed: grouped, stratified k-fold; fold `fold` is the test split and the next one validation, or one part
+    of it where `validation_parts` are more than 1, and the others are training.
     root: the pack's folder, None to find it.
     """
 
@@ -56,6 +57,7 @@ class Stamps:
     folds: int = 5
     fold: int = 0
     split_seed: int = 0
+    validation_parts: int = 1
     root: Path | None = None
 
     def __post_init__(self):
@@ -110,6 +112,10 @@ class Stamps:
         label = np.array([labels.index(index[i]["folder"]) for i in kept], np.int32)
         group = self._groups(index, kept)
         split = train_validation_test(grouped_folds(group, label, self.folds, self.split_seed), self.fold)
+        if self.validation_parts > 1:
+            part = grouped_folds(group[split.validation], label[split.validation], self.validation_parts, self.split_seed)
+            train = np.sort(np.concatenate([split.train, split.validation[part > 0]]))
+            split = split._replace(train=train, validation=split.validation[part == 0])
         languages = np.full(len(kept), self.text_language, object)
         languages[split.test] = self.test_text_language or self.text_language
         names = [index[i]["texts"].get(language, "") for i, language in zip(kept, languages)]

@@ -6,6 +6,7 @@ from mmjax.fusion.compose import Append, Only, Parallel, Serial
 from mmjax.fusion.early import EarlyTransformer
 from mmjax.fusion.gated import Gated
 from mmjax.fusion.joint import GMU, Concat, FiLM, Product, WeightedSum
+from mmjax.fusion.kernel import RandomFourier
 from mmjax.fusion.late import MeanLogits, ProductOfExperts, Stacked, WeightedLogits
 from mmjax.fusion.mixture import MixtureOfExperts
 from mmjax.fusion.perceiver import Perceiver
@@ -36,6 +37,7 @@ __all__ = [
     "Perceiver",
     "Product",
     "ProductOfExperts",
+    "RandomFourier",
     "Serial",
     "SideBySide",
     "Stacked",

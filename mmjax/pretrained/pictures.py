@@ -14,6 +14,8 @@ from mmjax.pretrained.source import Fields, Source, is_number
 
 BILINEAR, BICUBIC = int(Image.Resampling.BILINEAR), int(Image.Resampling.BICUBIC)
 HALVES, CLIP = [[0.5] * 3, [0.5] * 3], [[0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]]
+_ALPHA = np.arange(256)[:, None] / 255
+OVER_WHITE = np.round(_ALPHA * np.arange(256) + (1 - _ALPHA) * 255).astype(np.uint8)  # [alpha, colour], as transformers rounds
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of its pixels, red, green, blue
 
 
@@ -127,8 +129,10 @@ def rgb(image: UInt8[np.ndarray, "h w c"] | Image.Image) -> UInt8[np.ndarray, "h
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] not in (1, 3, 4):
         raise ValueError(f"a picture is uint8 [h w c] of 1, 3 or 4 channels, and this is {image.dtype} {list(image.shape)}")
     if image.shape[-1] == 4:
-        alpha = image[..., 3:] / 255
-        return np.round(alpha * image[..., :3] + (1 - alpha) * 255).astype(np.uint8)
+        alpha = image[..., 3:]
+        if alpha.min(initial=255) == 255:
+            return image[..., :3]
+        return OVER_WHITE.take(alpha * np.uint16(256) + image[..., :3])
     return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
 
 

@@ -27,7 +27,7 @@ FUSIONS = {
 
 
 def cases(quick: bool, device: str) -> list[Case]:
-    fusions, seeds, steps = (("concat", "gmu"), 2, 3) if quick else (tuple(FUSIONS), 10, 100)
+    fusions, seeds, steps = (("concat", "gmu"), 2, 3) if quick else (tuple(FUSIONS), 10, 40)
     sides = {"mmjax": partial(ours, fusions, seeds, steps), "torch": partial(theirs, fusions, seeds, steps, device, False)}
     if device == "gpu":
         sides["torch compiled"] = partial(theirs, fusions, seeds, steps, device, True)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from threading import Thread
@@ -30,7 +31,7 @@ class SideError(Exception):
 
 
 class Side:
-    """A worker's process."""
+    """A worker's process, which imports its libraries at once and builds its work when it is told to."""
 
     def __init__(self, row: str, case: str, name: str, device: str, folder: str, quick: bool):
         command = [sys.executable, "-m", "benchmarks.worker", row, case, name, device, folder, *(["--quick"] if quick else [])]
@@ -50,23 +51,29 @@ class Side:
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env)
         self.errors: deque[str] = deque(maxlen=30)
         Thread(target=self.errors.extend, args=(self.process.stderr,), daemon=True).start()
-        self.built = self._answer()
+        self.built: dict[str, float] = {}
 
-    def _answer(self) -> dict[str, float]:
+    def _ask(self, **said: int) -> dict[str, float]:
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(said) + "\n")
+            self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
             self.process.wait()
             raise SideError(f"{self.name} ended with {self.process.returncode}:\n{''.join(self.errors)}")
         return json.loads(line)
 
+    def build(self) -> None:
+        """Says what it built once the first run is over."""
+        self.built = self._ask()
+
     def run(self, runs: int) -> dict[str, float]:
         """Seconds of one run, as the mean of some: wall, cpu; and the memory in bytes at most so far."""
-        self.process.stdin.write(json.dumps({"runs": runs}) + "\n")
-        self.process.stdin.flush()
-        return self._answer()
+        return self._ask(runs=runs)
 
     def close(self) -> None:
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
@@ -81,15 +88,17 @@ def measure(row: str, case: Case, device: str, quick: bool, rounds: int, seconds
     with tempfile.TemporaryDirectory() as folder:
         try:
             for name in case.sides:
-                side = Side(row, case.name, name, device, folder, quick)
-                sides.append(side)
+                sides.append(Side(row, case.name, name, device, folder, quick))
+            for side in sides:
+                side.build()
+                name = side.name
                 found[name] = dict(side.built, rounds=[])
                 found[name]["difference"] = _difference(Path(folder), sides[0].name, side.name, case.tolerance)
-                if found[name]["parameters"] != sides[0].built["parameters"]:
-                    counts = f"{found[name]['parameters']:.0f} parameters, {sides[0].name} has {sides[0].built['parameters']:.0f}"
-                    raise SideError(f"{name} has {counts}")
-            runs = {}
-            for side in sides:
+                counts = [one.built["parameters"] for one in (side, sides[0])]
+                if counts[0] != counts[1]:
+                    raise SideError(f"{name} has {counts[0]:.0f} parameters, {sides[0].name} has {counts[1]:.0f}")
+            runs = {side.name: 1 for side in sides}
+            for side in sides if seconds else ():
                 once = side.run(1)["wall"]  # the second run: compiled, and caches warm
                 runs[side.name] = max(1, math.ceil(seconds / side.run(1)["wall"])) if once < seconds else 1
             for _ in range(rounds):

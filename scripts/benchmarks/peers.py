@@ -1,12 +1,14 @@
 """What the torch sides share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
 DEVICES = {"cpu": "cpu", "gpu": "cuda"}
+torch.set_float32_matmul_precision("high")  # on a GPU TF32, as JAX has it by default
 
 
 def place(x: np.ndarray, device: str, dtype: str | None = None) -> torch.Tensor:
@@ -19,6 +21,14 @@ def done(result: Any, device: str) -> Any:
     if device == "gpu":
         torch.cuda.synchronize()
     return result
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Matmuls in float32, on a GPU too."""
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision("high")
 
 
 def load(module: torch.nn.Module, weights: dict[str, np.ndarray], device: str) -> torch.nn.Module:
@@ -36,9 +46,7 @@ def adamw(parameters: Iterable[torch.nn.Parameter], lr: float, decay: float) -> 
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
 
 
-def train_step(
-    loss: Callable[[], torch.Tensor], optimizer: torch.optim.Optimizer, device: str
-) -> Callable[[], torch.Tensor]:
+def train_step(loss: Callable[[], torch.Tensor], optimizer: torch.optim.Optimizer, device: str) -> Callable[[], torch.Tensor]:
     """Zero gradients, loss, backward, update."""
 
     def step() -> torch.Tensor:

@@ -37,7 +37,8 @@ def cases(quick: bool, device: str) -> list[Case]:
     batch = 4 if quick else 32
     python = lambda code: [sys.executable, "-c", code]
     helps = {"mmjax": [sys.executable, str(ROOT / "experiments" / "stamps_fusion.py"), "--help"], "torch": python(HELP)}
-    steps = {side: python(code.format(batch=batch, device=device)) for side, code in STEPS.items()}
+    sides = ("mmjax", "torch") if quick else STEPS
+    steps = {side: python(STEPS[side].format(batch=batch, device=device)) for side in sides}
     commands = lambda of: {side: partial(process, command) for side, command in of.items()}
     warm = "mmjax with its compilation cache filled, as from an experiment's second run on; mmjax cold without any"
     return [

@@ -81,5 +81,6 @@ def markdown(record: Mapping[str, Any]) -> str:
     about = ", ".join(f"{name} {value}" for name, value in record["machine"].items())
     text = [f"{about}; {record['rounds']} rounds.", "", f"| {' | '.join(HEAD.values())} |", f"|{'---|' * len(HEAD)}"]
     text += [f"| {' | '.join(line.get(key, '') for key in HEAD)} |" for line in rows]
-    notes = [f"- {entry['row']} {entry['case']}: {entry['note']}" for entry in record["cases"] if entry["note"] and entry["sides"]]
+    noted = [entry for entry in record["cases"] if entry["note"] and entry["sides"]]
+    notes = [f"- {entry['row']} {entry['case']}: {entry['note']}" for entry in noted]
     return "\n".join([*text, "", *notes, ""])

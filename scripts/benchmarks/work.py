@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 Weights = Mapping[str, np.ndarray]
+TOLERANCE = {"cpu": 1e-3, "gpu": 1e-2}  # of float32, whose matmuls are TF32 on a GPU: numbers of 10 bits
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,9 @@ class Work:
 
     run: does the work once and returns when it is done, on an accelerator too. outputs: {name: array}, to be compared between
     the sides before the timing. parameters: how many numbers learn, 0 where there is no model. weights: the first side's, under
-    the names and in the layouts of the others. flops: of one run, as any side counts them (multiplication and addition apart). compared_runs: how many of the
-    first runs give a number that is to be equal too, such as a training step's loss, which shows that the updates are.
+    the names and in the layouts of the others. flops: of one run, as any side counts them (multiplication and addition apart).
+    compared_runs: how many of the first runs give a number that is to be equal too, such as a training step's loss, which shows
+    that the updates are.
     """
 
     run: Callable[[], object]

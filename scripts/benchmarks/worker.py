@@ -1,7 +1,7 @@
 """One side of one case, in a process of its own: python -m benchmarks.worker ROW CASE SIDE DEVICE FOLDER [--quick]
 
-It builds the work, writes weights and outputs into the folder, says what it built, and then answers each line {"runs": n} of
-its standard input with the seconds that n runs took.
+It imports its libraries and waits for a line of its standard input; then it builds the work, writes weights and outputs into
+the folder, says what it built, and answers each further line {"runs": n} with the seconds that n runs took.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import resource
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +42,12 @@ def main() -> None:
         print(json.dumps(said), file=answers)
 
     (case,) = (case for case in cases_of(row, bool(quick), device) if case.name == name)
+    _import("jax" if side.startswith("mmjax") else "torch")
+    if not sys.stdin.readline():
+        return
     weights_file = Path(folder) / "weights.npz"
     is_first = side == next(iter(case.sides))
     weights = {} if is_first else dict(np.load(weights_file))
-    _import("jax" if side.startswith("mmjax") else "torch")
     before = memory("cpu", "VmRSS")
     work = case.sides[side](weights)
     if is_first:
@@ -67,12 +70,9 @@ def main() -> None:
 
 def _import(library: str) -> None:
     """So that what imports take is not counted as the work's memory."""
-    if library == "jax":
-        import mmjax.model
-        import optax  # noqa: F401
-    else:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
+    counter = "torch.fx.experimental.symbolic_shapes"  # by which FLOPs are counted, and programs compiled
+    for name in {"jax": ("mmjax.model", "optax"), "torch": (counter, "transformers")}[library]:
+        import_module(name)
 
 
 if __name__ == "__main__":

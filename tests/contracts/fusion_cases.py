@@ -3,6 +3,7 @@
 from mmjax.fusion.compose import Append, Only, Parallel, Serial
 from mmjax.fusion.gated import Gated
 from mmjax.fusion.joint import GMU, Concat, FiLM, Product, WeightedSum
+from mmjax.fusion.kernel import RandomFourier
 from mmjax.fusion.late import MeanLogits, ProductOfExperts, Stacked, WeightedLogits
 from mmjax.fusion.mixture import MixtureOfExperts
 from mmjax.fusion.steps import ContextOver, EachStep, SideBySide
@@ -24,6 +25,7 @@ FUSIONS = {
     "multiplicative": (MultiplicativeInteractions(width=6, dropout=0.3), Classifier(CLASSES)),
     "mfb": (MFB(width=6, factors=3, dropout=0.3), Classifier(CLASSES)),
     "mutan": (MUTAN(width=6, inner=4, rank=3, dropout=0.3), Classifier(CLASSES)),
+    "random_fourier": (RandomFourier(width=32, dropout=0.3), Classifier(CLASSES)),
     "late": (MeanLogits(CLASSES, width=6, dropout=0.3), Mean()),
     "weighted_logits": (WeightedLogits(CLASSES, width=6, dropout=0.3), Mean()),
     "product_of_experts": (ProductOfExperts(CLASSES, width=6, dropout=0.3), Mean()),

@@ -44,10 +44,30 @@ def test_image_keeps_straight_alpha():
     np.testing.assert_array_equal(decoded, pixels)
 
 
-def test_image_without_alpha_is_opaque():
+def test_image_without_alpha_has_three_channels():
     grey = np.array([[0, 128, 255]], np.uint8)
-    expected = np.stack([grey, grey, grey, np.full_like(grey, 255)], axis=-1)
-    np.testing.assert_array_equal(decode_image(png(grey), "a.png"), expected)
+    np.testing.assert_array_equal(decode_image(png(grey), "a.png"), np.stack([grey, grey, grey], axis=-1))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("clear", [None, 3])
+def test_image_of_any_mode_keeps_its_colours(mode, clear):
+    """clear: the colour, or its place in the palette, that a PNG says is transparent, where its mode has no alpha."""
+    rng = np.random.default_rng(0)
+    if mode == "I;16":
+        image = Image.fromarray(rng.integers(0, 2**16, (5, 7), np.uint16))
+    else:
+        image = Image.fromarray(rng.integers(0, 256, (5, 7, 4), np.uint8))
+        image = image.convert("RGBA" if "A" in mode else "RGB").convert(mode)
+    options = {} if clear is None or mode in ("LA", "RGBA") else {"transparency": (clear,) * 3 if mode == "RGB" else clear}
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **options)
+    decoded = decode_image(buffer.getvalue(), "a.png")
+    whole = np.array(Image.open(buffer).convert("RGBA"))
+    transparent = bool(options) or mode in ("LA", "RGBA")
+    assert decoded.shape == (5, 7, 4 if transparent else 3)
+    np.testing.assert_array_equal(decoded, whole[..., : decoded.shape[-1]])
+    assert transparent or (whole[..., 3] == 255).all()
 
 
 def test_truncated_image_is_refused_wherever_it_ends():

@@ -102,6 +102,23 @@ def test_tokens_are_sequences(folder, cache):
     np.testing.assert_allclose(real.mean(axis=0), 0, atol=5e-3)
 
 
+def test_prompts_give_the_mean_of_unit_vectors(folder, cache):
+    texts = ("A green frog.", "two red cars", "the frog", "red", "an old car", "a car")
+    prompts = ("{}", "{noun}", "two of the {phrase}")
+    plain = Encoded(Names(texts), (("text", str(folder)),))
+    data = replace(plain, prompts=prompts).load()
+    sentences = ("A green frog.", "green frog", "two of the a green frog"), ("an old car", "old car", "two of the an old car")
+    module, variables, preprocessing = load(folder)
+    for number, three in zip((0, 4), sentences):
+        x = jax.jit(lambda words: masked_mean(module.apply(variables, words)))(preprocessing.batch(three))
+        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+        np.testing.assert_allclose(data.columns["text"].read(number), unit.mean(axis=0), rtol=1e-4, atol=1e-5)
+    fingerprints = {data.fingerprint, plain.load().fingerprint, replace(plain, prompts=prompts[:2]).load().fingerprint}
+    assert len(fingerprints) == len(cache) == 3
+    with pytest.raises(DataError, match="several sentences have no mean"):
+        replace(plain, prompts=prompts, tokens=("text",)).load()
+
+
 def test_computed_once_for_all_folds(folder, cache):
     data = Encoded(NAMES, (("text", str(folder)),))
     data.load(), data.load(), replace(data, data=replace(NAMES, first=2)).load()

@@ -10,6 +10,7 @@ def test_on_white_by_hand():
     red = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [255, 0, 0, 51]]], np.uint8)
     assert on_white(red).tolist() == [[[255, 0, 0, 255], [255, 255, 255, 0], [255, 204, 204, 51]]]
     assert on_white(red).dtype == np.uint8 and red[0, 1].tolist() == [255, 0, 0, 0]
+    assert on_white(red[..., :3]).tolist() == [[[255, 0, 0, 255]] * 3]  # opaque
 
 
 def test_resize_shapes():

@@ -248,6 +248,15 @@ def test_z_scores_see_training_items_alone(loaded):
         np.testing.assert_allclose(values.std(axis=0), 1, atol=1e-3)
 
 
+def test_a_part_of_validation_alone(unread):
+    whole, half = (dataclasses.replace(TASK, validation_parts=parts).table() for parts in (1, 2))
+    np.testing.assert_array_equal(half.split.test, whole.split.test)
+    moved = np.setdiff1d(half.split.train, whole.split.train)
+    np.testing.assert_array_equal(np.sort(np.concatenate([moved, half.split.validation])), whole.split.validation)
+    assert 0.4 < len(moved) / len(whole.split.validation) < 0.6
+    assert not set(half.group[half.split.train]) & set(half.group[half.split.validation])
+
+
 def test_z_scores_change_with_the_fold(dataset):
     other = dataclasses.replace(TASK, fold=2).load()
     raw = stack([dataset.columns["image"].read(0)])
@@ -288,7 +297,7 @@ def test_fingerprint(unread):
     changes = {
         "image_size": 13, "fold": 1, "split_seed": 1, "seconds": 0.75, "mel": LogMel(bands=20), "text_language": "fr",
         "test_text_language": "de",
-        "speech_languages": ("fr",), "tokenizer": BPE(500), "max_tokens": 9, "folds": 4,
+        "speech_languages": ("fr",), "tokenizer": BPE(500), "max_tokens": 9, "folds": 4, "validation_parts": 2,
     }  # fmt: skip
     assert set(changes) | {"root"} == {field.name for field in dataclasses.fields(Stamps)}
     others = {name: dataclasses.replace(TASK, **{name: value}).load().fingerprint for name, value in changes.items()}

@@ -1,0 +1,112 @@
+"""The benchmark's figures from rounds made up by hand, its refusals, and what it says of sides that give something else."""
+
+import re
+import sys
+
+import bench
+import numpy as np
+import pytest
+from benchmarks import ROWS
+from benchmarks.driver import SideError, _difference
+from benchmarks.table import HEAD, lines, markdown
+
+
+def side(wall: list[float], cpu: list[float], memory: float, **more: float) -> dict:
+    rounds = [{"wall": w, "cpu": c, "memory": memory} for w, c in zip(wall, cpu)]
+    return {"parameters": 0, "flops": 0.0, "first": 1.0, "difference": 0.0, **more, "rounds": rounds}
+
+
+def entry(**more) -> dict:
+    sides = {
+        "mmjax": side([0.1, 0.2, 0.1], [0.2, 0.2, 0.4], 5e6, parameters=12345, first=0.25),
+        "torch": side([0.2, 0.2, 0.3], [0.2, 0.6, 0.4], 1234e6, parameters=12345, flops=3e9, difference=3e-4),
+        "slow": side([1.0, 1.0, 1.0], [2.0, 2.0, 2.0], 1.5e6, first=2.0),
+    }
+    return {"row": "dual", "case": "batch 64", "dtype": "float32", "goals": {"torch": 1.5}, "note": "", "sides": sides, **more}
+
+
+def test_a_line_for_each_other_side():
+    torch, slow = lines(entry(), {"float32": 60e9, "bfloat16": 1e9})
+    assert torch == {
+        "case": "dual batch 64",
+        "against": "torch",
+        "cpu": "1.00 [1.00, 3.00]",  # of 1, 3, 1
+        "wall": "2.00 [1.00, 3.00]",  # of 2, 1, 3
+        "goal": ">= 1.5",
+        "ours": "100 / 200",
+        "theirs": "200 / 400",
+        "speed": "30 / 15",  # 3e9 in 0.1 s and in 0.2 s
+        "share": "50% / 25%",
+        "memory": "5 / 1,234",
+        "first": "0.2 / 1.0",
+        "parameters": "12,345",
+        "difference": "0.0003",
+    }
+    assert (slow["against"], slow["cpu"], slow["wall"]) == ("slow", "10.00 [5.00, 10.00]", "10.00 [5.00, 10.00]")
+    assert (slow["speed"], slow["share"], slow["memory"], slow["first"]) == ("30 / 3", "50% / 5%", "5 / 1.5", "0.2 / 2.0")
+    assert "goal" not in slow
+    assert set(torch) == set(HEAD)
+
+
+def test_what_is_not_known_is_left_out():
+    sides = {"mmjax": side([0.0123], [0.01], 1e6), "torch": side([0.0246], [0.01], 1e6)}
+    (line,) = lines(entry(sides=sides, goals={}), {"float32": 1e9})
+    assert line["ours"] == "12.3 / 10"
+    assert not {"speed", "share", "parameters", "goal"} & set(line)
+    (line,) = lines(entry(), {"bfloat16": 1e9})[:1]
+    assert "speed" in line and "share" not in line  # no GEMM of this dtype
+
+
+def test_what_was_not_compared_says_why():
+    told = lambda **more: lines(entry(**more), {})
+    assert told(sides={}, note="needs an accelerator") == [
+        {"case": "dual batch 64", "against": "not compared: needs an accelerator"}
+    ]
+    assert told(error="torch ended with 1:\nTraceback") == [
+        {"case": "dual batch 64", "against": "not compared: torch ended with 1:"}
+    ]
+
+
+def test_the_page():
+    cases = [entry(note="a note"), entry(row="clip-b16", sides={}, note="needs an accelerator")]
+    text = markdown({"machine": {"device": "cpu", "cores": 2}, "rounds": 3, "gemm": {"float32": 60e9}, "cases": cases})
+    about, _, head, rule, torch, slow, absent, _, *notes = text.split("\n")
+    assert about == "device cpu, cores 2; 3 rounds."
+    assert head.split(" | ")[2] == "CPU time ratio"
+    assert {line.count("|") for line in (head, rule, torch, slow, absent)} == {len(HEAD) + 1}
+    assert torch.startswith("| dual batch 64 | torch | 1.00 [1.00, 3.00] | 2.00 [1.00, 3.00] | >= 1.5 | 100 / 200 |")
+    assert absent.startswith("| clip-b16 batch 64 | not compared: needs an accelerator |  |")
+    assert notes == ["- dual batch 64: a note", ""]
+
+
+def test_an_unknown_row_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench.py", "dual", "duel"])
+    with pytest.raises(SystemExit) as ended:
+        bench.main()
+    assert ended.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"there is no row duel; rows are {', '.join(ROWS)}" in said
+
+
+def test_the_largest_difference_of_all_outputs(tmp_path):
+    mine = {"a": np.array([-4.0, 1.0]), "b": np.array([[100.0]]), "none": np.zeros(0)}
+    np.savez(tmp_path / "mmjax.npz", **mine)
+    np.savez(tmp_path / "torch.npz", **mine | {"a": np.array([-4.0, 1.5]), "b": np.array([[101.0]])})
+    assert _difference(tmp_path, "mmjax", "torch", 0.125) == 0.125  # 0.5 of 4; of b 0.01
+    assert _difference(tmp_path, "mmjax", "mmjax", 0.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("theirs", "message"),
+    [
+        ({"x": np.array([1.0, 2.2])}, "x of torch differs from that of mmjax by 0.1 of its largest number"),
+        ({"x": np.array([1.0, np.nan])}, "x of torch differs from that of mmjax by nan"),
+        ({"x": np.array([[1.0, 2.0]])}, "x is (1, 2) from torch and (2,) from mmjax"),
+        ({"y": np.array([1.0, 2.0])}, "torch gives ['y'], mmjax gives ['x']"),
+    ],
+)
+def test_a_side_that_gives_something_else(tmp_path, theirs, message):
+    np.savez(tmp_path / "mmjax.npz", x=np.array([1.0, 2.0]))
+    np.savez(tmp_path / "torch.npz", **theirs)
+    with pytest.raises(SideError, match=re.escape(message)):
+        _difference(tmp_path, "mmjax", "torch", 0.05)
