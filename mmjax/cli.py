@@ -112,7 +112,8 @@ def _unknown_flag(flag: str, cell: str, ablations: Mapping[str, Experiment]) -> 
 
 
 def prepare_jax() -> None:
-    """Compiled programs are kept in the user's cache: what took half a second to compile is compiled once. Freed memory is kept."""
+    """Compiled programs are kept in the user's cache: what took half a second to compile is compiled once. Freed memory is kept
+    too, by the process."""
     keep_freed_memory()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmjax" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(cache))

@@ -9,9 +9,9 @@ ARENAS, MMAPS, TRIM = -8, -4, -1  # glibc's M_ARENA_MAX, M_MMAP_MAX and M_TRIM_T
 def keep_freed_memory() -> None:
     """Memory that a compiled step has freed stays with the process, for the next step.
 
-    glibc gives large blocks back to the system, which clears every page of them when it gives them out again: a fifth of the CPU
-    time of a small model's training step. The price: the process stays as large as it was once. Elsewhere than with glibc this
-    does nothing. To be called before other threads begin, by programs and not by libraries.
+    glibc gives large blocks back to the system, which clears every page of them when it gives them out again: a fifth of the
+    CPU time of a small model's training step. The price: the process stays as large as it was once. Elsewhere than with glibc
+    this does nothing. To be called before other threads begin, by programs and not by libraries.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -68,8 +68,9 @@ def main() -> None:
 def _import(library: str) -> None:
     """What imports take is not the work's memory; and a process as each side's users have it."""
     if library == "jax":
-        import mmjax.model  # noqa: F401
         import optax  # noqa: F401
+
+        import mmjax.model  # noqa: F401
         from mmjax.memory import keep_freed_memory
 
         keep_freed_memory()  # as an experiment's command does
