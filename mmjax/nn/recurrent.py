@@ -30,9 +30,12 @@ def _recur(h: Float[Array, "b h"], kernel: Float[Array, "h g"]) -> Float[Array, 
     return jnp.matmul(h.astype(kernel.dtype), kernel, preferred_element_type=jnp.float32)
 
 
-def _kernel_gradient(h: Float[Array, "n b h"], dz: Float[Array, "n b g"], kernel: Float[Array, "h g"]) -> Float[Array, "h g"]:
-    """Of all steps at once, from the states before each and the gradients of what the kernel gave there."""
-    h, dz = (x.reshape(-1, x.shape[-1]).astype(kernel.dtype) for x in (h, dz))
+def _kernel_gradient(
+    states: Float[Array, "n b h"], dz: Float[Array, "n b g"], kernel: Float[Array, "h g"]
+) -> Float[Array, "h g"]:
+    """Of all steps at once, from all states and the gradients of what the kernel gave: each step's is of the state before it,
+    the first's of zeros."""
+    h, dz = (x.reshape(-1, x.shape[-1]).astype(kernel.dtype) for x in (states[:-1], dz[1:]))
     return jnp.matmul(h.T, dz, preferred_element_type=jnp.float32).astype(kernel.dtype)
 
 
@@ -57,19 +60,20 @@ def _lstm_forward(z, kernel, mask):
         new_c = f * c + i * g
         tanh_c = jnp.tanh(new_c)
         carry = jnp.where(there, o * tanh_c, h), jnp.where(there, new_c, c)
-        return carry, (carry[0], (h, c, jnp.concatenate([i, f, g, o], axis=-1), tanh_c))
+        return carry, (carry[0], (c, jnp.concatenate([i, f, g, o], axis=-1), tanh_c))
 
     zeros = jnp.zeros((z.shape[1], kernel.shape[0]), jnp.float32)
     _, (states, saved) = lax.scan(step, (zeros, zeros), (z, mask[..., None]))
-    return states, (saved, kernel, mask)
+    return states, (states, saved, kernel, mask)
 
 
 def _lstm_backward(residuals, d_states):
-    (h, c, gates, tanh_c), kernel, mask = residuals
+    states, saved, kernel, mask = residuals
+    turned = lax.optimization_barrier(kernel.T)  # once, not at every step
 
     def step(carry, now):
         dh, dc = carry
-        d_state, c, gates, tanh_c, there = now
+        d_state, (c, gates, tanh_c), there = now
         i, f, g, o = jnp.split(gates, 4, axis=-1)
         dh = dh + d_state
         new_dh, new_dc = jnp.where(there, dh, 0), jnp.where(there, dc, 0)
@@ -83,12 +87,12 @@ def _lstm_backward(residuals, d_states):
             ],
             axis=-1,
         )
-        back = jnp.matmul(dz.astype(kernel.dtype), kernel.T, preferred_element_type=jnp.float32)
+        back = jnp.matmul(dz.astype(kernel.dtype), turned, preferred_element_type=jnp.float32)
         return (back + jnp.where(there, 0, dh), new_dc * f + jnp.where(there, 0, dc)), dz
 
     zeros = jnp.zeros_like(d_states[0])
-    _, dz = lax.scan(step, (zeros, zeros), (d_states, c, gates, tanh_c, mask[..., None]), reverse=True)
-    return dz, _kernel_gradient(h, dz, kernel), None
+    _, dz = lax.scan(step, (zeros, zeros), (d_states, saved, mask[..., None]), reverse=True)
+    return dz, _kernel_gradient(states, dz, kernel), None
 
 
 lstm_scan.defvjp(_lstm_forward, _lstm_backward)
@@ -119,11 +123,12 @@ def _gru_forward(z, kernel, bias, mask):
 
     zeros = jnp.zeros((z.shape[1], kernel.shape[0]), jnp.float32)
     _, (states, saved) = lax.scan(step, zeros, (z, mask[..., None]))
-    return states, (saved, kernel, mask)
+    return states, (states, saved, kernel, mask)
 
 
 def _gru_backward(residuals, d_states):
-    saved, kernel, mask = residuals
+    states, saved, kernel, mask = residuals
+    turned = lax.optimization_barrier(kernel.T)  # once, not at every step
 
     def step(dh, now):
         d_state, (h, r, u, n, h_n), there = now
@@ -132,12 +137,12 @@ def _gru_backward(residuals, d_states):
         dn = new_dh * (1 - u) * (1 - n * n)
         dr, du = dn * h_n * r * (1 - r), new_dh * (h - n) * u * (1 - u)
         dz = jnp.concatenate([dr, du, dn * r], axis=-1)  # of the recurrent product
-        back = jnp.matmul(dz.astype(kernel.dtype), kernel.T, preferred_element_type=jnp.float32)
+        back = jnp.matmul(dz.astype(kernel.dtype), turned, preferred_element_type=jnp.float32)
         return back + new_dh * u + jnp.where(there, 0, dh), (dz, dn)
 
     _, (dz, dn) = lax.scan(step, jnp.zeros_like(d_states[0]), (d_states, saved, mask[..., None]), reverse=True)
     gates, new = jnp.split(dz, [2 * kernel.shape[0]], axis=-1)
-    return jnp.concatenate([gates, dn], axis=-1), _kernel_gradient(saved[0], dz, kernel), new.sum(axis=(0, 1)), None
+    return jnp.concatenate([gates, dn], axis=-1), _kernel_gradient(states, dz, kernel), new.sum(axis=(0, 1)), None
 
 
 gru_scan.defvjp(_gru_forward, _gru_backward)
@@ -153,25 +158,26 @@ def _rnn_forward(z, kernel, mask):
     def step(h, now):
         z_t, there = now
         new = jnp.where(there, jnp.tanh(z_t + _recur(h, kernel)), h)
-        return new, (new, h)
+        return new, new
 
     zeros = jnp.zeros((z.shape[1], kernel.shape[0]), jnp.float32)
-    _, (states, before) = lax.scan(step, zeros, (z, mask[..., None]))
-    return states, (states, before, kernel, mask)
+    _, states = lax.scan(step, zeros, (z, mask[..., None]))
+    return states, (states, kernel, mask)
 
 
 def _rnn_backward(residuals, d_states):
-    states, before, kernel, mask = residuals
+    states, kernel, mask = residuals
+    turned = lax.optimization_barrier(kernel.T)  # once, not at every step
 
     def step(dh, now):
         d_state, h, there = now
         dh = dh + d_state
         dz = jnp.where(there, dh * (1 - h * h), 0)
-        back = jnp.matmul(dz.astype(kernel.dtype), kernel.T, preferred_element_type=jnp.float32)
+        back = jnp.matmul(dz.astype(kernel.dtype), turned, preferred_element_type=jnp.float32)
         return back + jnp.where(there, 0, dh), dz
 
     _, dz = lax.scan(step, jnp.zeros_like(d_states[0]), (d_states, states, mask[..., None]), reverse=True)
-    return dz, _kernel_gradient(before, dz, kernel), None
+    return dz, _kernel_gradient(states, dz, kernel), None
 
 
 rnn_scan.defvjp(_rnn_forward, _rnn_backward)
@@ -198,9 +204,9 @@ class LSTM(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n h"]:
         width = 4 * self.features
-        z = nn.Dense(width, name="input", dtype=self.dtype, bias_init=_lstm_bias)(x)
+        z = nn.Dense(width, name="input", dtype=self.dtype, bias_init=_lstm_bias)(x.swapaxes(0, 1))
         kernel = self.param("recurrent", nn.initializers.orthogonal(), (self.features, width))
-        states = lstm_scan(z.astype(jnp.float32).swapaxes(0, 1), kernel.astype(self.dtype), mask.T)
+        states = lstm_scan(z.astype(jnp.float32), kernel.astype(self.dtype), mask.T)
         return states.swapaxes(0, 1)
 
 
@@ -218,10 +224,10 @@ class GRU(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n h"]:
         width = 3 * self.features
-        z = nn.Dense(width, name="input", dtype=self.dtype)(x)
+        z = nn.Dense(width, name="input", dtype=self.dtype)(x.swapaxes(0, 1))
         kernel = self.param("recurrent", nn.initializers.orthogonal(), (self.features, width))
         bias = self.param("recurrent_bias", nn.initializers.zeros_init(), (self.features,))
-        return gru_scan(z.astype(jnp.float32).swapaxes(0, 1), kernel.astype(self.dtype), bias, mask.T).swapaxes(0, 1)
+        return gru_scan(z.astype(jnp.float32), kernel.astype(self.dtype), bias, mask.T).swapaxes(0, 1)
 
 
 class RNN(nn.Module):
@@ -237,9 +243,9 @@ class RNN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n h"]:
-        z = nn.Dense(self.features, name="input", dtype=self.dtype)(x)
+        z = nn.Dense(self.features, name="input", dtype=self.dtype)(x.swapaxes(0, 1))
         kernel = self.param("recurrent", nn.initializers.orthogonal(), (self.features, self.features))
-        return rnn_scan(z.astype(jnp.float32).swapaxes(0, 1), kernel.astype(self.dtype), mask.T).swapaxes(0, 1)
+        return rnn_scan(z.astype(jnp.float32), kernel.astype(self.dtype), mask.T).swapaxes(0, 1)
 
 
 class Bidirectional(nn.Module):

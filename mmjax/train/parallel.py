@@ -24,8 +24,8 @@ class Plan(NamedTuple):
 
 @cache
 def compiler_options() -> dict[str, str]:
-    """For `jax.jit` of a step. On a CPU convolutions are left to Eigen: YNNPACK, to which XLA gives them by default, takes three
-    times as long for the gradient of a kernel. Where this XLA does not know the option, none."""
+    """For `jax.jit` of a step. On a CPU convolutions are left to Eigen: YNNPACK, to which XLA gives them by default, takes two
+    to three times as long for the gradient of a kernel. Where this XLA does not know the option, none."""
     library = "LIBRARY_FUSION_TYPE"
     wanted = {"xla_cpu_experimental_ynn_fusion_type": f"{library}_DOT,{library}_REDUCE"}  # all but convolutions
     if jax.default_backend() != "cpu":
