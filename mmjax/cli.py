@@ -23,7 +23,6 @@ import jax
 import tyro
 
 from mmjax.experiment import Experiment, ExperimentError
-from mmjax.memory import keep_freed_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +111,7 @@ def _unknown_flag(flag: str, cell: str, ablations: Mapping[str, Experiment]) -> 
 
 
 def prepare_jax() -> None:
-    """Compiled programs are kept in the user's cache: what took half a second to compile is compiled once. Freed memory is kept
-    too, by the process."""
-    keep_freed_memory()
+    """Compiled programs are kept in the user's cache: what took half a second to compile is compiled once."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmjax" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -42,6 +42,7 @@ class Side:
             "OMP_WAIT_POLICY": "PASSIVE",  # or torch's threads spin while it is the other's turn
             "JAX_PLATFORMS": {"cpu": "cpu", "gpu": "cuda"}[device],
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # several processes share the accelerator
+            "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # large pages, for every side: see docs/bench.md
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
             "TF_CPP_MIN_LOG_LEVEL": "2",

@@ -69,11 +69,7 @@ def main() -> None:
 
 
 def _import(library: str) -> None:
-    """So that what imports take is not counted as the work's memory; and a process as that side's users have it."""
-    if library == "jax":
-        from mmjax.memory import keep_freed_memory
-
-        keep_freed_memory()  # as an experiment's command does
+    """So that what imports take is not counted as the work's memory."""
     counter = "torch.fx.experimental.symbolic_shapes"  # by which FLOPs are counted, and programs compiled
     for name in {"jax": ("mmjax.model", "optax"), "torch": (counter, "transformers")}[library]:
         import_module(name)
