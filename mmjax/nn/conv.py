@@ -28,7 +28,10 @@ def conv_in_order(
     strides: tuple[int, int],
     padding: tuple[tuple[int, int], ...],
 ) -> Float[Array, "b i j o"]:
-    """XLA's two-dimensional convolution, whose gradients are such ones too, with their axes in the same order."""
+    """XLA's two-dimensional convolution, whose gradients are such ones too, with their axes in the same order.
+
+    It is differentiated backwards alone: `jax.jvp` and what is built on it refuse it.
+    """
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=ORDER)
 
 
@@ -57,7 +60,7 @@ def conv(
     x: Float[Array, "b h w c"],
     kernel: Float[Array, "kh kw c o"],
     strides: tuple[int, int],
-    padding: Sequence[tuple[int, int]],
+    padding: tuple[tuple[int, int], ...],
 ) -> Float[Array, "b i j o"]:
     """Two-dimensional convolution (cross-correlation) in the form that suits kernel and platform."""
     if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
