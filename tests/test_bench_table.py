@@ -6,7 +6,7 @@ import sys
 import bench
 import numpy as np
 import pytest
-from benchmarks import ROWS
+from benchmarks import ROWS, driver
 from benchmarks.driver import SideError, _difference
 from benchmarks.table import HEAD, lines, markdown
 
@@ -39,6 +39,7 @@ def test_a_line_for_each_other_side():
         "share": "50% / 25%",
         "memory": "5 / 1,234",
         "first": "0.2 / 1.0",
+        "rounds": "3",
         "parameters": "12,345",
         "difference": "0.0003",
     }
@@ -69,9 +70,11 @@ def test_what_was_not_compared_says_why():
 
 def test_the_page():
     cases = [entry(note="a note"), entry(row="clip-b16", sides={}, note="needs an accelerator")]
-    text = markdown({"machine": {"device": "cpu", "cores": 2}, "rounds": 3, "gemm": {"float32": 60e9}, "cases": cases})
+    text = markdown(
+        {"machine": {"device": "cpu", "cores": 2}, "rounds": 3, "seconds": 0.5, "gemm": {"float32": 60e9}, "cases": cases}
+    )
     about, _, head, rule, torch, slow, absent, _, *notes = text.split("\n")
-    assert about == "device cpu, cores 2; 3 rounds."
+    assert about == "device cpu, cores 2; at most 3 rounds of at least 0.5 s a side."
     assert head.split(" | ")[2] == "CPU time ratio"
     assert {line.count("|") for line in (head, rule, torch, slow, absent)} == {len(HEAD) + 1}
     assert torch.startswith("| dual batch 64 | torch | 1.00 [1.00, 3.00] | 2.00 [1.00, 3.00] | >= 1.5 | 100 / 200 |")
@@ -86,6 +89,36 @@ def test_an_unknown_row_is_refused(monkeypatch, capsys):
     assert ended.value.code == 2
     said = " ".join(capsys.readouterr().err.split())
     assert f"there is no row duel; rows are {', '.join(ROWS)}" in said
+
+
+class Clocked:
+    """A side whose runs take some seconds each, of a clock that stands still otherwise."""
+
+    def __init__(self, name: str, takes: float, clock: list[float]):
+        self.name, self.takes, self.clock, self.asked = name, takes, clock, []
+
+    def run(self, runs: int) -> dict[str, float]:
+        self.asked.append(runs)
+        self.clock[0] += runs * self.takes
+        return {"wall": self.takes}
+
+
+@pytest.mark.parametrize(
+    ("takes", "seconds", "rounds", "asked"),
+    [
+        ((0.125, 1.0), 0.0, 7, ([1] * 7, [1] * 7)),  # no time to fill: one run a round, and none ahead
+        ((0.125, 0.25), 0.5, 7, ([1, 1, *[4] * 7], [1, 1, *[2] * 7])),  # two ahead, to know how many make half a second
+        ((1.0, 2.0), 0.5, 6, ([1] * 7, [1] * 7)),  # one ahead; then 18 s are over after five rounds, 21 after six
+        ((10.0, 2.0), 0.5, 3, ([1] * 4, [1] * 4)),  # at least three
+        ((10.0, 20.0), 0.5, 3, ([1] * 3, [1] * 3)),  # and none ahead where both take long
+    ],
+)
+def test_rounds_are_fewer_where_they_take_long(monkeypatch, takes, seconds, rounds, asked):
+    clock = [0.0]
+    monkeypatch.setattr(driver.time, "perf_counter", lambda: clock[0])
+    sides = [Clocked(name, one, clock) for name, one in zip(("mmjax", "torch"), takes)]
+    assert len(list(driver.turns(sides, 7, seconds))) == rounds
+    assert tuple(side.asked for side in sides) == asked
 
 
 def test_the_largest_difference_of_all_outputs(tmp_path):

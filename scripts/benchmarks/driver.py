@@ -8,8 +8,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +25,8 @@ from benchmarks.table import lines, markdown, show
 from benchmarks.work import Case
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "transformers")
+FEWEST, ENOUGH = 3, 20.0  # rounds of a case, and the seconds after which there are no more of them
+LONG = 3.0  # seconds of a run that needs none ahead of it to warm caches: its second one is the first round already
 
 
 class SideError(Exception):
@@ -98,17 +101,29 @@ def measure(row: str, case: Case, device: str, quick: bool, rounds: int, seconds
                 counts = [one.built["parameters"] for one in (side, sides[0])]
                 if counts[0] != counts[1]:
                     raise SideError(f"{name} has {counts[0]:.0f} parameters, {sides[0].name} has {counts[1]:.0f}")
-            runs = {side.name: 1 for side in sides}
-            for side in sides if seconds else ():
-                once = side.run(1)["wall"]  # the second run: compiled, and caches warm
-                runs[side.name] = max(1, math.ceil(seconds / side.run(1)["wall"])) if once < seconds else 1
-            for _ in range(rounds):
-                for side in sides:
-                    found[side.name]["rounds"].append(side.run(runs[side.name]))
+            for turn in turns(sides, rounds, seconds):
+                for name, ran in turn.items():
+                    found[name]["rounds"].append(ran)
         finally:
             for side in sides:
                 side.close()
     return found
+
+
+def turns(sides: Sequence[Side], rounds: int, seconds: float) -> Iterator[dict[str, dict[str, float]]]:
+    """Each round's figures by side: of `rounds` at most, and after FEWEST of them only until ENOUGH seconds are over."""
+    began, done, runs = time.perf_counter(), 0, dict.fromkeys((side.name for side in sides), 1)
+    if seconds:
+        second = {side.name: side.run(1) for side in sides}  # compiled, and caches warm
+        if min(ran["wall"] for ran in second.values()) >= LONG:
+            done = 1
+            yield second
+        for side in () if done else sides:
+            if second[side.name]["wall"] < seconds:
+                runs[side.name] = math.ceil(seconds / side.run(1)["wall"])
+    while done < min(rounds, FEWEST) or (done < rounds and time.perf_counter() - began < ENOUGH):
+        done += 1
+        yield {side.name: side.run(runs[side.name]) for side in sides}
 
 
 def _difference(folder: Path, ours: str, theirs: str, tolerance: float) -> float:
@@ -143,7 +158,7 @@ def bench(
 ) -> list[str]:
     """Runs the rows and prints their table; the names of the cases that could not be compared, with why, are printed too."""
     console = Console()
-    record = {"machine": machine(device), "rounds": rounds, "gemm": {}, "cases": []}
+    record = {"machine": machine(device), "rounds": rounds, "seconds": seconds, "gemm": {}, "cases": []}
     console.print("  ".join(f"{name} {value}" for name, value in record["machine"].items()))
     wanted = [(row, case) for row in rows for case in cases_of(row, quick, device)]
     dtypes = {case.dtype for _, case in wanted if case.sides}
@@ -151,6 +166,7 @@ def bench(
     failed = []
     for row, case in [("gemm", gemm) for gemm in gemms] + wanted:
         entry = {"row": row, "case": case.name, "dtype": case.dtype, "goals": dict(case.goals), "note": case.note, "sides": {}}
+        began = time.perf_counter()
         if case.sides:
             with console.status(f"{row} {case.name}"):
                 try:
@@ -159,6 +175,7 @@ def bench(
                     entry["error"] = str(error)
                     failed.append(f"{row} {case.name}")
                     console.print(f"{row} {case.name}: {error}", style="red", markup=False, highlight=False)
+        entry["took"] = time.perf_counter() - began
         record["cases"].append(entry)
         if row == "gemm" and entry["sides"]:
             record["gemm"][case.dtype] = max(_speed(side) for side in entry["sides"].values())

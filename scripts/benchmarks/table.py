@@ -18,6 +18,7 @@ HEAD = {
     "share": "of a GEMM, mmjax / other",
     "memory": "MB, mmjax / other",
     "first": "first run s, mmjax / other",
+    "rounds": "rounds",
     "parameters": "parameters",
     "difference": "largest difference",
 }
@@ -55,6 +56,7 @@ def lines(entry: Mapping[str, Any], gemm: Mapping[str, float]) -> list[dict[str,
                 line["share"] = " / ".join(f"{speed / gemm[entry['dtype']]:.0%}" for speed in speeds)
         line["memory"] = " / ".join(_number(one["rounds"][-1]["memory"] / 1e6) for one in (ours, theirs))
         line["first"] = f"{ours['first']:.1f} / {theirs['first']:.1f}"
+        line["rounds"] = str(len(theirs["rounds"]))
         if ours["parameters"]:
             line["parameters"] = f"{ours['parameters']:,}"
         line["difference"] = f"{theirs['difference']:.1g}"
@@ -79,7 +81,8 @@ def markdown(record: Mapping[str, Any]) -> str:
     """A page's table, with the machine above it and the notes below."""
     rows = [line for entry in record["cases"] for line in lines(entry, record["gemm"])]
     about = ", ".join(f"{name} {value}" for name, value in record["machine"].items())
-    text = [f"{about}; {record['rounds']} rounds.", "", f"| {' | '.join(HEAD.values())} |", f"|{'---|' * len(HEAD)}"]
+    text = [f"{about}; at most {record['rounds']} rounds of at least {record['seconds']:g} s a side.", ""]
+    text += [f"| {' | '.join(HEAD.values())} |", f"|{'---|' * len(HEAD)}"]
     text += [f"| {' | '.join(line.get(key, '') for key in HEAD)} |" for line in rows]
     noted = [entry for entry in record["cases"] if entry["note"] and entry["sides"]]
     notes = [f"- {entry['row']} {entry['case']}: {entry['note']}" for entry in noted]
