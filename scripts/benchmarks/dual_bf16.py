@@ -1,9 +1,9 @@
 """The dual encoder's training step in bfloat16: `dtype` of mmjax's towers, autocast in torch; parameters float32 in both."""
 
 from functools import partial
-from pathlib import Path
 
 from benchmarks.dual import SMALL, TINY, ours, peers
+from benchmarks.gemm import multiplies_bfloat16
 from benchmarks.work import Case
 
 TOLERANCE = 5e-2  # of numbers with 8 bits: 1e-2 was measured
@@ -28,9 +28,3 @@ def cases(quick: bool, device: str) -> list[Case]:
         )
         for size, batch in ([(TINY, 4)] if quick else [(SMALL, 64), (SMALL, 256)])
     ]
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether this CPU has instructions for it (AVX-512 or AMX)."""
-    flags = Path("/proc/cpuinfo").read_text().split()
-    return "avx512_bf16" in flags or "amx_bf16" in flags
