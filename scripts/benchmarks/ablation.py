@@ -114,8 +114,8 @@ def theirs(fusions: tuple[str, ...], seeds: int, steps: int, device: str, compil
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.nn.functional import cross_entropy
 
-    from benchmarks.fusion_peers import Trimodal
     from benchmarks.peers import adamw, count, done, flops_of, load, place
+    from benchmarks.trimodal_peer import Trimodal
     from mmjax.data.order import shuffled
 
     data = {name: place(x, device) for name, x in rows().items()}

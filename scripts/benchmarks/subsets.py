@@ -91,8 +91,8 @@ def theirs(fusion: str, rows: int, batch: int, device: str, once: bool, weights:
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    from benchmarks.fusion_peers import Trimodal
     from benchmarks.peers import count, done, flops_of, load, place
+    from benchmarks.trimodal_peer import Trimodal
 
     given = {name: place(x, device) for name, x in inputs(rows).items()}
     given["image"] = given["image"].permute(0, 3, 1, 2)  # channels_last as it lies in memory
