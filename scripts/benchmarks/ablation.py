@@ -1,9 +1,10 @@
 """An ablation, trained to the end: six fusions of a small trimodal model, each with ten seeds.
 
 The data are drawn from a NumPy seed: pictures of 16 px, 12 words and 20 frames for each of 8 classes, with so much noise that
-no modality tells them apart alone. They lie on the device in both libraries, and both begin with the same weights and see the
-same batches, so that the final accuracies on test rows agree as far as rounding lets them: training amplifies it, and one
-differing answer of 5,120 is 0.0002. mmjax trains the ten seeds of a fusion at once, torch one after another.
+the fusions end with 66 to 81 % of the test rows right: far from chance (12.5 %), where any two sides would agree, and from
+perfect. They lie on the device in both libraries, and both begin with the same weights and see the same batches, so that the
+final accuracies agree as far as rounding lets them: training amplifies it (0.003 was measured), and one differing answer of
+5,120 is 0.0002. mmjax trains the ten seeds of a fusion at once, torch one after another.
 """
 
 from functools import partial
@@ -14,8 +15,9 @@ from benchmarks.fusion import Spec, module, named
 from benchmarks.work import Case, Weights, Work
 
 CLASSES, SIDE, VOCABULARY, WORDS, FRAMES, BANDS = 8, 16, 64, 12, 20, 16
-CHANNELS, WIDTH, RATE, DECAY = (8, 16), 32, 2e-3, 1e-2
+CHANNELS, WIDTH, RATE, DECAY = (8, 16), 32, 4e-3, 1e-2
 TRAIN, TEST, BATCH = 1024, 512, 32
+NOISE, USUAL = 3, 0.4  # the noise's deviation, where classes' is 1; the share of words that are the class's own
 FUSIONS = {
     "concat": Spec("Concat", {"width": WIDTH}),
     "gated": Spec("Gated", {"width": WIDTH}),
@@ -27,7 +29,7 @@ FUSIONS = {
 
 
 def cases(quick: bool, device: str) -> list[Case]:
-    fusions, seeds, steps = (("concat", "gmu"), 2, 3) if quick else (tuple(FUSIONS), 10, 40)
+    fusions, seeds, steps = (("concat", "gmu"), 2, 3) if quick else (tuple(FUSIONS), 10, 60)
     sides = {"mmjax": partial(ours, fusions, seeds, steps), "torch": partial(theirs, fusions, seeds, steps, device, False)}
     if device == "gpu":
         sides["torch compiled"] = partial(theirs, fusions, seeds, steps, device, True)
@@ -44,10 +46,10 @@ def rows() -> dict[str, np.ndarray]:
     """Training rows, then test rows."""
     rng, count = np.random.default_rng(0), TRAIN + TEST
     label = rng.integers(0, CLASSES, count)
-    noisy = lambda shape, noise: rng.standard_normal((CLASSES, *shape))[label] + noise * rng.standard_normal((count, *shape))
+    noisy = lambda *shape: rng.standard_normal((CLASSES, *shape))[label] + NOISE * rng.standard_normal((count, *shape))
     usual = rng.integers(0, VOCABULARY, (CLASSES, WORDS))[label]
-    words = np.where(rng.random(usual.shape) < 0.2, usual, rng.integers(0, VOCABULARY, usual.shape))
-    image, audio = noisy((SIDE, SIDE, 3), 5), noisy((FRAMES, BANDS), 5)
+    words = np.where(rng.random(usual.shape) < USUAL, usual, rng.integers(0, VOCABULARY, usual.shape))
+    image, audio = noisy(SIDE, SIDE, 3), noisy(FRAMES, BANDS)
     return {"image": np.float32(image), "text": words, "audio": np.float32(audio), "label": label}
 
 
