@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from benchmarks import ROWS, driver
 from benchmarks.driver import SideError, _difference
-from benchmarks.table import HEAD, lines, markdown
+from benchmarks.table import HEAD, growth, lines, markdown
 
 
 def side(wall: list[float], cpu: list[float], memory: float, **more: float) -> dict:
@@ -22,7 +22,8 @@ def entry(**more) -> dict:
         "torch": side([0.2, 0.2, 0.3], [0.2, 0.6, 0.4], 1234e6, parameters=12345, flops=3e9, difference=3e-4),
         "slow": side([1.0, 1.0, 1.0], [2.0, 2.0, 2.0], 1.5e6, first=2.0),
     }
-    return {"row": "dual", "case": "batch 64", "dtype": "float32", "goals": {"torch": 1.5}, "note": "", "sides": sides, **more}
+    made = {"row": "dual", "case": "batch 64", "dtype": "float32", "goals": {"torch": 1.5}, "note": "", "grown_from": ""}
+    return {**made, "sides": sides, **more}
 
 
 def test_a_line_for_each_other_side():
@@ -80,6 +81,17 @@ def test_the_page():
     assert torch.startswith("| dual batch 64 | torch | 1.00 [1.00, 3.00] | 2.00 [1.00, 3.00] | >= 1.5 | 100 / 200 |")
     assert absent.startswith("| clip-b16 batch 64 | not compared: needs an accelerator |  |")
     assert notes == ["- dual batch 64: a note", ""]
+
+
+def test_how_a_case_has_grown():
+    larger = {
+        "mmjax": side([0.1] * 3, [0.6, 0.5, 0.5], 5e6),  # CPU 0.5 and 0.2
+        "torch": side([0.1] * 3, [0.6, 0.5, 0.7], 5e6, flops=12e9),  # 0.6 and 0.4; FLOPs 12e9 and 3e9
+    }
+    grown = entry(case="batch 256", grown_from="batch 64", sides=larger)
+    told = lambda *cases: growth({"machine": {"device": "cpu"}, "cases": cases})
+    assert told(entry(), grown) == ["dual batch 256 through batch 64: CPU time 2.5 in mmjax, 1.5 in torch; FLOPs 4"]
+    assert told(entry(sides={}, error="torch ended"), grown) == told(entry(), grown | {"sides": {}}) == told(grown) == []
 
 
 def test_an_unknown_row_is_refused(monkeypatch, capsys):

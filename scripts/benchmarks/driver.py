@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks import cases_of
-from benchmarks.table import lines, markdown, show
+from benchmarks.table import growth, lines, markdown, show
 from benchmarks.work import Case
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "transformers")
@@ -165,7 +165,8 @@ def bench(
     gemms = [case for case in cases_of("gemm", quick, device) if case.dtype in dtypes]
     failed = []
     for row, case in [("gemm", gemm) for gemm in gemms] + wanted:
-        entry = {"row": row, "case": case.name, "dtype": case.dtype, "goals": dict(case.goals), "note": case.note, "sides": {}}
+        entry = {"row": row, "case": case.name, "dtype": case.dtype, "goals": dict(case.goals)}
+        entry |= {"note": case.note, "grown_from": case.grown_from, "sides": {}}
         began = time.perf_counter()
         if case.sides:
             with console.status(f"{row} {case.name}"):
@@ -182,6 +183,8 @@ def bench(
         if json_file:
             json_file.write_text(json.dumps(record, indent=1))
         show(console, lines(entry, record["gemm"]))
+    for sentence in growth(record):
+        console.print(sentence, markup=False, highlight=False)
     if table_file:
         table_file.write_text(markdown(record))
     if failed:

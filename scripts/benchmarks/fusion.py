@@ -2,7 +2,7 @@
 
 The gradient is with respect to parameters and tokens, of the mean fused token times given numbers. mmjax masks what is absent
 and here nothing is; the torch equations know no masks. Sizes: 4 modalities of 64 tokens; for some fusions also 4 of 256 and 8
-of 64. How a side's time grows from one of its cases to another stands against how their FLOPs do, which the equations give.
+of 64. The page says how a side's time grows from a fusion's first case to its others, and how the FLOPs of the equations do.
 """
 
 import math
@@ -63,8 +63,9 @@ GROWING = ("Concat", "EarlyTransformer", "CrossAttention", "Bottleneck")
 GROWN = {kind: ((4, 256), (8, 64)) for kind in GROWING} | {"TensorFusion": ((4, 256),)}
 QUICK = ("Concat", "TensorFusion", "CrossAttention", "Serial")
 NOTES = {
+    "Concat": "FLOPs are those of matmuls: the mean over tokens, most of its work, has none.",
     "TensorFusion": "Its product has 17^K entries: 83,521 of 4 modalities, and of 8 no machine holds them; of tokens 256 "
-    "wide, without the layer that narrows them to 16, it would have 257^4.",
+    "wide, without the layer that narrows them to 16, it would have 257^4. FLOPs are those of matmuls: the mean has none.",
     "MultiplicativeInteractions": "Its result is 64 wide: its tensors have d_1 d_2 width numbers.",
     "MulT": "It is 32 wide inside, as published.",
     "MixtureOfExperts": "As in evaluation: the gates' noise is left out.",
@@ -74,19 +75,18 @@ NOTES = {
 def cases(quick: bool, device: str) -> list[Case]:
     """One for each fusion and size; where quick, some fusions as one case."""
     if quick:
-        return [_case("some", QUICK, 2, 5, 8, 4, device)]
+        return [_case("some", QUICK, (2, 5, 8, 4), device)]
     return [
-        _case(f"{kind} {modalities} x {tokens}", (kind,), modalities, tokens, WIDTH, BATCH, device)
+        _case(f"{kind} {modalities} x {tokens}", (kind,), (modalities, tokens, WIDTH, BATCH), device, first)
         for kind in specs(WIDTH)
-        for modalities, tokens in ((4, 64), *GROWN.get(kind, ()))
+        for modalities, tokens, first in ((4, 64, ""), *((*size, f"{kind} 4 x 64") for size in GROWN.get(kind, ())))
     ]
 
 
-def _case(name: str, kinds: tuple[str, ...], modalities: int, tokens: int, width: int, batch: int, device: str) -> Case:
-    size = (modalities, tokens, width, batch)
+def _case(name: str, kinds: tuple[str, ...], size: tuple[int, int, int, int], device: str, grown_from: str = "") -> Case:
     sides = {"mmjax": partial(ours, kinds, size), "torch": partial(theirs, kinds, size, device)}
     note = " ".join(NOTES[kind] for kind in kinds if kind in NOTES)
-    return Case(name, sides, {"torch": 1.0}, tolerance=TOLERANCE[device], note=note)
+    return Case(name, sides, {"torch": 1.0}, tolerance=TOLERANCE[device], note=note, grown_from=grown_from)
 
 
 def inputs(size: tuple[int, int, int, int]) -> dict[str, np.ndarray]:

@@ -64,6 +64,20 @@ def lines(entry: Mapping[str, Any], gemm: Mapping[str, float]) -> list[dict[str,
     return found
 
 
+def growth(record: Mapping[str, Any]) -> list[str]:
+    """A sentence for each case that has grown from a smaller one: the quotients of each side's time, and of the FLOPs."""
+    kind = {"cpu": "cpu", "gpu": "wall"}[record["machine"]["device"]]
+    sides, found = {(entry["row"], entry["case"]): entry["sides"] for entry in record["cases"]}, []
+    for entry in record["cases"]:
+        small, large = sides.get((entry["row"], entry["grown_from"])), entry["sides"]
+        if small and large:
+            times = ", ".join(f"{_median(large[side], kind) / _median(small[side], kind):.3g} in {side}" for side in large)
+            flops = [max(side["flops"] for side in case.values()) for case in (small, large)]
+            name = f"{entry['row']} {entry['case']} through {entry['grown_from']}"
+            found.append(f"{name}: {HEAD[kind].removesuffix(' ratio')} {times}; FLOPs {flops[1] / max(flops[0], 1):.3g}")
+    return found
+
+
 def _number(value: float) -> str:
     """Three digits, or all of those before the point."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -86,4 +100,5 @@ def markdown(record: Mapping[str, Any]) -> str:
     text += [f"| {' | '.join(line.get(key, '') for key in HEAD)} |" for line in rows]
     noted = [entry for entry in record["cases"] if entry["note"] and entry["sides"]]
     notes = [f"- {entry['row']} {entry['case']}: {entry['note']}" for entry in noted]
-    return "\n".join([*text, "", *notes, ""])
+    grown = [f"- {sentence}" for sentence in growth(record)]
+    return "\n".join([*text, "", *notes, *grown, ""])

@@ -34,7 +34,8 @@ class Case:
 
     sides: {name: weights -> Work}; the first is mmjax's, gets no weights and gives them to the others. goals: {side: the ratio
     to it that we want at least}. dtype: of the GEMM that its speed is compared with. tolerance: of outputs, as a share of the
-    largest number. note: what a reader of the table has to know; or why there are no sides on this device.
+    largest number. note: what a reader of the table has to know; or why there are no sides on this device. grown_from: a
+    smaller case of the same row, "" without one: the page says how much more time and FLOPs this one takes.
     """
 
     name: str
@@ -43,3 +44,4 @@ class Case:
     dtype: str = "float32"
     tolerance: float = 1e-3
     note: str = ""
+    grown_from: str = ""
