@@ -9,7 +9,7 @@
 Of each case every side builds the same model, from weights that the first one made; parameters are counted and outputs
 compared before anything is timed. Then the sides, each a process of its own, run in turn for some rounds. A ratio is the other
 side's time through mmjax's in the same round, above 1 where mmjax is faster; printed are its median over rounds and, in
-brackets, the lowest and the highest. A case has three rounds, and up to --rounds as long as it took less than 20 seconds: the
+brackets, the lowest and the highest. A case has three rounds, and up to --rounds as long as they took less than 10 seconds: the
 table says how many it had. On a GPU float32 matmuls are TF32 on all sides, as is JAX's default. Without torch, or without
 mmjax, an environment with both is made first (.venv-parity).
 """
@@ -32,7 +32,7 @@ def main() -> None:
     options.add_argument("--json", type=Path, metavar="F", help="write every round's figures there")
     options.add_argument("--markdown", type=Path, metavar="F", help="write the table there")
     options.add_argument("--quick", action="store_true", help="tiny sizes and one run each: does every row run?")
-    options.add_argument("--rounds", type=int, default=7, help="at most; three where they take 20 seconds (default: 7)")
+    options.add_argument("--rounds", type=int, default=7, help="at most; three where they take 10 seconds (default: 7)")
     options.add_argument("--seconds", type=float, default=0.5, help="that each side runs in a round, at least")
     given = options.parse_args()
     unknown = [row for row in given.rows if row not in ROWS]

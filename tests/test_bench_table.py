@@ -120,7 +120,7 @@ class Clocked:
     [
         ((0.125, 1.0), 0.0, 7, ([1] * 7, [1] * 7)),  # no time to fill: one run a round, and none ahead
         ((0.125, 0.25), 0.5, 7, ([1, 1, *[4] * 7], [1, 1, *[2] * 7])),  # two ahead, to know how many make half a second
-        ((1.0, 2.0), 0.5, 6, ([1] * 7, [1] * 7)),  # one ahead; then 18 s are over after five rounds, 21 after six
+        ((0.5, 1.0), 0.5, 6, ([1] * 7, [1] * 7)),  # one ahead; 9 s are over after five rounds, 10.5 after six
         ((10.0, 2.0), 0.5, 3, ([1] * 4, [1] * 4)),  # at least three
         ((10.0, 20.0), 0.5, 3, ([1] * 3, [1] * 3)),  # and none ahead where both take long
     ],

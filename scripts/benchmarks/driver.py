@@ -25,7 +25,7 @@ from benchmarks.table import growth, lines, markdown, show
 from benchmarks.work import Case
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "transformers")
-FEWEST, ENOUGH = 3, 20.0  # rounds of a case, and the seconds after which there are no more of them
+FEWEST, ENOUGH = 3, 10.0  # rounds of a case, and the seconds after which there are no more of them
 LONG = 3.0  # seconds of a run that needs none ahead of it to warm caches: its second one is the first round already
 
 
