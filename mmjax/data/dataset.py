@@ -40,6 +40,16 @@ class Rows:
         return taken.replace(pointer=pointer, weight=jnp.where(real, taken.weight, 0))
 
 
+def balanced(rows: Rows, target: str) -> Rows:
+    """NumPy rows whose labels of a target, Int[n], weigh the same together, and all rows as much as before; those without a
+    label (-1) keep their weight."""
+    label, weight = rows.targets[target], np.array(rows.weight)
+    there = label >= 0
+    total = np.bincount(label[there], weight[there])
+    weight[there] *= (total.sum() / np.count_nonzero(total) / np.maximum(total, 1e-30))[label[there]]
+    return rows.replace(weight=weight)
+
+
 @dataclasses.dataclass(frozen=True)
 class Column:
     """How one modality's items are had. `read` runs on the host, an item at a time; `finish` is jitted, on batches.

@@ -12,11 +12,12 @@ from mmjax.types import Sequence
 FITTED_ON = 400  # training items from which a column's mean and deviation are taken
 
 
-def standardised(column: Column, pointer: np.ndarray, items: int = FITTED_ON) -> Column:
+def standardised(column: Column, pointer: np.ndarray, items: int = FITTED_ON, alike: bool = False) -> Column:
     """The column with z-scores, (x - mean) / deviation for each value of the last axis, fitted on training items alone.
 
     The last axis is what is measured: colours of pictures, bands of spectra, channels of a series.
     pointer: the training rows' items. At most `items` of them, evenly spread, are read; padding does not count.
+    alike: one deviation for all values, the root of their mean variance: angles between centred vectors stay as they are.
     Raises DataError where there is no training item.
     """
     used = np.unique(pointer[pointer >= 0])
@@ -31,6 +32,8 @@ def standardised(column: Column, pointer: np.ndarray, items: int = FITTED_ON) ->
     else:
         values = np.asarray(seen).reshape(-1, seen.shape[-1])
     mean, deviation = values.mean(axis=0), values.std(axis=0)
+    if alike:
+        deviation = np.full_like(deviation, np.sqrt(np.mean(np.square(deviation))))
     constant = deviation <= 1e-6 * np.abs(values).max(axis=0)  # rounding alone, whatever the units: nothing to divide by
     deviation = np.where(constant, 1, deviation).astype(deviation.dtype)
 

@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 
 from mmjax.data.audio import LogMel
-from mmjax.data.dataset import Column, Dataset, Rows
+from mmjax.data.dataset import Column, Dataset, Rows, balanced
 from mmjax.data.decode import DataError, audio_seconds
 from mmjax.data.groups import connected_groups, pairs_sharing_a_key
 from mmjax.data.scale import FITTED_ON, standardised
@@ -43,6 +43,7 @@ class Stamps:
     max_tokens: of each name that are kept.
     folds, fold, split_seed: grouped, stratified k-fold; fold `fold` is the test split and the next one validation, or one part
     of it where `validation_parts` are more than 1, and the others are training.
+    balanced: all labels weigh the same in training, however many stamps they have.
     root: the pack's folder, None to find it.
     """
 
@@ -58,6 +59,7 @@ class Stamps:
     fold: int = 0
     split_seed: int = 0
     validation_parts: int = 1
+    balanced: bool = False
     root: Path | None = None
 
     def __post_init__(self):
@@ -84,6 +86,8 @@ class Stamps:
             for part, items in table.split._asdict().items()
         }
         splits, about = ({part: pair[i] for part, pair in parts.items()} for i in range(2))
+        if self.balanced:
+            splits["train"] = balanced(splits["train"], "label")
         samples = round(self.seconds * self.mel.rate)
         columns = self.columns(table, splits["train"])
         if clips:

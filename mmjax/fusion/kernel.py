@@ -1,42 +1,57 @@
 """Fusion by a kernel: a classifier over it is one over a kernel of all modalities together, as support vector machines are."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.linalg import hadamard
 
 from mmjax.fusion.joint import one_token, pooled
 from mmjax.types import Tokens
 
 
 class RandomFourier(nn.Module):
-    """sqrt(2 / D) cos(W [u_1; ...; u_K] + b), random Fourier features (Rahimi and Recht, 2007) of the u_k = x_k / |x_k|.
+    """[cos W u; sin W u] / sqrt(D / 2), random Fourier features (Rahimi and Recht, 2007) of u = [x_1/|x_1|; ...; x_K/|x_K|].
 
-    Their dot products estimate the Gaussian kernel exp(-gamma sum_k |u_k - v_k|^2) of two examples u and v, with an error of
-    about 1 / sqrt(D). W ~ N(0, 2 gamma) and b ~ U(0, 2 pi) are drawn by `init` into the collection "random", and never
-    learned. x_k is the mean token of modality k, z-scored as it should be, and u_k = 0 where it is absent.
+    Their dot products estimate the Gaussian kernel exp(-gamma sum_k |x_k/|x_k| - y_k/|y_k||^2) of two examples x and y, with
+    an error of at most about 1 / sqrt(D). W is structured: blocks sqrt(2 gamma n) H S_1 H S_2 H S_3, with the n numbers of u
+    filled up to a power of two, Hadamard's matrix H, orthonormal, and random signs S (Yu et al., "Orthogonal random features",
+    2016, section 4). So it takes 3 numbers for each n of an unstructured W, and its estimate has less variance, and a bias
+    that vanishes as 1 / n. The signs are drawn by `init` into the collection "random", and never learned.
+    x_k is the mean token of modality k, centred as a z-score is; where it is absent, zeros stand for its direction.
 
-    width: D. gamma: per squared length, which is 1 for each modality. dropout: rate on the x_k. dtype: of the matmul.
+    width: D; 2 n for each block, of the last of which a part may be left out. gamma: per squared length, which is 1 for each
+    modality. dropout: rate on the x_k. Raises ValueError where the width is odd.
     """
 
-    width: int = 2048
+    width: int = 4096
     gamma: float = 0.3
     dropout: float = 0.0
-    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
+        if self.width < 2 or self.width % 2:
+            raise ValueError(f"RandomFourier.width is {self.width}; it must be even, for a cosine and a sine each")
         vectors, there = pooled(tokens, self.dropout, train)
         u = jnp.concatenate([x * jax.lax.rsqrt((x * x).sum(axis=-1, keepdims=True) + 1e-12) for x in vectors.values()], axis=-1)
 
-        def normal():
-            return jnp.sqrt(2 * self.gamma) * jax.random.normal(self.make_rng("params"), (u.shape[-1], self.width))
+        size, count = max(1 << (u.shape[-1] - 1).bit_length(), 2), self.width // 2
 
-        def phase():
-            return 2 * jnp.pi * jax.random.uniform(self.make_rng("params"), (self.width,))
+        def drawn():
+            return jax.random.rademacher(self.make_rng("params"), (3, -(-count // size), size), jnp.float32)
 
-        w, b = self.variable("random", "kernel", normal).value, self.variable("random", "bias", phase).value
-        z = jnp.matmul(u.astype(self.dtype), w.astype(self.dtype)).astype(jnp.float32) + b[None]
-        return one_token(jnp.sqrt(2 / self.width) * jnp.cos(z), there)
+        z = jnp.pad(u, ((0, 0), (0, size - u.shape[-1])))[:, None]
+        for signs in self.variable("random", "signs", drawn).value:
+            z = _hadamard(z * signs[None])
+        z = jnp.sqrt(2 * self.gamma * size) * z.reshape(len(u), -1)[:, :count]
+        return one_token(jnp.concatenate([jnp.cos(z), jnp.sin(z)], axis=-1) * jnp.sqrt(2 / self.width), there)
+
+
+def _hadamard(x: Float[Array, "*b n"]) -> Float[Array, "*b n"]:
+    """x H, with the orthonormal Hadamard matrix of Sylvester, as the Kronecker product of two: n (a + b) products, n = a b."""
+    a = 1 << x.shape[-1].bit_length() // 2
+    left, right = (jnp.asarray(hadamard(size) / np.sqrt(size), x.dtype) for size in (a, x.shape[-1] // a))
+    return jnp.einsum("...ab,ai,bj->...ij", x.reshape(*x.shape[:-1], a, -1), left, right).reshape(x.shape)

@@ -87,6 +87,22 @@ def test_features_are_the_encoders_z_scored_over_the_training_split(folder, cach
     assert data.fingerprint != plain.fingerprint
 
 
+def test_directions_are_centred_unit_vectors_with_one_deviation(folder, cache):
+    plain = Encoded(NAMES, (("text", str(folder)),))
+    data, scores = replace(plain, directions=True).load(), plain.load()
+    column, train = data.columns["text"], np.unique(data.splits["train"].pointer["text"])
+    train = train[train >= 0]
+    every = np.stack([column.read(number) for number in range(column.count)]).astype(np.float64)
+    unit = every / np.linalg.norm(every, axis=1, keepdims=True)
+    centred = unit - unit[train].mean(axis=0)
+    expected = centred / np.sqrt(np.square(centred[train]).mean())
+    np.testing.assert_allclose(column.finish(np.float32(every)), expected, atol=5e-3)
+    assert data.fingerprint != scores.fingerprint
+    tokens = replace(plain, tokens=("text",), directions=True).load().columns["text"]
+    finished = tokens.finish(stack([tokens.read(number) for number in range(4)]))
+    assert np.isfinite(np.asarray(finished.x)).all()  # padding has no direction
+
+
 def test_tokens_are_sequences(folder, cache):
     data = Encoded(NAMES, (("text", str(folder)),), tokens=("text",)).load()
     column = data.columns["text"]

@@ -3,27 +3,57 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from scipy.linalg import hadamard
 
 from mmjax.fusion import RandomFourier
+from mmjax.fusion.kernel import _hadamard
+from mmjax.types import Tokens
 from tests.fusion.tokens import examples, tokens_of
 
 GAMMA, WIDTH = 0.3, 20_000
 
 
+def wide(size):
+    """Four examples of two modalities, `size` numbers each; the last has the first one alone."""
+    x = np.random.default_rng(0).standard_normal((2, 4, 1, size), np.float32)
+    there = np.array([[True] * 4, [True, True, True, False]])
+    return {name: Tokens(jnp.asarray(v), jnp.asarray(m[:, None])) for name, v, m in zip(("a", "b"), x, there)}
+
+
 def test_dot_products_are_the_gaussian_kernel_of_the_directions():
-    fusion, tokens = RandomFourier(width=WIDTH, gamma=GAMMA), tokens_of(3)
+    fusion, tokens = RandomFourier(width=WIDTH, gamma=GAMMA), wide(300)
     fused, variables = jax.jit(fusion.init_with_output)(jax.random.key(0), tokens)
     z = np.asarray(fused.x[:, 0])
-    x = [np.concatenate([v / max(np.linalg.norm(v), 1e-6) for v in vectors.values()]) for vectors, _ in examples(tokens)]
-    squares = np.square(np.array(x)[:, None] - np.array(x)[None]).sum(axis=-1)
-    np.testing.assert_allclose(z @ z.T, np.exp(-GAMMA * squares), atol=5 / np.sqrt(WIDTH))  # five standard errors and more
-    np.testing.assert_array_equal(fused.mask[:, 0], [bool(there) for _, there in examples(tokens)])
-    assert set(variables) == {"random"}  # no parameters
+    units = [t.x[:, 0] / np.linalg.norm(t.x[:, 0], axis=1, keepdims=True) * t.mask for t in tokens.values()]
+    u = np.concatenate(units, axis=1)
+    squares = np.square(u[:, None] - u[None]).sum(axis=-1)
+    assert squares.max() > 1.5
+    np.testing.assert_allclose(z @ z.T, np.exp(-GAMMA * squares), atol=4 / np.sqrt(WIDTH))
+    np.testing.assert_allclose(np.diagonal(z @ z.T), 1, rtol=1e-4)  # exactly, by cosine and sine of the same
+    assert fused.mask.all() and set(variables) == {"random"}  # no parameters
+
+
+def test_an_example_without_any_modality_is_absent():
+    fused, _ = jax.jit(RandomFourier(width=32).init_with_output)(jax.random.key(0), tokens_of(3))
+    np.testing.assert_array_equal(fused.mask[:, 0], [bool(there) for _, there in examples(tokens_of(3))])
+
+
+@pytest.mark.parametrize("size", [2, 8, 32])
+def test_hadamard_is_scipys_and_orthonormal(size):
+    h = np.asarray(_hadamard(jnp.eye(size)))
+    np.testing.assert_allclose(h, hadamard(size) / np.sqrt(size), atol=1e-6)
+    np.testing.assert_allclose(h @ h.T, np.eye(size), atol=1e-5)
+
+
+def test_an_odd_width_is_refused():
+    with pytest.raises(ValueError, match=r"RandomFourier.width is 7; it must be even"):
+        RandomFourier(width=7).init(jax.random.key(0), tokens_of(2))
 
 
 def test_every_seed_draws_its_own():
-    draw = jax.jit(lambda key: RandomFourier(width=8).init(key, tokens_of(2))["random"]["kernel"])
+    draw = jax.jit(lambda key: RandomFourier(width=36).init(key, tokens_of(2))["random"]["signs"])
     one, same, other = (draw(jax.random.key(seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
-    assert np.abs(one - other).max() > 0.1
-    assert jnp.shape(one) == (9, 8)
+    assert (one != other).any() and set(np.unique(one)) == {-1, 1}
+    assert jnp.shape(one) == (3, 2, 16)  # 18 directions of 9 numbers, filled up to 16
