@@ -1,10 +1,13 @@
 """Attention against a loop over the equation, and what masks promise."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mmjax.nn import Attention, Block, Transformer, attend
+from mmjax.nn.attention import gelu
 
 B, N, M, D = 2, 3, 4, 6
 KEY = jax.random.key(0)
@@ -64,3 +67,11 @@ def test_pre_and_post_norm_differ_as_published():
             y = _norm(y + attention(y), 1e-3)
             y = _norm(y + mlp(y), 1e-3)
         np.testing.assert_allclose(block.apply({"params": params}, x, mask), y, rtol=1e-4, atol=1e-5)
+
+
+def test_gelu_is_x_times_the_normal_distribution_with_its_slope():
+    x = np.linspace(-12, 12, 2001, dtype=np.float32)
+    below = np.array([0.5 * math.erfc(-float(v) / math.sqrt(2)) for v in x])  # Phi, in float64
+    np.testing.assert_allclose(gelu(jnp.asarray(x)), x * below, rtol=0, atol=2e-6)
+    slope = below + x * np.exp(-np.square(x, dtype=np.float64) / 2) / math.sqrt(2 * math.pi)
+    np.testing.assert_allclose(jax.vmap(jax.grad(gelu))(jnp.asarray(x)), slope, rtol=0, atol=1e-6)
