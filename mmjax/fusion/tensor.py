@@ -103,9 +103,9 @@ class MultiplicativeInteractions(nn.Module):
         for name, x in others:
             shape = (z.shape[-1], x.shape[-1], self.width)
             tensor = self.param(f"{name}_tensor", nn.initializers.lecun_normal(in_axis=(0, 1)), shape)
-            products = _einsum("bi,bj->bij", z, x, self.dtype)
+            products = _einsum("bi,bj->bij", z, x, self.dtype).reshape(z.shape[0], -1)
             z = (
-                _einsum("bij,ijw->bw", products, tensor, self.dtype)
+                _einsum("bp,pw->bw", products, tensor.reshape(-1, self.width), self.dtype)  # its gradient moves no axes
                 + project(z, self.width, f"{name}_before", self.dtype, bias=False)
                 + project(x, self.width, name, self.dtype)
             )
