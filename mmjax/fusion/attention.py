@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from mmjax.fusion.early import Embed, Project
 from mmjax.nn import Attention, Block, Dropout, Transformer, any_token, masked_mean
+from mmjax.nn.attention import gelu
 from mmjax.types import Tokens
 
 
@@ -40,7 +41,7 @@ class CrossBlock(nn.Module):
         seen = Attention(self.heads, dropout=self.dropout, dtype=self.dtype, name="attention")(query, keys, mask, train=train)
         x = x + Dropout(self.dropout, name="dropout1")(seen.astype(jnp.float32), train=train)
         y = nn.Dense(self.hidden, dtype=self.dtype, name="up")(nn.LayerNorm(name="norm2")(x))
-        y = nn.Dense(x.shape[-1], dtype=self.dtype, name="down")(nn.gelu(y, approximate=False))
+        y = nn.Dense(x.shape[-1], dtype=self.dtype, name="down")(gelu(y))
         return x + Dropout(self.dropout, name="dropout2")(y.astype(jnp.float32), train=train)
 
 

@@ -74,12 +74,13 @@ class LowRank(nn.Module):
     @nn.compact
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
         vectors, there = pooled(tokens, self.dropout, train)
-        v = jnp.ones((there.shape[0], self.rank, self.width))
+        v = jnp.ones((self.rank, there.shape[0], self.width))
         for name, x in vectors.items():
             shape = (self.rank, x.shape[-1] + 1, self.width)
             factor = self.param(f"{name}_factor", nn.initializers.xavier_normal(batch_axis=0), shape)
-            v = v * _einsum("bd,rdw->brw", with_one(x), factor, self.dtype)
-        return one_token(Dropout(self.dropout, name="dropout")(v.sum(axis=1), train=train), there)
+            repeated = jnp.broadcast_to(with_one(x)[None], (self.rank, x.shape[0], x.shape[-1] + 1))
+            v = v * _einsum("rbd,rdw->rbw", repeated, factor, self.dtype)  # one matmul a term: no gradient moves axes
+        return one_token(Dropout(self.dropout, name="dropout")(v.sum(axis=0), train=train), there)
 
 
 class MultiplicativeInteractions(nn.Module):
@@ -103,9 +104,9 @@ class MultiplicativeInteractions(nn.Module):
         for name, x in others:
             shape = (z.shape[-1], x.shape[-1], self.width)
             tensor = self.param(f"{name}_tensor", nn.initializers.lecun_normal(in_axis=(0, 1)), shape)
-            products = _einsum("bi,bj->bij", z, x, self.dtype)
+            products = _einsum("bi,bj->bij", z, x, self.dtype).reshape(z.shape[0], -1)
             z = (
-                _einsum("bij,ijw->bw", products, tensor, self.dtype)
+                _einsum("bp,pw->bw", products, tensor.reshape(-1, self.width), self.dtype)  # its gradient moves no axes
                 + project(z, self.width, f"{name}_before", self.dtype, bias=False)
                 + project(x, self.width, name, self.dtype)
             )
