@@ -24,28 +24,17 @@ class Plan(NamedTuple):
 
 @cache
 def compiler_options() -> dict[str, str]:
-    """For `jax.jit` of a step, on a CPU those of these that this XLA knows, elsewhere none.
-
-    Convolutions are left to Eigen: YNNPACK, to which XLA gives them by default, takes two to three times as long for the
-    gradient of a kernel. And operations come in the order that needs least memory, not in that in which most could run side
-    by side: each occupies all cores by itself, and a step's memory is cleared by the system every time.
-    """
+    """For `jax.jit` of a step. On a CPU convolutions are left to Eigen: YNNPACK, to which XLA gives them by default, takes two
+    to three times as long for the gradient of a kernel. Where this XLA does not know the option, none."""
     library = "LIBRARY_FUSION_TYPE"
-    wanted = {
-        "xla_cpu_experimental_ynn_fusion_type": f"{library}_DOT,{library}_REDUCE",  # all but convolutions
-        "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
-    }
+    wanted = {"xla_cpu_experimental_ynn_fusion_type": f"{library}_DOT,{library}_REDUCE"}  # all but convolutions
     if jax.default_backend() != "cpu":
         return {}
-    return {name: value for name, value in wanted.items() if _known({name: value})}
-
-
-def _known(options: dict[str, str]) -> bool:
     try:
-        jax.jit(lambda x: x, compiler_options=options).lower(0.0).compile()
+        jax.jit(lambda x: x, compiler_options=wanted).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:
-        return False
-    return True
+        return {}
+    return wanted
 
 
 def single(step: Step) -> Plan:
