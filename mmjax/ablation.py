@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from mmjax.data import feed
-from mmjax.data.dataset import Dataset
+from mmjax.data.dataset import Dataset, equally_weighted
 from mmjax.evaluate.subsets import logits_by_subset, predict, subsets_of
 from mmjax.evaluate.units import Units, units
 from mmjax.experiment import Experiment, ExperimentError, resolved
@@ -131,7 +131,9 @@ class _Run:
     folder: Path
 
     def feed_of(self, split: str) -> Callable[[np.ndarray], Batch]:
-        rows = self.dataset.splits[split]
+        rows, target = self.dataset.splits[split], self.experiment.equal_classes
+        if split == "train" and target:
+            rows = equally_weighted(rows, target)
         if self.columns is None:
             return feed.Streamed(self.dataset, rows, self.experiment.encoders)
         return feed.from_device({name: self.columns[name] for name in self.experiment.encoders}, rows)

@@ -43,7 +43,8 @@ class Experiment:
     tasks become one gradient, None for their sum; optim: steps -> optax transformation; augment: {name: (batch, key) ->
     batch}, applied in order; stages: parts of the training, one after another. weights: {path of an encoder's parameters, such
     as "encoders_text": published weights with which it begins} (`pretrained.start`). score: the output that is evaluated, such
-    as "label" or "image.label"; None for the first head.
+    as "label" or "image.label"; None for the first head. equal_classes: the target whose classes weigh the same in training,
+    however many rows they have; None where all rows weigh what the data say.
     steps: of training; batch: rows a step; evaluate_every, checkpoint_every: steps between evaluations on the validation
     split (which pick the best step), and between checkpoints.
     """
@@ -60,6 +61,7 @@ class Experiment:
     stages: tuple[Stage, ...] = ()
     weights: dict[str, str] = field(default_factory=dict)
     score: str | None = None
+    equal_classes: str | None = None
     steps: int = 300
     batch: int = 32
     evaluate_every: int = 25
@@ -135,6 +137,12 @@ class Experiment:
         if self.target not in data.classes:
             part = "alone" if "." in self.output else "heads"
             raise ExperimentError(f"{part}.{self.output}: the data have no {self.target!r}; they have {_list(data.classes)}")
+        if self.equal_classes is not None:
+            if self.equal_classes not in data.classes:
+                known = _list(data.classes)
+                raise ExperimentError(f"equal_classes is {self.equal_classes!r}, which the data lack; they have {known}")
+            if np.ndim(data.splits["train"].targets[self.equal_classes]) != 1:
+                raise ExperimentError(f"equal_classes: {self.equal_classes!r} has labels for steps; a row needs one class")
         numbers = {name: (classes, self.target) for name, classes in _classes("fusion", self.fusion).items()}
         for output, head in self.outputs.items():
             part = "alone" if "." in output else "heads"

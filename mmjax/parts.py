@@ -117,7 +117,7 @@ FUSIONS = (
     Part("MultiplicativeInteractions()", fusion.MultiplicativeInteractions(), TOKENS, "Jayakumar et al., 2020"),
     Part("MFB()", fusion.MFB(), TOKENS, "Yu et al., 2017"),
     Part("MUTAN()", fusion.MUTAN(), TOKENS, "Ben-younes et al., 2017"),
-    Part("RandomFourier()", fusion.RandomFourier(), TOKENS, "Rahimi and Recht, 2007"),
+    Part("RandomFourier()", fusion.RandomFourier(), TOKENS, "Yu et al., 2016"),
     Part("EarlyTransformer()", fusion.EarlyTransformer(), TOKENS, "Vaswani et al., 2017"),
     Part('CrossAttention("text")', fusion.CrossAttention("text"), TOKENS, "Vaswani et al., 2017"),
     Part("CoAttention()", fusion.CoAttention(), TOKENS, "Lu et al., 2019"),

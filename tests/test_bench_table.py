@@ -133,6 +133,22 @@ def test_rounds_are_fewer_where_they_take_long(monkeypatch, takes, seconds, roun
     assert tuple(side.asked for side in sides) == asked
 
 
+def test_each_round_begins_with_another_side():
+    class Named:
+        def __init__(self, name):
+            self.name = name
+
+        def run(self, runs):
+            asked.append(self.name)
+            return {"wall": 1.0}
+
+    for names, expected in (("ab", "ab ba ab"), ("abc", "abc bca cab abc")):
+        asked = []
+        rounds = expected.split()
+        assert [list(turn) for turn in driver.turns([Named(name) for name in names], len(rounds), 0.0)] == [*map(list, rounds)]
+        assert asked == [*expected.replace(" ", "")]
+
+
 def test_the_largest_difference_of_all_outputs(tmp_path):
     mine = {"a": np.array([-4.0, 1.0]), "b": np.array([[100.0]]), "none": np.zeros(0)}
     np.savez(tmp_path / "mmjax.npz", **mine)

@@ -40,13 +40,13 @@ class Rows:
         return taken.replace(pointer=pointer, weight=jnp.where(real, taken.weight, 0))
 
 
-def balanced(rows: Rows, target: str) -> Rows:
-    """NumPy rows whose labels of a target, Int[n], weigh the same together, and all rows as much as before; those without a
-    label (-1) keep their weight."""
+def equally_weighted(rows: Rows, target: str) -> Rows:
+    """NumPy rows in which every class of a target, Int[n], weighs the same, and all of them as much as before; those without
+    a label (-1) keep their weight."""
     label, weight = rows.targets[target], np.array(rows.weight)
     there = label >= 0
     total = np.bincount(label[there], weight[there])
-    weight[there] *= (total.sum() / np.count_nonzero(total) / np.maximum(total, 1e-30))[label[there]]
+    weight[there] *= (total.sum() / max(np.count_nonzero(total), 1) / np.maximum(total, 1e-30))[label[there]]
     return rows.replace(weight=weight)
 
 

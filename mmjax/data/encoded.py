@@ -47,7 +47,7 @@ class Encoded:
     `mmjax.pretrained.encoder` takes it. sound_seconds: of each sound that are heard, where the preprocessing would otherwise
     fill it up to half a minute. whole_pictures: nothing is cut off, where the preprocessing would crop what lies outside of
     the middle: a drawing fills its frame. tokens: modalities of which all tokens are kept, a Sequence [n d]; of the others
-    their mean, [d]. Both are z-scored over the training split; `Features` is their encoder.
+    their mean, [d]. Both are z-scored over the training split, or see `directions`; `Features` is their encoder.
     prompts: sentences that each text is put into, if any: its features are then the mean over them of unit vectors, as in the
     prompt ensembles of CLIP (Radford et al., 2021). "{}" stands for the text as it is, "{phrase}" for it without its last
     point, in small letters, and "{noun}" for the phrase without an English article.

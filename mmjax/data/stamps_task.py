@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 
 from mmjax.data.audio import LogMel
-from mmjax.data.dataset import Column, Dataset, Rows, balanced
+from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.data.decode import DataError, audio_seconds
 from mmjax.data.groups import connected_groups, pairs_sharing_a_key
 from mmjax.data.scale import FITTED_ON, standardised
@@ -43,7 +43,6 @@ class Stamps:
     max_tokens: of each name that are kept.
     folds, fold, split_seed: grouped, stratified k-fold; fold `fold` is the test split and the next one validation, or one part
     of it where `validation_parts` are more than 1, and the others are training.
-    balanced: all labels weigh the same in training, however many stamps they have.
     root: the pack's folder, None to find it.
     """
 
@@ -59,13 +58,14 @@ class Stamps:
     fold: int = 0
     split_seed: int = 0
     validation_parts: int = 1
-    balanced: bool = False
     root: Path | None = None
 
     def __post_init__(self):
         for name in ("image_size", "seconds", "max_tokens"):
             if getattr(self, name) <= 0:
                 raise DataError(f"Stamps.{name} is {getattr(self, name)}; it must be above 0")
+        if self.validation_parts < 1:
+            raise DataError(f"Stamps.validation_parts is {self.validation_parts}; it must be at least 1")
         if self.folds < 3 or not 0 <= self.fold < self.folds:
             raise DataError(
                 f"Stamps.fold is {self.fold} of {self.folds} folds; there must be 3 or more, for training, validation and "
@@ -86,8 +86,6 @@ class Stamps:
             for part, items in table.split._asdict().items()
         }
         splits, about = ({part: pair[i] for part, pair in parts.items()} for i in range(2))
-        if self.balanced:
-            splits["train"] = balanced(splits["train"], "label")
         samples = round(self.seconds * self.mel.rate)
         columns = self.columns(table, splits["train"])
         if clips:
@@ -117,7 +115,10 @@ class Stamps:
         group = self._groups(index, kept)
         split = train_validation_test(grouped_folds(group, label, self.folds, self.split_seed), self.fold)
         if self.validation_parts > 1:
-            part = grouped_folds(group[split.validation], label[split.validation], self.validation_parts, self.split_seed)
+            try:
+                part = grouped_folds(group[split.validation], label[split.validation], self.validation_parts, self.split_seed)
+            except ValueError as error:
+                raise DataError(f"Stamps.validation_parts is {self.validation_parts}, too many: {error}") from error
             train = np.sort(np.concatenate([split.train, split.validation[part > 0]]))
             split = split._replace(train=train, validation=split.validation[part == 0])
         languages = np.full(len(kept), self.text_language, object)

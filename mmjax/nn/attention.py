@@ -16,12 +16,13 @@ from mmjax.types import Tokens
 
 
 def gelu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """x Phi(x), by the error function (Hendrycks and Gimpel, 2016).
+    """x Phi(x), by the error function (Hendrycks and Gimpel, 2016), in float32, and of x's dtype.
 
     As x (1 + erf(x / sqrt(2))) / 2: JAX's own has erfc, whose cases of small and of large x XLA on a CPU computes both, and
-    keeps for the gradient. The difference is one of rounding, at most 2e-7 |x|.
+    keeps for the gradient. The difference is one of float32's rounding, at most 2e-7 |x|.
     """
-    return x * (0.5 * (1 + lax.erf(x * math.sqrt(0.5))))
+    y = x.astype(jnp.float32)  # of bfloat16, 1 + erf would have no digit left where x is below -3
+    return (y * (0.5 * (1 + lax.erf(y * math.sqrt(0.5))))).astype(x.dtype)
 
 
 def gelu_tanh(x: Float[Array, "*n"]) -> Float[Array, "*n"]:

@@ -257,14 +257,10 @@ def test_a_part_of_validation_alone(unread):
     assert not set(half.group[half.split.train]) & set(half.group[half.split.validation])
 
 
-def test_balanced_labels_weigh_the_same_in_training_alone(dataset):
-    splits = dataclasses.replace(TASK, balanced=True).load().splits
-    weight = lambda rows: np.bincount(rows.targets["label"], rows.weight)
-    plain = weight(dataset.splits["train"])
-    assert plain.max() > 2 * plain.min()
-    np.testing.assert_allclose(weight(splits["train"]), plain.sum() / len(plain), rtol=1e-4)
-    for part in ("validation", "test"):
-        np.testing.assert_array_equal(splits[part].weight, dataset.splits[part].weight)
+@pytest.mark.parametrize(("parts", "message"), [(0, "must be at least 1"), (5000, "too many: groups has")])
+def test_a_number_of_validation_parts_that_cannot_be(unread, parts, message):
+    with pytest.raises(DataError, match=rf"Stamps\.validation_parts is {parts}.*{message}"):
+        dataclasses.replace(TASK, validation_parts=parts).table()
 
 
 def test_z_scores_change_with_the_fold(dataset):
@@ -308,7 +304,6 @@ def test_fingerprint(unread):
         "image_size": 13, "fold": 1, "split_seed": 1, "seconds": 0.75, "mel": LogMel(bands=20), "text_language": "fr",
         "test_text_language": "de",
         "speech_languages": ("fr",), "tokenizer": BPE(500), "max_tokens": 9, "folds": 4, "validation_parts": 2,
-        "balanced": True,
     }  # fmt: skip
     assert set(changes) | {"root"} == {field.name for field in dataclasses.fields(Stamps)}
     others = {name: dataclasses.replace(TASK, **{name: value}).load().fingerprint for name, value in changes.items()}

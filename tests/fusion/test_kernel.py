@@ -46,9 +46,17 @@ def test_hadamard_is_scipys_and_orthonormal(size):
     np.testing.assert_allclose(h @ h.T, np.eye(size), atol=1e-5)
 
 
-def test_an_odd_width_is_refused():
-    with pytest.raises(ValueError, match=r"RandomFourier.width is 7; it must be even"):
-        RandomFourier(width=7).init(jax.random.key(0), tokens_of(2))
+@pytest.mark.parametrize(
+    ("fusion", "message"),
+    [
+        (RandomFourier(width=7), r"RandomFourier\.width is 7; it must be even and at least 2"),
+        (RandomFourier(width=0), r"RandomFourier\.width is 0; it must be even and at least 2"),
+        (RandomFourier(gamma=0.0), r"RandomFourier\.gamma is 0\.0; it must be above 0"),
+    ],
+)
+def test_bad_numbers_are_refused(fusion, message):
+    with pytest.raises(ValueError, match=message):
+        fusion.init(jax.random.key(0), tokens_of(2))
 
 
 def test_every_seed_draws_its_own():

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mmjax.nn import Attention, Block, Transformer, attend
 from mmjax.nn.attention import gelu
@@ -106,3 +107,12 @@ def test_gelu_is_x_times_the_normal_distribution_with_its_slope():
     np.testing.assert_allclose(gelu(jnp.asarray(x)), x * below, rtol=0, atol=2e-6)
     slope = below + x * np.exp(-np.square(x, dtype=np.float64) / 2) / math.sqrt(2 * math.pi)
     np.testing.assert_allclose(jax.vmap(jax.grad(gelu))(jnp.asarray(x)), slope, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("run", [lambda f: f, jax.jit])
+def test_gelu_of_bfloat16_loses_only_its_last_digit(run):
+    x = jnp.linspace(-4, 4, 801).astype(jnp.bfloat16)
+    exact = np.array([float(v) * 0.5 * math.erfc(-float(v) / math.sqrt(2)) for v in x])
+    got = run(gelu)(x)
+    assert got.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.float32(got), exact, rtol=2**-8, atol=1e-6)

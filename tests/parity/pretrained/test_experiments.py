@@ -18,6 +18,7 @@ SMALL = "--seeds 2 --steps 12 --batch 8 --evaluate-every 6".split()
     ("name", "cells", "flags"),
     [
         ("stamps_pretrained", "concat from_scratch", "--data.speech-languages lt --data.image-size 16"),
+        ("stamps_pretrained", "kernel", "--data.speech-languages lt"),
         ("transfer", "features lora", "--steps 2 --evaluate-every 1"),
         ("matching_vgg_gru", "pretrained", "--data.image-size 16"),
         ("cross_attention", "pretrained", "--data.image-size 16"),
@@ -39,4 +40,4 @@ def test_every_cell_fits_its_data(name, monkeypatch):
 
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     file = runpy.run_path(str(ROOT / "experiments" / f"{name}.py"))
-    load_and_check(file.get("BY_NAME", file["ABLATIONS"]))
+    load_and_check(file["ABLATIONS"] | file.get("BY_NAME", {}))
