@@ -3,7 +3,8 @@
 On a CPU XLA hands a convolution to Eigen only if its axes lie as [b h w c] and [kh kw c o], and puts others into that order in
 the outermost computation alone: the gradients, which automatic differentiation gives with other orders, are 90 times slower
 within `scan` than outside. So the gradients are written here as convolutions of that order; and a 1 x 1 kernel is a matmul
-over pixels. XLA's max-pool has a scatter for a gradient; as a maximum of strided slices it has none.
+over pixels, whose gradients are written here too. XLA's max-pool has a scatter for a gradient; as a maximum of strided slices
+it has none.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,6 +57,31 @@ def _conv_backward(strides, padding, residuals, dy):
 conv_in_order.defvjp(_conv_forward, _conv_backward)
 
 
+@jax.custom_vjp
+def at_each_pixel(x: Float[Array, "b h w c"], kernel: Float[Array, "c o"]) -> Float[Array, "b h w o"]:
+    """x @ kernel, a convolution by 1 x 1, differentiated backwards alone.
+
+    For the kernel's gradient XLA on a CPU writes the first operand of a product across its axes, and automatic differentiation
+    makes that dy, whatever was to be computed for it (batch norm's gradient, say). Here it is the one with fewer channels.
+    """
+    return x @ kernel
+
+
+def _pixel_forward(x, kernel):
+    return at_each_pixel(x, kernel), (x, kernel)
+
+
+def _pixel_backward(residuals, dy):
+    x, kernel = residuals
+    over_pixels = (((0, 1, 2), (0, 1, 2)), ((), ()))
+    few = x.shape[-1] <= dy.shape[-1]
+    dk = lax.dot_general(x, dy, over_pixels) if few else lax.dot_general(dy, x, over_pixels).T
+    return dy @ kernel.T, dk
+
+
+at_each_pixel.defvjp(_pixel_forward, _pixel_backward)
+
+
 def conv(
     x: Float[Array, "b h w c"],
     kernel: Float[Array, "kh kw c o"],
@@ -64,7 +90,7 @@ def conv(
 ) -> Float[Array, "b i j o"]:
     """Two-dimensional convolution (cross-correlation) in the form that suits kernel and platform."""
     if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
-        return x[:, :: strides[0], :: strides[1]] @ kernel[0, 0]
+        return at_each_pixel(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
 
     def on_cpu(x, kernel):
         return conv_in_order(x, kernel, strides, padding)
