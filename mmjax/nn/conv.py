@@ -74,8 +74,8 @@ def _pixel_forward(x, kernel):
 def _pixel_backward(residuals, dy):
     x, kernel = residuals
     over_pixels = (((0, 1, 2), (0, 1, 2)), ((), ()))
-    few = x.shape[-1] <= dy.shape[-1]
-    dk = lax.dot_general(x, dy, over_pixels) if few else lax.dot_general(dy, x, over_pixels).T
+    narrower = x.shape[-1] <= dy.shape[-1]
+    dk = lax.dot_general(x, dy, over_pixels) if narrower else lax.dot_general(dy, x, over_pixels).T
     return dy @ kernel.T, dk
 
 

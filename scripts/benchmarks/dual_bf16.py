@@ -22,7 +22,7 @@ def cases(quick: bool, device: str) -> list[Case]:
             {"torch": 1.0, "torch compiled": 1.0, "mmjax float32": 2.0} if device == "cpu" else {},
             "bfloat16",
             TOLERANCE,
-            "this CPU has no bfloat16 instructions: no batch 256, and no torch, whose GEMM of 512 took 65 times mmjax's"
+            "this CPU has no bfloat16 instructions: no batch 256, and no torch, whose emulation is slow (see the row gemm)"
             if slow
             else "",
         )
