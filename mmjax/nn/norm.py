@@ -1,13 +1,72 @@
 """Batch normalisation, functional: the running statistics are variables that go in and come out of `apply`."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from mmjax.shards import sum_over_shards
+
+
+def _per_channel(x: Float[Array, "b ... c"], present: Bool[Array, " b"]) -> Float[Array, " c"]:
+    """Sum over the examples of this shard that are there. Their own sums come first, so that nothing large is masked."""
+    own = x.sum(tuple(range(1, x.ndim - 1)))
+    return jnp.where(present[:, None], own, 0).sum(0)
+
+
+def _along(x: Float[Array, "b ... c"], *vectors: Float[Array, " c"]) -> list[Float[Array, "1 ... c"]]:
+    return [vector.reshape((1,) * (x.ndim - 1) + (-1,)) for vector in vectors]
+
+
+def _if_there(present: Bool[Array, " b"], x: Float[Array, "b ... c"]) -> Float[Array, "b ... c"]:
+    return jnp.where(present.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _standardised(
+    x: Float[Array, "b ... c"],
+    scale: Float[Array, " c"],
+    bias: Float[Array, " c"],
+    present: Bool[Array, " b"],
+    epsilon: float,
+) -> tuple[Float[Array, "b ... c"], Float[Array, " c"], Float[Array, " c"], Float[Array, ""]]:
+    """(y, mean, sum of squares about it, how many numbers these are of), the latter three without gradients.
+
+    Automatic differentiation keeps x - mean beside x, and sums what is zero: the gradients by way of mean and variance need
+    but the two sums that those of bias and scale are.
+    """
+    return _standardise(x, scale, bias, present, epsilon)[0]
+
+
+def _standardise(x, scale, bias, present, epsilon):
+    of_each = x[0].size // x.shape[-1]
+    count = sum_over_shards(present.sum().astype(jnp.float32) * of_each)
+    x32 = x.astype(jnp.float32)
+    mean = sum_over_shards(_per_channel(x32, present)) / jnp.maximum(count, 1)
+    centred = x32 - _along(x, mean)[0]
+    squares = sum_over_shards(_per_channel(jnp.square(centred), present))
+    inverse = lax.rsqrt(squares / jnp.maximum(count, 1) + epsilon)
+    factor, shift = _along(x, scale * inverse, bias)
+    y = _if_there(present, centred * factor + shift)
+    return (y, mean, squares, count), (x, scale, present, mean, inverse, count)
+
+
+def _standardise_backward(epsilon, residuals, gradients):
+    x, scale, present, mean, inverse, count = residuals
+    dy, *_ = gradients
+    centred = x.astype(jnp.float32) - _along(x, mean)[0]
+    sums = _per_channel(dy, present), _per_channel(dy * centred, present)
+    shared, sloped = (total / jnp.maximum(count, 1) for total in sum_over_shards(sums))
+    factor, shared, slope = _along(x, scale * inverse, shared, sloped * jnp.square(inverse))
+    dx = _if_there(present, factor * (dy - shared - centred * slope))
+    return dx.astype(x.dtype), sums[1] * inverse, sums[0], None
+
+
+_standardised.defvjp(_standardise, _standardise_backward)
 
 
 class BatchNorm(nn.Module):
@@ -31,30 +90,22 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "b ... c"], *, train: bool = False, present: Bool[Array, " b"] | None = None
     ) -> Float[Array, "b ... c"]:
-        channels, along, last = x.shape[-1], tuple(range(x.ndim - 1)), (1,) * (x.ndim - 1)
+        channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones_init(), (channels,))
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
 
-        there = jnp.ones((1,) * x.ndim, bool) if present is None else present.reshape(-1, *(1,) * (x.ndim - 1))
-        x = jnp.where(there, x.astype(jnp.float32), 0)
-
-        def normalised(mean, var):
-            factor = scale * lax.rsqrt(var + self.epsilon)
-            y = (x - mean.reshape(*last, -1)) * factor.reshape(*last, -1) + bias.reshape(*last, -1)
-            return jnp.where(there, y, 0).astype(self.dtype)
-
+        present = jnp.ones(x.shape[0], bool) if present is None else present
         if not train:
-            return normalised(mean.value, var.value)
+            factor = scale * lax.rsqrt(var.value + self.epsilon)
+            centre, factor, shift = _along(x, mean.value, factor, bias)
+            x = _if_there(present, x.astype(jnp.float32))  # first too, so that no gradient meets what is not there
+            return _if_there(present, (x - centre) * factor + shift).astype(self.dtype)
 
-        examples = jnp.asarray(x.shape[0] if present is None else present.sum(), jnp.float32)
-        count = sum_over_shards(examples * (x[0].size // channels))
-        centre = sum_over_shards(x.sum(along)) / jnp.maximum(count, 1)
-        squares = jnp.where(there, jnp.square(x - centre.reshape(*last, -1)), 0)
-        sum_of_squares = sum_over_shards(squares.sum(along))
+        y, centre, squares, count = _standardised(x, scale, bias, present, self.epsilon)
         if not self.is_initializing():
             keep = jnp.where(count > 0, self.momentum, 1.0)
-            mean.value = keep * mean.value + (1 - keep) * centre
-            var.value = keep * var.value + (1 - keep) * sum_of_squares / jnp.maximum(count - 1, 1)
-        return normalised(centre, sum_of_squares / jnp.maximum(count, 1))
+            mean.value = keep * mean.value + (1 - keep) * lax.stop_gradient(centre)
+            var.value = keep * var.value + (1 - keep) * lax.stop_gradient(squares) / jnp.maximum(count - 1, 1)
+        return y.astype(self.dtype)
