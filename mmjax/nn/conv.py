@@ -57,25 +57,26 @@ def _conv_backward(strides, padding, residuals, dy):
 conv_in_order.defvjp(_conv_forward, _conv_backward)
 
 
-@jax.custom_vjp
-def at_each_pixel(x: Float[Array, "b h w c"], kernel: Float[Array, "c o"]) -> Float[Array, "b h w o"]:
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def at_each_pixel(x: Float[Array, "b h w c"], kernel: Float[Array, "c o"], strided: bool = False) -> Float[Array, "b h w o"]:
     """x @ kernel, a convolution by 1 x 1, differentiated backwards alone.
 
     For the kernel's gradient XLA on a CPU writes the first operand of a product across its axes, and automatic differentiation
-    makes that dy, whatever was to be computed for it (batch norm's gradient, say). Here it is the one with fewer channels.
+    makes that dy, whatever was to be computed for it (batch norm's gradient, say). Here it is the one with fewer channels;
+    dy, where x is only some pixels of a larger one (strided), which would be computed again for that.
     """
     return x @ kernel
 
 
-def _pixel_forward(x, kernel):
-    return at_each_pixel(x, kernel), (x, kernel)
+def _pixel_forward(x, kernel, strided):
+    return at_each_pixel(x, kernel, strided), (x, kernel)
 
 
-def _pixel_backward(residuals, dy):
+def _pixel_backward(strided, residuals, dy):
     x, kernel = residuals
     over_pixels = (((0, 1, 2), (0, 1, 2)), ((), ()))
-    narrower = x.shape[-1] <= dy.shape[-1]
-    dk = lax.dot_general(x, dy, over_pixels) if narrower else lax.dot_general(dy, x, over_pixels).T
+    across_x = x.shape[-1] <= dy.shape[-1] and not strided
+    dk = lax.dot_general(x, dy, over_pixels) if across_x else lax.dot_general(dy, x, over_pixels).T
     return dy @ kernel.T, dk
 
 
@@ -90,7 +91,7 @@ def conv(
 ) -> Float[Array, "b i j o"]:
     """Two-dimensional convolution (cross-correlation) in the form that suits kernel and platform."""
     if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
-        return at_each_pixel(x[:, :: strides[0], :: strides[1]], kernel[0, 0])
+        return at_each_pixel(x[:, :: strides[0], :: strides[1]], kernel[0, 0], max(strides) > 1)
 
     def on_cpu(x, kernel):
         return conv_in_order(x, kernel, strides, padding)

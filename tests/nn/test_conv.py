@@ -41,18 +41,21 @@ def test_equals_xla_with_gradients(form, kernel, strides, padding):
     chex.assert_trees_all_close(our_pull(cotangent), pull(cotangent), atol=1e-3)
 
 
-@pytest.mark.parametrize(("c", "o"), [(3, 5), (5, 3), (4, 4)])
-def test_at_each_pixel_is_a_product_whose_narrower_operand_is_transposed(c, o):
+@pytest.mark.parametrize(
+    ("c", "o", "strided", "first"), [(3, 5, False, 3), (5, 3, False, 3), (4, 4, False, 4), (3, 5, True, 5)]
+)
+def test_at_each_pixel_is_a_product_whose_operand_that_is_transposed_is_chosen(c, o, strided, first):
     kx, kk, kg = jax.random.split(jax.random.key(0), 3)
     x, k, dy = jax.random.normal(kx, (2, 4, 3, c)), jax.random.normal(kk, (2, c, o)), jax.random.normal(kg, (2, 2, 4, 3, o))
 
     def pulled(product):
         return jax.vmap(lambda k, dy: jax.vjp(product, x, k)[1](dy))(k, dy)  # as under seeds: kernels differ, pictures do not
 
-    chex.assert_trees_all_close(pulled(at_each_pixel), pulled(lambda x, k: x @ k), rtol=1e-5, atol=1e-5)
-    program = jax.make_jaxpr(lambda x, k, dy: jax.vjp(at_each_pixel, x, k)[1](dy)[1])(x, k[0], dy[0])
+    product = lambda x, k: at_each_pixel(x, k, strided)
+    chex.assert_trees_all_close(pulled(product), pulled(lambda x, k: x @ k), rtol=1e-5, atol=1e-5)
+    program = jax.make_jaxpr(lambda x, k, dy: jax.vjp(product, x, k)[1](dy)[1])(x, k[0], dy[0])
     shapes = [[v.aval.shape for v in one.invars] for one in program.jaxpr.eqns if one.primitive.name == "dot_general"]
-    assert any(left[-1] == min(c, o) and right[-1] == max(c, o) for left, right in shapes if len(left) == len(right) == 4)
+    assert [(left[-1], right[-1]) for left, right in shapes if len(left) == len(right) == 4] == [(first, c + o - first)]
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 0), (0, 1))])
