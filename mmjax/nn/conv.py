@@ -165,14 +165,39 @@ def max_pool(x: Float[Array, "b h w c"], size: int = 2, stride: int | None = Non
     rows, columns = ((side + 2 * padding - size) // stride + 1 for side in x.shape[1:3])
     if rows < 1 or columns < 1:
         raise ValueError(f"max_pool over {size} x {size} cells needs at least that many pixels, and got {x.shape[1:3]}")
-    if padding:
-        sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-        x = jnp.pad(x, sides, constant_values=-jnp.inf)
+    if stride == size and not padding:
+        return _largest_of_cells(x[:, : rows * size, : columns * size], size)
+    sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    return _largest_of_views(jnp.pad(x, sides, constant_values=-jnp.inf) if padding else x, size, stride)
+
+
+def _largest_of_views(x: Float[Array, "b h w c"], size: int, stride: int) -> Float[Array, "b i j c"]:
+    rows, columns = ((side - size) // stride + 1 for side in x.shape[1:3])
 
     def view(i, j):
         return x[:, i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
 
     return reduce(jnp.maximum, (view(i, j) for i in range(size) for j in range(size)))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _largest_of_cells(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b i j c"]:
+    """The same of cells that share no pixel and leave none over. As a reduction, since XLA on a CPU has no other use for what
+    comes of it than to read it, where it would compute views again for each use, across its axes for the kernel's gradient of
+    a convolution. Differentiated backwards alone, as the views are."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // size, size, w // size, size, c).max((2, 4))
+
+
+def _cells_forward(x, size):
+    return _largest_of_cells(x, size), x
+
+
+def _cells_backward(size, x, dy):
+    return jax.vjp(partial(_largest_of_views, size=size, stride=size), x)[1](dy)
+
+
+_largest_of_cells.defvjp(_cells_forward, _cells_backward)
 
 
 def _shares(side: int, cells: int) -> Float[np.ndarray, "cells side"]:
