@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mmjax.nn import Conv, Dropout, max_pool
+from mmjax.nn import Conv, Dropout
 from mmjax.types import Tokens
 
 
@@ -29,7 +29,7 @@ class CNN(nn.Module):
                 f"{2 ** len(self.widths)} px a side and got {x.shape[1]} x {x.shape[2]}"
             )
         for stage, width in enumerate(self.widths):
-            x = nn.relu(max_pool(Conv(width, dtype=self.dtype, name=f"stage{stage}")(x)))  # = max_pool(relu), cheaper
+            x = nn.relu(Conv(width, pool=2, dtype=self.dtype, name=f"stage{stage}")(x))  # = max_pool(relu), cheaper
         x = x.reshape(x.shape[0], -1, x.shape[-1])
         x = Dropout(self.dropout, name="dropout")(x, train=train)
         return Tokens(x, jnp.ones(x.shape[:2], bool))

@@ -43,10 +43,12 @@ class VGG(nn.Module):
             )
         for stage, (convolutions, channels) in enumerate(self.stages, 1):
             for i in range(1, convolutions + 1):
-                x = Conv(channels, dtype=self.dtype, name=f"conv{stage}_{i}")(x)
-                if self.batch_norm:
+                pool = 1 if i < convolutions else 2
+                x = Conv(channels, pool=1 if self.batch_norm else pool, dtype=self.dtype, name=f"conv{stage}_{i}")(x)
+                if self.batch_norm:  # of all pixels
                     x = BatchNorm(dtype=self.dtype, name=f"norm{stage}_{i}")(x, train=train, present=present)
-                x = nn.relu(x if i < convolutions else max_pool(x))  # = max_pool(relu), cheaper
+                    x = max_pool(x, pool)
+                x = nn.relu(x)  # after the largest was taken, which is the same as before, on a quarter of the numbers
         if self.hidden:
             x = adaptive_mean_pool(x, 7).reshape(x.shape[0], 1, -1)
             for layer, width in enumerate(self.hidden, 6):

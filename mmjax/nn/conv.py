@@ -133,7 +133,9 @@ def depthwise(
 class Conv(nn.Module):
     """Convolution over height and width, `[b h w c] -> [b i j features]`, with a bias.
 
-    padding: "SAME", "VALID", or ((top, bottom), (left, right)) in pixels. Parameters are float32; `dtype` computes.
+    padding: "SAME", "VALID", or ((top, bottom), (left, right)) in pixels. pool: side of the cells of whose results the largest
+    is taken, by `max_pool`, 1 for none; before the bias is added, which gives the same numbers for less. Parameters are
+    float32; `dtype` computes.
     """
 
     features: int
@@ -143,6 +145,7 @@ class Conv(nn.Module):
     use_bias: bool = True
     dtype: Any = jnp.float32
     kernel_init: Callable = nn.initializers.he_normal()
+    pool: int = 1
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j o"]:
@@ -151,6 +154,7 @@ class Conv(nn.Module):
         if isinstance(padding, str):
             padding = lax.padtype_to_pads(x.shape[1:3], self.kernel_size, self.strides, padding)
         y = conv(x.astype(self.dtype), jnp.asarray(kernel, self.dtype), tuple(self.strides), tuple(map(tuple, padding)))
+        y = max_pool(y, self.pool) if self.pool > 1 else y
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros_init(), (self.features,)).astype(self.dtype)[None, None, None]
         return y
