@@ -1,5 +1,7 @@
 """wav 2vec 2.0: a padded clip is the clip alone, and the positional convolution by hand."""
 
+from functools import cache
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -12,15 +14,22 @@ from mmjax.types import Sequence
 SIZES = dict(widths=(4, 6), kernels=(10, 3), strides=(5, 2), width=8, depth=1, heads=2, hidden=12, taps=4, groups=2)
 
 
+@cache
+def compiled(each_norm):
+    """(init, apply), compiled once for all lengths."""
+    encoder = Wav2Vec2(**SIZES, each_norm=each_norm, pre_norm=each_norm)
+    return jax.jit(encoder.init), jax.jit(encoder.apply)
+
+
 @pytest.mark.parametrize("each_norm", [False, True])
 @pytest.mark.parametrize("length", [60, 41, 20])
 def test_a_padded_clip_is_the_clip_alone(each_norm, length):
     """60, 41 and 20 samples are 11, 7 and 3 windows of 10, and 5, 3 and 1 of 3 of those."""
-    encoder = Wav2Vec2(**SIZES, each_norm=each_norm, pre_norm=each_norm)
+    init, apply = compiled(each_norm)
     x = jax.random.normal(jax.random.key(0), (1, 60))
-    variables = encoder.init(jax.random.key(1), Sequence(x, jnp.array([60])))
-    padded = encoder.apply(variables, Sequence(x.at[:, length:].set(jnp.nan), jnp.array([length])))
-    alone = encoder.apply(variables, Sequence(x[:, :length], jnp.array([length])))
+    variables = init(jax.random.key(1), Sequence(x, jnp.array([60])))
+    padded = apply(variables, Sequence(x.at[:, length:].set(jnp.nan), jnp.array([length])))
+    alone = apply(variables, Sequence(x[:, :length], jnp.array([length])))
     there = {60: 5, 41: 3, 20: 1}[length]
     np.testing.assert_array_equal(padded.mask[0], np.arange(5) < there)
     assert alone.mask.shape == (1, there) and alone.mask.all()
@@ -30,9 +39,11 @@ def test_a_padded_clip_is_the_clip_alone(each_norm, length):
 @pytest.mark.parametrize("samples", [0, 1, 19])
 def test_too_short_for_a_token(samples):
     """One token of two windows of ten needs (3 - 1) 5 + 10 = 20 samples."""
-    encoder = Wav2Vec2(**SIZES)
+    init, apply = compiled(False)
     clip = Sequence(jnp.ones((2, samples)), jnp.array([samples, 0]))
-    tokens, _ = encoder.init_with_output(jax.random.key(0), clip)
+    variables = init(jax.random.key(0), Sequence(jnp.ones((1, 60)), jnp.array([60])))
+    chex.assert_trees_all_equal_shapes(jax.eval_shape(init, jax.random.key(0), clip), variables)
+    tokens = apply(variables, clip)
     chex.assert_shape(tokens.x, (2, 1, 8))
     assert not tokens.mask.any() and jnp.isfinite(tokens.x).all()
 
@@ -41,7 +52,8 @@ def test_too_short_for_a_token(samples):
 def test_grouped_convolution(taps):
     """Feature 1 is of the first group of two, feature 2 of the second; of 4 taps two come before the step, of 3 one."""
     x, kernel = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(1, 9, 4), (taps, 2, 4)]))
-    y = grouped_conv(x, kernel)
+    y = np.asarray(jax.jit(grouped_conv)(x, kernel))
+    x, kernel = np.asarray(x), np.asarray(kernel)
     for step in (0, 4, 8):
         for feature, inputs in ((1, slice(0, 2)), (2, slice(2, 4))):
             seen = [(step + tap - taps // 2, tap) for tap in range(taps)]
@@ -52,14 +64,14 @@ def test_grouped_convolution(taps):
 def test_weight_normalisation():
     """The direction's size is no matter, and the kernel starts as the direction."""
     layer, x = PositionalConv(taps=4, groups=2, activation=lambda x: x), jax.random.normal(jax.random.key(0), (1, 5, 4))
-    params = layer.init(jax.random.key(1), x)["params"]
-    chex.assert_trees_all_close(layer.apply({"params": params}, x), grouped_conv(x, params["direction"]), atol=1e-6)
-    larger = params | {"direction": 3 * params["direction"]}
-    chex.assert_trees_all_close(layer.apply({"params": params}, x), layer.apply({"params": larger}, x), atol=1e-6)
+    params = jax.jit(layer.init)(jax.random.key(1), x)["params"]
+    run = jax.jit(lambda params: layer.apply({"params": params}, x))
+    chex.assert_trees_all_close(run(params), jax.jit(grouped_conv)(x, params["direction"]), atol=1e-6)
+    chex.assert_trees_all_close(run(params), run(params | {"direction": 3 * params["direction"]}), atol=1e-6)
 
 
 def test_norm_over_time():
     """1, 3 and 5 have the mean 3 and the variance 8 / 3; what is beyond the length counts for nothing and comes out as bias."""
     x, mask = jnp.array([[[1.0], [3.0], [5.0], [99.0]]]), jnp.array([[True, True, True, False]])
-    y, _ = TimeNorm(epsilon=0.0).init_with_output(jax.random.key(0), x, mask)
+    y, _ = jax.jit(TimeNorm(epsilon=0.0).init_with_output)(jax.random.key(0), x, mask)
     np.testing.assert_allclose(y[0, :, 0], np.array([-2, 0, 2, 0]) / np.sqrt(8 / 3), atol=1e-6)

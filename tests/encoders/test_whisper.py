@@ -10,15 +10,16 @@ from mmjax.encoders.whisper import WhisperEncoder, sinusoids
 from mmjax.types import Sequence
 
 ENCODER = WhisperEncoder(positions=6, width=8, depth=2, heads=2, hidden=12)
+INIT, APPLY = jax.jit(ENCODER.init), jax.jit(ENCODER.apply)
 
 
 @pytest.mark.parametrize("length", [12, 7, 4, 1])
 def test_a_padded_clip_is_the_clip_alone(length):
     """Its last frame sees zeros after it, whatever stands there; 7 frames are 4 tokens."""
     x = jax.random.normal(jax.random.key(0), (1, 12, 5))
-    variables = ENCODER.init(jax.random.key(1), Sequence(x, jnp.array([12])))
-    padded = ENCODER.apply(variables, Sequence(x.at[:, length:].set(jnp.nan), jnp.array([length])))
-    alone = ENCODER.apply(variables, Sequence(x[:, :length], jnp.array([length])))
+    variables = INIT(jax.random.key(1), Sequence(x, jnp.array([12])))
+    padded = APPLY(variables, Sequence(x.at[:, length:].set(jnp.nan), jnp.array([length])))
+    alone = APPLY(variables, Sequence(x[:, :length], jnp.array([length])))
     there = -(-length // 2)
     np.testing.assert_array_equal(padded.mask[0], np.arange(6) < there)
     chex.assert_shape(alone.x, (1, there, 8))
@@ -30,9 +31,9 @@ def test_positions():
     expected = [[0, 0, 1, 1], [np.sin(1), np.sin(1e-4), np.cos(1), np.cos(1e-4)]]
     np.testing.assert_allclose(sinusoids(2, 4), expected, atol=1e-7)
     frames = Sequence(jax.random.normal(jax.random.key(0), (2, 12, 5)), jnp.array([12, 9]))
-    variables = ENCODER.init(jax.random.key(1), frames)
+    variables = INIT(jax.random.key(1), frames)
     np.testing.assert_array_equal(variables["params"]["position"], sinusoids(6, 8))
-    gradient = jax.grad(lambda v: jnp.square(ENCODER.apply(v, frames).x[..., 0]).sum())(variables)
+    gradient = jax.jit(jax.grad(lambda v: jnp.square(ENCODER.apply(v, frames).x[..., 0]).sum()))(variables)
     assert not np.any(gradient["params"]["position"]) and np.any(gradient["params"]["conv1"]["kernel"])
 
 

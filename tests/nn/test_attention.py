@@ -19,12 +19,13 @@ KEY = jax.random.key(0)
 def test_attend_is_the_equation():
     q, k, v = (jax.random.normal(key, (B, 2, n, 5)) for key, n in zip(jax.random.split(KEY, 3), (N, M, M)))
     mask = jnp.array([[True, True, False, True], [False, True, False, False]])
-    got = attend(q, k, v, mask)
+    got = np.asarray(jax.jit(attend)(q, k, v, mask))
+    q, k, v, mask = (np.asarray(array) for array in (q, k, v, mask))
     for b in range(B):
         for h in range(2):
             for n in range(N):
                 scores = [np.exp(float(q[b, h, n] @ k[b, h, m]) / np.sqrt(5)) * bool(mask[b, m]) for m in range(M)]
-                expected = sum(s * np.asarray(v[b, h, m]) for m, s in enumerate(scores)) / sum(scores)
+                expected = sum(s * v[b, h, m] for m, s in enumerate(scores)) / sum(scores)
                 np.testing.assert_allclose(got[b, h, n], expected, rtol=2e-5, atol=1e-6)
 
 
@@ -32,9 +33,9 @@ def test_masked_keys_have_no_influence_and_none_gives_zeros():
     x, context = jax.random.normal(KEY, (B, N, D)), jax.random.normal(KEY, (B, M, 3))
     mask = jnp.array([[True, False, True, False], [False] * 4])
     layer = Attention(heads=2, features=8)
-    params = layer.init(KEY, x, context, mask)
+    params = jax.jit(layer.init)(KEY, x, context, mask)
     run = jax.jit(lambda context: layer.apply(params, x, context, mask))
-    gradient = jax.grad(lambda context: jnp.sum(run(context) ** 2))(context)
+    gradient = jax.jit(jax.grad(lambda context: jnp.sum(run(context) ** 2)))(context)
     np.testing.assert_array_equal(np.abs(gradient).max(-1) > 0, mask)
     bias = params["params"]["out"]["bias"]
     np.testing.assert_array_equal(run(context)[1], np.broadcast_to(bias, (N, 8)))  # nothing seen: out's bias alone
@@ -44,8 +45,8 @@ def test_a_mask_for_each_query_makes_attention_causal():
     x = jax.random.normal(KEY, (1, 5, D))
     layer = Transformer(depth=2, heads=2, hidden=8)
     causal = jnp.tril(jnp.ones((1, 5, 5), bool))
-    params = layer.init(KEY, x, causal)
-    influence = jax.jacrev(lambda x: layer.apply(params, x, causal).sum(-1)[0])(x)[:, 0]
+    params = jax.jit(layer.init)(KEY, x, causal)
+    influence = jax.jit(jax.jacrev(lambda x: layer.apply(params, x, causal).sum(-1)[0]))(x)[:, 0]
     np.testing.assert_array_equal(np.abs(influence).max(-1) > 0, np.tril(np.ones((5, 5), bool)))
 
 
@@ -58,8 +59,9 @@ def test_pre_and_post_norm_differ_as_published():
     x, mask = jax.random.normal(KEY, (B, N, D)), jnp.ones((B, N), bool)
     for pre_norm in (True, False):
         block = Block(heads=2, hidden=7, pre_norm=pre_norm, epsilon=1e-3)
-        params = block.init(KEY, x, mask)["params"]
-        attention = lambda y: np.asarray(Attention(2).apply({"params": params["attention"]}, jnp.asarray(y), mask=mask))
+        params = jax.jit(block.init)(KEY, x, mask)["params"]
+        attend_to = jax.jit(lambda y, p=params["attention"]: Attention(2).apply({"params": p}, y, mask=mask))
+        attention = lambda y: np.asarray(attend_to(jnp.asarray(y)))
         up, down = (lambda y, p=params[name]: y @ np.asarray(p["kernel"]) + np.asarray(p["bias"]) for name in ("up", "down"))
         mlp = lambda y: down(np.asarray(jax.nn.gelu(up(y), approximate=False)))
         y = np.asarray(x)
@@ -69,7 +71,7 @@ def test_pre_and_post_norm_differ_as_published():
         else:
             y = _norm(y + attention(y), 1e-3)
             y = _norm(y + mlp(y), 1e-3)
-        np.testing.assert_allclose(block.apply({"params": params}, x, mask), y, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(jax.jit(block.apply)({"params": params}, x, mask), y, rtol=1e-4, atol=1e-5)
 
 
 def test_attention_multiplies_once_by_what_are_three_dense_layers():
@@ -91,13 +93,12 @@ def test_attention_multiplies_once_by_what_are_three_dense_layers():
         y = x if context is None else context
         mask = jnp.ones(y.shape[:2], bool).at[0, 1].set(False).at[1].set(False)
         mine, apart = Attention(2, features=8, key_bias=key_bias), Apart(key_bias)
-        params = mine.init(KEY, x, context, mask)
-        chex.assert_trees_all_equal(params, apart.init(KEY, x, y, mask))
+        params, expected = jax.jit(lambda key: (mine.init(key, x, context, mask), apart.init(key, x, y, mask)))(KEY)
+        chex.assert_trees_all_equal(params, expected)
         params = jax.tree.map(lambda leaf: leaf + 0.1, params)
-        got, expected = (
-            jax.value_and_grad(lambda params: jnp.sum(run(params) ** 2))(params)
-            for run in (lambda p: mine.apply(p, x, context, mask), lambda p: apart.apply(p, x, y, mask))
-        )
+        value = lambda run: jax.value_and_grad(lambda p: jnp.sum(run(p) ** 2))
+        runs = value(lambda p: mine.apply(p, x, context, mask)), value(lambda p: apart.apply(p, x, y, mask))
+        got, expected = jax.jit(lambda p: [run(p) for run in runs])(params)
         chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -106,7 +107,7 @@ def test_gelu_is_x_times_the_normal_distribution_with_its_slope():
     below = np.array([0.5 * math.erfc(-float(v) / math.sqrt(2)) for v in x])  # Phi, in float64
     np.testing.assert_allclose(gelu(jnp.asarray(x)), x * below, rtol=0, atol=2e-6)
     slope = below + x * np.exp(-np.square(x, dtype=np.float64) / 2) / math.sqrt(2 * math.pi)
-    np.testing.assert_allclose(jax.vmap(jax.grad(gelu))(jnp.asarray(x)), slope, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(gelu)))(jnp.asarray(x)), slope, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("run", [lambda f: f, jax.jit])
