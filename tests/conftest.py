@@ -16,3 +16,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest first, so that no process ends with one while the others wait; and a run that several of them share is made
+    by the process that has them, while another, which takes tests from the end, does not wait for it."""
+    items.sort(key=lambda item: item.get_closest_marker("end_to_end") is None)  # otherwise in the order that they have
