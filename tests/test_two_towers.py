@@ -1,5 +1,7 @@
 """TwoTowers by its definition, its outputs in the losses, and the parts that it is made of."""
 
+from functools import cache, partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -19,27 +21,30 @@ TOWERS = TwoTowers(
 )
 WORDS = Sequence(jnp.array([[1, 2, 3], [4, 5, 0]]), jnp.array([3, 2]))
 PICTURES = jax.random.normal(jax.random.key(1), (2, 4, 4, 3))
+APPLY = jax.jit(TOWERS.apply)
+EMBED_IMAGE, EMBED_TEXT = (jax.jit(partial(TOWERS.apply, method=method)) for method in ("embed_image", "embed_text"))
 
 
+@cache
 def start():
-    return TOWERS.init(jax.random.key(0), {"image": PICTURES, "text": WORDS})
+    return jax.jit(TOWERS.init)(jax.random.key(0), {"image": PICTURES, "text": WORDS})
 
 
 def test_logits_of_three_pictures_and_two_texts():
     variables = start()
     pictures = jnp.concatenate([PICTURES, PICTURES[:1]])
-    outputs = jax.jit(TOWERS.apply)(variables, {"image": pictures, "text": WORDS})
+    outputs = APPLY(variables, {"image": pictures, "text": WORDS})
     x, y = outputs["image.embedding"], outputs["text.embedding"]
     chex.assert_shape([x, y], [(3, 4), (2, 4)])
     np.testing.assert_allclose(np.linalg.norm(np.concatenate([x, y]), axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(outputs["logits"], np.asarray(x) @ np.asarray(y).T / 0.1 - 3, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(TOWERS.apply(variables, pictures, method="embed_image"), x, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(TOWERS.apply(variables, WORDS, method="embed_text"), y, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(EMBED_IMAGE(variables, pictures), x, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(EMBED_TEXT(variables, WORDS), y, rtol=1e-5, atol=1e-6)
 
 
 def test_losses_take_the_outputs():
     """By the logits: InfoNCE is the mean of both ways' cross-entropies, SigLIP's the sum over all pairs."""
-    outputs = TOWERS.apply(start(), {"image": PICTURES, "text": WORDS})
+    outputs = APPLY(start(), {"image": PICTURES, "text": WORDS})
     present = {"image": jnp.ones(2, bool), "text": jnp.ones(2, bool)}
     batch = Batch({}, present, {}, jnp.ones(2))
     names = ("image.embedding", "text.embedding")
@@ -55,18 +60,18 @@ def test_losses_take_the_outputs():
 def test_a_text_is_known_at_its_last_word_whatever_follows():
     variables = start()
     other = WORDS.replace(x=WORDS.x.at[1, 2].set(9))
-    same = [TOWERS.apply(variables, words, method="embed_text") for words in (WORDS, other)]
+    same = [EMBED_TEXT(variables, words) for words in (WORDS, other)]
     np.testing.assert_array_equal(*same)
 
 
 def test_one_way_no_word_sees_a_later_one():
-    variables = TEXT.init(jax.random.key(0), WORDS)
+    variables = jax.jit(TEXT.init)(jax.random.key(0), WORDS)
 
     def third(table):
         params = variables["params"] | {"word": {"embedding": table}}
         return TEXT.apply({"params": params}, WORDS).x[0, 1].sum()
 
-    gradient = np.asarray(jax.grad(third)(variables["params"]["word"]["embedding"]))
+    gradient = np.asarray(jax.jit(jax.grad(third))(variables["params"]["word"]["embedding"]))
     assert np.abs(gradient[[1, 2]]).max() > 0 and np.abs(gradient[3]).max() == 0
 
 
@@ -76,13 +81,13 @@ def test_pooled_tokens():
     np.testing.assert_array_equal(last_token(tokens), [[2, 3], [6, 7]])
     frames = Sequence(jnp.ones((2, 3, 2)), jnp.array([2, 0]))
     pooled = Pooled(Features(4), first_token)
-    found = pooled.apply(pooled.init(jax.random.key(0), frames), frames)
+    found, _ = jax.jit(pooled.init_with_output)(jax.random.key(0), frames)
     chex.assert_shape(found.x, (2, 1, 4))
     np.testing.assert_array_equal(found.mask, [[True], [False]])
 
 
 def test_a_grid_cuts_what_is_beside_the_last_whole_patch():
     module = IMAGE.clone(grid=(2, 2))
-    variables = module.init(jax.random.key(0), PICTURES)
+    variables, run = jax.jit(module.init)(jax.random.key(0), PICTURES), jax.jit(module.apply)
     larger = jnp.pad(PICTURES, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=7.0)
-    np.testing.assert_array_equal(module.apply(variables, larger).x, module.apply(variables, PICTURES).x)
+    np.testing.assert_array_equal(run(variables, larger).x, run(variables, PICTURES).x)

@@ -49,17 +49,20 @@ def test_frame_rnn_is_the_layer_over_dense_frames(layer):
     ids=["frame_rnn", "spectrogram_cnn", "ast"],
 )
 def test_padding_changes_neither_tokens_nor_gradients(module, to):
-    keys = iter(jax.random.split(jax.random.key(2), 40))
-    params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), start(module))  # biases too
-    kept = []
+
+    @jax.jit
+    def noisy(params):
+        keys = iter(jax.random.split(jax.random.key(2), 40))
+        return jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), params)
+
+    def value(params, x, length):
+        tokens = module.apply({"params": params}, Sequence(x, length))
+        x = jnp.where(tokens.mask[..., None], tokens.x, 0)
+        return jnp.sum(jnp.sin(x)), Tokens(x, tokens.mask)
+
+    run, params, kept = jax.jit(jax.value_and_grad(value, (0, 1), has_aux=True)), noisy(start(module)), []  # biases too
     for frames in (FRAMES, padded(FRAMES, to)):
-
-        def value(params, x, frames=frames):
-            tokens = module.apply({"params": params}, frames.replace(x=x))
-            x = jnp.where(tokens.mask[..., None], tokens.x, 0)
-            return jnp.sum(jnp.sin(x)), Tokens(x, tokens.mask)
-
-        (_, tokens), (gradient, of_x) = jax.jit(jax.value_and_grad(value, (0, 1), has_aux=True))(params, frames.x)
+        (_, tokens), (gradient, of_x) = run(params, frames.x, frames.length)
         assert not np.asarray(of_x)[~np.asarray(frames.mask)].any()
         kept.append((np.asarray(tokens.x)[np.asarray(tokens.mask)], gradient, of_x[:, :9]))
     chex.assert_trees_all_close(*kept, atol=1e-5)

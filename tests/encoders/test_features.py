@@ -62,7 +62,7 @@ def test_contextual_is_the_layer_then_a_dense_layer_at_each_step():
     x = steps()
     params, tokens = run(Contextual(LSTM(3), width=6), x)
     dense = params["params"]["context"]["dense"]
-    states = LSTM(3).apply({"params": params["params"]["layer"]}, x.x, x.mask)
+    states = jax.jit(LSTM(3).apply)({"params": params["params"]["layer"]}, x.x, x.mask)
     expected = relu(np.asarray(states) @ dense["kernel"] + np.asarray(dense["bias"])[None, None])
     np.testing.assert_allclose(tokens.x, expected, atol=1e-6)
     _, bare = run(Contextual(LSTM(3)), x)
@@ -105,9 +105,9 @@ def test_dropout_in_training_alone(layer):
 def test_layers_dropout_is_on_in_training():
     """A layer that learns by dropout of its own is told so."""
     x, module = steps(), Context(SelfAttention(4, heads=2, dropout=0.5))
-    params = module.init(jax.random.key(1), x.x, x.mask)
-    trained = module.apply(params, x.x, x.mask, train=True, rngs={"dropout": jax.random.key(0)})
-    assert (np.asarray(trained) != module.apply(params, x.x, x.mask)).any()
+    params = jax.jit(module.init)(jax.random.key(1), x.x, x.mask)
+    trained = jax.jit(lambda key: module.apply(params, x.x, x.mask, train=True, rngs={"dropout": key}))(jax.random.key(0))
+    assert (np.asarray(trained) != jax.jit(module.apply)(params, x.x, x.mask)).any()
 
 
 def test_sinusoids_by_hand():

@@ -63,9 +63,9 @@ def test_clear_errors():
     with pytest.raises(ValueError, match=r"ResNet.stem is 4"):
         shapes(ResNet(stem=4), 32)
     model = ViT(patch=4, width=4, depth=1, heads=1, hidden=4)
-    variables = model.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)))
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 8, 8, 3)))
     with pytest.raises(ValueError, match=r"ViT.positions were made for 4 patches, and the picture has 6"):
-        model.apply(variables, jnp.ones((1, 8, 12, 3)))
+        jax.eval_shape(model.apply, variables, jnp.ones((1, 8, 12, 3)))
 
 
 def test_patches_by_hand():

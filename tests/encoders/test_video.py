@@ -26,15 +26,14 @@ def test_frames_one_at_a_time():
     plain = FrameWise(picture, Identity())
     model = FrameWise(picture, lstm, every_step=False)
     params = jax.jit(model.init)(jax.random.key(1), x)["params"]
-    by_hand = jnp.stack(
-        [masked_mean(picture.apply({"params": params["encoder"]}, x.x[:, frame])) for frame in range(N)], axis=1
-    )
-    frames = plain.apply({"params": {"encoder": params["encoder"]}}, x)
+    of_frame = jax.jit(lambda pictures: masked_mean(picture.apply({"params": params["encoder"]}, pictures)))
+    by_hand = jnp.stack([of_frame(x.x[:, frame]) for frame in range(N)], axis=1)
+    frames = jax.jit(plain.apply)({"params": {"encoder": params["encoder"]}}, x)
     real = np.asarray(x.mask)
     np.testing.assert_array_equal(frames.mask, real)
     np.testing.assert_allclose(np.asarray(frames.x)[real], np.asarray(by_hand)[real], atol=1e-6)
-    states = lstm.apply({"params": params["over_time"]}, by_hand, x.mask)
-    tokens = model.apply({"params": params}, x)
+    states = jax.jit(lstm.apply)({"params": params["over_time"]}, by_hand, x.mask)
+    tokens = jax.jit(model.apply)({"params": params}, x)
     chex.assert_shape(tokens.x, (B, 1, 6))
     np.testing.assert_allclose(tokens.x[:2, 0], states[jnp.arange(2), LENGTH[:2] - 1], atol=1e-6)
     np.testing.assert_array_equal(tokens.mask, [[True], [True], [False]])
@@ -50,7 +49,7 @@ class Counting(nn.Module):
 
 
 def test_the_image_encoder_is_told_which_frames_are_real():
-    tokens = FrameWise(Counting(), Identity()).apply({}, video())
+    tokens = jax.jit(FrameWise(Counting(), Identity()).apply)({}, video())
     np.testing.assert_array_equal(tokens.x[tokens.mask], 7)  # 4 + 3 + 0
 
 
@@ -143,5 +142,5 @@ def test_videomae_masks_tubelets_that_have_not_begun():
     """Of two frames each, 2 x 1 side by side: with three real frames all have begun, with two those of the first two frames."""
     model = VideoMAE(tubelet=(2, 2, 4), width=4, depth=1, heads=1, hidden=4)
     video = Sequence(jax.random.normal(jax.random.key(0), (2, 4, 4, 4, 1)), jnp.array([3, 2]))
-    tokens, _ = model.init_with_output(jax.random.key(1), video)
+    tokens, _ = jax.jit(model.init_with_output)(jax.random.key(1), video)
     np.testing.assert_array_equal(tokens.mask, [[True] * 4, [True, True, False, False]])

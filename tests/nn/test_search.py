@@ -29,7 +29,7 @@ def test_greedy_stops_at_the_end_of_each_text():
 def test_a_rule_forbids_words():
     """The end as the first word is forbidden: the argmax of what is left, all zeros, is word 0."""
     rule = lambda logits, count: jnp.where((count == 0) & (jnp.arange(10) == 8)[None], -jnp.inf, logits)
-    texts = greedy(counting, 0, jnp.array([[7]]), most=3, end=8, rule=rule)
+    texts = jax.jit(lambda prompt: greedy(counting, 0, prompt, most=3, end=8, rule=rule))(jnp.array([[7]]))
     np.testing.assert_array_equal(texts.x, [[0, 1, 2]])
 
 
@@ -44,12 +44,16 @@ TRAP = [[1, 0, 0, 0], [0, 0, 0.6, 0.4], [0.4, 0.2, 0.2, 0.2], [0.9, 0.1, 0, 0]]
 """From 1, 2 is likelier than 3, but what follows it is not."""
 
 
+def search(step, most, **settings):
+    """beam(...) from word 1, compiled as one program."""
+    return jax.jit(lambda prompt: beam(step, 0, prompt, most, END, beams=2, **settings))(jnp.array([[1]]))
+
+
 def test_beam_looks_further_than_greedy():
     """2 and the end have 0.6 * 0.4, 3 and the end 0.4 * 0.9 = 0.36 and a score of log 0.36 / 2 = -0.51. What goes on after two
     words has 0.6 * 0.2 = 0.12 at most, and a score of log 0.12 / 4 = -0.53 at most."""
-    prompt = jnp.array([[1]])
-    assert greedy(chain(TRAP), 0, prompt, most=4, end=END).x[0, 0] == 2
-    texts, scores = beam(chain(TRAP), 0, prompt, most=4, end=END, beams=2)
+    assert jax.jit(lambda prompt: greedy(chain(TRAP), 0, prompt, most=4, end=END))(jnp.array([[1]])).x[0, 0] == 2
+    texts, scores = search(chain(TRAP), most=4)
     np.testing.assert_array_equal(texts.x, [[3, 0, 0, 0]])
     np.testing.assert_array_equal(texts.length, [1])
     np.testing.assert_allclose(scores, [np.log(0.36) / 2], rtol=1e-6)
@@ -59,7 +63,7 @@ def test_beam_looks_further_than_greedy():
 def test_length_penalty(penalty, length, score):
     """From 1 comes 1 again by 0.6, else the end, and three words are the most: the end at once has 0.4, and 1 1 1 has 0.6^3,
     log 0.6 a word. Less likely are 1 and the end, 0.24, and 1 1 and the end, 0.144, log 0.53 a word."""
-    texts, scores = beam(chain([[1, 0], [0.4, 0.6]]), 0, jnp.array([[1]]), 3, END, beams=2, length_penalty=penalty)
+    texts, scores = search(chain([[1, 0], [0.4, 0.6]]), most=3, length_penalty=penalty)
     np.testing.assert_array_equal(texts.length, [length])
     np.testing.assert_allclose(scores, [score], rtol=1e-6)
 
@@ -67,7 +71,7 @@ def test_length_penalty(penalty, length, score):
 def test_beam_stops_when_nothing_can_win():
     """After two words 0.9 and 0.1 * 0.9 are kept, and what runs has 0.1 * 0.1: the third call would give NaN."""
     step = chain([[1, 0], [0.9, 0.1]], calls=2)
-    texts, scores = beam(step, 0, jnp.array([[1]]), most=20, end=END, beams=2, length_penalty=0.0)
+    texts, scores = search(step, most=20, length_penalty=0.0)
     np.testing.assert_array_equal(texts.length, [0])
     np.testing.assert_allclose(scores, [np.log(0.9)], rtol=1e-6)
 
@@ -79,14 +83,14 @@ def test_beam_obeys_a_rule():
         never = (jnp.arange(4) == 3) | ((count == 0) & (jnp.arange(4) == END))
         return jnp.where(never[None], -jnp.inf, likely)
 
-    texts, scores = beam(chain(TRAP), 0, jnp.array([[1]]), most=2, end=END, beams=2, rule=rule)
+    texts, scores = search(chain(TRAP), most=2, rule=rule)
     np.testing.assert_array_equal(texts.x, [[2, 0]])
     np.testing.assert_allclose(scores, [np.log(0.24) / 2], rtol=1e-6)
 
 
 def test_no_text_is_possible():
     nothing = lambda likely, count: jnp.full_like(likely, -jnp.inf)
-    texts, scores = beam(chain(TRAP), 0, jnp.array([[1]]), most=3, end=END, beams=2, rule=nothing)
+    texts, scores = search(chain(TRAP), most=3, rule=nothing)
     np.testing.assert_array_equal(texts.length, [0])
     np.testing.assert_array_equal(scores, [-np.inf])
 
@@ -102,7 +106,8 @@ def given():
     memory = Tokens(jax.random.normal(keys[0], (2, 5, 8)), jnp.arange(5)[None] < jnp.array([5, 2])[:, None])
     prompt = jnp.array([[1, 2], [2, 2]])
     variables = jax.jit(DECODER.init)(keys[1], Sequence(prompt, jnp.full(2, 2)), memory)
-    return memory, prompt, jax.tree.map(lambda x: x + 0.7 * jax.random.normal(jax.random.key(x.size), x.shape), variables)
+    far = lambda x: x + 0.7 * jax.random.normal(jax.random.key(x.size), x.shape)
+    return memory, prompt, jax.jit(lambda variables: jax.tree.map(far, variables))(variables)
 
 
 @partial(jax.jit, static_argnames=("beams", "penalty"))
