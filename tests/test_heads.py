@@ -37,7 +37,7 @@ def test_every_head(name):
     chex.assert_tree_all_finite((output, gradient))
     chex.assert_trees_all_equal(run(variables, spoiled.x, fed.mask), (output, gradient))
     assert not np.asarray(gradient[1])[~np.asarray(fed.mask)].any()
-    chex.assert_type(head.apply(variables, Tokens(fed.x.astype(jnp.bfloat16), fed.mask)), jnp.float32)
+    chex.assert_type(jax.jit(head.apply)(variables, Tokens(fed.x.astype(jnp.bfloat16), fed.mask)), jnp.float32)
 
 
 def test_classifier_keeps_its_parameters_and_hidden_layers_come_before():

@@ -81,7 +81,7 @@ def test_an_encoder_runs_as_in_evaluation_where_it_is_frozen_and_only_there():
     def moved(encoder, learns):
         model = Multimodal({"image": encoder}, Concat(width=4), {"label": Classifier(CLASSES)})
         tx = optax.sgd(1.0)
-        state = init(model, tx, jax.random.key(1), vectors, learns=learns)
+        state = jax.jit(lambda key: init(model, tx, key, vectors, learns=learns))(jax.random.key(1))
         after, _ = jax.jit(make_step(model, cross_entropy, tx, learns=learns))(state, vectors)
         kernel = lambda state: np.asarray(state.params["fusion"]["dense"]["kernel"])
         return np.abs(kernel(after) - kernel(state)).max()
