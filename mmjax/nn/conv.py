@@ -3,8 +3,8 @@
 On a CPU XLA hands a convolution to Eigen only if its axes lie as [b h w c] and [kh kw c o], and puts others into that order in
 the outermost computation alone: the gradients, which automatic differentiation gives with other orders, are 90 times slower
 within `scan` than outside. So the gradients are written here as convolutions of that order; and a 1 x 1 kernel is a matmul
-over pixels, whose gradients are written here too. XLA's max-pool has a scatter for a gradient; as a maximum of strided slices
-it has none.
+over pixels, whose gradients are written here too. XLA's max-pool has a scatter for a gradient. A maximum of strided slices has
+none: cells that overlap are taken so, and the others, which are a reduction, have its gradient.
 """
 
 from collections.abc import Callable, Sequence
@@ -134,8 +134,8 @@ class Conv(nn.Module):
     """Convolution over height and width, `[b h w c] -> [b i j features]`, with a bias.
 
     padding: "SAME", "VALID", or ((top, bottom), (left, right)) in pixels. pool: side of the cells of whose results the largest
-    is taken, by `max_pool`, 1 for none; before the bias is added, which gives the same numbers for less. Parameters are
-    float32; `dtype` computes.
+    is taken, by `max_pool`, 1 for none; before the bias is added, which gives the same numbers for less, and the gradient to
+    the largest even where the bias would round two numbers to one. Parameters are float32; `dtype` computes.
     """
 
     features: int
@@ -149,6 +149,8 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j o"]:
+        if self.pool < 1:
+            raise ValueError(f"Conv.pool is {self.pool}, and the side of a cell is at least 1 pixel")
         kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features))
         padding = self.padding
         if isinstance(padding, str):
@@ -163,7 +165,8 @@ class Conv(nn.Module):
 def max_pool(x: Float[Array, "b h w c"], size: int = 2, stride: int | None = None, padding: int = 0) -> Float[Array, "b i j c"]:
     """Maximum over size x size cells, `stride` pixels apart (by default `size`: no overlap).
 
-    padding: rows and columns on each side that never win. What is left over at the end is dropped.
+    padding: rows and columns on each side that never win. What is left over at the end is dropped. Without overlap and padding
+    it is differentiated backwards alone: `jax.jvp` refuses it.
     """
     stride = size if stride is None else stride
     rows, columns = ((side + 2 * padding - size) // stride + 1 for side in x.shape[1:3])
@@ -188,7 +191,7 @@ def _largest_of_views(x: Float[Array, "b h w c"], size: int, stride: int) -> Flo
 def _largest_of_cells(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b i j c"]:
     """The same of cells that share no pixel and leave none over. As a reduction, since XLA on a CPU has no other use for what
     comes of it than to read it, where it would compute views again for each use, across its axes for the kernel's gradient of
-    a convolution. Differentiated backwards alone, as the views are."""
+    a convolution. The gradient is the views'."""
     b, h, w, c = x.shape
     return x.reshape(b, h // size, size, w // size, size, c).max((2, 4))
 

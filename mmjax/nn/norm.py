@@ -36,8 +36,8 @@ def _standardised(
 ) -> tuple[Float[Array, "b ... c"], Float[Array, " c"], Float[Array, " c"], Float[Array, ""]]:
     """(y, mean, sum of squares about it, how many numbers these are of), the latter three without gradients.
 
-    Automatic differentiation keeps x - mean beside x, and sums what is zero: the gradients by way of mean and variance need
-    but the two sums that those of bias and scale are.
+    Automatic differentiation masks every number twice, and sums what is zero: the gradients by way of mean and variance need
+    but the two sums that those of bias and scale are (Ioffe and Szegedy, section 3). Backwards alone: `jax.jvp` refuses it.
     """
     return _standardise(x, scale, bias, present, epsilon)[0]
 
@@ -63,7 +63,7 @@ def _standardise_backward(epsilon, residuals, gradients):
     shared, sloped = (total / jnp.maximum(count, 1) for total in sum_over_shards(sums))
     factor, shared, slope = _along(x, scale * inverse, shared, sloped * jnp.square(inverse))
     dx = _if_there(present, factor * (dy - shared - centred * slope))
-    return dx.astype(x.dtype), sums[1] * inverse, sums[0], None
+    return dx.astype(x.dtype), (sums[1] * inverse).astype(scale.dtype), sums[0].astype(scale.dtype), None
 
 
 _standardised.defvjp(_standardise, _standardise_backward)
@@ -77,7 +77,8 @@ class BatchNorm(nn.Module):
     In training, mean and (biased) variance are those of the examples that are present in the whole batch, however it is
     split over shards, and the collection "batch_stats" must be mutable: running = momentum running + (1 - momentum) batch,
     with the unbiased variance, as torch has it (whose momentum is one minus ours). In evaluation they are the running ones.
-    Examples that are absent come out as zeros, and nothing depends on them; with nobody present nothing is updated.
+    Examples that are absent come out as zeros, and nothing depends on them; with nobody present nothing is updated. Training
+    is differentiated backwards alone, and the running statistics have no gradient.
 
     momentum, epsilon: dimensionless. dtype: of the result; parameters `scale`, `bias` and statistics `mean`, `var` are float32.
     """
@@ -106,6 +107,6 @@ class BatchNorm(nn.Module):
         y, centre, squares, count = _standardised(x, scale, bias, present, self.epsilon)
         if not self.is_initializing():
             keep = jnp.where(count > 0, self.momentum, 1.0)
-            mean.value = keep * mean.value + (1 - keep) * lax.stop_gradient(centre)
-            var.value = keep * var.value + (1 - keep) * lax.stop_gradient(squares) / jnp.maximum(count - 1, 1)
+            mean.value = keep * mean.value + (1 - keep) * centre
+            var.value = keep * var.value + (1 - keep) * squares / jnp.maximum(count - 1, 1)
         return y.astype(self.dtype)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import reduce
 
 import chex
 import flax.linen as nn
@@ -115,6 +116,51 @@ def test_max_pool_equals_flax(shape, size):
         for f in (lambda x: max_pool(x, size), lambda x: nn.max_pool(x, (size, size), (size, size)))
     )
     chex.assert_trees_all_close(ours, theirs)
+
+
+def test_max_pool_of_equals_halves_the_gradient_from_view_to_view():
+    """Of four equals the first is the larger of two by half, their larger one of three by half, and so on."""
+    gradient = jax.grad(lambda x: max_pool(x).sum())
+    ties = jnp.ones((1, 2, 2, 1))
+    np.testing.assert_array_equal(gradient(ties).ravel(), [0.125, 0.125, 0.25, 0.5])
+    same = lambda x: reduce(jnp.maximum, (x[:, i::2, j::2] for i in range(2) for j in range(2))).sum()
+    few = jnp.round(jax.random.normal(jax.random.key(0), (2, 3, 8, 6, 5)))  # of seeds; many equals
+    expected = jax.vmap(jax.grad(same))(few)
+    chex.assert_trees_all_equal(jax.jit(jax.vmap(gradient))(few), expected)
+    chex.assert_trees_all_equal(lax.scan(lambda _, x: (None, gradient(x)), None, few)[1], expected)
+    chex.assert_trees_all_equal(jax.grad(lambda x: max_pool(x, 1).sum())(few[0]), jnp.ones(few.shape[1:]))
+
+
+def test_max_pool_keeps_its_dtype_and_what_is_not_finite_in_its_cell():
+    x = jnp.arange(2 * 5 * 4 * 3, dtype=jnp.bfloat16).reshape(2, 5, 4, 3)
+    y = max_pool(x)
+    chex.assert_type(y, jnp.bfloat16)
+    np.testing.assert_array_equal(y, x[:, 1:4:2, 1::2])  # the last of each cell; the fifth row is left over
+    spoiled = max_pool(x.at[0, 0, 0, 0].set(jnp.nan).at[1, :2, :2, 1].set(-jnp.inf))
+    assert jnp.isnan(spoiled).sum() == 1 and jnp.isneginf(spoiled[1, 0, 0, 1])
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+@pytest.mark.parametrize(
+    ("pool", "dtype", "use_bias"), [(2, jnp.float32, True), (3, jnp.bfloat16, True), (2, jnp.float32, False)]
+)
+def test_a_layer_that_pools_is_a_layer_and_then_pooling(strides, pool, dtype, use_bias):
+    x, plain = jax.random.normal(jax.random.key(1), (2, 7, 9, 3)), Conv(4, strides=strides, use_bias=use_bias, dtype=dtype)
+    pooling = plain.clone(pool=pool)
+    params = jax.tree.map(lambda p: jax.random.normal(jax.random.key(2), p.shape), plain.init(jax.random.key(0), x))
+    chex.assert_trees_all_equal_shapes(params, pooling.init(jax.random.key(0), x))
+
+    def pulled(layer):
+        y, pull = jax.vjp(layer, params, x)
+        return (y, *pull(jax.random.normal(jax.random.key(3), y.shape, dtype))) if dtype == jnp.float32 else y
+
+    expected = pulled(lambda params, x: max_pool(plain.apply(params, x), pool))
+    chex.assert_trees_all_close(pulled(pooling.apply), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_cell_without_pixels_is_refused():
+    with pytest.raises(ValueError, match=r"Conv\.pool is 0"):
+        Conv(4, pool=0).init(jax.random.key(0), jnp.ones((1, 4, 4, 3)))
 
 
 def test_max_pool_refuses_too_few_pixels():

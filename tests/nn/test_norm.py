@@ -50,6 +50,41 @@ def test_equals_the_formula_of_torch(shape):
     np.testing.assert_allclose(layer.apply(variables, x).reshape(-1, 5), expected, rtol=1e-4, atol=1e-5)
 
 
+def by_the_formula(params, x):
+    """For `jax.vjp`: what automatic differentiation makes of the paper's algorithm 1."""
+    along = tuple(range(x.ndim - 1))
+    mean, var = (f(x, along, keepdims=True) for f in (jnp.mean, jnp.var))
+    scale, bias = (params[name].reshape((1,) * (x.ndim - 1) + (-1,)) for name in ("scale", "bias"))
+    return (x - mean) / jnp.sqrt(var + 1e-5) * scale + bias
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (8, 3, 2, 5)])
+def test_gradients_are_those_of_the_formula(shape):
+    """Also where examples are absent whose inputs and cotangents are no numbers, of seeds that share their inputs, where
+    values are computed again, and twice."""
+    variables, x = setup(shape)
+    params, dy = variables["params"], jax.random.normal(jax.random.key(1), shape)
+    ours = lambda params, x, present=None: train(BatchNorm(), {**variables, "params": params}, x, present)[0]
+    pulled = lambda f, params, x, dy: jax.vjp(f, params, x)[1](dy)
+    close = lambda a, b: chex.assert_trees_all_close(a, b, rtol=1e-4, atol=1e-5)
+    expected = pulled(by_the_formula, params, x, dy)
+    close(pulled(ours, params, x, dy), expected)
+    close(pulled(jax.checkpoint(ours), params, x, dy), expected)
+
+    present = jnp.arange(shape[0]) % 3 != 1
+    there, rows = np.flatnonzero(present), present.reshape(-1, *(1,) * (x.ndim - 1))
+    spoiled = [jnp.where(rows, numbers, jnp.nan) for numbers in (x, dy)]
+    by_params, dx = pulled(lambda params, x: ours(params, x, present), params, *spoiled)
+    close((by_params, dx[there]), pulled(by_the_formula, params, x[there], dy[there]))
+    assert not np.asarray(dx)[~np.asarray(present)].any()
+
+    seeds = jax.tree.map(lambda p: jnp.stack([p, 2 * p]), params)
+    each = lambda f: jax.jit(jax.vmap(lambda params: pulled(f, params, x, dy)))(seeds)
+    close(each(ours), each(by_the_formula))
+    twice = lambda f: jax.grad(lambda x: (pulled(f, params, x, dy)[1] ** 2).sum())(x)
+    chex.assert_trees_all_close(twice(ours), twice(by_the_formula), rtol=1e-3, atol=1e-4)
+
+
 def test_absent_examples_have_no_influence():
     variables, x = setup()
     present = jnp.array([True, False, True, True, False, True, True, False])
@@ -77,11 +112,13 @@ def test_nobody_or_a_single_number_is_finite(count):
     variables, x = setup((3, 5))
     present = jnp.arange(3) < count
 
-    def loss(params):
+    x = jnp.where(present[:, None], x, jnp.nan)
+
+    def loss(params, x):
         y, stats = train(BatchNorm(), {**variables, "params": params}, x, present)
         return (y**2).sum(), stats
 
-    (value, stats), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+    (value, stats), gradient = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(variables["params"], x)
     chex.assert_tree_all_finite((value, stats, gradient))
     if not count:
         chex.assert_trees_all_equal(stats, variables["batch_stats"])
@@ -100,6 +137,7 @@ def test_pmap_equals_a_single_device_with_gradients():
         (value, (y, stats)), (gradient, dx) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(variables["params"], x)
         return y, dx, stats, *sum_over_shards((value, gradient))
 
+    x = jnp.where(present[:, None, None, None], x, jnp.nan)
     whole = jax.jit(run)(x, weight, present)
     split = lambda leaf: leaf.reshape(4, 2, *leaf.shape[1:])
     y, dx, *rest = jax.pmap(run, axis_name=SHARD)(split(x), split(weight), split(present))
@@ -124,3 +162,18 @@ def test_bfloat16_result_and_float32_statistics():
     chex.assert_type(y, jnp.bfloat16)
     chex.assert_type(jax.tree.leaves((layer.init(jax.random.key(0), x), stats)), jnp.float32)
     chex.assert_trees_all_close(y.astype(jnp.float32), train(BatchNorm(), variables, x)[0], atol=0.1)
+    dx = jax.grad(lambda x: (train(layer, variables, x)[0].astype(jnp.float32) ** 3).sum())(x.astype(jnp.bfloat16))
+    chex.assert_type(dx, jnp.bfloat16)
+    expected = jax.grad(lambda x: (train(BatchNorm(), variables, x)[0] ** 3).sum())(x)
+    chex.assert_trees_all_close(dx.astype(jnp.float32), expected, atol=0.05 * float(jnp.abs(expected).max()))
+
+
+def test_evaluation_has_gradients_where_examples_are_absent():
+    variables, x = setup()
+    present = jnp.arange(len(x)) % 2 == 0
+    spoiled = jnp.where(present[:, None, None, None], x, jnp.nan)
+    loss = lambda variables, x, present: (BatchNorm().apply(variables, x, present=present) ** 2).sum()
+    gradient, dx = jax.grad(loss, argnums=(0, 1))(variables, spoiled, present)
+    expected, dx_alone = jax.grad(loss, argnums=(0, 1))(variables, x[::2], present[::2])
+    chex.assert_trees_all_close((gradient, dx[::2]), (expected, dx_alone), rtol=1e-4, atol=1e-4)
+    assert not np.asarray(dx)[1::2].any()
