@@ -4,7 +4,7 @@ On a CPU XLA hands a convolution to Eigen only if its axes lie as [b h w c] and 
 the outermost computation alone: the gradients, which automatic differentiation gives with other orders, are 90 times slower
 within `scan` than outside. So the gradients are written here as convolutions of that order; and a 1 x 1 kernel is a matmul
 over pixels, whose gradients are written here too. XLA's max-pool has a scatter for a gradient. A maximum of strided slices has
-none: cells that overlap are taken so, and the others, which are a reduction, have its gradient.
+none; in training cells that do not overlap are a reduction, with its gradient.
 """
 
 from collections.abc import Callable, Sequence
@@ -189,15 +189,17 @@ def _largest_of_views(x: Float[Array, "b h w c"], size: int, stride: int) -> Flo
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _largest_of_cells(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b i j c"]:
-    """The same of cells that share no pixel and leave none over. As a reduction, since XLA on a CPU has no other use for what
-    comes of it than to read it, where it would compute views again for each use, across its axes for the kernel's gradient of
-    a convolution. The gradient is the views'."""
-    b, h, w, c = x.shape
-    return x.reshape(b, h // size, size, w // size, size, c).max((2, 4))
+    """The same of cells that share no pixel and leave none over.
+
+    Where it is differentiated it is a reduction, whose result XLA on a CPU keeps: views it would compute again for each use,
+    across their axes for the kernel's gradient of a convolution. Used once, they are faster. The gradient is the views'.
+    """
+    return _largest_of_views(x, size, size)
 
 
 def _cells_forward(x, size):
-    return _largest_of_cells(x, size), x
+    b, h, w, c = x.shape
+    return x.reshape(b, h // size, size, w // size, size, c).max((2, 4)), x
 
 
 def _cells_backward(size, x, dy):

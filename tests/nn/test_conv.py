@@ -110,7 +110,9 @@ def test_convolutions_inside_scan_are_in_the_order_that_is_fast(strides):
 @pytest.mark.parametrize(("shape", "size"), [((2, 8, 6, 3), 2), ((1, 7, 9, 2), 2), ((1, 9, 9, 2), 3)])
 def test_max_pool_equals_flax(shape, size):
     x = jax.random.normal(jax.random.key(0), shape)
-    chex.assert_trees_all_close(max_pool(x, size), nn.max_pool(x, (size, size), (size, size)))
+    expected = nn.max_pool(x, (size, size), (size, size))
+    chex.assert_trees_all_equal(max_pool(x, size), expected)
+    chex.assert_trees_all_equal(jax.vjp(lambda x: max_pool(x, size), x)[0], expected)  # in training it has another form
     ours, theirs = (
         jax.grad(lambda x, f=f: (f(x) ** 2).sum())(x)
         for f in (lambda x: max_pool(x, size), lambda x: nn.max_pool(x, (size, size), (size, size)))
@@ -131,12 +133,13 @@ def test_max_pool_of_equals_halves_the_gradient_from_view_to_view():
     chex.assert_trees_all_equal(jax.grad(lambda x: max_pool(x, 1).sum())(few[0]), jnp.ones(few.shape[1:]))
 
 
-def test_max_pool_keeps_its_dtype_and_what_is_not_finite_in_its_cell():
+@pytest.mark.parametrize("pool", [max_pool, lambda x: jax.vjp(max_pool, x)[0]], ids=["evaluation", "training"])
+def test_max_pool_keeps_its_dtype_and_what_is_not_finite_in_its_cell(pool):
     x = jnp.arange(2 * 5 * 4 * 3, dtype=jnp.bfloat16).reshape(2, 5, 4, 3)
-    y = max_pool(x)
+    y = pool(x)
     chex.assert_type(y, jnp.bfloat16)
     np.testing.assert_array_equal(y, x[:, 1:4:2, 1::2])  # the last of each cell; the fifth row is left over
-    spoiled = max_pool(x.at[0, 0, 0, 0].set(jnp.nan).at[1, :2, :2, 1].set(-jnp.inf))
+    spoiled = pool(x.at[0, 0, 0, 0].set(jnp.nan).at[1, :2, :2, 1].set(-jnp.inf))
     assert jnp.isnan(spoiled).sum() == 1 and jnp.isneginf(spoiled[1, 0, 0, 1])
 
 
