@@ -92,15 +92,15 @@ class BatchNorm(nn.Module):
         self, x: Float[Array, "b ... c"], *, train: bool = False, present: Bool[Array, " b"] | None = None
     ) -> Float[Array, "b ... c"]:
         channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones_init(), (channels,))
-        bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
+        scale = jnp.asarray(self.param("scale", nn.initializers.ones_init(), (channels,)))
+        bias = jnp.asarray(self.param("bias", nn.initializers.zeros_init(), (channels,)))
         mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
 
         present = jnp.ones(x.shape[0], bool) if present is None else present
         if not train:
             factor = scale * lax.rsqrt(var.value + self.epsilon)
-            centre, factor, shift = _along(x, mean.value, factor, bias)
+            centre, factor, shift = _along(x, jnp.asarray(mean.value), factor, bias)
             x = _if_there(present, x.astype(jnp.float32))  # first too, so that no gradient meets what is not there
             return _if_there(present, (x - centre) * factor + shift).astype(self.dtype)
 

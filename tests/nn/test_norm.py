@@ -168,6 +168,13 @@ def test_bfloat16_result_and_float32_statistics():
     chex.assert_trees_all_close(dx.astype(jnp.float32), expected, atol=0.05 * float(jnp.abs(expected).max()))
 
 
+def test_variables_of_numpy_will_do():
+    variables, x = setup()
+    of_numpy = jax.tree.map(np.asarray, variables)
+    chex.assert_trees_all_equal(BatchNorm().apply(of_numpy, x), BatchNorm().apply(variables, x))
+    chex.assert_trees_all_equal(train(BatchNorm(), of_numpy, x), train(BatchNorm(), variables, x))
+
+
 def test_evaluation_has_gradients_where_examples_are_absent():
     variables, x = setup()
     present = jnp.arange(len(x)) % 2 == 0
