@@ -43,12 +43,13 @@ class VGG(nn.Module):
             )
         for stage, (convolutions, channels) in enumerate(self.stages, 1):
             for i in range(1, convolutions + 1):
-                pool = 2 if i == convolutions else 1
-                x = Conv(channels, pool=1 if self.batch_norm else pool, dtype=self.dtype, name=f"conv{stage}_{i}")(x)
+                last = i == convolutions
+                pool = 2 if last and not self.batch_norm else 1
+                x = Conv(channels, pool=pool, dtype=self.dtype, name=f"conv{stage}_{i}")(x)
                 if self.batch_norm:  # whose statistics are those of all pixels, so that pooling comes after it
                     x = BatchNorm(dtype=self.dtype, name=f"norm{stage}_{i}")(x, train=train, present=present)
-                    x = max_pool(x, pool)
-                x = nn.relu(x)  # after pooling, which is the same as before it, on a quarter of the numbers
+                    x = max_pool(x) if last else x
+                x = nn.relu(x)  # after any pooling, which is the same as before it, on a quarter of the numbers
         if self.hidden:
             x = adaptive_mean_pool(x, 7).reshape(x.shape[0], 1, -1)
             for layer, width in enumerate(self.hidden, 6):

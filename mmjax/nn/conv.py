@@ -179,6 +179,7 @@ def max_pool(x: Float[Array, "b h w c"], size: int = 2, stride: int | None = Non
 
 
 def _largest_of_views(x: Float[Array, "b h w c"], size: int, stride: int) -> Float[Array, "b i j c"]:
+    """The largest of the size * size pictures of every `stride`-th pixel that begin at the first cell's pixels."""
     rows, columns = ((side - size) // stride + 1 for side in x.shape[1:3])
 
     def view(i, j):

@@ -19,10 +19,12 @@ def _per_channel(x: Float[Array, "b ... c"], present: Bool[Array, " b"]) -> Floa
 
 
 def _along(x: Float[Array, "b ... c"], *vectors: Float[Array, " c"]) -> list[Float[Array, "1 ... c"]]:
+    """The vectors of channels with as many axes as x, which they broadcast against."""
     return [vector.reshape((1,) * (x.ndim - 1) + (-1,)) for vector in vectors]
 
 
 def _if_there(present: Bool[Array, " b"], x: Float[Array, "b ... c"]) -> Float[Array, "b ... c"]:
+    """x, with zeros for the examples that are absent, whatever stood there."""
     return jnp.where(present.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
 
 
