@@ -41,12 +41,12 @@ said the same of every knob.
 from dataclasses import replace
 
 from mmjax.data.augment import Flip, Shift
-from mmjax.data.encoded import Encoded
-from mmjax.data.stamps_task import Stamps
+from mmjax.data.stamps.dataset import Stamps
 from mmjax.encoders import BERT, CNN, Features, bert_base, vit_b16
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Bottleneck, CoAttention, Concat, CrossAttention, EarlyTransformer
 from mmjax.heads import Classifier
+from mmjax.pretrained.cached_features import CachedFeatures
 from mmjax.train.optim import AdamW
 
 CLASSES = 9
@@ -93,7 +93,7 @@ ABLATIONS = {
 BY_NAME = {
     "pretrained": replace(
         BASE,
-        data=Encoded(BASE.data, (("text", "minilm"),), tokens=("text",)),
+        data=CachedFeatures(BASE.data, (("text", "minilm"),), tokens=("text",)),
         encoders=IMAGE | {"text": Features(width=32, dropout=0.1)},
     ),
 }

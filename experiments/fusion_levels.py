@@ -36,7 +36,7 @@ simple system. Between the levels nothing is decided (data - model +0.009 [-0.03
 from dataclasses import replace
 
 from mmjax.data.augment import Flip, Rotation, Shift
-from mmjax.data.stamps_task import Stamps
+from mmjax.data.stamps.dataset import Stamps
 from mmjax.data.text import STOP_WORDS, Words
 from mmjax.encoders import CNN, TextRNN, bert_base, resnet50
 from mmjax.experiment import Experiment, main

@@ -34,14 +34,14 @@ weights are not to be had through the package index: `--full --weights encoders_
 from dataclasses import replace
 
 from mmjax.data.augment import Flip, RandomCrop, Rotation
-from mmjax.data.encoded import Encoded
-from mmjax.data.stamps_pairs import StampsPairs
-from mmjax.data.stamps_task import Stamps
+from mmjax.data.stamps.dataset import Stamps
+from mmjax.data.stamps.pairs import StampsPairs
 from mmjax.encoders import VGG, Features, TextRNN, vgg16
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Concat, Product
 from mmjax.heads import Classifier
 from mmjax.nn import GRU
+from mmjax.pretrained.cached_features import CachedFeatures
 from mmjax.train.optim import SGD, Adam
 
 IMAGE = {"image": VGG(stages=((1, 8), (1, 16), (2, 32)), hidden=(64,), dropout=0.2)}
@@ -70,7 +70,7 @@ ABLATIONS = {
 
 BY_NAME = {
     "pretrained": replace(
-        BASE, data=Encoded(BASE.data, (("image", "efficientnet-lite0"),)), encoders=PUBLISHED | TEXT, optim=Adam(lr=1e-3)
+        BASE, data=CachedFeatures(BASE.data, (("image", "efficientnet-lite0"),)), encoders=PUBLISHED | TEXT, optim=Adam(lr=1e-3)
     ),
 }
 

@@ -136,10 +136,10 @@ def hierarchical(layer: str, names: tuple[str, ...]) -> Experiment:
         in_context(layer),
         encoders={name: Contextual(LAYERS[layer](), WIDTH, DROPOUT) for name in names},
         fusion=fuse.ContextOver(fuse.SideBySide(), LAYERS[layer](), WIDTH, DROPOUT),
-        alone={name: each_output() for name in names},
+        unimodal_heads={name: each_output() for name in names},
         loss=On("label"),
         stages=(
-            Stage(1.0, learns=("encoders", "alone"), loss=Tasks({f"{name}.label": 1.0 for name in names})),
+            Stage(1.0, learns=("encoders", "unimodal_heads"), loss=Tasks({f"{name}.label": 1.0 for name in names})),
             Stage(1.0, learns=("fusion", "heads")),
         ),
         steps=120,
@@ -156,7 +156,7 @@ ABLATIONS = (
         "bc_all": hierarchical("bilstm", MODALITIES),
         "sc_all": hierarchical("lstm", MODALITIES),
         "attention_all": hierarchical("attention", MODALITIES),
-        "joint_all": replace(hierarchical("bilstm", MODALITIES), alone={}, stages=()),
+        "joint_all": replace(hierarchical("bilstm", MODALITIES), unimodal_heads={}, stages=()),
     }
 )
 

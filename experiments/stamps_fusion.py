@@ -27,7 +27,7 @@ tried on fold 0, and the data were cleaned further after: so take the intervals 
 from dataclasses import replace
 
 from mmjax.data.augment import DropModalities, Flip, Shift
-from mmjax.data.stamps_task import Stamps
+from mmjax.data.stamps.dataset import Stamps
 from mmjax.encoders import CNN, FrameRNN, TextRNN
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Concat, Gated, MeanLogits

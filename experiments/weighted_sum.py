@@ -36,15 +36,15 @@ all.
 
 from dataclasses import replace
 
-from mmjax.data.audio import LogMel
 from mmjax.data.augment import Flip, Shift
-from mmjax.data.stamps_task import Stamps
+from mmjax.data.stamps.dataset import Stamps
 from mmjax.encoders import CNN, FrameRNN, TextRNN, resnet50
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Parallel, Serial, WeightedSum
 from mmjax.heads import Classifier
 from mmjax.losses import On, SquaredError, Tasks
 from mmjax.nn import RNN
+from mmjax.nn.mel import LogMel
 from mmjax.train.optim import Adam
 from mmjax.train.stages import Stage
 
@@ -55,7 +55,7 @@ SERIAL = Serial(("image", "text"), WeightedSum(width=32), WeightedSum(width=32))
 HYBRID = Parallel({"all": WeightedSum(width=32), "serial": SERIAL}, WeightedSum(width=32))
 
 EACH_ALONE = Tasks({f"{name}.label": (On(f"{name}.label", SquaredError()), 1.0) for name in MODALITIES})
-ALONE = Stage(1.0, learns=("encoders", "alone"), loss=EACH_ALONE)
+ALONE = Stage(1.0, learns=("encoders", "unimodal_heads"), loss=EACH_ALONE)
 FUSED = Stage(1.0, learns=("fusion", "heads"))
 JOINT = Stage(1.0, learns=("encoders", "fusion", "heads"))
 
@@ -68,7 +68,7 @@ BASE = Experiment(
     encoders=IMAGE | TEXT | AUDIO,
     fusion=SUM,
     heads={"label": Classifier(CLASSES)},
-    alone={name: {"label": Classifier(CLASSES)} for name in MODALITIES},
+    unimodal_heads={name: {"label": Classifier(CLASSES)} for name in MODALITIES},
     loss=On("label", SquaredError()),
     stages=(ALONE, FUSED, JOINT),
     steps=240,
@@ -79,7 +79,7 @@ BASE = Experiment(
 
 def jointly(cell: Experiment) -> Experiment:
     """As many steps, everything together from the first one on."""
-    return replace(cell, stages=(), alone={})
+    return replace(cell, stages=(), unimodal_heads={})
 
 
 ABLATIONS = {

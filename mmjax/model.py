@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mmjax.types import Batch, Sequence, Tokens
+from mmjax.types import Batch, Padded, Tokens
 
 
 def blank(x: Any, present: Bool[Array, " b"]) -> Any:
@@ -22,9 +22,9 @@ def blank(x: Any, present: Bool[Array, " b"]) -> Any:
     def keep(leaf, there):
         return jnp.where(there.reshape(there.shape + (1,) * (leaf.ndim - there.ndim)), leaf, jnp.zeros((), leaf.dtype))
 
-    if isinstance(x, Sequence):
+    if isinstance(x, Padded):
         length = jnp.where(present, x.length, 0)
-        return Sequence(keep(x.x, Sequence(x.x, length).mask), length)
+        return Padded(keep(x.x, Padded(x.x, length).mask), length)
     return jax.tree.map(lambda leaf: keep(leaf, present), x)
 
 
@@ -33,7 +33,7 @@ class TwoTowers(nn.Module):
 
     "image.embedding" [b w] and "text.embedding" [c w], of length one; "temperature" and, where there is one, "bias" [b 1]; and
     "logits" [b c], the dot products by the temperature, plus the bias. The losses `InfoNCE` and `SigmoidPairs` take these
-    outputs, and a `Multimodal` can have the same parts under `encoders`, `alone` and `heads`.
+    outputs, and a `Multimodal` can have the same parts under `encoders`, `unimodal_heads` and `heads`.
 
     image, text: encoders, with one token each (`encoders.Pooled`); image_head, text_head: `heads.Projection`; temperature:
     `heads.Temperature`; bias: `heads.Bias` or None.
@@ -66,7 +66,7 @@ class TwoTowers(nn.Module):
 class Multimodal(nn.Module):
     """Batch -> {name: outputs}, by an encoder for each modality, a fusion of their tokens, and heads.
 
-    encoders: {modality: Encoder}; fusion: Fusion; heads: {target: Head} over the fused tokens; alone: {modality: {target:
+    encoders: {modality: Encoder}; fusion: Fusion; heads: {target: Head} over the fused tokens; unimodal_heads: {modality: {target:
     Head}} over one modality's own tokens, whose outputs are named "modality.target". frozen: modalities whose encoders do in
     training what they do in evaluation, without dropout and by their running batch statistics.
 
@@ -77,7 +77,7 @@ class Multimodal(nn.Module):
     encoders: Mapping[str, nn.Module]
     fusion: nn.Module
     heads: Mapping[str, nn.Module]
-    alone: Mapping[str, Mapping[str, nn.Module]] = field(default_factory=dict)
+    unimodal_heads: Mapping[str, Mapping[str, nn.Module]] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
 
     def encode(self, batch: Batch, *, train: bool = False) -> dict[str, Tokens]:
@@ -86,7 +86,7 @@ class Multimodal(nn.Module):
             missing = sorted(set(self.encoders) - set(there))
             if missing:
                 raise ValueError(f"Batch.{part} lacks {missing}, which the model encodes; it has {sorted(there)}")
-        unknown = sorted(set(self.alone) - set(self.encoders))
+        unknown = sorted(set(self.unimodal_heads) - set(self.encoders))
         if unknown:
             raise ValueError(f"alone has heads on {unknown}, which no encoder gives; the encoders are {sorted(self.encoders)}")
 
@@ -104,7 +104,7 @@ class Multimodal(nn.Module):
         if self.heads:
             fused = self.fusion(seen, train=train)
             outputs = {target: head(fused, train=train) for target, head in self.heads.items()}
-        for name, heads in self.alone.items():
+        for name, heads in self.unimodal_heads.items():
             outputs |= {f"{name}.{target}": head(seen[name], train=train) for target, head in heads.items()}
         return outputs
 

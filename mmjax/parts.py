@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, fusion, heads, losses
-from mmjax.data.audio import LogMel
 from mmjax.nn import GRU, LSTM, RNN, Bidirectional
-from mmjax.types import Sequence, Tokens
+from mmjax.nn.mel import LogMel
+from mmjax.types import Padded, Tokens
 
 CLASSES = 10
 
@@ -23,8 +23,8 @@ def _array(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((1, *shape), dtype)
 
 
-def _sequence(*shape: int, dtype: Any = jnp.float32) -> Sequence:
-    return Sequence(_array(*shape, dtype=dtype), _array(dtype=jnp.int32))
+def _sequence(*shape: int, dtype: Any = jnp.float32) -> Padded:
+    return Padded(_array(*shape, dtype=dtype), _array(dtype=jnp.int32))
 
 
 IMAGE, SMALL_IMAGE = _array(224, 224, 3), _array(32, 32, 3)
@@ -180,7 +180,7 @@ def _shape(tree: Any) -> str:
     """[b n d] sizes of a tree's values; b stands for the batch."""
     if isinstance(tree, Mapping):
         return ", ".join(f"{name} {_shape(part)}" for name, part in sorted(tree.items()))
-    x = tree.x if isinstance(tree, (Sequence, Tokens)) else tree
+    x = tree.x if isinstance(tree, (Padded, Tokens)) else tree
     return " ".join(["b", *map(str, x.shape[1:])]).join("[]")
 
 

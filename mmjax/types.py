@@ -27,7 +27,7 @@ class Tokens:
 
 
 @struct.dataclass
-class Sequence:
+class Padded:
     """An input of varying length, padded at the end to a common one: words, audio frames, sensor readings, video.
 
     x: [b n ...]; length: Int[b], how many of the n steps are real. What lies beyond `length` must not be used.
@@ -46,7 +46,7 @@ class Sequence:
 class Batch:
     """Examples side by side; a plain pytree, whose every leaf leads with the batch dimension b.
 
-    inputs: {modality: array [b ...] or Sequence}. Where a modality is absent its values may be anything, even NaN.
+    inputs: {modality: array [b ...] or Padded}. Where a modality is absent its values may be anything, even NaN.
     present: {modality: Bool[b]}, the same names as `inputs`.
     targets: {name: array [b ...]}.
     weight: Float[b], how much an example counts in losses and metrics; 0 marks padding.

@@ -12,14 +12,14 @@ from mmjax.heads import Bias, Projection, Temperature
 from mmjax.losses import InfoNCE, SigmoidPairs
 from mmjax.model import TwoTowers
 from mmjax.nn import first_token, last_token, masked_mean
-from mmjax.types import Batch, Sequence, Tokens
+from mmjax.types import Batch, Padded, Tokens
 
 TEXT = TextTransformer(vocabulary=11, width=8, depth=1, heads=2, hidden=8, positions=6)
 IMAGE = ViT(patch=2, width=8, depth=1, heads=2, hidden=8, class_token=False)
 TOWERS = TwoTowers(
     Pooled(IMAGE, masked_mean), Pooled(TEXT, last_token), Projection(4), Projection(4), Temperature(0.1), Bias(-3.0)
 )
-WORDS = Sequence(jnp.array([[1, 2, 3], [4, 5, 0]]), jnp.array([3, 2]))
+WORDS = Padded(jnp.array([[1, 2, 3], [4, 5, 0]]), jnp.array([3, 2]))
 PICTURES = jax.random.normal(jax.random.key(1), (2, 4, 4, 3))
 APPLY = jax.jit(TOWERS.apply)
 EMBED_IMAGE, EMBED_TEXT = (jax.jit(partial(TOWERS.apply, method=method)) for method in ("embed_image", "embed_text"))
@@ -79,7 +79,7 @@ def test_pooled_tokens():
     tokens = Tokens(jnp.arange(12.0).reshape(2, 3, 2), jnp.array([[True, True, False], [False] * 3]))
     np.testing.assert_array_equal(first_token(tokens), [[0, 1], [6, 7]])
     np.testing.assert_array_equal(last_token(tokens), [[2, 3], [6, 7]])
-    frames = Sequence(jnp.ones((2, 3, 2)), jnp.array([2, 0]))
+    frames = Padded(jnp.ones((2, 3, 2)), jnp.array([2, 0]))
     pooled = Pooled(Features(4), first_token)
     found, _ = jax.jit(pooled.init_with_output)(jax.random.key(0), frames)
     chex.assert_shape(found.x, (2, 1, 4))

@@ -47,7 +47,7 @@ def column_bytes(dataset: Dataset) -> int:
     return total
 
 
-def specimen(dataset: Dataset, modalities: Iterable[str], batch: int) -> Batch:
+def example_batch(dataset: Dataset, modalities: Iterable[str], batch: int) -> Batch:
     """The shapes and dtypes of a batch of training rows, without reading more than one item a modality."""
     rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype), dataset.splits["train"])
     inputs = {}

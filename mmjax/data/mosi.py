@@ -27,7 +27,7 @@ import numpy as np
 from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.data.decode import DataError, decode_text
 from mmjax.data.splits import grouped_folds
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 WIDTHS = {"text": 100, "audio": 73, "video": 100}
 CLASSES = ("negative", "positive")
@@ -41,7 +41,7 @@ class Mosi:
     """CMU-MOSI in two forms whose test utterances are the same, in the same order: by video, then by number.
 
     context: False, a row is an utterance, its inputs vectors [b d], its target Int[n]. True, a row is a video, its inputs
-    Sequence [b m d] of its utterances, m being the longest video's number; its target Int[n m], -1 beyond its length; it
+    Padded [b m d] of its utterances, m being the longest video's number; its target Int[n m], -1 beyond its length; it
     weighs as much as it has utterances. `about` has one entry an utterance in both.
     folds, fold, split_seed: the training videos are dealt into so many folds, and fold `fold` is the validation split.
     root: the folder; None takes the one that the environment variable MMJAX_MOSI names.
@@ -276,10 +276,10 @@ def _videos(table: Table, features: dict[str, np.ndarray], which: dict[str, np.n
     for i, (start, n) in enumerate(zip(first, length)):
         label[i, :n] = table.label[start : start + n]
 
-    def read(x: np.ndarray, number: int) -> Sequence:
+    def read(x: np.ndarray, number: int) -> Padded:
         n, padded = length[number], np.zeros((most, x.shape[1]), np.float32)
         padded[:n] = x[first[number] : first[number] + n]
-        return Sequence(padded, np.int32(n))
+        return Padded(padded, np.int32(n))
 
     columns = {name: Column(len(first), partial(read, x), _same) for name, x in features.items()}
     splits = {}

@@ -7,7 +7,7 @@ import numpy as np
 
 from mmjax.data.dataset import Column, stack
 from mmjax.data.decode import DataError
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 FITTED_ON = 400  # training items from which a column's mean and deviation are taken
 
@@ -27,7 +27,7 @@ def standardised(column: Column, pointer: np.ndarray, items: int = FITTED_ON, al
         )
     used = used[np.linspace(0, len(used) - 1, min(items, len(used))).round().astype(int)]
     seen = jax.jit(column.finish)(stack([column.read(int(number)) for number in used]))
-    if isinstance(seen, Sequence):
+    if isinstance(seen, Padded):
         values = np.asarray(seen.x)[np.asarray(seen.mask)]
     else:
         values = np.asarray(seen).reshape(-1, seen.shape[-1])
@@ -43,6 +43,6 @@ def standardised(column: Column, pointer: np.ndarray, items: int = FITTED_ON, al
 
     def finish(raw):
         x = column.finish(raw)
-        return Sequence(scale(x.x), x.length) if isinstance(x, Sequence) else scale(x)
+        return Padded(scale(x.x), x.length) if isinstance(x, Padded) else scale(x)
 
     return dataclasses.replace(column, finish=finish)

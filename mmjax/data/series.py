@@ -21,7 +21,7 @@ from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.data.decode import DataError
 from mmjax.data.scale import standardised
 from mmjax.data.splits import grouped_folds
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 
 def read_ts(data: bytes, name: str) -> tuple[list[np.ndarray], list[str], list[str]]:
@@ -151,13 +151,13 @@ class AeonSeries:
             raise DataError(f"AeonSeries.channels is {self.channels}, which does not divide the {widths[0]} channels")
 
 
-def _read(series: list[np.ndarray], most: int, at: slice, number: int) -> Sequence:
+def _read(series: list[np.ndarray], most: int, at: slice, number: int) -> Padded:
     """These channels of one series, padded with zeros to the longest one's steps."""
     values = series[number][:, at]
-    return Sequence(np.pad(values, ((0, most - len(values)), (0, 0))), np.int32(len(values)))
+    return Padded(np.pad(values, ((0, most - len(values)), (0, 0))), np.int32(len(values)))
 
 
-def _as_it_is(raw: Sequence) -> Sequence:
+def _as_it_is(raw: Padded) -> Padded:
     return raw
 
 

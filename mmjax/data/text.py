@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmjax.data.decode import DataError
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 TWICE = 2  # what occurs once in training becomes [UNK]: otherwise that would mean something new in the test split
@@ -43,12 +43,12 @@ class Tokeniser:
         """The text's tokens, all of them; [] where there is nothing to be kept."""
         return self.library.encode(text).ids
 
-    def encode(self, text: str, most: int) -> Sequence:
-        """One text -> Sequence without the batch dimension: x int32 [most], length int32 []; cut after `most` tokens."""
+    def encode(self, text: str, most: int) -> Padded:
+        """One text -> Padded without the batch dimension: x int32 [most], length int32 []; cut after `most` tokens."""
         numbers = self.numbers(text)[:most]
         x = np.zeros(most, np.int32)
         x[: len(numbers)] = numbers
-        return Sequence(x, np.int32(len(numbers)))
+        return Padded(x, np.int32(len(numbers)))
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class PublishedTokeniser:
         alone = self.library.encode(text, add_special_tokens=False).ids
         return self.library.encode(text).ids if alone else []
 
-    def encode(self, text: str, most: int) -> Sequence:
+    def encode(self, text: str, most: int) -> Padded:
         """As `Tokeniser.encode`; of a longer text the special tokens stay."""
         if most > self.texts.most:
             raise DataError(f"max_tokens is {most}, and the published tokeniser cuts after {self.texts.most}")

@@ -1,4 +1,4 @@
-"""Audio encoders: a Sequence of spectral frames, x Float[b n bands] (`data.audio.LogMel` makes them) -> Tokens."""
+"""Audio encoders: a Padded of spectral frames, x Float[b n bands] (`data.audio.LogMel` makes them) -> Tokens."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from mmjax.nn.attention import Transformer
 from mmjax.nn.conv import Conv, max_pool
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.recurrent import LSTM, read
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 
 class FrameRNN(nn.Module):
@@ -27,10 +27,10 @@ class FrameRNN(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, frames: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, frames: Padded, *, train: bool = False) -> Tokens:
         x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="frame")(frames.x))
         x = Dropout(self.dropout, name="frame_dropout")(x, train=train)
-        tokens = read(self.layer, Sequence(x, frames.length), self.every_step)
+        tokens = read(self.layer, Padded(x, frames.length), self.every_step)
         return tokens.replace(x=Dropout(self.dropout, name="dropout")(tokens.x, train=train))
 
 
@@ -50,7 +50,7 @@ class SpectrogramCNN(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, frames: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, frames: Padded, *, train: bool = False) -> Tokens:
         shrink = 2 ** len(self.widths)
         if frames.x.shape[2] < shrink:
             raise ValueError(
@@ -58,7 +58,7 @@ class SpectrogramCNN(nn.Module):
                 f"and got {frames.x.shape[2]}"
             )
         x = jnp.pad(frames.x, ((0, 0), (0, -frames.x.shape[1] % shrink), (0, 0)))[..., None]
-        mask = Sequence(x, frames.length).mask
+        mask = Padded(x, frames.length).mask
         x = jnp.where(mask[..., None, None], x, 0)
         for stage, width in enumerate(self.widths):
             x = Conv(width, dtype=self.dtype, name=f"stage{stage}")(x)
@@ -99,7 +99,7 @@ class AST(nn.Module):
         return tuple((size - self.patch) // step + 1 for size, step in zip((self.bands, self.frames), self.stride))
 
     @nn.compact
-    def __call__(self, frames: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, frames: Padded, *, train: bool = False) -> Tokens:
         (batch, length, bands), (rows, most) = frames.x.shape, self.grid
         if bands != self.bands or length > self.frames:
             raise ValueError(
@@ -141,15 +141,15 @@ def ast_base(**fields: Any) -> AST:
 
 
 class OnSpectrum(nn.Module):
-    """A Sequence of samples, x Float[b t] in [-1, 1] -> the front end's frames -> the encoder's tokens.
+    """A Padded of samples, x Float[b t] in [-1, 1] -> the front end's frames -> the encoder's tokens.
 
     With it the front end is part of the model: sounds can be augmented, and explained, as waveforms.
-    front: LogMel, MFCC (`mmjax.data.audio`) or anything with their `sequence`. encoder: one that takes frames.
+    front: LogMel, MFCC (`mmjax.nn.mel`) or anything with their `sequence`. encoder: one that takes frames.
     """
 
     front: Any
     encoder: nn.Module
 
     @nn.compact
-    def __call__(self, wave: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, wave: Padded, *, train: bool = False) -> Tokens:
         return self.encoder(self.front.sequence(wave), train=train)

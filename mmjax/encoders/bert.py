@@ -1,4 +1,4 @@
-"""BERT (Devlin et al., 2019): a Sequence of WordPiece numbers, x Int[b n] -> Tokens."""
+"""BERT (Devlin et al., 2019): a Padded of WordPiece numbers, x Int[b n] -> Tokens."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from mmjax.nn.attention import Transformer, gelu
 from mmjax.nn.dropout import Dropout
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 
 class BERT(nn.Module):
@@ -37,7 +37,7 @@ class BERT(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, words: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, words: Padded, *, train: bool = False) -> Tokens:
         length, longest = words.x.shape[1], self.positions - self.first
         if length > longest:
             less = f" less the first {self.first}" if self.first else ""

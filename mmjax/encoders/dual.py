@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from mmjax.nn.attention import Transformer, causal, gelu
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.pooling import first_token
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 
 class TextTransformer(nn.Module):
-    """Embeddings of word and position, a pre-norm Transformer, and a final norm: a Sequence of numbers, x Int[b n] -> Tokens.
+    """Embeddings of word and position, a pre-norm Transformer, and a final norm: a Padded of numbers, x Int[b n] -> Tokens.
 
     one_way: each word sees those up to itself, as in CLIP (Radford et al., 2021), whose text is known at its last token; else
     all words see each other, as in SigLIP (Zhai et al., 2023), whose texts include their padding.
@@ -36,7 +36,7 @@ class TextTransformer(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, words: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, words: Padded, *, train: bool = False) -> Tokens:
         length = words.x.shape[1]
         if length > self.positions:
             raise ValueError(

@@ -8,11 +8,11 @@ from jaxtyping import Array, Float
 
 from mmjax.nn import Dropout
 from mmjax.nn.context import Context
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 
 class Features(nn.Module):
-    """relu(W x + b) of each vector: one token for [b d], one for every step of a Sequence [b n d].
+    """relu(W x + b) of each vector: one token for [b d], one for every step of a Padded [b n d].
 
     width: of the tokens; None gives the vectors themselves. dropout: rate on the vectors and on the tokens.
     dtype: of the matmul.
@@ -23,10 +23,10 @@ class Features(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Sequence | Float[Array, "b d"], *, train: bool = False) -> Tokens:
-        steps = x if isinstance(x, Sequence) else Sequence(x[:, None], jnp.ones(x.shape[0], jnp.int32))
+    def __call__(self, x: Padded | Float[Array, "b d"], *, train: bool = False) -> Tokens:
+        steps = x if isinstance(x, Padded) else Padded(x[:, None], jnp.ones(x.shape[0], jnp.int32))
         if steps.x.ndim != 3:
-            raise ValueError(f"Features needs vectors, [b d] or a Sequence [b n d], and got a Sequence {steps.x.shape}")
+            raise ValueError(f"Features needs vectors, [b d] or a Padded [b n d], and got a Padded {steps.x.shape}")
         y = Dropout(self.dropout, name="in_dropout")(steps.x, train=train)
         if self.width is not None:
             y = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="dense")(y))
@@ -35,7 +35,7 @@ class Features(nn.Module):
 
 
 class Contextual(nn.Module):
-    """A token for every step of a Sequence [b n d], from all that the layer lets it see of the others: `nn.context.Context`.
+    """A token for every step of a Padded [b n d], from all that the layer lets it see of the others: `nn.context.Context`.
 
     layer: over the steps: `LSTM`, `Bidirectional`, `SelfAttention` of mmjax.nn. width: of a dense layer with ReLU at every
     step, None for none. dropout: rate on the steps and on the states. dtype: of the dense layer's matmul.
@@ -47,6 +47,6 @@ class Contextual(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, steps: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, steps: Padded, *, train: bool = False) -> Tokens:
         context = Context(self.layer, self.width, self.dropout, self.dtype, name="context")
         return Tokens(context(steps.x, steps.mask, train=train), steps.mask)

@@ -1,4 +1,4 @@
-"""Encoders of series, a Sequence of readings x Float[b n channels] with lengths of their own (sensors, motion) -> Tokens."""
+"""Encoders of series, a Padded of readings x Float[b n channels] with lengths of their own (sensors, motion) -> Tokens."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from mmjax.nn import Dropout, Transformer, last_state
 from mmjax.nn.attention import gelu
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 
 def causal_conv(x: Float[Array, "b n c"], kernel: Float[Array, "k c d"], dilation: int) -> Float[Array, "b n d"]:
@@ -95,7 +95,7 @@ class TCN(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, series: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, series: Padded, *, train: bool = False) -> Tokens:
         layer = TemporalConvolutions(self.widths, self.taps, self.dropout, self.dtype, name="convolutions")
         x = layer(series.x, series.mask, train=train)
         if self.every_step:
@@ -145,7 +145,7 @@ class PatchTransformer(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, series: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, series: Padded, *, train: bool = False) -> Tokens:
         x = jnp.where(series.mask[..., None], series.x, 0)
         x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % self.patch), (0, 0)))
         x = x.reshape(x.shape[0], -1, self.patch * x.shape[-1])

@@ -1,4 +1,4 @@
-"""Text encoders: a Sequence of token numbers, x Int[b n] -> Tokens."""
+"""Text encoders: a Padded of token numbers, x Int[b n] -> Tokens."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.pooling import masked_mean
 from mmjax.nn.recurrent import LSTM, read
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 
 class BagOfEmbeddings(nn.Module):
@@ -24,7 +24,7 @@ class BagOfEmbeddings(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, words: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, words: Padded, *, train: bool = False) -> Tokens:
         x = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, name="embed")(words.x)
         x = masked_mean(Tokens(Dropout(self.dropout, name="dropout")(x, train=train), words.mask))
         return Tokens(x[:, None], (words.length > 0)[:, None])
@@ -46,8 +46,8 @@ class TextRNN(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, words: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, words: Padded, *, train: bool = False) -> Tokens:
         x = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, name="embed")(words.x)
         x = Dropout(self.dropout, name="embed_dropout")(x, train=train)
-        tokens = read(self.layer, Sequence(x, words.length), self.every_step)
+        tokens = read(self.layer, Padded(x, words.length), self.every_step)
         return tokens.replace(x=Dropout(self.dropout, name="dropout")(tokens.x, train=train))

@@ -1,4 +1,4 @@
-"""Video encoders: a Sequence of frames, x Float[b frames h w c] -> Tokens."""
+"""Video encoders: a Padded of frames, x Float[b frames h w c] -> Tokens."""
 
 import inspect
 from typing import Any
@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from mmjax.encoders.series import TimeTransformer
 from mmjax.nn import Dropout, Transformer, masked_mean
 from mmjax.nn.attention import gelu_tanh
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 
 def _call(module: nn.Module, *args: Any, **options: Any) -> Any:
@@ -40,7 +40,7 @@ class FrameWise(nn.Module):
     every_step: bool = True
 
     @nn.compact
-    def __call__(self, video: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, video: Padded, *, train: bool = False) -> Tokens:
         batch, frames, *picture = video.x.shape
         mask = video.mask
         pictures = video.x.reshape(batch * frames, *picture)
@@ -73,7 +73,7 @@ class ViViT(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, video: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, video: Padded, *, train: bool = False) -> Tokens:
         x = jnp.where(video.mask[..., None, None, None], video.x, 0)
         x = nn.Dense(self.width, dtype=self.dtype, name="tubelet_embedding")(tubelets(x, self.tubelet)).astype(jnp.float32)
         mask = jnp.concatenate([video.length[:, None] > 0, begun(video, x.shape[1], self.tubelet[0])], axis=1)
@@ -108,7 +108,7 @@ class VideoMAE(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, video: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, video: Padded, *, train: bool = False) -> Tokens:
         x = jnp.where(video.mask[..., None, None, None], video.x, 0)
         x = nn.Dense(self.width, dtype=self.dtype, name="tubelet_embedding")(tubelets(x, self.tubelet)).astype(jnp.float32)
         mask = begun(video, x.shape[1], self.tubelet[0])
@@ -138,7 +138,7 @@ def interleaved_sinusoids(positions: int, width: int) -> Float[np.ndarray, "n d"
     return np.where(np.arange(width)[None] % 2, np.cos(angles), np.sin(angles)).astype(np.float32)
 
 
-def begun(video: Sequence, count: int, frames: int) -> Bool[Array, "b n"]:
+def begun(video: Padded, count: int, frames: int) -> Bool[Array, "b n"]:
     """Which of `count` tubelets of so many frames have a real one."""
     grid = count * frames // video.x.shape[1]  # tubelets of the same frames
     return (jnp.arange(count) // grid * frames)[None] < video.length[:, None]

@@ -1,4 +1,4 @@
-"""wav2vec 2.0 (Baevski et al., 2020): a Sequence of samples, x Float[b t] at 16 kHz -> Tokens."""
+"""wav2vec 2.0 (Baevski et al., 2020): a Padded of samples, x Float[b t] at 16 kHz -> Tokens."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from mmjax.nn.attention import Transformer, gelu
 from mmjax.nn.conv import Conv
 from mmjax.nn.dropout import Dropout
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 TAPS_AT_ONCE = 16
 
@@ -109,7 +109,7 @@ class Wav2Vec2(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, wave: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, wave: Padded, *, train: bool = False) -> Tokens:
         x, mask = self._frames(wave)
         x = nn.LayerNorm(self.epsilon, name="frame_norm")(x)
         x = nn.Dense(self.width, dtype=self.dtype, name="projection")(x).astype(jnp.float32)
@@ -132,7 +132,7 @@ class Wav2Vec2(nn.Module):
         x = transformer(x, mask, train=train)
         return Tokens(norm(x) if self.pre_norm else x, mask)
 
-    def _frames(self, wave: Sequence) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"]]:
+    def _frames(self, wave: Padded) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"]]:
         least = 1
         for kernel, stride in zip(self.kernels[::-1], self.strides[::-1]):
             least = (least - 1) * stride + kernel
@@ -145,9 +145,9 @@ class Wav2Vec2(nn.Module):
             if self.each_norm:
                 x = nn.LayerNorm(1e-5, name=f"conv_norm{number}")(x)
             elif number == 0:
-                x = TimeNorm(name="conv_norm0")(x, Sequence(x, length).mask)
+                x = TimeNorm(name="conv_norm0")(x, Padded(x, length).mask)
             x = self.conv_activation(x)
-        return x, Sequence(x, length).mask
+        return x, Padded(x, length).mask
 
 
 def wav2vec2_base(**fields: Any) -> Wav2Vec2:

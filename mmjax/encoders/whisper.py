@@ -9,11 +9,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from mmjax.decoders.transformer import Cache, Decoder
 from mmjax.nn.attention import Transformer, gelu
 from mmjax.nn.conv import Conv
-from mmjax.nn.decoder import Cache, Decoder
 from mmjax.nn.dropout import Dropout
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 
 def sinusoids(positions: int, width: int) -> Float[np.ndarray, "n d"]:
@@ -48,7 +48,7 @@ class WhisperEncoder(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, frames: Sequence, *, train: bool = False) -> Tokens:
+    def __call__(self, frames: Padded, *, train: bool = False) -> Tokens:
         if frames.x.shape[1] > 2 * self.positions:
             raise ValueError(
                 f"WhisperEncoder.positions is {self.positions}, for twice as many frames, and there are {frames.x.shape[1]}"
@@ -77,7 +77,7 @@ class WhisperEncoder(nn.Module):
 
 
 class Whisper(nn.Module):
-    """{"frames": Sequence, "words": Sequence, x Int[b n]} -> logits of the word after each, Float[b n vocabulary].
+    """{"frames": Padded, "words": Padded, x Int[b n]} -> logits of the word after each, Float[b n vocabulary].
 
     encoder, decoder: parameters of each lie under its name, so that the encoder can be had alone,
     `whisper.encoder.apply({"params": params["encoder"]}, frames)`. `encode`, `begin` and `step` are what decoding needs
@@ -87,7 +87,7 @@ class Whisper(nn.Module):
     encoder: WhisperEncoder
     decoder: Decoder
 
-    def encode(self, frames: Sequence, *, train: bool = False) -> Tokens:
+    def encode(self, frames: Padded, *, train: bool = False) -> Tokens:
         return self.encoder(frames, train=train)
 
     def begin(self, memory: Tokens, most: int, texts: int = 1) -> Cache:
@@ -96,7 +96,7 @@ class Whisper(nn.Module):
     def step(self, words: Int[Array, "b n"], cache: Cache) -> tuple[Float[Array, "b n vocabulary"], Cache]:
         return self.decoder.step(words, cache)
 
-    def __call__(self, given: Mapping[str, Sequence], *, train: bool = False) -> Float[Array, "b n vocabulary"]:
+    def __call__(self, given: Mapping[str, Padded], *, train: bool = False) -> Float[Array, "b n vocabulary"]:
         return self.decoder(given["words"], self.encoder(given["frames"], train=train), train=train)
 
 

@@ -71,10 +71,10 @@ def by_language(cell: Predicted, truth: Truth, resampling: Resampling) -> dict[s
         weight = (truth.language == language).astype(np.float32)
         scored = {
             "all": scores(cell.of(cell.modalities), truth.label, weight, resampling),
-            "alone": scores(cell.of(("audio",)), truth.label, weight, resampling),
+            "unimodal_heads": scores(cell.of(("audio",)), truth.label, weight, resampling),
         }
         of = {name: {m: score[m].to_json() for m in TABLE_METRICS} for name, score in scored.items()}
-        table[language] = {"rows": int(weight.sum()), **of["all"], "alone": of["alone"]}
+        table[language] = {"rows": int(weight.sum()), **of["all"], "unimodal_heads": of["unimodal_heads"]}
     return table
 
 

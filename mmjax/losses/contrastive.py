@@ -1,7 +1,7 @@
 """Losses over pairs: two outputs of the same example belong together, those of different examples do not.
 
 first, second: names of two outputs [b d], such as "image.embedding" and "text.embedding", of heads `Projection` that the model
-has under `alone`. An example counts, as a pair of its own and as a stranger to the others, where its weight is above 0 and both
+has under `unimodal_heads`. An example counts, as a pair of its own and as a stranger to the others, where its weight is above 0 and both
 modalities are present; elsewhere its value is 0. Every example sees those of the whole batch, over all shards.
 """
 

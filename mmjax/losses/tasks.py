@@ -73,7 +73,7 @@ class Tasks:
 
     losses: {task: loss, or (loss, weight)}; a weight alone stands for the cross-entropy of the output of the task's name. So
     unimodal auxiliary losses (as in Wang et al., "What makes training multi-modal classification networks hard?", CVPR 2020)
-    are the outputs of heads that the model has under `alone`:
+    are the outputs of heads that the model has under `unimodal_heads`:
 
         Tasks({"label": 1.0, "image.label": 0.3, "text.label": 0.3})
     """

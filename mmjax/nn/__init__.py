@@ -1,8 +1,8 @@
 """Layers that encoders and fusions share."""
 
+from mmjax.decoders.transformer import Decoder
 from mmjax.nn.attention import Attention, AttentionPool, Block, Transformer, attend
 from mmjax.nn.conv import Conv, adaptive_mean_pool, max_pool
-from mmjax.nn.decoder import Decoder
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.norm import BatchNorm
 from mmjax.nn.pooling import any_token, first_token, last_state, last_token, masked_mean, masked_softmax

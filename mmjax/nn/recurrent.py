@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.nn.pooling import last_state
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 
 def _gates(z: Float[Array, "b g"]) -> tuple[Array, Array, Array, Array]:
@@ -285,7 +285,7 @@ class Stack(nn.Module):
         return self.layers[-1].last(states, length)
 
 
-def read(layer: nn.Module, x: Sequence, every_step: bool = False) -> Tokens:
+def read(layer: nn.Module, x: Padded, every_step: bool = False) -> Tokens:
     """A recurrent layer's state after the whole sequence as the one token, or its state at every step as a token."""
     states = layer(x.x, x.mask)
     if every_step:

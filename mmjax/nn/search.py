@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 
 def anything(logits: Float[Array, "b vocabulary"], count: Int[Array, ""]) -> Float[Array, "b vocabulary"]:
@@ -23,12 +23,12 @@ def greedy(
     most: int,
     end: int,
     rule: Callable[[Float[Array, "b vocabulary"], Int[Array, ""]], Float[Array, "b vocabulary"]] = anything,
-) -> Sequence:
+) -> Padded:
     """The likeliest word after the prompt, then the likeliest after that, until each text has ended or has `most` words.
 
     step: (words, cache) -> (logits, cache), such as a `Decoder`'s with its parameters; the cache needs room for the prompt and
     all words but the last. end: the word that ends a text. rule: (logits, how many words there are) -> logits, to forbid words.
-    Gives a Sequence, x Int[b most] and length Int[b], without prompt and end; beyond the length stands `end`.
+    Gives a Padded, x Int[b most] and length Int[b], without prompt and end; beyond the length stands `end`.
     """
 
     def write(texts, ended, logits, count):
@@ -60,7 +60,7 @@ def beam(
     beams: int,
     length_penalty: float = 1.0,
     rule: Callable[[Float[Array, "c vocabulary"], Int[Array, ""]], Float[Array, "c vocabulary"]] = anything,
-) -> tuple[Sequence, Float[Array, " b"]]:
+) -> tuple[Padded, Float[Array, " b"]]:
     """Of each text the best that `beams` running ones lead to, and its score: log-probability / words ** length_penalty.
 
     The running texts are continued by every word, and the 2 * beams likeliest of the results looked at. Those among the first
@@ -71,7 +71,7 @@ def beam(
     step: as in `greedy`, of c = b * beams texts, those of one prompt side by side. cache: of as many, such as
     `Decoder.begin(memory, most, beams)` gives; its leaves whose first axis is c are rearranged with the texts, and others, such
     as a count or what all beams look at, are left as they are. rule: as in `greedy`, on log-probabilities; it lowers them only.
-    Gives a Sequence as `greedy` does, and Float[b]; without any possible text a length of 0 and -inf.
+    Gives a Padded as `greedy` does, and Float[b]; without any possible text a length of 0 and -inf.
     """
     rows = prompt.shape[0]
 
@@ -117,5 +117,5 @@ def beam(
     return _without_end(best[:, 0], end), scores[:, 0]
 
 
-def _without_end(texts: Int[Array, "b most"], end: int) -> Sequence:
-    return Sequence(texts, jnp.sum(jnp.cumprod(texts != end, axis=1), axis=1))
+def _without_end(texts: Int[Array, "b most"], end: int) -> Padded:
+    return Padded(texts, jnp.sum(jnp.cumprod(texts != end, axis=1), axis=1))

@@ -7,7 +7,7 @@ from mmjax.pretrained.layout import CONV, POSITIONS, Architecture, Layout, Names
 from mmjax.pretrained.sounds import ASTSound
 from mmjax.pretrained.source import Source
 from mmjax.pretrained.vit import VIT
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 PAIR = Layout(lambda x, y: np.concatenate([x[0], y[0]]), lambda x: (x[None, :1], x[None, 1:]))  # two [1 1 d] <-> [2 d]
 
@@ -39,5 +39,5 @@ def ast(source: Source) -> Architecture:
     }
     for layer in range(module.depth):
         names |= VIT.at(f"params/transformer/block{layer}", f"{prefix}encoder.layer.{layer}")
-    frames = Sequence(np.zeros((1, module.frames, module.bands), np.float32), np.array([module.frames], np.int32))
+    frames = Padded(np.zeros((1, module.frames, module.bands), np.float32), np.array([module.frames], np.int32))
     return Architecture(module, frames, names, ASTSound.of(source), unused=(r"classifier\..*",))

@@ -8,7 +8,7 @@ from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.layout import SAME, Architecture, BlockNames, Names, norm
 from mmjax.pretrained.source import Source
 from mmjax.pretrained.texts import Texts
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 BLOCK = BlockNames(
     query="attention.self.query",
@@ -40,7 +40,7 @@ def bert(source: Source) -> Architecture:
 
 def roberta(source: Source) -> Architecture:
     """The same; a word's position is its number among the words that are no padding, after the padding's own number. With
-    padding at the end alone, as a Sequence has it, that is its place."""
+    padding at the end alone, as a Padded has it, that is its place."""
     return _named(source, _module(source, source.size("pad_token_id", least=0) + 1), "roberta.", BLOCK, "encoder.layer")
 
 
@@ -101,7 +101,7 @@ def _named(source: Source, module: BERT, prefix: str, block: BlockNames, layers:
         )
     return Architecture(
         module,
-        Sequence(np.zeros((1, longest), np.int32), np.array([longest], np.int32)),
+        Padded(np.zeros((1, longest), np.int32), np.array([longest], np.int32)),
         names,
         Texts.of(source, longest),
         unused=(rf"{prefix}pooler\..*", rf"{prefix}embeddings\.(position|token_type)_ids", *HEADS),

@@ -13,10 +13,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from mmjax.data.audio import LogMel
-from mmjax.data.waveform import resample
+from mmjax.nn.mel import LogMel
+from mmjax.nn.waveform import resample
 from mmjax.pretrained.source import Source
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 Sound = tuple[np.ndarray, int]
 
@@ -32,19 +32,19 @@ def at_rate(sound: Sound, rate: int) -> np.ndarray:
     return np.clip(np.round(heard), -32768, 32767).astype(np.int16)
 
 
-def padded(wave: np.ndarray, samples: int) -> Sequence:
+def padded(wave: np.ndarray, samples: int) -> Padded:
     """The first `samples` of one sound with zeros after it: x [samples], length int32 []."""
     x = np.zeros(samples, wave.dtype)
     x[: len(wave)] = wave[:samples]
-    return Sequence(x, np.int32(min(len(wave), samples)))
+    return Padded(x, np.int32(min(len(wave), samples)))
 
 
-def stacked(sounds: list[Sequence]) -> Sequence:
+def stacked(sounds: list[Padded]) -> Padded:
     """Sounds side by side as float32 in [-1, 1], padded to the longest of them."""
     longest = max(len(sound.x) for sound in sounds)
     waves = [np.asarray(as_float(sound.x)) for sound in sounds]
     x = np.stack([np.pad(wave, (0, longest - len(wave))) for wave in waves])
-    return Sequence(x, np.stack([sound.length for sound in sounds]))
+    return Padded(x, np.stack([sound.length for sound in sounds]))
 
 
 def as_float(x: Any) -> Any:
@@ -95,11 +95,11 @@ class WhisperSound:
     def samples(self) -> int:
         return round(self.seconds * self.rate)
 
-    def read(self, sound: Sound) -> Sequence:
+    def read(self, sound: Sound) -> Padded:
         """One sound -> x [samples] as float32 or int16, length int32 []."""
         return padded(at_rate(sound, self.rate), self.samples)
 
-    def finish(self, batch: Sequence) -> Sequence:
+    def finish(self, batch: Padded) -> Padded:
         """Samples [b t] -> frames Float[b t / 160, bands]."""
         x = jnp.where(batch.mask, as_float(batch.x), 0)
         count = x.shape[1] // 160
@@ -110,9 +110,9 @@ class WhisperSound:
         energy = jnp.log10(jnp.maximum(jnp.matmul(power, filters, precision=lax.Precision.HIGHEST), 1e-10))
         energy = jnp.maximum(energy, energy.max(axis=(1, 2), keepdims=True) - 8)
         length = jnp.full_like(batch.length, count) if self.silence else jnp.minimum(-(-batch.length // 160), count)
-        return Sequence((energy + 4) / 4, length)
+        return Padded((energy + 4) / 4, length)
 
-    def batch(self, sounds: Iterable[Sound]) -> Sequence:
+    def batch(self, sounds: Iterable[Sound]) -> Padded:
         """Sounds -> what the encoder takes."""
         return self.finish(stacked([self.read(sound) for sound in sounds]))
 
@@ -162,11 +162,11 @@ class ASTSound:
         left, centre, right = edges[None, :-2], edges[None, 1:-1], edges[None, 2:]
         return np.maximum(0, np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre))).astype(np.float32)
 
-    def read(self, sound: Sound) -> Sequence:
+    def read(self, sound: Sound) -> Padded:
         """One sound -> x [samples] as float32 or int16, length int32 []."""
         return padded(at_rate(sound, self.rate), self.samples)
 
-    def finish(self, batch: Sequence) -> Sequence:
+    def finish(self, batch: Padded) -> Padded:
         """Samples [b samples] -> frames Float[b frames bands]."""
         x = _frames(jnp.where(batch.mask, as_float(batch.x), 0), 400, 160, self.frames)
         before = jnp.concatenate([x[..., :1], x[..., :-1]], axis=-1)
@@ -179,9 +179,9 @@ class ASTSound:
         energy = jnp.where(real[..., None], jnp.log(jnp.maximum(power, np.finfo(np.float32).eps)), 0)
         if self.mean is not None:
             energy = (energy - self.mean) / (2 * self.deviation)
-        return Sequence(energy, jnp.full_like(there, self.frames) if self.silence else there)
+        return Padded(energy, jnp.full_like(there, self.frames) if self.silence else there)
 
-    def batch(self, sounds: Iterable[Sound]) -> Sequence:
+    def batch(self, sounds: Iterable[Sound]) -> Padded:
         """Sounds -> what the encoder takes."""
         return self.finish(stacked([self.read(sound) for sound in sounds]))
 
@@ -207,11 +207,11 @@ class PlainSound:
         settings.must("padding_value", 0.0, 0)
         return PlainSound(settings.flag("do_normalize", True), rate=settings.size("sampling_rate", 16_000))
 
-    def read(self, sound: Sound) -> Sequence:
+    def read(self, sound: Sound) -> Padded:
         """One sound -> x [seconds * rate] as float32 or int16, length int32 []."""
         return padded(at_rate(sound, self.rate), round(self.seconds * self.rate))
 
-    def finish(self, batch: Sequence) -> Sequence:
+    def finish(self, batch: Padded) -> Padded:
         """Samples -> Float[b t]; zeros beyond the length."""
         mask = batch.mask
         x = jnp.where(mask, as_float(batch.x), 0)
@@ -219,9 +219,9 @@ class PlainSound:
             count = jnp.maximum(batch.length, 1)[:, None]
             x = jnp.where(mask, x - x.sum(axis=1, keepdims=True) / count, 0)
             x = x / jnp.sqrt(jnp.square(x).sum(axis=1, keepdims=True) / count + 1e-7)
-        return Sequence(x, batch.length)
+        return Padded(x, batch.length)
 
-    def batch(self, sounds: Iterable[Sound]) -> Sequence:
+    def batch(self, sounds: Iterable[Sound]) -> Padded:
         """Sounds, cut as `read` cuts them and padded to the longest of them -> what the encoder takes."""
         most = round(self.seconds * self.rate)
         waves = [at_rate(sound, self.rate)[:most] for sound in sounds]

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.source import Fields, Source
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 
 @dataclass(frozen=True)
@@ -60,25 +60,25 @@ class Texts:
         about = self.file.stat()
         return _opened(self.file, self.most, self.lower, self.without, (about.st_mtime_ns, about.st_size))
 
-    def read(self, text: str) -> Sequence:
-        """One text -> Sequence without the batch dimension: x int32 [most], length int32 []."""
+    def read(self, text: str) -> Padded:
+        """One text -> Padded without the batch dimension: x int32 [most], length int32 []."""
         return self._padded(self.library.encode(text).ids, self.most)
 
-    def _padded(self, numbers: list[int], size: int) -> Sequence:
+    def _padded(self, numbers: list[int], size: int) -> Padded:
         x = np.full(size, self.padding, np.int32)
         x[: len(numbers)] = numbers
         length = numbers.index(self.end) + 1 if self.end in numbers else len(numbers)
-        return Sequence(x, np.int32(self.most if self.whole else length))
+        return Padded(x, np.int32(self.most if self.whole else length))
 
-    def batch(self, texts: Iterable[str]) -> Sequence:
-        """Texts -> Sequence x int32 [b n], length int32 [b], padded to the longest of them."""
+    def batch(self, texts: Iterable[str]) -> Padded:
+        """Texts -> Padded x int32 [b n], length int32 [b], padded to the longest of them."""
         numbers = [encoding.ids for encoding in self.library.encode_batch(list(texts))]
         size = self.most if self.whole else max(map(len, numbers), default=0)
         rows = [self._padded(ids, size) for ids in numbers]
         x = np.array([row.x for row in rows], np.int32).reshape(len(rows), size)
-        return Sequence(x, np.array([row.length for row in rows], np.int32))
+        return Padded(x, np.array([row.length for row in rows], np.int32))
 
-    def finish(self, batch: Sequence) -> Sequence:
+    def finish(self, batch: Padded) -> Padded:
         """What the encoder takes: the numbers as they are."""
         return batch
 

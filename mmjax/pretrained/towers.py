@@ -14,7 +14,7 @@ from mmjax.pretrained.layout import SAME, BlockNames, Layout, Names, norm, patch
 from mmjax.pretrained.pictures import Pictures
 from mmjax.pretrained.source import Source
 from mmjax.pretrained.texts import Texts
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 BLOCK = BlockNames(
     query="self_attn.q_proj",
@@ -125,5 +125,5 @@ def _blocks(ours: str, theirs: str, module: nn.Module) -> Names:
 def given(image: ViT, text: TextTransformer, channels: int) -> dict[str, Any]:
     """An input of both."""
     height, width = (cells * image.patch for cells in image.grid)
-    words = Sequence(np.zeros((1, text.positions), np.int32), np.array([text.positions], np.int32))
+    words = Padded(np.zeros((1, text.positions), np.int32), np.array([text.positions], np.int32))
     return {"image": np.zeros((1, height, width, channels), np.float32), "text": words}

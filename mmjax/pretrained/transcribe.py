@@ -18,7 +18,7 @@ from mmjax.pretrained import Pretrained, WeightsError
 from mmjax.pretrained.files import read_json
 from mmjax.pretrained.sounds import Sound, WhisperSound, at_rate, stacked
 from mmjax.pretrained.source import Fields
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Transcriber:
             for start in range(0, len(wave), self.preprocessing.samples):
                 pieces.append(self.preprocessing.read((wave[start:], self.preprocessing.rate)))
                 owner.append(number)
-        silence = Sequence(np.zeros(self.preprocessing.samples, np.float32), np.int32(0))
+        silence = Padded(np.zeros(self.preprocessing.samples, np.float32), np.int32(0))
         texts = [""] * len(sounds)
         for first in range(0, len(pieces), self.together):
             some = pieces[first : first + self.together]

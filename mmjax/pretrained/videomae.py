@@ -11,7 +11,7 @@ from mmjax.pretrained.layout import FIRST, POSITIONS, SAME, Architecture, Names,
 from mmjax.pretrained.pictures import Pictures, from_settings
 from mmjax.pretrained.source import Fields, Source
 from mmjax.pretrained.vit import VIT
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 NAMED = ("image_processor_type", "video_processor_type", "feature_extractor_type")
 
@@ -23,23 +23,23 @@ class Videos:
     pictures: Pictures
     frames: int
 
-    def read(self, video: Iterable[Any]) -> Sequence:
+    def read(self, video: Iterable[Any]) -> Padded:
         """One video's frames, each as `Pictures.read` takes it -> x uint8 [frames i j 3], length int32 []."""
         seen = [self.pictures.read(frame) for _, frame in zip(range(self.frames), video)]
         if not seen:
             raise ValueError("a video must have a frame")
         x = np.zeros((self.frames, *seen[0].shape), np.uint8)
         x[: len(seen)] = seen
-        return Sequence(x, np.int32(len(seen)))
+        return Padded(x, np.int32(len(seen)))
 
-    def finish(self, batch: Sequence) -> Sequence:
+    def finish(self, batch: Padded) -> Padded:
         """uint8 [b frames i j 3] -> float32; can be jitted."""
         return batch.replace(x=self.pictures.finish(batch.x))
 
-    def batch(self, videos: Iterable[Any]) -> Sequence:
+    def batch(self, videos: Iterable[Any]) -> Padded:
         """Videos -> what the encoder takes."""
         read = [self.read(video) for video in videos]
-        return self.finish(Sequence(np.stack([one.x for one in read]), np.stack([one.length for one in read])))
+        return self.finish(Padded(np.stack([one.x for one in read]), np.stack([one.length for one in read])))
 
 
 def _videos(source: Source, kind: str) -> Videos | None:
@@ -68,10 +68,10 @@ def _of(settings: Fields, kind: str, frames: int) -> Videos:
     return Videos(pictures, frames)
 
 
-def _given(source: Source) -> Sequence:
+def _given(source: Source) -> Padded:
     frames = source.size("num_frames")
     picture = *source.sides("image_size"), source.size("num_channels")
-    return Sequence(np.zeros((1, frames, *picture), np.float32), np.array([frames], np.int32))
+    return Padded(np.zeros((1, frames, *picture), np.float32), np.array([frames], np.int32))
 
 
 def videomae(source: Source) -> Architecture:

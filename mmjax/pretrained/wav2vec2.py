@@ -8,7 +8,7 @@ from mmjax.pretrained.layout import CONV_TIME, SAME, Architecture, BlockNames, L
 from mmjax.pretrained.sounds import PlainSound
 from mmjax.pretrained.source import Source
 from mmjax.pretrained.whisper import IN_ONE_ROW
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 BLOCK = BlockNames(
     query="attention.q_proj",
@@ -70,5 +70,5 @@ def wav2vec2(source: Source) -> Architecture:
             names |= norm(f"params/conv_norm{number}", f"{layer}.layer_norm")
     for number in range(module.depth):
         names |= BLOCK.at(f"params/transformer/block{number}", f"{prefix}encoder.layers.{number}")
-    wave = Sequence(np.zeros((1, 16_000), np.float32), np.array([16_000], np.int32))
+    wave = Padded(np.zeros((1, 16_000), np.float32), np.array([16_000], np.int32))
     return Architecture(module, wave, names, PlainSound.of(source), unused=(rf"{prefix}masked_spec_embed", *HEADS))

@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from mmjax.decoders.transformer import Decoder
 from mmjax.encoders.whisper import Whisper, WhisperEncoder
-from mmjax.nn.decoder import Decoder
 from mmjax.pretrained.layout import SAME, Architecture, BlockNames, Layout, Names, dense, norm
 from mmjax.pretrained.sounds import WhisperSound
 from mmjax.pretrained.source import Source
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 BLOCK = BlockNames(
     query="self_attn.q_proj",
@@ -53,8 +53,8 @@ def whisper(source: Source) -> Architecture:
     return Architecture(
         Whisper(encoder, decoder),
         {
-            "frames": Sequence(np.zeros((1, 2 * sources, bands), np.float32), whole),
-            "words": Sequence(np.zeros((1, 1), np.int32), np.ones(1, np.int32)),
+            "frames": Padded(np.zeros((1, 2 * sources, bands), np.float32), whole),
+            "words": Padded(np.zeros((1, 1), np.int32), np.ones(1, np.int32)),
         },
         _names(encoder, decoder, "model." if "model.encoder.conv1.weight" in source.tensors else ""),
         WhisperSound.of(source),

@@ -129,7 +129,7 @@ def language_panel(cell: str, languages: Mapping[str, Mapping[str, Any]], floors
     """One cell: dots with intervals for each language spoken, the one of most rows first; hollow: the speech alone."""
     names = sorted(languages, key=lambda name: (-languages[name]["rows"], name))
     values = [languages[name]["accuracy"] for name in names]
-    alone = [languages[name]["alone"]["accuracy"] for name in names]
+    alone = [languages[name]["unimodal_heads"]["accuracy"] for name in names]
 
     def paint(figure: "Figure") -> None:
         axes = figure.add_subplot()

@@ -44,7 +44,7 @@ CELL = {
     "seconds": NUMBER,
     "experiment": Each(Any),
     "subsets": Each(SUBSET),
-    "languages": Each({"rows": int, **FLOOR, "alone": FLOOR}),
+    "languages": Each({"rows": int, **FLOOR, "unimodal_heads": FLOOR}),
     "per_class": Each({"precision": INTERVAL, "recall": INTERVAL, "f1": INTERVAL, "weight": NUMBER}),
     "confusion": [[NUMBER]],
     "verdicts": [{"against": str, "name": str, "metric": str, "difference": INTERVAL, "verdict": VERDICTS}],

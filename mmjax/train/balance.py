@@ -28,7 +28,7 @@ class OGMGE:
         g_u <- k_u g_u + noise * std(g_u) * N(0, 1),    k_u = 1 - tanh(alpha * rho_u) if rho_u > 1, else 1,
         rho_u = s_u / mean of the other s_v,            s_u = mean of softmax(logits_u)[target],
 
-    with logits_u the output "u.target" of a head on that modality alone (`Multimodal.alone`), and the mean over the examples
+    with logits_u the output "u.target" of a head on that modality alone (`Multimodal.unimodal_heads`), and the mean over the examples
     of the whole batch that have u, by weight. With nothing absent and two modalities this is the paper's ratio of sums; a
     sum would call a modality weak for being rare. A modality that no example has, or without any other, has k = 1. The
     heads learn by losses of their own, or stay as they were initialised. The deviation is each array's own.
@@ -64,7 +64,7 @@ class OGMGE:
         if len(names) < 2:
             raise ValueError(
                 f"OGMGE compares the outputs 'modality.{self.target}' of two modalities or more; the model gives "
-                f"{sorted(outputs)}: give it alone={{modality: {{{self.target!r}: head}}}}"
+                f"{sorted(outputs)}: give it unimodal_heads={{modality: {{{self.target!r}: head}}}}"
             )
 
         def score(name):
@@ -165,7 +165,7 @@ def blend_weights(train: Mapping[str, Any], validation: Mapping[str, Any]) -> di
 
     train, validation: {task: (loss at the start, loss at the end)}, each task trained alone: one model for each modality
     ("image.label", ...) and one of all ("label"). Then train the whole with these as the weights of its tasks: the heads of
-    `Multimodal.alone` and the fused one. ValueError where the two name different tasks, or no validation loss fell.
+    `Multimodal.unimodal_heads` and the fused one. ValueError where the two name different tasks, or no validation loss fell.
     """
     if set(train) != set(validation):
         raise ValueError(f"train has the tasks {sorted(train)}, validation {sorted(validation)}")

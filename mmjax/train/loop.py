@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.train.ablate import Best, keep_best, no_best
 from mmjax.train.checkpoint import CheckpointError, Checkpoints
 from mmjax.train.parallel import Plan
+from mmjax.train.seeds import Best, keep_best, no_best
 from mmjax.train.step import TrainState
 from mmjax.types import Batch
 

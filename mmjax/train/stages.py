@@ -8,7 +8,7 @@ from typing import Any
 import tyro
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-GROUPS = ("encoders", "heads", "alone")  # of a model's parts: "encoders_image", "heads_label", ...
+GROUPS = ("encoders", "heads", "unimodal_heads")  # of a model's parts: "encoders_image", "heads_label", ...
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Stage:
     """One stage of training, with an optimiser and a schedule of its own.
 
     share: of all steps, relative to the other stages' shares. learns: which parameters learn, by the beginning of their
-    paths: whole names between "/", each a regular expression, where "encoders", "heads" and "alone" stand for all of theirs:
+    paths: whole names between "/", each a regular expression, where "encoders", "heads" and "unimodal_heads" stand for all of theirs:
     "fusion", "encoders_image", "encoders_text/transformer/block(4|5)", "" for all; the others are frozen, and have no
     optimiser's state. loss, optim: of this stage, None for the experiment's.
     """

@@ -67,14 +67,14 @@ def ours(fusions: tuple[str, ...], seeds: int, steps: int, weights: Weights) -> 
     from mmjax.losses import cross_entropy
     from mmjax.model import Multimodal
     from mmjax.nn import LSTM
-    from mmjax.train.ablate import init_seeds, orders
     from mmjax.train.parallel import single
+    from mmjax.train.seeds import init_seeds, orders
     from mmjax.train.step import make_step
-    from mmjax.types import Sequence
+    from mmjax.types import Padded
 
     data = rows()
     label = data.pop("label")
-    full = lambda x: Sequence(jnp.asarray(x), jnp.full(len(x), x.shape[1]))
+    full = lambda x: Padded(jnp.asarray(x), jnp.full(len(x), x.shape[1]))
     columns = {"image": jnp.asarray(data["image"]), "text": full(data["text"]), "audio": full(data["audio"])}
 
     def feed(first, last):

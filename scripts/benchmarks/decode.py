@@ -51,14 +51,14 @@ def ours(sizes: dict[str, int], beams: int, weights: Weights) -> Work:
 
     from benchmarks.ours import flat, numbers
     from mmjax.nn import Decoder, beam, greedy
-    from mmjax.types import Sequence, Tokens
+    from mmjax.types import Padded, Tokens
 
     batch, words = sizes["batch"], sizes["words"]
     fields = {name: size for name, size in sizes.items() if name not in ("batch", "words")}
     decoder = Decoder(**fields, key_bias=False)
     seen = Tokens(jnp.asarray(memory(sizes)), jnp.ones((batch, MEMORY), bool))
     prompt = jnp.full((batch, 1), FIRST)
-    variables = jax.jit(decoder.init)(jax.random.key(0), Sequence(prompt, jnp.ones(batch, int)), seen)
+    variables = jax.jit(decoder.init)(jax.random.key(0), Padded(prompt, jnp.ones(batch, int)), seen)
     keys = jax.random.split(jax.random.key(1), len(jax.tree.leaves(variables)))
     leaves, form = jax.tree.flatten(variables)  # biases too, and logits far enough apart
     variables = form.unflatten([leaf + 0.05 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys)])
@@ -75,7 +75,7 @@ def ours(sizes: dict[str, int], beams: int, weights: Weights) -> Work:
     run = lambda: jax.block_until_ready(decode(variables, seen))
     with jax.default_matmul_precision("highest"):
         texts, scores = run()
-        logits = jax.jit(decoder.apply)(variables, Sequence(texts, jnp.full(batch, words)), seen)
+        logits = jax.jit(decoder.apply)(variables, Padded(texts, jnp.full(batch, words)), seen)
     outputs = {"texts": np.asarray(texts), "scores": np.asarray(scores), "logits": np.asarray(logits)}
     params = variables["params"]
     return Work(run, outputs, numbers(params), named(flat(params), sizes["depth"]), flops(sizes, beams))

@@ -90,11 +90,11 @@ def ours(size: Sizes, batch: int, dtype: str, weights: Weights) -> Work:
     from mmjax.losses import InfoNCE
     from mmjax.model import Multimodal
     from mmjax.nn import first_token, last_token
-    from mmjax.types import Batch, Sequence
+    from mmjax.types import Batch, Padded
 
     given = jax.tree.map(jnp.asarray, inputs(size, batch))
     there = jnp.ones(batch, bool)
-    seen = {"image": given["image"], "text": Sequence(given["text"], given["length"])}
+    seen = {"image": given["image"], "text": Padded(given["text"], given["length"])}
     data = Batch(seen, dict.fromkeys(seen, there), {}, jnp.ones(batch))
     image = ViT(size.patch, *size.image, epsilon=1e-5, first_norm=True, dtype=jnp.dtype(dtype))
     text = TextTransformer(size.vocabulary, *size.text, size.words, dtype=jnp.dtype(dtype))
@@ -120,9 +120,9 @@ def named(image: Any, text: Any, variables: dict) -> dict[str, np.ndarray]:
     from mmjax.pretrained.towers import ONE, image_names, text_names
 
     names = image_names("params/encoders_image/encoder", image) | text_names("params/encoders_text/encoder", text)
-    names |= dense("params/alone_image_embedding/dense", "visual_projection", bias=False)
-    names |= dense("params/alone_text_embedding/dense", "text_projection", bias=False)
-    return theirs(names | {"params/alone_image_temperature/log_scale": ("logit_scale", ONE)}, variables)
+    names |= dense("params/unimodal_heads_image_embedding/dense", "visual_projection", bias=False)
+    names |= dense("params/unimodal_heads_text_embedding/dense", "text_projection", bias=False)
+    return theirs(names | {"params/unimodal_heads_image_temperature/log_scale": ("logit_scale", ONE)}, variables)
 
 
 def theirs(size: Sizes, batch: int, dtype: str, device: str, compiled: bool, weights: Weights) -> Work:

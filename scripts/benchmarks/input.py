@@ -76,8 +76,8 @@ def our_pictures(write: Callable, count: int, batch: int, weights: Weights) -> W
 
 
 def our_speech(write: Callable, count: int, batch: int, weights: Weights) -> Work:
-    from mmjax.data.audio import LogMel
     from mmjax.data.decode import decode_audio
+    from mmjax.nn.mel import LogMel
     from mmjax.pretrained.sounds import padded
 
     folder, files = written(write, count)

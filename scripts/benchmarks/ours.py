@@ -9,8 +9,8 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict
 
-from mmjax.train.ablate import init_seeds
 from mmjax.train.parallel import single
+from mmjax.train.seeds import init_seeds
 from mmjax.train.step import TrainState, make_step
 from mmjax.types import Batch, Loss
 

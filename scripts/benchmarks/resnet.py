@@ -122,7 +122,7 @@ def named(net: Net, variables: dict[str, Any]) -> dict[str, np.ndarray]:
         first = {"resnet.embedder.embedder.convolution.weight": np.zeros(0)}  # by which a classifier is known to follow
         names = resnet(Source("the benchmark", resnet_config(net), tensors=first)).names
         names = {path.replace("/", "/encoders_image/", 1): entry for path, entry in names.items()}
-        return theirs(names | dense("params/alone_image_label/dense", "classifier.1"), variables)
+        return theirs(names | dense("params/unimodal_heads_image_label/dense", "classifier.1"), variables)
     names, at = {}, 0
     for stage, (convolutions, _) in enumerate(net.stages, 1):
         for i in range(1, convolutions + 1):
@@ -131,7 +131,7 @@ def named(net: Net, variables: dict[str, Any]) -> dict[str, np.ndarray]:
         at += 1
     for layer in (6, 7):
         names |= dense(f"params/encoders_image/fc{layer}", f"classifier.{3 * layer - 18}")
-    names |= dense("params/alone_image_label/dense", "classifier.6")
+    names |= dense("params/unimodal_heads_image_label/dense", "classifier.6")
     found = theirs(names, variables)
     flat = found["classifier.0.weight"]  # rows, columns, channels; torch flattens channels first
     found["classifier.0.weight"] = flat.reshape(len(flat), 7, 7, -1).transpose(0, 3, 1, 2).reshape(len(flat), -1)

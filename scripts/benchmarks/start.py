@@ -27,7 +27,7 @@ for name in ("data", "model", "steps", "batch", "lr", "seeds"):
 options.parse_args(["--help"])
 """
 STEPS = {
-    "mmjax": "from mmjax.cli import prepare_jax; prepare_jax(); from benchmarks import start; start.our_step({batch})[1]()",
+    "mmjax": "from mmjax.experiment.cli import prepare_jax; prepare_jax(); from benchmarks import start; start.our_step({batch})[1]()",
     "mmjax cold": "from benchmarks import start; start.our_step({batch})[1]()",
     "torch": "from benchmarks import start; start.their_step({batch}, {device!r})()",
 }
@@ -72,8 +72,8 @@ def our_step(batch: int) -> tuple[Callable, Callable]:
 
     from benchmarks.trimodal import DECAY, RATE, experiment
     from mmjax.losses import cross_entropy
-    from mmjax.train.ablate import init_seeds
     from mmjax.train.parallel import single
+    from mmjax.train.seeds import init_seeds
     from mmjax.train.step import make_step
 
     model, data = experiment(batch)
@@ -102,7 +102,7 @@ def compilation(batch: int, warm: bool, weights: Weights) -> Work:
     """The step is traced and lowered once; a run compiles it, or reads what the cache has of it."""
     import jax
 
-    from mmjax.cli import prepare_jax
+    from mmjax.experiment.cli import prepare_jax
 
     folder = tempfile.TemporaryDirectory()
     os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)

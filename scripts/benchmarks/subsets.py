@@ -64,11 +64,11 @@ def ours(fusion: str, rows: int, batch: int, weights: Weights) -> Work:
     from mmjax.heads import Classifier
     from mmjax.model import Multimodal
     from mmjax.nn import LSTM
-    from mmjax.train.ablate import init_seeds
-    from mmjax.types import Sequence
+    from mmjax.train.seeds import init_seeds
+    from mmjax.types import Padded
 
     given = inputs(rows)
-    full = lambda x: Sequence(jnp.asarray(x), jnp.full(rows, x.shape[1]))
+    full = lambda x: Padded(jnp.asarray(x), jnp.full(rows, x.shape[1]))
     columns = {"image": jnp.asarray(given["image"]), "text": full(given["text"]), "audio": full(given["audio"])}
     feed = from_device(columns, Rows(dict.fromkeys(columns, np.arange(rows)), {}, np.ones(rows, np.float32)))
     encoders = {

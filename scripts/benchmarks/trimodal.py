@@ -49,10 +49,10 @@ def experiment(batch: int) -> tuple[Any, Any]:
     from mmjax.heads import Classifier
     from mmjax.model import Multimodal
     from mmjax.nn import LSTM
-    from mmjax.types import Batch, Sequence
+    from mmjax.types import Batch, Padded
 
     given = jax.tree.map(jnp.asarray, inputs(batch))
-    full = lambda x: Sequence(x, jnp.full(batch, x.shape[1]))
+    full = lambda x: Padded(x, jnp.full(batch, x.shape[1]))
     seen = {"image": given["image"], "text": full(given["text"]), "audio": full(given["audio"])}
     there = jnp.ones(batch, bool)
     data = Batch(seen, dict.fromkeys(seen, there), {"label": given["label"]}, jnp.ones(batch))

@@ -2,12 +2,12 @@
 
 import jax
 
-from mmjax.data.audio import MFCC, LogMel
 from mmjax.encoders.audio import AST, FrameRNN, OnSpectrum, SpectrogramCNN
 from mmjax.encoders.wav2vec2 import Wav2Vec2
 from mmjax.encoders.whisper import WhisperEncoder
+from mmjax.nn.mel import MFCC, LogMel
 from mmjax.nn.recurrent import GRU, LSTM, Bidirectional
-from mmjax.types import Sequence
+from mmjax.types import Padded
 from tests.contracts.inputs import BATCH, frames
 
 MEL = LogMel(rate=1000, window=0.032, hop=0.016, bands=5, low=50.0, high=500.0)  # 32 samples a window, 16 a hop
@@ -17,7 +17,7 @@ def wave(key, samples=80):
     """From two frames up to four, and no sample that belongs to none."""
     values, lengths = jax.random.split(key)
     count = jax.random.randint(lengths, (BATCH,), 2, 5)
-    return Sequence(jax.random.normal(values, (BATCH, samples)), 16 + 16 * count)
+    return Padded(jax.random.normal(values, (BATCH, samples)), 16 + 16 * count)
 
 
 # name -> (module, key -> input)

@@ -2,7 +2,7 @@
 
 import jax
 
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 CLASSES, BATCH = 5, 8
 
@@ -13,11 +13,11 @@ def image(key, size=16):
 
 def words(key, length=7, vocabulary=30):
     numbers, lengths = jax.random.split(key)
-    return Sequence(
+    return Padded(
         jax.random.randint(numbers, (BATCH, length), 0, vocabulary), jax.random.randint(lengths, (BATCH,), 1, length + 1)
     )
 
 
 def frames(key, length=9, bands=6):
     values, lengths = jax.random.split(key)
-    return Sequence(jax.random.normal(values, (BATCH, length, bands)), jax.random.randint(lengths, (BATCH,), 1, length + 1))
+    return Padded(jax.random.normal(values, (BATCH, length, bands)), jax.random.randint(lengths, (BATCH,), 1, length + 1))

@@ -12,7 +12,7 @@ import pytest
 from mmjax.evaluate.subsets import logits_by_subset, subsets_of
 from mmjax.losses import cross_entropy
 from mmjax.shards import SHARD, sum_over_shards
-from mmjax.types import Batch, Sequence
+from mmjax.types import Batch, Padded
 from tests.contracts.cases import PARTS, case, in_bfloat16, is_float
 from tests.contracts.inputs import BATCH, CLASSES
 
@@ -67,7 +67,7 @@ def compiled(part: str):
 
 
 def put(x, values):
-    return Sequence(values, x.length) if isinstance(x, Sequence) else values
+    return Padded(values, x.length) if isinstance(x, Padded) else values
 
 
 def spoil(batch: Batch) -> Batch:
@@ -78,14 +78,14 @@ def spoil(batch: Batch) -> Batch:
         return np.where(there.reshape(there.shape + (1,) * (x.ndim - there.ndim)), x, bad)
 
     def one(x, present):
-        if not isinstance(x, Sequence):
+        if not isinstance(x, Padded):
             return spoiled(x, present)
-        return Sequence(spoiled(x.x, real(x) & present[:, None]), np.where(present, x.length, 3))
+        return Padded(spoiled(x.x, real(x) & present[:, None]), np.where(present, x.length, 3))
 
     return batch.replace(inputs={name: one(x, batch.present[name]) for name, x in batch.inputs.items()})
 
 
-def real(x: Sequence) -> np.ndarray:
+def real(x: Padded) -> np.ndarray:
     return np.arange(x.x.shape[1])[None] < x.length[:, None]
 
 
@@ -109,7 +109,7 @@ def test_missing_modalities(part):
 
     for name, gradient in seen.by_inputs.items():
         there, x = batch.present[name], batch.inputs[name]
-        if isinstance(x, Sequence):
+        if isinstance(x, Padded):
             there = there[:, None] & real(x)
         size = np.abs(gradient).reshape(*there.shape, -1).max(axis=-1)
         assert not size[~there].any(), name

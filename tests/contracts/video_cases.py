@@ -6,13 +6,13 @@ from mmjax.encoders.image import CNN
 from mmjax.encoders.series import TimeTransformer
 from mmjax.encoders.video import FrameWise, VideoMAE, ViViT
 from mmjax.nn import LSTM
-from mmjax.types import Sequence
+from mmjax.types import Padded
 from tests.contracts.inputs import BATCH
 
 
 def video(key, length=4, size=4):
     values, lengths = jax.random.split(key)
-    return Sequence(
+    return Padded(
         jax.random.normal(values, (BATCH, length, size, size, 2)), jax.random.randint(lengths, (BATCH,), 1, length + 1)
     )
 

@@ -25,7 +25,7 @@ from mmjax.data.augment import (
 from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.data.feed import Streamed, fill, from_device
 from mmjax.shards import SHARD
-from mmjax.types import Batch, Sequence
+from mmjax.types import Batch, Padded
 
 B, H, W = 8, 5, 6
 
@@ -56,8 +56,8 @@ def batch_of(b=B, seed=0):
     inputs = {"image": rng.normal(size=(b, H, W, 4)).astype(np.float32), "text": np.arange(b * 3).reshape(b, 3)}
     present = {"image": rng.random(b) < 0.7, "text": rng.random(b) < 0.7, "audio": rng.random(b) < 0.7}
     inputs["audio"] = np.zeros((b, 1), np.float32)
-    inputs["wave"] = Sequence(rng.normal(size=(b, 9)).astype(np.float32), rng.integers(0, 10, b).astype(np.int32))
-    inputs["spectrum"] = Sequence(rng.normal(size=(b, 7, 4)).astype(np.float32), rng.integers(0, 8, b).astype(np.int32))
+    inputs["wave"] = Padded(rng.normal(size=(b, 9)).astype(np.float32), rng.integers(0, 10, b).astype(np.int32))
+    inputs["spectrum"] = Padded(rng.normal(size=(b, 7, 4)).astype(np.float32), rng.integers(0, 8, b).astype(np.int32))
     present |= {"wave": np.ones(b, bool), "spectrum": np.ones(b, bool)}
     return Batch(inputs, present, {"label": np.arange(b)}, np.ones(b, np.float32))
 
@@ -123,7 +123,7 @@ def test_touches_nothing_else(augment, whole):
     for name, before in batch.inputs.items():
         if name not in augment.own:
             assert_same(after.inputs[name], before)
-        elif isinstance(before, Sequence):
+        elif isinstance(before, Padded):
             padding = ~np.asarray(before.mask)
             assert padding.any() and (np.asarray(after.inputs[name].x) == before.x)[padding].all()
             assert_same(after.inputs[name].length, before.length)

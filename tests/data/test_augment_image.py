@@ -10,7 +10,7 @@ import pytest
 from mmjax.data.augment import Colour, CutMix, MixUp, RandomCrop, Rotation
 from mmjax.data.augment.image import bilinear, cropped, rotated
 from mmjax.data.augment.mix import rectangle
-from mmjax.types import Batch, Sequence
+from mmjax.types import Batch, Padded
 
 B, H, W = 8, 7, 6
 
@@ -181,7 +181,7 @@ def test_mixup_of_two_modalities():
     """Both by the same lambda and only where both are there, in both examples; a third stays, and so do other targets."""
     batch = mixed_batch()
     x = np.arange(B, dtype=np.float32)[:, None]
-    inputs = {**batch.inputs, "a": x, "b": x * 10, "words": Sequence(np.zeros((B, 3), np.int32), np.ones(B, np.int32))}
+    inputs = {**batch.inputs, "a": x, "b": x * 10, "words": Padded(np.zeros((B, 3), np.int32), np.ones(B, np.int32))}
     there = np.arange(B) != 3
     present = {"image": there, "a": np.ones(B, bool), "b": np.arange(B) != 5, "words": np.ones(B, bool)}
     batch = batch.replace(inputs=inputs, present=present, targets={**batch.targets, "other": np.arange(B)})

@@ -5,19 +5,19 @@ import numpy as np
 import pytest
 
 from mmjax.data.augment import Gain, Jitter, Noise, Scaling, SpecAugment
-from mmjax.data.waveform import resample
-from mmjax.types import Batch, Sequence
+from mmjax.nn.waveform import resample
+from mmjax.types import Batch, Padded
 
 
 def batch_of(x, length=None, modality="audio"):
     b = len(x)
-    x = x if length is None else Sequence(x, np.asarray(length, np.int32))
+    x = x if length is None else Padded(x, np.asarray(length, np.int32))
     return Batch({modality: x}, {modality: np.ones(b, bool)}, {}, np.ones(b, np.float32))
 
 
 def augmented(augment, batch, seed=0):
     after = jax.jit(augment.__call__)(batch, jax.random.key(seed)).inputs[augment.modality]
-    return np.asarray(after.x if isinstance(after, Sequence) else after)
+    return np.asarray(after.x if isinstance(after, Padded) else after)
 
 
 def test_gain():
@@ -93,7 +93,7 @@ def test_jitter_and_scaling():
     length = np.arange(40) + 5
     real = np.arange(50)[None] < length[:, None]
     for series in (batch_of(x, modality="series"), batch_of(x, length, "series")):
-        there = real if isinstance(series.inputs["series"], Sequence) else np.ones_like(real)
+        there = real if isinstance(series.inputs["series"], Padded) else np.ones_like(real)
         noise = (augmented(Jitter(0.1), series) - x)[there]
         assert abs(noise.std() / 0.1 - 1) < 5 / np.sqrt(2 * noise.size) and abs(noise.mean()) < 5 * 0.1 / np.sqrt(noise.size)
         factor = augmented(Scaling(0.2), series) / x

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.data import feed, stamps_task
+from mmjax.data import feed
 from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.data.feed import Streamed, column_bytes, fill, fill_column, from_device
 from mmjax.data.order import in_order, shuffled
-from mmjax.data.stamps import StampsPack
-from mmjax.types import Sequence
+from mmjax.data.stamps import dataset as stamps_dataset
+from mmjax.data.stamps.pack import StampsPack
+from mmjax.types import Padded
 
 pytest.importorskip("grain")
 
@@ -32,7 +33,7 @@ def made_up():
     columns = {
         "image": Column(11, lambda i: IMAGES[i], lambda x: x.astype(jnp.float32) / 255),
         "text": Column(
-            5, lambda i: Sequence(WORDS[i], LENGTHS[i]), lambda x: Sequence(x.x.astype(jnp.int32) + 1, x.length)
+            5, lambda i: Padded(WORDS[i], LENGTHS[i]), lambda x: Padded(x.x.astype(jnp.int32) + 1, x.length)
         ),
     }
     image = np.array([3, 3, 0, -1, 10, 5, 6, 7, -1, 9, 1, 2, 4], np.int32)
@@ -164,10 +165,10 @@ def test_damaged_item_is_reported(monkeypatch):
 
 def test_stamps(monkeypatch):
     """The real data: log-mel frames, pictures and words of the stream are those on the device."""
-    monkeypatch.setattr(stamps_task, "open_source", lambda root: (StampsPack(root), "StampsPack"))
-    monkeypatch.setattr(stamps_task, "FITTED_ON", 16)
+    monkeypatch.setattr(stamps_dataset, "open_source", lambda root: (StampsPack(root), "StampsPack"))
+    monkeypatch.setattr(stamps_dataset, "FITTED_ON", 16)
     monkeypatch.setattr(feed, "CHUNK", 64)
-    dataset = stamps_task.Stamps(image_size=8, speech_languages=("lt",), seconds=0.5).load()
+    dataset = stamps_dataset.Stamps(image_size=8, speech_languages=("lt",), seconds=0.5).load()
     columns, rows = fill(dataset), dataset.splits["train"]
     assert column_bytes(dataset) == sum(leaf.nbytes for leaf in jax.tree.leaves(columns))
     spoken = np.flatnonzero(rows.pointer["audio"] >= 0)[:3]

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmjax.data import stamps_task
 from mmjax.data.decode import DataError
-from mmjax.data.stamps import StampsPack
-from mmjax.data.stamps_task import Stamps
+from mmjax.data.stamps import dataset as stamps_dataset
+from mmjax.data.stamps.dataset import Stamps
+from mmjax.data.stamps.pack import StampsPack
 from mmjax.data.text import BPE, PAD, STOP_WORDS, UNKNOWN, Characters, Published, WordPiece, Words
 from tests.pretrained.tiny import bert_folder
 
@@ -52,7 +52,7 @@ def test_same_texts_same_tokenizer(names):
     assert [kind.train(names[::-1]).library.to_str() for kind in KINDS] == here
     assert [kind.train(name for name in sorted(names)).library.to_str() for kind in KINDS] == here
     code = (
-        "from mmjax.data.text import *; from mmjax.data.stamps import StampsPack; import sys;"
+        "from mmjax.data.text import *; from mmjax.data.stamps.pack import StampsPack; import sys;"
         "texts = {r['texts'].get('de', '') + '\\n' * i for i, r in enumerate(StampsPack().index)};"  # in hash order
         f"kinds = {KINDS!r}; texts = [t.rstrip('\\n') for t in texts];"
         "sys.stdout.buffer.write('\\0'.join(k.train(texts).library.to_str() for k in kinds).encode())"
@@ -109,9 +109,9 @@ def test_cut(tokenizer):
 
 def test_sees_training_names_alone(monkeypatch):
     """`Stamps` encodes like a tokeniser of the training names, and unlike one that saw the other splits too."""
-    monkeypatch.setattr(stamps_task, "open_source", lambda root: (StampsPack(root), "StampsPack"))
-    monkeypatch.setattr(stamps_task, "standardised", lambda column, *_: column)  # reads no media
-    dataset = stamps_task.Stamps(speech_languages=("lt",)).load()
+    monkeypatch.setattr(stamps_dataset, "open_source", lambda root: (StampsPack(root), "StampsPack"))
+    monkeypatch.setattr(stamps_dataset, "standardised", lambda column, *_: column)  # reads no media
+    dataset = stamps_dataset.Stamps(speech_languages=("lt",)).load()
     text = {part: dict(zip(about["id"].tolist(), about["text"].tolist())) for part, about in dataset.about.items()}
     train = list(text["train"].values())
     everything = [name for part in text.values() for name in part.values()]

@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.data.audio import MFCC, LogMel
 from mmjax.encoders.audio import AST, FrameRNN, OnSpectrum, SpectrogramCNN, ast_base
+from mmjax.nn.mel import MFCC, LogMel
 from mmjax.nn.recurrent import GRU, LSTM, Bidirectional
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 LENGTHS = [9, 5, 1, 0]
-FRAMES = Sequence(jax.random.normal(jax.random.key(5), (4, 9, 6)), jnp.array(LENGTHS))
+FRAMES = Padded(jax.random.normal(jax.random.key(5), (4, 9, 6)), jnp.array(LENGTHS))
 SMALL = AST(bands=6, frames=9, patch=4, stride=(2, 2), width=8, depth=1, heads=2, hidden=12)
 
 
@@ -27,7 +27,7 @@ def run(module, params, frames):
 def padded(frames, to):
     """The same clips padded to another length, with numbers that nobody may look at."""
     x = jnp.where(frames.mask[..., None], frames.x, 50.0)
-    return Sequence(jnp.pad(x, ((0, 0), (0, to - x.shape[1]), (0, 0)), constant_values=-50.0), frames.length)
+    return Padded(jnp.pad(x, ((0, 0), (0, to - x.shape[1]), (0, 0)), constant_values=-50.0), frames.length)
 
 
 @pytest.mark.parametrize("layer", [LSTM(3), Bidirectional(GRU(3))], ids=["lstm", "gru both ways"])
@@ -56,7 +56,7 @@ def test_padding_changes_neither_tokens_nor_gradients(module, to):
         return jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), params)
 
     def value(params, x, length):
-        tokens = module.apply({"params": params}, Sequence(x, length))
+        tokens = module.apply({"params": params}, Padded(x, length))
         x = jnp.where(tokens.mask[..., None], tokens.x, 0)
         return jnp.sum(jnp.sin(x)), Tokens(x, tokens.mask)
 
@@ -80,7 +80,7 @@ def test_spectrogram_cnn_by_hand():
     kernel = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0)
     x = jnp.array([[[1.0, -2.0, 3.0, 0.0], [4.0, 0.0, -1.0, -1.0], [-5.0, -6.0, 8.0, 1.0]]])
     params = {"stage0": {"kernel": kernel, "bias": jnp.zeros(1)}}
-    tokens = run(module, params, Sequence(x, jnp.array([3])))
+    tokens = run(module, params, Padded(x, jnp.array([3])))
     np.testing.assert_array_equal(tokens.x[0, :, 0], [(4.0 + 3.0) / 2, (0.0 + 8.0) / 2])
 
 
@@ -105,11 +105,11 @@ def test_ast_patches():
 
 def test_ast_on_shorter_input_is_the_same_clip_padded():
     params = start(SMALL)
-    short = Sequence(FRAMES.x[:, :5], jnp.array([5, 5, 1, 0]))
+    short = Padded(FRAMES.x[:, :5], jnp.array([5, 5, 1, 0]))
     whole = run(SMALL, params, padded(short, 9))
     tokens = run(SMALL, params, short)
     chex.assert_shape(tokens.x, (4, 8, 8))  # patches begin at 0, 2 and 4
-    tiny = run(SMALL, params, Sequence(short.x[:, :1], jnp.array([1, 1, 1, 0])))
+    tiny = run(SMALL, params, Padded(short.x[:, :1], jnp.array([1, 1, 1, 0])))
     chex.assert_shape(tiny.x, (4, 4, 8))
     chex.assert_trees_all_close(tokens.x[:3][tokens.mask[:3]], whole.x[:3][whole.mask[:3]], atol=1e-5)
     chex.assert_trees_all_close(tiny.x[2], whole.x[2][whole.mask[2]], atol=1e-5)
@@ -119,7 +119,7 @@ def test_ast_base_is_the_papers_size():
     """1212 patches; 86.2 million parameters without the classifier (the paper says 87 M)."""
     module = ast_base()
     assert module.grid == (12, 101)
-    x = Sequence(jnp.zeros((1, 1024, 128)), jnp.ones(1, int))
+    x = Padded(jnp.zeros((1, 1024, 128)), jnp.ones(1, int))
     tokens, variables = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), x))
     assert tokens.x.shape == (1, 1214, 768)
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 86_187_264
@@ -130,12 +130,12 @@ def test_what_does_not_fit_is_refused_by_name():
         jax.eval_shape(SpectrogramCNN().init, jax.random.key(0), FRAMES)
     for shape in ((2, 10, 6), (2, 9, 5)):
         with pytest.raises(ValueError, match=rf"AST\.bands is 6 and \.frames 9.* got {shape[2]} and {shape[1]}"):
-            jax.eval_shape(SMALL.init, jax.random.key(0), Sequence(jnp.zeros(shape), jnp.array([3, 3])))
+            jax.eval_shape(SMALL.init, jax.random.key(0), Padded(jnp.zeros(shape), jnp.array([3, 3])))
 
 
 def test_on_spectrum_is_the_encoder_on_the_front_ends_frames():
     mel = LogMel(rate=1000, window=0.032, hop=0.016, bands=5, low=50.0, high=500.0)
-    wave = Sequence(jax.random.normal(jax.random.key(3), (3, 80)), jnp.array([80, 40, 0]))
+    wave = Padded(jax.random.normal(jax.random.key(3), (3, 80)), jnp.array([80, 40, 0]))
     for front in (mel, MFCC(mel, coefficients=4)):
         encoder = FrameRNN(3, LSTM(2))
         module = OnSpectrum(front, encoder)

@@ -10,7 +10,7 @@ from mmjax.encoders.features import Contextual, Features
 from mmjax.nn import LSTM
 from mmjax.nn.context import Context, SelfAttention, sinusoids
 from mmjax.nn.recurrent import Bidirectional
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 B, N, D = 3, 5, 4
 LAYERS = {"lstm": LSTM(3), "both ways": Bidirectional(LSTM(3)), "attention": SelfAttention(4, heads=2)}
@@ -18,7 +18,7 @@ each_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 
 
 def steps():
-    return Sequence(jax.random.normal(jax.random.key(0), (B, N, D)), jnp.array([5, 2, 0]))
+    return Padded(jax.random.normal(jax.random.key(0), (B, N, D)), jnp.array([5, 2, 0]))
 
 
 def run(module, x, **rngs):
@@ -55,7 +55,7 @@ def test_without_a_width_the_vectors_are_the_tokens():
 
 def test_what_is_no_vector_is_refused():
     with pytest.raises(ValueError, match=r"Features needs vectors.*\(3, 5, 2, 2\)"):
-        Features().init(jax.random.key(0), Sequence(steps().x.reshape(B, N, 2, 2), steps().length))
+        Features().init(jax.random.key(0), Padded(steps().x.reshape(B, N, 2, 2), steps().length))
 
 
 def test_contextual_is_the_layer_then_a_dense_layer_at_each_step():
@@ -74,7 +74,7 @@ def test_what_each_step_sees(layer):
     """By gradient: a step sees its neighbours on the side(s) that the layer reads, no padding, and no other video."""
     x, module = steps(), Contextual(layer, width=6)
     params, _ = run(module, x)
-    at = jax.jit(jax.jacrev(lambda v: module.apply(params, Sequence(v, x.length)).x.sum(axis=-1)))(x.x)  # [b n, b n d]
+    at = jax.jit(jax.jacrev(lambda v: module.apply(params, Padded(v, x.length)).x.sum(axis=-1)))(x.x)  # [b n, b n d]
     chex.assert_tree_all_finite(at)
     seen = np.asarray(at).any(axis=-1)
     assert seen[0, 2, 0, :3].all() and not seen[0, 2, 1:].any()
@@ -86,7 +86,7 @@ def test_what_each_step_sees(layer):
 def test_padding_changes_nothing_at_real_steps(layer):
     x, module = steps(), Contextual(layer, width=6)
     params, tokens = run(module, x)
-    spoiled = Sequence(jnp.where(x.mask[..., None], x.x, 1e3), x.length)
+    spoiled = Padded(jnp.where(x.mask[..., None], x.x, 1e3), x.length)
     other = jax.jit(module.apply)(params, spoiled)
     chex.assert_trees_all_close(jnp.where(x.mask[..., None], tokens.x - other.x, 0), jnp.zeros((B, N, 6)), atol=1e-5)
     chex.assert_tree_all_finite(other.x)

@@ -8,10 +8,10 @@ import pytest
 
 from mmjax.encoders import BERT, CNN, LoRA, ResNet
 from mmjax.train.stages import split
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 BASE = BERT(vocabulary=20, width=8, depth=2, heads=2, hidden=12, positions=6, dropout=0.0)
-WORDS = Sequence(jnp.array([[3, 4, 5, 0], [7, 8, 0, 0]]), jnp.array([3, 2]))
+WORDS = Padded(jnp.array([[3, 4, 5, 0], [7, 8, 0, 0]]), jnp.array([3, 2]))
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from mmjax.encoders.series import TCN, PatchTransformer, TemporalConvolutions, causal_conv
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 B, N, C = 3, 7, 2
 LENGTH = np.array([7, 3, 0])
 
 
 def series(key=0):
-    return Sequence(jax.random.normal(jax.random.key(key), (B, N, C)), jnp.asarray(LENGTH))
+    return Padded(jax.random.normal(jax.random.key(key), (B, N, C)), jnp.asarray(LENGTH))
 
 
 def moved(params, key=9):
@@ -69,9 +69,9 @@ def test_last_token_is_the_last_real_step():
 def test_tcn_sees_the_receptive_field_and_no_future():
     """Taps 2, dilations 1 and 2: a step sees 1 + 2 (2 - 1) (2^2 - 1) = 7 steps, itself and the six before."""
     model, x = TCN(widths=(3, 3), taps=2, every_step=True), series().x[:1]
-    x = Sequence(jnp.concatenate([x, x + 1], axis=1), jnp.array([14]))
+    x = Padded(jnp.concatenate([x, x + 1], axis=1), jnp.array([14]))
     params = moved(jax.jit(model.init)(jax.random.key(1), x), key=2)
-    of_step = jax.jit(jax.vmap(jax.grad(lambda v, t: model.apply(params, Sequence(v, x.length)).x[0, t].sum()), (None, 0)))
+    of_step = jax.jit(jax.vmap(jax.grad(lambda v, t: model.apply(params, Padded(v, x.length)).x[0, t].sum()), (None, 0)))
     size = np.abs(of_step(x.x, jnp.arange(14))[:, 0]).sum(axis=-1)  # [step of the output, step of the input]
     ago = np.arange(14)[:, None] - np.arange(14)[None]
     assert not size[ago < 0].any() and not size[ago > 6].any()
@@ -121,16 +121,16 @@ PATCHES = PatchTransformer(patch=3, width=8, depth=1, heads=2, hidden=8)
 
 def test_patches_are_cut_and_masked():
     """7 steps in patches of 3: three patches. Of length 3 one is real, of 4 two, of 0 none."""
-    x = Sequence(series().x, jnp.array([4, 3, 0]))
+    x = Padded(series().x, jnp.array([4, 3, 0]))
     params = moved(jax.jit(PATCHES.init)(jax.random.key(1), x))
     run = jax.jit(PATCHES.apply)
     tokens = run(params, x)
     chex.assert_shape(tokens.x, (B, 3, 8))
     chex.assert_tree_all_finite(tokens.x)
     np.testing.assert_array_equal(tokens.mask, [[True, True, False], [True, False, False], [False] * 3])
-    spoiled = run(params, Sequence(jnp.where(x.mask[..., None], x.x, jnp.nan), x.length))
+    spoiled = run(params, Padded(jnp.where(x.mask[..., None], x.x, jnp.nan), x.length))
     np.testing.assert_array_equal(jnp.where(tokens.mask[..., None], tokens.x - spoiled.x, 0), 0)
-    shorter = run(params, Sequence(x.x, jnp.array([3, 3, 0])))  # what the fourth step adds is seen by the first patch
+    shorter = run(params, Padded(x.x, jnp.array([3, 3, 0])))  # what the fourth step adds is seen by the first patch
     assert np.abs(tokens.x[0, 0] - shorter.x[0, 0]).max() > 1e-4
     np.testing.assert_allclose(tokens.x[1, 0], shorter.x[1, 0], atol=1e-6)
 
@@ -155,7 +155,7 @@ def test_gradient_is_zero_past_the_length(model):
     params = jax.jit(model.init)(jax.random.key(1), x)
 
     def value(values):
-        tokens = model.apply(params, Sequence(values, x.length))
+        tokens = model.apply(params, Padded(values, x.length))
         return (jnp.where(tokens.mask[..., None], tokens.x, 0) ** 3).sum()
 
     size = np.abs(jax.jit(jax.grad(value))(x.x)).max(axis=-1)

@@ -10,9 +10,9 @@ from mmjax.encoders.bert import BERT
 from mmjax.encoders.text import BagOfEmbeddings, TextRNN
 from mmjax.experiment import resolved
 from mmjax.nn.recurrent import GRU, LSTM, Bidirectional
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
-WORDS = Sequence(jnp.array([[3, 1, 2, 2], [2, 0, 3, 3], [1, 1, 1, 1]]), jnp.array([4, 2, 0]))
+WORDS = Padded(jnp.array([[3, 1, 2, 2], [2, 0, 3, 3], [1, 1, 1, 1]]), jnp.array([4, 2, 0]))
 SMALL = BERT(vocabulary=5, width=8, depth=1, heads=2, hidden=12, positions=6)
 
 
@@ -70,4 +70,4 @@ def test_bert_knows_places_and_ignores_padding():
 
 def test_bert_refuses_sequences_beyond_its_positions():
     with pytest.raises(ValueError, match=r"BERT\.positions is 6, and the sequences are padded to 7"):
-        jax.eval_shape(SMALL.init, jax.random.key(0), Sequence(jnp.zeros((2, 7), int), jnp.array([3, 3])))
+        jax.eval_shape(SMALL.init, jax.random.key(0), Padded(jnp.zeros((2, 7), int), jnp.array([3, 3])))

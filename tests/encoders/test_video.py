@@ -11,14 +11,14 @@ from mmjax.encoders.image import CNN
 from mmjax.encoders.series import TimeTransformer
 from mmjax.encoders.video import FrameWise, Identity, VideoMAE, ViViT, interleaved_sinusoids, tubelets, vivit_b16x2
 from mmjax.nn import LSTM, masked_mean
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 B, N = 3, 4
 LENGTH = np.array([4, 3, 0])
 
 
 def video(size=4):
-    return Sequence(jax.random.normal(jax.random.key(0), (B, N, size, size, 2)), jnp.asarray(LENGTH))
+    return Padded(jax.random.normal(jax.random.key(0), (B, N, size, size, 2)), jnp.asarray(LENGTH))
 
 
 def test_frames_one_at_a_time():
@@ -90,7 +90,7 @@ def test_vivit_masks_tubelets():
     chex.assert_shape(tokens.x, (B, 9, 8))
     chex.assert_tree_all_finite(tokens.x)
     np.testing.assert_array_equal(tokens.mask, [[True] * 9, [True] * 5 + [False] * 4, [False] * 9])
-    spoiled = run(params, Sequence(jnp.where(x.mask[..., None, None, None], x.x, jnp.nan), x.length))
+    spoiled = run(params, Padded(jnp.where(x.mask[..., None, None, None], x.x, jnp.nan), x.length))
     np.testing.assert_array_equal(jnp.where(tokens.mask[..., None], tokens.x - spoiled.x, 0), 0)
     odd = run(params, x.replace(length=jnp.array([4, 3, 0])))  # a third frame is half a tubelet
     np.testing.assert_array_equal(odd.mask[1], [True] * 9)
@@ -109,7 +109,7 @@ def test_gradient_is_zero_past_the_length(model):
     params = jax.jit(model.init)(jax.random.key(1), x)
 
     def value(values):
-        tokens = model.apply(params, Sequence(values, x.length))
+        tokens = model.apply(params, Padded(values, x.length))
         return (jnp.where(tokens.mask[..., None], tokens.x, 0) ** 3).sum()
 
     size = np.abs(jax.jit(jax.grad(value))(x.x)).reshape(B, N, -1).max(axis=-1)
@@ -124,7 +124,7 @@ def test_vivit_refuses_frames_that_no_tubelet_covers():
 def test_vivit_b16x2_has_the_published_shapes():
     """Per block 4 (768^2 + 768) + 2 * 768 * 3072 + 3072 + 768 + 4 * 768 = 7,087,872; a tubelet 1536 * 768 + 768; positions
     (16 * 14 * 14 + 1) * 768; class token and last norm 3 * 768."""
-    x = Sequence(jax.ShapeDtypeStruct((1, 32, 224, 224, 3), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.int32))
+    x = Padded(jax.ShapeDtypeStruct((1, 32, 224, 224, 3), jnp.float32), jax.ShapeDtypeStruct((1,), jnp.int32))
     model = vivit_b16x2()
     params = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
     tubelet = 2 * 16 * 16 * 3 * 768 + 768
@@ -141,6 +141,6 @@ def test_videomae_positions():
 def test_videomae_masks_tubelets_that_have_not_begun():
     """Of two frames each, 2 x 1 side by side: with three real frames all have begun, with two those of the first two frames."""
     model = VideoMAE(tubelet=(2, 2, 4), width=4, depth=1, heads=1, hidden=4)
-    video = Sequence(jax.random.normal(jax.random.key(0), (2, 4, 4, 4, 1)), jnp.array([3, 2]))
+    video = Padded(jax.random.normal(jax.random.key(0), (2, 4, 4, 4, 1)), jnp.array([3, 2]))
     tokens, _ = jax.jit(model.init_with_output)(jax.random.key(1), video)
     np.testing.assert_array_equal(tokens.mask, [[True] * 4, [True, True, False, False]])

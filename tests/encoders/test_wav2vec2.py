@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmjax.encoders.wav2vec2 import PositionalConv, TimeNorm, Wav2Vec2, grouped_conv
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 SIZES = dict(widths=(4, 6), kernels=(10, 3), strides=(5, 2), width=8, depth=1, heads=2, hidden=12, taps=4, groups=2)
 
@@ -27,9 +27,9 @@ def test_a_padded_clip_is_the_clip_alone(each_norm, length):
     """60, 41 and 20 samples are 11, 7 and 3 windows of 10, and 5, 3 and 1 of 3 of those."""
     init, apply = compiled(each_norm)
     x = jax.random.normal(jax.random.key(0), (1, 60))
-    variables = init(jax.random.key(1), Sequence(x, jnp.array([60])))
-    padded = apply(variables, Sequence(x.at[:, length:].set(jnp.nan), jnp.array([length])))
-    alone = apply(variables, Sequence(x[:, :length], jnp.array([length])))
+    variables = init(jax.random.key(1), Padded(x, jnp.array([60])))
+    padded = apply(variables, Padded(x.at[:, length:].set(jnp.nan), jnp.array([length])))
+    alone = apply(variables, Padded(x[:, :length], jnp.array([length])))
     there = {60: 5, 41: 3, 20: 1}[length]
     np.testing.assert_array_equal(padded.mask[0], np.arange(5) < there)
     assert alone.mask.shape == (1, there) and alone.mask.all()
@@ -39,7 +39,7 @@ def test_a_padded_clip_is_the_clip_alone(each_norm, length):
 @pytest.mark.parametrize("samples", [0, 1, 19])
 def test_too_short_for_a_token(samples):
     """One token of two windows of ten needs (3 - 1) 5 + 10 = 20 samples."""
-    clip = Sequence(jnp.ones((2, samples)), jnp.array([samples, 0]))
+    clip = Padded(jnp.ones((2, samples)), jnp.array([samples, 0]))
     tokens, _ = jax.jit(Wav2Vec2(**SIZES).init_with_output)(jax.random.key(0), clip)
     chex.assert_shape(tokens.x, (2, 1, 8))
     assert not tokens.mask.any() and jnp.isfinite(tokens.x).all()

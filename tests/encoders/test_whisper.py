@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmjax.encoders.whisper import WhisperEncoder, sinusoids
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 ENCODER = WhisperEncoder(positions=6, width=8, depth=2, heads=2, hidden=12)
 INIT, APPLY = jax.jit(ENCODER.init), jax.jit(ENCODER.apply)
@@ -17,9 +17,9 @@ INIT, APPLY = jax.jit(ENCODER.init), jax.jit(ENCODER.apply)
 def test_a_padded_clip_is_the_clip_alone(length):
     """Its last frame sees zeros after it, whatever stands there; 7 frames are 4 tokens."""
     x = jax.random.normal(jax.random.key(0), (1, 12, 5))
-    variables = INIT(jax.random.key(1), Sequence(x, jnp.array([12])))
-    padded = APPLY(variables, Sequence(x.at[:, length:].set(jnp.nan), jnp.array([length])))
-    alone = APPLY(variables, Sequence(x[:, :length], jnp.array([length])))
+    variables = INIT(jax.random.key(1), Padded(x, jnp.array([12])))
+    padded = APPLY(variables, Padded(x.at[:, length:].set(jnp.nan), jnp.array([length])))
+    alone = APPLY(variables, Padded(x[:, :length], jnp.array([length])))
     there = -(-length // 2)
     np.testing.assert_array_equal(padded.mask[0], np.arange(6) < there)
     chex.assert_shape(alone.x, (1, there, 8))
@@ -30,7 +30,7 @@ def test_positions():
     """Width 4 has the rates 1 and 1 / 10000; they are no matter of training."""
     expected = [[0, 0, 1, 1], [np.sin(1), np.sin(1e-4), np.cos(1), np.cos(1e-4)]]
     np.testing.assert_allclose(sinusoids(2, 4), expected, atol=1e-7)
-    frames = Sequence(jax.random.normal(jax.random.key(0), (2, 12, 5)), jnp.array([12, 9]))
+    frames = Padded(jax.random.normal(jax.random.key(0), (2, 12, 5)), jnp.array([12, 9]))
     variables = INIT(jax.random.key(1), frames)
     np.testing.assert_array_equal(variables["params"]["position"], sinusoids(6, 8))
     gradient = jax.jit(jax.grad(lambda v: jnp.square(ENCODER.apply(v, frames).x[..., 0]).sum()))(variables)
@@ -39,4 +39,4 @@ def test_positions():
 
 def test_too_long():
     with pytest.raises(ValueError, match=r"positions is 6.*there are 13"):
-        ENCODER.init(jax.random.key(0), Sequence(jnp.zeros((1, 13, 5)), jnp.array([13])))
+        ENCODER.init(jax.random.key(0), Padded(jnp.zeros((1, 13, 5)), jnp.array([13])))

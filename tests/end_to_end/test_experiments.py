@@ -66,7 +66,7 @@ def test_all_files_are_run():
 @pytest.mark.parametrize("name", ["stamps_fusion", *sorted(set(SOME) - FETCH)])
 def test_every_cell_fits_its_data(name, monkeypatch):
     """Also in full size: shapes, classes, losses and stages of every cell, nothing compiled."""
-    from mmjax.ablation import load_and_check
+    from mmjax.experiment.run import load_and_check
 
     skip_without_mosi(name)
     monkeypatch.setenv("MMJAX_MOSI", str(MOSI))

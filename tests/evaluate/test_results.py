@@ -123,10 +123,10 @@ def test_by_language(results):
     assert set(table) == {"lt", "el"}  # rows without speech have no language
     assert [table[code]["rows"] for code in ("lt", "el")] == [20, 20]
     assert [table[code]["accuracy"]["mean"] for code in ("lt", "el")] == pytest.approx([1, 1])
-    assert table["lt"]["alone"]["accuracy"]["mean"] == pytest.approx(
+    assert table["lt"]["unimodal_heads"]["accuracy"]["mean"] == pytest.approx(
         1
     )  # alone, the audio is right in the first 20 rows
-    assert table["el"]["alone"]["accuracy"]["mean"] == pytest.approx(0)
+    assert table["el"]["unimodal_heads"]["accuracy"]["mean"] == pytest.approx(0)
     assert results["cells"]["text"]["languages"] == {}
 
 

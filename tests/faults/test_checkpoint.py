@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.train.ablate import no_best, seed_keys
 from mmjax.train.checkpoint import CheckpointError, Checkpoints
+from mmjax.train.seeds import no_best, seed_keys
 from mmjax.train.step import TrainState
 
 NOTES = {"next_step": 4, "curves": [{"step": 2, "train_loss": [0.5, 0.25]}], "about": {"optim": {"lr": 0.1}}}

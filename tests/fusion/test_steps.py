@@ -15,10 +15,10 @@ from mmjax.heads import Classifier, EachToken, Mean
 from mmjax.model import Multimodal
 from mmjax.nn import LSTM
 from mmjax.nn.recurrent import Bidirectional
-from mmjax.train.ablate import init_seeds
 from mmjax.train.parallel import pmapped, single
+from mmjax.train.seeds import init_seeds
 from mmjax.train.step import make_step
-from mmjax.types import Batch, Sequence, Tokens
+from mmjax.types import Batch, Padded, Tokens
 
 B, N, CLASSES = 4, 3, 2
 WIDTHS = {"audio": 5, "text": 4}
@@ -135,7 +135,7 @@ def test_each_token_is_the_head_at_each_token():
 def batch():
     """Videos of 3, 1, 2 and 3 utterances; a modality is absent here and there, in one video both."""
     length = jnp.array([3, 1, 2, 3])
-    inputs = {name: Sequence(part.x, length) for name, part in tokens().items()}
+    inputs = {name: Padded(part.x, length) for name, part in tokens().items()}
     present = {"audio": jnp.array([True, True, False, False]), "text": jnp.array([True, False, True, False])}
     label = jnp.where(inputs["text"].mask, jnp.arange(B * N).reshape(B, N) % CLASSES, -1)
     return Batch(inputs, present, {"label": label}, length.astype(jnp.float32))
@@ -170,7 +170,7 @@ def test_the_contract_of_missing_modalities(name):
 
     run = jax.jit(jax.grad(loss, has_aux=True))
     spoil = {
-        name: Sequence(jnp.where((x.mask & data.present[name][:, None])[..., None], x.x, jnp.nan), x.length)
+        name: Padded(jnp.where((x.mask & data.present[name][:, None])[..., None], x.x, jnp.nan), x.length)
         for name, x in data.inputs.items()
     }
     given, spoiled = run(params, data), run(params, data.replace(inputs=spoil))

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional, Stack, gru_scan, lstm_scan, read, rnn_scan
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 B, N, D, H = 4, 6, 3, 5
 
 
 def inputs():
     x = jax.random.normal(jax.random.key(0), (B, N, D))
-    return Sequence(x, jnp.array([6, 1, 4, 0]))
+    return Padded(x, jnp.array([6, 1, 4, 0]))
 
 
 def flax_params(params):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmjax.nn import Decoder, beam, greedy
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 END = 0
 
@@ -105,7 +105,7 @@ def given():
     keys = jax.random.split(jax.random.key(3), 2)
     memory = Tokens(jax.random.normal(keys[0], (2, 5, 8)), jnp.arange(5)[None] < jnp.array([5, 2])[:, None])
     prompt = jnp.array([[1, 2], [2, 2]])
-    variables = jax.jit(DECODER.init)(keys[1], Sequence(prompt, jnp.full(2, 2)), memory)
+    variables = jax.jit(DECODER.init)(keys[1], Padded(prompt, jnp.full(2, 2)), memory)
     far = lambda x: x + 0.7 * jax.random.normal(jax.random.key(x.size), x.shape)
     return memory, prompt, jax.jit(lambda variables: jax.tree.map(far, variables))(variables)
 
@@ -125,7 +125,7 @@ def every_text(variables, memory, prompt):
     whole = np.array(list(itertools.product(range(VOCABULARY), repeat=MOST)))
     words = jnp.concatenate([jnp.tile(prompt, (len(whole), 1)), whole], axis=1)
     again = jax.tree.map(lambda leaf: jnp.repeat(leaf, len(whole), axis=0), memory)
-    logits = jax.jit(DECODER.apply)(variables, Sequence(words, jnp.full(len(whole), words.shape[1])), again)
+    logits = jax.jit(DECODER.apply)(variables, Padded(words, jnp.full(len(whole), words.shape[1])), again)
     likely = np.asarray(jax.nn.log_softmax(logits))[:, 1:-1]
     found = {}
     for text, by_word in zip(whole.tolist(), likely):

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.data.audio import LogMel
+from mmjax.nn.mel import LogMel
 from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional
-from mmjax.types import Sequence
+from mmjax.types import Padded
 from tests.parity.originals import assert_same, randomised
 
 pytestmark = pytest.mark.parity
@@ -45,7 +45,7 @@ def test_recurrent(kind, both, features, width, lengths):
         params = {"forward": params, "backward": recurrent(w, "_reverse", kind is GRU)}
     params = jax.tree.map(jnp.asarray, params)
     rng = np.random.default_rng(0)
-    x = Sequence(jnp.asarray(rng.normal(size=(len(lengths), max(lengths), features)), jnp.float32), jnp.array(lengths))
+    x = Padded(jnp.asarray(rng.normal(size=(len(lengths), max(lengths), features)), jnp.float32), jnp.array(lengths))
     mask = np.asarray(x.mask)
     weight = (rng.normal(size=(*mask.shape, width * (1 + both))) * mask[..., None]).astype(np.float32)
     last_weight = rng.normal(size=(len(lengths), width * (1 + both))).astype(np.float32)

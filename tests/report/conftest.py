@@ -62,7 +62,7 @@ def _cell(name: str, rng: np.random.Generator, outcome: str) -> dict[str, Any]:
                 "rows": 12,
                 "accuracy": _interval(rng),
                 "f1_macro": _interval(rng),
-                "alone": {"accuracy": _interval(rng), "f1_macro": _interval(rng)},
+                "unimodal_heads": {"accuracy": _interval(rng), "f1_macro": _interval(rng)},
             }
             for language in (("fr", "el") if "audio" in modalities else ())
         },

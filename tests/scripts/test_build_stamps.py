@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mmjax.data.decode import decode_audio, decode_image
-from mmjax.data.stamps import StampsPack
+from mmjax.data.stamps.pack import StampsPack
 
 for needed in ("soundfile", "soxr", "resvg_py", "cairosvg"):
     pytest.importorskip(needed, exc_type=(ImportError, OSError))  # OSError: cairosvg without the system's libcairo

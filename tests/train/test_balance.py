@@ -15,9 +15,9 @@ from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.model import Multimodal
 from mmjax.shards import SHARD
-from mmjax.train.ablate import init_seeds
 from mmjax.train.balance import OGMGE, GradNorm, blend_weights
 from mmjax.train.parallel import pmapped, single
+from mmjax.train.seeds import init_seeds
 from mmjax.train.step import make_step
 from mmjax.types import Balance, Batch, Tokens
 
@@ -104,7 +104,7 @@ def test_noise_has_the_deviation_of_the_gradient_and_comes_from_the_key():
 
 def test_ogm_ge_says_which_outputs_it_needs():
     outputs, batch = scored({"a": [0.8]})
-    with pytest.raises(ValueError, match=r"OGMGE compares the outputs 'modality.label' .*\['a.label'\]: give it alone="):
+    with pytest.raises(ValueError, match=r"OGMGE compares the outputs 'modality.label' .*\['a.label'\]: give it unimodal_heads="):
         OGMGE().coefficients(outputs, batch)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from mmjax.train.ablate import init_seeds
 from mmjax.train.checkpoint import CheckpointError, Checkpoints
 from mmjax.train.loop import Schedule, Stopped, StopRequest, Watch, differences, fit
+from mmjax.train.seeds import init_seeds
 from tests.train.toy import Toy
 
 SEEDS, STEPS = (0, 1), 5

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mmjax.shards import SHARD
-from mmjax.train.ablate import init_seeds
 from mmjax.train.parallel import PLANS, pmapped, single
+from mmjax.train.seeds import init_seeds
 from tests.train.toy import AUGMENT, Toy
 
 SEEDS = (0, 1)

@@ -12,10 +12,10 @@ from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
-from mmjax.train.ablate import init_seeds
 from mmjax.train.checkpoint import CheckpointError, Checkpoints
 from mmjax.train.loop import Schedule, Stopped, StopRequest, Watch, fit
 from mmjax.train.parallel import single
+from mmjax.train.seeds import init_seeds
 from mmjax.train.stages import Stage, does_learn, gradually, merged, parts, split
 from mmjax.train.step import init, make_step
 from mmjax.types import Batch

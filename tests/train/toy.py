@@ -14,12 +14,12 @@ from mmjax.heads import Classifier
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
 from mmjax.nn import LSTM
-from mmjax.train.ablate import orders
 from mmjax.train.loop import Leg
 from mmjax.train.optim import AdamW
 from mmjax.train.parallel import single
+from mmjax.train.seeds import orders
 from mmjax.train.step import begin, make_step
-from mmjax.types import Batch, Sequence
+from mmjax.types import Batch, Padded
 
 ROWS, CLASSES = 20, 3
 AUGMENT = {"shift": Shift(1), "flip": Flip(0.5), "modalities": DropModalities(0.4)}
@@ -31,7 +31,7 @@ def dataset(rows: int = ROWS) -> Batch:
     number = np.arange(rows)
     inputs = {
         "image": random.normal(size=(rows, 4, 4, 4)).astype(np.float32),
-        "text": Sequence(random.integers(0, 9, (rows, 3)).astype(np.int32), (1 + number % 3).astype(np.int32)),
+        "text": Padded(random.integers(0, 9, (rows, 3)).astype(np.int32), (1 + number % 3).astype(np.int32)),
     }
     present = {"image": number % 5 != 0, "text": number % 3 != 1}
     targets = {"label": (number % CLASSES).astype(np.int32)}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from mmjax.shards import example_keys
-from mmjax.types import Batch, Sequence
+from mmjax.types import Batch, Padded
 
 
 def each(change: Callable[[Array, Any], Any], batch: Batch, modality: str, key: Key[Array, ""]) -> Batch:
@@ -21,10 +21,10 @@ def each(change: Callable[[Array, Any], Any], batch: Batch, modality: str, key: 
 
 
 def real_steps(change: Callable[[Array, Array], Array]) -> Callable[[Array, Any], Any]:
-    """`change`(key, [n ...]) for one example that is an array or a Sequence, of which what is beyond its length stays."""
+    """`change`(key, [n ...]) for one example that is an array or a Padded, of which what is beyond its length stays."""
 
     def one(key, x):
-        if not isinstance(x, Sequence):
+        if not isinstance(x, Padded):
             return change(key, x)
         real = (jnp.arange(x.x.shape[0]) < x.length).reshape(-1, *(1,) * (x.x.ndim - 1))
         return x.replace(x=jnp.where(real, change(key, x.x), x.x))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmjax.pretrained import WeightsError, load, save
-from mmjax.types import Sequence
+from mmjax.types import Padded
 from tests.parity.originals import assert_parity, published
 
 pytestmark = pytest.mark.parity
@@ -53,7 +53,7 @@ def test_ast(given, sizes, lengths, tmp_path):
     real = (np.arange(frames) < lengths[:, None])[..., None]
 
     def our_tokens(x):
-        return {"tokens": weights.module.apply(weights.variables, Sequence(x, jnp.asarray(lengths))).x}
+        return {"tokens": weights.module.apply(weights.variables, Padded(x, jnp.asarray(lengths))).x}
 
     def their_tokens(x):
         call = theirs(x * torch.from_numpy(real), attention_mask=torch.tensor(mask.astype(int)))

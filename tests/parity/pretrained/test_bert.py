@@ -9,7 +9,7 @@ import pytest
 
 from mmjax.nn.attention import gelu_tanh
 from mmjax.pretrained import WeightsError, load, save
-from mmjax.types import Sequence
+from mmjax.types import Padded
 from tests.parity.originals import assert_parity, published
 
 pytestmark = pytest.mark.parity
@@ -62,7 +62,7 @@ def test_tokens(kind, sizes, rest, lengths, tmp_path):
     rng = np.random.default_rng(1)
     numbers = rng.integers(padding + 1, sizes[0], size=(len(lengths), max(lengths)))
     numbers = np.where(np.arange(max(lengths)) < np.array(lengths)[:, None], numbers, padding)
-    words = Sequence(jnp.asarray(numbers), jnp.array(lengths))
+    words = Padded(jnp.asarray(numbers), jnp.array(lengths))
     mask = np.asarray(words.mask)
 
     def our_tokens(table):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmjax.pretrained import WeightsError, load
-from mmjax.types import Sequence
+from mmjax.types import Padded
 from tests.parity.originals import assert_same, published
 from tests.parity.pretrained.test_texts import saved
 from tests.parity.pretrained.two_towers import assert_saved_is_read, assert_towers_agree, drawn_pictures, drawn_words
@@ -143,6 +143,6 @@ def test_a_config_that_does_not_fit_is_refused(part, field, value, said, tmp_pat
 
 def test_a_text_beyond_the_positions_is_refused(tmp_path):
     weights = load(published(original("quick"), tmp_path))
-    words = Sequence(np.ones((1, 10), int), np.array([10]))
+    words = Padded(np.ones((1, 10), int), np.array([10]))
     with pytest.raises(ValueError, match=r"TextTransformer\.positions is 9, and the sequences are padded to 10"):
         weights.module.apply(weights.variables, words, method="embed_text")

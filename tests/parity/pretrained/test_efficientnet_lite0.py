@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmjax.data.stamps import StampsPack
+from mmjax.data.stamps.pack import StampsPack
 from mmjax.heads import Classifier
 from mmjax.pretrained import load
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.data.stamps import StampsPack
+from mmjax.data.stamps.pack import StampsPack
 from mmjax.nn import masked_mean
 from mmjax.pretrained import load
 

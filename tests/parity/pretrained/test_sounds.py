@@ -8,7 +8,7 @@ import soxr
 from mmjax.pretrained import WeightsError
 from mmjax.pretrained.sounds import ASTSound, PlainSound, WhisperSound
 from mmjax.pretrained.source import Source
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 pytestmark = pytest.mark.parity
 RATES = [16_000, 8000, 44_100, 22_050]
@@ -72,7 +72,7 @@ def test_whisper(bands, seconds, tmp_path):
     finish = jax.jit(ours.finish)
     for number, sound in enumerate(given):
         read = ours.read(sound)
-        frames = finish(Sequence(read.x[None], read.length[None]))
+        frames = finish(Padded(read.x[None], read.length[None]))
         wave = at_16_khz(sound)
         expected = theirs(wave, sampling_rate=16_000, return_attention_mask=True, return_tensors="np")
         assert_close(frames.x[0], expected["input_features"][0].T, number)
@@ -107,7 +107,7 @@ def test_ast(bands, frames, normal, tmp_path):
     given = sounds(shortest=400) if frames < 1024 else sounds(shortest=400, longest=12.0)[:30]
     for number, sound in enumerate(given):
         read = ours.read(sound)
-        found = finish(Sequence(read.x[None], read.length[None]))
+        found = finish(Padded(read.x[None], read.length[None]))
         expected = theirs(at_16_khz(sound), sampling_rate=16_000, return_tensors="np")["input_values"][0]
         scale = 2 * 4.0 if normal else 1
         below = (expected - expected.max(axis=1, keepdims=True)) * scale

@@ -39,7 +39,7 @@ def test_errors():
 def names():
     """(words, (samples, Hz)) of all 65 English descriptions in the Stamps pack: by one reader, who leaves out the articles."""
     from mmjax.data.decode import decode_audio
-    from mmjax.data.stamps import StampsPack
+    from mmjax.data.stamps.pack import StampsPack
 
     pack = StampsPack()
     spoken = [number for number, record in enumerate(pack.index) if "en" in record["speech"]]

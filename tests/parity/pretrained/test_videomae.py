@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmjax.pretrained import WeightsError, load, save
-from mmjax.types import Sequence
+from mmjax.types import Padded
 from tests.parity.originals import assert_parity, assert_same, published
 
 pytestmark = pytest.mark.parity
@@ -63,7 +63,7 @@ def test_tokens(family, name, tmp_path):
     x = np.random.default_rng(0).normal(size=(2, frames, *sides, channels)).astype(np.float32)
     full = jnp.full(2, frames)
     assert_parity(
-        lambda x: {"tokens": weights.module.apply(weights.variables, Sequence(x, full)).x},
+        lambda x: {"tokens": weights.module.apply(weights.variables, Padded(x, full)).x},
         lambda x: {"tokens": theirs(x.permute(0, 1, 4, 2, 3)).last_hidden_state},
         x,
     )
@@ -84,7 +84,7 @@ def test_padded_frames(tmp_path):
         call = theirs((x * torch.tensor(real)).permute(0, 1, 4, 2, 3), attention_mask=torch.tensor(mask.astype(int)))
         return {"tokens": call.last_hidden_state}
 
-    ours = lambda x: {"tokens": weights.module.apply(weights.variables, Sequence(x, length)).x}
+    ours = lambda x: {"tokens": weights.module.apply(weights.variables, Padded(x, length)).x}
     assert_parity(ours, their_tokens, x, {"tokens": mask})
 
 

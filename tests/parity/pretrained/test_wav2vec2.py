@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmjax.pretrained import WeightsError, load, save
-from mmjax.types import Sequence
+from mmjax.types import Padded
 from tests.parity.originals import assert_parity, published
 
 pytestmark = pytest.mark.parity
@@ -83,7 +83,7 @@ def test_each_clip_alone(name, tmp_path):
     mask = np.arange(max(counts)) < np.array(counts)[:, None]
 
     def our_tokens(x):
-        tokens = weights.module.apply(weights.variables, Sequence(x, jnp.asarray(LENGTHS)))
+        tokens = weights.module.apply(weights.variables, Padded(x, jnp.asarray(LENGTHS)))
         return {"tokens": tokens.x, "mask": tokens.mask.astype(jnp.float32)}
 
     def their_tokens(x):
@@ -101,12 +101,12 @@ def test_a_padded_batch(tmp_path):
     theirs = original("large")
     weights = load(published(theirs, tmp_path))
     real = (np.arange(LENGTHS.max()) < LENGTHS[:, None]).astype(np.float32)
-    tokens = weights.module.apply(weights.variables, Sequence(jnp.asarray(waves()), jnp.asarray(LENGTHS)))
+    tokens = weights.module.apply(weights.variables, Padded(jnp.asarray(waves()), jnp.asarray(LENGTHS)))
     mask = np.asarray(tokens.mask)
     assert not mask.all()
 
     def our_tokens(x):
-        return {"tokens": weights.module.apply(weights.variables, Sequence(x, jnp.asarray(LENGTHS))).x}
+        return {"tokens": weights.module.apply(weights.variables, Padded(x, jnp.asarray(LENGTHS))).x}
 
     def their_tokens(x):
         call = theirs(x * torch.tensor(real), attention_mask=torch.tensor(real).long())

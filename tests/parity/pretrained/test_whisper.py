@@ -7,7 +7,7 @@ import pytest
 
 from mmjax.nn.search import beam, greedy
 from mmjax.pretrained import WeightsError, load, save
-from mmjax.types import Sequence
+from mmjax.types import Padded
 from tests.parity.originals import assert_parity, published
 
 pytestmark = pytest.mark.parity
@@ -57,7 +57,7 @@ def spoken(sizes, batch=2):
 
 
 def full(x):
-    return Sequence(x, jnp.full(x.shape[0], x.shape[1]))
+    return Padded(x, jnp.full(x.shape[0], x.shape[1]))
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
@@ -74,7 +74,7 @@ def test_encoder_and_decoder(sizes, tmp_path):
 
     def our_outputs(x):
         memory = weights.module.apply(weights.variables, full(x), method="encode")
-        given = {"frames": full(x), "words": Sequence(jnp.asarray(words), lengths)}
+        given = {"frames": full(x), "words": Padded(jnp.asarray(words), lengths)}
         return {"encoder": memory.x, "logits": weights.module.apply(weights.variables, given)}
 
     def their_outputs(x):

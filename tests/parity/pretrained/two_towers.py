@@ -4,14 +4,14 @@ import jax
 import numpy as np
 
 from mmjax.pretrained import load, save
-from mmjax.types import Sequence
+from mmjax.types import Padded
 from tests.parity.originals import assert_parity
 
 TABLE = "text_model.embeddings.token_embedding.weight"
 
 
 def assert_towers_agree(theirs, weights, words, pictures, their_image_tokens, **given):
-    """Tokens, embeddings and logits of both, and gradients by the pictures and by the text's table. words: Sequence of NumPy
+    """Tokens, embeddings and logits of both, and gradients by the pictures and by the text's table. words: Padded of NumPy
     arrays; pictures: float32 [b h w c]; their_image_tokens: last hidden state -> what our tower gives; given: more that the
     original takes."""
     import torch
@@ -73,4 +73,4 @@ def drawn_words(vocabulary, lengths, end, padding, size=None):
     last = np.array(lengths)[:, None] - 1
     x = np.where(steps == last, end, np.where(steps > last, padding, x))
     assert x.max() < vocabulary
-    return Sequence(x, np.array(lengths))
+    return Padded(x, np.array(lengths))

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmjax.ablation import check_options
-from mmjax.cli import Options, parse
 from mmjax.encoders import CNN, TextRNN
 from mmjax.experiment import Experiment, ExperimentError
+from mmjax.experiment.cli import Options, parse
+from mmjax.experiment.run import check_options
 from mmjax.fusion import Concat, MeanLogits
 from mmjax.heads import Classifier, Mean
 

@@ -147,9 +147,9 @@ def run(
     prepare_jax()
     from rich.console import Console
 
-    from mmjax.ablation import check_options, load_and_check, run_cells
-    from mmjax.costs import print_costs
     from mmjax.data.decode import DataError
+    from mmjax.experiment.costs import print_costs
+    from mmjax.experiment.run import check_options, load_and_check, run_cells
     from mmjax.pretrained.files import WeightsError
     from mmjax.report.schema import RunError
     from mmjax.train.checkpoint import CheckpointError

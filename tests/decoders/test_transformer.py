@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.nn.decoder import CachedAttention, Decoder
-from mmjax.types import Sequence, Tokens
+from mmjax.decoders.transformer import CachedAttention, Decoder
+from mmjax.types import Padded, Tokens
 
 DECODER = Decoder(vocabulary=11, width=8, depth=2, heads=2, hidden=12, positions=7, key_bias=False)
 APPLY = jax.jit(DECODER.apply)
@@ -18,7 +18,7 @@ STEP = jax.jit(lambda variables, words, cache: DECODER.apply(variables, words, c
 @pytest.fixture(scope="module")
 def given():
     keys = jax.random.split(jax.random.key(0), 3)
-    words = Sequence(jax.random.randint(keys[0], (3, 7), 0, 11), jnp.full(3, 7))
+    words = Padded(jax.random.randint(keys[0], (3, 7), 0, 11), jnp.full(3, 7))
     memory = Tokens(jax.random.normal(keys[1], (3, 5, 8)), jnp.arange(5)[None] < jnp.array([5, 3, 1])[:, None])
     noise = lambda x, key: x + 0.3 * jax.random.normal(key, x.shape)
     noisy = lambda variables: jax.tree.map(lambda x: noise(x, jax.random.key(x.size)), variables)
@@ -55,7 +55,7 @@ def test_texts_share_a_memory(given):
     words = jnp.concatenate([words.x, words.x[:, ::-1]])
     twice = jax.tree.map(lambda leaf: jnp.repeat(leaf, 2, axis=0), memory)
     logits, _ = STEP(variables, words, BEGIN(variables, memory, 2))
-    expected = APPLY(variables, Sequence(words, jnp.full(6, 7)), twice)
+    expected = APPLY(variables, Padded(words, jnp.full(6, 7)), twice)
     chex.assert_trees_all_close(logits, expected, atol=1e-5)
 
 

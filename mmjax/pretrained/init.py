@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mmjax.pretrained.files import WeightsError, few
 
 
-def started(variables: Mapping[str, Any], weights: Mapping[str, str], lead: tuple[int, ...] = ()) -> dict[str, Any]:
+def init_from_pretrained(variables: Mapping[str, Any], weights: Mapping[str, str], lead: tuple[int, ...] = ()) -> dict[str, Any]:
     """A model's variables {"params", ...} with these weights in their places.
 
     variables: arrays, or shapes alone, that lead with the dimensions `lead`, such as (seeds,). weights: {path: source}, the

@@ -1,6 +1,6 @@
 """The Stamps pack, read from its archives: pictures, names in many languages, spoken descriptions, sound effects.
 
-`StampsPack` needs nothing but the standard library; `mmjax.data.stamps_tfds` gives the same items through TFDS.
+`StampsPack` needs nothing but the standard library; `mmjax.data.stamps.tfds` gives the same items through TFDS.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any
 
 from mmjax.data.decode import DataError, check_language
 
-IN_CHECKOUT = Path(__file__).resolve().parents[2] / "data" / "stamps"
+IN_CHECKOUT = Path(__file__).resolve().parents[3] / "data" / "stamps"
 
 
 def find_root(root: Path | str | None = None) -> Path:

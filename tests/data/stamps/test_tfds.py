@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from mmjax.data.decode import DataError
-from mmjax.data.stamps import StampsPack
+from mmjax.data.stamps.pack import StampsPack
 
 pytest.importorskip("tensorflow_datasets")
 
-from mmjax.data.stamps_tfds import cache_folder, tfds_source  # imports tfds, which may be absent
+from mmjax.data.stamps.tfds import cache_folder, tfds_source  # imports tfds, which may be absent
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -126,7 +126,7 @@ def test_emptied_folder_is_prepared_again(tmp_path, pack):
 
 def test_killed_while_preparing(tmp_path, pack):
     """kill -9 as soon as something is written: the next call prepares anew and gives whole items."""
-    code = "import sys; from mmjax.data.stamps_tfds import tfds_source; tfds_source(cache=sys.argv[1])"
+    code = "import sys; from mmjax.data.stamps.tfds import tfds_source; tfds_source(cache=sys.argv[1])"
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment, cwd=CHECKOUT,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

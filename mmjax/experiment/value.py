@@ -21,10 +21,10 @@ from flax.errors import FlaxError
 from flax.traverse_util import flatten_dict
 
 from mmjax.data.dataset import Dataset
-from mmjax.data.feed import specimen
+from mmjax.data.feed import example_batch
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
-from mmjax.pretrained.start import started
+from mmjax.pretrained.init import init_from_pretrained
 from mmjax.train.optim import Adam
 from mmjax.train.stages import Part, Stage, does_learn, parts
 from mmjax.train.step import Step, begin, init, make_step
@@ -39,7 +39,7 @@ class Experiment:
     """One cell of an ablation.
 
     data: a frozen dataclass with `load() -> Dataset`, such as Stamps. encoders: {modality: Encoder}; fusion; heads:
-    {target: Head}; alone: {modality: {target: Head}}, on one modality's own tokens; loss; balance: how the losses of several
+    {target: Head}; unimodal_heads: {modality: {target: Head}}, on one modality's own tokens; loss; balance: how the losses of several
     tasks become one gradient, None for their sum; optim: steps -> optax transformation; augment: {name: (batch, key) ->
     batch}, applied in order; stages: parts of the training, one after another. weights: {path of an encoder's parameters, such
     as "encoders_text": published weights with which it begins} (`pretrained.start`). score: the output that is evaluated, such
@@ -53,7 +53,7 @@ class Experiment:
     encoders: dict[str, nn.Module]
     fusion: nn.Module
     heads: dict[str, nn.Module]
-    alone: dict[str, dict[str, nn.Module]] = field(default_factory=dict)
+    unimodal_heads: dict[str, dict[str, nn.Module]] = field(default_factory=dict)
     optim: Any = field(default_factory=Adam)
     augment: dict[str, Any] = field(default_factory=dict)
     loss: tyro.conf.Suppress[Callable] = cross_entropy
@@ -79,12 +79,12 @@ class Experiment:
 
     @property
     def model(self) -> Multimodal:
-        return Multimodal(self.encoders, self.fusion, self.heads, self.alone)
+        return Multimodal(self.encoders, self.fusion, self.heads, self.unimodal_heads)
 
     @property
     def outputs(self) -> dict[str, nn.Module]:
         """All heads, by the names of their outputs."""
-        alone = {f"{modality}.{target}": head for modality, heads in self.alone.items() for target, head in heads.items()}
+        alone = {f"{modality}.{target}": head for modality, heads in self.unimodal_heads.items() for target, head in heads.items()}
         return {**self.heads, **alone}
 
     def check(self, data: Dataset) -> None:
@@ -97,7 +97,7 @@ class Experiment:
         for name in self.encoders:
             if name not in data.columns:
                 raise ExperimentError(f"encoders.{name}: the data have no {name!r}; they have {_list(data.columns)}")
-        for name in self.alone:
+        for name in self.unimodal_heads:
             if name not in self.encoders:
                 raise ExperimentError(f"alone.{name}: no encoder gives {name!r}; the encoders are {_list(self.encoders)}")
         self._check_classes(data)
@@ -107,7 +107,7 @@ class Experiment:
                 raise ExperimentError(
                     f"encoders.{name}.vocabulary is {most}, but the tokeniser has {needed} tokens; give at least that many"
                 )
-        self._check_shapes(specimen(data, self.encoders, self.batch), len(data.classes[self.target]))
+        self._check_shapes(example_batch(data, self.encoders, self.batch), len(data.classes[self.target]))
 
     def _check_shapes(self, batch: Any, classes: int) -> None:
         """Shapes alone, part by part: whatever a module, a loss, an optimiser or a stage refuses, it refuses now."""
@@ -127,7 +127,7 @@ class Experiment:
                 given = f"{summary(head)} gives {list(said.shape)}"
                 raise ExperimentError(f"{output}: {given}, but {self.target!r} has {classes} classes")
         if self.weights:
-            started(jax.eval_shape(self.model.init, key, batch), self.weights)
+            init_from_pretrained(jax.eval_shape(self.model.init, key, batch), self.weights)
         with _names("training"):
             jax.eval_shape(self._dry_run, batch)
 
@@ -135,7 +135,7 @@ class Experiment:
         if self.output not in self.outputs:
             raise ExperimentError(f"score is {self.output!r}, but the outputs are {_list(self.outputs)}")
         if self.target not in data.classes:
-            part = "alone" if "." in self.output else "heads"
+            part = "unimodal_heads" if "." in self.output else "heads"
             raise ExperimentError(f"{part}.{self.output}: the data have no {self.target!r}; they have {_list(data.classes)}")
         if self.equal_classes is not None:
             if self.equal_classes not in data.classes:
@@ -145,7 +145,7 @@ class Experiment:
                 raise ExperimentError(f"equal_classes: {self.equal_classes!r} has labels for steps; a row needs one class")
         numbers = {name: (classes, self.target) for name, classes in _classes("fusion", self.fusion).items()}
         for output, head in self.outputs.items():
-            part = "alone" if "." in output else "heads"
+            part = "unimodal_heads" if "." in output else "heads"
             numbers |= {name: (classes, target_of(output)) for name, classes in _classes(f"{part}.{output}", head).items()}
         for name, (classes, target) in numbers.items():
             if target not in data.classes:
@@ -265,8 +265,10 @@ def main(
     full: Mapping[str, Experiment] | None = None,
     by_name: Mapping[str, Experiment] | None = None,
 ) -> None:
-    """The command line of an experiment file; `mmjax.cli` says what it accepts. full: the cells in the source's full size.
+    """The command line of an experiment file; `mmjax.experiment.cli` says what it accepts. full: the cells in the source's full size.
     by_name: cells that run when they are named alone, such as those that fetch weights."""
-    from mmjax.cli import run  # here, for it imports the evaluation and the report, which an importer of this file may not need
+    from mmjax.experiment.cli import (
+        run,  # here, for it imports the evaluation and the report, which an importer of this file may not need
+    )
 
     run(ablations, full, by_name)

@@ -13,9 +13,9 @@ import pytest
 from mmjax.data import encoded
 from mmjax.data.dataset import Column, Dataset, Rows, stack
 from mmjax.data.decode import DataError
-from mmjax.data.encoded import Encoded, cache_folder
 from mmjax.nn import masked_mean
 from mmjax.pretrained import load
+from mmjax.pretrained.cached_features import CachedFeatures, cache_folder
 from tests.pretrained.tiny import bert_folder
 
 TEXTS = ("a green frog", "two red cars", "the frog", "red", "two of the green cars", "a car")
@@ -71,7 +71,7 @@ def vectors(data):
 
 
 def test_features_are_the_encoders_z_scored_over_the_training_split(folder, cache):
-    data = Encoded(NAMES, (("text", str(folder)),)).load()
+    data = CachedFeatures(NAMES, (("text", str(folder)),)).load()
     column, plain = data.columns["text"], NAMES.load()
     assert data.sizes["text"] == {"width": 8}
     every = np.stack([column.read(number) for number in range(column.count)])
@@ -88,7 +88,7 @@ def test_features_are_the_encoders_z_scored_over_the_training_split(folder, cach
 
 
 def test_directions_are_centred_unit_vectors_with_one_deviation(folder, cache):
-    plain = Encoded(NAMES, (("text", str(folder)),))
+    plain = CachedFeatures(NAMES, (("text", str(folder)),))
     data, scores = replace(plain, directions=True).load(), plain.load()
     column, train = data.columns["text"], np.unique(data.splits["train"].pointer["text"])
     train = train[train >= 0]
@@ -104,7 +104,7 @@ def test_directions_are_centred_unit_vectors_with_one_deviation(folder, cache):
 
 
 def test_tokens_are_sequences(folder, cache):
-    data = Encoded(NAMES, (("text", str(folder)),), tokens=("text",)).load()
+    data = CachedFeatures(NAMES, (("text", str(folder)),), tokens=("text",)).load()
     column = data.columns["text"]
     module, variables, preprocessing = load(folder)
     expected = jax.jit(module.apply)(variables, preprocessing.batch(TEXTS))
@@ -121,7 +121,7 @@ def test_tokens_are_sequences(folder, cache):
 def test_prompts_give_the_mean_of_unit_vectors(folder, cache):
     texts = ("A green frog.", "two red cars", "the frog", "red", "an old car", "a car")
     prompts = ("{}", "{noun}", "two of the {phrase}")
-    plain = Encoded(Names(texts), (("text", str(folder)),))
+    plain = CachedFeatures(Names(texts), (("text", str(folder)),))
     data = replace(plain, prompts=prompts).load()
     sentences = ("A green frog.", "green frog", "two of the a green frog"), ("an old car", "old car", "two of the an old car")
     module, variables, preprocessing = load(folder)
@@ -136,7 +136,7 @@ def test_prompts_give_the_mean_of_unit_vectors(folder, cache):
 
 
 def test_computed_once_for_all_folds(folder, cache):
-    data = Encoded(NAMES, (("text", str(folder)),))
+    data = CachedFeatures(NAMES, (("text", str(folder)),))
     data.load(), data.load(), replace(data, data=replace(NAMES, first=2)).load()
     assert cache == ["text"]
 
@@ -155,7 +155,7 @@ def test_other_weights_texts_or_tokenisers_are_other_features(folder, cache, tmp
         (folder, TEXTS[::-1], 4),
         (folder, TEXTS, 4),
     ):
-        Encoded(Names(texts), (("text", str(source)),)).load()
+        CachedFeatures(Names(texts), (("text", str(source)),)).load()
         assert len(cache) == computations, source
 
 
@@ -163,7 +163,7 @@ def test_other_weights_texts_or_tokenisers_are_other_features(folder, cache, tmp
     "damage", [lambda data: data[:-40], lambda data: data[:300] + b"\xff\x00" + data[302:], lambda data: b""]
 )
 def test_a_damaged_file_is_noticed_and_made_again(folder, cache, damage):
-    data = Encoded(NAMES, (("text", str(folder)),))
+    data = CachedFeatures(NAMES, (("text", str(folder)),))
     whole = vectors(data)
     (file,) = cache_folder().iterdir()
     file.write_bytes(damage(file.read_bytes()))
@@ -178,8 +178,8 @@ def test_a_damaged_file_is_noticed_and_made_again(folder, cache, damage):
 
 def test_what_cannot_be_encoded(folder, cache, tmp_path):
     with pytest.raises(DataError, match=r"no raw 'video' with an identity to encode; they have text"):
-        Encoded(NAMES, (("video", str(folder)),)).load()
+        CachedFeatures(NAMES, (("video", str(folder)),)).load()
     bare = shutil.copytree(folder, tmp_path / "bare")
     (bare / "tokenizer.json").unlink()
     with pytest.raises(DataError, match="without a preprocessing"):
-        Encoded(NAMES, (("text", str(bare)),)).load()
+        CachedFeatures(NAMES, (("text", str(bare)),)).load()

@@ -10,13 +10,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.data.audio import LogMel
 from mmjax.data.dataset import Column
 from mmjax.data.decode import decode_audio, decode_image
 from mmjax.data.image import on_white, resize
 from mmjax.data.splits import Split
 from mmjax.data.text import PublishedTokeniser, Tokeniser
-from mmjax.types import Sequence
+from mmjax.nn.mel import LogMel
+from mmjax.types import Padded
 
 Clip = tuple[int, str]  # an item of the table, and the language of a voice that describes it
 
@@ -106,16 +106,16 @@ def _read_image(table: Table, size: int, item: int) -> np.ndarray:
     return resize(on_white(_raw_image(table, item)), size)
 
 
-def _read_text(table: Table, most: int, item: int) -> Sequence:
+def _read_text(table: Table, most: int, item: int) -> Padded:
     return table.tokeniser.encode(table.names[item], most)
 
 
-def _read_audio(table: Table, clips: list[Clip], rate: int, samples: int, number: int) -> Sequence:
+def _read_audio(table: Table, clips: list[Clip], rate: int, samples: int, number: int) -> Padded:
     wave = _wave(table, clips[number], rate)[:samples]
     x = np.zeros(samples, np.int16)
     x[: len(wave)] = np.round(wave * 32767)
-    return Sequence(x, np.int32(len(wave)))
+    return Padded(x, np.int32(len(wave)))
 
 
-def _log_mel(mel: LogMel, wave: Sequence) -> Sequence:
-    return mel.sequence(Sequence(wave.x.astype(jnp.float32) / 32767, wave.length))
+def _log_mel(mel: LogMel, wave: Padded) -> Padded:
+    return mel.sequence(Padded(wave.x.astype(jnp.float32) / 32767, wave.length))

@@ -30,23 +30,23 @@ from rich.console import Console
 from mmjax.data.dataset import Column, Dataset, stack
 from mmjax.data.decode import DataError
 from mmjax.data.scale import standardised
-from mmjax.data.stamps_task import Stamps
+from mmjax.data.stamps.dataset import Stamps
 from mmjax.nn import masked_mean
 from mmjax.progress import Progress
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 PUBLISHED = (("image", "efficientnet-lite0"), ("text", "minilm"), ("audio", "whisper-tiny.en#encoder"))
 CHUNK = 32  # items that are encoded at once
 
 
 @dataclasses.dataclass(frozen=True)
-class Encoded:
+class CachedFeatures:
     """Some modalities of a data set as a published encoder's tokens, or their mean; the others as they are.
 
     data: whose columns have `raw` items, such as Stamps. weights: (modality, source) pairs, each source as
     `mmjax.pretrained.encoder` takes it. sound_seconds: of each sound that are heard, where the preprocessing would otherwise
     fill it up to half a minute. whole_pictures: nothing is cut off, where the preprocessing would crop what lies outside of
-    the middle: a drawing fills its frame. tokens: modalities of which all tokens are kept, a Sequence [n d]; of the others
+    the middle: a drawing fills its frame. tokens: modalities of which all tokens are kept, a Padded [n d]; of the others
     their mean, [d]. Both are z-scored over the training split, or see `directions`; `Features` is their encoder.
     prompts: sentences that each text is put into, if any: its features are then the mean over them of unit vectors, as in the
     prompt ensembles of CLIP (Radford et al., 2021). "{}" stands for the text as it is, "{phrase}" for it without its last
@@ -72,7 +72,7 @@ class Encoded:
             if column is None or column.raw is None or not column.identity:
                 known = ", ".join(sorted(name for name, column in columns.items() if column.raw and column.identity))
                 has = f"they have {known or 'none'}"
-                raise DataError(f"Encoded.weights: the data have no raw {modality!r} with an identity to encode; {has}")
+                raise DataError(f"CachedFeatures.weights: the data have no raw {modality!r} with an identity to encode; {has}")
             key, features = encode(modality, column, source, self)
             pointer = data.splits["train"].pointer[modality]
             finish = _unit if self.directions else _same
@@ -84,16 +84,16 @@ class Encoded:
         return dataclasses.replace(data, columns=columns, sizes=sizes, fingerprint=fingerprint)
 
 
-def encode(modality: str, column: Column, source: str, settings: Encoded) -> tuple[str, dict[str, np.ndarray]]:
+def encode(modality: str, column: Column, source: str, settings: CachedFeatures) -> tuple[str, dict[str, np.ndarray]]:
     """(what these features are, by sha256; the features) of a column by the weights of a source: x Float32[items d], or x
     Float32[items n d] and length Int32[items] where all tokens are kept."""
     from mmjax.pretrained import encoder  # here, since it asks for libraries that an experiment without weights can do without
-    from mmjax.pretrained.start import digest
+    from mmjax.pretrained.init import digest
 
     weights = encoder(source)
     prompts = settings.prompts if isinstance(column.raw(0), str) else ()
     if prompts and modality in settings.tokens:
-        raise DataError(f"Encoded.prompts: all tokens of {modality!r} are kept, and those of several sentences have no mean")
+        raise DataError(f"CachedFeatures.prompts: all tokens of {modality!r} are kept, and those of several sentences have no mean")
     items, column = column.count, _prompted(column, prompts) if prompts else column
     prepare, tokens = _fitting(weights.preprocessing, column, settings, source), modality in settings.tokens
     made_of = [column.identity, column.count, tokens, digest(weights.variables), prompts]
@@ -122,8 +122,8 @@ def _same(x: Any) -> Any:
 
 def _unit(x: Any) -> Any:
     """Vectors of length 1 along the last axis; zeros remain."""
-    if isinstance(x, Sequence):
-        return Sequence(_unit(x.x), x.length)
+    if isinstance(x, Padded):
+        return Padded(_unit(x.x), x.length)
     return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
@@ -153,10 +153,10 @@ def _features(tokens: Tokens, all_of_them: bool) -> dict[str, Array]:
 
 def _item(features: dict[str, np.ndarray], number: int) -> Any:
     x = features["x"][number]
-    return Sequence(x, features["length"][number]) if "length" in features else x
+    return Padded(x, features["length"][number]) if "length" in features else x
 
 
-def _fitting(preprocessing: Any, column: Column, settings: Encoded, source: str) -> Any:
+def _fitting(preprocessing: Any, column: Column, settings: CachedFeatures, source: str) -> Any:
     """The weights' preprocessing without padding that nobody needs, sounds of some seconds, texts as long as the longest, and
     with pictures whole."""
     if preprocessing is None:

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.data.audio import MFCC, LogMel, hz_to_mel, mel_to_hz
-from mmjax.types import Sequence
+from mmjax.nn.mel import MFCC, LogMel, hz_to_mel, mel_to_hz
+from mmjax.types import Padded
 
 SMALL = LogMel(rate=8000, window=0.032, hop=0.01, bands=12, low=100.0, high=3500.0)  # 256 samples a window, 80 a hop
 LOG_STEP = 6.4 ** (1 / 27)  # Slaney's Auditory Toolbox: above 1 kHz each mel is this factor
@@ -124,7 +124,7 @@ def test_frame_counts(samples, frames):
 def test_sequence_lengths():
     """A frame counts when its whole window is inside the clip; a shorter clip has one, an empty one none."""
     lengths = np.array([0, 1, 255, 256, 335, 336, 1000], np.int32)
-    wave = Sequence(np.zeros((7, 1000), np.float32), lengths)
+    wave = Padded(np.zeros((7, 1000), np.float32), lengths)
     frames = jax.jit(SMALL.sequence)(wave)
     assert frames.x.shape == (7, 10, 12)
     assert np.asarray(frames.length).tolist() == [0, 1, 1, 1, 1, 2, 10]
@@ -164,7 +164,7 @@ def test_mfcc_is_scipys_cosine_transform_of_the_log_mel(log_mel):
 def test_mfcc_sequence_has_the_frames_of_the_log_mel():
     mfcc = MFCC(SMALL, coefficients=5)
     assert (mfcc.rate, mfcc.frames(416)) == (8000, 3)
-    wave = Sequence(np.random.default_rng(5).normal(size=(3, 416)).astype(np.float32), np.array([416, 100, 0]))
+    wave = Padded(np.random.default_rng(5).normal(size=(3, 416)).astype(np.float32), np.array([416, 100, 0]))
     frames = jax.jit(mfcc.sequence)(wave)
     assert frames.x.shape == (3, 3, 5)
     assert np.asarray(frames.length).tolist() == [3, 1, 0]

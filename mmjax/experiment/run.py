@@ -17,14 +17,14 @@ from mmjax.data.dataset import Dataset, equally_weighted
 from mmjax.evaluate.subsets import logits_by_subset, predict, subsets_of
 from mmjax.evaluate.units import Units, units
 from mmjax.experiment import Experiment, ExperimentError, resolved
-from mmjax.pretrained.start import digest_of, started
+from mmjax.pretrained.init import digest_of
 from mmjax.progress import Progress
-from mmjax.run_folder import is_done, results_of, write_cell, write_json, write_test
+from mmjax.runs.write import is_done, results_of, write_cell, write_json, write_test
 from mmjax.train import parallel
-from mmjax.train.ablate import init_seeds, orders
 from mmjax.train.checkpoint import Checkpoints
 from mmjax.train.loop import Fit, Leg, Schedule, Stopped, StopRequest, Watch, fit
 from mmjax.train.parallel import Plan
+from mmjax.train.seeds import init_seeds, orders
 from mmjax.train.stages import does_learn, parts
 from mmjax.train.step import begin
 from mmjax.types import Batch
@@ -150,10 +150,10 @@ class _Run:
 
         progress.cell(self.cell, experiment.steps)
         first = parts(experiment.stages, experiment.steps)[0]
-        specimen, balance = train_feed(order(0)[0]), experiment.balance
-        state = init_seeds(experiment.model, experiment.tx_of(first), seeds, specimen, balance, first.learns)
+        example_batch, balance = train_feed(order(0)[0]), experiment.balance
+        state = init_seeds(experiment.model, experiment.tx_of(first), seeds, example_batch, balance, first.learns)
         if experiment.weights:
-            variables = started(state.variables, experiment.weights, (len(seeds),))
+            variables = init_from_pretrained(state.variables, experiment.weights, (len(seeds),))
             state = state.replace(params=variables.pop("params"), stats=variables)
         checkpoints = Checkpoints(self.folder / "checkpoints")
         schedule = Schedule(experiment.steps, experiment.evaluate_every, experiment.checkpoint_every)

@@ -7,11 +7,11 @@ import unicodedata
 import numpy as np
 import pytest
 
-from mmjax.data import stamps_task
 from mmjax.data.decode import DataError
-from mmjax.data.stamps import StampsPack
-from mmjax.data.stamps_pairs import KINDS, StampsPairs
-from mmjax.data.stamps_task import Stamps
+from mmjax.data.stamps import dataset as stamps_dataset
+from mmjax.data.stamps.dataset import Stamps
+from mmjax.data.stamps.pack import StampsPack
+from mmjax.data.stamps.pairs import KINDS, StampsPairs
 from mmjax.data.text import Words
 
 pytest.importorskip("tokenizers")
@@ -23,8 +23,8 @@ SPLITS = ("train", "validation", "test")
 @pytest.fixture(scope="module", autouse=True)
 def cheap():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stamps_task, "open_source", lambda root: (StampsPack(root), "StampsPack"))
-        patch.setattr(stamps_task, "standardised", lambda column, *_: column)  # reads no media
+        patch.setattr(stamps_dataset, "open_source", lambda root: (StampsPack(root), "StampsPack"))
+        patch.setattr(stamps_dataset, "standardised", lambda column, *_: column)  # reads no media
         yield
 
 

@@ -23,7 +23,7 @@ except ImportError as failure:
                       "StampsPack in mmjax.data.stamps gives the same items without them") from failure
 
 from mmjax.data.decode import DataError, check_language
-from mmjax.data.stamps import StampsPack, labels_of
+from mmjax.data.stamps.pack import StampsPack, labels_of
 
 SPLIT = "stamps"  # one split only: leak-free folds are made from the groups, see mmjax.data.splits
 ABANDONED_S = 24 * 3600  # a half-written folder as old as this belongs to nobody any more

@@ -19,14 +19,14 @@ from mmjax.train.balance import OGMGE, GradNorm
 from mmjax.train.loop import differences
 from mmjax.train.optim import Adam
 from mmjax.train.stages import Stage
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
 # Of a data set `check` looks at these: two modalities, a vocabulary of 30, and one target of 4 classes.
 DATA = Dataset(
     columns={
         "image": Column(1, lambda i: np.zeros((8, 8, 4), np.float32), lambda x: x),
-        "text": Column(1, lambda i: Sequence(np.zeros(5, np.int32), np.int32(3)), lambda x: x),
+        "text": Column(1, lambda i: Padded(np.zeros(5, np.int32), np.int32(3)), lambda x: x),
     },
     splits={"train": Rows({}, {"label": np.zeros(2, np.int32)}, np.ones(2, np.float32))},
     classes={"label": tuple("abcd")},
@@ -79,8 +79,8 @@ def test_what_fits_is_accepted():
         ({"heads": {"label": Regressor(2)}}, r"label: Regressor\(.*\) gives .*but 'label' has 4 classes"),
         ({"balance": GradNorm(("a", "b"))}, r"training: GradNorm\.tasks is .*; the loss gives \['loss'\]"),
         ({"balance": OGMGE()}, r"training: OGMGE compares the outputs"),
-        ({"alone": {"sound": {"label": Classifier(4)}}}, r"alone\.sound: no encoder gives 'sound'"),
-        ({"alone": {"text": {"label": Classifier(5)}}}, r"alone\.text\.label\.classes is 5, but 'label' has 4"),
+        ({"unimodal_heads": {"sound": {"label": Classifier(4)}}}, r"alone\.sound: no encoder gives 'sound'"),
+        ({"unimodal_heads": {"text": {"label": Classifier(5)}}}, r"alone\.text\.label\.classes is 5, but 'label' has 4"),
         ({"stages": (Stage(1.0, ("encoder_text",)),)}, r"training: stages: no parameter begins with 'encoder_text'"),
         ({"loss": On("mood")}, r"training: there is no output 'mood' to learn from"),
         ({"optim": Adam(lr=0.0)}, r"training: Adam\.lr is 0\.0"),

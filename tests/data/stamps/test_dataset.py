@@ -10,16 +10,17 @@ import jax
 import numpy as np
 import pytest
 
-from mmjax.data import stamps_table, stamps_task
-from mmjax.data.audio import LogMel
 from mmjax.data.dataset import Column, stack
 from mmjax.data.decode import DataError, decode_audio, decode_image
 from mmjax.data.image import on_white, resize
 from mmjax.data.scale import standardised
-from mmjax.data.stamps import StampsPack
-from mmjax.data.stamps_task import Stamps
+from mmjax.data.stamps import dataset as stamps_dataset
+from mmjax.data.stamps import table as stamps_table
+from mmjax.data.stamps.dataset import Stamps
+from mmjax.data.stamps.pack import StampsPack
 from mmjax.data.text import BPE, STOP_WORDS, Characters, WordPiece, Words
-from mmjax.types import Sequence
+from mmjax.nn.mel import LogMel
+from mmjax.types import Padded
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("soundfile")
@@ -32,8 +33,8 @@ SPLITS = ("train", "validation", "test")
 def cheap():
     """From memory, since the reader's cache is none of our business, and few items are read for the z-scores."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stamps_task, "open_source", lambda root: (StampsPack(root), "StampsPack"))
-        patch.setattr(stamps_task, "FITTED_ON", 24)
+        patch.setattr(stamps_dataset, "open_source", lambda root: (StampsPack(root), "StampsPack"))
+        patch.setattr(stamps_dataset, "FITTED_ON", 24)
         yield
 
 
@@ -68,7 +69,7 @@ def dataset(loaded):
 @pytest.fixture
 def unread(monkeypatch):
     """Loading reads no media at all: for tests that look at rows only."""
-    monkeypatch.setattr(stamps_task, "standardised", lambda column, *_: column)
+    monkeypatch.setattr(stamps_dataset, "standardised", lambda column, *_: column)
 
 
 def words(name):
@@ -283,8 +284,8 @@ def test_standardised_by_hand():
 def test_standardised_leaves_out_padding():
     """Steps 2 and 4 of one clip and 6 of another: mean 4; what lies beyond the length is 1e6 and does not count."""
     steps = np.array([[[2], [4], [1e6]], [[6], [1e6], [1e6]]], np.float32)
-    clips = Column(2, lambda i: Sequence(steps[i], np.int32(2 - i)), lambda x: x)
-    z = standardised(clips, np.array([0, 1])).finish(Sequence(steps, np.array([2, 1])))
+    clips = Column(2, lambda i: Padded(steps[i], np.int32(2 - i)), lambda x: x)
+    z = standardised(clips, np.array([0, 1])).finish(Padded(steps, np.array([2, 1])))
     np.testing.assert_allclose(
         np.asarray(z.x)[[0, 0, 1], [0, 1, 0], 0], np.array([-2, 0, 2]) / np.sqrt(8 / 3), atol=1e-6
     )
@@ -342,10 +343,10 @@ def small(root):
 
 
 def test_memory_and_tfds_give_equal_columns(tmp_path, pack, monkeypatch):
-    tfds = pytest.importorskip("mmjax.data.stamps_tfds", exc_type=ImportError)
+    tfds = pytest.importorskip("mmjax.data.stamps.tfds", exc_type=ImportError)
     root = small_pack(tmp_path / "pack", pack)
     memory = small(root).load()
-    monkeypatch.setattr(stamps_task, "open_source", lambda root: (tfds.tfds_source(root, tmp_path / "cache"), "TFDS"))
+    monkeypatch.setattr(stamps_dataset, "open_source", lambda root: (tfds.tfds_source(root, tmp_path / "cache"), "TFDS"))
     through = small(root).load()
     assert (memory.source, through.source) == ("StampsPack", "TFDS") and memory.fingerprint == through.fingerprint
     for part in SPLITS:
@@ -361,7 +362,7 @@ def test_memory_and_tfds_give_equal_columns(tmp_path, pack, monkeypatch):
 
 def test_truncated_image_is_named(tmp_path, pack, monkeypatch):
     """While loading, if it is a training item that z-scores are fitted on; else when it is read."""
-    monkeypatch.setattr(stamps_task, "FITTED_ON", 400)  # all of them
+    monkeypatch.setattr(stamps_dataset, "FITTED_ON", 400)  # all of them
     whole = small(small_pack(tmp_path / "whole", pack)).load()
     for part in ("train", "test"):
         name, number = str(whole.about[part]["id"][0]), int(whole.splits[part].pointer["image"][0])
@@ -372,9 +373,9 @@ def test_truncated_image_is_named(tmp_path, pack, monkeypatch):
 
 def test_source_without_tfds(monkeypatch):
     """Where TFDS is missing, the pack from memory, and the reader is told so."""
-    monkeypatch.setitem(sys.modules, "mmjax.data.stamps_tfds", None)
+    monkeypatch.setitem(sys.modules, "mmjax.data.stamps.tfds", None)
     source, kind = OPEN_SOURCE(None)
     assert isinstance(source, StampsPack) and kind == "StampsPack (tensorflow-datasets is not installed)"
 
 
-OPEN_SOURCE = stamps_task.open_source  # before `cheap` replaces it
+OPEN_SOURCE = stamps_dataset.open_source  # before `cheap` replaces it

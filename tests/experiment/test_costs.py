@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from mmjax import costs as module
-from mmjax.cli import by_output
 from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.encoders import Features
 from mmjax.experiment import Experiment
+from mmjax.experiment.cli import by_output
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.train.stages import Stage

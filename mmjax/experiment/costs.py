@@ -14,8 +14,8 @@ from rich.table import Table
 from mmjax.data import feed
 from mmjax.data.dataset import Dataset
 from mmjax.experiment import Experiment, parameter_count
-from mmjax.train.ablate import init_seeds, orders
 from mmjax.train.parallel import single
+from mmjax.train.seeds import init_seeds, orders
 from mmjax.train.stages import parts
 
 

@@ -9,9 +9,9 @@ import pytest
 from mmjax.data.order import shuffled
 from mmjax.evaluate.subsets import logits_by_subset, predict
 from mmjax.losses import cross_entropy
-from mmjax.train.ablate import Best, init_seeds, keep_best, no_best, orders, seed_keys
 from mmjax.train.checkpoint import Checkpoints
 from mmjax.train.loop import Schedule, StopRequest, Watch, fit
+from mmjax.train.seeds import Best, init_seeds, keep_best, no_best, orders, seed_keys
 from mmjax.train.step import TrainState, init
 from tests.train.toy import ROWS, Toy
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mmjax.types import Sequence
+from mmjax.types import Padded
 
 
 def hz_to_mel(hz: np.ndarray | float) -> np.ndarray:
@@ -84,11 +84,11 @@ class LogMel:
         power = (jnp.square(spectrum.real) + jnp.square(spectrum.imag)) / np.sum(np.square(hann))
         return jnp.log(power @ (self.filters() * (self.rate / size)) + self.floor)  # a bin is rate / size Hz wide
 
-    def sequence(self, wave: Sequence) -> Sequence:
-        """A Sequence of samples -> a Sequence of frames; an empty clip stays empty. Beyond the length are zeros."""
+    def sequence(self, wave: Padded) -> Padded:
+        """A Padded of samples -> a Padded of frames; an empty clip stays empty. Beyond the length are zeros."""
         counts = 1 + jnp.maximum(wave.length - self.window_samples, 0) // self.hop_samples
         x = jnp.where(wave.mask, wave.x, jnp.zeros((), wave.x.dtype))
-        return Sequence(self(x), jnp.where(wave.length > 0, counts, 0))
+        return Padded(self(x), jnp.where(wave.length > 0, counts, 0))
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class MFCC:
         """[b t] samples in [-1, 1] -> [b n coefficients]."""
         return self.mel(wave) @ self.transform()
 
-    def sequence(self, wave: Sequence) -> Sequence:
-        """A Sequence of samples -> a Sequence of frames; an empty clip stays empty."""
+    def sequence(self, wave: Padded) -> Padded:
+        """A Padded of samples -> a Padded of frames; an empty clip stays empty."""
         frames = self.mel.sequence(wave)
         return frames.replace(x=frames.x @ self.transform())

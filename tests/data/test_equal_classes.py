@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.test_experiment import DATA, GOOD
 
-from mmjax.ablation import _Run
 from mmjax.data import feed
 from mmjax.data.dataset import Rows, equally_weighted
 from mmjax.experiment import ExperimentError
-from tests.test_experiment import DATA, GOOD
+from mmjax.experiment.run import _Run
 
 LABEL = np.array([0, 0, 0, 2, 2, -1], np.int32)
 WEIGHT = np.array([1, 1, 2, 0.5, 0.5, 0.25], np.float32)

@@ -16,8 +16,8 @@ import tyro
 
 from mmjax.data.dataset import Dataset, Rows
 from mmjax.data.decode import DataError
-from mmjax.data.stamps_table import Table
-from mmjax.data.stamps_task import Stamps
+from mmjax.data.stamps.dataset import Stamps
+from mmjax.data.stamps.table import Table
 
 KINDS = ("match", "random", "hard")
 

@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 import tyro
 
-from mmjax.data.audio import LogMel
 from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.data.decode import DataError, audio_seconds
 from mmjax.data.groups import connected_groups, pairs_sharing_a_key
 from mmjax.data.scale import FITTED_ON, standardised
 from mmjax.data.splits import grouped_folds, train_validation_test
-from mmjax.data.stamps import StampsPack
-from mmjax.data.stamps_table import Clip, Table, speech_name
+from mmjax.data.stamps.pack import StampsPack
+from mmjax.data.stamps.table import Clip, Table, speech_name
 from mmjax.data.text import BPE, Characters, Published, WordPiece, Words
+from mmjax.nn.mel import LogMel
 
 
 def open_source(root: Path | None) -> tuple[Any, str]:
     """The pack through TFDS where that is installed, else from memory, and which of the two; both have the same items."""
     try:
-        from mmjax.data.stamps_tfds import tfds_source
+        from mmjax.data.stamps.tfds import tfds_source
     except ImportError:
         return StampsPack(root), "StampsPack (tensorflow-datasets is not installed)"
     return tfds_source(root), "TFDS"

@@ -11,13 +11,13 @@ from mmjax.heads import Classifier
 from mmjax.model import Multimodal
 from mmjax.pretrained import load
 from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.start import started
-from mmjax.types import Batch, Sequence
+from mmjax.pretrained.init import init_from_pretrained
+from mmjax.types import Batch, Padded
 from tests.pretrained.tiny import bert_folder
 
 SMALL = BERT(vocabulary=12, width=8, depth=2, heads=2, hidden=12, positions=10)
 GIVEN = Batch(
-    {"text": Sequence(jnp.zeros((2, 4), int), jnp.array([4, 2]))},
+    {"text": Padded(jnp.zeros((2, 4), int), jnp.array([4, 2]))},
     {"text": jnp.ones(2, bool)},
     {"label": jnp.zeros(2, int)},
     jnp.ones(2),
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(("encoder", "path"), [(SMALL, "encoders_text"), (LoRA(SMALL, rank=2), "encoders_text/base")])
 def test_the_weights_take_their_place_in_every_seed(folder, encoder, path):
     zeros = jax.tree.map(lambda leaf: np.zeros((3, *leaf.shape), leaf.dtype), shapes(encoder))
-    params = started(zeros, {path: folder}, (3,))["params"]
+    params = init_from_pretrained(zeros, {path: folder}, (3,))["params"]
     place = params["encoders_text"]["base"] if path.endswith("base") else params["encoders_text"]
     for seed in range(3):
         jax.tree.map(
@@ -46,7 +46,7 @@ def test_the_weights_take_their_place_in_every_seed(folder, encoder, path):
     jax.tree.map(
         lambda leaf: np.testing.assert_array_equal(leaf, 0), {name: params[name] for name in ("fusion", "heads_label")}
     )
-    jax.tree.map(lambda ours, theirs: None, started(zeros, {path: folder}, (3,)), zeros)  # of the same structure
+    jax.tree.map(lambda ours, theirs: None, init_from_pretrained(zeros, {path: folder}, (3,)), zeros)  # of the same structure
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,4 @@ def test_the_weights_take_their_place_in_every_seed(folder, encoder, path):
 )
 def test_what_does_not_fit(folder, encoder, path, message):
     with pytest.raises(WeightsError, match=message):
-        started(shapes(encoder), {path: folder})
+        init_from_pretrained(shapes(encoder), {path: folder})

@@ -13,7 +13,7 @@ import pytest
 from mmjax.data.decode import DataError, decode_audio, decode_image
 from mmjax.data.groups import near_duplicates, same_drawings
 from mmjax.data.splits import grouped_folds, train_validation_test
-from mmjax.data.stamps import StampsPack, find_root
+from mmjax.data.stamps.pack import StampsPack, find_root
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.nn.attention import attend, gelu
 from mmjax.nn.dropout import Dropout
-from mmjax.types import Sequence, Tokens
+from mmjax.types import Padded, Tokens
 
 
 @struct.dataclass
@@ -172,6 +172,6 @@ class Decoder(nn.Module):
         logits = jnp.einsum("bnd,vd->bnv", x, table, preferred_element_type=jnp.float32)
         return logits, cache.replace(own=tuple(own), count=cache.count + words.shape[1])
 
-    def __call__(self, words: Sequence, memory: Tokens, *, train: bool = False) -> Float[Array, "b n vocabulary"]:
+    def __call__(self, words: Padded, memory: Tokens, *, train: bool = False) -> Float[Array, "b n vocabulary"]:
         """All words at once. words: x Int[b n]; logits beyond their length mean nothing."""
         return self.step(words.x, self.begin(memory, words.x.shape[1]), train=train)[0]

@@ -1,0 +1,1 @@
+"""Decoders: (token ids, Tokens) -> next-token logits, with an explicit cache value."""
