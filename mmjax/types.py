@@ -1,25 +1,27 @@
 """The contracts: what flows between the modules of mmjax, and what each kind of module promises.
 
-    source -> example -> transforms -> Batch -> encoders -> Tokens -> fusion -> heads -> losses -> step -> ...
+    source -> example -> transforms -> Batch -> encoders -> Tokens -> fusion -> heads, decoders -> losses -> step -> checkpoint
+    -> tasks -> outcomes -> intervals -> report
 
-Everything here is a plain pytree or a Protocol. A user's own encoder, fusion, head or loss needs no base class and no
-registration: whatever has the signature is one.
+Everything here is a plain pytree, a NamedTuple or a Protocol. A user's own encoder, fusion, head, loss or task needs no base
+class and no registration: any object with the right signature works.
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Key
 
 
 @struct.dataclass
 class Tokens:
-    """What an encoder or a fusion returns: n vectors per example, and which of them are there.
+    """The output of an encoder or a fusion: n vectors per example and a mask.
 
-    x: Float[b n d], the vectors (dimensionless). Where `mask` is False a value means nothing and must not be used.
-    mask: Bool[b n]. One token (n = 1) is fine: a pooled feature.
+    x: Float[b n d] (dimensionless). Values where `mask` is False are undefined and must not be used.
+    mask: Bool[b n], True for valid tokens. A pooled feature is a single token (n = 1).
     """
 
     x: Any
@@ -28,9 +30,9 @@ class Tokens:
 
 @struct.dataclass
 class Padded:
-    """An input of varying length, padded at the end to a common one: words, audio frames, sensor readings, video.
+    """Inputs of varying length, padded at the end to a common length: token ids, audio frames, sensor readings, video.
 
-    x: [b n ...]; length: Int[b], how many of the n steps are real. What lies beyond `length` must not be used.
+    x: [b n ...]; length: Int[b], the number of valid steps. Values beyond `length` must not be used.
     """
 
     x: Any
@@ -38,18 +40,18 @@ class Padded:
 
     @property
     def mask(self) -> Bool[Array, "b n"]:
-        """Bool[b n], True on real steps."""
+        """Bool[b n], True on valid steps."""
         return jnp.arange(self.x.shape[1])[None, :] < self.length[:, None]
 
 
 @struct.dataclass
 class Batch:
-    """Examples side by side; a plain pytree, whose every leaf leads with the batch dimension b.
+    """A batch of examples: a plain pytree in which every leaf leads with the batch dimension b.
 
-    inputs: {modality: array [b ...] or Padded}. Where a modality is absent its values may be anything, even NaN.
-    present: {modality: Bool[b]}, the same names as `inputs`.
+    inputs: {modality: array [b ...] or Padded}. The values of an absent modality may be anything, even NaN.
+    present: {modality: Bool[b]}, with the same names as `inputs`.
     targets: {name: array [b ...]}.
-    weight: Float[b], how much an example counts in losses and metrics; 0 marks padding.
+    weight: Float[b], the weight of each example in losses and metrics; 0 marks padding.
     """
 
     inputs: Mapping[str, Any]
@@ -60,10 +62,10 @@ class Batch:
 
 @runtime_checkable
 class Encoder(Protocol):
-    """One modality's array(s) -> Tokens. `train` switches dropout on, from the rng stream "dropout".
+    """One modality's array(s) -> Tokens. `train` enables dropout, from the rng stream "dropout".
 
-    An encoder with batch statistics takes `present: Bool[b] | None = None` as well: which examples have the modality, since
-    the others arrive as zeros and must not count.
+    An encoder with batch statistics declares `takes_present = True` (a class attribute or property) and accepts
+    `present: Bool[b]` as well: absent examples arrive as zeros and must not enter the statistics.
     """
 
     def __call__(self, x: Any, *, train: bool = False) -> Tokens: ...
@@ -71,22 +73,22 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Fusion(Protocol):
-    """{modality: Tokens} -> Tokens. An absent modality arrives with a mask that is False throughout."""
+    """{modality: Tokens} -> Tokens. The mask of an absent modality is False everywhere."""
 
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens: ...
 
 
 @runtime_checkable
 class Head(Protocol):
-    """Tokens -> outputs of one task, such as Float[b classes] logits."""
+    """Tokens -> outputs, such as Float[b classes] logits."""
 
     def __call__(self, tokens: Tokens, *, train: bool = False) -> Array: ...
 
 
 @runtime_checkable
 class Loss(Protocol):
-    """({name: outputs}, batch) -> Float[b], one value per example, in nats for likelihoods; or {task: Float[b]}, of which the
-    step trains on the sum unless a balance says otherwise."""
+    """({name: outputs}, batch) -> Float[b], one value per example, in nats for likelihoods; or {name: Float[b]} for several
+    losses, whose sum is minimised unless a `Balance` combines them otherwise."""
 
     def __call__(
         self, outputs: Mapping[str, Array], batch: Batch
@@ -95,10 +97,10 @@ class Loss(Protocol):
 
 @runtime_checkable
 class Balance(Protocol):
-    """How the losses of several tasks become one gradient (`train.balance` has some).
+    """Combines the gradients of several losses into one (see `train.balance`).
 
-    objective: params -> ({task: Float[]}, aux), this shard's part of each task's mean loss, and aux = (outputs, statistics).
-    Gives (loss, gradient, aux, state), loss and gradient summed over shards; the state is a pytree of its own.
+    objective: params -> ({loss name: Float[]}, aux), this shard's part of each mean loss, and aux = (outputs, statistics).
+    Returns (loss, gradient, aux, state); loss and gradient are summed over shards, and the state is a pytree of its own.
     """
 
     def init(self, params: Any) -> Any: ...
@@ -108,7 +110,7 @@ class Balance(Protocol):
 
 @runtime_checkable
 class Augment(Protocol):
-    """(batch, key) -> batch, drawn anew each training step; the identity when its rate is zero."""
+    """(batch, key) -> batch, with new randomness at each training step; the identity when its rate is zero."""
 
     def __call__(self, batch: Batch, key: Key[Array, ""]) -> Batch: ...
 
@@ -118,3 +120,100 @@ class Optimizer(Protocol):
     """Number of training steps -> an optax transformation, schedule included."""
 
     def __call__(self, steps: int) -> Any: ...
+
+
+Subset = tuple[str, ...]
+"""Names of modalities, sorted."""
+
+Outcomes = Mapping[str, Any]
+"""{name: array [u ...]}: the sufficient statistics of u units, such as hit and class, rank, or edits and words."""
+
+
+class Metric(NamedTuple):
+    """A number computed from the outcomes of weighted units.
+
+    value: (outcomes of u units, their weights Float[u]) -> Float[]. A pure JAX function; NaN if it is undefined (for instance
+    if all weights are zero). A unit of weight 0 must not change it.
+    higher_is_better: the direction of an improvement.
+    smooth: whether `value` is differentiable with respect to the weights. Its gradient is then each unit's influence, which
+    gives the interval; a metric that is not smooth (a median) gets resampled weights instead.
+    bounds: the lowest and highest possible value, None where there is no bound.
+    """
+
+    value: Callable[[Outcomes, Float[Array, " u"]], Float[Array, ""]]
+    higher_is_better: bool = True
+    smooth: bool = True
+    bounds: tuple[float | None, float | None] = (0.0, 1.0)
+
+
+class Units(NamedTuple):
+    """What a task scores on one split: u units, such as examples, labelled steps or queries. NumPy arrays on the host.
+
+    target: {name: array [u ...]}, the reference answers. weight: Float32[u]. group: Int[u]; units of one group are not
+    independent. metadata: {column: array [u]} of strings or integers, always with "id". row: Int[u], the row of the split that
+    a unit belongs to. entry: Int[u], the entry of the predictions that belongs to a unit: its row, or row * steps + step.
+    """
+
+    target: Mapping[str, np.ndarray]
+    weight: np.ndarray
+    group: np.ndarray
+    metadata: Mapping[str, np.ndarray]
+    row: np.ndarray
+    entry: np.ndarray
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What a model is asked and how its answers are scored: the only place where kinds of work differ.
+
+    `predict` runs on the device, inside `jit` and under `vmap` over seeds and subsets of modalities; everything else runs on
+    the host. A prediction is a pytree whose leaves lead with the rows of a batch, and later with the rows of a whole split.
+    """
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """The metrics of the table by name; the first one is the headline metric."""
+        ...
+
+    def check(self, outputs: Mapping[str, Any], data: Any) -> None:
+        """Raises ValueError, naming the field, if the model's outputs (shapes) and the data do not fit. Runs before compilation."""
+        ...
+
+    def subsets(self, modalities: tuple[str, ...]) -> tuple[Subset, ...]:
+        """The subsets of modalities that are scored; the last one is the complete input."""
+        ...
+
+    def units(self, data: Any, split: str) -> Units:
+        """The units of one split of a `Dataset`. They depend on the data and the task alone, so that models are paired."""
+        ...
+
+    def predict(self, apply: Callable, tokens: Mapping[str, Tokens], present: Mapping[str, Any], batch: Batch) -> Any:
+        """The predictions for a batch; small, since they are kept for the whole split.
+
+        apply: (tokens, present) -> {name: outputs}, the model's `decode`. tokens: of all modalities. present: {modality:
+        Bool[b]} under the subset that is scored; `batch.present` is the presence in the data.
+        """
+        ...
+
+    def outcomes(self, predicted: Any, units: Units) -> Outcomes:
+        """Predictions for all rows of a split, of one seed and subset -> the outcomes of its units."""
+        ...
+
+    def baselines(self, data: Any) -> Mapping[str, Any]:
+        """{name: predictions for the rows of the test split} of simple rivals, fitted on the training split."""
+        ...
+
+    def details(self, units: Units) -> Mapping[str, Metric]:
+        """Further metrics of the complete input that the report shows beside the table, such as F1 by class ("f1/animals")."""
+        ...
+
+    def panels(self, outcomes: Outcomes, units: Units) -> list[Mapping[str, Any]]:
+        """Drawings for the report as JSON values (see `mmjax.tasks.panels`). outcomes: of all seeds, [s u ...]."""
+        ...
+
+    def show(self, predicted: Any, units: Units, unit: int) -> Mapping[str, Any]:
+        """The report's view of one unit: {"target": str, "predicted": str, "correct": bool or None, "score": float or None}.
+
+        predicted: averaged or stacked over seeds, of all rows: [s n ...].
+        """
+        ...

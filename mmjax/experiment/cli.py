@@ -151,7 +151,7 @@ def run(
     from mmjax.experiment.costs import print_costs
     from mmjax.experiment.run import check_options, load_and_check, run_cells
     from mmjax.pretrained.files import WeightsError
-    from mmjax.report.schema import RunError
+    from mmjax.runs.schema import RunError
     from mmjax.train.checkpoint import CheckpointError
     from mmjax.train.loop import Stopped
 

@@ -8,8 +8,8 @@ import tyro
 from rich.console import Console
 
 from mmjax.report.page import write_report
-from mmjax.report.runs import read_run
-from mmjax.report.schema import RunError
+from mmjax.runs.read import read_run
+from mmjax.runs.schema import RunError
 from mmjax.report.tables import results_table, verdict_sentences
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.report.runs import Run
-from mmjax.report.schema import RunError, full_subset
+from mmjax.runs.read import Run
+from mmjax.runs.schema import RunError, full_subset
 
 MEDIA = {
     ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",

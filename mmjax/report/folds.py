@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mmjax.evaluate.statistics import Resampling, Score, difference, resample, scores, verdict
-from mmjax.report.runs import read_run
-from mmjax.report.schema import RunError, full_subset
+from mmjax.runs.read import read_run
+from mmjax.runs.schema import RunError, full_subset
 from mmjax.report.tables import interval
 
 

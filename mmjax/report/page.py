@@ -9,8 +9,8 @@ import numpy as np
 
 from mmjax.report import plots, tables
 from mmjax.report.examples import cards
-from mmjax.report.runs import Run, read_run
-from mmjax.report.schema import full_subset
+from mmjax.runs.read import Run, read_run
+from mmjax.runs.schema import full_subset
 
 
 def write_report(runs: Sequence[Path | str], out: Path | str) -> Path:

@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from mmjax.report.schema import full_subset
+from mmjax.runs.schema import full_subset
 
 Interval = Mapping[str, Any]
 FLOOR_NAMES = {"majority": "majority", "tfidf_svm": "TF-IDF SVM", "best_single": "best single"}

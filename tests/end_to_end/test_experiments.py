@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmjax.report.runs import read_run
+from mmjax.runs.read import read_run
 from tests.end_to_end.conftest import FLAGS, ROOT
 from tests.pretrained.tiny import bert_folder, picture_folder, speech_folder
 

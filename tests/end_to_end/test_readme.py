@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mmjax.report.runs import read_run
+from mmjax.runs.read import read_run
 from tests.end_to_end.conftest import FLAGS, ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from mmjax.report.runs import read_run
+from mmjax.runs.read import read_run
 from tests.end_to_end.conftest import FLAGS, ROOT
 
 SCORED = ("subsets", "languages", "per_class", "confusion", "verdicts", "best_step")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmjax.report.folds import main, pooled
-from mmjax.report.schema import RunError
+from mmjax.runs.schema import RunError
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 
 from mmjax.report.examples import cards
 from mmjax.report.page import _differences, _duration, write_report
-from mmjax.report.runs import read_run
-from mmjax.report.schema import full_subset
+from mmjax.runs.read import read_run
+from mmjax.runs.schema import full_subset
 from mmjax.report.tables import interval, ordered_cells
 
 VOID = {"meta", "img", "br", "hr", "input", "link"}

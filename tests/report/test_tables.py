@@ -6,8 +6,8 @@ import io
 import pytest
 from rich.console import Console
 
-from mmjax.report.runs import read_run
-from mmjax.report.schema import full_subset
+from mmjax.runs.read import read_run
+from mmjax.runs.schema import full_subset
 from mmjax.report.tables import interval, number, ordered_cells, results_table, verdict_sentences
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmjax.report.runs import read_run
+from mmjax.runs.read import read_run
 
 pytestmark = pytest.mark.parity
 ROOT = Path(__file__).parents[3]

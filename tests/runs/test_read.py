@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmjax.report.runs import read_run
-from mmjax.report.schema import RunError
+from mmjax.runs.read import read_run
+from mmjax.runs.schema import RunError
 
 
 def _edit(folder: Path, path: str, value=None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.report.schema import NUMBER, Maybe, RunError, check, check_results, full_subset
+from mmjax.runs.schema import NUMBER, Maybe, RunError, check, check_results, full_subset
 
 CURVES = ("train_loss", "validation_loss", "validation_accuracy")
 TEST = ("label", "weight", "group", "language", "id")

@@ -1,0 +1,154 @@
+"""The shape of a run's `results.json`, and a checker that names the first thing that is wrong by file and key."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class RunError(ValueError):
+    """A run folder is not what the schema says; the message names the file and the key."""
+
+
+@dataclass(frozen=True)
+class Each:
+    """A mapping from any name to values of one shape."""
+
+    spec: Any
+
+
+@dataclass(frozen=True)
+class Maybe:
+    """A value of this shape, or null. The key itself is still required."""
+
+    spec: Any
+
+
+NUMBER = (int, float)  # bool is an int to Python; `check` refuses it
+VERDICTS = ("better", "worse", "inconclusive", "identical")
+# null stands for a number that does not exist (the precision of a class that was never predicted), since JSON has no NaN
+ESTIMATE = {"mean": Maybe(NUMBER), "low": Maybe(NUMBER), "high": Maybe(NUMBER), "per_seed": [Maybe(NUMBER)]}
+DIFFERENCE = {
+    "mean": Maybe(NUMBER),
+    "low": Maybe(NUMBER),
+    "high": Maybe(NUMBER),
+    "p": Maybe(NUMBER),  # two-sided; adjusted by Holm's rule if comparisons.holm
+    "detectable": Maybe(NUMBER),  # the difference that would have been detected with 80 % power
+    "examples_needed": Maybe(int),  # roughly how many test examples would settle the observed difference; null if none would
+    "seeds_needed": Maybe(int),  # the same with more seeds
+    "verdict": VERDICTS,  # seen from the cell: "better" respects the direction of the metric
+}
+KINDS = ("baseline", "single", "cell")
+VERDICT = {"against": str, "kind": KINDS, "metric": str, "difference": DIFFERENCE}
+# Where a cell has no interval (one seed, two groups) low and high are null. {metric: ESTIMATE}:
+SCORES = Each(ESTIMATE)
+GROUP = {"units": int, "weight": NUMBER, "subsets": Each(SCORES)}
+CELL_TASK = {
+    "subsets": Each(SCORES),  # {subset: {metric: ESTIMATE}}; a subset's name is its modalities joined by "+"
+    "complete": str,  # the name of the subset with all modalities of the cell
+    "groups": Each(Each(GROUP)),  # {metadata column: {value: GROUP}}
+    "details": SCORES,  # of the complete input, such as "f1/animals"
+    "panels": [Each(Any)],  # drawings, see mmjax.tasks.panels
+    "verdicts": [VERDICT],
+}
+CELL = {
+    "modalities": [str],
+    "fusion": str,
+    "parameters": int,  # of one seed, frozen ones included
+    "seeds": [int],
+    "folds": Maybe([int]),  # null: the data's own single split
+    "steps": int,
+    "stages": [{"first": int, "last": int, "learns": [str], "parameters": int, "validation": Maybe(NUMBER)}],
+    "best_step": [[int]],  # of each fold (one without folds), of each seed
+    "validation": {"select": str, "mean": Maybe(NUMBER), "per_seed": [Maybe(NUMBER)]},  # select: "task.metric" or "loss"
+    "seconds": NUMBER,
+    "experiment": Each(Any),
+    "tasks": Each(CELL_TASK),
+}
+TASK = {
+    "kind": str,  # the name of the task's class
+    "task": Each(Any),  # its fields
+    "headline": str,
+    "metrics": Each({"higher_is_better": bool, "bounds": [Maybe(NUMBER)]}),
+    "units": int,  # of the test split
+    "groups": int,  # of units that are not independent of each other
+    "best_cell": Maybe(str),  # chosen on validation, among the cells that select by this task
+    "baselines": Each(SCORES),  # {baseline: {metric: ESTIMATE}}
+    "interval": str,  # how the intervals were computed, one line
+    "warnings": [str],
+}
+RESULTS = {
+    "schema": int,
+    "name": str,
+    "command": str,
+    "description": str,
+    "tasks": Each(TASK),
+    "cells": Each(CELL),
+    "comparisons": {"count": int, "holm": bool},
+    "data": {
+        "modalities": [str],
+        "splits": Each({"examples": int, "rows": int}),
+        "dropped": Each(int),
+        "source": str,
+        "fingerprint": str,
+        "folds": Maybe(int),
+        "leak_free": bool,
+    },
+    "plan": str,
+    "versions": Each(str),
+    "device": str,
+    "seconds": NUMBER,
+    "peak_memory_bytes": int,
+}
+SCHEMA = 2
+
+
+def check(value: Any, spec: Any, file: str, key: str = "") -> None:
+    """Raise `RunError` at the first place where `value` departs from `spec`. Keys that the spec lacks are welcome."""
+    where = f"{file}: key '{key}'" if key else f"{file}: the file"
+    if spec is Any or (isinstance(spec, Maybe) and value is None):
+        return
+    if isinstance(spec, Maybe):
+        check(value, spec.spec, file, key)
+    elif isinstance(spec, (Mapping, Each)):
+        if not isinstance(value, Mapping):
+            raise RunError(f"{where} must be an object, not {value!r:.60}")
+        names = spec if isinstance(spec, Mapping) else value
+        for name in names:
+            inner = f"{key}.{name}" if key else str(name)
+            if name not in value:
+                raise RunError(f"{file}: missing key '{inner}'")
+            check(value[name], spec[name] if isinstance(spec, Mapping) else spec.spec, file, inner)
+    elif isinstance(spec, list):
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise RunError(f"{where} must be a list, not {value!r:.60}")
+        for i, item in enumerate(value):
+            check(item, spec[0], file, f"{key}[{i}]")
+    elif spec in (VERDICTS, KINDS):
+        if value not in spec:
+            raise RunError(f"{where} must be one of {', '.join(spec)}, not {value!r:.60}")
+    elif not isinstance(value, spec) or (isinstance(value, bool) and spec is not bool):
+        names = " or ".join(t.__name__ for t in (spec if isinstance(spec, tuple) else (spec,)))
+        raise RunError(f"{where} must be {names}, not {value!r:.60}")
+
+
+def check_results(results: Any, file: str) -> None:
+    """Checks `results.json`: its shape, and the names that must agree with each other."""
+    if isinstance(results, Mapping) and results.get("schema") != SCHEMA:
+        raise RunError(f"{file}: schema is {results.get('schema')!r}, not {SCHEMA}: another version of mmjax wrote this run")
+    check(results, RESULTS, file)
+    for name, task in results["tasks"].items():
+        if task["best_cell"] is not None and task["best_cell"] not in results["cells"]:
+            raise RunError(f"{file}: key 'tasks.{name}.best_cell' names {task['best_cell']!r}, which is not one of the cells")
+        if task["headline"] not in task["metrics"]:
+            raise RunError(f"{file}: key 'tasks.{name}.headline' names {task['headline']!r}, which is not one of the metrics")
+    for name, cell in results["cells"].items():
+        for task, scored in cell["tasks"].items():
+            where = f"{file}: key 'cells.{name}.tasks.{task}"
+            if task not in results["tasks"]:
+                raise RunError(f"{where}' is not one of the tasks")
+            if scored["complete"] not in scored["subsets"]:
+                raise RunError(f"{where}.subsets' lacks {scored['complete']!r}")
+            rivals = results["tasks"][task]["baselines"].keys() | results["cells"].keys()
+            for i, verdict in enumerate(scored["verdicts"]):
+                if verdict["against"] not in rivals:
+                    raise RunError(f"{where}.verdicts[{i}].against' names {verdict['against']!r}: no baseline or cell")
