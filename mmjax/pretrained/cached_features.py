@@ -175,9 +175,9 @@ def _fitting(preprocessing: Any, column: Column, settings: CachedFeatures, sourc
 
 def _described(value: Any) -> Any:
     """All fields of a module or a preprocessing, of files their content."""
-    from mmjax.experiment import resolved  # it imports data in turn
+    from mmjax.describe import as_json
 
-    fields = resolved(value)
+    fields = as_json(value)
     if dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
             held = getattr(value, field.name, None)

@@ -8,7 +8,7 @@ import pytest
 
 from mmjax.encoders.bert import BERT
 from mmjax.encoders.text import BagOfEmbeddings, TextRNN
-from mmjax.experiment import resolved
+from mmjax.describe import as_json
 from mmjax.nn.recurrent import GRU, LSTM, Bidirectional
 from mmjax.types import Padded
 
@@ -47,7 +47,7 @@ def test_text_rnn_is_the_layer_over_the_embeddings(layer):
 
 
 def test_a_field_that_holds_a_layer_is_part_of_the_resolved_experiment():
-    told = resolved(TextRNN(vocabulary=4, layer=Bidirectional(GRU(3))))
+    told = as_json(TextRNN(vocabulary=4, layer=Bidirectional(GRU(3))))
     assert told["layer"]["class"] == "Bidirectional"
     assert told["layer"]["layer"] == {"class": "GRU", "features": 3, "dtype": "float32"}
     assert TextRNN(4) == TextRNN(4, layer=LSTM(128)) != TextRNN(4, layer=LSTM(64))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from mmjax.experiment import resolved
+from mmjax.describe import as_json
 from mmjax.losses import (
     Correlation,
     CrossEntropy,
@@ -115,7 +115,7 @@ def test_losses_are_values():
         Tasks({"label": 1.0, "pairs": (InfoNCE("image.vector", "text.vector"), 0.1)}),
         Uncertainty(Tasks({"label": 1.0, "score": (On("score", SquaredError()), 0.5)})),
     ]
-    assert len({json.dumps(resolved(loss)) for loss in losses}) == len(set(losses)) == len(losses)
+    assert len({json.dumps(as_json(loss)) for loss in losses}) == len(set(losses)) == len(losses)
     for loss in losses:
         assert replace(loss) == loss and hash(replace(loss)) == hash(loss)
     assert hash(Tasks({"a": 1.0, "b": 2.0})) == hash(Tasks({"b": 2.0, "a": 1.0}))
