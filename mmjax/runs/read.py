@@ -1,100 +1,154 @@
-"""Run folders, read strictly. `read_run` checks `results.json` at once; arrays and examples are read when asked for."""
+"""Run folders, read strictly: every error is a RunError that names the file, the key and the remedy."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmjax.runs.schema import NUMBER, Maybe, RunError, check, check_results, full_subset
+from mmjax.runs.folder import damaged, parse_json, read_arrays, read_json, read_text
+from mmjax.runs.schema import NUMBER, Maybe, RunError, check, check_results
+from mmjax.types import Outcomes, Units
 
-CURVES = ("train_loss", "validation_loss", "validation_accuracy")
-TEST = ("label", "weight", "group", "language", "id")
 EXAMPLE = {
-    "row": int,
+    "task": str,
+    "unit": int,
     "id": str,
-    "label": str,
+    "target": str,
     "caption": Maybe(str),
     "language": Maybe(str),
     "image": Maybe(str),
     "sound": Maybe(str),
 }
+SHOWN = {"predicted": str, "correct": Maybe(bool), "score": Maybe(NUMBER)}
+REMEDY = "run the same command with --resume to write it again"
 
 
 def read_run(folder: Path | str) -> "Run":
-    """The run in `folder`, its `results.json` checked by the schema; `RunError` names the file and key at fault."""
+    """The run in `folder`, with its `results.json` and the sha256 of its cells' files checked."""
     folder = Path(folder)
-    results = _json(folder / "results.json")
+    results = read_json(folder / "results.json")
     check_results(results, str(folder / "results.json"))
+    for cell in results["cells"]:
+        check_cell(folder / "cells" / cell)
     return Run(folder, results)
+
+
+def check_cell(folder: Path) -> dict[str, Any]:
+    """The record of a cell. Raises RunError if one of the cell's files is missing or differs from its sha256."""
+    record = read_json(folder / "cell.json")
+    for name in damaged(folder, record["sha256"]):
+        raise RunError(f"{folder / name} is damaged or missing (its sha256 differs); {REMEDY}")
+    return record
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder. Every method reads its file anew and checks it; nothing is written and nothing is kept."""
+    """One run folder. Each method reads and checks its file again; nothing is written or cached."""
 
     folder: Path
     results: dict[str, Any]
 
-    def curves(self, cell: str) -> dict[str, np.ndarray]:
-        """`step` (evaluations,) and, each (evaluations, seeds), the losses and the accuracy; NaN where null."""
-        file = self.folder / "cells" / cell / "curves.jsonl"
-        lines = [line for line in _text(file).splitlines() if line.strip()]
-        if not lines:
-            raise RunError(f"{file}: no lines; one line an evaluation is expected")
-        seeds = len(self.results["cells"][cell]["seeds"])
-        points = []
-        for i, line in enumerate(lines, 1):
-            point = _parse(line, f"{file} line {i}")
-            check(point, {"step": int, **{name: [Maybe(NUMBER)] for name in CURVES}}, f"{file} line {i}")
-            for name in CURVES:
-                if len(point[name]) != seeds:
-                    raise RunError(f"{file} line {i}: key '{name}' has {len(point[name])} values for {seeds} seeds")
-            points.append(point)
-        curves = {name: np.array([point[name] for point in points], float) for name in CURVES}
-        return {"step": np.array([point["step"] for point in points]), **curves}
-
-    def test(self) -> dict[str, np.ndarray]:
-        """The arrays over the test rows: label, weight, group, language ('': nobody speaks) and id, each (rows,)."""
-        file = self.folder / "test.npz"
-        arrays = _arrays(file, TEST)
-        for name, array in arrays.items():
-            if array.shape != arrays["label"].shape:
-                raise RunError(f"{file}: key '{name}' has shape {array.shape}, but label has {arrays['label'].shape}")
-        return arrays
-
-    def probabilities(self, cell: str) -> dict[str, np.ndarray]:
-        """For each subset of the cell's modalities: class probabilities (rows, classes), averaged over the seeds."""
-        file = self.folder / "cells" / cell / "predictions.npz"
-        arrays = _arrays(file, ("logits", "subsets"))
-        logits, subsets = arrays["logits"].astype(np.float64), [str(name) for name in arrays["subsets"]]
-        seeds, classes = len(self.results["cells"][cell]["seeds"]), len(self.results["task"]["classes"])
-        if logits.ndim != 4 or (logits.shape[:2], logits.shape[3]) != ((seeds, len(subsets)), classes):
-            raise RunError(
-                f"{file}: key 'logits' has shape {logits.shape}; "
-                f"expected ({seeds} seeds, {len(subsets)} subsets, rows, {classes} classes)"
-            )
-        for subset in (full_subset(self.results["cells"][cell]), *self.results["cells"][cell]["modalities"]):
-            if subset not in subsets:
-                raise RunError(f"{file}: key 'subsets' lacks {subset!r}")
-        odds = np.exp(logits - logits.max(-1, keepdims=True))
-        return dict(zip(subsets, (odds / odds.sum(-1, keepdims=True)).mean(0)))
+    def curves(self, cell: str) -> dict[str, dict[str, np.ndarray]]:
+        """{"all" or "fold0", ...: {"step": Int[e], name: Float[e s]}} of e evaluations and s seeds; NaN where null."""
+        folder = self.folder / "cells" / cell
+        of_fold: dict[str, list[dict[str, np.ndarray]]] = {}
+        for part in read_json(folder / "cell.json")["parts"]:
+            name = "all" if part["fold"] is None else f"fold{part['fold']}"
+            of_fold.setdefault(name, []).append(_curves(folder / part["name"] / "curves.jsonl", len(part["seeds"])))
+        return {
+            name: {"step": parts[0]["step"]}
+            | {key: np.concatenate([part[key] for part in parts], axis=1) for key in parts[0] if key != "step"}
+            for name, parts in of_fold.items()
+        }
 
     def examples(self) -> list[dict[str, Any]]:
-        """The examples that the run kept, with `image` and `sound` as paths (or None), checked against test.npz."""
+        """The examples that the run kept, with `image` and `sound` as paths or None."""
         file = self.folder / "examples" / "index.json"
-        examples, test, classes = _json(file), self.test(), self.results["task"]["classes"]
+        if not file.is_file():
+            return []
+        examples = read_json(file)
         check(examples, [EXAMPLE], str(file))
-        for i, example in enumerate(examples):
-            row = example["row"]
-            if not 0 <= row < len(test["label"]):
-                raise RunError(f"{file}: key '[{i}].row' is {row}, and test.npz has {len(test['label'])} rows")
-            true = classes[test["label"][row]]
-            if true != example["label"]:  # a page that shows one row's picture with another row's answer is worthless
-                said = example["label"]
-                raise RunError(f"{file}: key '[{i}].label' is {said!r}, but row {row} of test.npz is {true!r}")
         return [{**e, "image": _beside(file, e["image"]), "sound": _beside(file, e["sound"])} for e in examples]
+
+    def shown(self, cell: str) -> dict[str, list[dict[str, Any]]]:
+        """{task: [{subset: answer or None}]} of a cell, in the order of the examples of that task."""
+        file = self.folder / "cells" / cell / "examples.json"
+        if not file.is_file():
+            return {}
+        answers = read_json(file)
+        for task, entries in answers.items():
+            for number, subsets in enumerate(entries):
+                for subset, answer in subsets.items():
+                    if answer is not None:
+                        check(answer, SHOWN, f"{file}: key '{task}[{number}].{subset}'")
+        return answers
+
+
+def _curves(file: Path, seeds: int) -> dict[str, np.ndarray]:
+    lines = [line for line in read_text(file).splitlines() if line.strip()]
+    if not lines:
+        raise RunError(f"{file}: no lines; one line for each evaluation is expected")
+    points = [parse_json(line, f"{file} line {number}") for number, line in enumerate(lines, 1)]
+    names = [name for name in points[0] if name != "step"]
+    for number, point in enumerate(points, 1):
+        check(point, {"step": int, **{name: [Maybe(NUMBER)] for name in names}}, f"{file} line {number}")
+        for name in names:
+            if len(point[name]) != seeds:
+                raise RunError(f"{file} line {number}: key '{name}' has {len(point[name])} values for {seeds} seeds")
+    curves = {name: np.array([point[name] for point in points], float) for name in names}
+    return {"step": np.array([point["step"] for point in points])} | curves
+
+
+def read_units(out: Path, task: str, folds: list[str]) -> Units:
+    """The test units of a task; those of several folds joined, in order."""
+    parts = [read_arrays(out / "units" / task / f"{fold}.npz") for fold in folds]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def inside(prefix: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(prefix): array for name, array in joined.items() if name.startswith(prefix)}
+
+    names = ("weight", "group", "row", "entry")
+    weight, group, row, entry = (joined[name] for name in names)
+    return Units(inside("target/"), weight, group, inside("metadata/"), row, entry)
+
+
+def read_baselines(out: Path, task: str, folds: list[str]) -> dict[str, Outcomes]:
+    """{baseline: outcomes [1 u ...]} of a task; those of several folds joined. Only baselines that every fold has."""
+    parts = [_nested(read_arrays(out / "units" / task / f"{fold}.baselines.npz"), 1) for fold in folds]
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    return {
+        name: {key: np.concatenate([part[name][key] for part in parts])[None] for key in parts[0][name]} for name in names
+    }
+
+
+def read_outcomes(folder: Path, parts: list[Mapping[str, Any]], task: str) -> dict[str, Outcomes]:
+    """{subset: outcomes [s u ...]} of a cell for one task: seeds of one fold side by side, folds one after another."""
+    by_fold: dict[Any, list[dict[str, Any]]] = {}
+    for part in parts:
+        by_fold.setdefault(part["fold"], []).append(_nested(read_arrays(folder / part["name"] / "outcomes.npz"), 2)[task])
+    folds = [_joined(found, axis=0) for found in by_fold.values()]
+    return _joined(folds, axis=1)
+
+
+def _joined(parts: list[dict[str, Outcomes]], axis: int) -> dict[str, Outcomes]:
+    return {
+        subset: {name: np.concatenate([part[subset][name] for part in parts], axis=axis) for name in parts[0][subset]}
+        for subset in parts[0]
+    }
+
+
+def _nested(arrays: Mapping[str, np.ndarray], depth: int) -> dict[str, Any]:
+    """{"a/b/c": array} -> {"a": {"b": {"c": array}}}, split at the first `depth` slashes; names behind them keep theirs."""
+    tree: dict[str, Any] = {}
+    for path, array in arrays.items():
+        *folders, name = path.split("/", depth)
+        inner = tree
+        for folder in folders:
+            inner = inner.setdefault(folder, {})
+        inner[name] = array
+    return tree
 
 
 def _beside(index: Path, name: str | None) -> Path | None:
@@ -103,31 +157,3 @@ def _beside(index: Path, name: str | None) -> Path | None:
     if Path(name).name != name or not (index.parent / name).is_file():
         raise RunError(f"{index}: names {name!r}, and there is no such file beside it")
     return index.parent / name
-
-
-def _text(file: Path) -> str:
-    if not file.is_file():
-        raise RunError(f"{file}: missing file")
-    return file.read_text(encoding="utf-8")
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        # Python writes NaN and Infinity, which JSON lacks: here they are numbers that do not exist, like null
-        return json.loads(text, parse_constant=lambda _: None)
-    except json.JSONDecodeError as error:
-        raise RunError(f"{where}: not JSON: {error}") from None
-
-
-def _json(file: Path) -> Any:
-    return _parse(_text(file), str(file))
-
-
-def _arrays(file: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    if not file.is_file():
-        raise RunError(f"{file}: missing file")
-    with np.load(file, allow_pickle=False) as arrays:  # a run may come from a stranger, and a pickle is a program
-        for name in names:
-            if name not in arrays.files:
-                raise RunError(f"{file}: missing key '{name}'")
-        return {name: arrays[name] for name in names}

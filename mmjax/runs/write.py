@@ -1,10 +1,18 @@
-"""What a run leaves behind, written whole or not at all, and read back into results.
+"""What a run leaves behind. Every file is written whole or not at all; the file that marks a step as done is written last.
 
-    RUN/results.json, report.html     what came out; versions and times are those under which each cell was trained
-    RUN/test.npz, examples/           the test units' truth, and a dozen of them to look at and to hear
-    RUN/cells/CELL/                   curves.jsonl, predictions.npz, cell.json (written last: the cell is done), checkpoints/
+    RUN/run.json, run.lock                marker and lock of the folder
+    RUN/results.json, report.html         the results, and the page made of them
+    RUN/units/TASK/FOLD.npz               the test units of a task: targets, weights, groups, metadata
+    RUN/units/TASK/FOLD.baselines.npz     the outcomes of its baselines
+    RUN/examples/                         a dozen test units with their media: index.json, images and sounds
+    RUN/cells/CELL/cell.json              what the cell is, and the sha256 of each of its files; written when the cell is done
+    RUN/cells/CELL/examples.json          the cell's answers for those examples
+    RUN/cells/CELL/PART/                  curves.jsonl, outcomes.npz, part.json (written last), checkpoints/
+
+A part is one training run: some seeds on one fold. FOLD is "all" without cross-validation, else "fold0", "fold1", ...
 """
 
+import dataclasses
 import json
 import platform
 import resource
@@ -18,182 +26,180 @@ import jax
 import numpy as np
 
 from mmjax.data.dataset import Dataset
-from mmjax.evaluate.results import Predicted, Truth, floor_predictions, tabulate
-from mmjax.evaluate.subsets import subset_name
-from mmjax.evaluate.units import Units, units
-from mmjax.experiment import Experiment, ExperimentError, parameter_count, summary
-from mmjax.train.checkpoint import CheckpointError
-from mmjax.train.loop import Fit, differences
-from mmjax.train.stages import parts, split
+from mmjax.describe import differences
+from mmjax.runs.folder import damaged, read_arrays, read_json, sha256, write_arrays, write_json, write_text
+from mmjax.runs.schema import RunError
+from mmjax.types import Outcomes, Task, Units
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "mmjax")
 EXAMPLES = 12
 
 
-def write_cell(
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One training run of a cell: some of its seeds on one fold (None: the data's own split). together: all seeds at once."""
+
+    fold: int | None
+    seeds: tuple[int, ...]
+    together: bool = True
+
+    @property
+    def fold_name(self) -> str:
+        return "all" if self.fold is None else f"fold{self.fold}"
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.fold_name if self.together else f"{self.fold_name}.seeds{self.seeds[0]}-{self.seeds[-1]}"
+
+
+def identity_differs(file: Path, identity: Mapping[str, Any]) -> list[str]:
+    """In words, where the identity in a JSON file differs from this one."""
+    return differences(read_json(file).get("identity"), json.loads(json.dumps(identity)))
+
+
+def part_is_done(folder: Path, identity: Mapping[str, Any], report: Any) -> bool:
+    """Whether the part is complete and undamaged. A damaged file is reported; the part is then written again.
+
+    Raises RunError if the folder holds another experiment.
+    """
+    file = folder / "part.json"
+    if not file.is_file():
+        return False
+    try:
+        record = read_json(file)
+        differing = differences(record["identity"], json.loads(json.dumps(identity)))
+        wrong = damaged(folder, record["sha256"])
+    except (RunError, KeyError, TypeError) as error:
+        report(f"{file} is damaged ({error}); this part is evaluated again from its last checkpoint")
+        return False
+    if differing:
+        raise RunError(
+            f"{folder} was run as another experiment: {'; '.join(differing[:5])}. Give the same values, or another --out"
+        )
+    for name in wrong:
+        report(f"{folder / name} is damaged or missing; this part is evaluated again from its last checkpoint")
+    return not wrong
+
+
+def write_part(
     folder: Path,
-    experiment: Experiment,
-    fitted: Fit,
-    logits: np.ndarray,
-    subsets: Sequence[tuple[str, ...]],
-    seconds: float,
-    plan: str,
-    about: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    outcomes: Mapping[str, Mapping[str, Outcomes]],
+    curves: Sequence[Mapping[str, Any]],
+    facts: Mapping[str, Any],
+    predictions: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """A finished cell: logits Float[s k u c] of seeds, subsets and test units, and how they came about."""
-    np.savez(folder / "predictions.npz", logits=logits, subsets=np.array([subset_name(s) for s in subsets]))
-    (folder / "curves.jsonl").write_text("".join(json.dumps(record) + "\n" for record in fitted.curves))
-    best_step = np.asarray(fitted.best.step).tolist()
-    accuracy = {record["step"]: record["validation_accuracy"] for record in fitted.curves}
+    """A finished part. outcomes: {task: {subset: {name: [s u ...]}}}. facts: JSON about the training. predictions: arrays."""
+    arrays = {
+        f"{task}/{subset}/{name}": array
+        for task, subsets in outcomes.items()
+        for subset, of_subset in subsets.items()
+        for name, array in of_subset.items()
+    }
+    write_arrays(folder / "outcomes.npz", arrays)
+    write_text(folder / "curves.jsonl", "".join(json.dumps(record) + "\n" for record in curves))
+    files = ["outcomes.npz", "curves.jsonl"]
+    if predictions is not None:
+        write_arrays(folder / "predictions.npz", predictions)
+        files.append("predictions.npz")
+    record = {"identity": identity, **facts, "peak_memory_bytes": peak_memory()}
+    write_json(folder / "part.json", record | {"sha256": {name: sha256(folder / name) for name in files}})
+
+
+def write_cell(folder: Path, identity: Mapping[str, Any], parts: Sequence[Part], facts: Mapping[str, Any]) -> None:
+    """Marks a cell as done: what it is, its parts, and the sha256 of every file."""
+    names = [file for part in parts for file in sorted((folder / part.name).iterdir()) if file.is_file()]
+    if (folder / "examples.json").is_file():
+        names.append(folder / "examples.json")
     record = {
-        "about": about,
-        "modalities": sorted(experiment.encoders),
-        "fusion": summary(experiment.outputs[experiment.output] if "." in experiment.output else experiment.fusion),
-        "parameters": parameter_count(fitted.best.variables["params"]) // logits.shape[0],
-        "seeds": list(range(logits.shape[0])),
-        "steps": experiment.steps,
-        "stages": _stages(experiment, fitted),
-        "best_step": best_step,
-        "validation": float(np.mean([accuracy[step][seed] for seed, step in enumerate(best_step)])),
-        "seconds": seconds,
-        "peak_memory_bytes": _peak_memory(),
-        "plan": plan,
-        "device": f"{jax.devices()[0].device_kind} x {jax.device_count()}",
-        "versions": _versions(),
+        "identity": identity,
+        "parts": [{"name": part.name, "fold": part.fold, "seeds": list(part.seeds)} for part in parts],
+        **facts,
+        "sha256": {file.relative_to(folder).as_posix(): sha256(file) for file in names},
     }
     write_json(folder / "cell.json", record)
 
 
-def _stages(experiment: Experiment, fitted: Fit) -> list[dict[str, Any]]:
-    """Of each stage: its steps, what learnt and how many numbers that is in one seed, and the mean validation accuracy over the
-    seeds at its last evaluation, None where it had none."""
-    params = fitted.best.variables["params"]
-    seeds = len(fitted.best.step)
-    found = []
-    for part in parts(experiment.stages, experiment.steps) if experiment.stages else ():
-        inside = [record for record in fitted.curves if part.first < record["step"] <= part.end]
-        found.append(
-            {
-                "first": part.first + 1,
-                "last": part.end,
-                "learns": list(part.learns),
-                "parameters": parameter_count(split(params, part.learns)[0]) // seeds,
-                "validation": float(np.mean(inside[-1]["validation_accuracy"])) if inside else None,
-            }
-        )
-    return found
-
-
-def is_done(folder: Path, about: Mapping[str, Any]) -> bool:
-    file = folder / "cell.json"
+def write_units(out: Path, cell: str, task: str, part: Part, units: Units) -> None:
+    """The test units of a task. All cells that share a task must share its units, since they are compared unit by unit."""
+    arrays = {"weight": units.weight, "group": units.group, "row": units.row, "entry": units.entry}
+    arrays |= {f"target/{name}": np.asarray(array) for name, array in units.target.items()}
+    arrays |= {f"metadata/{name}": np.asarray(array) for name, array in units.metadata.items()}
+    file = out / "units" / task / f"{part.fold_name}.npz"
     if not file.is_file():
-        return False
-    differing = differences(json.loads(file.read_text())["about"], json.loads(json.dumps(about)))
-    if differing:
-        raise CheckpointError(
-            f"{folder} was run as another experiment: {'; '.join(differing[:5])}. Give the same values, or another --out"
-        )
-    return True
-
-
-def write_test(out: Path, cell: str, dataset: Dataset, target: str, test: Units) -> None:
-    """The test split's truth and examples; cells of one table must share it, since they are compared row by row."""
-    arrays = {"label": test.label, "weight": test.weight, **test.about}
-    file = out / "test.npz"
-    if file.is_file():
-        with np.load(file) as before:
-            differing = [
-                name for name, array in arrays.items() if name not in before or before[name].tolist() != array.tolist()
-            ]
-        if differing:
-            raise ExperimentError(
-                f"cell {cell}: its test rows differ in {', '.join(differing)} from those in {file}; cells of one table share "
-                "data.fold, data.text_language and the like. Run it alone, with another --out"
-            )
+        write_arrays(file, arrays)
         return
-    folder = out / "examples"
-    folder.mkdir(parents=True, exist_ok=True)
-    index = []
-    for number, unit in enumerate(_examples(test.label, test.about)):
-        nothing = dict.fromkeys(("caption", "language", "image", "sound"))
-        media = {**nothing, "id": str(test.about["id"][unit]), **dataset.media(int(test.at[unit]))}
+    before = read_arrays(file)
+    differing = [
+        name
+        for name in sorted(arrays.keys() | before.keys())
+        if name not in arrays or name not in before or not same(arrays[name], before[name])
+    ]
+    if differing:
+        raise RunError(
+            f"cell {cell}: the test units of task {task!r} differ in {', '.join(differing)} from those in {file}; cells of one "
+            "table share data.fold, data.text_language and the like. Run it by itself, with another --out"
+        )
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal shapes and values; NaN equals NaN."""
+    return a.shape == b.shape and (a.dtype.kind == b.dtype.kind) and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+def write_baselines(out: Path, task: str, part: Part, outcomes: Mapping[str, Outcomes]) -> None:
+    """Outcomes [u ...] of the baselines of a task."""
+    arrays = {f"{name}/{key}": np.asarray(array) for name, of in outcomes.items() for key, array in of.items()}
+    write_arrays(baselines_file(out, task, part), arrays)
+
+
+def baselines_file(out: Path, task: str, part: Part) -> Path:
+    return out / "units" / task / f"{part.fold_name}.baselines.npz"
+
+
+def write_examples(out: Path, name: str, task: Task, units: Units, dataset: Dataset) -> None:
+    """A dozen test units of a task, with the media of their rows. predicted answers are added by each cell."""
+    folder, index_file = out / "examples", out / "examples" / "index.json"
+    index = read_json(index_file) if index_file.is_file() else []
+    if any(entry["task"] == name for entry in index):
+        return
+    for unit in chosen_examples(units):
+        shown = dict.fromkeys(("caption", "language", "image", "sound"))
+        shown |= {"id": str(units.metadata["id"][unit])} | dataset.media(int(example_row(units, unit, dataset)))
         for kind, ending in (("image", "png"), ("sound", "mp3")):
-            if media[kind]:
-                (folder / f"{number}.{ending}").write_bytes(media[kind])
-                media[kind] = f"{number}.{ending}"
-        index.append({"row": unit, "label": dataset.classes[target][test.label[unit]]} | media)
-    write_json(folder / "index.json", index)
-    partial_file = out / "test.partial.npz"
-    np.savez(partial_file, **arrays)
-    partial_file.replace(file)  # last, and whole: that it is there says that the examples are
+            if shown[kind]:
+                file = f"{name}-{unit}.{ending}"
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / file).write_bytes(shown[kind])
+                shown[kind] = file
+        index.append({"task": name, "unit": int(unit), "target": task.show(None, units, unit)["target"]} | shown)
+    write_json(index_file, index)
 
 
-def _examples(label: np.ndarray, about: Mapping[str, np.ndarray]) -> list[int]:
-    """A dozen test units of different examples, classes and languages in turn; chosen before any model has seen them."""
-    order = np.random.default_rng(0).permutation(len(label))
+def example_row(units: Units, unit: int, dataset: Dataset) -> int:
+    """The entry of the test split's metadata that belongs to a unit: its row, or its number among the labelled steps."""
+    rows = len(dataset.splits["test"])
+    return int(units.row[unit]) if len(dataset.metadata["test"]["id"]) == rows else unit
+
+
+def chosen_examples(units: Units) -> list[int]:
+    """A dozen units of different ids, spread over targets and languages; chosen before any model has seen them."""
+    order = np.random.default_rng(0).permutation(len(units.weight))
+    target = next((np.asarray(x) for x in units.target.values() if np.asarray(x).ndim == 1), np.zeros(len(order)))
+    ids = np.asarray(units.metadata["id"])
+    language = np.asarray(units.metadata.get("language", np.full(len(order), "")))
     chosen: list[int] = []
-    while len(chosen) < min(EXAMPLES, len(set(about["id"].tolist()))):
-        seen = {key: [about[key][row] for row in chosen] for key in ("id", "language")}
-        classes = [label[row] for row in chosen]
-        fresh = [row for row in order if about["id"][row] not in seen["id"]]
-        rarity = lambda row: (classes.count(label[row]), seen["language"].count(about["language"][row]))
-        chosen.append(int(min(fresh, key=rarity)))
+    while len(chosen) < min(EXAMPLES, len(set(ids.tolist()))):
+        seen = {ids[unit] for unit in chosen}
+        targets, languages = [target[unit] for unit in chosen], [language[unit] for unit in chosen]
+        fresh = [unit for unit in order if ids[unit] not in seen]
+        chosen.append(int(min(fresh, key=lambda unit: (targets.count(target[unit]), languages.count(language[unit])))))
     return chosen
 
 
-def results_of(
-    name: str, description: str, command: str, asked: list[str], out: Path, dataset: Dataset, target: str
-) -> dict[str, Any]:
-    """results.json, of all cells that the folder holds: those of this command first."""
-    classes = dataset.classes[target]
-    with np.load(out / "test.npz") as test:
-        truth = Truth(*(test[key] for key in ("label", "weight", "group", "language")), classes)
-        text = test["text"].tolist()
-    done = sorted(file.parent.name for file in out.glob("cells/*/cell.json"))
-    records, predicted = {}, {}
-    for cell in asked + [cell for cell in done if cell not in asked]:
-        records[cell] = json.loads((out / "cells" / cell / "cell.json").read_text())
-        with np.load(out / "cells" / cell / "predictions.npz") as arrays:
-            subsets = tuple(tuple(str(subset).split("+")) for subset in arrays["subsets"])
-            predicted[cell] = Predicted(arrays["logits"], subsets, records[cell]["validation"])
-    known = {split: units(rows, dataset.about[split], target) for split, rows in dataset.splits.items()}
-    parts = {split: _one_each(known[split]) for split in ("train", "validation")}
-    scored = tabulate(predicted, floor_predictions(parts["train"], parts["validation"], text, len(classes)), truth)
-    for cell, record in records.items():
-        scored["cells"][cell] |= {"experiment": record["about"]["experiment"], "data": record["about"]["data"]}
-        scored["cells"][cell] |= {k: v for k, v in record.items() if k not in ("about", "validation")}
-    splits = {split: {"examples": len(set(of.about["id"].tolist())), "rows": len(of)} for split, of in known.items()}
-    first = records[asked[0]]
-    return scored | {
-        "name": name,
-        "command": command,
-        "description": description.split("\n\n")[0],
-        "task": {
-            "target": target,
-            "classes": list(classes),
-            "modalities": sorted({modality for record in records.values() for modality in record["modalities"]}),
-            "splits": splits,
-            "dropped": dict(dataset.dropped),
-            "source": dataset.source,
-        },
-        "fingerprint": dataset.fingerprint,
-        "plan": first["plan"],
-        "versions": first["versions"],
-        "device": first["device"],
-        "seconds": sum(record["seconds"] for record in records.values()),
-        "peak_memory_bytes": max(record["peak_memory_bytes"] for record in records.values()),
-    }
-
-
-def _one_each(known: Units) -> dict[str, np.ndarray]:
-    """Text, label and weight, one row for all units of an example with the same text and label: a text classifier's data."""
-    keys = np.stack([known.about["id"], known.about["text"], known.label.astype(str)])
-    _, first, place = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-    weight = np.bincount(place, known.weight).astype(np.float32)
-    return {"text": known.about["text"][first], "label": known.label[first], "weight": weight}
-
-
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that determine the numbers."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -203,13 +209,10 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _peak_memory() -> int:
-    """Bytes: the most that this process has held, as the system counts it (macOS counts in bytes, Linux in KiB)."""
+def device() -> str:
+    return f"{jax.devices()[0].device_kind} x {jax.device_count()}"
+
+
+def peak_memory() -> int:
+    """Bytes: the largest resident set of this process (macOS counts in bytes, Linux in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Whole or not at all."""
-    partial_file = file.with_suffix(".partial")
-    partial_file.write_text(json.dumps(value, indent=1, allow_nan=False))
-    partial_file.replace(file)

@@ -1,0 +1,167 @@
+"""From the outcomes of every cell to the numbers of `results.json`: scores, groups, verdicts and warnings of one task."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmjax.evaluate.statistics import INTERVAL, Difference, Estimate, difference, estimates, holm
+from mmjax.types import Outcomes, Task, Units
+
+Scores = Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class CellOutcomes:
+    """What one cell predicted for the units of one task.
+
+    outcomes: {subset: {name: [s u ...]}}. complete: the subset with all modalities. modalities: of the cell. validation: its
+    mean validation score by `select`, None if the cell selects by another task.
+    """
+
+    outcomes: Mapping[str, Outcomes]
+    complete: str
+    modalities: tuple[str, ...]
+    validation: float | None
+    higher_is_better: bool = True
+
+    @property
+    def single(self) -> bool:
+        """Whether the cell sees one modality only, which makes it a rival of the fusion cells."""
+        return len(self.modalities) == 1
+
+
+def score_task(
+    task: Task,
+    units: Units,
+    cells: Mapping[str, CellOutcomes],
+    baselines: Mapping[str, Outcomes],
+    groups: Mapping[str, Sequence[str]],
+    against: str | None = None,
+    correct: bool = False,
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """(the entry of the task, {cell: its entry for the task}) of `results.json`, without what describes the task itself.
+
+    baselines: {name: outcomes [1 u ...]}. groups: {cell: metadata columns}. against: a cell that all others are compared with.
+    correct: adjust the p-values of the table by Holm's rule.
+    """
+    score = lambda outcomes, weight=units.weight: estimates(task.metrics, outcomes, weight, units.group)
+    scored = {name: {subset: score(o) for subset, o in cell.outcomes.items()} for name, cell in cells.items()}
+    complete = {name: scored[name][cell.complete] for name, cell in cells.items()}
+    below = {name: score(outcomes) for name, outcomes in baselines.items()}
+    verdicts = _verdicts(list(task.metrics), cells, complete, below, against, correct)
+    entries = {}
+    for name, cell in cells.items():
+        outcomes = cell.outcomes[cell.complete]
+        entries[name] = {
+            "subsets": {subset: to_json(found) for subset, found in scored[name].items()},
+            "complete": cell.complete,
+            "groups": {column: _groups(column, cell, units, score) for column in groups[name]},
+            "details": to_json(estimates(task.details(units), outcomes, units.weight, units.group)),
+            "panels": [dict(panel) for panel in task.panels(outcomes, units)],
+            "verdicts": [
+                {"against": rival, "kind": kind, "metric": metric, "difference": gap.to_json()}
+                for (cell_name, metric, kind, rival), gap in verdicts.items()
+                if cell_name == name
+            ],
+        }
+    best = best_cell(cells)
+    entry = {
+        "units": int(np.count_nonzero(units.weight)),
+        "groups": len(np.unique(units.group[units.weight > 0])),
+        "best_cell": best,
+        "baselines": {name: to_json(found) for name, found in below.items()},
+        "interval": INTERVAL,
+        "warnings": _warnings(next(iter(task.metrics)), task, cells, complete, verdicts, best),
+    }
+    return entry, entries
+
+
+def to_json(scores: Scores) -> dict[str, Any]:
+    return {name: estimate.to_json() for name, estimate in scores.items()}
+
+
+def best_cell(cells: Mapping[str, CellOutcomes]) -> str | None:
+    """The cell with the best validation score; a fusion wherever one was run, and never chosen on test."""
+    chosen = {name: cell for name, cell in cells.items() if cell.validation is not None}
+    fused = {name: cell for name, cell in chosen.items() if not cell.single}
+    key = lambda name: chosen[name].validation if chosen[name].higher_is_better else -chosen[name].validation
+    return max(fused or chosen, key=key, default=None)
+
+
+def _groups(column: str, cell: CellOutcomes, units: Units, score: Any) -> dict[str, Any]:
+    """{value: its scores} of a metadata column, for the complete input and for each modality by itself."""
+    values = np.asarray(units.metadata[column])
+    shown = [subset for subset in cell.outcomes if subset == cell.complete or "+" not in subset]
+    table = {}
+    for value in np.unique(values[units.weight > 0]).tolist():
+        weight = np.where(values == value, units.weight, 0).astype(np.float32)
+        table[str(value)] = {
+            "units": int(np.count_nonzero(weight)),
+            "weight": float(weight.sum()),
+            "subsets": {subset: to_json(score(cell.outcomes[subset], weight)) for subset in shown},
+        }
+    return table
+
+
+Key = tuple[str, str, str, str]  # cell, metric, kind of rival, rival
+
+
+def _verdicts(
+    metrics: Sequence[str],
+    cells: Mapping[str, CellOutcomes],
+    complete: Mapping[str, Scores],
+    baselines: Mapping[str, Scores],
+    against: str | None,
+    correct: bool,
+) -> dict[Key, Difference]:
+    """Paired differences of each cell to every baseline, to every single modality, and to the cell `against`."""
+    gaps: dict[Key, Difference] = {}
+    for metric in metrics:
+        family: dict[Key, Difference] = {}
+        for name, cell in cells.items():
+            rivals = [("baseline", rival, scores) for rival, scores in baselines.items()]
+            if not cell.single:
+                rivals += [("single", rival, complete[rival]) for rival, other in cells.items() if other.single]
+            if against in cells and name != against and not (cells[against].single and not cell.single):
+                rivals.append(("cell", against, complete[against]))
+            mine = complete[name][metric]
+            family |= {(name, metric, kind, rival): difference(mine, scores[metric]) for kind, rival, scores in rivals}
+        gaps |= holm(family) if correct else family
+    return gaps
+
+
+def _warnings(
+    headline: str,
+    task: Task,
+    cells: Mapping[str, CellOutcomes],
+    complete: Mapping[str, Scores],
+    verdicts: Mapping[Key, Difference],
+    best: str | None,
+) -> list[str]:
+    """What a reader must know before any verdict: a single modality that beats the selected fusion, and changed ranks."""
+    singles = [name for name, cell in cells.items() if cell.single]
+    if best is None or not singles or cells[best].single:
+        return []
+    sign = 1 if task.metrics[headline].higher_is_better else -1
+    value = lambda name: sign * complete[name][headline].mean
+    found = []
+    for name in sorted(singles, key=value, reverse=True):
+        if value(name) > value(best):
+            gap = verdicts[best, headline, "single", name]
+            certainty = "beats" if gap.verdict == "worse" else "scores higher on test than"
+            found.append(
+                f"{name} alone ({complete[name][headline].mean:.3f} {headline}) {certainty} {best} "
+                f"({complete[best][headline].mean:.3f}), the fusion selected on validation"
+            )
+    ranked = [name for name in singles if cells[name].validation is not None]
+    if len(ranked) > 1:
+        by_validation = best_cell({name: cells[name] for name in ranked})
+        by_test = max(ranked, key=value)
+        if by_validation != by_test:
+            found.append(
+                f"the best single modality is {by_validation} on validation and {by_test} on test "
+                f"({complete[by_validation][headline].mean:.3f} and {complete[by_test][headline].mean:.3f} {headline} on test)"
+            )
+    return found

@@ -1,0 +1,115 @@
+"""Validation of an experiment against its data, by shapes alone, before anything compiles."""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+from flax.errors import FlaxError
+from flax.traverse_util import flatten_dict
+
+from mmjax.data.dataset import Dataset
+from mmjax.data.feed import example_batch
+from mmjax.describe import as_line
+from mmjax.experiment.training import dry_run
+from mmjax.experiment.value import Experiment, ExperimentError
+from mmjax.model import Multimodal
+
+REFUSALS = (ValueError, TypeError, AttributeError, IndexError, KeyError, ZeroDivisionError, FlaxError, re.error)
+
+
+def check(experiment: Experiment, data: Dataset) -> None:
+    """Raises ExperimentError, naming the field, where the parts of an experiment or its data do not fit together."""
+    for name in ("steps", "batch", "evaluate_every", "checkpoint_every"):
+        if getattr(experiment, name) < 1:
+            raise ExperimentError(f"{name} is {getattr(experiment, name)}; it must be at least 1")
+    if not experiment.encoders or not experiment.outputs:
+        raise ExperimentError("an experiment needs at least one encoder and one head")
+    if experiment.heads and experiment.fusion is None:
+        raise ExperimentError(f"fusion is None, but the heads {listed(experiment.heads)} need fused tokens")
+    for name in experiment.encoders:
+        if name not in data.columns:
+            raise ExperimentError(f"encoders.{name}: the data have no {name!r}; they have {listed(data.columns)}")
+    for name in experiment.unimodal_heads:
+        if name not in experiment.encoders:
+            known = listed(experiment.encoders)
+            raise ExperimentError(f"unimodal_heads.{name}: there is no encoder {name!r}; the encoders are {known}")
+    for name, encoder in experiment.encoders.items():
+        vocabulary, needed = getattr(encoder, "vocabulary", None), data.sizes.get(name, {}).get("vocabulary")
+        if vocabulary is not None and needed is not None and vocabulary < needed:
+            raise ExperimentError(
+                f"encoders.{name}.vocabulary is {vocabulary}, but the tokenizer has {needed} tokens; give at least that many"
+            )
+    _check_tasks(experiment, data)
+    outputs = _check_shapes(experiment, example_batch(data, experiment.encoders, experiment.batch))
+    for name, task in experiment.tasks.items():
+        with _errors_name(f"tasks.{name}"):
+            task.check(outputs, data)
+
+
+def _check_tasks(experiment: Experiment, data: Dataset) -> None:
+    if not experiment.tasks:
+        raise ExperimentError('tasks is empty; name at least one, such as {"label": Classify("label")}')
+    for name in experiment.tasks:
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise ExperimentError(f"tasks: the name {name!r} is a file name too; use letters, digits, '_', '-' and '.'")
+    if experiment.selection is not None:
+        task, metric = experiment.selection
+        if task not in experiment.tasks:
+            known = listed(experiment.tasks)
+            raise ExperimentError(f"select is {experiment.select!r}, but the tasks are {known}; give 'task.metric' or 'loss'")
+        if metric not in experiment.tasks[task].metrics:
+            known = ", ".join(experiment.tasks[task].metrics)
+            raise ExperimentError(f"select is {experiment.select!r}, but the metrics of {task!r} are {known}")
+    for column in experiment.groups:
+        if column not in data.metadata["test"]:
+            raise ExperimentError(f"groups: the data have no column {column!r}; they have {listed(data.metadata['test'])}")
+
+
+def _check_shapes(experiment: Experiment, batch: Any) -> dict[str, Any]:
+    """Evaluates shapes module by module, so that an error names the module. Returns the shapes of the outputs."""
+    key, tokens = jax.random.key(0), {}
+    for name, encoder in experiment.encoders.items():
+        one = Multimodal({name: encoder}, experiment.fusion, {})
+        with _errors_name(f"encoders.{name}", encoder, batch.inputs[name]):
+            tokens |= jax.eval_shape(lambda batch, m=one: m.init_with_output(key, batch, method="encode"), batch)[0]
+    if experiment.heads:
+        with _errors_name("fusion", experiment.fusion, tokens):
+            fused = jax.eval_shape(lambda tokens: experiment.fusion.init_with_output(key, tokens), tokens)[0]
+    for output, head in experiment.outputs.items():
+        unimodal = "." in output
+        given = tokens[output.split(".")[0]] if unimodal else fused
+        with _errors_name(f"unimodal_heads.{output}" if unimodal else f"heads.{output}", head, given):
+            jax.eval_shape(lambda given, m=head: m.init_with_output(key, given), given)
+    for output, module in experiment.loss_parameters.items():
+        with _errors_name(f"loss_parameters.{output}", module, ()):
+            jax.eval_shape(lambda m=module: m.init_with_output(key))
+    with _errors_name("training"):
+        state = dry_run(experiment, batch)
+    del state
+    return jax.eval_shape(lambda batch: experiment.model.init_with_output(key, batch), batch)[0]
+
+
+@contextmanager
+def _errors_name(field: str, module: Any = None, given: Any = None) -> Iterator[None]:
+    """Turns an error inside into an ExperimentError that names the field, its module and the given shapes."""
+    try:
+        yield
+    except REFUSALS as error:
+        if module is None:
+            raise ExperimentError(f"{field}: {error}") from error
+        shapes = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", given)
+        raise ExperimentError(f"{field}: {as_line(module)} does not take {shapes}: {error}") from error
+
+
+def unknown_paths(experiment: Experiment, params: Any, learns: Iterable[str]) -> list[str]:
+    """The entries of `Stage.learns` that no parameter path begins with."""
+    from mmjax.train.stages import does_learn
+
+    paths = flatten_dict(params, sep="/")
+    return [beginning for beginning in learns if not any(does_learn(path, (beginning,)) for path in paths)]
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
