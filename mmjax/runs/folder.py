@@ -1,0 +1,128 @@
+"""Opening a run folder: its marker, a lock against a second process, and files that are written whole or not at all."""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjax.runs.schema import SCHEMA, RunError
+
+MARKER, LOCK = "run.json", "run.lock"
+
+
+def check_folder(out: Path, resume: bool) -> None:
+    """Raises RunError if a run cannot be written to `out`, before anything else is done."""
+    if out.exists() and not out.is_dir():
+        raise RunError(f"--out {out} is a file; name a folder")
+    if not out.exists():
+        parent = next(folder for folder in out.absolute().parents if folder.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise RunError(f"--out {out} cannot be created: {parent} is not a folder that can be written to")
+        return
+    if not os.access(out, os.W_OK):
+        raise RunError(f"the folder {out} cannot be written to; choose another with --out")
+    if not any(out.iterdir()):
+        return
+    if not (out / MARKER).is_file():
+        raise RunError(f"the folder {out} holds something else than a run of mmjax ({MARKER} is missing); choose another --out")
+    marker = read_json(out / MARKER)
+    if marker.get("schema") != SCHEMA:
+        raise RunError(f"the folder {out} was written by another version of mmjax; choose another with --out")
+    if not resume:
+        raise RunError(f"the folder {out} is not empty; continue it with --resume, or choose another with --out")
+
+
+@contextmanager
+def locked(out: Path, name: str) -> Iterator[None]:
+    """Creates the folder and its marker, and holds its lock: two processes never write to one run folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / MARKER).is_file():
+        write_json(out / MARKER, {"mmjax": name, "schema": SCHEMA})
+    with (out / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system even if the process is killed
+        except OSError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise RunError(f"the folder {out} is in use by process {owner}; wait for it or stop it") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Writes JSON; a crash leaves the old file or none."""
+    _replace(file, lambda scratch: scratch.write_text(json.dumps(value, indent=1, allow_nan=False)))
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes text; a crash leaves the old file or none."""
+    _replace(file, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+
+
+def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes {name: array} as npz; a crash leaves the old file or none."""
+
+    def write(scratch: Path) -> None:
+        with scratch.open("wb") as opened:
+            np.savez_compressed(opened, **arrays)
+
+    _replace(file, write)
+
+
+def _replace(file: Path, write: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_name(f"{file.name}.partial")
+    try:
+        write(scratch)
+        scratch.replace(file)
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def read_text(file: Path) -> str:
+    if not file.is_file():
+        raise RunError(f"{file}: missing file")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RunError(f"{file}: damaged, not UTF-8 ({error})") from None
+
+
+def parse_json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=lambda _: None)  # Python writes NaN, which JSON lacks: read it as null
+    except json.JSONDecodeError as error:
+        raise RunError(f"{where}: not JSON: {error}") from None
+
+
+def read_json(file: Path) -> Any:
+    return parse_json(read_text(file), str(file))
+
+
+def read_arrays(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file. Raises RunError for a missing or damaged file, and never unpickles."""
+    if not file.is_file():
+        raise RunError(f"{file}: missing file")
+    try:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # zipfile, zlib and NumPy raise many kinds of errors for damaged files
+        raise RunError(f"{file}: damaged ({error})") from None
+
+
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def damaged(folder: Path, sums: Mapping[str, str]) -> list[str]:
+    """The files of {name: sha256} that are missing from the folder or differ."""
+    return [name for name, expected in sums.items() if not (folder / name).is_file() or sha256(folder / name) != expected]
