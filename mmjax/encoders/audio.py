@@ -4,10 +4,12 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
 from mmjax.nn.attention import Transformer
 from mmjax.nn.conv import Conv, max_pool
 from mmjax.nn.dropout import Dropout
+from mmjax.nn.presence import encode, takes_present
 from mmjax.nn.recurrent import LSTM, read
 from mmjax.types import Padded, Tokens
 
@@ -30,7 +32,7 @@ class FrameRNN(nn.Module):
     def __call__(self, frames: Padded, *, train: bool = False) -> Tokens:
         x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="frame")(frames.x))
         x = Dropout(self.dropout, name="frame_dropout")(x, train=train)
-        tokens = read(self.layer, Padded(x, frames.length), self.every_step)
+        tokens = read(self.layer, Padded(x, frames.length), self.every_step, train=train)
         return tokens.replace(x=Dropout(self.dropout, name="dropout")(tokens.x, train=train))
 
 
@@ -150,6 +152,10 @@ class OnSpectrum(nn.Module):
     front: Any
     encoder: nn.Module
 
+    @property
+    def takes_present(self) -> bool:
+        return takes_present(self.encoder)
+
     @nn.compact
-    def __call__(self, wave: Padded, *, train: bool = False) -> Tokens:
-        return self.encoder(self.front.sequence(wave), train=train)
+    def __call__(self, wave: Padded, *, train: bool = False, present: Bool[Array, " b"] | None = None) -> Tokens:
+        return encode(self.encoder, self.front.sequence(wave), present, train=train)

@@ -5,10 +5,12 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
 from mmjax.nn.attention import Transformer, causal, gelu
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.pooling import first_token
+from mmjax.nn.presence import encode, takes_present
 from mmjax.types import Padded, Tokens
 
 
@@ -68,7 +70,11 @@ class Pooled(nn.Module):
     encoder: nn.Module
     pool: Callable = first_token
 
+    @property
+    def takes_present(self) -> bool:
+        return takes_present(self.encoder)
+
     @nn.compact
-    def __call__(self, x: Any, *, train: bool = False) -> Tokens:
-        tokens = self.encoder(x, train=train)
+    def __call__(self, x: Any, *, train: bool = False, present: Bool[Array, " b"] | None = None) -> Tokens:
+        tokens = encode(self.encoder, x, present, train=train)
         return Tokens(self.pool(tokens)[:, None], tokens.mask.any(axis=1, keepdims=True))

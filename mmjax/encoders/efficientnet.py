@@ -53,6 +53,8 @@ class EfficientNetLite(nn.Module):
     epsilon: float = 1e-3
     dtype: Any = jnp.float32
 
+    takes_present = True
+
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False, present: Bool[Array, " b"] | None = None) -> Tokens:
         def normalised(x, name):

@@ -56,6 +56,8 @@ class ResNet(nn.Module):
     stem: int = 7
     dtype: Any = jnp.float32
 
+    takes_present = True
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], *, train: bool = False, present: Bool[Array, " b"] | None = None

@@ -49,5 +49,5 @@ class TextRNN(nn.Module):
     def __call__(self, words: Padded, *, train: bool = False) -> Tokens:
         x = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, name="embed")(words.x)
         x = Dropout(self.dropout, name="embed_dropout")(x, train=train)
-        tokens = read(self.layer, Padded(x, words.length), self.every_step)
+        tokens = read(self.layer, Padded(x, words.length), self.every_step, train=train)
         return tokens.replace(x=Dropout(self.dropout, name="dropout")(tokens.x, train=train))

@@ -32,6 +32,10 @@ class VGG(nn.Module):
     dropout: float = 0.5
     dtype: Any = jnp.float32
 
+    @property
+    def takes_present(self) -> bool:
+        return self.batch_norm
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], *, train: bool = False, present: Bool[Array, " b"] | None = None

@@ -1,6 +1,5 @@
 """Video encoders: a Padded of frames, x Float[b frames h w c] -> Tokens."""
 
-import inspect
 from typing import Any
 
 import flax.linen as nn
@@ -11,19 +10,14 @@ from jaxtyping import Array, Bool, Float
 from mmjax.encoders.series import TimeTransformer
 from mmjax.nn import Dropout, Transformer, masked_mean
 from mmjax.nn.attention import gelu_tanh
+from mmjax.nn.presence import encode
 from mmjax.types import Padded, Tokens
 
 
-def _call(module: nn.Module, *args: Any, **options: Any) -> Any:
-    """Calls a module with those of the options that its `__call__` has."""
-    known = inspect.signature(type(module).__call__).parameters
-    return module(*args, **{name: value for name, value in options.items() if name in known})
-
-
 class Identity(nn.Module):
-    """The frames as they are: whoever takes their mean sees no order."""
+    """Returns the frames unchanged. The mean of its output ignores their order."""
 
-    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n d"]:
+    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool = False) -> Float[Array, "b n d"]:
         return x
 
 
@@ -44,9 +38,9 @@ class FrameWise(nn.Module):
         batch, frames, *picture = video.x.shape
         mask = video.mask
         pictures = video.x.reshape(batch * frames, *picture)
-        tokens = _call(self.encoder, pictures, train=train, present=mask.reshape(-1))
+        tokens = encode(self.encoder, pictures, mask.reshape(-1), train=train)
         x = masked_mean(tokens).astype(jnp.float32).reshape(batch, frames, -1)
-        x = _call(self.over_time, jnp.where(mask[..., None], x, 0), mask, train=train)
+        x = self.over_time(jnp.where(mask[..., None], x, 0), mask, train=train)
         if self.every_step:
             return Tokens(x, mask)
         return Tokens(self.over_time.last(x, video.length)[:, None], (video.length > 0)[:, None])

@@ -30,7 +30,7 @@ class WhisperEncoder(nn.Module):
     frames: x Float[b n bands], n at most twice `positions`. A clip's tokens are those of the clip alone: positions are cut to
     the n frames, frames beyond the length count as the zeros around the clip, and token t is there if frame 2 t is. The
     original knows 30 s alone and attends to the silence that it pads with: for its numbers give all 3000 frames with length
-    3000, as `pretrained.sounds.WhisperSound` does unless told otherwise.
+    3000, as `pretrained.audio.WhisperPreprocessing` does unless told otherwise.
 
     positions: tokens of the longest clip. Their table is a parameter, since weights come with it, but has no gradient; weight
     decay would shrink it, so leave it out of `Stage.learns`.

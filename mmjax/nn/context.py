@@ -1,6 +1,5 @@
 """What a step's neighbours say about it: a layer over the steps of a sequence, with an output for every step."""
 
-import inspect
 from typing import Any
 
 import flax.linen as nn
@@ -32,8 +31,7 @@ class Context(nn.Module):
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool = False
     ) -> Float[Array, "b n h"]:
         x = Dropout(self.dropout, name="in_dropout")(x, train=train)
-        learns = {"train": train} if "train" in inspect.signature(type(self.layer).__call__).parameters else {}
-        x = Dropout(self.dropout, name="dropout")(self.layer(x, mask, **learns), train=train)
+        x = Dropout(self.dropout, name="dropout")(self.layer(x, mask, train=train), train=train)
         if self.width is not None:
             x = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="dense")(x))
         return x.astype(jnp.float32)

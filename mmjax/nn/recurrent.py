@@ -202,7 +202,7 @@ class LSTM(nn.Module):
     last = staticmethod(last_state)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n h"]:
+    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool = False) -> Float[Array, "b n h"]:
         width = 4 * self.features
         z = nn.Dense(width, name="input", dtype=self.dtype, bias_init=_lstm_bias)(x.swapaxes(0, 1))
         kernel = self.param("recurrent", nn.initializers.orthogonal(), (self.features, width))
@@ -222,7 +222,7 @@ class GRU(nn.Module):
     last = staticmethod(last_state)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n h"]:
+    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool = False) -> Float[Array, "b n h"]:
         width = 3 * self.features
         z = nn.Dense(width, name="input", dtype=self.dtype)(x.swapaxes(0, 1))
         kernel = self.param("recurrent", nn.initializers.orthogonal(), (self.features, width))
@@ -242,7 +242,7 @@ class RNN(nn.Module):
     last = staticmethod(last_state)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n h"]:
+    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool = False) -> Float[Array, "b n h"]:
         z = nn.Dense(self.features, name="input", dtype=self.dtype)(x.swapaxes(0, 1))
         kernel = self.param("recurrent", nn.initializers.orthogonal(), (self.features, self.features))
         return rnn_scan(z.astype(jnp.float32), kernel.astype(self.dtype), mask.T).swapaxes(0, 1)
@@ -258,9 +258,9 @@ class Bidirectional(nn.Module):
     layer: nn.Module
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n h"]:
-        forward = self.layer.copy(name="forward")(x, mask)
-        backward = self.layer.copy(name="backward")(jnp.flip(x, axis=1), jnp.flip(mask, axis=1))
+    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool = False) -> Float[Array, "b n h"]:
+        forward = self.layer.copy(name="forward")(x, mask, train=train)
+        backward = self.layer.copy(name="backward")(jnp.flip(x, axis=1), jnp.flip(mask, axis=1), train=train)
         return jnp.concatenate([forward, jnp.flip(backward, axis=1)], axis=-1)
 
     @staticmethod
@@ -275,9 +275,9 @@ class Stack(nn.Module):
 
     layers: tuple[nn.Module, ...]
 
-    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n h"]:
+    def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool = False) -> Float[Array, "b n h"]:
         for layer in self.layers:
-            x = layer(x, mask)
+            x = layer(x, mask, train=train)
         return x
 
     def last(self, states: Float[Array, "b n h"], length: Int[Array, " b"]) -> Float[Array, "b h"]:
@@ -285,9 +285,9 @@ class Stack(nn.Module):
         return self.layers[-1].last(states, length)
 
 
-def read(layer: nn.Module, x: Padded, every_step: bool = False) -> Tokens:
+def read(layer: nn.Module, x: Padded, every_step: bool = False, *, train: bool = False) -> Tokens:
     """A recurrent layer's state after the whole sequence as the one token, or its state at every step as a token."""
-    states = layer(x.x, x.mask)
+    states = layer(x.x, x.mask, train=train)
     if every_step:
         return Tokens(states, x.mask)
     return Tokens(layer.last(states, x.length)[:, None], (x.length > 0)[:, None])

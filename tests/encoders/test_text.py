@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.describe import as_json
 from mmjax.encoders.bert import BERT
 from mmjax.encoders.text import BagOfEmbeddings, TextRNN
-from mmjax.describe import as_json
 from mmjax.nn.recurrent import GRU, LSTM, Bidirectional
 from mmjax.types import Padded
 

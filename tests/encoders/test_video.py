@@ -40,7 +40,9 @@ def test_frames_one_at_a_time():
 
 
 class Counting(nn.Module):
-    """An image encoder that, as one with batch statistics, asks which pictures are there; it answers how many."""
+    """An image encoder that takes `present` and returns the number of present images."""
+
+    takes_present = True
 
     @nn.compact
     def __call__(self, x, *, train=False, present=None):
@@ -48,7 +50,7 @@ class Counting(nn.Module):
         return Tokens(count, jnp.ones(count.shape[:2], bool))
 
 
-def test_the_image_encoder_is_told_which_frames_are_real():
+def test_the_image_encoder_receives_the_frame_mask():
     tokens = jax.jit(FrameWise(Counting(), Identity()).apply)({}, video())
     np.testing.assert_array_equal(tokens.x[tokens.mask], 7)  # 4 + 3 + 0
 
