@@ -1,0 +1,82 @@
+"""Panels: drawings of a task's outcomes for the report, as JSON values. NaN becomes null.
+
+    matrix      {"panel", "title", "rows", "columns", "values", "row_label", "column_label"}
+    points      {"panel", "title", "x", "y", "labels", "x_label", "y_label", "diagonal"}
+    histogram   {"panel", "title", "edges", "counts", "label"}
+    intervals   {"panel", "title", "names", "mean", "low", "high", "label"}
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def matrix(
+    title: str, rows: Sequence[str], columns: Sequence[str], values: Any, row_label: str = "", column_label: str = ""
+) -> dict[str, Any]:
+    """A table of numbers with a colour scale. values: Float[r c], for r row names and c column names."""
+    values = _expect(np.asarray(values), (len(rows), len(columns)), "values")
+    return {
+        "panel": "matrix",
+        "title": title,
+        "rows": [str(name) for name in rows],
+        "columns": [str(name) for name in columns],
+        "values": _numbers(values),
+        "row_label": row_label,
+        "column_label": column_label,
+    }
+
+
+def points(
+    title: str, x: Any, y: Any, labels: Sequence[str] = (), x_label: str = "", y_label: str = "", diagonal: bool = False
+) -> dict[str, Any]:
+    """A scatter plot. x, y: Float[p]. labels: a name for each point, or none at all. diagonal: also draw the line y = x."""
+    x = np.asarray(x)
+    if len(labels) not in (0, len(x)):
+        raise ValueError(f"points: there are {len(labels)} labels for {len(x)} points; give one per point, or none")
+    return {
+        "panel": "points",
+        "title": title,
+        "x": _numbers(_expect(x, (len(x),), "x")),
+        "y": _numbers(_expect(np.asarray(y), (len(x),), "y")),
+        "labels": [str(label) for label in labels],
+        "x_label": x_label,
+        "y_label": y_label,
+        "diagonal": diagonal,
+    }
+
+
+def histogram(title: str, edges: Any, counts: Any, label: str = "") -> dict[str, Any]:
+    """Counts (or weights) in bins. edges: Float[e + 1], ascending; counts: Float[e]; label: of the axis of the edges."""
+    edges = np.asarray(edges)
+    counts = _expect(np.asarray(counts), (len(edges) - 1,), "counts")
+    return {"panel": "histogram", "title": title, "edges": _numbers(edges), "counts": _numbers(counts), "label": label}
+
+
+def intervals(title: str, names: Sequence[str], mean: Any, low: Any = None, high: Any = None, label: str = "") -> dict[str, Any]:
+    """A bar with an interval for each name. mean: Float[n]; low, high: Float[n], or None without intervals."""
+    shape = (len(names),)
+    return {
+        "panel": "intervals",
+        "title": title,
+        "names": [str(name) for name in names],
+        "mean": _numbers(_expect(np.asarray(mean), shape, "mean")),
+        "low": None if low is None else _numbers(_expect(np.asarray(low), shape, "low")),
+        "high": None if high is None else _numbers(_expect(np.asarray(high), shape, "high")),
+        "label": label,
+    }
+
+
+def _expect(array: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; the panel needs {shape}")
+    return array
+
+
+def _numbers(array: np.ndarray) -> Any:
+    """Nested lists of floats with six digits; None where a number is not finite."""
+    if array.ndim > 1:
+        return [_numbers(row) for row in array]
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in array.tolist()]

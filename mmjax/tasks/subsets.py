@@ -1,0 +1,24 @@
+"""Subsets of modalities: which ones are scored, and their names in results."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from mmjax.types import Subset
+
+MAX_MODALITIES = 6  # with every subset; 12 modalities have 4,095 subsets
+
+
+def subsets_of(modalities: Sequence[str]) -> tuple[Subset, ...]:
+    """Every non-empty subset, small subsets first, names sorted: 7 subsets of three modalities.
+
+    Above MAX_MODALITIES modalities: each by itself, all but one, and all of them.
+    """
+    names = sorted(modalities)
+    count = len(names)
+    sizes = range(1, count + 1) if count <= MAX_MODALITIES else (1, count - 1, count)
+    return tuple(chosen for size in sizes for chosen in combinations(names, size))
+
+
+def subset_name(subset: Subset) -> str:
+    """The name of a subset in results: its modalities joined by "+"."""
+    return "+".join(subset)
