@@ -1,4 +1,4 @@
-"""What a person sees while a run works: a bar for each long piece, with time left."""
+"""Progress bars of a run, one for each long stage of work, with the time left."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from rich.progress import Progress as Bars
 
 
 class Progress:
-    """Context manager around rich's bars; where the output is no terminal, finished pieces are printed as lines."""
+    """Context manager around rich's bars. If the output is not a terminal, finished work is printed as lines."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -40,7 +40,7 @@ class Progress:
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """A piece of unknown length."""
+        """Work of unknown length."""
         task = self.bars.add_task(what, total=None, note="")
         try:
             yield
@@ -49,7 +49,7 @@ class Progress:
 
     @contextmanager
     def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A piece of `total` items; gives the function that is told of each few done."""
+        """Work on `total` items; yields a function that takes the number of items just finished."""
         task = self.bars.add_task(what, total=total, note="")
         try:
             yield lambda items: self.bars.update(task, advance=items)
@@ -57,7 +57,7 @@ class Progress:
             self.bars.remove_task(task)
 
     def cell(self, name: str, steps: int) -> None:
-        """A cell begins to train."""
+        """Starts the bar of a cell."""
         self._name, self._steps = name, steps
         self._cell = self.bars.add_task(f"training {name}", total=steps, note="")
 
@@ -65,9 +65,13 @@ class Progress:
         self.bars.update(self._cell, completed=done)
 
     def evaluated(self, record: dict[str, Any]) -> None:
-        """A point of the learning curve, its numbers averaged over the seeds."""
-        accuracy, loss = (sum(record[k]) / len(record[k]) for k in ("validation_accuracy", "train_loss"))
-        note = f"training loss {loss:.2f}, validation accuracy {accuracy:.3f}"
+        """Shows a point of the learning curve, averaged over the seeds: the losses and the selected validation metric."""
+        mean = lambda name: sum(record[name]) / len(record[name])
+        always = ("validation_loss", "validation_score")
+        metrics = [name for name in record if name.startswith("validation_") and name not in always]
+        note = f"training loss {mean('train_loss'):.2f}"
+        for name in metrics or ["validation_loss"]:
+            note += f", validation {name.removeprefix('validation_')} {mean(name):.3f}"
         self.bars.update(self._cell, note=note)
         if not self.console.is_terminal and record["step"] == self._steps:
             self.print(f"trained {self._name}: {record['step']} steps, {note}")

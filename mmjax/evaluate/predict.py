@@ -8,12 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from mmjax.data.order import in_order
 from mmjax.types import Batch, Loss, Subset, Task, Units
-
-ROWS_AT_ONCE = 256
 
 
 def predict_subsets(
@@ -43,44 +41,37 @@ def predict_subsets(
     return predict
 
 
-def whole_split(
-    run: Callable[[Batch], Any], feed: Callable[[np.ndarray], Batch], rows: int, axis: int, multiple: int = 1
-) -> Any:
+def validation_predictions(model: nn.Module, loss: Loss, task: Task | None) -> Callable[[Any, Batch], dict[str, Any]]:
+    """(variables of one seed, batch) -> {"loss": Float[b], "predicted": the task's predictions [b ...]} on present modalities.
+
+    Several losses are added up with weight 1, as in training without a balance. task None: the loss alone.
+    """
+
+    def evaluate(variables: Any, batch: Batch) -> dict[str, Any]:
+        tokens = model.apply(variables, batch, method="encode")
+        apply = lambda tokens, present: model.apply(variables, tokens, present, method="decode")
+        values = loss(apply(tokens, batch.present), batch)
+        found = {"loss": sum(values.values()) if isinstance(values, Mapping) else values}
+        return found if task is None else found | {"predicted": task.predict(apply, tokens, batch.present, batch)}
+
+    return evaluate
+
+
+def whole_split(run: Callable[[Batch], Any], feed: Callable[[np.ndarray], Batch], rows: int, axis: int, size: int) -> Any:
     """Predictions for all rows of a split, in order, as NumPy arrays; the padding of the last batch is removed.
 
-    run: batch -> pytree whose leaves have the rows of the batch on `axis`. multiple: the batch size is a multiple of it, as
-    data-parallel plans need.
+    run: batch -> pytree whose leaves have the rows of the batch on `axis`. size: rows per batch.
     """
-    size = multiple * max(1, min(ROWS_AT_ONCE // multiple, -(-rows // multiple)))
     parts = [jax.tree.map(np.asarray, run(feed(index))) for index in in_order(rows, size)]
     at = (slice(None),) * axis + (slice(rows),)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=axis)[at], *parts)
 
 
-def validation_loss(model: nn.Module, loss: Loss) -> Callable[[Any, Batch], tuple[Array, Array]]:
-    """(variables of one seed, batch) -> (sum over examples of weight * loss, sum of weights), each Float[1].
-
-    Several losses are added up with weight 1, as `SumOfLosses` does in training.
-    """
-
-    def total(variables: Any, batch: Batch) -> tuple[Float[Array, "1"], Float[Array, "1"]]:
-        values = loss(model.apply(variables, batch), batch)
-        values = sum(values.values()) if isinstance(values, Mapping) else values
-        weighted = jnp.where(batch.weight > 0, values * batch.weight, 0)
-        return weighted.sum()[None], batch.weight.sum()[None]
-
-    return total
-
-
-def outcomes_of(task: Task, predicted: Any, units: Units) -> list[dict[str, np.ndarray]]:
-    """Predictions [s k n ...] of seeds and subsets -> for each subset the outcomes {name: [s u ...]} of the units."""
-    seeds, subsets = jax.tree.leaves(predicted)[0].shape[:2]
-
-    def one(seed: int, subset: int) -> Mapping[str, Any]:
-        return task.outcomes(jax.tree.map(lambda leaf: leaf[seed, subset], predicted), units)
-
-    of_subset = [[one(seed, subset) for seed in range(seeds)] for subset in range(subsets)]
-    return [{name: np.stack([np.asarray(o[name]) for o in outcomes]) for name in outcomes[0]} for outcomes in of_subset]
+def outcomes_of(task: Task, predicted: Any, units: Units) -> dict[str, np.ndarray]:
+    """Predictions [s n ...] of all seeds for the rows of a split -> outcomes {name: [s u ...]} of its units."""
+    seeds = jax.tree.leaves(predicted)[0].shape[0]
+    outcomes = [task.outcomes(jax.tree.map(lambda leaf, s=seed: leaf[s], predicted), units) for seed in range(seeds)]
+    return {name: np.stack([np.asarray(of_seed[name]) for of_seed in outcomes]) for name in outcomes[0]}
 
 
 def metric_values(metric: Any, outcomes: Mapping[str, np.ndarray], weight: np.ndarray) -> np.ndarray:

@@ -2,9 +2,9 @@
 
     python experiments/NAME.py [CELL ...] [--FLAG VALUE ...]
 
-CELL names pick entries of the file's ABLATIONS; without one, all of them run, but not those of its BY_NAME. Flags change values
-only, in every cell that runs; --full takes the cells of the source's full size instead, and --costs tells what each costs
-without training it.
+CELL names pick entries of the file's ABLATIONS. Without a name all of them run, but not those of its BY_NAME. Flags change
+values only, in every cell that runs. `--full` takes the cells of the source's full size instead, and `--costs` prints what each
+cell costs without training it.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import inspect
 import io
+import math
 import os
 import shlex
 import sys
@@ -22,28 +23,48 @@ from typing import Annotated, Literal
 import jax
 import tyro
 
-from mmjax.experiment import Experiment, ExperimentError
+from mmjax.experiment.value import Experiment, ExperimentError
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to run, the same for all cells.
+    """How to run; the same for all cells.
 
-    seeds: how many, numbered from 0, trained at once. plan: `single` compiles the step for one device, `pmap` splits each
-    batch over all of them. out: run folder, by default runs/<file's name>. resume: go on where that folder stopped.
-    tensorboard: also write event files. device_memory: gigabytes of prepared data that stay on the device; more is streamed.
-    full: the cells in the size of their source, for an accelerator. costs: compile each cell, stage by stage, take one step,
-    and print its parameters, FLOPs and memory; nothing is trained or written.
+    seeds: number of seeds, numbered from 0. seeds_at_once: seeds trained side by side by `vmap`; None for all of them, 1 for
+    one after another. folds: "all" trains every fold of the data and joins the test predictions into one set.
+    plan: "single" runs on one device, "pmap" splits each batch over all of them. steps_per_call: training steps in one
+    compiled call; None chooses it by the size of the model.
+    out: run folder, by default runs/NAME. resume: continue the run in that folder. keep_predictions: save the predictions too,
+    not only the outcomes. tensorboard: also write event files.
+    against: a cell that all others are compared with. holm: correct the verdicts for the number of comparisons (Holm, 1979).
+    device_memory: gigabytes of prepared data that may stay on the device; larger data are streamed.
+    full: the cells in the full size of their source, for an accelerator. costs: compile each cell, take one step and print its
+    parameters, FLOPs and memory; nothing is trained or written.
     """
 
     seeds: int = 5
+    seeds_at_once: int | None = None
+    folds: Literal["all"] | None = None
     plan: Literal["single", "pmap"] = "single"
+    steps_per_call: int | None = None
     out: Path | None = None
     resume: bool = False
+    keep_predictions: bool = False
     tensorboard: bool = False
+    against: str | None = None
+    holm: bool = False
     device_memory: float = 2.0
     full: bool = False
     costs: bool = False
+
+    def check(self) -> None:
+        """Raises ExperimentError for a value out of its range."""
+        for name in ("seeds", "seeds_at_once", "steps_per_call"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ExperimentError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+        if not (self.device_memory >= 0 and math.isfinite(self.device_memory)):
+            raise ExperimentError(f"--device-memory is {self.device_memory}; it must be a number of gigabytes, at least 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +80,7 @@ def _parse(experiment: Experiment, flags: list[str], prog: str) -> tuple[_Line, 
 
 
 def _knows(experiment: Experiment, flag: str) -> bool:
-    """Whether this cell has the flag, by asking its parser for it without a value, which it will refuse in one of two ways."""
+    """Whether this cell has the flag. Its parser reports an unknown flag, and exits for a known one without a value."""
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         try:
             return flag not in _parse(experiment, [flag], "")[1]
@@ -68,7 +89,7 @@ def _knows(experiment: Experiment, flag: str) -> bool:
 
 
 def fail(message: str) -> None:
-    """One line on standard error and exit code 2, the shell's for a wrong command."""
+    """Prints one line on standard error and exits with code 2, as shells do for a wrong command."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
 
@@ -76,9 +97,9 @@ def fail(message: str) -> None:
 def parse(
     ablations: Mapping[str, Experiment], args: list[str], prog: str, by_name: Mapping[str, Experiment] | None = None
 ) -> tuple[Options, dict[str, Experiment]]:
-    """The options, and the cells that run with their flags applied. Exits with what is wrong and what would be right.
+    """The options, and the cells that run, with their flags applied. Exits with one line for a wrong cell, flag or value.
 
-    by_name: cells that do not run unless they are named.
+    by_name: cells that run only if they are named.
     """
     every = {**ablations, **(by_name or {})}
     first_flag = next((i for i, arg in enumerate(args) if arg.startswith("-")), len(args))
@@ -97,8 +118,10 @@ def parse(
         if unknown:
             _unknown_flag(unknown[0].split("=")[0], name, every)
     options = next(iter(lines.values())).options
-    if options.seeds < 1:
-        fail(f"--seeds is {options.seeds}; it must be at least 1")
+    try:
+        options.check()
+    except ExperimentError as error:
+        fail(str(error))
     return options, {name: line.experiment for name, line in lines.items()}
 
 
@@ -111,23 +134,10 @@ def _unknown_flag(flag: str, cell: str, ablations: Mapping[str, Experiment]) -> 
 
 
 def prepare_jax() -> None:
-    """Compiled programs are kept in the user's cache: what took half a second to compile is compiled once."""
+    """Keeps compiled programs in the user's cache: what takes half a second to compile is compiled once."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmjax" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
-def by_output(
-    cells: Mapping[str, Experiment], ablations: Mapping[str, Experiment], out: Path
-) -> dict[Path, dict[str, Experiment]]:
-    """{run folder: cells}: the folder itself, or one inside for each output where the file's cells are scored on several."""
-    if len({experiment.output for experiment in ablations.values()}) <= 1:
-        return {out: dict(cells)}
-    outputs = dict.fromkeys(experiment.output for experiment in cells.values())
-    return {
-        out / output: {name: experiment for name, experiment in cells.items() if experiment.output == output}
-        for output in outputs
-    }
 
 
 def run(
@@ -136,41 +146,68 @@ def run(
     by_name: Mapping[str, Experiment] | None = None,
     args: list[str] | None = None,
 ) -> None:
-    """Parses the command line and runs the cells; `python file.py` comes here through `mmjax.experiment.main`."""
+    """Parses the command line and runs the cells; called by `mmjax.experiment.main`. Expected errors are one line each."""
     args = sys.argv[1:] if args is None else args
+    try:
+        _run(ablations, full, by_name, args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has gone, as in `--help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _run(
+    ablations: Mapping[str, Experiment],
+    full: Mapping[str, Experiment] | None,
+    by_name: Mapping[str, Experiment] | None,
+    args: list[str],
+) -> None:
     file = Path(sys.argv[0])
     if "--full" in args:
         if not full:
-            fail(f"{file.name} has no --full size: it is the same as the default")
+            fail(f"{file.name} has no --full size: its default size is the full one")
         ablations, by_name = full, None
+    every = {**ablations, **(by_name or {})}
     options, cells = parse(ablations, args, file.name, by_name)
     prepare_jax()
     from rich.console import Console
 
     from mmjax.data.decode import DataError
     from mmjax.experiment.costs import print_costs
-    from mmjax.experiment.run import check_options, load_and_check, run_cells
+    from mmjax.experiment.run import check_options, fold_numbers, load_and_check, run_cells
     from mmjax.pretrained.files import WeightsError
+    from mmjax.runs.folder import check_folder
     from mmjax.runs.schema import RunError
     from mmjax.train.checkpoint import CheckpointError
+    from mmjax.train.finite import NonFiniteError
     from mmjax.train.loop import Stopped
 
-    description = inspect.getdoc(sys.modules["__main__"]) or ""
+    description = (inspect.getdoc(sys.modules["__main__"]) or "").split("\n\n")[0]
     command = f"python {shlex.join([os.path.relpath(file), *args])}"
-    out = options.out or Path("runs") / file.stem
+    header = {"name": file.stem, "command": command, "description": description}
+    out, console = options.out or Path("runs") / file.stem, Console()
     try:
-        folders = by_output(cells, ablations, out)
-        check_options(cells, options, () if options.costs else folders)
-        with Console().status("reading the data"):
-            datasets = load_and_check(cells)
+        if not options.costs:
+            check_folder(out, options.resume)
+        check_options(cells, options)
+        fold = fold_numbers(cells, options)[0]
+        with console.status("reading the data"):
+            loaded = load_and_check(cells, fold)
         if options.costs:
-            print_costs(cells, datasets, options)
+            print_costs(cells, loaded, options)
             return
-        for folder, group in folders.items():
-            run_cells(file.stem, description, command, group, datasets, options, folder)
-    except (ExperimentError, DataError, WeightsError, CheckpointError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        run_cells(header, cells, every, options, out, loaded, console)
+    except (ExperimentError, DataError, WeightsError, CheckpointError, RunError, NonFiniteError, ImportError) as error:
+        _exit_with(f"error: {error}", 1)
     except Stopped as stopped:
-        print(f"{stopped}; everything is kept, and the same command with --resume goes on", file=sys.stderr)
-        raise SystemExit(130) from None
+        _exit_with(f"{stopped}; everything is saved, and the same command with --resume continues", 130)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk, a folder without permission
+        name = f"{error.filename}: " if error.filename else ""
+        _exit_with(f"error: {name}{error.strerror or error}; what was saved before is intact, continue with --resume", 1)
+
+
+def _exit_with(line: str, code: int) -> None:
+    print(line, file=sys.stderr)
+    raise SystemExit(code) from None

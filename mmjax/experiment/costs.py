@@ -1,5 +1,4 @@
-"""What an experiment's cells cost, stage by stage, by XLA's own analysis of the training step: `python experiments/NAME.py
---costs`."""
+"""What the cells of an experiment cost, by XLA's analysis of the training step: `python experiments/NAME.py --costs`."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -13,16 +12,18 @@ from rich.table import Table
 
 from mmjax.data import feed
 from mmjax.data.dataset import Dataset
-from mmjax.experiment import Experiment, parameter_count
-from mmjax.train.parallel import single
-from mmjax.train.seeds import init_seeds, orders
-from mmjax.train.stages import parts
+from mmjax.describe import parameter_count
+from mmjax.experiment.training import training_of
+from mmjax.experiment.value import Experiment
+from mmjax.train.seeds import orders
 
 
 class Costs(NamedTuple):
-    """Of one training step of all seeds: which parameters learn in it, as `Stage.learns` has it, None where the training has no
-    stages; numbers in the parameters of one seed, frozen ones too; FLOPs of one seed; bytes in use at most, of all seeds;
-    seconds to compile; the loss of the step that was taken."""
+    """The cost of one training step of all seeds in one stage.
+
+    learns: the paths of what learns in the stage, None without stages. parameters: of one seed, frozen ones included.
+    flops: of one seed. memory: the largest number of bytes in use. compile_seconds; loss: of the step that was taken.
+    """
 
     learns: tuple[str, ...] | None
     parameters: int
@@ -32,40 +33,42 @@ class Costs(NamedTuple):
     loss: float
 
 
-def costs(experiment: Experiment, dataset: Dataset, seeds: int) -> Iterator[Costs]:
-    """Compiles the step of each of the experiment's stages, analyses it, and takes it on real data from parameters as they are
-    drawn; a single one where there are no stages.
+def costs(experiment: Experiment, dataset: Dataset, weights: Mapping[str, Any], seeds: int) -> Iterator[Costs]:
+    """Compiles the step of each stage, analyses it, and takes it on real data from the initial parameters.
 
-    FLOPs are XLA's count of the compiled program, in which the body of a loop (a recurrent layer's step) counts once.
+    FLOPs are XLA's count for the compiled program, which counts the body of a loop (a step of a recurrent layer) once.
     """
     rows = dataset.splits["train"]
-    batch = feed.Streamed(dataset, rows, experiment.encoders)(orders(range(seeds), len(rows), experiment.batch)(0))
-    one_seed = jax.tree.map(lambda leaf: leaf[0], batch)
-    for part in parts(experiment.stages, experiment.steps):
-        tx, balance = experiment.tx_of(part), experiment.balance
-        state = init_seeds(experiment.model, tx, range(seeds), one_seed, balance, part.learns)
-        parameters = parameter_count(state.params) // seeds
+    read = feed.Streamed(dataset, rows, experiment.encoders)
+    batch = read(orders(range(seeds), len(rows), experiment.batch)(0))
+    training = training_of(experiment)
+    state, frozen = training.init(range(seeds), jax.tree.map(lambda leaf: leaf[0], batch), weights or None)
+    parameters = parameter_count(state.params) // seeds + parameter_count(frozen.get("params", {}))
+    for number, (stage, _) in enumerate(training.resolved):
+        of_stage = jax.vmap(lambda state, n=number: training.reset(state, n))(state)
+        step = jax.jit(jax.vmap(training.step(number), in_axes=(0, None, 0)))
         began = time.monotonic()
-        compiled = single(experiment.step_of(part)).run.lower(state, batch).compile()
+        compiled = step.lower(of_stage, frozen, batch).compile()
         seconds = time.monotonic() - began
         memory = compiled.memory_analysis()
         held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
         held += memory.temp_size_in_bytes
-        _, loss = compiled(state, batch)
+        _, metrics = compiled(of_stage, frozen, batch)
         flops = float(compiled.cost_analysis().get("flops", float("nan"))) / seeds
-        yield Costs(part.learns, parameters, flops, held, seconds, float(np.mean(loss)))
+        learns = tuple(stage.learns) if experiment.stages else None
+        yield Costs(learns, parameters, flops, held, seconds, float(np.mean(metrics["loss"])))
 
 
-def print_costs(cells: Mapping[str, Experiment], datasets: Mapping[Any, Dataset], options: Any) -> None:
-    """A line for each cell, or for each of its stages. datasets: what `ablation.load_and_check` gives for them."""
+def print_costs(cells: Mapping[str, Experiment], loaded: Any, options: Any) -> None:
+    """Prints a line for each cell, or for each of its stages. loaded: what `run.load_and_check` returns for the cells."""
     console = Console()
     table = Table(title=f"one training step, {options.seeds} seeds on {jax.devices()[0].device_kind}", box=SIMPLE_HEAD)
     for name in ("cell", "batch", "parameters", "GFLOP a seed", "memory, MB", "compiled in, s", "loss"):
         table.add_column(name, justify="left" if name == "cell" else "right", no_wrap=name == "cell")
-    stages = []  # what they are, below the table, where there is room
+    stages = []  # printed below the table, where there is room
     for cell, experiment in cells.items():
         with console.status(f"compiling {cell}"):
-            found = list(costs(experiment, datasets[experiment.data], options.seeds))
+            found = list(costs(experiment, loaded.datasets[experiment.data], loaded.weights[cell], options.seeds))
         for number, cost in enumerate(found, 1):
             name = cell
             if cost.learns is not None:
@@ -76,4 +79,4 @@ def print_costs(cells: Mapping[str, Experiment], datasets: Mapping[Any, Dataset]
     console.print(table)
     for stage in stages:
         console.print(stage, markup=False)
-    console.print("XLA counts the body of a loop, such as a recurrent layer's step, once.")
+    console.print("XLA counts the body of a loop, such as a step of a recurrent layer, once.")

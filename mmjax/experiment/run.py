@@ -1,10 +1,8 @@
-"""Runs the cells of an ablation: data, training of all seeds, predictions, results, report."""
+"""Runs the cells of an ablation: data, parts (folds and seeds), results, report."""
 
 import dataclasses
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import cache, partial
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,96 +11,188 @@ import numpy as np
 from rich.console import Console
 
 from mmjax.data import feed
-from mmjax.data.dataset import Dataset, equally_weighted
-from mmjax.evaluate.subsets import logits_by_subset, predict, subsets_of
-from mmjax.evaluate.units import Units, units
-from mmjax.experiment import Experiment, ExperimentError, resolved
-from mmjax.pretrained.init import digest_of
+from mmjax.data.dataset import Dataset
+from mmjax.data.splits import check_splits
+from mmjax.describe import as_json, as_line
+from mmjax.experiment.check import check
+from mmjax.experiment.part import PartRun, run_part, summary_writer
+from mmjax.experiment.results import data_facts, results_of
+from mmjax.experiment.value import Experiment, ExperimentError
+from mmjax.pretrained.init import digest, read_weights
 from mmjax.progress import Progress
-from mmjax.runs.write import is_done, results_of, write_cell, write_json, write_test
-from mmjax.train import parallel
-from mmjax.train.checkpoint import Checkpoints
-from mmjax.train.loop import Fit, Leg, Schedule, Stopped, StopRequest, Watch, fit
-from mmjax.train.parallel import Plan
-from mmjax.train.seeds import init_seeds, orders
-from mmjax.train.stages import does_learn, parts
-from mmjax.train.step import begin
-from mmjax.types import Batch
+from mmjax.runs.folder import locked, read_json, write_json
+from mmjax.runs.write import (
+    Part,
+    baselines_file,
+    device,
+    part_is_done,
+    versions,
+    write_baselines,
+    write_cell,
+    write_examples,
+    write_units,
+)
+from mmjax.tasks.subsets import subset_name
+from mmjax.train.loop import Stopped, StopRequest
+from mmjax.types import Units
 
 
-def load_and_check(cells: Mapping[str, Experiment]) -> dict[Any, Dataset]:
-    """{data: what it loads}, once each, every cell checked against its own."""
+def fold_numbers(cells: Mapping[str, Experiment], options: Any) -> list[int | None]:
+    """The folds to run: [None] for the data's own split, else all folds of a cross-validation."""
+    if options.folds is None:
+        return [None]
+    counts = {}
+    for name, experiment in cells.items():
+        if not hasattr(experiment.data, "at_fold"):
+            kind = type(experiment.data).__name__
+            raise ExperimentError(f"cell {name}: --folds needs data with folds, and {kind} has one test split of its own")
+        counts[name] = experiment.data.folds
+    if len(set(counts.values())) > 1:
+        raise ExperimentError(f"--folds: the cells have {counts} folds; all cells of a table need the same number")
+    return list(range(next(iter(counts.values()))))
+
+
+def at_fold(experiment: Experiment, fold: int | None) -> Experiment:
+    return experiment if fold is None else dataclasses.replace(experiment, data=experiment.data.at_fold(fold))
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """The inputs of the cells on one fold. datasets: {data: its dataset}; weights: {cell: {path: published array}}."""
+
+    datasets: Mapping[Any, Dataset]
+    weights: Mapping[str, Mapping[str, Any]]
+
+
+def load_and_check(cells: Mapping[str, Experiment], fold: int | None = None) -> Loaded:
+    """Loads each dataset and each set of published weights once, and checks every cell against them."""
     datasets: dict[Any, Dataset] = {}
-    for cell, experiment in cells.items():
+    weights: dict[str, Any] = {}
+    read: dict[str, Any] = {}
+    for name, experiment in cells.items():
+        experiment = at_fold(experiment, fold)
         if experiment.data not in datasets:
             datasets[experiment.data] = experiment.data.load()
+            check_splits(datasets[experiment.data])
         try:
-            experiment.check(datasets[experiment.data])
+            check(experiment, datasets[experiment.data])
         except ExperimentError as error:
-            raise ExperimentError(f"cell {cell}: {error}") from error
-    return datasets
+            raise ExperimentError(f"cell {name}: {error}") from error
+        key = json.dumps([as_json(experiment.encoders), as_json(experiment.weights)])
+        if experiment.weights and key not in read:
+            read[key] = _read_weights(experiment, datasets[experiment.data])
+        weights[name] = read.get(key, {}) if experiment.weights else {}
+    return Loaded(datasets, weights)
+
+
+def _read_weights(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
+    batch = feed.example_batch(dataset, experiment.encoders, experiment.batch)
+    shapes = jax.eval_shape(experiment.model.init, jax.random.key(0), batch)
+    return read_weights(shapes, experiment.weights)
+
+
+def check_options(cells: Mapping[str, Experiment], options: Any) -> None:
+    """Raises ExperimentError for what can be checked before any data are read."""
+    devices = jax.local_device_count()
+    for name, experiment in cells.items():
+        if options.plan == "pmap" and experiment.batch % devices:
+            raise ExperimentError(f"cell {name}: batch is {experiment.batch}, which does not split over {devices} devices")
+    if options.against is not None and options.against not in cells:
+        raise ExperimentError(f"--against is {options.against!r}, which does not run; the cells are {', '.join(cells)}")
+    if options.tensorboard:
+        summary_writer()
 
 
 def run_cells(
-    name: str,
-    description: str,
-    command: str,
+    header: Mapping[str, str],
     cells: Mapping[str, Experiment],
-    datasets: Mapping[Any, Dataset],
+    every: Mapping[str, Experiment],
     options: Any,
     out: Path,
+    loaded: Loaded,
+    console: Console,
 ) -> dict[str, Any]:
-    """Trains and evaluates every cell that the folder does not hold yet, then writes and returns the results.
+    """Trains and evaluates every part that the folder does not hold yet, then writes and returns the results.
 
-    datasets: what `load_and_check` gives for these cells.
+    header: name, command, description. every: all cells of the experiment file. loaded: `load_and_check` of the first fold.
     """
-    console = Console()
-    with StopRequest() as stop, Progress(console) as progress:
-        filled: dict[Any, Any] = {}
-        for cell, experiment in cells.items():
-            dataset = datasets[experiment.data]
-            scored = {split: units(rows, dataset.about[split], experiment.target) for split, rows in dataset.splits.items()}
-            write_test(out, cell, dataset, experiment.target, scored["test"])
-            about = about_cell(experiment, dataset, options)
-            if is_done(out / "cells" / cell, about):
-                continue
-            if stop.asked:
-                raise Stopped(f"stopped before cell {cell}")
-            if experiment.data not in filled:
-                filled.clear()  # one data set at a time is on the device
-                wanted = {name for other in cells.values() if other.data == experiment.data for name in other.encoders}
-                filled[experiment.data] = _fill(dataset, sorted(wanted), options, progress)
-            run = _Run(cell, experiment, dataset, filled[experiment.data], scored, options, about, out / "cells" / cell)
-            run.train_and_predict(stop, progress)
+    folds = fold_numbers(cells, options)
+    groups = _seed_groups(options)
+    with locked(out, header["name"]), StopRequest() as stop, Progress(console) as progress:
+        first = loaded.datasets[at_fold(next(iter(cells.values())), folds[0]).data]
+        facts = data_facts(first, None if folds == [None] else folds, check_splits(first))
+        for fold in folds:
+            loaded = loaded if fold == folds[0] else load_and_check(cells, fold)
+            _run_fold(fold, groups, cells, options, out, loaded, stop, progress)
+        parts = [Part(fold, group, len(groups) == 1) for fold in folds for group in groups]
+        for name, experiment in cells.items():
+            _finish_cell(out / "cells" / name, experiment, parts, options)
         with progress.waiting("scoring"):
-            first = next(iter(cells.values()))
-            results = results_of(name, description, command, list(cells), out, datasets[first.data], first.target)
-    write_json(out / "results.json", results)
+            results = results_of(header, cells, every, out, facts, options.against, options.holm, progress.print)
+        write_json(out / "results.json", results)
     _report(out, results, console)
     return results
 
 
-def about_cell(experiment: Experiment, dataset: Dataset, options: Any) -> dict[str, Any]:
-    """What must be equal for a cell, or a checkpoint of it, to be the same."""
-    about = {"experiment": resolved(experiment), "seeds": options.seeds, "data": dataset.fingerprint}
-    return about | {"weights": {path: digest_of(source) for path, source in experiment.weights.items()}}
+def _seed_groups(options: Any) -> list[tuple[int, ...]]:
+    size = options.seeds_at_once or options.seeds
+    return [tuple(range(first, min(first + size, options.seeds))) for first in range(0, options.seeds, size)]
 
 
-def check_options(cells: Mapping[str, Experiment], options: Any, folders: Iterable[Path]) -> None:
-    """What can be told before anything is read."""
-    for out in folders:
-        if out.exists() and any(out.iterdir()) and not options.resume:
-            raise ExperimentError(f"the folder {out} is not empty; go on there with --resume, or choose another with --out")
-    devices = jax.local_device_count()
-    for cell, experiment in cells.items():
-        if options.plan == "pmap" and experiment.batch % devices:
-            raise ExperimentError(f"cell {cell}: batch is {experiment.batch}, which does not split over {devices} devices")
-    if options.tensorboard:
-        _summary_writer()
+def _run_fold(
+    fold: int | None,
+    groups: Sequence[tuple[int, ...]],
+    cells: Mapping[str, Experiment],
+    options: Any,
+    out: Path,
+    loaded: Loaded,
+    stop: StopRequest,
+    progress: Progress,
+) -> None:
+    """All parts of one fold."""
+    filled: dict[Any, Any] = {}
+    for name, original in cells.items():
+        experiment = at_fold(original, fold)
+        dataset, weights = loaded.datasets[experiment.data], loaded.weights[name]
+        units = _units(out, name, experiment, dataset, Part(fold, groups[0]))
+        for group in groups:
+            part, folder = Part(fold, group, len(groups) == 1), out / "cells" / name
+            identity = {
+                "experiment": as_json(experiment),
+                "seeds": list(group),
+                "data": dataset.fingerprint,
+                "weights": digest(weights) if weights else None,
+            }
+            if part_is_done(folder / part.name, identity, progress.print):
+                continue
+            if stop.asked:
+                raise Stopped(f"stopped before cell {name}")
+            if experiment.data not in filled:
+                filled.clear()  # one dataset at a time is on the device
+                wanted = {m for other in cells.values() if at_fold(other, fold).data == experiment.data for m in other.encoders}
+                filled[experiment.data] = _fill(dataset, sorted(wanted), options, progress)
+            columns = filled[experiment.data]
+            folder_of_part = folder / part.name
+            run = PartRun(name, part, experiment, dataset, columns, weights, units, options, identity, folder_of_part)
+            run_part(run, stop, progress)
+
+
+def _units(out: Path, cell: str, experiment: Experiment, dataset: Dataset, part: Part) -> dict[str, Units]:
+    """{task: units of the test split}, saved with their baselines and examples by the first cell that has the task."""
+    found = {}
+    for name, task in experiment.tasks.items():
+        units = found[name] = task.units(dataset, "test")
+        write_units(out, cell, name, part, units)
+        if not baselines_file(out, name, part).is_file():
+            predicted = task.baselines(dataset)
+            write_baselines(out, name, part, {rival: task.outcomes(said, units) for rival, said in predicted.items()})
+        if part.fold in (None, 0):
+            write_examples(out, name, task, units, dataset)
+    return found
 
 
 def _fill(dataset: Dataset, modalities: Sequence[str], options: Any, progress: Progress) -> Any:
-    """The columns of these modalities on the device if they fit there, else None: then they are streamed."""
+    """The columns of these modalities on the device if they fit, else None: then they are streamed."""
     dataset = dataclasses.replace(dataset, columns={name: dataset.columns[name] for name in modalities})
     size = feed.column_bytes(dataset) / 1e9
     if size > options.device_memory:
@@ -113,139 +203,54 @@ def _fill(dataset: Dataset, modalities: Sequence[str], options: Any, progress: P
         columns = feed.fill(dataset, advance)
     rows = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset.splits.items())
     progress.print(f"data: {rows} rows through {dataset.source}, {size * 1e3:.0f} MB on the device")
-    progress.print("      left out: " + ("; ".join(f"{count} {why}" for why, count in dataset.dropped.items()) or "nothing"))
+    progress.print("      dropped: " + ("; ".join(f"{count} {why}" for why, count in dataset.dropped.items()) or "nothing"))
     return columns
 
 
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """One cell, from its data to its predictions. columns: on the device, or None where they are streamed."""
-
-    cell: str
-    experiment: Experiment
-    dataset: Dataset
-    columns: Any
-    scored: Mapping[str, Units]
-    options: Any
-    about: Mapping[str, Any]
-    folder: Path
-
-    def feed_of(self, split: str) -> Callable[[np.ndarray], Batch]:
-        rows, target = self.dataset.splits[split], self.experiment.equal_classes
-        if split == "train" and target:
-            rows = equally_weighted(rows, target)
-        if self.columns is None:
-            return feed.Streamed(self.dataset, rows, self.experiment.encoders)
-        return feed.from_device({name: self.columns[name] for name in self.experiment.encoders}, rows)
-
-    def train_and_predict(self, stop: StopRequest, progress: Progress) -> None:
-        experiment, seeds = self.experiment, range(self.options.seeds)
-        order = orders(seeds, len(self.dataset.splits["train"]), experiment.batch)
-        train_feed = self.feed_of("train")
-
-        def batches_from(first: int) -> Iterator[Batch]:
-            if self.columns is None:
-                return train_feed.stream(order, first, experiment.steps)
-            return (train_feed(order(step)) for step in range(first, experiment.steps))
-
-        progress.cell(self.cell, experiment.steps)
-        first = parts(experiment.stages, experiment.steps)[0]
-        example_batch, balance = train_feed(order(0)[0]), experiment.balance
-        state = init_seeds(experiment.model, experiment.tx_of(first), seeds, example_batch, balance, first.learns)
-        if experiment.weights:
-            variables = init_from_pretrained(state.variables, experiment.weights, (len(seeds),))
-            state = state.replace(params=variables.pop("params"), stats=variables)
-        checkpoints = Checkpoints(self.folder / "checkpoints")
-        schedule = Schedule(experiment.steps, experiment.evaluate_every, experiment.checkpoint_every)
-        with _tensorboard(self.folder) if self.options.tensorboard else nullcontext(lambda record: None) as log:
-            watch = Watch(progress.step, lambda record: (progress.evaluated(record), log(record)))
-            leg_at = legs(experiment, parallel.PLANS[self.options.plan])
-            validate, eligible = self._validate(), first_scored(experiment)
-            fitted = fit(leg_at, state, batches_from, validate, schedule, checkpoints, self.about, stop, watch, eligible)
-        checkpoints.close()
-        self._predict(fitted)
-
-    def _validate(self) -> Callable[[Any], dict[str, np.ndarray]]:
-        """variables -> loss (nats) and accuracy of each seed on the validation split, Float[s], all modalities present."""
-        run = logits_by_subset(self.experiment.model, [tuple(self.experiment.encoders)], self.experiment.output)
-        rows, validation_feed = len(self.dataset.splits["validation"]), self.feed_of("validation")
-        scored = self.scored["validation"]
-        label, share = scored.label, scored.weight / scored.weight.sum()
-
-        def validate(variables):
-            logits = scored.of(predict(run, variables, validation_feed, rows))[:, 0]
-            log_probability = np.asarray(jax.nn.log_softmax(logits))
-            loss = -np.take_along_axis(log_probability, label[None, :, None], axis=-1)[..., 0]
-            return {"loss": loss @ share, "accuracy": (logits.argmax(-1) == label).astype(np.float32) @ share}
-
-        return validate
-
-    def _predict(self, fitted: Fit) -> None:
-        diverged = np.flatnonzero(~np.isfinite(np.asarray(fitted.best.score))).tolist()
-        if diverged:
-            raise ExperimentError(
-                f"cell {self.cell}: the seeds {diverged} diverged: their loss was never a finite number at an evaluation. "
-                f"Lower optim.lr, delete {self.folder}, and run it again"
-            )
-        began, subsets = time.monotonic(), subsets_of(tuple(self.experiment.encoders))
-        run = logits_by_subset(self.experiment.model, subsets, self.experiment.output)
-        logits = predict(run, fitted.best.variables, self.feed_of("test"), len(self.dataset.splits["test"]))
-        seconds = fitted.seconds + time.monotonic() - began
-        logits = self.scored["test"].of(logits)
-        write_cell(self.folder, self.experiment, fitted, logits, subsets, seconds, self.options.plan, self.about)
-
-
-def first_scored(experiment: Experiment) -> int:
-    """The step at which the head that is scored begins to learn."""
-    name = ("alone_" if "." in experiment.output else "heads_") + experiment.output.replace(".", "_")
-    stages = parts(experiment.stages, experiment.steps)
-    return next((part.first for part in stages if does_learn(name, part.learns)), 0)
-
-
-def legs(experiment: Experiment, spread: Callable[[Any], Plan]) -> Callable[[int], Leg]:
-    """step -> the stage that it lies in; a stage's step is made when it is first asked for."""
-    stages = parts(experiment.stages, experiment.steps)
-
-    @cache
-    def leg(number: int) -> Leg:
-        part = stages[number]
-        anew = jax.jit(jax.vmap(partial(begin, tx=experiment.tx_of(part), learns=part.learns, balance=experiment.balance)))
-        return Leg(part.first, anew, spread(experiment.step_of(part)))
-
-    return lambda step: leg(next(number for number, part in enumerate(stages) if step < part.end))
-
-
-def _summary_writer() -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise ExperimentError("--tensorboard needs tensorboardX: pip install 'mmjax[log]'") from error
-    return SummaryWriter
-
-
-@contextmanager
-def _tensorboard(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """What to tell of each evaluation. Closed before Python ends, when its threads could not be started any more."""
-    writer = _summary_writer()(str(folder / "tensorboard"))
-
-    def log(record: Mapping[str, Any]) -> None:
-        for name, values in record.items():
-            if name != "step":
-                writer.add_scalars(name, {f"seed{seed}": value for seed, value in enumerate(values)}, record["step"])
-        writer.flush()
-
-    try:
-        yield log
-    finally:
-        writer.close()
+def _finish_cell(folder: Path, experiment: Experiment, parts: Sequence[Part], options: Any) -> None:
+    """Writes cell.json from the records of the parts."""
+    records = {part: read_json(folder / part.name / "part.json") for part in parts}
+    folds = list(dict.fromkeys(part.fold for part in parts))
+    of_fold = {fold: [records[part] for part in parts if part.fold == fold] for fold in folds}
+    joined = lambda name: [[x for record in of_fold[fold] for x in record[name]] for fold in folds]
+    modalities = tuple(sorted(experiment.encoders))
+    per_seed = np.mean(joined("validation"), axis=0)
+    selection = experiment.selection
+    task = experiment.tasks[selection[0]] if selection else None
+    first = records[parts[0]]
+    identity = {"experiment": as_json(experiment), "parts": [record["identity"]["data"] for record in records.values()]}
+    facts = {
+        "modalities": list(modalities),
+        "fusion": as_line(experiment.fusion) if experiment.heads else ", ".join(f"{n}" for n in experiment.outputs),
+        "parameters": first["parameters"],
+        "seeds": list(range(options.seeds)),
+        "folds": None if folds == [None] else folds,
+        "steps": experiment.steps,
+        "stages": first["stages"],
+        "best_step": joined("best_step"),
+        "validation": {
+            "select": "loss" if selection is None else ".".join(selection),
+            "task": next(iter(experiment.tasks)) if selection is None else selection[0],
+            "higher_is_better": False if selection is None else task.metrics[selection[1]].higher_is_better,
+            "mean": float(per_seed.mean()),
+            "per_seed": per_seed.tolist(),
+        },
+        "groups": list(experiment.groups),
+        "tasks": {name: as_json(task) for name, task in experiment.tasks.items()},
+        "complete": {name: subset_name(task.subsets(modalities)[-1]) for name, task in experiment.tasks.items()},
+        "seconds": sum(record["seconds"] for record in records.values()),
+        "peak_memory_bytes": max(record["peak_memory_bytes"] for record in records.values()),
+        "plan": options.plan,
+        "device": device(),
+        "versions": versions(),
+    }
+    write_cell(folder, identity, parts, facts)
 
 
 def _report(out: Path, results: Mapping[str, Any], console: Console) -> None:
-    from mmjax.report.tables import results_table, verdict_sentences
+    from mmjax.report.tables import print_results
 
-    console.print(results_table(results, console.width))
-    for sentence in verdict_sentences(results):
-        console.print(f"- {sentence}", highlight=False)
+    print_results(results, console)
     try:
         from mmjax.report.page import write_report
 

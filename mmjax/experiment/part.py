@@ -1,0 +1,218 @@
+"""One part of a cell: some of its seeds on one fold, from training to saved outcomes."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjax.data import feed
+from mmjax.data.dataset import Dataset
+from mmjax.describe import parameter_count
+from mmjax.evaluate.predict import metric_values, outcomes_of, predict_subsets, validation_predictions, whole_split
+from mmjax.experiment.training import training_of
+from mmjax.experiment.value import Experiment, ExperimentError
+from mmjax.progress import Progress
+from mmjax.runs.folder import write_json
+from mmjax.runs.write import Part, chosen_examples, write_part
+from mmjax.tasks.subsets import subset_name
+from mmjax.train.checkpoint import Checkpoints
+from mmjax.train.loop import Callbacks, Fit, StopRequest, TrainData, fit, stacked
+from mmjax.train.parallel import PLANS
+from mmjax.train.seeds import orders
+from mmjax.train.stages import split
+from mmjax.train.training import Training, automatic_steps_per_call
+from mmjax.types import Batch, Units
+
+ROWS_AT_ONCE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class PartRun:
+    """What a part needs. columns: on the device, or None if the data are streamed. pretrained: {path: array} of published
+    weights. units: {task: units of the test split}. identity: JSON that must be equal for the part to be resumed."""
+
+    cell: str
+    part: Part
+    experiment: Experiment
+    dataset: Dataset
+    columns: Any
+    pretrained: Mapping[str, Any]
+    units: Mapping[str, Units]
+    options: Any
+    identity: Mapping[str, Any]
+    folder: Path
+
+    def feed_of(self, name: str) -> Any:
+        rows = self.dataset.splits[name]
+        if self.columns is None:
+            return feed.Streamed(self.dataset, rows, self.experiment.encoders)
+        return feed.from_device({modality: self.columns[modality] for modality in self.experiment.encoders}, rows)
+
+
+def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
+    """Trains, predicts the test split with each seed's best variables, and saves the outcomes."""
+    experiment, options = run.experiment, run.options
+    order = orders(run.part.seeds, len(run.dataset.splits["train"]), experiment.batch)
+    train_feed = run.feed_of("train")
+    training = training_of(experiment, PLANS[options.plan]())
+    example = train_feed(order(0)[0])
+    state, frozen = training.init(run.part.seeds, example, run.pretrained or None)
+    per_call = options.steps_per_call or automatic_steps_per_call(training, state, example)
+    training = training_of(experiment, training.plan, per_call)
+    frozen = training.plan.place(frozen)
+
+    def batches(chunks: Sequence[range]) -> Iterator[Batch]:
+        if run.columns is None:
+            first = chunks[0].start if chunks else 0
+            return stacked(train_feed.stream(order, first, experiment.steps), chunks)
+        return (train_feed(np.stack([order(step) for step in chunk])) for chunk in chunks)
+
+    name = run.cell if run.part.name == "all" else f"{run.cell} ({run.part.name})"
+    progress.cell(name, experiment.steps)
+    checkpoints = Checkpoints(run.folder / "checkpoints", run.identity)
+    with _tensorboard(run.folder, options.tensorboard) as log:
+        callbacks = Callbacks(
+            step=progress.step,
+            evaluated=lambda record: (progress.evaluated(record), log(record)),
+            stop=lambda: stop.asked,
+        )
+        validate = _validate(run, training, frozen)
+        fitted = fit(training, state, frozen, TrainData(batches, order), validate, checkpoints, callbacks)
+    checkpoints.close()
+    undefined = np.flatnonzero(~np.isfinite(fitted.best.score)).tolist()
+    if undefined:
+        raise ExperimentError(
+            f"cell {run.cell}: the validation score of the seeds {undefined} was never a finite number. Check that the "
+            f"validation split has examples of task {experiment.selection[0] if experiment.selection else 'loss'!r}"
+        )
+    _predict(run, training, fitted, frozen)
+
+
+def _validate(run: PartRun, training: Training, frozen: Any) -> Callable[[Any], dict[str, np.ndarray]]:
+    """placed variables -> {"score": higher is better, "loss", the selected metric}, each Float[s], on the validation split with
+    all modalities that are present."""
+    experiment, selection = run.experiment, run.experiment.selection
+    rows, weight = len(run.dataset.splits["validation"]), np.asarray(run.dataset.splits["validation"].weight, np.float64)
+    feed_validation, task = run.feed_of("validation"), None
+    if selection is not None:
+        task = experiment.tasks[selection[0]]
+        metric, units = task.metrics[selection[1]], task.units(run.dataset, "validation")
+    evaluate = training.plan.evaluate(validation_predictions(experiment.model, experiment.loss, task))
+
+    def validate(variables: Any) -> dict[str, np.ndarray]:
+        found = whole_split(
+            lambda batch: evaluate(variables, frozen, batch), feed_validation, rows, axis=1, size=experiment.batch
+        )
+        losses = np.where(weight > 0, found["loss"] * weight, 0)
+        loss = losses.sum(axis=1) / weight.sum()
+        if task is None:
+            return {"score": -loss, "loss": loss}
+        outcomes = outcomes_of(task, found["predicted"], units)
+        value = metric_values(metric, outcomes, units.weight)
+        return {"score": value if metric.higher_is_better else -value, "loss": loss, selection[1]: value}
+
+    return validate
+
+
+def _predict(run: PartRun, training: Training, fitted: Fit, frozen: Any) -> None:
+    began, experiment, batch = time.monotonic(), run.experiment, run.experiment.batch
+    modalities = tuple(sorted(experiment.encoders))
+    subsets = {name: task.subsets(modalities) for name, task in experiment.tasks.items()}
+    evaluate = training.plan.evaluate(predict_subsets(experiment.model, experiment.tasks, subsets), axis=1)
+    variables, rows = training.plan.place(fitted.best.variables), len(run.dataset.splits["test"])
+    size = batch * max(1, min(ROWS_AT_ONCE // batch, -(-rows // batch)))
+    predicted = whole_split(lambda batch: evaluate(variables, frozen, batch), run.feed_of("test"), rows, axis=2, size=size)
+    outcomes, examples = {}, {}
+    for name, task in experiment.tasks.items():
+        names = [subset_name(subset) for subset in subsets[name]]
+        of_subset = {subset: at_subset(predicted[name], k) for k, subset in enumerate(names)}
+        outcomes[name] = {s: outcomes_of(task, p, run.units[name]) for s, p in of_subset.items()}
+        examples[name] = _shown(task, run.units[name], of_subset, names[-1])
+    seconds = fitted.seconds + time.monotonic() - began
+    facts = {"seconds": seconds} | _training_facts(experiment, training, fitted, frozen)
+    kept = _flat(predicted) if run.options.keep_predictions else None
+    if not (run.folder.parent / "examples.json").is_file():
+        write_json(run.folder.parent / "examples.json", examples)
+    write_part(run.folder, run.identity, outcomes, fitted.curves, facts, kept)
+
+
+def at_subset(predicted: Any, number: int) -> Any:
+    """Predictions [s k n ...] -> those of one subset [s n ...]."""
+    import jax
+
+    return jax.tree.map(lambda leaf: leaf[:, number], predicted)
+
+
+def _flat(predicted: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """{task: pytree} -> {"task/path": array}."""
+    import jax
+
+    paths = jax.tree_util.tree_leaves_with_path(dict(predicted))
+    return {"/".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path): leaf for path, leaf in paths}
+
+
+def _shown(task: Any, units: Units, predicted: Mapping[str, Any], complete: str) -> list[dict[str, Any]]:
+    """For each example of the report, the answers with all modalities and with each one by itself."""
+    shown = [complete, *(name for name in predicted if "+" not in name and name != complete)]
+    return [{name: dict(task.show(predicted[name], units, unit)) for name in shown} for unit in chosen_examples(units)]
+
+
+def _training_facts(experiment: Experiment, training: Training, fitted: Fit, frozen: Any) -> dict[str, Any]:
+    params, seeds = fitted.best.variables["params"], len(fitted.best.step)
+    stored_once = parameter_count(frozen.get("params", {}))
+    step_of_record = {record["step"]: record for record in fitted.curves}
+    metric = "loss" if experiment.selection is None else experiment.selection[1]
+    best_step = np.asarray(fitted.best.step).tolist()
+    value = lambda record: record[f"validation_{metric}"]
+    stages = []
+    for stage, steps in training.resolved if experiment.stages else ():
+        inside = [record for record in fitted.curves if steps.start < record["step"] <= steps.stop]
+        stages.append(
+            {
+                "first": steps.start + 1,
+                "last": steps.stop,
+                "learns": list(stage.learns),
+                "parameters": parameter_count(split(params, stage.learns)[0]) // seeds,
+                "validation": float(np.mean(value(inside[-1]))) if inside else None,
+            }
+        )
+    return {
+        "parameters": parameter_count(params) // seeds + stored_once,
+        "best_step": best_step,
+        "validation": [value(step_of_record[step])[seed] for seed, step in enumerate(best_step)],
+        "stages": stages,
+    }
+
+
+def _tensorboard(folder: Path, wanted: bool) -> AbstractContextManager[Callable[[Mapping[str, Any]], None]]:
+    return _event_files(folder) if wanted else nullcontext(lambda record: None)
+
+
+def summary_writer() -> Any:
+    """tensorboardX's writer class; ExperimentError names the extra if it is missing."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise ExperimentError("--tensorboard needs tensorboardX: pip install 'mmjax[log]'") from error
+    return SummaryWriter
+
+
+@contextmanager
+def _event_files(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A function that logs each evaluation. Closed before Python exits, when the writer's threads could no longer start."""
+    writer = summary_writer()(str(folder / "tensorboard"))
+
+    def log(record: Mapping[str, Any]) -> None:
+        for name, values in record.items():
+            if name != "step":
+                writer.add_scalars(name, {f"seed{seed}": value for seed, value in enumerate(values)}, record["step"])
+        writer.flush()
+
+    try:
+        yield log
+    finally:
+        writer.close()

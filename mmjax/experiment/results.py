@@ -1,0 +1,136 @@
+"""`results.json`: the scores of all cells in a run folder, from their saved outcomes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjax.data.dataset import Dataset
+from mmjax.describe import as_json
+from mmjax.evaluate.score import CellOutcomes, score_task
+from mmjax.experiment.value import Experiment
+from mmjax.runs.read import check_cell, read_baselines, read_outcomes, read_units
+from mmjax.runs.schema import SCHEMA
+from mmjax.types import Task
+
+
+def results_of(
+    header: Mapping[str, str],
+    cells: Mapping[str, Experiment],
+    every: Mapping[str, Experiment],
+    out: Path,
+    data: Mapping[str, Any],
+    against: str | None,
+    holm: bool,
+    report: Any = print,
+) -> dict[str, Any]:
+    """The results of all cells that the folder holds, those of this command first.
+
+    header: name, command and description. cells: those of this command. every: all cells of the experiment file, whose tasks
+    score the cells of earlier commands. data: the entry "data" of the results.
+    """
+    done = sorted(file.parent.name for file in out.glob("cells/*/cell.json"))
+    records = {cell: check_cell(out / "cells" / cell) for cell in [*cells, *(name for name in done if name not in cells)]}
+    tasks: dict[str, Task] = {name: task for e in (*every.values(), *cells.values()) for name, task in e.tasks.items()}
+    records = _scorable(records, tasks, cells, report)
+    scored = {name: entry_of(record) | {"tasks": {}} for name, record in records.items()}
+    entries = {}
+    for name in dict.fromkeys(task for record in records.values() for task in record["tasks"]):
+        having = {cell: record for cell, record in records.items() if name in record["tasks"]}
+        outcomes = {cell: _outcomes(out, cell, record, name) for cell, record in having.items()}
+        folds = list(dict.fromkeys(_fold_name(part) for part in next(iter(having.values()))["parts"]))
+        units, baselines = read_units(out, name, folds), read_baselines(out, name, folds)
+        groups = {cell: record["groups"] for cell, record in having.items()}
+        entry, of_cell = score_task(tasks[name], units, outcomes, baselines, groups, against, holm)
+        entries[name] = _described(tasks[name]) | entry
+        for cell, found in of_cell.items():
+            scored[cell]["tasks"][name] = found
+    first = records[next(iter(cells))]
+    comparisons = sum(
+        verdict["metric"] == entries[task]["headline"]
+        for cell in scored.values()
+        for task, found in cell["tasks"].items()
+        for verdict in found["verdicts"]
+    )
+    return {
+        "schema": SCHEMA,
+        **header,
+        "tasks": entries,
+        "cells": scored,
+        "comparisons": {"count": comparisons, "holm": holm},
+        "data": {"modalities": sorted({m for record in records.values() for m in record["modalities"]}), **data},
+        "plan": first["plan"],
+        "versions": first["versions"],
+        "device": first["device"],
+        "seconds": sum(record["seconds"] for record in records.values()),
+        "peak_memory_bytes": max(record["peak_memory_bytes"] for record in records.values()),
+    }
+
+
+def data_facts(dataset: Dataset, folds: Sequence[int] | None, leak_free: bool) -> dict[str, Any]:
+    """The entry "data" of the results, from the dataset of the first fold."""
+    splits = {
+        split: {"examples": len(set(np.asarray(dataset.metadata[split]["id"]).tolist())), "rows": len(rows)}
+        for split, rows in dataset.splits.items()
+    }
+    return {
+        "splits": splits,
+        "dropped": dict(dataset.dropped),
+        "source": dataset.source,
+        "fingerprint": dataset.fingerprint,
+        "folds": None if folds is None else len(folds),
+        "leak_free": leak_free,
+    }
+
+
+FACTS = ("modalities", "fusion", "parameters", "seeds", "folds", "steps", "stages", "best_step", "validation", "seconds")
+
+
+def entry_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a cell's record that the results repeat."""
+    return {name: record[name] for name in FACTS} | {"experiment": record["identity"]["experiment"]}
+
+
+def _scorable(
+    records: Mapping[str, Any], tasks: Mapping[str, Task], cells: Mapping[str, Experiment], report: Any
+) -> dict[str, Any]:
+    """The cells that can stand in one table: with these tasks, and as many folds as the cells of this command."""
+    first = records[next(iter(cells))]
+    kept = {}
+    for cell, record in records.items():
+        known = all(name in tasks and as_json(tasks[name]) == task for name, task in record["tasks"].items())
+        if cell not in cells and (not known or record["folds"] != first["folds"]):
+            report(f"cell {cell} of an earlier command has other tasks or folds; the table leaves it out")
+            continue
+        kept[cell] = record
+    return kept
+
+
+def _outcomes(out: Path, cell: str, record: Mapping[str, Any], task: str) -> CellOutcomes:
+    found = read_outcomes(out / "cells" / cell, record["parts"], task)
+    select = record["validation"]
+    mine = select["task"] == task
+    return CellOutcomes(
+        outcomes=found,
+        complete=record["complete"][task],
+        modalities=tuple(record["modalities"]),
+        validation=select["mean"] if mine else None,
+        higher_is_better=select["higher_is_better"],
+    )
+
+
+def _fold_name(part: Mapping[str, Any]) -> str:
+    return "all" if part["fold"] is None else f"fold{part['fold']}"
+
+
+def _described(task: Task) -> dict[str, Any]:
+    return {
+        "kind": type(task).__name__,
+        "task": as_json(task),
+        "headline": next(iter(task.metrics)),
+        "metrics": {
+            name: {"higher_is_better": metric.higher_is_better, "bounds": list(metric.bounds)}
+            for name, metric in task.metrics.items()
+        },
+    }

@@ -1,0 +1,40 @@
+"""The training of an experiment, as a value of `mmjax.train`."""
+
+from mmjax.experiment.value import Experiment
+from mmjax.train.finite import skip_nonfinite
+from mmjax.train.parallel import Plan, single
+from mmjax.train.stages import does_learn, resolve
+from mmjax.train.training import Schedule, Training
+
+
+def training_of(experiment: Experiment, plan: Plan | None = None, steps_per_call: int = 1) -> Training:
+    """How the experiment is trained under a plan (None: on one device)."""
+    schedule = Schedule(
+        experiment.steps,
+        experiment.evaluate_every,
+        experiment.checkpoint_every,
+        steps_per_call,
+        select_after=first_selectable(experiment),
+    )
+    return Training(
+        experiment.model,
+        experiment.loss,
+        experiment.optim,
+        schedule,
+        experiment.stages,
+        experiment.augment,
+        experiment.balance,
+        (skip_nonfinite,) if experiment.skip_nonfinite else (),
+        plan or single(),
+    )
+
+
+def first_selectable(experiment: Experiment) -> int:
+    """The first step after which an evaluation may select the best step: when every head has begun to learn.
+
+    Before it, the selected score could come from a head with its initial weights.
+    """
+    paths = [("unimodal_heads_" if "." in name else "heads_") + name.replace(".", "_") for name in experiment.outputs]
+    stages = resolve(experiment.stages, experiment.steps)
+    starts = (next((steps.start for stage, steps in stages if does_learn(path, stage.learns)), 0) for path in paths)
+    return max(starts, default=0)
