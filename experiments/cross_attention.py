@@ -47,6 +47,7 @@ from mmjax.experiment import Experiment, main
 from mmjax.fusion import Bottleneck, CoAttention, Concat, CrossAttention, EarlyTransformer
 from mmjax.heads import Classifier
 from mmjax.pretrained.cached_features import CachedFeatures
+from mmjax.tasks import Classify
 from mmjax.train.optim import AdamW
 
 CLASSES = 9
@@ -60,6 +61,7 @@ BASE = Experiment(
     encoders=IMAGE | TEXT,
     fusion=TEXT_ASKS,
     heads={"label": Classifier(CLASSES)},
+    tasks={"label": Classify("label")},
     steps=150,
     optim=AdamW(lr=3e-3),
     augment={"shift": Shift(2), "flip": Flip(0.5)},

@@ -43,6 +43,7 @@ from mmjax.experiment import Experiment, main
 from mmjax.fusion import Concat, EarlyTransformer, MeanLogits, ProductOfExperts, Stacked, WeightedLogits
 from mmjax.heads import Classifier, Mean
 from mmjax.nn import LSTM
+from mmjax.tasks import Classify
 from mmjax.train.optim import AdamW
 
 CLASSES = 9
@@ -54,6 +55,7 @@ BASE = Experiment(
     encoders=IMAGE | TEXT,
     fusion=Concat(width=64, dropout=0.2),
     heads={"label": Classifier(CLASSES)},
+    tasks={"label": Classify("label")},
     steps=200,
     optim=AdamW(lr=3e-3),
     augment={"shift": Shift(2), "flip": Flip(0.5)},

@@ -42,6 +42,7 @@ from mmjax.fusion import Concat, Product
 from mmjax.heads import Classifier
 from mmjax.nn import GRU
 from mmjax.pretrained.cached_features import CachedFeatures
+from mmjax.tasks import Classify
 from mmjax.train.optim import SGD, Adam
 
 IMAGE = {"image": VGG(stages=((1, 8), (1, 16), (2, 32)), hidden=(64,), dropout=0.2)}
@@ -52,6 +53,7 @@ BASE = Experiment(
     encoders=IMAGE | TEXT,
     fusion=Product(width=64),
     heads={"match": Classifier(2, hidden=(64,))},
+    tasks={"match": Classify("match")},
     steps=400,
     optim=Adam(lr=2e-3),
 )

@@ -51,6 +51,7 @@ from mmjax.heads import Classifier, EachToken, Mean
 from mmjax.losses import On, Tasks
 from mmjax.nn import LSTM, Bidirectional
 from mmjax.nn.context import SelfAttention
+from mmjax.tasks import Classify
 from mmjax.train.optim import Adam
 from mmjax.train.stages import Stage
 
@@ -63,6 +64,7 @@ ALONE = Experiment(
     encoders={name: Features(WIDTH, DROPOUT) for name in MODALITIES},
     fusion=fuse.Concat(WIDTH, DROPOUT),
     heads={"label": Classifier(CLASSES)},
+    tasks={"label": Classify("label")},
     augment={"modalities": DropModalities(0.2)},
     optim=Adam(lr=1e-3),
     steps=100,

@@ -33,6 +33,7 @@ from mmjax.experiment import Experiment, main
 from mmjax.fusion import Concat, Gated, MeanLogits
 from mmjax.heads import Classifier, Mean
 from mmjax.nn import LSTM
+from mmjax.tasks import Classify
 from mmjax.train.optim import Adam
 
 CLASSES = 9
@@ -45,6 +46,8 @@ BASE = Experiment(
     encoders=IMAGE | TEXT | AUDIO,
     fusion=Concat(width=64, dropout=0.2),
     heads={"label": Classifier(CLASSES)},
+    tasks={"label": Classify("label")},
+    groups=("language",),
     steps=300,
     optim=Adam(lr=3e-3),
     augment={"shift": Shift(3), "flip": Flip(0.5), "modalities": DropModalities(0.2)},

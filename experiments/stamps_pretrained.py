@@ -56,11 +56,13 @@ from stamps_fusion import BASE as SCRATCH
 from stamps_fusion import CLASSES
 
 from mmjax.data.augment import DropModalities
+from mmjax.data.dataset import EqualClasses
 from mmjax.encoders import Features
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Concat, Gated, MeanLogits, RandomFourier
 from mmjax.heads import Classifier, Mean
 from mmjax.pretrained.cached_features import PUBLISHED, CachedFeatures
+from mmjax.tasks import Classify
 from mmjax.train.optim import AdamW
 
 STAMPS = replace(SCRATCH.data, speech_languages=("es", "fr", "ru"), seconds=3.0)
@@ -71,6 +73,8 @@ BASE = Experiment(
     encoders=ENCODERS,
     fusion=Concat(width=128, dropout=0.3),
     heads={"label": Classifier(CLASSES)},
+    tasks={"label": Classify("label")},
+    groups=("language",),
     steps=300,
     optim=AdamW(lr=1e-3, decay=0.05),
     augment={"modalities": DropModalities(0.2)},
@@ -94,13 +98,14 @@ PROMPTS = (
 NEVER = 1_000_000  # but at the end: the problem is convex, and a small validation split would choose a step by chance
 KERNEL = replace(
     of("image", "text"),
-    data=CachedFeatures(replace(STAMPS, validation_parts=8), weights=PUBLISHED[:2], prompts=PROMPTS, directions=True),
+    data=EqualClasses(
+        CachedFeatures(replace(STAMPS, validation_parts=8), weights=PUBLISHED[:2], prompts=PROMPTS, directions=True)
+    ),
     encoders={name: Features(width=None) for name in ("image", "text")},
     fusion=RandomFourier(width=16_384),
     optim=AdamW(lr=0.1, decay=0.01),
     evaluate_every=NEVER,
     checkpoint_every=NEVER,
-    equal_classes="label",
     augment={},
 )
 
@@ -114,10 +119,9 @@ ABLATIONS = {
     "image": of("image"),
     "text": of("text"),
     "audio": of("audio"),
-    "from_scratch": replace(SCRATCH, data=STAMPS),
 }
 
-BY_NAME = {"kernel": KERNEL}
+BY_NAME = {"kernel": KERNEL, "from_scratch": replace(SCRATCH, data=STAMPS)}
 
 if __name__ == "__main__":
     main(ABLATIONS, by_name=BY_NAME)

@@ -38,6 +38,7 @@ from mmjax.experiment import Experiment, main
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.pretrained.cached_features import CachedFeatures
+from mmjax.tasks import Classify
 from mmjax.train.optim import AdamW
 from mmjax.train.rates import LayerWise
 from mmjax.train.stages import Stage, gradually
@@ -53,6 +54,7 @@ SCRATCH = Experiment(
     encoders={"text": MINILM},
     fusion=Concat(width=64, dropout=0.2),
     heads={"label": Classifier(CLASSES)},
+    tasks={"label": Classify("label")},
     steps=40,
     optim=FINE,
     evaluate_every=10,

@@ -47,6 +47,7 @@ from mmjax.heads import Classifier, LogVariances
 from mmjax.losses import Tasks, Uncertainty
 from mmjax.nn import LSTM
 from mmjax.nn.mel import LogMel
+from mmjax.tasks import Classify
 from mmjax.train.balance import OGMGE, GradNorm
 from mmjax.train.optim import Adam
 
@@ -60,45 +61,53 @@ BASE = Experiment(
     encoders=IMAGE | TEXT | AUDIO,
     fusion=Concat(width=64, dropout=0.2),
     heads={"label": Classifier(CLASSES)},
+    tasks={"label": Classify("label")},
+    groups=("language",),
     steps=150,
     optim=Adam(lr=3e-3),
 )
-ALONE = {
+UNIMODAL_HEADS = {
     "text": {"label": Classifier(CLASSES)},
     "image": {"label": Classifier(CLASSES)},
     "audio": {"language": Classifier(LANGUAGES)},
 }
-TASKS = Tasks({"label": 1.0, "text.label": 1.0, "image.label": 1.0, "audio.language": 1.0})
+LOSSES = Tasks({"label": 1.0, "text.label": 1.0, "image.label": 1.0, "audio.language": 1.0})
 VARIANCES = LogVariances(("label", "text.label", "image.label", "audio.language"))
+TEXT_TASK = {"text": Classify("text.label")}
+IMAGE_TASK = {"image": Classify("image.label")}
+LANGUAGE_TASK = {"language": Classify("audio.language")}
 
-MULTI = replace(BASE, unimodal_heads=ALONE, loss=TASKS)
-CATEGORY_ALONE = {name: {"label": Classifier(CLASSES)} for name in ("audio", "image", "text")}
+MULTI = replace(
+    BASE,
+    unimodal_heads=UNIMODAL_HEADS,
+    loss=LOSSES,
+    tasks=BASE.tasks | TEXT_TASK | IMAGE_TASK | LANGUAGE_TASK,
+)
+CATEGORY_HEADS = {name: {"label": Classifier(CLASSES)} for name in ("audio", "image", "text")}
 UNIMODAL = replace(
-    BASE, unimodal_heads=CATEGORY_ALONE, loss=Tasks({"label": 1.0} | {f"{name}.label": 1.0 for name in CATEGORY_ALONE})
+    BASE, unimodal_heads=CATEGORY_HEADS, loss=Tasks({"label": 1.0} | {f"{name}.label": 1.0 for name in CATEGORY_HEADS})
 )
 
 
-def single(encoder: dict, modality: str, target: str) -> Experiment:
+def single(encoder: dict, modality: str, task: dict) -> Experiment:
     """One task on one modality."""
-    return replace(BASE, encoders=encoder, heads={}, unimodal_heads={modality: ALONE[modality]}, score=f"{modality}.{target}")
+    heads = {modality: UNIMODAL_HEADS[modality]}
+    return replace(BASE, encoders=encoder, fusion=None, heads={}, unimodal_heads=heads, tasks=task)
 
 
 ABLATIONS = {
     "fused": BASE,
     "tasks_equal": MULTI,
-    "tasks_uncertainty": replace(MULTI, heads=BASE.heads | {"log_variance": VARIANCES}, loss=Uncertainty(TASKS)),
-    "tasks_gradnorm": replace(MULTI, balance=GradNorm(tuple(TASKS.losses))),
+    "tasks_uncertainty": replace(MULTI, loss_parameters={"log_variance": VARIANCES}, loss=Uncertainty(LOSSES)),
+    "tasks_gradnorm": replace(MULTI, balance=GradNorm(tuple(LOSSES.losses))),
     "unimodal_losses": UNIMODAL,
     "ogm_ge": replace(UNIMODAL, balance=OGMGE()),
     "image": replace(BASE, encoders=IMAGE),
     "text": replace(BASE, encoders=TEXT),
     "audio": replace(BASE, encoders=AUDIO),
-    "words_single": single(TEXT, "text", "label"),
-    "words_multi": replace(MULTI, score="text.label"),
-    "picture_single": single(IMAGE, "image", "label"),
-    "picture_multi": replace(MULTI, score="image.label"),
-    "language_single": single(AUDIO, "audio", "language"),
-    "language_multi": replace(MULTI, score="audio.language"),
+    "text_single": single(TEXT, "text", TEXT_TASK),
+    "image_single": single(IMAGE, "image", IMAGE_TASK),
+    "language_single": single(AUDIO, "audio", LANGUAGE_TASK),
 }
 
 FULL_BASE = replace(
@@ -111,7 +120,7 @@ FULL_BASE = replace(
     },
     optim=Adam(lr=1e-3),
 )
-FULL = {"fused": FULL_BASE, "tasks_equal": replace(FULL_BASE, unimodal_heads=ALONE, loss=TASKS)}
+FULL = {"fused": FULL_BASE, "tasks_equal": replace(FULL_BASE, unimodal_heads=UNIMODAL_HEADS, loss=LOSSES, tasks=MULTI.tasks)}
 
 if __name__ == "__main__":
     main(ABLATIONS, FULL)

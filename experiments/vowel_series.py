@@ -50,6 +50,7 @@ from mmjax.fusion.joint import Concat
 from mmjax.fusion.late import MeanLogits
 from mmjax.fusion.steps import ContextOver, SideBySide
 from mmjax.heads import Classifier, Mean
+from mmjax.tasks import Classify
 from mmjax.train.optim import Adam
 
 CLASSES = 9
@@ -67,6 +68,7 @@ BASE = Experiment(
     encoders=TCNS,
     fusion=Concat(width=64, dropout=0.2),
     heads={"label": Classifier(CLASSES)},
+    tasks={"label": Classify("label")},
     steps=200,
     evaluate_every=20,
     optim=Adam(lr=3e-3),

@@ -45,6 +45,7 @@ from mmjax.heads import Classifier
 from mmjax.losses import On, SquaredError, Tasks
 from mmjax.nn import RNN
 from mmjax.nn.mel import LogMel
+from mmjax.tasks import Classify
 from mmjax.train.optim import Adam
 from mmjax.train.stages import Stage
 
@@ -68,6 +69,8 @@ BASE = Experiment(
     encoders=IMAGE | TEXT | AUDIO,
     fusion=SUM,
     heads={"label": Classifier(CLASSES)},
+    tasks={"label": Classify("label")},
+    groups=("language",),
     unimodal_heads={name: {"label": Classifier(CLASSES)} for name in MODALITIES},
     loss=On("label", SquaredError()),
     stages=(ALONE, FUSED, JOINT),
