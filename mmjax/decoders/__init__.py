@@ -1,1 +1,6 @@
 """Decoders: (token ids, Tokens) -> next-token logits, with an explicit cache value."""
+
+from mmjax.decoders.transformer import Cache, Decoder
+from mmjax.decoders.whisper import Whisper
+
+__all__ = ["Cache", "Decoder", "Whisper"]

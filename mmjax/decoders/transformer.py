@@ -1,39 +1,47 @@
-"""A Transformer decoder (Vaswani et al., 2017) whose cache is a value that goes in and comes out; for `nn.search`."""
+"""A Transformer decoder with cross-attention (Vaswani et al., 2017). Its cache is a value that goes in and comes out."""
 
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.nn.attention import attend, gelu
+from mmjax.nn.checks import divides, non_negative, positive, rate
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Padded, Tokens
+
+KeysValues = tuple[Float[Array, "_ h _ k"], Float[Array, "_ h _ k"]]  # of h heads, k wide
 
 
 @struct.dataclass
 class Cache:
-    """What a decoder keeps from one step to the next, a plain pytree.
+    """The keys and values that a decoder keeps between steps; a plain pytree.
 
-    own: for each block (keys, values), Float[b h most k] each, of the words so far; zeros from `count` on.
-    memory: for each block (keys, values), Float[a h m k] each, of what it looks at; mask: Bool[a m], which of that is there.
-    Each memory is that of b / a texts, which are side by side.
-    count: Int[], how many words it has seen.
+    past: (keys, values) of each block's self-attention, Float[b h max_tokens k]; zeros from position `count` on.
+    memory: (keys, values) of each block's cross-attention, Float[a h m k]. Each memory belongs to b / a adjacent sequences.
+    memory_mask: Bool[a m], True for valid tokens of the memory.
+    count: Int[], the number of tokens in `past`.
     """
 
-    own: Any
-    memory: Any
-    mask: Any
-    count: Any
+    past: tuple[KeysValues, ...]
+    memory: tuple[KeysValues, ...]
+    memory_mask: Bool[Array, "a m"]
+    count: Int[Array, ""]
+
+    def reorder(self, source: Int[Array, " b"]) -> "Cache":
+        """The cache in which row i continues the sequence of row source[i], a sequence of the same memory."""
+        return self.replace(past=jax.tree.map(lambda x: x[source], self.past))
 
 
 class CachedAttention(nn.Module):
-    """`nn.Attention` in two halves, so that keys and values can be kept; the same parameters under the same names.
+    """`nn.Attention` with keys and values computed apart, so that they can be cached. It has the same parameters.
 
-    width: of queries and result. heads, key_bias, dtype: as there.
+    width: of queries and output. heads, key_bias, dtype: as in `nn.Attention`.
     """
 
     width: int
@@ -42,16 +50,15 @@ class CachedAttention(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self):
-        if self.width % self.heads:
-            raise ValueError(f"CachedAttention.heads is {self.heads}, which does not divide the width {self.width}")
+        divides(self, "heads", "width")
         dense = lambda bias=True: nn.Dense(self.width, use_bias=bias, dtype=self.dtype)
         self.query, self.key, self.value, self.out = dense(), dense(self.key_bias), dense(), dense()
 
     def _split(self, y):
         return y.reshape(*y.shape[:2], self.heads, -1).swapaxes(1, 2)
 
-    def remember(self, context: Float[Array, "b m e"]) -> tuple[Float[Array, "b h m k"], Float[Array, "b h m k"]]:
-        """Keys and values of a context."""
+    def keys_values(self, context: Float[Array, "b m e"]) -> KeysValues:
+        """The keys and values of a context, Float[b h m k] each."""
         return self._split(self.key(context)), self._split(self.value(context))
 
     def __call__(
@@ -61,15 +68,15 @@ class CachedAttention(nn.Module):
         values: Float[Array, "b h m k"],
         mask: Bool[Array, "b m"] | Bool[Array, "b n m"],
     ) -> Float[Array, "b n d"]:
-        seen = attend(self._split(self.query(x)), keys, values, mask).swapaxes(1, 2)
-        return self.out(seen.reshape(*x.shape[:2], self.width))
+        attended = attend(self._split(self.query(x)), keys, values, mask).swapaxes(1, 2)
+        return self.out(attended.reshape(*x.shape[:2], self.width))
 
 
 class DecoderBlock(nn.Module):
-    """Self-attention, attention to a memory and a two-layer perceptron, each pre-norm with a residual.
+    """Self-attention, cross-attention to a memory, and a two-layer perceptron; each pre-norm with a residual connection.
 
-    width, heads; hidden, activation: of the perceptron. epsilon: of the norms. key_bias: of both attentions. dropout: rate on
-    what each residual adds.
+    width, heads: of both attentions. hidden, activation: of the perceptron. epsilon: of the layer norms. key_bias: of both
+    attentions. dropout: rate on the output of each sublayer. dtype: of the matmuls.
     """
 
     width: int
@@ -91,38 +98,39 @@ class DecoderBlock(nn.Module):
     def __call__(
         self,
         x: Float[Array, "b n d"],
-        own: tuple[Float[Array, "b h most k"], Float[Array, "b h most k"]],
-        memory: tuple[Float[Array, "a h m k"], Float[Array, "a h m k"]],
-        mask: Bool[Array, "a m"],
+        past: KeysValues,
+        memory: KeysValues,
+        memory_mask: Bool[Array, "a m"],
         count: Int[Array, ""],
         *,
         train: bool = False,
-    ) -> tuple[Float[Array, "b n d"], tuple[Float[Array, "b h most k"], Float[Array, "b h most k"]]]:
-        """x are the words from `count` on; gives (x, own with their keys and values)."""
-        added = lambda x, y: x + self.drop(y.astype(jnp.float32), train=train)
+    ) -> tuple[Float[Array, "b n d"], KeysValues]:
+        """x: the tokens at positions count, ..., count + n - 1. Returns the output and `past` with their keys and values."""
+        add = lambda x, y: x + self.drop(y.astype(jnp.float32), train=train)
         y = self.norm1(x)
-        own = tuple(
-            lax.dynamic_update_slice(kept, new.astype(kept.dtype), (0, 0, count, 0))
-            for kept, new in zip(own, self.attention.remember(y))
+        past = tuple(
+            lax.dynamic_update_slice(old, new.astype(old.dtype), (0, 0, count, 0))
+            for old, new in zip(past, self.attention.keys_values(y))
         )
-        before = jnp.arange(own[0].shape[2])[None] <= count + jnp.arange(x.shape[1])[:, None]
-        x = added(x, self.attention(y, *own, jnp.broadcast_to(before[None], (x.shape[0], *before.shape))))
-        asking = self.norm_cross(x).reshape(mask.shape[0], -1, self.width)  # all texts of a memory at once
-        x = added(x, self.cross(asking, *memory, mask).reshape(x.shape))
-        return added(x, self.down(self.activation(self.up(self.norm2(x))))), own
+        causal = jnp.arange(past[0].shape[2])[None] <= count + jnp.arange(x.shape[1])[:, None]
+        x = add(x, self.attention(y, *past, jnp.broadcast_to(causal[None], (x.shape[0], *causal.shape))))
+        query = self.norm_cross(x).reshape(memory_mask.shape[0], -1, self.width)  # all sequences of a memory as one
+        x = add(x, self.cross(query, *memory, memory_mask).reshape(x.shape))
+        return add(x, self.down(self.activation(self.up(self.norm2(x))))), past
 
 
 class Decoder(nn.Module):
-    """Words that are known -> logits of the word after each, Float[b n vocabulary], given a memory such as an encoder's tokens.
+    """(token ids, memory Tokens) -> next-token logits, Float[b n vocabulary].
 
-    Word and learned position are added, pre-norm blocks follow and a last norm, and the words' embedding is the output's
-    weight too. A word sees itself, the words before it, and the memory.
+    Token and learned position embeddings, pre-norm blocks (`DecoderBlock`), and a final layer norm. The output layer shares the
+    weights of the token embedding. A token attends to itself, the tokens before it, and the memory.
 
-        cache = decoder.begin(memory, most)          # all methods by `apply(..., method=...)`
-        logits, cache = decoder.step(words, cache)   # of some more words, or of one
+        cache = decoder.init_cache(memory, max_tokens)     # each method through `apply(..., method=...)`
+        logits, cache = decoder.step(ids, cache)           # ids Int[b n], any n >= 1
 
-    vocabulary: how many words there are. positions: the longest text, in words. width, depth; the rest as in `DecoderBlock`.
-    dtype: of the matmuls and of the cache; norms, residuals and logits are float32.
+    vocabulary: number of token ids. positions: the longest sequence, in tokens. depth: number of blocks. width, heads, hidden,
+    dropout, activation, epsilon, key_bias: as in `DecoderBlock`; dropout also on the embeddings. dtype: of the matmuls and the
+    cache; norms, residuals and logits are float32.
     """
 
     vocabulary: int
@@ -138,6 +146,10 @@ class Decoder(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self):
+        positive(self, "vocabulary", "hidden", "positions")
+        divides(self, "heads", "width")
+        non_negative(self, "depth")
+        rate(self, "dropout")
         normal = nn.initializers.normal(0.02)
         self.word = nn.Embed(self.vocabulary, self.width, embedding_init=normal)
         self.position = self.param("position", normal, (self.positions, self.width))
@@ -150,28 +162,31 @@ class Decoder(nn.Module):
     def _blocks(self) -> list[DecoderBlock]:
         return [getattr(self, f"block{number}") for number in range(self.depth)]
 
-    def begin(self, memory: Tokens, most: int, texts: int = 1) -> Cache:
-        """The cache before the first word, with room for `most` words. texts: for each memory, side by side."""
-        if most > self.positions:
-            raise ValueError(f"Decoder.positions is {self.positions}, and {most} words are asked for")
-        empty = jnp.zeros((memory.x.shape[0] * texts, self.heads, most, self.width // self.heads), self.dtype)
-        seen = tuple(block.cross.remember(memory.x) for block in self._blocks())
-        return Cache(((empty, empty),) * self.depth, seen, memory.mask, jnp.zeros((), jnp.int32))
+    def init_cache(self, memory: Tokens, max_tokens: int, beams: int = 1) -> Cache:
+        """An empty cache with room for `max_tokens` tokens. beams: sequences per memory, adjacent in the batch.
+
+        Raises ValueError if `max_tokens` exceeds the field `positions`.
+        """
+        if max_tokens > self.positions:
+            raise ValueError(f"Decoder.positions is {self.positions}, but the cache is to hold {max_tokens} tokens")
+        zeros = jnp.zeros((memory.x.shape[0] * beams, self.heads, max_tokens, self.width // self.heads), self.dtype)
+        keys_values = tuple(block.cross.keys_values(memory.x) for block in self._blocks())
+        return Cache(((zeros, zeros),) * self.depth, keys_values, memory.mask, jnp.zeros((), jnp.int32))
 
     def step(
-        self, words: Int[Array, "b n"], cache: Cache, *, train: bool = False
+        self, ids: Int[Array, "b n"], cache: Cache, *, train: bool = False
     ) -> tuple[Float[Array, "b n vocabulary"], Cache]:
-        """Logits after each of the words, which follow those that the cache has seen. There must be room for them in it."""
-        position = lax.dynamic_slice(self.position, (cache.count, 0), (words.shape[1], self.width))
-        x = self.drop(self.word(words) + position[None], train=train)
-        own = []
-        for block, kept, memory in zip(self._blocks(), cache.own, cache.memory):
-            x, kept = block(x, kept, memory, cache.mask, cache.count, train=train)
-            own.append(kept)
+        """The logits after each of n tokens that follow those in the cache. The cache must have room for them."""
+        position = lax.dynamic_slice(self.position, (cache.count, 0), (ids.shape[1], self.width))
+        x = self.drop(self.word(ids) + position[None], train=train)
+        past = []
+        for block, past_of_block, memory in zip(self._blocks(), cache.past, cache.memory):
+            x, new = block(x, past_of_block, memory, cache.memory_mask, cache.count, train=train)
+            past.append(new)
         x, table = self.norm(x).astype(self.dtype), self.word.embedding.astype(self.dtype)
         logits = jnp.einsum("bnd,vd->bnv", x, table, preferred_element_type=jnp.float32)
-        return logits, cache.replace(own=tuple(own), count=cache.count + words.shape[1])
+        return logits, cache.replace(past=tuple(past), count=cache.count + ids.shape[1])
 
-    def __call__(self, words: Padded, memory: Tokens, *, train: bool = False) -> Float[Array, "b n vocabulary"]:
-        """All words at once. words: x Int[b n]; logits beyond their length mean nothing."""
-        return self.step(words.x, self.begin(memory, words.x.shape[1]), train=train)[0]
+    def __call__(self, ids: Padded, memory: Tokens, *, train: bool = False) -> Float[Array, "b n vocabulary"]:
+        """All positions at once, for teacher forcing. ids: x Int[b n]; logits beyond the length are undefined."""
+        return self.step(ids.x, self.init_cache(memory, ids.x.shape[1]), train=train)[0]

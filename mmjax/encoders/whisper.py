@@ -1,15 +1,14 @@
 """Whisper (Radford et al., 2023, "Robust speech recognition via large-scale weak supervision"): log-mel frames -> Tokens."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float
 
-from mmjax.decoders.transformer import Cache, Decoder
 from mmjax.nn.attention import Transformer, gelu
 from mmjax.nn.conv import Conv
 from mmjax.nn.dropout import Dropout
@@ -74,30 +73,6 @@ class WhisperEncoder(nn.Module):
             name="transformer",
         )
         return Tokens(nn.LayerNorm(1e-5, name="norm")(transformer(x, mask, train=train)), mask)
-
-
-class Whisper(nn.Module):
-    """{"frames": Padded, "words": Padded, x Int[b n]} -> logits of the word after each, Float[b n vocabulary].
-
-    encoder, decoder: parameters of each lie under its name, so that the encoder can be had alone,
-    `whisper.encoder.apply({"params": params["encoder"]}, frames)`. `encode`, `begin` and `step` are what decoding needs
-    (`nn.search`, `pretrained.transcribe`).
-    """
-
-    encoder: WhisperEncoder
-    decoder: Decoder
-
-    def encode(self, frames: Padded, *, train: bool = False) -> Tokens:
-        return self.encoder(frames, train=train)
-
-    def begin(self, memory: Tokens, most: int, texts: int = 1) -> Cache:
-        return self.decoder.begin(memory, most, texts)
-
-    def step(self, words: Int[Array, "b n"], cache: Cache) -> tuple[Float[Array, "b n vocabulary"], Cache]:
-        return self.decoder.step(words, cache)
-
-    def __call__(self, given: Mapping[str, Padded], *, train: bool = False) -> Float[Array, "b n vocabulary"]:
-        return self.decoder(given["words"], self.encoder(given["frames"], train=train), train=train)
 
 
 def whisper_tiny(**fields: Any) -> WhisperEncoder:

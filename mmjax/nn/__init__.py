@@ -1,6 +1,5 @@
-"""Layers that encoders and fusions share."""
+"""Layers shared by encoders, fusions and decoders."""
 
-from mmjax.decoders.transformer import Decoder
 from mmjax.nn.attention import Attention, AttentionPool, Block, Transformer, attend
 from mmjax.nn.conv import Conv, adaptive_mean_pool, max_pool
 from mmjax.nn.dropout import Dropout
@@ -19,7 +18,6 @@ __all__ = [
     "Bidirectional",
     "Block",
     "Conv",
-    "Decoder",
     "Dropout",
     "Stack",
     "Transformer",

@@ -50,7 +50,8 @@ def ours(sizes: dict[str, int], beams: int, weights: Weights) -> Work:
     import jax.numpy as jnp
 
     from benchmarks.ours import flat, numbers
-    from mmjax.nn import Decoder, beam, greedy
+    from mmjax.decoders import Decoder
+    from mmjax.nn.search import beam, greedy
     from mmjax.types import Padded, Tokens
 
     batch, words = sizes["batch"], sizes["words"]
@@ -65,7 +66,7 @@ def ours(sizes: dict[str, int], beams: int, weights: Weights) -> Work:
 
     @jax.jit
     def decode(variables, seen):
-        cache = decoder.apply(variables, seen, words, beams, method="begin")
+        cache = decoder.apply(variables, seen, words, beams, method="init_cache")
         step = lambda words, cache: decoder.apply(variables, words, cache, method="step")
         if beams == 1:
             return greedy(step, cache, prompt, words, NEVER).x, jnp.zeros(batch)

@@ -1,4 +1,4 @@
-"""The decoder: word by word with a cache gives what all at once gives, and no word sees a later one."""
+"""The cross-attention decoder: cached steps equal one full pass, and attention is causal and masked."""
 
 import chex
 import jax
@@ -11,68 +11,85 @@ from mmjax.types import Padded, Tokens
 
 DECODER = Decoder(vocabulary=11, width=8, depth=2, heads=2, hidden=12, positions=7, key_bias=False)
 APPLY = jax.jit(DECODER.apply)
-BEGIN = jax.jit(lambda variables, memory, texts: DECODER.apply(variables, memory, 7, texts, method="begin"), static_argnums=2)
-STEP = jax.jit(lambda variables, words, cache: DECODER.apply(variables, words, cache, method="step"))
+INIT_CACHE = jax.jit(
+    lambda variables, memory, beams: DECODER.apply(variables, memory, 7, beams, method="init_cache"), static_argnums=2
+)
+STEP = jax.jit(lambda variables, ids, cache: DECODER.apply(variables, ids, cache, method="step"))
 
 
 @pytest.fixture(scope="module")
-def given():
+def example():
+    """Token ids [3 7], memories [3 5 8] of different lengths, and perturbed parameters."""
     keys = jax.random.split(jax.random.key(0), 3)
-    words = Padded(jax.random.randint(keys[0], (3, 7), 0, 11), jnp.full(3, 7))
+    ids = Padded(jax.random.randint(keys[0], (3, 7), 0, 11), jnp.full(3, 7))
     memory = Tokens(jax.random.normal(keys[1], (3, 5, 8)), jnp.arange(5)[None] < jnp.array([5, 3, 1])[:, None])
-    noise = lambda x, key: x + 0.3 * jax.random.normal(key, x.shape)
-    noisy = lambda variables: jax.tree.map(lambda x: noise(x, jax.random.key(x.size)), variables)
-    return words, memory, jax.jit(lambda key: noisy(DECODER.init(key, words, memory)))(keys[2])
+    perturb = lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape)
+    return ids, memory, jax.jit(lambda key: jax.tree.map(perturb, DECODER.init(key, ids, memory)))(keys[2])
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1, 1, 1, 1), (3, 1, 2, 1)])
-def test_cached_equals_uncached(given, sizes):
-    words, memory, variables = given
-    cache = BEGIN(variables, memory, 1)
+def test_cached_steps_equal_one_pass(example, sizes):
+    ids, memory, variables = example
+    cache = INIT_CACHE(variables, memory, 1)
     logits = []
     for end, size in zip(np.cumsum(sizes), sizes):
-        some, cache = STEP(variables, words.x[:, end - size : end], cache)
-        logits.append(some)
+        new, cache = STEP(variables, ids.x[:, end - size : end], cache)
+        logits.append(new)
     assert int(cache.count) == 7
-    chex.assert_trees_all_close(jnp.concatenate(logits, axis=1), APPLY(variables, words, memory), atol=1e-5)
+    chex.assert_trees_all_close(jnp.concatenate(logits, axis=1), APPLY(variables, ids, memory), atol=1e-5)
 
 
-def test_no_word_sees_a_later_one_or_memory_that_is_not_there(given):
-    words, memory, variables = given
+def test_no_gradient_from_later_tokens_or_masked_memory(example):
+    ids, memory, variables = example
 
-    def value(position, x):
-        table = variables["params"] | {"position": position}
-        return DECODER.apply({"params": table}, words, memory.replace(x=x))[:, 3].sum()
+    def logits_at_3(position, x):
+        params = variables["params"] | {"position": position}
+        return DECODER.apply({"params": params}, ids, memory.replace(x=x))[:, 3].sum()
 
-    of_position, of_memory = jax.jit(jax.grad(value, argnums=(0, 1)))(variables["params"]["position"], memory.x)
-    assert np.abs(of_position[:4]).min(axis=1).max() > 0 and not np.any(of_position[4:])
-    assert np.array_equal(np.any(np.asarray(of_memory) != 0, axis=-1), memory.mask)
-
-
-def test_texts_share_a_memory(given):
-    """Two texts for each of three memories give what each memory twice gives."""
-    words, memory, variables = given
-    words = jnp.concatenate([words.x, words.x[:, ::-1]])
-    twice = jax.tree.map(lambda leaf: jnp.repeat(leaf, 2, axis=0), memory)
-    logits, _ = STEP(variables, words, BEGIN(variables, memory, 2))
-    expected = APPLY(variables, Padded(words, jnp.full(6, 7)), twice)
-    chex.assert_trees_all_close(logits, expected, atol=1e-5)
+    by_position, by_memory = jax.jit(jax.grad(logits_at_3, argnums=(0, 1)))(variables["params"]["position"], memory.x)
+    assert np.abs(by_position[:4]).min(axis=1).max() > 0 and not np.any(by_position[4:])
+    assert np.array_equal(np.any(np.asarray(by_memory) != 0, axis=-1), memory.mask)
 
 
-def test_sizes_that_do_not_fit(given):
-    _, memory, variables = given
-    with pytest.raises(ValueError, match="positions is 7, and 8 words"):
-        DECODER.apply(variables, memory, 8, method="begin")
-    with pytest.raises(ValueError, match="does not divide the width 8"):
-        CachedAttention(8, 3).init(jax.random.key(0), memory.x, method="remember")
+def test_beams_share_a_memory(example):
+    """Two sequences per memory equal one sequence per repeated memory."""
+    ids, memory, variables = example
+    ids = jnp.concatenate([ids.x, ids.x[:, ::-1]])
+    repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, 2, axis=0), memory)
+    logits, _ = STEP(variables, ids, INIT_CACHE(variables, memory, 2))
+    chex.assert_trees_all_close(logits, APPLY(variables, Padded(ids, jnp.full(6, 7)), repeated), atol=1e-5)
 
 
-def test_bfloat16_is_near_float32(given):
+def test_a_reordered_cache_continues_other_sequences(example):
+    """Rows 0 and 1 share a memory; after reorder([1, 1, ...]) both continue the sequence of row 1."""
+    ids, memory, variables = example
+    ids = jnp.concatenate([ids.x, ids.x[:, ::-1]])
+    source = jnp.array([1, 1, 3, 2, 4, 5])
+    _, cache = STEP(variables, ids[:, :4], INIT_CACHE(variables, memory, 2))
+    logits, _ = STEP(variables, ids[:, 4:], cache.reorder(source))
+    continued = jnp.concatenate([ids[source, :4], ids[:, 4:]], axis=1)
+    expected, _ = STEP(variables, continued, INIT_CACHE(variables, memory, 2))
+    chex.assert_trees_all_close(logits, expected[:, 4:], atol=1e-5)
+
+
+def test_a_cache_longer_than_the_positions(example):
+    _, memory, variables = example
+    with pytest.raises(ValueError, match=r"Decoder\.positions is 7, but the cache is to hold 8 tokens"):
+        DECODER.apply(variables, memory, 8, method="init_cache")
+
+
+def test_heads_must_divide_the_width(example):
+    _, memory, _ = example
+    with pytest.raises(ValueError, match=r"CachedAttention\.heads is 3; it must divide CachedAttention\.width, which is 8"):
+        CachedAttention(8, 3).init(jax.random.key(0), memory.x, method="keys_values")
+
+
+def test_bfloat16_is_near_float32(example):
     """Matmuls and cache in bfloat16, logits in float32."""
-    words, memory, variables = given
+    ids, memory, variables = example
     half = DECODER.clone(dtype=jnp.bfloat16)
-    begin = jax.jit(lambda: half.apply(variables, memory, 7, method="begin"))
-    logits, cache = jax.jit(lambda cache: half.apply(variables, words.x, cache, method="step"))(begin())
-    assert logits.dtype == jnp.float32 and {leaf.dtype for leaf in jax.tree.leaves(cache.own)} == {jnp.dtype(jnp.bfloat16)}
-    expected = np.asarray(APPLY(variables, words, memory))
+    cache = jax.jit(lambda: half.apply(variables, memory, 7, method="init_cache"))()
+    logits, cache = jax.jit(lambda cache: half.apply(variables, ids.x, cache, method="step"))(cache)
+    assert logits.dtype == jnp.float32 and {leaf.dtype for leaf in jax.tree.leaves(cache.past)} == {jnp.dtype(jnp.bfloat16)}
+    expected = np.asarray(APPLY(variables, ids, memory))
     assert 0 < np.abs(logits - expected).max() < 0.1 * np.abs(expected).max()

@@ -74,7 +74,7 @@ def test_encoder_and_decoder(sizes, tmp_path):
 
     def our_outputs(x):
         memory = weights.module.apply(weights.variables, full(x), method="encode")
-        given = {"frames": full(x), "words": Padded(jnp.asarray(words), lengths)}
+        given = {"frames": full(x), "tokens": Padded(jnp.asarray(words), lengths)}
         return {"encoder": memory.x, "logits": weights.module.apply(weights.variables, given)}
 
     def their_outputs(x):
@@ -101,7 +101,8 @@ def test_decoder_states(tmp_path):
         call = theirs(input_features=x.transpose(1, 2), decoder_input_ids=torch.tensor(words).long())
         return {"logits": call.last_hidden_state @ theirs.decoder.embed_tokens.weight.T}
 
-    ours = lambda x: {"logits": weights.module.apply(weights.variables, {"frames": full(x), "words": full(jnp.asarray(words))})}
+    inputs = lambda x: {"frames": full(x), "tokens": full(jnp.asarray(words))}
+    ours = lambda x: {"logits": weights.module.apply(weights.variables, inputs(x))}
     assert_parity(ours, their_outputs, frames)
 
 
@@ -126,7 +127,7 @@ def test_greedy_decoding(tmp_path):
     @jax.jit
     def decode(frames, prompt):
         run = lambda *given, method: weights.module.apply(weights.variables, *given, method=method)
-        cache = weights.module.apply(weights.variables, run(full(frames), method="encode"), most + 2, method="begin")
+        cache = weights.module.apply(weights.variables, run(full(frames), method="encode"), most + 2, method="init_cache")
         return greedy(lambda words, cache: run(words, cache, method="step"), cache, prompt, most, end)
 
     ours = decode(jnp.asarray(frames), jnp.asarray(prompt))
@@ -165,7 +166,7 @@ def test_beam_search(penalty, tmp_path):
     @jax.jit
     def decode(frames, prompt):
         run = lambda *given, method: weights.module.apply(weights.variables, *given, method=method)
-        cache = weights.module.apply(weights.variables, run(full(frames), method="encode"), most + 2, 4, method="begin")
+        cache = weights.module.apply(weights.variables, run(full(frames), method="encode"), most + 2, 4, method="init_cache")
         return beam(lambda words, cache: run(words, cache, method="step"), cache, prompt, most, end, 4, penalty)
 
     ours, scores = decode(jnp.asarray(frames), jnp.asarray(prompt))
