@@ -1,1 +1,6 @@
-"""Tasks: what a model is asked and how its answers are scored."""
+"""Tasks: what a model is asked and how its answers are scored (the protocol `mmjax.types.Task`)."""
+
+from mmjax.tasks.classify import Classify
+from mmjax.tasks.defaults import TaskDefaults
+
+__all__ = ["Classify", "TaskDefaults"]

@@ -55,7 +55,9 @@ def histogram(title: str, edges: Any, counts: Any, label: str = "") -> dict[str,
     return {"panel": "histogram", "title": title, "edges": _numbers(edges), "counts": _numbers(counts), "label": label}
 
 
-def intervals(title: str, names: Sequence[str], mean: Any, low: Any = None, high: Any = None, label: str = "") -> dict[str, Any]:
+def intervals(
+    title: str, names: Sequence[str], mean: Any, low: Any = None, high: Any = None, label: str = ""
+) -> dict[str, Any]:
     """A bar with an interval for each name. mean: Float[n]; low, high: Float[n], or None without intervals."""
     shape = (len(names),)
     return {

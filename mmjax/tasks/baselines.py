@@ -1,0 +1,79 @@
+"""Simple rivals, fitted on the training split: a model that does not beat them has learned nothing from its inputs.
+
+The text baselines need scikit-learn: pip install 'mmjax[eval]'.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmjax.types import Units
+
+# Scikit-learn's default pattern drops one-letter words, punctuation and emoji.
+TOKEN = r"\w+|[^\w\s]"
+PENALTIES = (0.1, 1.0, 10.0)
+
+
+class TextExamples(NamedTuple):
+    """Training examples of a text model. text: e strings; target: array [e ...]; weight: Float32[e]."""
+
+    text: list[str]
+    target: np.ndarray
+    weight: np.ndarray
+
+
+def majority_class(label: np.ndarray, weight: np.ndarray) -> int:
+    """The class with the largest total weight; the smallest class if several have it. label: Int[n]; weight: Float[n]."""
+    if not (np.asarray(weight) > 0).any():
+        raise ValueError("no training example has positive weight, so there is no majority class")
+    return int(np.bincount(label, np.asarray(weight, np.float64)).argmax())
+
+
+def has_text(units: Units) -> bool:
+    """Whether the metadata have a column "text" with at least one text that is not blank."""
+    return any(str(text).strip() for text in units.metadata.get("text", ()))
+
+
+def text_examples(units: Units, target: str) -> TextExamples:
+    """One example for all units with the same id, text and target; it has their total weight.
+
+    Rows that repeat a text, such as the recordings of one sentence by several speakers, then count as one example.
+    """
+    keys = np.stack([units.metadata["id"].astype(str), units.metadata["text"].astype(str), units.target[target].astype(str)])
+    _, first, example = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+    weight = np.bincount(example, units.weight).astype(np.float32)
+    return TextExamples(units.metadata["text"][first].tolist(), units.target[target][first], weight)
+
+
+def _pipelines() -> Iterator[Any]:
+    """TF-IDF of words (1- and 2-grams) or of characters (2- to 5-grams inside words) and a linear SVM, for each penalty."""
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.pipeline import make_pipeline
+        from sklearn.svm import LinearSVC
+    except ImportError as error:
+        raise ImportError("the TF-IDF baseline needs scikit-learn: pip install 'mmjax[eval]'") from error
+    words = dict(ngram_range=(1, 2), token_pattern=TOKEN)
+    characters = dict(ngram_range=(2, 5), analyzer="char_wb")
+    for features in (words, characters):
+        for penalty in PENALTIES:
+            svm = LinearSVC(C=penalty, max_iter=20_000, random_state=0)
+            yield make_pipeline(TfidfVectorizer(sublinear_tf=True, **features), svm)
+
+
+def tfidf_svm(train: TextExamples, validation: TextExamples, texts: Sequence[str]) -> np.ndarray:
+    """A linear SVM on TF-IDF -> the predicted class of each text, Int[t].
+
+    Fitted on `train` alone; features and penalty are those with the best accuracy on `validation` (the first of equals).
+    Predicts the majority class if all training texts are blank, or if there is only one class.
+    """
+    for name, examples in (("training", train), ("validation", validation)):
+        if not examples.text:
+            raise ValueError(f"the TF-IDF baseline needs texts, and the {name} split has none")
+    pipelines = list(_pipelines())
+    if len(np.unique(train.target)) == 1 or not any(text.strip() for text in train.text):
+        return np.full(len(texts), majority_class(train.target, train.weight))
+    fitted = [pipeline.fit(train.text, train.target, linearsvc__sample_weight=train.weight) for pipeline in pipelines]
+    best = max(fitted, key=lambda pipeline: pipeline.score(validation.text, validation.target))
+    return best.predict(list(texts)) if len(texts) else np.zeros(0, train.target.dtype)

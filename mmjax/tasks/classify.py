@@ -1,0 +1,164 @@
+"""Classification: each row, or each labelled step, belongs to one class."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from mmjax.data.dataset import Dataset
+from mmjax.metrics import classification
+from mmjax.tasks import panels
+from mmjax.tasks.baselines import has_text, majority_class, text_examples, tfidf_svm
+from mmjax.tasks.subsets import subsets_of
+from mmjax.tasks.units import at_entries, find_classes, find_output, find_target, modality_of, target_of, target_units
+from mmjax.types import Batch, Metric, Outcomes, Subset, Tokens, Units
+
+METRICS = {
+    "accuracy": Metric(classification.accuracy),
+    "f1_macro": Metric(classification.f1_macro),
+    "precision_macro": Metric(classification.precision_macro),
+    "recall_macro": Metric(classification.recall_macro),
+    "f1_micro": Metric(classification.accuracy),
+    "precision_micro": Metric(classification.accuracy),
+    "recall_micro": Metric(classification.accuracy),
+    "ece": Metric(classification.calibration_error, higher_is_better=False),
+}
+DETAILS = {"precision": classification.precision, "recall": classification.recall, "f1": classification.f1}
+MAX_DETAILS = 100  # classes; scores by class and the confusion matrix are left out if there are more
+
+
+@dataclass(frozen=True)
+class Classify:
+    """Scores logits [b c], or [b m c] for m steps, against classes Int[n] or Int[n m]; negative classes are missing.
+
+    output: the name of the logits, such as "label" or "image.label". target: the name of the classes; None for the last part
+    of the output's name. extra: further metrics of the outcomes in `metrics.classification`.
+
+    A unit is a row with a class, or a step with a class; the steps of a row share its weight. A unit whose logits contain NaN
+    is wrong with probability 1. The output of a unimodal head is scored for the complete input only.
+    """
+
+    output: str
+    target: str | None = None
+    extra: tyro.conf.Suppress[Mapping[str, Metric]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The name of the target."""
+        return self.target or target_of(self.output)
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        return METRICS | dict(self.extra)
+
+    def check(self, outputs: Mapping[str, Any], data: Dataset) -> None:
+        shape = find_output("Classify.output", self.output, outputs)
+        label = find_target("Classify.target", self.name, data)
+        classes = find_classes("Classify.target", self.name, data)
+        if not np.issubdtype(label.dtype, np.integer):
+            raise ValueError(f"Classify.target: {self.name!r} has dtype {label.dtype}; classes must be integers")
+        if len(shape) != label.ndim + 1 or shape[1:-1] != label.shape[1:] or shape[-1] != len(classes):
+            wanted = ["b", *map(str, label.shape[1:]), str(len(classes))]
+            raise ValueError(
+                f"Classify.output: {self.output!r} has the shape {list(shape)}; target {self.name!r} with {len(classes)} "
+                f"classes needs [{', '.join(wanted)}]"
+            )
+
+    def subsets(self, modalities: Sequence[str]) -> tuple[Subset, ...]:
+        return (tuple(sorted(modalities)),) if modality_of(self.output) else subsets_of(modalities)
+
+    def units(self, data: Dataset, split: str) -> Units:
+        label = find_target("Classify.target", self.name, data, split)
+        names = np.array(find_classes("Classify.target", self.name, data))
+        return target_units(data, split, label >= 0, {"label": label, "name": names[np.maximum(label, 0)]})
+
+    def predict(self, apply: Callable, tokens: Mapping[str, Tokens], present: Mapping[str, Any], batch: Batch) -> Any:
+        """Float32 logits [b *m c]."""
+        return apply(tokens, present)[self.output].astype(jnp.float32)
+
+    def outcomes(self, predicted: np.ndarray, units: Units) -> Outcomes:
+        probability = _probability(at_entries(predicted, units, 1))
+        best = probability.argmax(axis=1)
+        highest = np.take_along_axis(probability, best[:, None], axis=1)[:, 0]
+        valid = ~np.isnan(probability).any(axis=1)
+        return {
+            "label": units.target["label"].astype(np.int32),
+            "predicted": np.where(valid, best, -1).astype(np.int32),
+            "probability": np.where(valid, highest, 1).astype(np.float32),
+        }
+
+    def baselines(self, data: Dataset) -> dict[str, np.ndarray]:
+        """The most frequent class of the training split; a linear SVM on TF-IDF if the metadata have texts."""
+        classes = len(find_classes("Classify.target", self.name, data))
+        train, validation, test = (self.units(data, split) for split in ("train", "validation", "test"))
+        entries = find_target("Classify.target", self.name, data).shape
+
+        def logits(predicted: Any) -> np.ndarray:
+            """Logits of all entries whose softmax is 1 for the predicted class of each unit."""
+            values = np.zeros((int(np.prod(entries)), classes), np.float32)
+            values[test.entry] = np.where(np.arange(classes) == np.asarray(predicted)[:, None], 0, -1e4)
+            return values.reshape(*entries, classes)
+
+        majority = majority_class(train.target["label"], train.weight)
+        found = {"majority": logits(np.full(len(test.entry), majority))}
+        if has_text(train):
+            texts = test.metadata["text"].tolist()
+            examples = text_examples(train, "label"), text_examples(validation, "label")
+            found["tfidf_svm"] = logits(tfidf_svm(*examples, texts))
+        return found
+
+    def details(self, units: Units) -> dict[str, Metric]:
+        """Precision, recall and F1 of each class that occurs: "f1/animals"."""
+        classes = class_names(units)
+        if len(classes) > MAX_DETAILS:
+            return {}
+        return {
+            f"{name}/{classes[k]}": Metric(classification.of_class(score, k))
+            for k in sorted(classes)
+            for name, score in DETAILS.items()
+        }
+
+    def panels(self, outcomes: Outcomes, units: Units) -> list[dict[str, Any]]:
+        """The confusion matrix, averaged over seeds; its last column holds the classes that no unit has."""
+        classes = class_names(units)
+        if len(classes) > MAX_DETAILS:
+            return []
+        order = sorted(classes)
+        code = lambda values: np.where(np.isin(values, order), np.searchsorted(order, values), len(order))
+        matrices = [
+            classification.confusion_matrix(code(label), code(predicted), units.weight, len(order) + 1)
+            for label, predicted in zip(outcomes["label"], outcomes["predicted"])
+        ]
+        values, names = np.mean(matrices, axis=0)[:-1], [classes[k] for k in order]
+        if values[:, -1].any():
+            columns = [*names, "other"]
+        else:
+            columns, values = names, values[:, :-1]
+        return [panels.matrix("Confusion matrix", names, columns, values, row_label="true", column_label="predicted")]
+
+    def show(self, predicted: np.ndarray, units: Units, unit: int) -> dict[str, Any]:
+        """The class with the highest mean probability over seeds; "score" is this probability."""
+        logits = predicted.reshape(predicted.shape[0], -1, predicted.shape[-1])[:, units.entry[unit]]
+        probability = np.nan_to_num(_probability(logits).mean(axis=0))
+        best = int(probability.argmax())
+        return {
+            "target": str(units.target["name"][unit]),
+            "predicted": class_names(units).get(best, f"class {best}"),
+            "correct": best == int(units.target["label"][unit]),
+            "score": float(probability[best]),
+        }
+
+
+def class_names(units: Units) -> dict[int, str]:
+    """{class: name} of the classes that occur among the units."""
+    labels, first = np.unique(units.target["label"], return_index=True)
+    return {int(label): str(units.target["name"][unit]) for label, unit in zip(labels, first)}
+
+
+def _probability(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis; NaN if a logit is NaN."""
+    return np.asarray(jax.nn.softmax(jnp.asarray(logits, jnp.float32)))
