@@ -1,8 +1,7 @@
-"""The whole data flow: inputs -> encoders -> fusion -> heads."""
+"""The whole forward pass: inputs -> encoders -> fusion -> heads."""
 
 from collections.abc import Mapping
 from dataclasses import field
-from inspect import signature
 from typing import Any
 
 import flax.linen as nn
@@ -10,17 +9,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mmjax.nn.presence import encode
 from mmjax.types import Batch, Padded, Tokens
 
 
-def blank(x: Any, present: Bool[Array, " b"]) -> Any:
-    """Zeros where a modality is absent and beyond a sequence's length, so that NaN there reaches neither output nor gradient.
+def mask_inputs(x: Any, present: Bool[Array, " b"]) -> Any:
+    """Zeros in absent examples and beyond the length of a `Padded`, so that NaN there reaches neither output nor gradient.
 
-    This masks and does not impute: `Multimodal` also withdraws every token of an absent modality.
+    The zeros are not an imputation: `Multimodal` also masks every token of an absent modality.
     """
 
-    def keep(leaf, there):
-        return jnp.where(there.reshape(there.shape + (1,) * (leaf.ndim - there.ndim)), leaf, jnp.zeros((), leaf.dtype))
+    def keep(leaf, valid):
+        return jnp.where(valid.reshape(valid.shape + (1,) * (leaf.ndim - valid.ndim)), leaf, jnp.zeros((), leaf.dtype))
 
     if isinstance(x, Padded):
         length = jnp.where(present, x.length, 0)
@@ -29,14 +29,15 @@ def blank(x: Any, present: Bool[Array, " b"]) -> Any:
 
 
 class TwoTowers(nn.Module):
-    """{"image": pictures [b ...], "text": texts [c ...]} -> how well each picture fits each text, as CLIP and SigLIP have it.
+    """{"image": images [b ...], "text": texts [c ...]} -> embeddings and pairwise logits, as in CLIP and SigLIP.
 
-    "image.embedding" [b w] and "text.embedding" [c w], of length one; "temperature" and, where there is one, "bias" [b 1]; and
-    "logits" [b c], the dot products by the temperature, plus the bias. The losses `InfoNCE` and `SigmoidPairs` take these
-    outputs, and a `Multimodal` can have the same parts under `encoders`, `unimodal_heads` and `heads`.
+    Outputs: "image.embedding" [b w] and "text.embedding" [c w], of unit length; "temperature" [] and, if there is a bias,
+    "bias" []; "logits" [b c], the dot products divided by the temperature, plus the bias. The losses `InfoNCE` and
+    `SigmoidPairs` take these outputs. A `Multimodal` can have the same modules under `encoders`, `unimodal_heads` and
+    `loss_parameters`.
 
-    image, text: encoders, with one token each (`encoders.Pooled`); image_head, text_head: `heads.Projection`; temperature:
-    `heads.Temperature`; bias: `heads.Bias` or None.
+    image, text: encoders with one token each (`encoders.Pooled`). image_head, text_head: `heads.Projection`. temperature:
+    `heads.Temperature`. bias: `heads.Bias` or None.
     """
 
     image: nn.Module
@@ -54,11 +55,10 @@ class TwoTowers(nn.Module):
 
     def __call__(self, inputs: Mapping[str, Any], *, train: bool = False) -> dict[str, Array]:
         image, text = self.embed_image(inputs["image"], train=train), self.embed_text(inputs["text"], train=train)
-        tokens = Tokens(image[:, None], jnp.ones((image.shape[0], 1), bool))
-        outputs = {"image.embedding": image, "text.embedding": text, "temperature": self.temperature(tokens, train=train)}
+        outputs = {"image.embedding": image, "text.embedding": text, "temperature": self.temperature()}
         logits = jnp.matmul(image, text.T, precision="highest") / outputs["temperature"]
         if self.bias is not None:
-            outputs["bias"] = self.bias(tokens, train=train)
+            outputs["bias"] = self.bias()
             logits = logits + outputs["bias"]
         return outputs | {"logits": logits}
 
@@ -66,46 +66,50 @@ class TwoTowers(nn.Module):
 class Multimodal(nn.Module):
     """Batch -> {name: outputs}, by an encoder for each modality, a fusion of their tokens, and heads.
 
-    encoders: {modality: Encoder}; fusion: Fusion; heads: {target: Head} over the fused tokens; unimodal_heads: {modality: {target:
-    Head}} over one modality's own tokens, whose outputs are named "modality.target". frozen: modalities whose encoders do in
-    training what they do in evaluation, without dropout and by their running batch statistics.
+    encoders: {modality: Encoder}. fusion: Fusion, or None if there are no heads over fused tokens. heads: {target: Head} over
+    the fused tokens. unimodal_heads: {modality: {target: Head}} over the tokens of one modality; their outputs are named
+    "modality.target". loss_parameters: {name: module without inputs}, scalars that a loss learns, such as
+    `heads.Temperature`; they are outputs of that name without a batch dimension. frozen: modalities whose encoders always run
+    in inference mode, without dropout and with running batch statistics.
 
-    `encode` and `decode` are its two halves: `decode` takes the presence of modalities apart from the tokens, so that many
-    subsets of modalities can be decoded from tokens that were encoded once.
+    `encode` and `decode` are its two halves. `decode` takes the presence of modalities apart from the tokens, so that tokens
+    that were encoded once can be decoded for many subsets of modalities.
     """
 
     encoders: Mapping[str, nn.Module]
-    fusion: nn.Module
-    heads: Mapping[str, nn.Module]
+    fusion: nn.Module | None = None
+    heads: Mapping[str, nn.Module] = field(default_factory=dict)
     unimodal_heads: Mapping[str, Mapping[str, nn.Module]] = field(default_factory=dict)
+    loss_parameters: Mapping[str, nn.Module] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
 
     def encode(self, batch: Batch, *, train: bool = False) -> dict[str, Tokens]:
-        """Each modality's tokens, their masks as far as the batch has them."""
-        for part, there in (("inputs", batch.inputs), ("present", batch.present)):
-            missing = sorted(set(self.encoders) - set(there))
+        """The tokens of each modality; `decode` applies the presence of modalities to their masks."""
+        for part, given in (("inputs", batch.inputs), ("present", batch.present)):
+            missing = sorted(set(self.encoders) - set(given))
             if missing:
-                raise ValueError(f"Batch.{part} lacks {missing}, which the model encodes; it has {sorted(there)}")
+                raise ValueError(f"Batch.{part} lacks {missing}, which the model encodes; it has {sorted(given)}")
         unknown = sorted(set(self.unimodal_heads) - set(self.encoders))
         if unknown:
-            raise ValueError(f"alone has heads on {unknown}, which no encoder gives; the encoders are {sorted(self.encoders)}")
+            raise ValueError(f"unimodal_heads names {unknown}, which have no encoder; the encoders are {sorted(self.encoders)}")
 
         def one(name, encoder):
             present = batch.present[name]
-            counted = {"present": present} if "present" in signature(encoder.__call__).parameters else {}
-            return encoder(blank(batch.inputs[name], present), train=train and name not in self.frozen, **counted)
+            return encode(encoder, mask_inputs(batch.inputs[name], present), present, train=train and name not in self.frozen)
 
         return {name: one(name, encoder) for name, encoder in self.encoders.items()}
 
     def decode(self, tokens: Mapping[str, Tokens], present: Mapping[str, Any], *, train: bool = False) -> dict[str, Array]:
         """{name: outputs} from the tokens of the modalities that are present, {modality: Bool[b]}."""
-        seen = {name: Tokens(t.x, t.mask & present[name][:, None]) for name, t in tokens.items()}
-        outputs = {}
+        if self.heads and self.fusion is None:
+            raise ValueError(f"fusion is None, but the heads {sorted(self.heads)} need fused tokens; give a fusion")
+        masked = {name: Tokens(t.x, t.mask & present[name][:, None]) for name, t in tokens.items()}
+        outputs = {name: parameter() for name, parameter in self.loss_parameters.items()}
         if self.heads:
-            fused = self.fusion(seen, train=train)
-            outputs = {target: head(fused, train=train) for target, head in self.heads.items()}
+            fused = self.fusion(masked, train=train)
+            outputs |= {target: head(fused, train=train) for target, head in self.heads.items()}
         for name, heads in self.unimodal_heads.items():
-            outputs |= {f"{name}.{target}": head(seen[name], train=train) for target, head in heads.items()}
+            outputs |= {f"{name}.{target}": head(masked[name], train=train) for target, head in heads.items()}
         return outputs
 
     def __call__(self, batch: Batch, *, train: bool = False) -> dict[str, Array]:

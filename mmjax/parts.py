@@ -153,9 +153,6 @@ HEADS = (
     Part("Projection()", heads.Projection(), FUSED, "unit vectors for contrastive losses"),
     Part("Mean()", heads.Mean(), FUSED, "for late fusions"),
     Part("EachToken(Classifier(10))", heads.EachToken(heads.Classifier(CLASSES)), STEPS["text"], "an output for each step"),
-    Part("Temperature()", heads.Temperature(), FUSED, "Radford et al., 2021"),
-    Part("Bias()", heads.Bias(), FUSED, "Zhai et al., 2023"),
-    Part('LogVariances(("a", "b"))', heads.LogVariances(("a", "b")), FUSED, "Kendall et al., 2018"),
 )
 # name -> (what it compares, source)
 LOSSES = {
@@ -171,8 +168,14 @@ LOSSES = {
     "Triplet": ("two modalities' embeddings [b d], hardest negatives", "Faghri et al., 2018"),
     "Correlation": ("two modalities' vectors [b d]", "Andrew et al., 2013"),
     "On": ("one output by one criterion", "composition"),
-    "Tasks": ("several losses with fixed weights", "composition"),
+    "WeightedLosses": ("several losses with fixed weights", "composition"),
     "Uncertainty": ("several losses with learned weights", "Kendall et al., 2018"),
+}
+# Modules without inputs, for `Multimodal.loss_parameters`: name -> (output, source)
+LOSS_PARAMETERS = {
+    "Temperature": ("[]", "Radford et al., 2021"),
+    "Bias": ("[]", "Zhai et al., 2023"),
+    "LogVariances": ("[losses]", "Kendall et al., 2018"),
 }
 
 
@@ -203,13 +206,15 @@ def table() -> str:
         out += [f"| {title} | Input | Output | Parameters | Source |", "|---|---|---|---:|---|"]
         out += [f"| `{name}` | {' | '.join(rest)} |" for name, *rest in map(line, parts)] + [""]
     out += ["| Loss | Compares | Source |", "|---|---|---|"]
-    out += [f"| `{name}` | {compares} | {source} |" for name, (compares, source) in LOSSES.items()]
+    out += [f"| `{name}` | {compares} | {source} |" for name, (compares, source) in LOSSES.items()] + [""]
+    out += ["| Loss parameter | Output | Source |", "|---|---|---|"]
+    out += [f"| `{name}` | {output} | {source} |" for name, (output, source) in LOSS_PARAMETERS.items()]
     return "\n".join(out)
 
 
 def unlisted() -> set[str]:
     """Public encoders, fusions, heads and losses that no line shows."""
-    shown = {part.name.split("(")[0] for part in (*ENCODERS, *FUSIONS, *HEADS)} | set(LOSSES)
+    shown = {part.name.split("(")[0] for part in (*ENCODERS, *FUSIONS, *HEADS)} | set(LOSSES) | set(LOSS_PARAMETERS)
     shown |= {type(part.module).__name__ for part in (*ENCODERS, *FUSIONS, *HEADS)}
     public = {*encoders.__all__, *fusion.__all__, *losses.__all__} - {"Criterion", "counted"}
     public |= {name for name, value in vars(heads).items() if isinstance(value, type) and value.__module__ == heads.__name__}

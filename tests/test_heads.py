@@ -99,25 +99,24 @@ def test_projection_has_length_one_or_is_zero():
     chex.assert_tree_all_finite(gradient)
 
 
-def test_temperature_is_limited_and_can_come_back():
-    fed = tokens()
-    value = lambda log_scale: Temperature().apply({"params": {"log_scale": log_scale}}, fed)
-    start = jax.jit(Temperature().init)(jax.random.key(0), fed)["params"]["log_scale"]
-    np.testing.assert_allclose(value(start), np.full((BATCH, 1), 0.07), rtol=1e-6)
+def test_temperature_is_limited_and_can_return():
+    value = lambda log_scale: Temperature().apply({"params": {"log_scale": log_scale}})
+    start = jax.jit(Temperature().init)(jax.random.key(0))["params"]["log_scale"]
+    chex.assert_shape(value(start), ())
+    np.testing.assert_allclose(value(start), 0.07, rtol=1e-6)
     beyond = jnp.log(jnp.array([500.0]))
-    np.testing.assert_allclose(value(beyond), np.full((BATCH, 1), 0.01), rtol=1e-6)
+    np.testing.assert_allclose(value(beyond), 0.01, rtol=1e-6)
     # d exp(-s) / ds = -exp(-s), at the limit too
-    np.testing.assert_allclose(jax.grad(lambda s: value(s)[0, 0])(beyond), [-0.01], rtol=1e-5)
+    np.testing.assert_allclose(jax.grad(value)(beyond), [-0.01], rtol=1e-5)
     with pytest.raises(ValueError, match=r"Temperature\.start is 0\.001"):
-        Temperature(start=0.001).init(jax.random.key(0), fed)
+        Temperature(start=0.001).init(jax.random.key(0))
 
 
-def test_learned_numbers():
-    fed = tokens()
-    np.testing.assert_array_equal(Bias(-10.0).apply({"params": {"bias": jnp.array([-3.0])}}, fed), np.full((BATCH, 1), -3.0))
-    head = LogVariances(("label", "image.label"))
-    s = head.apply({"params": {"label": jnp.array([2.0]), "image.label": jnp.array([1.0])}}, fed)
-    np.testing.assert_array_equal(s, np.tile([1.0, 2.0], (BATCH, 1)))  # sorted: image.label, label
-    for tasks in ((), ("a", "a")):
-        with pytest.raises(ValueError, match=r"LogVariances\.tasks"):
-            LogVariances(tasks).init(jax.random.key(0), fed)
+def test_loss_parameters():
+    bias = Bias(-10.0).apply({"params": {"bias": jnp.array([-3.0])}})
+    assert bias.shape == () and bias == -3
+    s = LogVariances(("label", "image.label")).apply({"params": {"label": jnp.array([2.0]), "image.label": jnp.array([1.0])}})
+    np.testing.assert_array_equal(s, [1.0, 2.0])  # sorted: image.label, label
+    for losses in ((), ("a", "a")):
+        with pytest.raises(ValueError, match=r"LogVariances\.losses"):
+            LogVariances(losses).init(jax.random.key(0))

@@ -1,14 +1,15 @@
-"""Losses: ({name: output}, batch) -> one value per example, Float[b], or {task: Float[b]}. The step takes weighted means.
+"""Losses: ({name: output}, batch) -> one value per example, Float[b], or {name: Float[b]}. The step takes weighted means.
 
-A criterion compares one output with its target, (output, target) -> Float[b], and knows no names; `On` makes a loss of it.
+A criterion compares one output with its target, (output, target) -> Float[b]; `On` turns it into a loss by naming the output.
 
-    cross_entropy                                                         every output that has a target
-    On("label", SquaredError())                                           one output, another criterion
-    Tasks({"label": 1.0, "score": (On("score", Huber()), 0.5)})           several, with fixed weights
-    Uncertainty(Tasks({...}))                                             with learned weights
-    Tasks({"label": 1.0, "pairs": (InfoNCE("image.embedding", "text.embedding"), 0.1)})
+    cross_entropy                                                          all outputs that have a target
+    On("label", SquaredError())                                            one output, another criterion
+    WeightedLosses({"label": 1.0, "score": (On("score", Huber()), 0.5)})   several losses with fixed weights
+    Uncertainty(WeightedLosses({...}))                                     several losses with learned weights
+    WeightedLosses({"label": 1.0, "pairs": (InfoNCE("image.embedding", "text.embedding"), 0.1)})
 """
 
+from mmjax.losses.combine import On, Uncertainty, WeightedLosses, counted, cross_entropy
 from mmjax.losses.contrastive import Correlation, InfoNCE, SigmoidPairs, Triplet
 from mmjax.losses.criteria import (
     AbsoluteError,
@@ -19,7 +20,6 @@ from mmjax.losses.criteria import (
     SigmoidCrossEntropy,
     SquaredError,
 )
-from mmjax.losses.tasks import On, Tasks, Uncertainty, counted, cross_entropy
 
 __all__ = [
     "AbsoluteError",
@@ -33,9 +33,9 @@ __all__ = [
     "SigmoidCrossEntropy",
     "SigmoidPairs",
     "SquaredError",
-    "Tasks",
     "Triplet",
     "Uncertainty",
+    "WeightedLosses",
     "counted",
     "cross_entropy",
 ]

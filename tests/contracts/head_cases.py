@@ -1,19 +1,9 @@
-"""Heads of the contract suite, tiny: name -> (head, the output's shape after the batch). All outputs are float32."""
+"""Heads of the contract suite, tiny: name -> (head, shape of the output without the batch). All outputs are float32."""
 
-from mmjax.heads import (
-    Bias,
-    Classifier,
-    LogVariances,
-    Mean,
-    MultiLabel,
-    Ordinal,
-    Projection,
-    Regressor,
-    Temperature,
-)
+from mmjax.heads import Classifier, Mean, MultiLabel, Ordinal, Projection, Regressor
 from tests.contracts.inputs import CLASSES
 
-WIDTH = 6  # of the tokens that the suite feeds
+WIDTH = 6  # of the suite's tokens
 
 HEADS = {
     "classifier": (Classifier(CLASSES), (CLASSES,)),
@@ -23,7 +13,4 @@ HEADS = {
     "ordinal": (Ordinal(CLASSES), (CLASSES,)),
     "projection": (Projection(4), (4,)),
     "mean": (Mean(), (WIDTH,)),
-    "temperature": (Temperature(), (1,)),
-    "bias": (Bias(), (1,)),
-    "log_variances": (LogVariances(("label", "image.label")), (2,)),
 }

@@ -11,23 +11,23 @@ from mmjax.losses import (
     SigmoidCrossEntropy,
     SigmoidPairs,
     SquaredError,
-    Tasks,
     Triplet,
     Uncertainty,
+    WeightedLosses,
     cross_entropy,
 )
 
 PAIR = ("image.embedding", "text.embedding")
-TASKS = Tasks({"label": 1.0, "image.label": 0.3, "pairs": (InfoNCE(*PAIR), 0.1)})
+WEIGHTED = WeightedLosses({"label": 1.0, "image.label": 0.3, "pairs": (InfoNCE(*PAIR), 0.1)})
 
 
-def of_labels(outputs, batch):
-    """It takes every output that has a target, and the suite's others are no classes."""
+def label_cross_entropy(outputs, batch):
+    """`cross_entropy` takes all outputs that have a target; in this suite only the labels are classes."""
     return cross_entropy({name: x for name, x in outputs.items() if name.endswith("label")}, batch)
 
 
 LOSSES = {
-    "cross_entropy": of_labels,
+    "cross_entropy": label_cross_entropy,
     "smoothed": On("image.label", CrossEntropy(0.1, (1.0, 2.0, 0.5, 1.0, 1.0))),
     "focal": On("image.label", Focal()),
     "several_labels": On("image.several", SigmoidCrossEntropy()),
@@ -38,6 +38,6 @@ LOSSES = {
     "sigmoid_pairs": SigmoidPairs(*PAIR, temperature="temperature", bias="bias"),
     "triplet": Triplet(*PAIR),
     "correlation": Correlation(*PAIR),
-    "tasks": TASKS,
-    "uncertainty": Uncertainty(TASKS),
+    "weighted_losses": WEIGHTED,
+    "uncertainty": Uncertainty(WEIGHTED),
 }

@@ -1,4 +1,4 @@
-"""Every loss: one value per example, blind to what does not count, and the same by vmap over seeds and on four devices."""
+"""Every loss: one value per example, independent of examples that do not count, equal under vmap and on four devices."""
 
 from functools import partial
 
@@ -18,7 +18,7 @@ RANDOM = np.random.default_rng(0)
 WIDTHS = {"label": CLASSES, "image.label": CLASSES, "image.several": 3, "image.score": 1, PAIR[0]: 3, PAIR[1]: 3}
 FEATURES = {name: RANDOM.normal(size=(BATCH, width)).astype(np.float32) for name, width in WIDTHS.items()}
 PARAMS = {name: RANDOM.normal(size=(width, width)).astype(np.float32) for name, width in WIDTHS.items()}
-PARAMS |= {"temperature": np.float32([0.3]), "bias": np.float32([-2.0]), "log_variance": np.float32([0.3, -0.2, 0.1])}
+PARAMS |= {"temperature": np.float32(0.3), "bias": np.float32(-2.0), "log_variance": np.float32([0.3, -0.2, 0.1])}
 GIVEN = Batch(
     {},
     {"image": np.arange(BATCH) % 4 != 3, "text": np.arange(BATCH) != 1},
@@ -31,19 +31,18 @@ GIVEN = Batch(
 )
 
 
-def said(params, features):
-    """A model's outputs; embeddings that are no linear images of each other, which would leave correlations as they are."""
+def model(params, features):
+    """Outputs; the nonlinearity makes the correlations of embeddings depend on the parameters."""
     learned = {name: x for name, x in params.items() if name not in features}
-    count = len(features["label"])
     outputs = {name: jnp.tanh(x @ params[name]) for name, x in features.items()}
-    return outputs | {name: jnp.broadcast_to(x[None], (count, len(x))) for name, x in learned.items()}
+    return outputs | learned
 
 
 def step(loss, params, features, given):
     """Values per example; the weighted mean over the whole batch, and its gradient by the parameters."""
 
     def objective(params):
-        values = loss(said(params, features), given)
+        values = loss(model(params, features), given)
         return sum(weighted_mean(value, given.weight) for value in jax.tree.leaves(values)), values
 
     (value, values), gradient = jax.value_and_grad(objective, has_aux=True)(params)
@@ -58,7 +57,7 @@ def test_losses(name):
         chex.assert_shape(value, (BATCH,))
         chex.assert_type(value, jnp.float32)
     chex.assert_tree_all_finite(one)
-    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient)) > 1e-3  # there is something to compare
+    assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient)) > 1e-3  # the comparison below is not trivial
 
     seeds = jax.tree.map(lambda x: np.stack([x * 0.5, x]), PARAMS)
     both = jax.jit(jax.vmap(one_step, in_axes=(0, None, None)))(seeds, FEATURES, GIVEN)
@@ -71,8 +70,8 @@ def test_losses(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_what_does_not_count(name):
-    """Outputs on a modality that is absent, and of padding, may be NaN: the mean and all gradients are as without them."""
+def test_absent_examples_and_padding_do_not_matter(name):
+    """Their outputs may be NaN: the mean loss and all gradients stay the same."""
     loss, real = LOSSES[name], GIVEN.weight > 0
 
     @jax.jit
@@ -80,11 +79,11 @@ def test_what_does_not_count(name):
     def run(outputs, given):
         return sum(weighted_mean(value, given.weight) for value in jax.tree.leaves(loss(outputs, given)))
 
-    outputs = jax.tree.map(np.asarray, jax.jit(said)(PARAMS, FEATURES))
+    outputs = jax.tree.map(np.asarray, jax.jit(model)(PARAMS, FEATURES))
     counts = {output: real & GIVEN.present.get(output.rpartition(".")[0], np.ones(BATCH, bool)) for output in WIDTHS}
-    spoiled = {output: np.where(there[:, None], outputs[output], np.nan) for output, there in counts.items()}
+    spoiled = {output: np.where(valid[:, None], outputs[output], np.nan) for output, valid in counts.items()}
     value, gradient = run(outputs, GIVEN)
     chex.assert_trees_all_equal((value, gradient), run(outputs | spoiled, GIVEN))
     chex.assert_tree_all_finite((value, gradient))
-    for output, there in counts.items():
-        assert not np.asarray(gradient[output])[~there].any(), output
+    for output, valid in counts.items():
+        assert not np.asarray(gradient[output])[~valid].any(), output

@@ -116,9 +116,9 @@ def test_missing_modalities(part):
         assert (size[there] > 0).mean() > 0.2, name
 
     nothing = batch.replace(present={name: np.zeros(BATCH, bool) for name in batch.present})
-    blank = jax.tree.map(np.asarray, run(variables, spoil(nothing)))
-    chex.assert_tree_all_finite(blank)
-    chex.assert_trees_all_close(blank.output, np.broadcast_to(blank.output[:1], blank.output.shape))  # nobody is told apart
+    empty = jax.tree.map(np.asarray, run(variables, spoil(nothing)))
+    chex.assert_tree_all_finite(empty)
+    chex.assert_trees_all_close(empty.output, np.broadcast_to(empty.output[:1], empty.output.shape))  # all examples are equal
 
     others = jax.tree.map(lambda x: np.concatenate([x[::-1][: BATCH // 2], x[BATCH // 2 :]]), batch)
     other = np.asarray(run(variables, others).output)

@@ -1,4 +1,4 @@
-"""What the tests of the losses share: outputs, targets, and a batch in which not everything counts."""
+"""Shared by the tests of losses: outputs, targets, and a batch in which not all examples count."""
 
 import jax
 import jax.numpy as jnp

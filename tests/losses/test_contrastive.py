@@ -8,12 +8,7 @@ import pytest
 from scipy import special
 from sklearn.cross_decomposition import CCA
 
-from mmjax.losses import (
-    Correlation,
-    InfoNCE,
-    SigmoidPairs,
-    Triplet,
-)
+from mmjax.losses import Correlation, InfoNCE, SigmoidPairs, Triplet
 from mmjax.types import Batch
 from tests.losses.given import PRESENT, RANDOM, WEIGHT, B, batch
 
@@ -22,7 +17,7 @@ X, Y = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (X, Y))
 NAMES = ("image.embedding", "text.embedding")
 PAIRS = {NAMES[0]: jnp.asarray(X), NAMES[1]: jnp.asarray(Y)}
 BOTH = PRESENT["image"] & PRESENT["text"] & (WEIGHT > 0)
-LEARNED = {"temperature": jnp.full((B, 1), 0.3), "bias": jnp.full((B, 1), -2.0)}
+LEARNED = {"temperature": jnp.float32(0.3), "bias": jnp.float32(-2.0)}
 
 
 def info_nce(x, y):
@@ -62,8 +57,8 @@ each = pytest.mark.parametrize(("loss", "formula"), CONTRASTIVE, ids=lambda case
 
 
 @each
-def test_contrastive_losses_are_their_formulas_over_the_examples_that_have_both(loss, formula):
-    """And what the others hold, NaN, is neither partner nor stranger; their value and gradient are 0."""
+def test_contrastive_losses_are_their_formulas_over_valid_pairs(loss, formula):
+    """Invalid examples hold NaN: they are neither positives nor negatives, and their loss and gradient are 0."""
     spoiled = {name: jnp.where(BOTH[:, None], x, jnp.nan) for name, x in PAIRS.items()}
 
     @jax.jit
@@ -83,7 +78,7 @@ def test_contrastive_losses_are_their_formulas_over_the_examples_that_have_both(
 
 
 @each
-def test_finite_at_zero_embeddings_and_where_nobody_or_one_counts(loss, formula):
+def test_finite_at_zero_embeddings_and_with_one_or_no_valid_example(loss, formula):
     zeros = {name: jnp.zeros((B, 2)) for name in NAMES} | LEARNED
     run = jax.jit(lambda outputs, given: jax.value_and_grad(lambda o: loss(o, given).sum())(outputs))
     for count in (B, 1, 0):

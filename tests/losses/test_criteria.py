@@ -9,19 +9,11 @@ import pytest
 from scipy import special
 from sklearn.metrics import log_loss
 
-from mmjax.losses import (
-    AbsoluteError,
-    CrossEntropy,
-    Focal,
-    Huber,
-    On,
-    SigmoidCrossEntropy,
-    SquaredError,
-)
+from mmjax.losses import AbsoluteError, CrossEntropy, Focal, Huber, On, SigmoidCrossEntropy, SquaredError
 from tests.losses.given import LABEL, LOGITS, MANY, ONE_HOT, SOFT, B, C, batch, run
 
 
-def test_cross_entropy_is_scikit_learns_and_optaxs():
+def test_cross_entropy_equals_scikit_learn_and_optax():
     values = run(CrossEntropy(), LOGITS, LABEL)
     np.testing.assert_allclose(values.mean(), log_loss(LABEL, special.softmax(LOGITS, axis=1)), rtol=1e-5)
     weight = np.array([0.5, 2.0, 1.0, 3.0])
@@ -49,8 +41,8 @@ def test_focal():
     two = np.stack([np.zeros(B), LOGITS[:, 0]], axis=1).astype(np.float32)  # softmax [0, x] is sigmoid x
     expected = jax.jit(lambda x: optax.sigmoid_focal_loss(x, jnp.asarray(LABEL % 2, jnp.float32), gamma=2.0))(LOGITS[:, 0])
     np.testing.assert_allclose(run(Focal(), two, LABEL % 2), expected, rtol=1e-4)
-    sure = jnp.array([[200.0, 0.0], [-200.0, 0.0]])  # p_t is 1 and 0 in float32: (1 - p)^0.5 has an infinite slope
-    gradient = jax.jit(jax.grad(lambda x: Focal(0.5)(x, jnp.zeros(2, int)).sum()))(sure)
+    confident = jnp.array([[200.0, 0.0], [-200.0, 0.0]])  # p_t rounds to 1 and 0: (1 - p)^0.5 has an infinite slope at 1
+    gradient = jax.jit(jax.grad(lambda x: Focal(0.5)(x, jnp.zeros(2, int)).sum()))(confident)
     chex.assert_tree_all_finite(gradient)
 
 
@@ -76,7 +68,7 @@ def test_sigmoid_cross_entropy():
 )
 def test_errors_of_numbers_and_of_one_hot_classes(criterion, of_residual):
     for output, target, goal in (
-        (LOGITS, LABEL, ONE_HOT),  # source 2: a classifier by squared error
+        (LOGITS, LABEL, ONE_HOT),  # a classifier with squared error
         (LOGITS, SOFT, SOFT),
         (LOGITS[:, :1], SOFT[:, 0], SOFT[:, :1]),  # Regressor() and Float[b]
     ):
@@ -96,11 +88,11 @@ CRITERIA = [
 
 
 @pytest.mark.parametrize(("criterion", "target", "none"), CRITERIA)
-def test_no_target_is_zero_with_zero_gradient_and_words_are_averaged(criterion, target, none):
-    """Outputs [2 4 c] of 2 x 4 words: the second example has 3, the rest is padding that holds NaN."""
-    words, goals = LOGITS.reshape(2, 4, C).copy(), target.reshape(2, 4, *target.shape[1:]).copy()
-    words[1, 3], goals[1, 3] = np.nan, none
-    values, gradient = jax.jit(jax.value_and_grad(lambda x: criterion(x, jnp.asarray(goals)).sum()))(jnp.asarray(words))
+def test_missing_targets_have_no_value_and_no_gradient_and_tokens_are_averaged(criterion, target, none):
+    """Outputs [2 4 c] of 2 x 4 tokens: the second example has 3 targets, and its last output is NaN."""
+    tokens, goals = LOGITS.reshape(2, 4, C).copy(), target.reshape(2, 4, *target.shape[1:]).copy()
+    tokens[1, 3], goals[1, 3] = np.nan, none
+    values, gradient = jax.jit(jax.value_and_grad(lambda x: criterion(x, jnp.asarray(goals)).sum()))(jnp.asarray(tokens))
     each = run(criterion, LOGITS, target)
     np.testing.assert_allclose(values, each[:4].mean() + each[4:7].mean(), rtol=1e-5)
     chex.assert_tree_all_finite(gradient)
@@ -109,7 +101,7 @@ def test_no_target_is_zero_with_zero_gradient_and_words_are_averaged(criterion, 
     np.testing.assert_array_equal(nothing, np.zeros(B))
 
 
-def test_a_label_out_of_range_shows():
+def test_a_label_out_of_range_gives_nan():
     assert np.isnan(run(CrossEntropy(), LOGITS, LABEL + 1)[3]) and np.isfinite(run(CrossEntropy(), LOGITS, LABEL + 1)[0])
 
 
@@ -127,7 +119,7 @@ def test_a_label_out_of_range_shows():
         (Huber(delta=0.0), LOGITS, SOFT, r"Huber\.delta is 0\.0"),
     ],
 )
-def test_what_does_not_fit_is_named(criterion, output, target, message):
+def test_errors_name_shapes_and_fields(criterion, output, target, message):
     loss, given = On("image.label", criterion), {"image.label": jnp.asarray(output)}
     with pytest.raises(ValueError, match=rf"output 'image\.label': {message}"):
         jax.eval_shape(loss, given, batch({"label": target}))

@@ -1,4 +1,4 @@
-"""Losses of one output and of several: what counts, weights, and what is refused by name."""
+"""Losses of one output and of several: which examples count, weights, and errors."""
 
 import json
 from dataclasses import replace
@@ -19,16 +19,16 @@ from mmjax.losses import (
     On,
     SigmoidPairs,
     SquaredError,
-    Tasks,
     Triplet,
     Uncertainty,
+    WeightedLosses,
     cross_entropy,
 )
 from tests.losses.given import LABEL, LOGITS, OUTPUTS, PRESENT, WEIGHT, B, batch
 
 
 def test_cross_entropy_sums_all_outputs_that_have_a_target():
-    outputs = {**OUTPUTS, "image.embedding": jnp.asarray(LOGITS), "temperature": jnp.ones((B, 1))}
+    outputs = {**OUTPUTS, "image.embedding": jnp.asarray(LOGITS), "temperature": jnp.float32(1)}
     each = {name: -special.log_softmax(np.asarray(x), axis=1)[np.arange(B), LABEL] for name, x in OUTPUTS.items()}
     real = WEIGHT > 0
     expected = real * each["label"] + (real & PRESENT["image"]) * each["image.label"]
@@ -37,7 +37,7 @@ def test_cross_entropy_sums_all_outputs_that_have_a_target():
     np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_what_does_not_count_has_no_value_and_no_gradient():
+def test_examples_that_do_not_count_have_no_value_and_no_gradient():
     given = batch(present=PRESENT, weight=WEIGHT)
     absent = ~(PRESENT["image"] & (WEIGHT > 0))
     spoiled = {"image.label": jnp.where(absent[:, None], jnp.nan, OUTPUTS["image.label"])}
@@ -49,10 +49,11 @@ def test_what_does_not_count_has_no_value_and_no_gradient():
     assert np.asarray(gradient["image.label"])[~absent].any(axis=1).all()
 
 
-def test_tasks_have_fixed_weights():
-    tasks = Tasks({"label": 1.0, "image.label": 0.3, "squares": (On("text.label", SquaredError()), 2.0), "again": On("label")})
+def test_fixed_weights():
+    squares = On("text.label", SquaredError()), 2.0
+    losses = WeightedLosses({"label": 1.0, "image.label": 0.3, "squares": squares, "again": On("label")})
     given = batch(present=PRESENT, weight=WEIGHT)
-    values = jax.jit(tasks)(OUTPUTS, given)
+    values = jax.jit(losses)(OUTPUTS, given)
     on = lambda name, criterion=CrossEntropy(): jax.jit(On(name, criterion))(OUTPUTS, given)
     expected = {
         "label": on("label"),
@@ -63,18 +64,17 @@ def test_tasks_have_fixed_weights():
     chex.assert_trees_all_close(values, expected, rtol=1e-6)
 
 
-def test_uncertainty_by_hand_and_at_its_best():
-    tasks = Tasks({"label": 1.0, "image.label": 1.0})
-    s = np.tile(np.array([0.7, -0.4], np.float32), (B, 1))  # sorted: image.label, label
-    outputs = {**OUTPUTS, "log_variance": jnp.asarray(s)}
-    plain, values = jax.jit(lambda o, b: (tasks(o, b), Uncertainty(tasks)(o, b)))(outputs, batch())
+def test_uncertainty_by_hand_and_at_its_optimum():
+    losses = WeightedLosses({"label": 1.0, "image.label": 1.0})
+    outputs = {**OUTPUTS, "log_variance": jnp.array([0.7, -0.4])}  # sorted: image.label, label
+    plain, values = jax.jit(lambda o, b: (losses(o, b), Uncertainty(losses)(o, b)))(outputs, batch())
     np.testing.assert_allclose(values["label"], np.exp(0.4) * plain["label"] - 0.2, rtol=1e-5)
     np.testing.assert_allclose(values["image.label"], np.exp(-0.7) * plain["image.label"] + 0.35, rtol=1e-5)
     # the slope of exp(-s) L + s / 2 is 0 at s = log 2 L
     means = np.array([np.mean(plain[name]) for name in ("image.label", "label")])
-    best = {**OUTPUTS, "log_variance": jnp.asarray(np.tile(np.log(2 * means), (B, 1)).astype(np.float32))}
-    total = lambda outputs: sum(value.mean() for value in Uncertainty(tasks)(outputs, batch()).values())
-    gradient = jax.jit(jax.grad(total))(best)["log_variance"].sum(axis=0)
+    best = {**OUTPUTS, "log_variance": jnp.asarray(np.log(2 * means), jnp.float32)}
+    total = lambda outputs: sum(value.mean() for value in Uncertainty(losses)(outputs, batch()).values())
+    gradient = jax.jit(jax.grad(total))(best)["log_variance"]
     np.testing.assert_allclose(gradient, [0, 0], atol=1e-6)
 
 
@@ -82,29 +82,32 @@ def test_uncertainty_by_hand_and_at_its_best():
     ("loss", "message"),
     [
         (cross_entropy, r"none of the outputs \['score', 'text\.score'\] has a target; the batch's targets are \['label'\]"),
-        (On("image.label"), r"there is no output 'image\.label'.*the outputs are \['score', 'text\.score'\]"),
+        (On("image.label"), r"the model has no output 'image\.label'; its outputs are \['score', 'text\.score'\]"),
         (On("score"), r"output 'score' has no target 'score'; the batch's targets are \['label'\]"),
-        (Tasks({}), r"Tasks\.losses is empty"),
-        (Tasks({"label": "focal"}), r"Tasks\.losses\['label'\] is 'focal'; give a loss such as On\('label'\)"),
-        (InfoNCE("image.embedding", "score"), r"there is no output 'image\.embedding'"),
+        (WeightedLosses({}), r"WeightedLosses\.losses is empty"),
+        (WeightedLosses({"label": "focal"}), r"Losses\.losses\['label'\] is 'focal'; give a loss such as On\('label'\)"),
+        (InfoNCE("image.embedding", "score"), r"the model has no output 'image\.embedding'"),
         (InfoNCE("score", "text.score"), r"must be \[b d\] of one width; they are \(8, 4\) and \(8, 3\)"),
-        (InfoNCE("score", "score", temperature="t"), r"there is no output 't'"),
+        (InfoNCE("score", "score", temperature="t"), r"the model has no output 't'"),
+        (InfoNCE("score", "score", temperature="score"), r"output 'score' has shape \[8, 4\]; it must be a scalar"),
+        (SigmoidPairs("score", "score", bias="score"), r"output 'score' has shape \[8, 4\]; it must be a scalar"),
+        (InfoNCE("score", "score", temperature=float("nan")), r"temperature is nan"),
         (InfoNCE("score", "score", temperature=0.0), r"temperature is 0\.0"),
         (Correlation("score", "score", ridge=0.0), r"Correlation\.ridge is 0\.0"),
     ],
 )
-def test_unknown_names_say_what_there_is(loss, message):
+def test_errors_name_the_outputs(loss, message):
     outputs = {"score": jnp.asarray(LOGITS), "text.score": jnp.asarray(LOGITS[:, :3])}
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(loss, outputs, batch())
 
 
-def test_unknown_modality_and_wrong_columns():
-    with pytest.raises(ValueError, match=r"'audio\.label' is of modality 'audio', and the batch has \['image', 'text'\]"):
+def test_unknown_modality_and_wrong_number_of_variances():
+    with pytest.raises(ValueError, match=r"'audio\.label' is of modality 'audio', but the batch has \['image', 'text'\]"):
         jax.eval_shape(On("audio.label"), {"audio.label": jnp.asarray(LOGITS)}, batch())
-    outputs = {**OUTPUTS, "log_variance": jnp.zeros((B, 3))}
-    with pytest.raises(ValueError, match=r"has 3 columns for the 1 tasks \['label'\].*LogVariances\(\('label',\)\)"):
-        jax.eval_shape(Uncertainty(Tasks({"label": 1.0})), outputs, batch())
+    outputs = {**OUTPUTS, "log_variance": jnp.zeros(3)}
+    with pytest.raises(ValueError, match=r"has shape \[3\], but there are 1 losses \['label'\].*LogVariances\(\('label',\)\)"):
+        jax.eval_shape(Uncertainty(WeightedLosses({"label": 1.0})), outputs, batch())
 
 
 def test_losses_are_values():
@@ -112,10 +115,10 @@ def test_losses_are_values():
         On("label", CrossEntropy(0.1, (1.0, 2.0))),
         On("score", Huber()),
         *(contrast("image.vector", "text.vector") for contrast in (InfoNCE, SigmoidPairs, Triplet, Correlation)),
-        Tasks({"label": 1.0, "pairs": (InfoNCE("image.vector", "text.vector"), 0.1)}),
-        Uncertainty(Tasks({"label": 1.0, "score": (On("score", SquaredError()), 0.5)})),
+        WeightedLosses({"label": 1.0, "pairs": (InfoNCE("image.vector", "text.vector"), 0.1)}),
+        Uncertainty(WeightedLosses({"label": 1.0, "score": (On("score", SquaredError()), 0.5)})),
     ]
     assert len({json.dumps(as_json(loss)) for loss in losses}) == len(set(losses)) == len(losses)
     for loss in losses:
         assert replace(loss) == loss and hash(replace(loss)) == hash(loss)
-    assert hash(Tasks({"a": 1.0, "b": 2.0})) == hash(Tasks({"b": 2.0, "a": 1.0}))
+    assert hash(WeightedLosses({"a": 1.0, "b": 2.0})) == hash(WeightedLosses({"b": 2.0, "a": 1.0}))
