@@ -48,7 +48,7 @@ from mmjax.data.mosi import Mosi
 from mmjax.encoders import Contextual, Features
 from mmjax.experiment import Experiment, main
 from mmjax.heads import Classifier, EachToken, Mean
-from mmjax.losses import On, Tasks
+from mmjax.losses import On, WeightedLosses
 from mmjax.nn import LSTM, Bidirectional
 from mmjax.nn.context import SelfAttention
 from mmjax.tasks import Classify
@@ -141,7 +141,7 @@ def hierarchical(layer: str, names: tuple[str, ...]) -> Experiment:
         unimodal_heads={name: each_output() for name in names},
         loss=On("label"),
         stages=(
-            Stage(1.0, learns=("encoders", "unimodal_heads"), loss=Tasks({f"{name}.label": 1.0 for name in names})),
+            Stage(1.0, learns=("encoders", "unimodal_heads"), loss=WeightedLosses({f"{name}.label": 1.0 for name in names})),
             Stage(1.0, learns=("fusion", "heads")),
         ),
         steps=120,

@@ -44,7 +44,7 @@ from mmjax.encoders import VGG, FrameRNN, TextRNN
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier, LogVariances
-from mmjax.losses import Tasks, Uncertainty
+from mmjax.losses import Uncertainty, WeightedLosses
 from mmjax.nn import LSTM
 from mmjax.nn.mel import LogMel
 from mmjax.tasks import Classify
@@ -71,7 +71,7 @@ UNIMODAL_HEADS = {
     "image": {"label": Classifier(CLASSES)},
     "audio": {"language": Classifier(LANGUAGES)},
 }
-LOSSES = Tasks({"label": 1.0, "text.label": 1.0, "image.label": 1.0, "audio.language": 1.0})
+LOSSES = WeightedLosses({"label": 1.0, "text.label": 1.0, "image.label": 1.0, "audio.language": 1.0})
 VARIANCES = LogVariances(("label", "text.label", "image.label", "audio.language"))
 TEXT_TASK = {"text": Classify("text.label")}
 IMAGE_TASK = {"image": Classify("image.label")}
@@ -85,7 +85,7 @@ MULTI = replace(
 )
 CATEGORY_HEADS = {name: {"label": Classifier(CLASSES)} for name in ("audio", "image", "text")}
 UNIMODAL = replace(
-    BASE, unimodal_heads=CATEGORY_HEADS, loss=Tasks({"label": 1.0} | {f"{name}.label": 1.0 for name in CATEGORY_HEADS})
+    BASE, unimodal_heads=CATEGORY_HEADS, loss=WeightedLosses({"label": 1.0} | {f"{name}.label": 1.0 for name in CATEGORY_HEADS})
 )
 
 

@@ -42,7 +42,7 @@ from mmjax.encoders import CNN, FrameRNN, TextRNN, resnet50
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Parallel, Serial, WeightedSum
 from mmjax.heads import Classifier
-from mmjax.losses import On, SquaredError, Tasks
+from mmjax.losses import On, SquaredError, WeightedLosses
 from mmjax.nn import RNN
 from mmjax.nn.mel import LogMel
 from mmjax.tasks import Classify
@@ -55,7 +55,7 @@ SUM = WeightedSum(width=32)
 SERIAL = Serial(("image", "text"), WeightedSum(width=32), WeightedSum(width=32))
 HYBRID = Parallel({"all": WeightedSum(width=32), "serial": SERIAL}, WeightedSum(width=32))
 
-EACH_ALONE = Tasks({f"{name}.label": (On(f"{name}.label", SquaredError()), 1.0) for name in MODALITIES})
+EACH_ALONE = WeightedLosses({f"{name}.label": (On(f"{name}.label", SquaredError()), 1.0) for name in MODALITIES})
 ALONE = Stage(1.0, learns=("encoders", "unimodal_heads"), loss=EACH_ALONE)
 FUSED = Stage(1.0, learns=("fusion", "heads"))
 JOINT = Stage(1.0, learns=("encoders", "fusion", "heads"))

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from mmjax.data import feed
@@ -17,7 +18,7 @@ from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.progress import Progress
 from mmjax.runs.folder import write_json
-from mmjax.runs.write import Part, chosen_examples, write_part
+from mmjax.runs.write import Part, chosen_examples, write_examples, write_part
 from mmjax.tasks.subsets import subset_name
 from mmjax.train.checkpoint import Checkpoints
 from mmjax.train.loop import Callbacks, Fit, StopRequest, TrainData, fit, stacked
@@ -131,7 +132,11 @@ def _predict(run: PartRun, training: Training, fitted: Fit, frozen: Any) -> None
         names = [subset_name(subset) for subset in subsets[name]]
         of_subset = {subset: at_subset(predicted[name], k) for k, subset in enumerate(names)}
         outcomes[name] = {s: outcomes_of(task, p, run.units[name]) for s, p in of_subset.items()}
-        examples[name] = _shown(task, run.units[name], of_subset, names[-1])
+        shown = _shown(task, run.units[name], of_subset, names[-1])
+        targets = [answers[names[-1]].pop("target") for answers in shown]
+        examples[name] = [{subset: _answer(found) for subset, found in answers.items()} for answers in shown]
+        if run.part.fold in (None, 0):
+            write_examples(run.folder.parents[2], name, run.units[name], targets, run.dataset)
     seconds = fitted.seconds + time.monotonic() - began
     facts = {"seconds": seconds} | _training_facts(experiment, training, fitted, frozen)
     kept = _flat(predicted) if run.options.keep_predictions else None
@@ -142,15 +147,11 @@ def _predict(run: PartRun, training: Training, fitted: Fit, frozen: Any) -> None
 
 def at_subset(predicted: Any, number: int) -> Any:
     """Predictions [s k n ...] -> those of one subset [s n ...]."""
-    import jax
-
     return jax.tree.map(lambda leaf: leaf[:, number], predicted)
 
 
 def _flat(predicted: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """{task: pytree} -> {"task/path": array}."""
-    import jax
-
     paths = jax.tree_util.tree_leaves_with_path(dict(predicted))
     return {"/".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path): leaf for path, leaf in paths}
 
@@ -159,6 +160,11 @@ def _shown(task: Any, units: Units, predicted: Mapping[str, Any], complete: str)
     """For each example of the report, the answers with all modalities and with each one by itself."""
     shown = [complete, *(name for name in predicted if "+" not in name and name != complete)]
     return [{name: dict(task.show(predicted[name], units, unit)) for name in shown} for unit in chosen_examples(units)]
+
+
+def _answer(found: dict[str, Any]) -> dict[str, Any] | None:
+    """An answer without the target; None where the model has no input."""
+    return {name: found[name] for name in ("predicted", "correct", "score")}
 
 
 def _training_facts(experiment: Experiment, training: Training, fitted: Fit, frozen: Any) -> dict[str, Any]:

@@ -29,7 +29,6 @@ from mmjax.runs.write import (
     versions,
     write_baselines,
     write_cell,
-    write_examples,
     write_units,
 )
 from mmjax.tasks.subsets import subset_name
@@ -178,7 +177,7 @@ def _run_fold(
 
 
 def _units(out: Path, cell: str, experiment: Experiment, dataset: Dataset, part: Part) -> dict[str, Units]:
-    """{task: units of the test split}, saved with their baselines and examples by the first cell that has the task."""
+    """{task: units of the test split}, saved with their baselines by the first cell that has the task."""
     found = {}
     for name, task in experiment.tasks.items():
         units = found[name] = task.units(dataset, "test")
@@ -186,8 +185,6 @@ def _units(out: Path, cell: str, experiment: Experiment, dataset: Dataset, part:
         if not baselines_file(out, name, part).is_file():
             predicted = task.baselines(dataset)
             write_baselines(out, name, part, {rival: task.outcomes(said, units) for rival, said in predicted.items()})
-        if part.fold in (None, 0):
-            write_examples(out, name, task, units, dataset)
     return found
 
 

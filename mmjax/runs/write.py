@@ -29,7 +29,7 @@ from mmjax.data.dataset import Dataset
 from mmjax.describe import differences
 from mmjax.runs.folder import damaged, read_arrays, read_json, sha256, write_arrays, write_json, write_text
 from mmjax.runs.schema import RunError
-from mmjax.types import Outcomes, Task, Units
+from mmjax.types import Outcomes, Units
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "mmjax")
 EXAMPLES = 12
@@ -158,22 +158,26 @@ def baselines_file(out: Path, task: str, part: Part) -> Path:
     return out / "units" / task / f"{part.fold_name}.baselines.npz"
 
 
-def write_examples(out: Path, name: str, task: Task, units: Units, dataset: Dataset) -> None:
-    """A dozen test units of a task, with the media of their rows. predicted answers are added by each cell."""
+def write_examples(out: Path, task: str, units: Units, targets: Sequence[str], dataset: Dataset) -> None:
+    """The examples of a task, with the media of their rows. targets: the reference answers, as text.
+
+    The first cell that has the task writes them; the answers of each cell are in its own folder.
+    """
     folder, index_file = out / "examples", out / "examples" / "index.json"
     index = read_json(index_file) if index_file.is_file() else []
-    if any(entry["task"] == name for entry in index):
+    if any(entry["task"] == task for entry in index):
         return
-    for unit in chosen_examples(units):
+    for unit, target in zip(chosen_examples(units), targets, strict=True):
         shown = dict.fromkeys(("caption", "language", "image", "sound"))
-        shown |= {"id": str(units.metadata["id"][unit])} | dataset.media(int(example_row(units, unit, dataset)))
+        media = dataset.media(example_row(units, unit, dataset))
+        shown |= {"id": str(units.metadata["id"][unit])} | {name: media[name] for name in shown if name in media}
         for kind, ending in (("image", "png"), ("sound", "mp3")):
             if shown[kind]:
-                file = f"{name}-{unit}.{ending}"
+                file = f"{task}-{unit}.{ending}"
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / file).write_bytes(shown[kind])
                 shown[kind] = file
-        index.append({"task": name, "unit": int(unit), "target": task.show(None, units, unit)["target"]} | shown)
+        index.append({"task": task, "unit": unit, "target": target} | shown)
     write_json(index_file, index)
 
 

@@ -1,16 +1,18 @@
-"""The command line: cells by name, by flags or all; and what it says to a mistake."""
+"""The command line: cells by name, flags that change values, and one line for every mistake."""
 
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 
 import pytest
 
 from mmjax.encoders import CNN, TextRNN
 from mmjax.experiment import Experiment, ExperimentError
 from mmjax.experiment.cli import Options, parse
-from mmjax.experiment.run import check_options
+from mmjax.experiment.run import check_options, fold_numbers
 from mmjax.fusion import Concat, MeanLogits
 from mmjax.heads import Classifier, Mean
+from mmjax.runs.folder import check_folder, locked, write_json
+from mmjax.runs.schema import RunError
+from mmjax.tasks import Classify
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Data:
 
 
 TEXT, IMAGE = {"text": TextRNN(vocabulary=9, embedding=4)}, {"image": CNN(widths=(4, 4))}
-BASE = Experiment(Data(), TEXT | IMAGE, Concat(width=4), {"label": Classifier(3)})
+BASE = Experiment(Data(), TEXT | IMAGE, Concat(width=4), {"label": Classifier(3)}, tasks={"label": Classify("label")})
 CELLS = {
     "concat": BASE,
     "late": replace(BASE, fusion=MeanLogits(3, width=4), heads={"label": Mean()}),
@@ -116,9 +118,20 @@ def test_a_stray_word(capsys):
     assert "'text' is neither a flag nor the value of one" in refused(capsys, "--steps", "3", "text")
 
 
-@pytest.mark.parametrize("seeds", ["0", "-3"])
-def test_no_seeds(capsys, seeds):
-    assert f"--seeds is {seeds}; it must be at least 1" in refused(capsys, f"--seeds={seeds}")
+@pytest.mark.parametrize(
+    ("flag", "value", "words"),
+    [
+        ("--seeds", "0", "at least 1"),
+        ("--seeds", "-3", "at least 1"),
+        ("--seeds-at-once", "0", "at least 1"),
+        ("--steps-per-call", "-1", "at least 1"),
+        ("--device-memory", "-1", "at least 0"),
+        ("--device-memory", "nan", "at least 0"),
+    ],
+)
+def test_values_out_of_range(capsys, flag, value, words):
+    message = refused(capsys, f"{flag}={value}")
+    assert f"{flag} is {value}" in message.replace("-1.0", "-1") and words in message
 
 
 @pytest.mark.parametrize(
@@ -141,8 +154,42 @@ def test_help_lists_cells_and_flags(capsys):
     assert "--fusion.classes" not in out
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("all of it")
-    with pytest.raises(ExperimentError, match=r"is not empty; go on there with --resume, or choose another with --out"):
-        check_options(CELLS, SimpleNamespace(resume=False), [tmp_path])
+    for resume in (False, True):
+        with pytest.raises(RunError, match=r"holds something else than a run of mmjax .*--out"):
+            check_folder(tmp_path, resume)
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_is_continued_with_resume_only(tmp_path):
+    with locked(tmp_path / "run", "mine"):
+        with pytest.raises(RunError, match=r"is not empty; continue it with --resume, or choose another with --out"):
+            check_folder(tmp_path / "run", False)
+        check_folder(tmp_path / "run", True)
+        with pytest.raises(RunError, match=r"is in use by process \d+"), locked(tmp_path / "run", "mine"):
+            pass
+    with locked(tmp_path / "run", "mine"):  # free again
+        pass
+
+
+def test_out_must_be_a_folder_of_this_version(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"--out .*file is a file; name a folder"):
+        check_folder(tmp_path / "file", False)
+    with pytest.raises(RunError, match=r"--out .*file/run cannot be created: .*file is not a folder"):
+        check_folder(tmp_path / "file" / "run", False)
+    write_json(tmp_path / "old" / "run.json", {"schema": 1})
+    with pytest.raises(RunError, match=r"was written by another version of mmjax"):
+        check_folder(tmp_path / "old", True)
+
+
+def test_against_names_a_cell_that_runs():
+    with pytest.raises(ExperimentError, match=r"--against is 'txt', which does not run; the cells are concat, late, text"):
+        check_options(CELLS, Options(against="txt"))
+
+
+def test_folds_need_data_with_folds():
+    with pytest.raises(ExperimentError, match=r"cell concat: --folds needs data with folds, and Data has one test split"):
+        fold_numbers(CELLS, Options(folds="all"))
+    assert fold_numbers(CELLS, Options()) == [None]

@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 from rich.console import Console
 
-from mmjax import costs as module
 from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.encoders import Features
 from mmjax.experiment import Experiment
-from mmjax.experiment.cli import by_output
+from mmjax.experiment import costs as module
+from mmjax.experiment.run import Loaded
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
+from mmjax.tasks import Classify
 from mmjax.train.stages import Stage
 
 ROWS, WIDTH = 6, 50
@@ -23,7 +23,7 @@ DATA = Dataset(
     splits={"train": Rows({"text": np.arange(ROWS)}, {"label": np.arange(ROWS) % 4}, np.ones(ROWS, np.float32))},
     classes={"label": tuple("abcd")},
     sizes={"text": {}},
-    about={},
+    metadata={},
     dropped={},
     fingerprint="",
     media=dict,
@@ -42,13 +42,14 @@ CELL = Experiment(
     encoders={"text": Features(width=None)},
     fusion=Concat(width=80),
     heads={"label": Classifier(4)},
+    tasks={"label": Classify("label")},
     steps=3,
     batch=32,
 )
 
 
 def test_parameters_and_flops_by_hand():
-    (cost,) = module.costs(CELL, DATA, seeds=2)
+    (cost,) = module.costs(CELL, DATA, {}, seeds=2)
     assert cost.learns is None
     assert cost.parameters == (WIDTH + 1) * 80 + (80 + 1) * 4
     # Two operations for each weight and example forward, as many for the weights' gradient; the inputs have none.
@@ -62,7 +63,7 @@ def test_a_line_for_each_cell(monkeypatch):
     out = Console(file=io.StringIO(), width=120)
     monkeypatch.setattr(module, "Console", lambda: out)
     cells = {"narrow": CELL, "wide": replace(CELL, fusion=Concat(width=90))}
-    module.print_costs(cells, {CELL.data: DATA}, SimpleNamespace(seeds=1))
+    module.print_costs(cells, Loaded({CELL.data: DATA}, {name: {} for name in cells}), SimpleNamespace(seeds=1))
     lines = [line.split() for line in out.file.getvalue().splitlines()]
     assert [line[2] for line in lines if line[:1] in (["narrow"], ["wide"])] == ["4,404", "4,954"]
 
@@ -72,7 +73,7 @@ STAGED = replace(CELL, stages=(Stage(1.0, ("heads",)), Stage(1.0, ("fusion", "he
 
 def test_each_stage_has_its_costs():
     """Where the heads learn alone, neither the fusion's gradient nor its moments are there."""
-    found = list(module.costs(STAGED, DATA, seeds=2))
+    found = list(module.costs(STAGED, DATA, {}, seeds=2))
     assert [cost.learns for cost in found] == [("heads",), ("fusion", "head[s]"), ("",)]
     assert len({cost.parameters for cost in found}) == 1
     frozen, _, whole = found
@@ -83,7 +84,8 @@ def test_each_stage_has_its_costs():
 def test_a_line_for_each_stage(monkeypatch):
     out = Console(file=io.StringIO(), width=120)
     monkeypatch.setattr(module, "Console", lambda: out)
-    module.print_costs({"plain": CELL, "staged": STAGED}, {CELL.data: DATA}, SimpleNamespace(seeds=1))
+    cells = {"plain": CELL, "staged": STAGED}
+    module.print_costs(cells, Loaded({CELL.data: DATA}, {name: {} for name in cells}), SimpleNamespace(seeds=1))
     text = out.file.getvalue()
     lines = [line.split() for line in text.splitlines()]
     begun = [line[: line.index("32")] for line in lines if line[:1] in (["plain"], ["staged"])]
@@ -91,11 +93,3 @@ def test_a_line_for_each_stage(monkeypatch):
     assert "stage staged 1/3 learns heads\n" in text
     assert "stage staged 2/3 learns fusion, head[s]\n" in text
     assert "stage staged 3/3 learns everything\n" in text
-
-
-@pytest.mark.parametrize("names", [["a"], ["a", "b"]])
-def test_a_cell_has_the_same_folder_however_it_is_named(names, tmp_path):
-    both = {"a": replace(CELL, score="label"), "b": replace(CELL, score="text.label")}
-    folders = by_output({name: both[name] for name in names}, both, tmp_path)
-    assert {name: folder for folder, cells in folders.items() for name in cells}["a"] == tmp_path / "label"
-    assert list(by_output({"a": CELL}, {"a": CELL}, tmp_path)) == [tmp_path]
