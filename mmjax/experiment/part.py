@@ -132,9 +132,7 @@ def _predict(run: PartRun, training: Training, fitted: Fit, frozen: Any) -> None
         names = [subset_name(subset) for subset in subsets[name]]
         of_subset = {subset: at_subset(predicted[name], k) for k, subset in enumerate(names)}
         outcomes[name] = {s: outcomes_of(task, p, run.units[name]) for s, p in of_subset.items()}
-        shown = _shown(task, run.units[name], of_subset, names[-1])
-        targets = [answers[names[-1]].pop("target") for answers in shown]
-        examples[name] = [{subset: _answer(found) for subset, found in answers.items()} for answers in shown]
+        targets, examples[name] = _answers(run, task, run.units[name], of_subset, names[-1])
         if run.part.fold in (None, 0):
             write_examples(run.folder.parents[2], name, run.units[name], targets, run.dataset)
     seconds = fitted.seconds + time.monotonic() - began
@@ -156,15 +154,24 @@ def _flat(predicted: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {"/".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path): leaf for path, leaf in paths}
 
 
-def _shown(task: Any, units: Units, predicted: Mapping[str, Any], complete: str) -> list[dict[str, Any]]:
-    """For each example of the report, the answers with all modalities and with each one by itself."""
+def _answers(
+    run: PartRun, task: Any, units: Units, predicted: Mapping[str, Any], complete: str
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """(reference answers, {subset: answer}) of the examples, with all modalities and with each one by itself.
+
+    The answer is None where the example has no modality of the subset: a model without input still returns its prior.
+    """
+    pointer = run.dataset.splits["test"].pointer
     shown = [complete, *(name for name in predicted if "+" not in name and name != complete)]
-    return [{name: dict(task.show(predicted[name], units, unit)) for name in shown} for unit in chosen_examples(units)]
-
-
-def _answer(found: dict[str, Any]) -> dict[str, Any] | None:
-    """An answer without the target; None where the model has no input."""
-    return {name: found[name] for name in ("predicted", "correct", "score")}
+    targets, answers = [], []
+    for unit in chosen_examples(units):
+        found = {name: dict(task.show(predicted[name], units, unit)) for name in shown}
+        targets.append(found[complete]["target"])
+        row = units.row[unit]
+        has_input = {name: any(pointer[modality][row] >= 0 for modality in name.split("+")) for name in shown}
+        kept = ("predicted", "correct", "score")
+        answers.append({name: {k: found[name][k] for k in kept} if has_input[name] else None for name in shown})
+    return targets, answers
 
 
 def _training_facts(experiment: Experiment, training: Training, fitted: Fit, frozen: Any) -> dict[str, Any]:
