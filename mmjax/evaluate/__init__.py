@@ -1,1 +1,1 @@
-"""Evaluation: every subset of modalities, intervals, floors, and the numbers of results.json."""
+"""Evaluation: predictions for every subset of modalities, scores, and statistics; knows no task by name."""
