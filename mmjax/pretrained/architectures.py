@@ -1,8 +1,8 @@
-"""Which of our modules a set of weights is: by the model_type of config.json, or by the names that torchvision gives."""
+"""Selects the architecture of published weights by the model_type of config.json, or by the name of a tensor."""
 
 from mmjax.pretrained import ast, bert, clip, efficientnet, resnet, siglip, vgg, videomae, vit, wav2vec2, whisper
+from mmjax.pretrained.convert import Architecture
 from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.layout import Architecture
 from mmjax.pretrained.source import Source
 
 BY_MODEL_TYPE = {
@@ -24,18 +24,18 @@ BY_MODEL_TYPE = {
     "vivit": videomae.vivit,
     "audio-spectrogram-transformer": ast.ast,
 }
-"""config.json's model_type -> what reads it."""
+"""The model_type of config.json -> the function that reads the architecture."""
 
 BY_TENSOR = {
     "Transformer/posembed_input/pos_embedding": vit.augreg,
     "features.0.weight": vgg.vgg,
     "layer1.0.conv1.weight": resnet.torchvision,
 }
-"""A tensor's name that gives away weights without a config.json -> what reads them."""
+"""The name of a tensor that identifies weights without a config.json -> the function that reads the architecture."""
 
 
 def architecture_of(source: Source) -> Architecture:
-    """The architecture of these weights, or a WeightsError that says which are known."""
+    """The architecture of these weights. Raises WeightsError with the supported model types if it is unknown."""
     kind = source.config.get("model_type")
     if isinstance(kind, str) and kind in BY_MODEL_TYPE:
         return BY_MODEL_TYPE[kind](source)
@@ -44,5 +44,5 @@ def architecture_of(source: Source) -> Architecture:
             if name in source.tensors:
                 return read(source)
     known = ", ".join(sorted(BY_MODEL_TYPE))
-    said = f"config.json has model_type = {kind!r}" if kind is not None else "there is no config.json with a model_type"
-    raise WeightsError(f"{source.where}: {said}; known are {known}. For a file without config.json give config=")
+    problem = f"config.json has model_type = {kind!r}" if kind is not None else "there is no config.json with a model_type"
+    raise WeightsError(f"{source.where}: {problem}; supported are {known}. For a file without config.json, pass config=")

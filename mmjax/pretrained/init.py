@@ -1,4 +1,4 @@
-"""Training that begins with published weights: they take the place of what was initialised, in every seed."""
+"""Initialisation of a model's encoders from published weights."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,62 +9,63 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mmjax.pretrained.files import WeightsError, few
+from mmjax.pretrained.files import WeightsError, first_names
 
 
-def init_from_pretrained(variables: Mapping[str, Any], weights: Mapping[str, str], lead: tuple[int, ...] = ()) -> dict[str, Any]:
-    """A model's variables {"params", ...} with these weights in their places.
+def read_weights(shapes: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """{"params/encoders_text/...": float32 array} of published weights, each source read once.
 
-    variables: arrays, or shapes alone, that lead with the dimensions `lead`, such as (seeds,). weights: {path: source}, the
-    path of an encoder in the parameters, such as "encoders_text", or "encoders_text/base" inside of `LoRA`; the source as
-    `mmjax.pretrained.encoder` takes it. Raises WeightsError where names or shapes do not fit.
+    shapes: the shapes of one seed's variables, {"params": ..., ...}. weights: {path: source}; the path of an encoder's
+    parameters, such as "encoders_text", or "encoders_text/base" inside `LoRA`; the source as for
+    `mmjax.pretrained.load_encoder`. Raises WeightsError unless a source has exactly the names and shapes of the model's
+    parameters at its path.
+    """
+    from mmjax.pretrained import load_encoder  # here: it needs libraries that a run without published weights does not
+
+    expected = {name: leaf.shape for name, leaf in flatten_dict(dict(shapes), sep="/").items()}
+    variables = {source: load_encoder(source).variables for source in dict.fromkeys(weights.values())}
+    arrays: dict[str, np.ndarray] = {}
+    for path, source in weights.items():
+        found = {
+            f"{collection}/{path}/{name}": leaf
+            for collection, tree in variables[source].items()
+            for name, leaf in flatten_dict(dict(tree), sep="/").items()
+        }
+        _check(path, source, found, {name: shape for name, shape in expected.items() if _is_under(path, name)}, shapes)
+        arrays |= found
+    return arrays
+
+
+def _is_under(path: str, name: str) -> bool:
+    """Whether "collection/..." names a variable at this path or below."""
+    return f"{name.partition('/')[2]}/".startswith(f"{path}/")
+
+
+def _check(path: str, source: str, found: Mapping[str, Any], wanted: Mapping[str, Any], shapes: Mapping[str, Any]) -> None:
+    if not wanted:
+        parts = ", ".join(sorted(shapes["params"]))
+        raise WeightsError(f"weights.{path}: the model has no parameters at this path; it has {parts}")
+    if wanted.keys() != found.keys():
+        differing = first_names({name.partition("/")[2] for name in wanted.keys() ^ found.keys()})
+        raise WeightsError(f"weights.{path}: {source} and the encoder are different modules: they differ in {differing}")
+    for name, leaf in found.items():
+        if leaf.shape != wanted[name]:
+            sizes = f"{list(leaf.shape)} in {source}, but {list(wanted[name])} in the encoder"
+            raise WeightsError(f"weights.{path}: {name} is {sizes}")
+
+
+def init_from_pretrained(variables: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of one seed with published arrays (see `read_weights`) in their places; can be jitted and vmapped.
+
+    Arrays whose names `variables` lacks are ignored, so learned and frozen variables can be initialised separately.
     """
     flat = flatten_dict(dict(variables), sep="/")
-    for path, source in weights.items():
-        given = _leaves(path, source)
-        place = {name for name in flat if f"{name.partition('/')[2]}/".startswith(f"{path}/")}
-        if not place:
-            parts = sorted(variables["params"])
-            raise WeightsError(f"weights.{path}: the model has no such part; it has {', '.join(parts)}")
-        if place != set(given):
-            differing = few({name.partition("/")[2] for name in place ^ set(given)})
-            raise WeightsError(f"weights.{path}: {source} is another module than the encoder: they differ in {differing}")
-        for name, leaf in given.items():
-            found, wanted = leaf.shape, flat[name].shape[len(lead) :]
-            if found != wanted:
-                raise WeightsError(f"weights.{path}: {name} is {list(found)} in {source}, and {list(wanted)} in the encoder")
-            flat[name] = _spread(leaf, lead, flat[name])
-    return unflatten_dict(flat, sep="/")
-
-
-def digest_of(source: str) -> str:
-    """sha256 over the numbers of an encoder's weights, whatever file they lie in."""
-    from mmjax.pretrained import encoder
-
-    return digest(encoder(source).variables)
+    return unflatten_dict({name: jnp.asarray(arrays.get(name, leaf)) for name, leaf in flat.items()}, sep="/")
 
 
 def digest(variables: Mapping[str, Any]) -> str:
-    """sha256 over names, dtypes, shapes and values."""
+    """sha256 of names, dtypes, shapes and values, in the order of the tree's leaves."""
     found = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         found.update(f"{jax.tree_util.keystr(path)} {leaf.dtype}{leaf.shape}".encode() + np.ascontiguousarray(leaf).tobytes())
     return found.hexdigest()
-
-
-def _leaves(path: str, source: str) -> dict[str, Any]:
-    """{full path: array} of a source's variables, for this place."""
-    from mmjax.pretrained import encoder
-
-    collections = encoder(source).variables.items()
-    return {
-        f"{collection}/{path}/{name}": leaf
-        for collection, tree in collections
-        for name, leaf in flatten_dict(dict(tree), sep="/").items()
-    }
-
-
-def _spread(leaf: Any, lead: tuple[int, ...], like: Any) -> Any:
-    if isinstance(like, jax.ShapeDtypeStruct):
-        return like
-    return jnp.broadcast_to(jnp.asarray(leaf)[(None,) * len(lead)], (*lead, *leaf.shape))

@@ -1,48 +1,50 @@
-"""ResNet in torchvision's names, whose sizes are read off the file, and transformers' ResNetModel."""
+"""ResNet under torchvision's names, with sizes read off the tensors, and transformers' ResNetModel."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from mmjax.encoders.resnet import EXPANSION, ResNet
+from mmjax.pretrained.convert import Architecture
 from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.layout import CONV, Architecture, Names, batch_norm, dense
-from mmjax.pretrained.pictures import Pictures
+from mmjax.pretrained.images import ImagePreprocessing
+from mmjax.pretrained.layout import CONV, Names, batch_norm, dense
 from mmjax.pretrained.source import Source
 from mmjax.pretrained.vgg import TORCHVISION
 
 
 def _names(module: ResNet, stem: tuple[str, str], part: Callable[[int, int, int | None], tuple[str, str]]) -> Names:
-    """stem: their convolution and its norm. part: (stage, block, convolution or None for the shortcut), from 0 -> the same."""
+    """stem: the published names of its convolution and norm. part: (stage, block, convolution) from 0 -> the same two names;
+    None for the convolution of the shortcut."""
     names: Names = {}
 
-    def take(ours: str, theirs: tuple[str, str]) -> None:
+    def add(ours: str, theirs: tuple[str, str]) -> None:
         names.update(dense(f"params/{ours}/conv", theirs[0], bias=False, layout=CONV) | batch_norm(f"{ours}/norm", theirs[1]))
 
-    take("stem", stem)
+    add("stem", stem)
     expansion, before = EXPANSION if module.bottleneck else 1, module.stages[0][1]
     for stage, (blocks, channels) in enumerate(module.stages):
         for block in range(blocks):
             ours = f"stage{stage + 1}_block{block + 1}"
             for number in range(3 if module.bottleneck else 2):
-                take(f"{ours}_conv{number + 1}", part(stage, block, number))
+                add(f"{ours}_conv{number + 1}", part(stage, block, number))
             if block == 0 and (stage > 0 or before != channels * expansion):
-                take(f"{ours}_shortcut", part(stage, block, None))
+                add(f"{ours}_shortcut", part(stage, block, None))
     return names
 
 
 def torchvision(source: Source) -> Architecture:
-    """torchvision.models.resnet18 to resnet152; wide ones and ResNeXt have other shapes."""
+    """torchvision.models.resnet18 to resnet152. Wide ResNets and ResNeXt have other shapes and are refused."""
     tensors = source.tensors
     if getattr(tensors.get("conv1.weight"), "shape", ())[2:] != (7, 7):
-        raise WeightsError(f"{source.where}: conv1.weight must be a convolution of 7 x 7 pixels, as torchvision's ResNet has")
+        raise WeightsError(f"{source.where}: conv1.weight must be a 7 x 7 convolution")
     stages = []
     while f"layer{len(stages) + 1}.0.conv1.weight" in tensors:
         at = f"layer{len(stages) + 1}"
         blocks = len({name.split(".")[1] for name in tensors if name.startswith(f"{at}.")})
         kernel = tensors[f"{at}.0.conv1.weight"].shape
         if len(kernel) != 4:
-            raise WeightsError(f"{source.where}: {at}.0.conv1.weight is {list(kernel)}, and a convolution has 4 axes")
+            raise WeightsError(f"{source.where}: {at}.0.conv1.weight is {list(kernel)}; a convolution must have 4 axes")
         stages.append((blocks, kernel[0]))
     module = ResNet(tuple(stages), bottleneck="layer1.0.conv3.weight" in tensors)
 
@@ -55,7 +57,7 @@ def torchvision(source: Source) -> Architecture:
         module,
         np.zeros((1, 224, 224, tensors["conv1.weight"].shape[1]), np.float32),
         _names(module, ("conv1", "bn1"), part),
-        Pictures.of(source) or TORCHVISION,
+        ImagePreprocessing.of(source) or TORCHVISION,
         unused=(r".*\.num_batches_tracked",),
         classifier=dense("params", "fc"),
     )
@@ -63,17 +65,17 @@ def torchvision(source: Source) -> Architecture:
 
 def resnet(source: Source) -> Architecture:
     """transformers' ResNetModel, or ResNetForImageClassification with its classifier."""
-    source.must("hidden_act", "relu")
-    source.must("layer_type", "bottleneck", "basic")
-    source.must("downsample_in_first_stage", False)
-    source.must("downsample_in_bottleneck", False)
+    source.require("hidden_act", "relu")
+    source.require("layer_type", "bottleneck", "basic")
+    source.require("downsample_in_first_stage", False)
+    source.require("downsample_in_bottleneck", False)
     bottleneck = source.config.get("layer_type", "bottleneck") == "bottleneck"
     expansion = EXPANSION if bottleneck else 1
-    widths, depths, first = source.sizes("hidden_sizes"), source.sizes("depths"), source.size("embedding_size")
+    widths, depths, first = source.integers("hidden_sizes"), source.integers("depths"), source.integer("embedding_size")
     if first * expansion != widths[0] or any(width % expansion for width in widths) or len(widths) != len(depths):
         raise WeightsError(
             f"{source.where}: config.json has embedding_size = {first}, hidden_sizes = {widths}, depths = {depths}; the first "
-            f"hidden size must be {first * expansion}, all of them multiples of {expansion}, each with its depth"
+            f"hidden size must be {first * expansion}, all must be multiples of {expansion}, and each needs a depth"
         )
     module = ResNet(tuple((depth, width // expansion) for depth, width in zip(depths, widths)), bottleneck)
     prefix = "resnet." if "resnet.embedder.embedder.convolution.weight" in source.tensors else ""
@@ -87,9 +89,9 @@ def resnet(source: Source) -> Architecture:
 
     return Architecture(
         module,
-        np.zeros((1, 224, 224, source.size("num_channels", 3)), np.float32),
+        np.zeros((1, 224, 224, source.integer("num_channels", 3)), np.float32),
         _names(module, pair(f"{prefix}embedder.embedder"), part),
-        Pictures.of(source),
+        ImagePreprocessing.of(source),
         unused=(r".*\.num_batches_tracked",),
         classifier=dense("params", "classifier.1"),
     )

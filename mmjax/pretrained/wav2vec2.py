@@ -1,13 +1,14 @@
-"""wav2vec 2.0: transformers' Wav2Vec2Model, or the body of its models for a task or for pretraining."""
+"""wav2vec 2.0: transformers' Wav2Vec2Model, or the encoder of its models for tasks or pretraining."""
 
 import numpy as np
 
 from mmjax.encoders.wav2vec2 import Wav2Vec2
+from mmjax.pretrained.audio import WaveformPreprocessing
+from mmjax.pretrained.convert import Architecture
 from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.layout import CONV_TIME, SAME, Architecture, BlockNames, Layout, Names, dense, norm
-from mmjax.pretrained.sounds import PlainSound
+from mmjax.pretrained.layout import CONV_TIME, SAME, BlockNames, Layout, Names, dense, norm
 from mmjax.pretrained.source import Source
-from mmjax.pretrained.whisper import IN_ONE_ROW
+from mmjax.pretrained.whisper import CONV_ROW
 from mmjax.types import Padded
 
 BLOCK = BlockNames(
@@ -25,12 +26,12 @@ HEADS = (r"lm_head\..*", r"quantizer\..*", r"project_(hid|q)\..*", r"projector\.
 
 
 def wav2vec2(source: Source) -> Architecture:
-    """The encoder. The heads of pretraining and of tasks are not used, nor the vector that hides steps in training."""
-    source.must("add_adapter", False)
-    source.must("adapter_attn_dim", None)
-    source.must("feat_extract_norm", "group", "layer")
-    each_norm, bias = source.text("feat_extract_norm") == "layer", source.flag("conv_bias")
-    widths, kernels, strides = (source.sizes(f"conv_{name}") for name in ("dim", "kernel", "stride"))
+    """The encoder. The heads of pretraining and tasks are not used, nor is the embedding of masked steps."""
+    source.require("add_adapter", False)
+    source.require("adapter_attn_dim", None)
+    source.require("feat_extract_norm", "group", "layer")
+    each_norm, bias = source.string("feat_extract_norm") == "layer", source.flag("conv_bias")
+    widths, kernels, strides = (source.integers(f"conv_{name}") for name in ("dim", "kernel", "stride"))
     if not len(widths) == len(kernels) == len(strides):
         raise WeightsError(f"{source.where}: config.json has conv_dim, conv_kernel and conv_stride of different lengths")
     module = Wav2Vec2(
@@ -40,20 +41,20 @@ def wav2vec2(source: Source) -> Architecture:
         each_norm=each_norm,
         conv_bias=bias,
         pre_norm=source.flag("do_stable_layer_norm"),
-        width=source.size("hidden_size"),
-        depth=source.size("num_hidden_layers"),
-        heads=source.size("num_attention_heads"),
-        hidden=source.size("intermediate_size"),
-        taps=source.size("num_conv_pos_embeddings"),
-        groups=source.size("num_conv_pos_embedding_groups"),
+        width=source.integer("hidden_size"),
+        depth=source.integer("num_hidden_layers"),
+        heads=source.integer("num_attention_heads"),
+        hidden=source.integer("intermediate_size"),
+        taps=source.integer("num_conv_pos_embeddings"),
+        groups=source.integer("num_conv_pos_embedding_groups"),
         conv_activation=source.activation("feat_extract_activation"),
         activation=source.activation(),
         epsilon=source.positive("layer_norm_eps"),
-        dropout=source.share("hidden_dropout"),
+        dropout=source.fraction("hidden_dropout"),
     )
     prefix = "wav2vec2." if "wav2vec2.encoder.layer_norm.weight" in source.tensors else ""
     positions = f"{prefix}encoder.pos_conv_embed.conv"
-    new = f"{positions}.parametrizations.weight.original0" in source.tensors  # torch renamed what its weight_norm keeps
+    new = f"{positions}.parametrizations.weight.original0" in source.tensors  # torch renamed the parts of weight_norm
     length, direction = (f"parametrizations.weight.original{n}" for n in "01") if new else ("weight_g", "weight_v")
     names: Names = {
         "params/positions/length": (f"{positions}.{length}", LENGTHS),
@@ -65,10 +66,10 @@ def wav2vec2(source: Source) -> Architecture:
     }
     for number in range(len(widths)):
         layer = f"{prefix}feature_extractor.conv_layers.{number}"
-        names |= dense(f"params/conv{number}", f"{layer}.conv", bias, IN_ONE_ROW)
+        names |= dense(f"params/conv{number}", f"{layer}.conv", bias, CONV_ROW)
         if each_norm or number == 0:
             names |= norm(f"params/conv_norm{number}", f"{layer}.layer_norm")
     for number in range(module.depth):
         names |= BLOCK.at(f"params/transformer/block{number}", f"{prefix}encoder.layers.{number}")
     wave = Padded(np.zeros((1, 16_000), np.float32), np.array([16_000], np.int32))
-    return Architecture(module, wave, names, PlainSound.of(source), unused=(rf"{prefix}masked_spec_embed", *HEADS))
+    return Architecture(module, wave, names, WaveformPreprocessing.of(source), unused=(rf"{prefix}masked_spec_embed", *HEADS))

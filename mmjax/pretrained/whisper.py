@@ -3,9 +3,11 @@
 import numpy as np
 
 from mmjax.decoders.transformer import Decoder
-from mmjax.encoders.whisper import Whisper, WhisperEncoder
-from mmjax.pretrained.layout import SAME, Architecture, BlockNames, Layout, Names, dense, norm
-from mmjax.pretrained.sounds import WhisperSound
+from mmjax.decoders.whisper import Whisper
+from mmjax.encoders.whisper import WhisperEncoder
+from mmjax.pretrained.audio import WhisperPreprocessing
+from mmjax.pretrained.convert import Architecture
+from mmjax.pretrained.layout import SAME, BlockNames, Layout, Names, dense, norm
 from mmjax.pretrained.source import Source
 from mmjax.types import Padded
 
@@ -20,44 +22,44 @@ BLOCK = BlockNames(
     norm2="final_layer_norm",
     key_bias=False,
 )
-IN_ONE_ROW = Layout(lambda x: x.transpose(2, 1, 0)[None], lambda x: x[0].transpose(2, 1, 0))  # [out in k] <-> [1 k in out]
+CONV_ROW = Layout(lambda x: x.transpose(2, 1, 0)[None], lambda x: x[0].transpose(2, 1, 0))  # [out in k] <-> [1 k in out]
 
 
 def whisper(source: Source) -> Architecture:
-    """Encoder and decoder; `module.encoder` with `variables["params"]["encoder"]` is the encoder alone."""
+    """Encoder and decoder. The encoder alone is `module.encoder` with `variables["params"]["encoder"]`."""
     activation = source.activation("activation_function")
-    source.must("tie_word_embeddings", True)
-    width, bands = source.size("d_model"), source.size("num_mel_bins")
-    sources, targets = source.size("max_source_positions"), source.size("max_target_positions")
+    source.require("tie_word_embeddings", True)
+    width, bands = source.integer("d_model"), source.integer("num_mel_bins")
+    sources, targets = source.integer("max_source_positions"), source.integer("max_target_positions")
     encoder = WhisperEncoder(
         positions=sources,
         width=width,
-        depth=source.size("encoder_layers"),
-        heads=source.size("encoder_attention_heads"),
-        hidden=source.size("encoder_ffn_dim"),
+        depth=source.integer("encoder_layers"),
+        heads=source.integer("encoder_attention_heads"),
+        hidden=source.integer("encoder_ffn_dim"),
         activation=activation,
-        dropout=source.share("dropout"),
+        dropout=source.fraction("dropout"),
     )
     decoder = Decoder(
-        vocabulary=source.size("vocab_size"),
+        vocabulary=source.integer("vocab_size"),
         width=width,
-        depth=source.size("decoder_layers"),
-        heads=source.size("decoder_attention_heads"),
-        hidden=source.size("decoder_ffn_dim"),
+        depth=source.integer("decoder_layers"),
+        heads=source.integer("decoder_attention_heads"),
+        hidden=source.integer("decoder_ffn_dim"),
         positions=targets,
         activation=activation,
-        dropout=source.share("dropout"),
+        dropout=source.fraction("dropout"),
         key_bias=False,
     )
-    whole = np.array([2 * sources], np.int32)
+    length = np.array([2 * sources], np.int32)
     return Architecture(
         Whisper(encoder, decoder),
         {
-            "frames": Padded(np.zeros((1, 2 * sources, bands), np.float32), whole),
-            "words": Padded(np.zeros((1, 1), np.int32), np.ones(1, np.int32)),
+            "frames": Padded(np.zeros((1, 2 * sources, bands), np.float32), length),
+            "tokens": Padded(np.zeros((1, 1), np.int32), np.ones(1, np.int32)),
         },
         _names(encoder, decoder, "model." if "model.encoder.conv1.weight" in source.tensors else ""),
-        WhisperSound.of(source),
+        WhisperPreprocessing.of(source),
         unused=(r"proj_out\.weight",),
     )
 
@@ -66,7 +68,7 @@ def _names(encoder: WhisperEncoder, decoder: Decoder, prefix: str) -> Names:
     ours, theirs = "params/encoder", f"{prefix}encoder"
     names: Names = {f"{ours}/position": (f"{theirs}.embed_positions.weight", SAME)}
     for conv in ("conv1", "conv2"):
-        names |= dense(f"{ours}/{conv}", f"{theirs}.{conv}", layout=IN_ONE_ROW)
+        names |= dense(f"{ours}/{conv}", f"{theirs}.{conv}", layout=CONV_ROW)
     for layer in range(encoder.depth):
         names |= BLOCK.at(f"{ours}/transformer/block{layer}", f"{theirs}.layers.{layer}")
     names |= norm(f"{ours}/norm", f"{theirs}.layer_norm")

@@ -1,6 +1,6 @@
 """A training step of a CLIP-like dual encoder: a ViT on pictures of 64 px and a causal Transformer on up to 32 words, both 256
 wide; the contrastive loss over the batch; AdamW. GELU by the error function on both sides: OpenAI's "quick GELU" is three
-kernels in torch without compilation. Texts differ in length; each ends with its highest number.
+kernels in torch without compilation. TextPreprocessing differ in length; each ends with its highest number.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def peers(size: Sizes, batch: int, dtype: str, device: str, quick: bool) -> dict
 
 
 def inputs(size: Sizes, batch: int) -> dict[str, np.ndarray]:
-    """Pictures, words (0 after the end), and how many words there are."""
+    """ImagePreprocessing, words (0 after the end), and how many words there are."""
     rng = np.random.default_rng(0)
     length = rng.integers(size.words // 4, size.words, batch, endpoint=True)
     step, last = np.arange(size.words)[None], length[:, None] - 1
@@ -100,14 +100,10 @@ def ours(size: Sizes, batch: int, dtype: str, weights: Weights) -> Work:
     text = TextTransformer(size.vocabulary, *size.text, size.words, dtype=jnp.dtype(dtype))
     model = Multimodal(
         {"image": Pooled(image, first_token), "text": Pooled(text, last_token)},
-        None,  # each modality by itself: there is nothing to fuse
-        {},
-        {
-            "image": {"embedding": Projection(size.embedding), "temperature": Temperature()},
-            "text": {"embedding": Projection(size.embedding)},
-        },
+        unimodal_heads={name: {"embedding": Projection(size.embedding)} for name in ("image", "text")},
+        loss_parameters={"temperature": Temperature()},
     )
-    loss = InfoNCE("image.embedding", "text.embedding", "image.temperature")
+    loss = InfoNCE("image.embedding", "text.embedding", "temperature")
     before, run = training(model, data, loss, optax.adamw(RATE, weight_decay=DECAY))
     outputs = jax.jit(model.apply)(before.variables, data)
     found = {name: np.asarray(outputs[f"{name}.embedding"]) for name in seen}
@@ -117,12 +113,12 @@ def ours(size: Sizes, batch: int, dtype: str, weights: Weights) -> Work:
 def named(image: Any, text: Any, variables: dict) -> dict[str, np.ndarray]:
     """As transformers' CLIPModel has them."""
     from mmjax.pretrained.layout import dense, theirs
-    from mmjax.pretrained.towers import ONE, image_names, text_names
+    from mmjax.pretrained.dual_encoders import ONE, image_names, text_names
 
     names = image_names("params/encoders_image/encoder", image) | text_names("params/encoders_text/encoder", text)
     names |= dense("params/unimodal_heads_image_embedding/dense", "visual_projection", bias=False)
     names |= dense("params/unimodal_heads_text_embedding/dense", "text_projection", bias=False)
-    return theirs(names | {"params/unimodal_heads_image_temperature/log_scale": ("logit_scale", ONE)}, variables)
+    return theirs(names | {"params/loss_parameters_temperature/log_scale": ("logit_scale", ONE)}, variables)
 
 
 def theirs(size: Sizes, batch: int, dtype: str, device: str, compiled: bool, weights: Weights) -> Work:

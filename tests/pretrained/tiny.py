@@ -1,4 +1,4 @@
-"""Folders of weights as their authors write them, tiny and random: BERT with a tokeniser, EfficientNet-Lite, Whisper."""
+"""Folders of weights in their published formats, tiny and random: BERT with a tokenizer, EfficientNet-Lite, Whisper."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from mmjax.pretrained.architectures import architecture_of
+from mmjax.pretrained.convert import to_tensors
 from mmjax.pretrained.files import write_arrays
-from mmjax.pretrained.layout import theirs
 from mmjax.pretrained.source import Source
 
 CONFIG = {
@@ -29,7 +29,7 @@ CONFIG = {
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "green", "frog", "two", "red", "cars", "of", "the"]
 
 
-PICTURES = {
+IMAGES = {
     "model_type": "efficientnet-lite",
     "stages": [[1, 3, 2, 1, 4], [1, 3, 1, 2, 4]],
     "stem": 4,
@@ -55,29 +55,29 @@ SPEECH = {
 
 
 def random_tensors(seed: int = 0, config: dict = CONFIG) -> dict[str, np.ndarray]:
-    """All tensors of a config under their authors' names, drawn anew; none is negative where a variance may be."""
+    """Random tensors for a config under their published names; variances are positive."""
     architecture = architecture_of(Source("tiny", config, {}))
-    shapes = jax.eval_shape(architecture.module.init, jax.random.key(0), architecture.given)
+    shapes = jax.eval_shape(architecture.module.init, jax.random.key(0), architecture.example_input)
     random = np.random.default_rng(seed)
     variables = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), shapes)
     return {
         name: np.abs(x) + 0.5 if name.endswith("running_var") else x
-        for name, x in theirs(architecture.names, variables).items()
+        for name, x in to_tensors(architecture.names, variables).items()
     }
 
 
-def picture_folder(folder: Path) -> Path:
-    """EfficientNet-Lite on pictures of 32 px."""
+def image_folder(folder: Path) -> Path:
+    """EfficientNet-Lite for images of 32 px."""
     settings = {
         "image_processor_type": "BitImageProcessor",
         "size": {"shortest_edge": 32},
         "crop_size": {"height": 32, "width": 32},
     }
-    return _written(folder, PICTURES, {"preprocessor_config.json": settings})
+    return _written(folder, IMAGES, {"preprocessor_config.json": settings})
 
 
 def speech_folder(folder: Path) -> Path:
-    """Whisper, of which four seconds are the most that it hears."""
+    """Whisper for recordings of at most 4 s."""
     return _written(folder, SPEECH, {"preprocessor_config.json": {"chunk_length": 4, "feature_size": 80}})
 
 

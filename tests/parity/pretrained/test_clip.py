@@ -10,7 +10,7 @@ from mmjax.pretrained import WeightsError, load
 from mmjax.types import Padded
 from tests.parity.originals import assert_same, published
 from tests.parity.pretrained.test_texts import saved
-from tests.parity.pretrained.two_towers import assert_saved_is_read, assert_towers_agree, drawn_pictures, drawn_words
+from tests.parity.pretrained.dual_encoders import assert_saved_is_read, assert_towers_agree, drawn_pictures, drawn_words
 
 pytestmark = pytest.mark.parity
 

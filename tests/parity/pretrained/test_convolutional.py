@@ -13,7 +13,7 @@ from mmjax.pretrained.efficientnet import LITE0
 from mmjax.pretrained.pickles import read_pickled
 from mmjax.pretrained.vgg import TORCHVISION
 from tests.parity.originals import assert_parity, published, randomised
-from tests.parity.pretrained.picture_models import assert_read_back, channels_first, picture, with_logits
+from tests.parity.pretrained.image_models import assert_read_back, channels_first, picture, with_logits
 
 pytestmark = pytest.mark.parity
 

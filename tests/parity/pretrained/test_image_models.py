@@ -9,7 +9,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mmjax.pretrained import load, save
 from tests.parity.originals import assert_parity, assert_same, published
-from tests.parity.pretrained.picture_models import assert_read_back, channels_first, picture, tokens_of
+from tests.parity.pretrained.image_models import assert_read_back, channels_first, picture, tokens_of
 
 pytestmark = pytest.mark.parity
 
@@ -44,7 +44,7 @@ def test_vit(whole, sizes, tmp_path):
     model = getattr(transformers, whole)(vit_config(*sizes))
     weights = load(published(model, tmp_path / "theirs"))
     assert {name.split(".")[0] for name in weights.unused} == {"pooler" if whole == "ViTModel" else "classifier"}
-    _, height, width, channels = weights.architecture.given.shape
+    _, height, width, channels = weights.architecture.example_input.shape
     body = channels_first(getattr(model, "vit", model))
     assert_parity(tokens_of(weights), body, picture(height, width, channels))
     if whole == "ViTModel":

@@ -8,7 +8,7 @@ import pytest
 from mmjax.pretrained import WeightsError, load
 from tests.parity.originals import assert_same, published
 from tests.parity.pretrained.test_texts import saved
-from tests.parity.pretrained.two_towers import assert_saved_is_read, assert_towers_agree, drawn_pictures, drawn_words
+from tests.parity.pretrained.dual_encoders import assert_saved_is_read, assert_towers_agree, drawn_pictures, drawn_words
 
 pytestmark = pytest.mark.parity
 
@@ -39,7 +39,7 @@ def same(x):
 
 @pytest.mark.parametrize("sizes", SIZES)
 def test_towers(sizes, tmp_path):
-    """Texts are all as long as there are positions: their padding is attended to."""
+    """TextPreprocessing are all as long as there are positions: their padding is attended to."""
     theirs = original(sizes)
     weights = load(published(theirs, tmp_path))
     assert not weights.unused

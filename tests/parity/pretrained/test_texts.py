@@ -11,7 +11,7 @@ import pytest
 
 from mmjax.pretrained import WeightsError, load
 from mmjax.pretrained.source import Source
-from mmjax.pretrained.texts import Texts
+from mmjax.pretrained.texts import TextPreprocessing
 
 pytestmark = pytest.mark.parity
 
@@ -185,7 +185,7 @@ def saved(kind, folder):
     tokens.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": longest}))
     (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
-    return Texts.of(Source(str(folder), {}, {}, folder), 100, whole=whole)
+    return TextPreprocessing.of(Source(str(folder), {}, {}, folder), 100, whole=whole)
 
 
 def assert_equal_to_original(ours, folder):
@@ -227,7 +227,7 @@ def test_siglips_own_class_leaves_out_punctuation_whatever_its_file_says(tmp_pat
     tokens, _ = unigram(None, ("<pad>", "</s>", "<unk>"), "$A </s>")
     tokens.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "SiglipTokenizer", "pad_token": "</s>"}')
-    ours = Texts.of(Source("", {}, {}, tmp_path), 64, whole=True)
+    ours = TextPreprocessing.of(Source("", {}, {}, tmp_path), 64, whole=True)
     tokens.enable_truncation(64)
     changed = 0
     for text in varied():
@@ -243,7 +243,7 @@ def test_a_text_of_clip_ends_where_its_end_first_occurs(text, tmp_path):
     """There the original takes its embedding from."""
     plain = saved("clip", tmp_path)
     end = plain.padding
-    ours = Texts.of(Source("", {}, {}, tmp_path), 20, end=end).read(text)
+    ours = TextPreprocessing.of(Source("", {}, {}, tmp_path), 20, end=end).read(text)
     assert ours.length == list(plain.read(text).x).index(end) + 1
 
 
@@ -275,4 +275,4 @@ def test_settings_that_are_wrong_are_refused(file, text, said, tmp_path):
     saved("siglip", tmp_path)
     (tmp_path / file).write_text(text)
     with pytest.raises(WeightsError, match=said):
-        Texts.of(Source(str(tmp_path), {}, {}, tmp_path), 100, whole=True).read("a")
+        TextPreprocessing.of(Source(str(tmp_path), {}, {}, tmp_path), 100, whole=True).read("a")

@@ -6,7 +6,7 @@ import pytest
 import soxr
 
 from mmjax.pretrained import WeightsError
-from mmjax.pretrained.sounds import ASTSound, PlainSound, WhisperSound
+from mmjax.pretrained.audio import ASTPreprocessing, WaveformPreprocessing, WhisperPreprocessing
 from mmjax.pretrained.source import Source
 from mmjax.types import Padded
 
@@ -63,8 +63,8 @@ def test_whisper(bands, seconds, tmp_path):
     from transformers import WhisperFeatureExtractor
 
     theirs = WhisperFeatureExtractor(feature_size=bands, chunk_length=int(seconds))
-    ours = WhisperSound.of(Source("here", {"num_mel_bins": bands}, {}, folder_of(theirs, tmp_path)))
-    assert ours == WhisperSound(bands, seconds)
+    ours = WhisperPreprocessing.of(Source("here", {"num_mel_bins": bands}, {}, folder_of(theirs, tmp_path)))
+    assert ours == WhisperPreprocessing(bands, seconds)
     given = sounds()
     if seconds == 30:
         rng = np.random.default_rng(1)
@@ -83,7 +83,7 @@ def test_whisper(bands, seconds, tmp_path):
 def test_whisper_without_silence():
     """The same frames, and the length that transformers' attention mask has; int16 is float times 32768."""
     wave = np.round(3000 * np.random.default_rng(0).normal(size=8001)).astype(np.int16)
-    whole, real = WhisperSound(seconds=1.0), WhisperSound(seconds=1.0, silence=False)
+    whole, real = WhisperPreprocessing(seconds=1.0), WhisperPreprocessing(seconds=1.0, silence=False)
     both = [whole.batch([(wave, 16_000)]), real.batch([(wave / np.float32(32768), 16_000)])]
     np.testing.assert_allclose(both[0].x, both[1].x, atol=1e-6)
     assert [int(frames.length[0]) for frames in both] == [100, 51]
@@ -102,7 +102,7 @@ def test_ast(bands, frames, normal, tmp_path):
 
     theirs = ASTFeatureExtractor(num_mel_bins=bands, max_length=frames, do_normalize=normal, mean=-3.5, std=4.0)
     config = {"num_mel_bins": bands, "max_length": frames}
-    ours = ASTSound.of(Source("here", config, {}, folder_of(theirs, tmp_path)))
+    ours = ASTPreprocessing.of(Source("here", config, {}, folder_of(theirs, tmp_path)))
     finish = jax.jit(ours.finish)
     given = sounds(shortest=400) if frames < 1024 else sounds(shortest=400, longest=12.0)[:30]
     for number, sound in enumerate(given):
@@ -118,7 +118,7 @@ def test_ast(bands, frames, normal, tmp_path):
 def test_ast_without_silence():
     """1 + (880 - 400) / 160 = 4 windows; of 399 samples none, and all frames are zeros, normalised."""
     noise = np.random.default_rng(0).normal(size=880).astype(np.float32)
-    frames = ASTSound(bands=20, frames=6, silence=False).batch([(noise, 16_000), (noise[:399], 16_000)])
+    frames = ASTPreprocessing(bands=20, frames=6, silence=False).batch([(noise, 16_000), (noise[:399], 16_000)])
     np.testing.assert_array_equal(frames.length, [4, 0])
     np.testing.assert_allclose(frames.x[1], 4.2677393 / (2 * 4.5689974), rtol=1e-6)
 
@@ -129,8 +129,8 @@ def test_wav2vec2(normal, tmp_path):
     from transformers import Wav2Vec2FeatureExtractor
 
     theirs = Wav2Vec2FeatureExtractor(do_normalize=normal, return_attention_mask=True)
-    ours = PlainSound.of(Source("here", {}, {}, folder_of(theirs, tmp_path)))
-    assert ours == PlainSound(normal)
+    ours = WaveformPreprocessing.of(Source("here", {}, {}, folder_of(theirs, tmp_path)))
+    assert ours == WaveformPreprocessing(normal)
     given = sounds()
     for first in range(0, 100, 10):
         some = given[first : first + 10]
@@ -139,17 +139,17 @@ def test_wav2vec2(normal, tmp_path):
         expected = theirs(waves, padding=True, sampling_rate=16_000, return_tensors="np")
         assert_close(np.asarray(found.x), expected["input_values"], first)
         np.testing.assert_array_equal(found.length, expected["attention_mask"].sum(-1))
-    read = PlainSound(normal, seconds=0.5).read(given[20])
+    read = WaveformPreprocessing(normal, seconds=0.5).read(given[20])
     assert read.x.shape == (8000,) and read.length == min(8000, len(at_16_khz(given[20])))
 
 
 @pytest.mark.parametrize(
     ("kind", "settings", "named"),
     [
-        (WhisperSound, '{"n_fft": 512}', "n_fft = 512"),
-        (WhisperSound, '{"feature_size": 128}', "feature_size = 128"),
-        (ASTSound, '{"max_length": 99}', "max_length = 99"),
-        (PlainSound, '{"padding_value": 1.0}', "padding_value = 1.0"),
+        (WhisperPreprocessing, '{"n_fft": 512}', "n_fft = 512"),
+        (WhisperPreprocessing, '{"feature_size": 128}', "feature_size = 128"),
+        (ASTPreprocessing, '{"max_length": 99}', "max_length = 99"),
+        (WaveformPreprocessing, '{"padding_value": 1.0}', "padding_value = 1.0"),
     ],
 )
 def test_other_settings_are_refused(kind, settings, named, tmp_path):
@@ -160,6 +160,6 @@ def test_other_settings_are_refused(kind, settings, named, tmp_path):
 
 def test_what_is_no_sound():
     with pytest.raises(ValueError, match="one channel"):
-        WhisperSound().read((np.zeros((2, 100), np.float32), 16_000))
+        WhisperPreprocessing().read((np.zeros((2, 100), np.float32), 16_000))
     with pytest.raises(ValueError, match="int64"):
-        PlainSound().read((np.zeros(100, np.int64), 16_000))
+        WaveformPreprocessing().read((np.zeros(100, np.int64), 16_000))

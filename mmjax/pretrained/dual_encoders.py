@@ -1,4 +1,4 @@
-"""What CLIP and SigLIP share: two towers in transformers' names, and the preprocessing of pictures and texts."""
+"""The parts that CLIP and SigLIP share: an image and a text encoder under transformers' names, and their preprocessing."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ import numpy as np
 from mmjax.encoders.dual import TextTransformer
 from mmjax.encoders.vit import ViT
 from mmjax.pretrained.files import WeightsError
+from mmjax.pretrained.images import ImagePreprocessing
 from mmjax.pretrained.layout import SAME, BlockNames, Layout, Names, norm, patches
-from mmjax.pretrained.pictures import Pictures
 from mmjax.pretrained.source import Source
-from mmjax.pretrained.texts import Texts
+from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.types import Padded
 
 BLOCK = BlockNames(
@@ -27,61 +27,65 @@ BLOCK = BlockNames(
     norm2="layer_norm2",
 )
 UNUSED = (r"(text|vision)_model\.embeddings\.position_ids",)
-ONE = Layout(lambda x: x.reshape(1), lambda x: x.reshape(()))  # a tensor without axes
-LIMIT = 1e-6
-"""Smallest temperature: the originals limit it in their training alone, which `heads.Temperature` can do as well."""
+SCALAR = Layout(lambda x: x.reshape(1), lambda x: x.reshape(()))  # [] <-> [1]
+MIN_TEMPERATURE = 1e-6
+"""The originals limit the temperature in training only, so the loaded module does not; `heads.Temperature` can."""
 
 
 @dataclass(frozen=True)
-class PicturesAndTexts:
-    """Both preprocessings, None where the weights came without. Raw examples, and all that comes of them, are
-    {"image": ..., "text": ...} or one of the two."""
+class ImageTextPreprocessing:
+    """The preprocessing of both modalities; None if the weights came without.
 
-    image: Pictures | None
-    text: Texts | None
+    Raw examples and results are {"image": ..., "text": ...}, or one of the two.
+    """
+
+    image: ImagePreprocessing | None
+    text: TextPreprocessing | None
 
     @staticmethod
-    def of(image: Pictures | None, text: Texts | None) -> "PicturesAndTexts | None":
-        return PicturesAndTexts(image, text) if image or text else None
+    def of(image: ImagePreprocessing | None, text: TextPreprocessing | None) -> "ImageTextPreprocessing | None":
+        return ImageTextPreprocessing(image, text) if image or text else None
 
     def read(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         return {name: self._part(name).read(one) for name, one in raw.items()}
 
     def finish(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: self._part(name).finish(some) for name, some in batch.items()}
+        return {name: self._part(name).finish(part) for name, part in batch.items()}
 
     def batch(self, raw: Mapping[str, Iterable[Any]]) -> dict[str, Any]:
-        """Pictures and texts, each as many as there are, -> what the model takes."""
-        return {name: self._part(name).batch(some) for name, some in raw.items()}
+        """Images and texts, whose numbers may differ -> the model's input."""
+        return {name: self._part(name).batch(part) for name, part in raw.items()}
 
-    def _part(self, name: str) -> Pictures | Texts:
+    def _part(self, name: str) -> ImagePreprocessing | TextPreprocessing:
         parts = {"image": self.image, "text": self.text}
-        if parts.get(name) is None:
-            needed = {"image": "preprocessor_config.json", "text": "tokenizer.json"}
-            raise ValueError(f"{name!r}: {f'the weights came without {needed[name]}' if name in parts else 'image or text'}")
+        if name not in parts:
+            raise ValueError(f"there is no preprocessing for {name!r}; valid names are image and text")
+        if parts[name] is None:
+            needed = {"image": "preprocessor_config.json", "text": "tokenizer.json"}[name]
+            raise ValueError(f"{name!r} cannot be preprocessed: the weights came without {needed}")
         return parts[name]
 
 
-def image_tower(config: Source, **fields: Any) -> ViT:
-    """config: vision_config. fields: of ViT, by which CLIP and SigLIP differ."""
-    side, patch = config.size("image_size"), config.size("patch_size")
+def image_encoder(config: Source, **fields: Any) -> ViT:
+    """config: vision_config. fields: those of ViT in which CLIP and SigLIP differ."""
+    side, patch = config.integer("image_size"), config.integer("patch_size")
     if patch > side:
-        raise WeightsError(f"{config.where}: config.json has patch_size = {patch}, and image_size = {side} is less")
+        raise WeightsError(f"{config.where}: config.json has patch_size = {patch}, more than image_size = {side}")
     return ViT(patch, grid=(side // patch, side // patch), **_transformer(config), **fields)
 
 
-def text_tower(config: Source, one_way: bool) -> TextTransformer:
-    """config: text_config."""
-    numbers = {"vocabulary": config.size("vocab_size"), "positions": config.size("max_position_embeddings")}
+def text_encoder(config: Source, one_way: bool) -> TextTransformer:
+    """config: text_config. one_way: causal attention."""
+    numbers = {"vocabulary": config.integer("vocab_size"), "positions": config.integer("max_position_embeddings")}
     return TextTransformer(**numbers, one_way=one_way, **_transformer(config))
 
 
 def _transformer(config: Source) -> dict[str, Any]:
     return {
-        "width": config.size("hidden_size"),
-        "depth": config.size("num_hidden_layers"),
-        "heads": config.size("num_attention_heads"),
-        "hidden": config.size("intermediate_size"),
+        "width": config.integer("hidden_size"),
+        "depth": config.integer("num_hidden_layers"),
+        "heads": config.integer("num_attention_heads"),
+        "hidden": config.integer("intermediate_size"),
         "epsilon": config.positive("layer_norm_eps"),
         "activation": config.activation(),
     }
@@ -98,7 +102,7 @@ def image_names(ours: str, module: ViT) -> Names:
     if module.class_token:
         names[f"{ours}/class_token"] = (f"{theirs}.embeddings.class_embedding", SAME)
     if module.first_norm:
-        names |= norm(f"{ours}/first_norm", f"{theirs}.pre_layrnorm")  # their spelling
+        names |= norm(f"{ours}/first_norm", f"{theirs}.pre_layrnorm")  # the published spelling
     else:
         names[f"{ours}/embed/bias"] = (f"{theirs}.embeddings.patch_embedding.bias", SAME)
     return names | _blocks(ours, theirs, module)
@@ -122,8 +126,8 @@ def _blocks(ours: str, theirs: str, module: nn.Module) -> Names:
     return names
 
 
-def given(image: ViT, text: TextTransformer, channels: int) -> dict[str, Any]:
-    """An input of both."""
+def example_input(image: ViT, text: TextTransformer, channels: int) -> dict[str, Any]:
+    """One image and one text of the encoders' sizes. channels: of the image."""
     height, width = (cells * image.patch for cells in image.grid)
-    words = Padded(np.zeros((1, text.positions), np.int32), np.array([text.positions], np.int32))
-    return {"image": np.zeros((1, height, width, channels), np.float32), "text": words}
+    tokens = Padded(np.zeros((1, text.positions), np.int32), np.array([text.positions], np.int32))
+    return {"image": np.zeros((1, height, width, channels), np.float32), "text": tokens}

@@ -1,11 +1,11 @@
-"""Settings of pictures that are refused, and pictures that no encoder takes."""
+"""Image preprocessing: settings that are refused, conversion to RGB, cropping and normalisation."""
 
 import numpy as np
 import pytest
 
 from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.pictures import Pictures, from_settings, rgb
-from mmjax.pretrained.source import Fields, Source
+from mmjax.pretrained.images import ImagePreprocessing, from_settings, rgb
+from mmjax.pretrained.source import Settings, Source
 
 
 @pytest.mark.parametrize(
@@ -21,24 +21,24 @@ from mmjax.pretrained.source import Fields, Source
         ({"image_processor_type": "ConvNextImageProcessor", "size": 9, "do_center_crop": True}, "do_center_crop"),
     ],
 )
-def test_unknown_settings_are_refused_by_name(settings, named):
+def test_unsupported_settings_are_named(settings, named):
     with pytest.raises(WeightsError, match=f"a: file .*{named}"):
-        from_settings(Fields("a", settings, file="file"))
+        from_settings(Settings("a", settings, file="file"))
 
 
-def test_settings_of_earlier_and_later_files(tmp_path):
-    assert Pictures.of(Source("here", {}, {}, None)) is None
-    assert Pictures.of(Source("here", {}, {}, tmp_path)) is None
-    early = from_settings(Fields("early", {"feature_extractor_type": "CLIPFeatureExtractor", "size": 60, "do_rescale": None}))
+def test_settings_of_older_and_newer_files(tmp_path):
+    assert ImagePreprocessing.of(Source("here", {}, {}, None)) is None
+    assert ImagePreprocessing.of(Source("here", {}, {}, tmp_path)) is None
+    early = from_settings(Settings("early", {"feature_extractor_type": "CLIPFeatureExtractor", "size": 60, "do_rescale": None}))
     assert (early.size, early.crop, early.scale) == (60, (224, 224), 1 / 255)
     (tmp_path / "processor_config.json").write_text(
         '{"image_processor": {"image_processor_type": "CLIPImageProcessorFast", "size": {"shortest_edge": 60}}}'
     )
-    assert Pictures.of(Source("here", {}, {}, tmp_path)) == early
+    assert ImagePreprocessing.of(Source("here", {}, {}, tmp_path)) == early
 
 
 def test_grey_and_transparent():
-    """Half transparent black over white: 255 / 2, rounded to the even 128."""
+    """Half-transparent black over white: 255 / 2, rounded to the even 128."""
     grey = np.array([[[7], [9]]], np.uint8)
     np.testing.assert_array_equal(rgb(grey), [[[7] * 3, [9] * 3]])
     clear = np.array([[[0, 10, 20, 0], [0, 10, 20, 255], [0, 0, 0, 127]]], np.uint8)
@@ -47,19 +47,19 @@ def test_grey_and_transparent():
         rgb(np.zeros((4, 4, 2), np.uint8))
 
 
-def test_a_small_picture_is_cropped_with_black_around():
-    """3 rows to 6: two above (the odd one goes there), one below; 4 columns to 2: the middle ones."""
-    kept = Pictures(None, 2, (6, 2)).read(np.arange(1, 37, dtype=np.uint8).reshape(3, 4, 3))
+def test_a_small_image_is_padded_with_black():
+    """3 rows become 6: two above, one below. 4 columns become 2: the middle ones."""
+    kept = ImagePreprocessing(None, 2, (6, 2)).read(np.arange(1, 37, dtype=np.uint8).reshape(3, 4, 3))
     expected = np.zeros((6, 2, 3), np.uint8)
     expected[2:5] = np.arange(1, 37).reshape(3, 4, 3)[:, 1:3]
     np.testing.assert_array_equal(kept, expected)
 
 
-def test_several_are_finished_at_once():
-    """White and black by ImageNet's numbers; frames of a film have an axis more."""
-    pictures = Pictures(2, 2, None)
+def test_a_batch_is_normalised():
+    """White and black with ImageNet's mean and deviation; videos have one more axis."""
+    preprocessing = ImagePreprocessing(2, 2, None)
     white, black = np.full((2, 2, 3), 255, np.uint8), np.zeros((2, 2, 3), np.uint8)
-    batch = pictures.batch([white, black])
+    batch = preprocessing.batch([white, black])
     np.testing.assert_allclose(batch[0, 0, 0], [(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225], rtol=1e-5)
     np.testing.assert_allclose(batch[1, 0, 0], [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], rtol=1e-5)
-    np.testing.assert_array_equal(pictures.finish(np.stack([white, black])[None])[0], batch)
+    np.testing.assert_array_equal(preprocessing.finish(np.stack([white, black])[None])[0], batch)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmjax.pretrained.pictures import BILINEAR, IMAGENET, Pictures, from_settings, rounded
-from mmjax.pretrained.source import Fields, Source
+from mmjax.pretrained.images import BILINEAR, IMAGENET, ImagePreprocessing, from_settings, round_half
+from mmjax.pretrained.source import Settings, Source
 
 pytestmark = pytest.mark.parity
 
@@ -64,8 +64,8 @@ def test_pictures_equal_those_of_transformers(kind, tmp_path):
     for settings in PROCESSORS[kind]:
         original = getattr(transformers, f"{kind}Pil")(**settings)
         original.save_pretrained(tmp_path)
-        ours = Pictures.of(Source("here", {}, {}, tmp_path))
-        assert from_settings(Fields("here", {"image_processor_type": kind, **settings})) == ours  # what is left out is the same
+        ours = ImagePreprocessing.of(Source("here", {}, {}, tmp_path))
+        assert from_settings(Settings("here", {"image_processor_type": kind, **settings})) == ours  # what is left out is the same
         finish = jax.jit(ours.finish)
         for picture in pictures:
             given = {} if isinstance(picture, Image.Image) else {"input_data_format": "channels_last"}
@@ -90,7 +90,7 @@ def test_crops_as_torchvision_has_them():
         x = np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32) / 255
         return (x - np.float32(IMAGENET[0])) / np.float32(IMAGENET[1])
 
-    ours = Pictures(256, BILINEAR, (224, 224), start=rounded)
+    ours = ImagePreprocessing(256, BILINEAR, (224, 224), crop_start=round_half)
     rng = np.random.default_rng(0)
     sizes = rng.integers(20, 300, size=(100, 2))
     spare = [int(256 * max(size) / min(size)) - 224 for size in sizes]
