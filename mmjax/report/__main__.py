@@ -1,40 +1,51 @@
 """`python -m mmjax.report RUN [RUN ...] [--out report.html]`: the tables in the terminal, and the page."""
 
+import argparse
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.console import Console
 
 from mmjax.report.page import write_report
+from mmjax.report.tables import print_results
 from mmjax.runs.read import read_run
 from mmjax.runs.schema import RunError
-from mmjax.report.tables import results_table, verdict_sentences
 
 
-def main(
-    run: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]")]],
-    out: Path = Path("report.html"),
-) -> None:
-    """Make one self-contained HTML page out of run folders, and print each run's table.
+def main() -> None:
+    try:
+        try:
+            report()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python reports the error again at exit
+        sys.exit(1)
 
-    Args:
-        run: Run folders, a section of the page each.
-        out: The page to write.
-    """
-    if not run:
-        sys.exit("error: a report needs at least one run folder")
+
+def report() -> None:
+    """Reads the command line, prints the tables and writes the page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mmjax.report",
+        description="Make one self-contained HTML page from run folders, and print the tables of each run.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, one section of the page each")
+    parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page to write (default: report.html)")
+    given = parser.parse_args()
     console = Console(highlight=False)
     try:
-        for results in [read_run(folder).results for folder in run]:
-            console.print(results_table(results, console.width))
-            for sentence in verdict_sentences(results):
-                console.print(sentence, markup=False)
-        console.print(f"wrote {write_report(run, out)}", markup=False)
-    except RunError as error:
+        for results in [read_run(folder).results for folder in given.runs]:
+            print_results(results, console)
+        page = write_report(given.runs, given.out)
+    except (RunError, ImportError) as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.exit(f"error: {error.filename or given.out}: {error.strerror}")
+    print(f"wrote {page}")
 
 
 if __name__ == "__main__":
-    tyro.cli(main, prog="python -m mmjax.report")
+    main()

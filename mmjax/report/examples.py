@@ -1,72 +1,63 @@
-"""Test examples as the page shows them: the media embedded, and what the best cell said with each modality."""
+"""Test examples as the page shows them: the media embedded, and the predictions of one cell."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mmjax.runs.read import Run
-from mmjax.runs.schema import RunError, full_subset
+from mmjax.runs.schema import RunError
 
 MEDIA = {
     ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",
     ".mp3": "audio/mpeg", ".wav": "audio/wav", ".ogg": "audio/ogg", ".opus": "audio/ogg", ".flac": "audio/flac",
 }  # fmt: skip
-SHOWN_AS = {"image": "image", "audio": "sound", "text": "caption"}  # modality -> the key of an example that holds it
 
 
 @dataclass(frozen=True)
-class Opinion:
-    """What the cell said of one example with one subset of the modalities."""
+class Answer:
+    """The cell's prediction from one subset of the modalities. predicted: None if the example lacks them."""
 
     subset: str
-    said: str | None  # None: the example lacks the modality
-    probability: float
-    of_true: float
-    right: bool
+    predicted: str | None
+    correct: bool | None
+    score: float | None
 
 
 @dataclass(frozen=True)
 class Card:
-    """One example: what went in, the truth, and what was said, all modalities together first."""
+    """One test example. image, sound: data URIs. answers: the complete input first."""
 
     id: str
-    label: str
+    target: str
     caption: str | None
     language: str | None
-    image: str | None  # data URIs
+    image: str | None
     sound: str | None
-    opinions: tuple[Opinion, ...]
+    answers: tuple[Answer, ...]
 
 
-def cards(run: Run, cell: str) -> list[Card]:
-    """A card for each example of the run; the probabilities are the cell's, averaged over its seeds."""
-    probabilities = run.probabilities(cell)
-    spec, classes, rows = run.results["cells"][cell], run.results["task"]["classes"], len(run.test()["label"])
-    said = probabilities[full_subset(spec)]
-    if len(said) != rows:
-        file = run.folder / "cells" / cell / "predictions.npz"
-        raise RunError(f"{file}: key 'logits' has {len(said)} rows, but test.npz has {rows}")
-    subsets = list(dict.fromkeys([full_subset(spec), *sorted(spec["modalities"])]))
+def cards(examples: Sequence[Mapping[str, Any]], shown: Mapping[str, Sequence[Mapping[str, Any]]], task: str) -> list[Card]:
+    """The cards of a task. examples: of all tasks. shown: {task: [{subset: answer or None}]} of a cell (`Run.shown`)."""
+    mine = [example for example in examples if example["task"] == task]
+    if not mine or task not in shown:
+        return []
+    if len(mine) != len(shown[task]):
+        raise RunError(f"examples.json: key '{task}' has {len(shown[task])} entries for {len(mine)} examples")
     return [
         Card(
-            example["id"], example["label"], example["caption"], example["language"],
+            example["id"], example["target"], example["caption"], example["language"],
             _data_uri(example["image"]), _data_uri(example["sound"]),
-            tuple(_opinion(example, subset, probabilities[subset][example["row"]], classes) for subset in subsets),
+            tuple(_answer(subset, answer) for subset, answer in answers.items()),
         )
-        for example in run.examples()
+        for example, answers in zip(mine, shown[task])
     ]  # fmt: skip
 
 
-def _opinion(example: Mapping[str, Any], subset: str, probability: np.ndarray, classes: list[str]) -> Opinion:
-    # a model that sees nothing still says something (its prior); to print that as an opinion would mislead
-    if not any(example.get(SHOWN_AS.get(modality), "shown nowhere") for modality in subset.split("+")):
-        return Opinion(subset, None, 0.0, 0.0, False)
-    k, true = int(probability.argmax()), classes.index(example["label"])
-    return Opinion(subset, classes[k], float(probability[k]), float(probability[true]), k == true)
+def _answer(subset: str, answer: Mapping[str, Any] | None) -> Answer:
+    if answer is None:
+        return Answer(subset, None, None, None)
+    return Answer(subset, answer["predicted"], answer["correct"], answer["score"])
 
 
 def _data_uri(file: Path | None) -> str | None:

@@ -1,196 +1,78 @@
-"""The page's plots, as inline SVG made by matplotlib: the same bytes for the same numbers.
+"""The page's plots of scores. Each panel is a drawing of its own, so that phones show one column."""
 
-Colours become CSS variables with a fallback and the ink becomes `currentColor`, so one drawing is readable in light and
-in dark mode. The palette is Okabe and Ito's, which the colour-blind can tell apart; no plot relies on colour alone.
-Every panel is a drawing of its own, so that the page can lay them out in one column on a telephone."""
-
-import html
-import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmjax.report.tables import Interval
+from mmjax.report.numbers import Bounds, Estimate
+from mmjax.report.svg import BLUE, GREEN, GREY, INK, PANEL_WIDTH, PINK, draw, horizontal_rows, spread, title
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, BLUE, ORANGE, GREEN, PINK, GREY, HEAT = "#101112", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#808488", "#56b4e9"
-PAINT = {
-    INK: "currentColor",
-    BLUE: f"var(--blue, {BLUE})",
-    ORANGE: f"var(--orange, {ORANGE})",
-    GREEN: f"var(--green, {GREEN})",
-    PINK: f"var(--pink, {PINK})",
-    GREY: f"var(--grey, {GREY})",
-    HEAT: f"var(--heat, {HEAT})",
-}
-FLOOR_LINES = {"majority": ("--", GREY), "tfidf_svm": (":", PINK), "best_single": ("-.", GREEN)}
-PANEL_WIDTH = 340  # CSS pixels, drawn 1:1; matplotlib's SVG has 72 units an inch
-RC = {
-    "svg.fonttype": "none",  # real text: small, searchable, in the reader's font
-    "svg.hashsalt": "mmjax",
-    "text.parse_math": False,  # a class called "a$b$" is a name
-    "font.size": 9.5,
-    "axes.edgecolor": GREY,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "grid.color": GREY,
-    "grid.alpha": 0.25,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
-
-
-def _draw(width: int | float, height: int | float, label: str, paint: Any) -> str:
-    """The SVG of `paint(figure)`, on a figure of this many CSS pixels."""
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("the report's plots need matplotlib: pip install 'mmjax[report]'") from error
-    # rc_context and a Figure of our own, never pyplot: the caller's plots and settings are left alone
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
-        FigureCanvasSVG(figure)
-        paint(figure)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _inline(buffer.getvalue(), label)
-
-
-def _inline(svg: str, label: str) -> str:
-    """An SVG file as an element of a page: no prologue or metadata, no style for others, theme colours, a label."""
-    svg = svg[svg.index("<svg"):]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", svg, flags=re.S)
-    # ids of shared shapes are hashes of their content, so equal ids in two drawings are equal shapes; the rest must go
-    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
-    svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", svg)
-    svg = re.sub(r"(fill|stroke): (#[0-9a-f]{6})", lambda m: f"{m[1]}: {PAINT.get(m[2], m[2])}", svg)
-    width, height = re.search(r'viewBox="0 0 (\S+) (\S+)"', svg).groups()
-    head = (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img" '
-            f'aria-label="{html.escape(label)}" viewBox="0 0 {width} {height}" style="width:{float(width):.0f}px" '
-            f'stroke-linejoin="round" stroke-linecap="butt">')
-    return re.sub(r"<svg[^>]*>", lambda _: head, svg, count=1)
-
-
-def _spread(intervals: Sequence[Interval]) -> tuple[np.ndarray, np.ndarray]:
-    """Means (n,), and the distances to low and high (2, n); NaN where null."""
-    mean, low, high = (np.array([i[key] for i in intervals], float) for key in ("mean", "low", "high"))
-    return mean, np.stack([mean - low, high - mean]).clip(min=0)
-
-
-def _rows(axes: "Axes", names: Sequence[str], intervals: Sequence[Interval], floors: Mapping[str, float]) -> None:
-    """What a panel of intervals shares: a row a name, the number beside it, the floors as lines."""
-    y = np.arange(len(names))
-    for (style, colour), value in ((FLOOR_LINES[name], value) for name, value in floors.items()):
-        axes.axvline(value, linestyle=style, color=colour, linewidth=1.3, zorder=1.5)
-    for i, value in zip(y, intervals):
-        if value["mean"] is not None:
-            axes.text(1.03, i, f"{value['mean']:.2f}", va="center", ha="left", fontsize=8.5)
-    axes.set_yticks(y, names)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
-    axes.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6))
-    axes.tick_params(length=0)
-    axes.grid(visible=False, axis="y")
-    axes.spines["left"].set_visible(False)
+LINES = (("--", GREY), (":", PINK), ("-.", GREEN), ((0, (1, 3)), INK))  # of baselines, in order; style.html has the same
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # of the complete input and of each modality; section.html shows them too
+MOST_GROUPS = 20
 
 
 def subset_panel(
-    subset: str, accuracy: Mapping[str, Interval], floors: Mapping[str, float], strong: str, singles: set[str]
+    name: str,
+    metric: str,
+    scores: Mapping[str, Estimate],
+    colours: Mapping[str, str],
+    baselines: Sequence[float | None],
+    bounds: Bounds,
+    span: tuple[float, float],
 ) -> str:
-    """One subset of the modalities: a bar a cell with its interval, and the floors as lines."""
-    names, values = list(accuracy), list(accuracy.values())
-    colours = [ORANGE if name == strong else GREY if name in singles else BLUE for name in names]
+    """One subset of the modalities: a bar with an interval for each cell; the baselines are vertical lines.
+
+    scores: {cell: ESTIMATE}. colours: {cell: colour}. baselines: means. span: the range of the axis.
+    """
+    cells, values = list(scores), list(scores.values())
 
     def paint(figure: "Figure") -> None:
         axes = figure.add_subplot()
-        mean, error = _spread(values)
-        axes.barh(np.arange(len(names)), mean, color=colours, alpha=0.75, height=0.66)
-        axes.errorbar(mean, np.arange(len(names)), xerr=error, fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5)
-        _rows(axes, names, values, floors)
-        axes.set_title(subset, loc="left", fontsize=10, fontweight="bold")
+        y, (mean, error) = np.arange(len(cells)), spread(values)
+        left = min(max(0.0, span[0]), span[1])
+        axes.barh(y, mean - left, left=left, color=[colours[cell] for cell in cells], alpha=0.75, height=0.66)
+        axes.errorbar(mean, y, xerr=error, fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5)
+        for (style, colour), value in zip(LINES * len(baselines), baselines):
+            if value is not None:
+                axes.axvline(value, linestyle=style, color=colour, linewidth=1.3, zorder=1.5)
+        horizontal_rows(axes, cells, [value["mean"] for value in values], bounds, span)
+        title(axes, name.replace("+", " + "))
 
-    return _draw(PANEL_WIDTH, 50 + 19 * len(names), f"Accuracy by cell with {subset}", paint)
-
-
-def language_panel(cell: str, languages: Mapping[str, Mapping[str, Any]], floors: Mapping[str, float]) -> str:
-    """One cell: dots with intervals for each language spoken, the one of most rows first; hollow: the speech alone."""
-    names = sorted(languages, key=lambda name: (-languages[name]["rows"], name))
-    values = [languages[name]["accuracy"] for name in names]
-    alone = [languages[name]["unimodal_heads"]["accuracy"] for name in names]
-
-    def paint(figure: "Figure") -> None:
-        axes = figure.add_subplot()
-        y = np.arange(len(names))
-        for shown, lift, face in ((values, -0.15, BLUE), (alone, 0.15, "none")):
-            mean, error = _spread(shown)
-            axes.errorbar(mean, y + lift, xerr=error, fmt="o", color=BLUE, mfc=face, ms=5, capsize=2.5)
-        _rows(axes, [f"{name or 'no speech'} ({languages[name]['rows']})" for name in names], values, floors)
-        axes.set_title(cell, loc="left", fontsize=10, fontweight="bold")
-
-    return _draw(PANEL_WIDTH, 50 + 19 * len(names), f"Accuracy by language of {cell}", paint)
+    return draw(PANEL_WIDTH, 50 + 19 * len(cells), f"{metric} of each cell with {name}", paint)
 
 
-def learning_curves(
-    cell: str, curves: Mapping[str, np.ndarray], best_step: Sequence[int], top: float, last: int
+def group_panel(
+    cell: str,
+    column: str,
+    metric: str,
+    groups: Mapping[str, Any],
+    subsets: Sequence[tuple[str, str]],
+    bounds: Bounds,
+    span: tuple[float, float],
 ) -> str:
-    """Loss above, validation accuracy below: the median over seeds, each seed faint, ticks at each seed's best step.
+    """One cell: dots with intervals for each value of a metadata column, the largest groups first.
 
-    `top` (loss, dimensionless) and `last` (steps) are shared by the panels of a page, so that they can be compared."""
-
-    def line(axes: "Axes", name: str, colour: str, style: str) -> None:
-        axes.plot(curves["step"], curves[name], color=colour, alpha=0.22, linewidth=0.8)
-        axes.plot(curves["step"], np.median(curves[name], axis=1), color=colour, linestyle=style, linewidth=1.8)
-
-    def paint(figure: "Figure") -> None:
-        loss, accuracy = figure.subplots(2, 1, sharex=True)
-        line(loss, "train_loss", BLUE, "-")
-        line(loss, "validation_loss", ORANGE, "--")
-        line(accuracy, "validation_accuracy", ORANGE, "--")
-        accuracy.plot(best_step, np.full(len(best_step), 0.03), "|", color=INK, ms=8, mew=1.2)
-        loss.set(ylim=(0, top), ylabel="loss", xlim=(0, last))
-        accuracy.set(ylim=(0, 1), yticks=[0, 0.5, 1], ylabel="accuracy", xlabel="step")
-        loss.set_title(cell, loc="left", fontsize=10, fontweight="bold")
-        for axes in (loss, accuracy):
-            axes.tick_params(length=0)
-
-    return _draw(PANEL_WIDTH, 250, f"Learning curves of {cell}", paint)
-
-
-def confusion_matrix(classes: Sequence[str], counts: Sequence[Sequence[int | float]]) -> str:
-    """Rows are the true classes: the share of the row as colour and number, below it the count (mean over seeds)."""
-    count = np.array(counts, float)
-    share = count / np.maximum(count.sum(1, keepdims=True), 1e-12)
-    n = len(classes)
+    groups: {value: GROUP of results.json}. subsets: [(marker, subset)]; the first is drawn filled, the others hollow.
+    """
+    names = sorted(groups, key=lambda name: (-groups[name]["units"], name))[:MOST_GROUPS]
+    lift = np.linspace(-0.3, 0.3, len(subsets)) if len(subsets) > 1 else np.zeros(1)
 
     def paint(figure: "Figure") -> None:
-        from matplotlib.patches import Rectangle
-
         axes = figure.add_subplot()
-        for i, j in np.argwhere(count > 0):
-            corner, shade = (j - 0.48, i - 0.48), float(share[i, j])
-            axes.add_patch(Rectangle(corner, 0.96, 0.96, color=HEAT, alpha=shade, linewidth=0))
-            if n <= 24:  # beyond it the numbers would not fit in their squares
-                axes.text(j, i - 0.04, f"{share[i, j]:.2f}", ha="center", va="bottom", fontsize=8.5)
-                axes.text(j, i + 0.06, f"{count[i, j]:.3g}", ha="center", va="top", fontsize=7)
-        axes.set_xticks(range(n), classes, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(n), classes)
-        axes.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5), xlabel="said", ylabel="true", aspect="equal")
-        axes.tick_params(length=0)
-        axes.grid(visible=False)
-        axes.spines[["left", "bottom"]].set_visible(False)
+        for k, (marker, subset) in enumerate(subsets):
+            rows = [i for i, name in enumerate(names) if subset in groups[name]["subsets"]]
+            mean, error = spread([groups[names[i]]["subsets"][subset][metric] for i in rows])
+            colour, face, size = (BLUE, BLUE, 5) if k == 0 else (GREY, "none", 4)
+            style = {"fmt": marker, "color": colour, "mfc": face, "ms": size, "zorder": 3 - k / 10}
+            axes.errorbar(mean, np.array(rows) + lift[k], xerr=error, elinewidth=1.1, **style)
+        values = [groups[name]["subsets"][subsets[0][1]][metric]["mean"] for name in names]
+        horizontal_rows(axes, [f"{name or '(none)'} ({groups[name]['units']})" for name in names], values, bounds, span)
+        title(axes, cell)
 
-    side = 130 + (36 if n <= 24 else 14) * n
-    return _draw(side, side, "Confusion matrix", paint)
+    row = 19 if len(subsets) == 1 else 12 + 7 * len(subsets)
+    return draw(PANEL_WIDTH, 50 + row * len(names), f"{metric} by {column} of {cell}", paint)

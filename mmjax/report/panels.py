@@ -1,0 +1,143 @@
+"""The drawings that a task returns as JSON values (`mmjax.tasks.panels`) as SVG."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmjax.report.svg import (
+    BLUE,
+    GREY,
+    HEAT,
+    INK,
+    ORANGE,
+    PANEL_WIDTH,
+    draw,
+    floats,
+    horizontal_rows,
+    nice_range,
+    shorten,
+    title,
+)  # fmt: skip
+from mmjax.runs.schema import NUMBER, Maybe, RunError, check
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Panel = Mapping[str, Any]
+ANY = (None, None)
+MOST_NUMBERS = 24  # rows or columns of a matrix up to which its numbers fit into the squares
+MOST_LABELS = 30
+
+
+NUMBERS = [Maybe(NUMBER)]
+SPECS = {
+    "matrix": {"rows": [str], "columns": [str], "values": [NUMBERS], "row_label": str, "column_label": str},
+    "points": {"x": NUMBERS, "y": NUMBERS, "labels": [str], "x_label": str, "y_label": str, "diagonal": bool},
+    "histogram": {"edges": NUMBERS, "counts": NUMBERS, "label": str},
+    "intervals": {"names": [str], "mean": NUMBERS, "low": Maybe(NUMBERS), "high": Maybe(NUMBERS), "label": str},
+}
+
+
+def draw_panel(panel: Panel, key: str) -> str:
+    """The SVG of one panel. Raises RunError, naming `key`, for an unknown kind or a missing field."""
+    kind = panel.get("panel")
+    if kind not in SPECS:
+        raise RunError(f"results.json: key '{key}.panel' is {kind!r}; the report can draw {', '.join(SPECS)}")
+    check(panel, {"title": str, **SPECS[kind]}, "results.json", key)
+    draws: dict[str, Callable[[Panel], str]] = {
+        "matrix": _matrix, "points": _points, "histogram": _histogram, "intervals": _intervals,
+    }  # fmt: skip
+    return draws[kind](panel)
+
+
+def _matrix(panel: Panel) -> str:
+    """Each number as text on a square, the darker the larger it is; negative numbers in another colour."""
+    values, rows, columns = floats(panel["values"]), panel["rows"], panel["columns"]
+    values = values.reshape(len(rows), len(columns))
+    largest = max(float(np.nanmax(np.abs(values), initial=0.0, where=np.isfinite(values))), 1e-30)
+    small = max(len(rows), len(columns)) <= MOST_NUMBERS
+    side = 36 if small else 14
+
+    def paint(figure: "Figure") -> None:
+        from matplotlib.patches import Rectangle
+
+        axes = figure.add_subplot()
+        for i, j in np.argwhere(np.isfinite(values)):
+            value = float(values[i, j])
+            colour, shade = (HEAT if value >= 0 else ORANGE), abs(value) / largest
+            axes.add_patch(Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, color=colour, alpha=shade, linewidth=0))
+            if small:
+                axes.text(j, i, f"{value:.3g}" if value else "·", ha="center", va="center", fontsize=8.5)
+        labels = [shorten(name, 22) for name in columns]
+        axes.set_xticks(range(len(columns)), labels, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(rows)), [shorten(name, 22) for name in rows])
+        axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), aspect="equal")
+        axes.set(xlabel=panel["column_label"], ylabel=panel["row_label"])
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        title(axes, panel["title"])
+
+    width, height = 140 + side * len(columns), 150 + side * len(rows)
+    return draw(max(width, PANEL_WIDTH), height, panel["title"], paint)
+
+
+def _points(panel: Panel) -> str:
+    x, y = floats(panel["x"]), floats(panel["y"])
+
+    def paint(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        dense = len(x) > 200
+        axes.plot(x, y, "o", color=BLUE, ms=2.5 if dense else 4.5, mew=0, alpha=0.35 if dense else 0.75)
+        if panel["diagonal"] and np.isfinite(x).any() and np.isfinite(y).any():
+            ends = [min(np.nanmin(x), np.nanmin(y)), max(np.nanmax(x), np.nanmax(y))]
+            axes.plot(ends, ends, "--", color=GREY, linewidth=1.2, zorder=1.5)
+        if len(panel["labels"]) <= MOST_LABELS:
+            for label, a, b in zip(panel["labels"], x, y):
+                if np.isfinite(a) and np.isfinite(b):
+                    axes.annotate(shorten(label, 18), (a, b), (4, 3), textcoords="offset points", fontsize=8)
+        axes.set(xlabel=panel["x_label"], ylabel=panel["y_label"])
+        axes.margins(0.08)
+        axes.locator_params(nbins=6)
+        axes.tick_params(length=0)
+        title(axes, panel["title"])
+
+    return draw(PANEL_WIDTH, 270, panel["title"], paint)
+
+
+def _histogram(panel: Panel) -> str:
+    """Bars of equal width between the labelled edges, since bins of ranks often widen tenfold."""
+    edges, counts = floats(panel["edges"]), floats(panel["counts"])
+
+    def paint(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        axes.bar(np.arange(len(counts)) + 0.5, counts, width=0.94, color=BLUE, alpha=0.75)
+        shown = np.arange(0, len(edges), max(1, -(-len(edges) // 9)))
+        axes.set_xticks(shown, [f"{edges[i]:.4g}" for i in shown])
+        axes.set(xlabel=panel["label"], xlim=(0, len(counts)))
+        axes.tick_params(length=0)
+        axes.grid(visible=False, axis="x")
+        axes.locator_params(axis="y", nbins=5)
+        title(axes, panel["title"])
+
+    return draw(PANEL_WIDTH, 220, panel["title"], paint)
+
+
+def _intervals(panel: Panel) -> str:
+    mean = floats(panel["mean"])
+    low, high = (mean if panel[key] is None else floats(panel[key]) for key in ("low", "high"))
+    span = nice_range(np.concatenate([mean, low, high]), ANY, zero=True)
+
+    def paint(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        y = np.arange(len(mean))
+        axes.barh(y, mean, color=BLUE, alpha=0.75, height=0.66)
+        if panel["low"] is not None and panel["high"] is not None:
+            error = np.stack([mean - low, high - mean]).clip(min=0)
+            axes.errorbar(mean, y, xerr=error, fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5)
+        horizontal_rows(axes, panel["names"], mean, ANY, span)
+        axes.set_xlabel(panel["label"])
+        title(axes, panel["title"])
+
+    return draw(PANEL_WIDTH, 66 + 19 * len(mean), panel["title"], paint)

@@ -1,0 +1,107 @@
+"""Verdicts in words: one cell against several rivals, several cells against one rival, and what an open verdict needs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mmjax.report.numbers import Bounds, exists, rough, span
+from mmjax.report.rows import TaskTable
+
+Differences = Mapping[str, Mapping[str, Any]]
+"""{name: DIFFERENCE of results.json}"""
+MOST_INTERVALS = 3  # a larger group shows the range of its differences instead of each interval
+
+
+def join(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def tone(differences: Iterable[Mapping[str, Any]]) -> str:
+    """The least favourable of these verdicts."""
+    verdicts = {difference["verdict"] for difference in differences}
+    return next((verdict for verdict in ("worse", "inconclusive", "better") if verdict in verdicts), "inconclusive")
+
+
+def all_better(differences: Differences) -> bool:
+    return all(difference["verdict"] == "better" for difference in differences.values())
+
+
+def one_cell(table: TaskTable, subject: str, every: str, differences: Differences) -> str:
+    """One cell against each rival; the rivals that it does not beat come first. `every` names all rivals."""
+    of = _by_verdict(differences)
+    beaten = join([f"{name} by {table.text(table.gain(difference))}" for name, difference in of["better"].items()])
+    if all_better(differences):
+        return f"{subject} beats {f'{every}: ' if len(differences) > 1 else ''}{beaten}."
+    clauses = []
+    if of["worse"]:
+        lost = [f"{name} by {table.text(table.loss(difference))}" for name, difference in of["worse"].items()]
+        clauses.append(f"is worse than {join(lost)}")
+    if of["inconclusive"]:
+        unclear = [f"{name}, {undecided(table, [difference])}" for name, difference in of["inconclusive"].items()]
+        clauses.append(f"is inconclusive against {', and against '.join(unclear)}")
+    if of["identical"]:
+        clauses.append(f"makes the same predictions as {join(list(of['identical']))}")
+    if of["better"]:
+        clauses.append(f"beats {beaten}")
+    if len(differences) == 1:
+        return f"{subject} {clauses[0]}."
+    return f"{subject} is not shown to beat {every}: it {'; it '.join(clauses)}."
+
+
+def several_cells(table: TaskTable, rival: str, differences: Differences) -> str:
+    """Several cells, the keys of `differences`, against one rival, grouped by verdict."""
+    parts, of = [], _by_verdict(differences)
+    for verdict in ("better", "identical", "inconclusive", "worse"):
+        names, values = list(of[verdict]), list(of[verdict].values())
+        if not names:
+            continue
+        if verdict == "identical":
+            parts.append(f"{join(names)} {'makes' if len(names) == 1 else 'make'} the same predictions")
+            continue
+        text = f"{join(names)} {'is' if len(names) == 1 else 'are'} {verdict}"
+        if verdict == "inconclusive":
+            parts.append(f"{text}, {undecided(table, values)}" if len(names) == 1 else f"{text} {undecided(table, values)}")
+            continue
+        amounts = [table.gain(value) if verdict == "better" else table.loss(value) for value in values]
+        if len(amounts) <= MOST_INTERVALS:
+            by = join([table.text(amount) for amount in amounts])
+        else:
+            by = span([amount["mean"] for amount in amounts], table.bounds())
+        parts.append(f"{text} by {by}")
+    return f"Against {rival}, {'; '.join(parts)}."
+
+
+def undecided(table: TaskTable, differences: Sequence[Mapping[str, Any]], metric: str | None = None) -> str:
+    """Inconclusive differences, the difference that would have been detected, and the data that would settle them.
+
+    `difference +0.012 [-0.018, +0.042] (detectable with 80 % power: 0.042; needs about 1,900 test examples or 12 seeds)`.
+    Several differences are given as ranges.
+    """
+    shown = f"difference {table.text(differences[0], metric, signed=True)} " if len(differences) == 1 else ""
+    return f"{shown}({'; '.join(power(differences, table.bounds(metric)))})"
+
+
+def power(differences: Sequence[Mapping[str, Any]], bounds: Bounds) -> list[str]:
+    """The detectable difference and the data that would settle the observed one; ranges for several differences."""
+    notes, needed = [], []
+    detectable = [difference["detectable"] for difference in differences if exists(difference["detectable"])]
+    if detectable:
+        notes.append(f"detectable with 80 % power: {span(detectable, bounds)}")
+    for key, noun in (("examples_needed", "test examples"), ("seeds_needed", "seeds")):
+        counts = [difference[key] for difference in differences if difference[key] is not None]
+        if counts:
+            needed.append(f"{rough(counts)} {noun}")
+    can = sum(difference["examples_needed"] is not None or difference["seeds_needed"] is not None for difference in differences)
+    if can:
+        some = f"{can} of the {len(differences)} need" if can < len(differences) else "needs" if can == 1 else "need"
+        notes.append(f"{some} about {' or '.join(needed)}")
+    else:
+        notes.append("more test examples alone or more seeds alone would not settle this")
+    return notes
+
+
+def _by_verdict(differences: Differences) -> dict[str, dict[str, Mapping[str, Any]]]:
+    return {
+        verdict: {name: difference for name, difference in differences.items() if difference["verdict"] == verdict}
+        for verdict in ("worse", "inconclusive", "identical", "better")
+    }

@@ -1,0 +1,118 @@
+"""What the page shows of one task: its table, comparisons, plots, details and examples, as values for task.html."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmjax.report.examples import cards
+from mmjax.report.panels import draw_panel
+from mmjax.report.plots import LINES, MARKERS, group_panel, subset_panel
+from mmjax.report.rows import Row, TaskTable
+from mmjax.report.sentences import selected_cell, task_sentences
+from mmjax.report.svg import BLUE, GREY, ORANGE, nice_range
+from mmjax.runs.read import Run
+
+COLUMNS = 4  # metrics of the main table; a second table holds them all if there are more
+
+
+def task_section(run: Run, name: str) -> dict[str, Any]:
+    """All values of task.html. Details, panels and examples are those of the selected cell, or of the first without one."""
+    table = TaskTable(run.results, name)
+    chosen, _ = selected_cell(table)
+    chosen = chosen or next(iter(table.cells))
+    return {
+        "table": table,
+        "chosen": chosen,
+        "order": sorted(table.cells, key=lambda cell: cell != chosen),
+        "sentences": task_sentences(run.results, name),
+        "columns": table.metrics[:COLUMNS],
+        "scale": _scale(table.rows, table),
+        "baselines": [
+            {"name": row.name, "mean": row.scores[table.headline]["mean"], "line": number % len(LINES)}
+            for number, row in enumerate(row for row in table.rows if row.kind == "baseline")
+        ],
+        "comparisons": [{"metric": metric, **_comparisons(table, metric)} for metric in table.metrics],
+        "subsets": _subset_plots(table),
+        "groups": _group_plots(table, chosen),
+        "markers": _markers(table),
+        "details": {cell: _details(scored["details"]) for cell, scored in table.cells.items() if scored["details"]},
+        "panels": {
+            cell: [draw_panel(panel, f"cells.{cell}.tasks.{name}.panels[{i}]") for i, panel in enumerate(scored["panels"])]
+            for cell, scored in table.cells.items()
+            if scored["panels"]
+        },
+        "cards": cards(run.examples(), run.shown(chosen), name),
+    }
+
+
+def _scale(rows: Sequence[Row], table: TaskTable) -> tuple[float, float]:
+    """The range of the table's small drawings."""
+    scores = [row.scores[table.headline] for row in rows]
+    values = [value for score in scores for value in (*score["per_seed"], *(score[key] for key in ("mean", "low", "high")))]
+    return nice_range(values, table.bounds())
+
+
+def _comparisons(table: TaskTable, metric: str) -> dict[str, Any]:
+    """{"rivals": [(kind, name)], "cells": {cell: [DIFFERENCE or None]}} by one metric."""
+    rivals = [(kind, name) for kind in ("single", "baseline", "cell") for name in table.differences(kind, metric)]
+    found = {(kind, name): table.differences(kind, metric)[name] for kind, name in rivals}
+    cells = {cell: [found[rival].get(cell) for rival in rivals] for cell in table.cells}
+    return {"rivals": rivals, "cells": {cell: values for cell, values in cells.items() if any(values)}}
+
+
+def _subset_plots(table: TaskTable) -> list[str]:
+    """A panel of bars for each subset of the modalities, large subsets first."""
+    metric, bounds = table.headline, table.bounds()
+    rows = {row.name: row for row in table.rows if row.kind != "baseline"}
+    colours = {name: ORANGE if row.selected else GREY if row.kind == "single" else BLUE for name, row in rows.items()}
+    subsets = sorted({s for scored in table.cells.values() for s in scored["subsets"]}, key=lambda s: (-s.count("+"), s))
+    scores = {
+        subset: {name: scored["subsets"][subset][metric] for name, scored in table.cells.items() if subset in scored["subsets"]}
+        for subset in subsets
+    }
+    baselines = [row.scores[metric]["mean"] for row in table.rows if row.kind == "baseline"]
+    span = _range([score for of in scores.values() for score in of.values()], table)
+    return [subset_panel(subset, metric, of, colours, baselines, bounds, span) for subset, of in scores.items()]
+
+
+def _group_plots(table: TaskTable, chosen: str) -> dict[str, list[tuple[str, str]]]:
+    """{metadata column: [(cell, panel)]}, the chosen cell first."""
+    columns = dict.fromkeys(column for scored in table.cells.values() for column in scored["groups"])
+    order = sorted(table.cells, key=lambda cell: cell != chosen)
+    plots: dict[str, list[tuple[str, str]]] = {}
+    for column in columns:
+        groups = {cell: table.cells[cell]["groups"][column] for cell in order if column in table.cells[cell]["groups"]}
+        scores = [
+            subset[table.headline] for of in groups.values() for value in of.values() for subset in value["subsets"].values()
+        ]
+        span = _range(scores, table)
+        for cell, of in groups.items():
+            panel = group_panel(cell, column, table.headline, of, _markers(table, cell), table.bounds(), span)
+            plots.setdefault(column, []).append((cell, panel))
+    return plots
+
+
+def _markers(table: TaskTable, cell: str | None = None) -> list[tuple[str, str]]:
+    """[(marker, subset)] of the panels of groups: the complete input first, then each modality by itself."""
+    found = {
+        subset for scored in table.cells.values() for of in scored["groups"].values() for value in of.values()
+        for subset in value["subsets"] if subset != scored["complete"]
+    }  # fmt: skip
+    complete = "all modalities" if cell is None else table.cells[cell]["complete"]
+    names = [complete, *sorted(found)]
+    return [(MARKERS[k % len(MARKERS)], name) for k, name in enumerate(names) if k == 0 or name != complete]
+
+
+def _range(scores: Sequence[Mapping[str, Any]], table: TaskTable) -> tuple[float, float]:
+    """The common range of a task's plots: the metric's bounds if it lies in [0, 1], else one around 0 and all scores."""
+    if tuple(table.bounds()) == (0, 1):
+        return 0.0, 1.0
+    return nice_range([score[key] for score in scores for key in ("mean", "low", "high")], (None, None), zero=True)
+
+
+def _details(details: Mapping[str, Any]) -> dict[str, Any]:
+    """{"f1/animals": ESTIMATE} -> {"columns": ["f1"], "rows": {"animals": {"f1": ESTIMATE}}}."""
+    rows: dict[str, dict[str, Any]] = {}
+    for name, estimate in details.items():
+        column, _, row = name.partition("/")
+        rows.setdefault(row, {})[column] = estimate
+    return {"columns": list(dict.fromkeys(name.partition("/")[0] for name in details)), "rows": rows}
