@@ -10,28 +10,29 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from mmjax.nn.checks import non_negative, positive, rate
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.pooling import masked_softmax
 from mmjax.types import Tokens
 
 
 def gelu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """x Phi(x), by the error function (Hendrycks and Gimpel, 2016), in float32, and of x's dtype.
+    """The exact GELU, x Phi(x) (Hendrycks and Gimpel, 2016), computed in float32 and returned in x's dtype.
 
-    As x (1 + erf(x / sqrt(2))) / 2: JAX's own has erfc, whose cases of small and of large x XLA on a CPU computes both, and
-    keeps for the gradient. The difference is one of float32's rounding, at most 2e-7 |x|.
+    Computed as x (1 + erf(x / sqrt(2))) / 2. `jax.nn.gelu` uses erfc, for which XLA on a CPU evaluates two branches and keeps
+    both for the gradient. The results differ by float32 rounding, at most 2e-7 |x|.
     """
-    y = x.astype(jnp.float32)  # of bfloat16, 1 + erf would have no digit left where x is below -3
+    y = x.astype(jnp.float32)  # in bfloat16, 1 + erf(x) has no significant digit below x = -3
     return (y * (0.5 * (1 + lax.erf(y * math.sqrt(0.5))))).astype(x.dtype)
 
 
 def gelu_tanh(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """The authors' approximation by tanh, with which BERT's first and many later weights were trained."""
+    """GELU by the tanh approximation of Hendrycks and Gimpel (2016), as in the original BERT and GPT-2 code."""
     return jax.nn.gelu(x, approximate=True)
 
 
 def gelu_sigmoid(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """Their other one, x sigmoid(1.702 x), OpenAI's "quick GELU"."""
+    """GELU by the sigmoid approximation x sigmoid(1.702 x) (Hendrycks and Gimpel, 2016); CLIP's "quick GELU"."""
     return x * jax.nn.sigmoid(1.702 * x)
 
 
@@ -41,9 +42,9 @@ def attend(
     v: Float[Array, "b h m v"],
     mask: Bool[Array, "b m"] | Bool[Array, "b n m"],
 ) -> Float[Array, "b h n v"]:
-    """softmax(q k^T / sqrt(d_k)) v over the keys that are there (equation 1), the softmax in float32.
+    """softmax(q k^T / sqrt(d_k)) v over the valid keys (equation 1), with the softmax in float32.
 
-    mask: which keys there are, for all queries or for each; a query without any key gets zeros.
+    mask: True for valid keys, for all queries [b m] or per query [b n m]. A query without a valid key yields zeros.
     """
     return _weights(q, k, mask).astype(v.dtype) @ v
 
@@ -55,8 +56,10 @@ def _weights(q, k, mask):
 
 
 class _Affine(nn.Module):
-    """Kernel [d features] and bias [features] of `nn.Dense`, under its names and with its first values, for who multiplies by
-    several at once; without bias zeros, which are no parameter."""
+    """The kernel [d features] and bias [features] of an `nn.Dense`, with its names and initial values, without the product.
+
+    bias: if False, the bias is a constant zero instead of a parameter.
+    """
 
     features: int
     bias: bool
@@ -69,11 +72,15 @@ class _Affine(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention from x [b n d] to context [b m e], to itself where none is given: [b n features].
+    """Multi-head attention from x [b n d] to context [b m e]; self-attention without a context. Returns [b n features].
 
-    heads: how many, each features / heads wide. features: of the result, None for those of x. dropout: rate on the attention
-    weights. key_bias: whether keys have one; to the softmax it makes no difference, but weights may come with it or without.
-    mask: Bool[b m] or Bool[b n m], the tokens of the context that are there; None for all.
+    heads: number of heads; each is features / heads wide.
+    features: width of queries, keys, values and output; None for the width of x.
+    dropout: rate on the attention weights.
+    key_bias: whether keys have a bias. It cancels in the softmax, but published weights may contain it.
+    dtype: of the matmuls; the softmax is float32.
+
+    `__call__` takes mask: Bool[b m] or Bool[b n m], True for valid tokens of the context; None for all.
     """
 
     heads: int
@@ -91,36 +98,42 @@ class Attention(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "b n f"]:
+        positive(self, "heads", "features")
+        rate(self, "dropout")
         features = self.features or x.shape[-1]
         if features % self.heads:
-            raise ValueError(f"Attention.heads is {self.heads}, which does not divide the {features} features")
-        itself = context is None
-        context = x if itself else context
+            raise ValueError(f"Attention.heads is {self.heads}; it must divide the number of features, which is {features}")
+        self_attention = context is None
+        context = x if self_attention else context
         mask = jnp.ones(context.shape[:2], bool) if mask is None else mask
 
         def project(tokens, *names):
-            """[b h n k] for each of the layers with these names, all by one matmul."""
+            """[b h n k] for each of the named layers, with one matmul for all."""
             layers = [_Affine(features, name != "key" or self.key_bias, name=name)(tokens) for name in names]
             kernel, bias = (jnp.concatenate(parts, axis=-1).astype(self.dtype) for parts in zip(*layers))
             y = tokens.astype(self.dtype) @ kernel + bias[None, None]
             return [part.reshape(*y.shape[:2], self.heads, -1).swapaxes(1, 2) for part in jnp.split(y, len(names), axis=-1)]
 
-        if itself:
+        if self_attention:
             q, k, v = project(x, "query", "key", "value")
         else:
             (q,), (k, v) = project(x, "query"), project(context, "key", "value")
         weights = Dropout(self.dropout, name="dropout")(_weights(q, k, mask), train=train)
-        seen = (weights.astype(v.dtype) @ v).swapaxes(1, 2).reshape(*x.shape[:2], features)
-        return nn.Dense(features, dtype=self.dtype, name="out")(seen)
+        attended = (weights.astype(v.dtype) @ v).swapaxes(1, 2).reshape(*x.shape[:2], features)
+        return nn.Dense(features, dtype=self.dtype, name="out")(attended)
 
 
 class Block(nn.Module):
-    """Self-attention and a two-layer perceptron of `hidden` units, each with a residual.
+    """A Transformer block: self-attention and a two-layer perceptron, each with a residual connection.
 
-    pre_norm: x + A(LN(x)), as in ViT; else LN(x + A(x)), as in BERT. activation: of the perceptron. epsilon: of the norms.
-    layer_scale: what each residual adds is multiplied by a learned vector that starts at this number (Touvron et al., 2021,
-    "Going deeper with image transformers", equation 2). key_bias: as in `Attention`. dropout: rate on attention weights and
-    on what each residual adds.
+    heads, key_bias: as in `Attention`.
+    hidden, activation: of the perceptron.
+    dropout: rate on the attention weights and on the output of both sublayers.
+    pre_norm: x + f(LN(x)), as in ViT; otherwise LN(x + f(x)), as in BERT.
+    epsilon: of the layer norms.
+    layer_scale: initial value of a learned vector that scales each sublayer's output (Touvron et al., 2021, "Going deeper
+        with image transformers", equation 2); None for no scaling.
+    dtype: of the matmuls; norms and residuals are float32.
     """
 
     heads: int
@@ -137,6 +150,7 @@ class Block(nn.Module):
     def __call__(
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | Bool[Array, "b n n"], *, train: bool = False
     ) -> Float[Array, "b n d"]:
+        positive(self, "heads", "hidden")
         norms = [nn.LayerNorm(self.epsilon, name=name) for name in ("norm1", "norm2")]  # float32
 
         def attention(y):
@@ -147,8 +161,8 @@ class Block(nn.Module):
             y = self.activation(nn.Dense(self.hidden, dtype=self.dtype, name="up")(y))
             return nn.Dense(x.shape[-1], dtype=self.dtype, name="down")(y)
 
-        for norm, part, number in zip(norms, (attention, perceptron), "12"):
-            y = part(norm(x) if self.pre_norm else x).astype(jnp.float32)
+        for norm, sublayer, number in zip(norms, (attention, perceptron), "12"):
+            y = sublayer(norm(x) if self.pre_norm else x).astype(jnp.float32)
             if self.layer_scale is not None:
                 y = y * self.param(f"scale{number}", nn.initializers.constant(self.layer_scale), y.shape[-1:])[None, None]
             x = x + Dropout(self.dropout, name=f"dropout{number}")(y, train=train)
@@ -157,10 +171,10 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """`depth` blocks one after another over [b n d]; the last pre-norm block has no norm after it, which is the caller's.
+    """A stack of `depth` blocks over [b n d]. With pre_norm the output is not normalised; callers add the final norm.
 
-    mask: Bool[b n], the tokens that are there, or Bool[b n n], which token sees which (`causal` gives one). The fields are
-    those of `Block`.
+    The other fields are those of `Block`. `__call__` takes mask: Bool[b n], True for valid tokens, or Bool[b n n], where
+    mask[b, i, j] is True if token i may attend to token j (see `causal`).
     """
 
     depth: int
@@ -178,6 +192,7 @@ class Transformer(nn.Module):
     def __call__(
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | Bool[Array, "b n n"], *, train: bool = False
     ) -> Float[Array, "b n d"]:
+        non_negative(self, "depth")
         fields = {name: getattr(self, name) for name in Block.__dataclass_fields__ if name not in ("parent", "name")}
         for number in range(self.depth):
             x = Block(**fields, name=f"block{number}")(x, mask, train=train)
@@ -185,10 +200,10 @@ class Transformer(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """Tokens -> one vector [b d] like theirs: a learned query attends to them, then a perceptron with a residual.
+    """Attention pooling, Tokens [b n d] -> [b d]: with a learned query q, y = A(q, x), then y + MLP(LN(y)).
 
-    y = A(q, x); y + MLP(LN(y)): the head of Zhai et al., "Scaling vision transformers", 2022, and of SigLIP's pictures.
-    heads, hidden: of attention and perceptron; activation, epsilon: of perceptron and norm. dtype: of the matmuls.
+    Used by Zhai et al. (2022, "Scaling vision transformers") and by the image encoder of SigLIP.
+    heads: of the attention. hidden, activation: of the perceptron. epsilon: of the norm. dtype: of the matmuls.
     """
 
     heads: int
@@ -199,6 +214,7 @@ class AttentionPool(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Tokens) -> Float[Array, "b d"]:
+        positive(self, "heads", "hidden")
         width = tokens.x.shape[-1]
         query = self.param("query", nn.initializers.xavier_uniform(), (1, width))
         query = jnp.broadcast_to(query[None], (tokens.x.shape[0], 1, width))
@@ -210,6 +226,6 @@ class AttentionPool(nn.Module):
 
 
 def causal(mask: Bool[Array, "b n"]) -> Bool[Array, "b n n"]:
-    """Each token sees those tokens that are there up to itself."""
+    """The mask of causal attention: token i may attend to the valid tokens j <= i."""
     n = mask.shape[1]
     return mask[:, None] & jnp.tril(jnp.ones((n, n), bool))[None]

@@ -1,4 +1,4 @@
-"""What a step's neighbours say about it: a layer over the steps of a sequence, with an output for every step."""
+"""Layers that add context: an output for every step of a sequence that depends on other steps."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mmjax.nn.attention import Transformer
+from mmjax.nn.checks import divides, non_negative, positive, rate
 from mmjax.nn.dropout import Dropout
 
 
@@ -15,10 +16,10 @@ class Context(nn.Module):
     """Dropout, a layer over the steps, dropout, and relu(W h_t + b) at every step t: [b n d] -> [b n width], float32.
 
     The contextual network of Poria et al. (2017), "Context-dependent sentiment analysis in user-generated videos", section
-    3.2: with one-directional LSTM its sc-LSTM, with a two-directional one its bc-LSTM, without the dense layer its h-LSTM.
+    3.2: their sc-LSTM with a unidirectional LSTM, bc-LSTM with a bidirectional one, h-LSTM without the dense layer.
 
-    layer: (x [b n d], mask Bool[b n]) -> [b n h], such as `LSTM`, or also with `train`, such as `SelfAttention`. width: of the
-    dense layer, None for none. dropout: rate on the steps and on the states. dtype: of the dense layer's matmul.
+    layer: (x [b n d], mask Bool[b n], train) -> [b n h], such as `LSTM` or `SelfAttention`. width: of the dense layer, None
+    for no dense layer. dropout: rate on the input and on the states. dtype: of the dense layer's matmul.
     """
 
     layer: nn.Module
@@ -30,6 +31,8 @@ class Context(nn.Module):
     def __call__(
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool = False
     ) -> Float[Array, "b n h"]:
+        positive(self, "width")
+        rate(self, "dropout")
         x = Dropout(self.dropout, name="in_dropout")(x, train=train)
         x = Dropout(self.dropout, name="dropout")(self.layer(x, mask, train=train), train=train)
         if self.width is not None:
@@ -38,9 +41,10 @@ class Context(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """A dense layer to `features` plus sinusoidal positions, `depth` pre-norm blocks, a layer norm: [b n features].
+    """A dense layer, sinusoidal positions, pre-norm Transformer blocks and a layer norm: [b n d] -> [b n features], float32.
 
-    heads: of each block, whose perceptron is as wide as 2 features. dropout: rate inside the blocks.
+    depth: number of blocks. heads: of each block; it divides `features`. The perceptrons have 2 * features hidden units.
+    dropout: rate inside the blocks. dtype: of the matmuls.
     """
 
     features: int
@@ -53,6 +57,9 @@ class SelfAttention(nn.Module):
     def __call__(
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool = False
     ) -> Float[Array, "b n f"]:
+        divides(self, "heads", "features")
+        non_negative(self, "depth")
+        rate(self, "dropout")
         x = nn.Dense(self.features, dtype=self.dtype, name="input")(x).astype(jnp.float32)
         x = x + sinusoids(x.shape[1], self.features)[None]
         blocks = Transformer(self.depth, self.heads, 2 * self.features, self.dropout, dtype=self.dtype, name="blocks")
@@ -60,7 +67,10 @@ class SelfAttention(nn.Module):
 
 
 def sinusoids(steps: int, features: int) -> Float[Array, "n d"]:
-    """sin(t / 10000^(2i/d)) and then cos of the same, for steps t = 0 .. (Vaswani et al., 2017, section 3.5)."""
+    """Sinusoidal positions for steps 0 .. steps - 1: the sines sin(t / 10000^(2i/d)), then the cosines of the same angles.
+
+    Vaswani et al. (2017, section 3.5) interleave sines and cosines instead.
+    """
     rate = 10_000 ** (-np.arange(-(-features // 2)) * 2 / features)
     angle = np.arange(steps)[:, None] * rate[None]
     return jnp.asarray(np.concatenate([np.sin(angle), np.cos(angle)], axis=1)[:, :features], jnp.float32)

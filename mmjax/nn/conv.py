@@ -1,10 +1,11 @@
-"""Convolution and pooling in the form that is fast on each platform.
+"""Convolution and pooling, in the forms that are fast on a CPU. On other platforms convolutions are XLA's own.
 
-On a CPU XLA hands a convolution to Eigen only if its axes lie as [b h w c] and [kh kw c o], and puts others into that order in
-the outermost computation alone: the gradients, which automatic differentiation gives with other orders, are 90 times slower
-within `scan` than outside. So the gradients are written here as convolutions of that order; and a 1 x 1 kernel is a matmul
-over pixels, whose gradients are written here too. XLA's max-pool has a scatter for a gradient. A maximum of strided slices has
-none; in training cells that do not overlap are a reduction, with its gradient.
+On a CPU, XLA runs a convolution with Eigen only if its axes are ordered [b h w c] and [kh kw c o]. It transposes other orders,
+but only in the outermost computation: the gradients of automatic differentiation have other orders and are 90 times slower
+inside `scan`. Here the gradients are convolutions in the fast order, and a 1 x 1 convolution is a matmul over pixels.
+
+The gradient of XLA's max-pooling is a slow scatter. Here max-pooling is a maximum of strided slices, and a reduction where
+cells do not overlap and gradients are needed.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,69 +19,72 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from mmjax.nn.checks import positive
+
 Padding = str | Sequence[tuple[int, int]]
-ORDER = ("NHWC", "HWIO", "NHWC")
+NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def conv_in_order(
+def conv_nhwc(
     x: Float[Array, "b h w c"],
     kernel: Float[Array, "kh kw c o"],
     strides: tuple[int, int],
     padding: tuple[tuple[int, int], ...],
 ) -> Float[Array, "b i j o"]:
-    """XLA's two-dimensional convolution, whose gradients are such ones too, with their axes in the same order.
+    """XLA's two-dimensional convolution, with gradients that are convolutions in the same axis order.
 
-    It is differentiated backwards alone: `jax.jvp` and what is built on it refuse it.
+    Reverse-mode differentiation only; `jax.jvp` raises an error.
     """
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=ORDER)
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC)
 
 
 def _conv_forward(x, kernel, strides, padding):
-    return conv_in_order(x, kernel, strides, padding), (x, kernel)
+    return conv_nhwc(x, kernel, strides, padding), (x, kernel)
 
 
 def _conv_backward(strides, padding, residuals, dy):
-    """dx is dy, its pixels `strides` apart, under the kernel turned round. The kernel's gradient is x under dy, channels and
-    examples having changed places."""
+    """dx convolves dy, dilated by the strides, with the flipped kernel. The kernel's gradient convolves x with dy, where the
+    axes of channels and examples are exchanged."""
     x, kernel = residuals
     sizes = list(zip(kernel.shape, x.shape[1:3], ((n - 1) * s + 1 for n, s in zip(dy.shape[1:3], strides)), padding))
-    around = [(k - 1 - low, n + low - spread) for k, n, spread, (low, _) in sizes]
-    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    dx = lax.conv_general_dilated(dy, turned, (1, 1), around, lhs_dilation=strides, dimension_numbers=ORDER)
-    around = [(low, k - 1 - n - low + spread) for k, n, spread, (low, _) in sizes]
+    pads = [(k - 1 - low, n + low - spread) for k, n, spread, (low, _) in sizes]
+    flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    dx = lax.conv_general_dilated(dy, flipped, (1, 1), pads, lhs_dilation=strides, dimension_numbers=NHWC)
+    pads = [(low, k - 1 - n - low + spread) for k, n, spread, (low, _) in sizes]
     channels, window = x.transpose(3, 1, 2, 0), dy.transpose(1, 2, 0, 3)
-    dk = lax.conv_general_dilated(channels, window, (1, 1), around, rhs_dilation=strides, dimension_numbers=ORDER)
+    dk = lax.conv_general_dilated(channels, window, (1, 1), pads, rhs_dilation=strides, dimension_numbers=NHWC)
     return dx, dk.transpose(1, 2, 0, 3)
 
 
-conv_in_order.defvjp(_conv_forward, _conv_backward)
+conv_nhwc.defvjp(_conv_forward, _conv_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def at_each_pixel(x: Float[Array, "b h w c"], kernel: Float[Array, "c o"], strided: bool = False) -> Float[Array, "b h w o"]:
-    """x @ kernel, a convolution by 1 x 1, differentiated backwards alone.
+def pointwise_conv(x: Float[Array, "b h w c"], kernel: Float[Array, "c o"], strided: bool = False) -> Float[Array, "b h w o"]:
+    """x @ kernel: a 1 x 1 convolution. Reverse-mode differentiation only.
 
-    For the kernel's gradient XLA on a CPU writes the first operand of a product across its axes, and automatic differentiation
-    makes that dy, whatever was to be computed for it (batch norm's gradient, say). Here it is the one with fewer channels;
-    dy, where x is only some pixels of a larger one (strided), which would be computed again for that.
+    In the matmul of the kernel's gradient, XLA on a CPU writes the first operand transposed, and computes it in that slow order
+    if it is fused with the operand. Automatic differentiation puts dy first, fused for instance with the gradient of batch
+    norm. Here the operand with fewer channels comes first, or dy if x is a strided slice (strided=True), which XLA would
+    compute again.
     """
     return x @ kernel
 
 
-def _pixel_forward(x, kernel, strided):
-    return at_each_pixel(x, kernel, strided), (x, kernel)
+def _pointwise_forward(x, kernel, strided):
+    return pointwise_conv(x, kernel, strided), (x, kernel)
 
 
-def _pixel_backward(strided, residuals, dy):
+def _pointwise_backward(strided, residuals, dy):
     x, kernel = residuals
     over_pixels = (((0, 1, 2), (0, 1, 2)), ((), ()))
-    across_x = x.shape[-1] <= dy.shape[-1] and not strided
-    dk = lax.dot_general(x, dy, over_pixels) if across_x else lax.dot_general(dy, x, over_pixels).T
+    x_first = x.shape[-1] <= dy.shape[-1] and not strided
+    dk = lax.dot_general(x, dy, over_pixels) if x_first else lax.dot_general(dy, x, over_pixels).T
     return dy @ kernel.T, dk
 
 
-at_each_pixel.defvjp(_pixel_forward, _pixel_backward)
+pointwise_conv.defvjp(_pointwise_forward, _pointwise_backward)
 
 
 def conv(
@@ -89,15 +93,15 @@ def conv(
     strides: tuple[int, int],
     padding: tuple[tuple[int, int], ...],
 ) -> Float[Array, "b i j o"]:
-    """Two-dimensional convolution (cross-correlation) in the form that suits kernel and platform."""
+    """Two-dimensional convolution (cross-correlation), in the form that is fast for this kernel and platform."""
     if kernel.shape[:2] == (1, 1) and not any(map(any, padding)):
-        return at_each_pixel(x[:, :: strides[0], :: strides[1]], kernel[0, 0], max(strides) > 1)
+        return pointwise_conv(x[:, :: strides[0], :: strides[1]], kernel[0, 0], max(strides) > 1)
 
     def on_cpu(x, kernel):
-        return conv_in_order(x, kernel, strides, padding)
+        return conv_nhwc(x, kernel, strides, padding)
 
     def elsewhere(x, kernel):
-        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=ORDER)
+        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC)
 
     return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
 
@@ -108,13 +112,13 @@ def depthwise(
     strides: tuple[int, int],
     padding: Sequence[tuple[int, int]],
 ) -> Float[Array, "b i j c"]:
-    """Convolution of each channel by itself: XLA's own, but a sum over the kernel's shifted views where it compiles for a CPU.
+    """Depthwise convolution: each channel has its own kernel. On a CPU it is a sum of shifted, weighted views of x.
 
-    There its own is 2 to 30 times slower forwards and up to 10 times backwards.
+    XLA's own on a CPU is 2 to 30 times slower, and up to 10 times slower for gradients.
     """
 
     def xla(x, kernel):
-        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=ORDER, feature_group_count=x.shape[-1])
+        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=NHWC, feature_group_count=x.shape[-1])
 
     def views(x, kernel):
         kh, kw = kernel.shape[:2]
@@ -131,11 +135,13 @@ def depthwise(
 
 
 class Conv(nn.Module):
-    """Convolution over height and width, `[b h w c] -> [b i j features]`, with a bias.
+    """Convolution over height and width, [b h w c] -> [b i j features].
 
-    padding: "SAME", "VALID", or ((top, bottom), (left, right)) in pixels. pool: side of the cells of whose results the largest
-    is taken, by `max_pool`, 1 for none; before the bias is added, which gives the same numbers for less, and the gradient to
-    the largest even where the bias would round two numbers to one. Parameters are float32; `dtype` computes.
+    features: number of output channels. kernel_size, strides: (rows, columns), in pixels.
+    padding: "SAME", "VALID", or ((top, bottom), (left, right)), in pixels.
+    pool: side of the cells of a `max_pool` after the convolution, in pixels; 1 for no pooling. The bias is added after
+        pooling, which gives the same result at less cost.
+    dtype: of the computation and the output; parameters are float32.
     """
 
     features: int
@@ -149,8 +155,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j o"]:
-        if self.pool < 1:
-            raise ValueError(f"Conv.pool is {self.pool}, and the side of a cell is at least 1 pixel")
+        positive(self, "features", "kernel_size", "strides", "pool")
         kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features))
         padding = self.padding
         if isinstance(padding, str):
@@ -163,23 +168,26 @@ class Conv(nn.Module):
 
 
 def max_pool(x: Float[Array, "b h w c"], size: int = 2, stride: int | None = None, padding: int = 0) -> Float[Array, "b i j c"]:
-    """Maximum over size x size cells, `stride` pixels apart (by default `size`: no overlap).
+    """The maximum over cells of size x size pixels.
 
-    padding: rows and columns on each side that never win. What is left over at the end is dropped. Without overlap and padding
-    it is differentiated backwards alone: `jax.jvp` refuses it.
+    stride: distance of neighbouring cells, in pixels; by default `size`, so that cells do not overlap.
+    padding: rows and columns of -inf on each side.
+
+    An incomplete cell at the end is dropped. Without overlap and padding, only reverse-mode differentiation works. Raises
+    ValueError if x is smaller than one cell.
     """
     stride = size if stride is None else stride
     rows, columns = ((side + 2 * padding - size) // stride + 1 for side in x.shape[1:3])
     if rows < 1 or columns < 1:
-        raise ValueError(f"max_pool over {size} x {size} cells needs at least that many pixels, and got {x.shape[1:3]}")
+        raise ValueError(f"max_pool: the input has {x.shape[1:3]} pixels, fewer than one cell of {size} x {size}")
     if stride == size and not padding:
-        return _largest_of_cells(x[:, : rows * size, : columns * size], size)
+        return _max_of_cells(x[:, : rows * size, : columns * size], size)
     sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    return _largest_of_views(jnp.pad(x, sides, constant_values=-jnp.inf) if padding else x, size, stride)
+    return _max_of_views(jnp.pad(x, sides, constant_values=-jnp.inf) if padding else x, size, stride)
 
 
-def _largest_of_views(x: Float[Array, "b h w c"], size: int, stride: int) -> Float[Array, "b i j c"]:
-    """The largest of the size * size pictures of every `stride`-th pixel that begin at the first cell's pixels."""
+def _max_of_views(x: Float[Array, "b h w c"], size: int, stride: int) -> Float[Array, "b i j c"]:
+    """The maximum of size * size strided slices; slice (i, j) contains pixel (i, j) of every cell."""
     rows, columns = ((side - size) // stride + 1 for side in x.shape[1:3])
 
     def view(i, j):
@@ -189,13 +197,13 @@ def _largest_of_views(x: Float[Array, "b h w c"], size: int, stride: int) -> Flo
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _largest_of_cells(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b i j c"]:
-    """The same of cells that share no pixel and leave none over.
+def _max_of_cells(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b i j c"]:
+    """The maximum of cells that tile x exactly.
 
-    Where it is differentiated it is a reduction, whose result XLA on a CPU keeps: views it would compute again for each use,
-    across their axes for the kernel's gradient of a convolution. Used once, they are faster. The gradient is the views'.
+    With a gradient, the forward pass is a reduction: XLA on a CPU stores its result, but would recompute slices for every use.
+    Without a gradient, slices are faster. The gradient is that of the slices.
     """
-    return _largest_of_views(x, size, size)
+    return _max_of_views(x, size, size)
 
 
 def _cells_forward(x, size):
@@ -204,27 +212,27 @@ def _cells_forward(x, size):
 
 
 def _cells_backward(size, x, dy):
-    return jax.vjp(partial(_largest_of_views, size=size, stride=size), x)[1](dy)
+    return jax.vjp(partial(_max_of_views, size=size, stride=size), x)[1](dy)
 
 
-_largest_of_cells.defvjp(_cells_forward, _cells_backward)
+_max_of_cells.defvjp(_cells_forward, _cells_backward)
 
 
-def _shares(side: int, cells: int) -> Float[np.ndarray, "cells side"]:
-    """Row i holds the weight of each pixel in the mean over pixels floor(i side / cells) to ceil((i + 1) side / cells)."""
-    shares = np.zeros((cells, side), np.float32)
+def _cell_weights(side: int, cells: int) -> Float[np.ndarray, "cells side"]:
+    """Row i contains the weight of each pixel in cell i, the mean of pixels floor(i side/cells) .. ceil((i+1) side/cells)."""
+    weights = np.zeros((cells, side), np.float32)
     for i in range(cells):
         start, end = i * side // cells, -(-(i + 1) * side // cells)
-        shares[i, start:end] = 1 / (end - start)
-    return shares
+        weights[i, start:end] = 1 / (end - start)
+    return weights
 
 
 def adaptive_mean_pool(x: Float[Array, "b h w c"], cells: int) -> Float[Array, "b cells cells c"]:
-    """Mean over a grid of cells x cells that covers the picture, whatever its size (torch's adaptive_avg_pool2d).
+    """The means of a cells x cells grid that covers an image of any size (torch's adaptive_avg_pool2d).
 
-    Cells overlap where the side is no multiple of `cells`, and repeat pixels where it is smaller.
+    Cells overlap if the side is not a multiple of `cells`.
     """
     if x.shape[1:3] == (cells, cells):
         return x
-    down, across = (jnp.asarray(_shares(side, cells), x.dtype) for side in x.shape[1:3])
+    down, across = (jnp.asarray(_cell_weights(side, cells), x.dtype) for side in x.shape[1:3])
     return jnp.einsum("ih,bhwc,jw->bijc", down, x, across, precision=lax.Precision.HIGHEST)

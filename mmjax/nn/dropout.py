@@ -1,10 +1,11 @@
-"""Dropout whose mask belongs to the example, and so does not depend on how a batch is split over devices."""
+"""Dropout with one mask per example, independent of how a batch is split over devices."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mmjax.nn.checks import rate
 from mmjax.shards import example_keys
 
 
@@ -18,8 +19,7 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b ..."], *, train: bool = False) -> Float[Array, "b ..."]:
-        if not 0 <= self.rate < 1:
-            raise ValueError(f"Dropout.rate is {self.rate}; it must be at least 0 and below 1")
+        rate(self, "rate")
         if not train or self.rate == 0:
             return x
         keys = example_keys(self.make_rng("dropout"), x.shape[0])

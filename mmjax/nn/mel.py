@@ -1,4 +1,4 @@
-"""Sound -> frames of log-mel energies or of cepstral coefficients, jitted: the front ends of audio encoders."""
+"""Front ends of audio encoders: waveforms -> frames of log-mel energies or cepstral coefficients, inside `jit`."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from mmjax.types import Padded
 
 
 def hz_to_mel(hz: np.ndarray | float) -> np.ndarray:
-    """Slaney's mel scale (Auditory Toolbox, 1998): 3 mel for 200 Hz up to 1 kHz, and 27 for a factor of 6.4 above."""
+    """Slaney's mel scale (Auditory Toolbox, 1998): 3 mel per 200 Hz up to 1 kHz, then 27 mel per factor of 6.4."""
     hz = np.asarray(hz, np.float64)
     return np.where(hz < 1000, hz * 3 / 200, 15 + 27 * np.log(np.maximum(hz, 1000) / 1000) / np.log(6.4))
 
@@ -23,10 +23,13 @@ def mel_to_hz(mel: np.ndarray | float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LogMel:
-    """Waveforms -> logarithms of the energy in mel bands (Davis and Mermelstein, 1980; bands as Slaney's, of equal area).
+    """Waveforms -> natural logarithms of mel band energies (Davis and Mermelstein, 1980; Slaney's bands, of equal area).
 
-    rate: samples per second (Hz). window, hop: seconds. bands: how many. low, high: edges of the lowest and highest band (Hz).
-    floor: energy below which nothing is told apart, dimensionless: white noise of mean square 1 has energy 1 in each band.
+    rate: sampling rate (Hz). window, hop: length and distance of frames (seconds). bands: number of mel bands. low, high:
+    edges of the lowest and the highest band (Hz). floor: added to the energy before the logarithm, dimensionless; white noise
+    of mean square 1 has energy 1 in each band.
+
+    Raises ValueError on construction if the fields do not fit together.
     """
 
     rate: int = 16_000
@@ -40,17 +43,19 @@ class LogMel:
     def __post_init__(self):
         if not 0 <= self.low < self.high <= self.rate / 2:
             raise ValueError(
-                f"LogMel.low and .high are {self.low} and {self.high} Hz; they must lie in order between 0 and half of "
-                f"the rate, {self.rate / 2} Hz"
+                f"LogMel.low is {self.low} Hz and LogMel.high {self.high} Hz; they must satisfy 0 <= low < high <= rate / 2, "
+                f"which is {self.rate / 2} Hz"
             )
         if not 0 < self.hop <= self.window or self.hop_samples < 1:
             raise ValueError(
-                f"LogMel.hop is {self.hop} s; it must be at least one sample and at most the window, {self.window} s"
+                f"LogMel.hop is {self.hop} s; it must be at least one sample and at most LogMel.window, {self.window} s"
             )
         if self.bands < 1 or self.floor <= 0:
-            raise ValueError(f"LogMel.bands is {self.bands} and .floor {self.floor}; both must be positive")
+            raise ValueError(f"LogMel.bands is {self.bands} and LogMel.floor {self.floor}; both must be positive")
         if not self.filters().any(axis=0).all():
-            raise ValueError(f"LogMel.bands is {self.bands}: some fall between Fourier bins; take fewer, or a longer window")
+            raise ValueError(
+                f"LogMel.bands is {self.bands}; some bands contain no Fourier bin: use fewer bands or a longer LogMel.window"
+            )
 
     @property
     def window_samples(self) -> int:
@@ -61,11 +66,12 @@ class LogMel:
         return round(self.hop * self.rate)
 
     def frames(self, samples: int) -> int:
-        """How many whole windows fit into that many samples; at least one, since shorter clips are padded by zeros."""
+        """The number of whole windows in that many samples; at least one, since shorter clips are padded with zeros."""
         return 1 + max(samples - self.window_samples, 0) // self.hop_samples
 
     def filters(self) -> Float[np.ndarray, "bins bands"]:
-        """Weight of each Fourier bin in each band: triangles that meet at each other's centres, of unit area in Hz."""
+        """The weight of each Fourier bin in each band: triangles of unit area in Hz, each from centre to centre of its
+        neighbours."""
         bins = np.fft.rfftfreq(self.window_samples, 1 / self.rate)
         edges = mel_to_hz(np.linspace(hz_to_mel(self.low), hz_to_mel(self.high), self.bands + 2))
         left, centre, right = edges[:-2], edges[1:-1], edges[2:]
@@ -74,7 +80,7 @@ class LogMel:
         return (np.maximum(0, np.minimum(rise, fall)) * (2 / (right - left))[None]).astype(np.float32)
 
     def __call__(self, wave: Float[Array, "b t"]) -> Float[Array, "b n bands"]:
-        """[b t] samples in [-1, 1] -> [b n bands] natural logarithms; frame j begins at sample j * hop."""
+        """Samples in [-1, 1], [b t] -> log energies [b n bands]; frame j starts at sample j * hop_samples."""
         size = self.window_samples
         wave = jnp.pad(wave, ((0, 0), (0, max(0, size - wave.shape[1]))))
         start = np.arange(self.frames(wave.shape[1])) * self.hop_samples
@@ -82,10 +88,10 @@ class LogMel:
         hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
         spectrum = jnp.fft.rfft(frames * hann[None, None])
         power = (jnp.square(spectrum.real) + jnp.square(spectrum.imag)) / np.sum(np.square(hann))
-        return jnp.log(power @ (self.filters() * (self.rate / size)) + self.floor)  # a bin is rate / size Hz wide
+        return jnp.log(power @ (self.filters() * (self.rate / size)) + self.floor)  # rate / size: the width of a bin in Hz
 
     def sequence(self, wave: Padded) -> Padded:
-        """A Padded of samples -> a Padded of frames; an empty clip stays empty. Beyond the length are zeros."""
+        """Padded samples -> padded frames; an empty clip has no frames. Samples beyond the length count as zeros."""
         counts = 1 + jnp.maximum(wave.length - self.window_samples, 0) // self.hop_samples
         x = jnp.where(wave.mask, wave.x, jnp.zeros((), wave.x.dtype))
         return Padded(self(x), jnp.where(wave.length > 0, counts, 0))
@@ -93,11 +99,13 @@ class LogMel:
 
 @dataclass(frozen=True)
 class MFCC:
-    """Waveforms -> mel-frequency cepstral coefficients (Davis and Mermelstein, 1980): the cosine transform of the
-    log-mel energies over the bands (DCT-II, made orthonormal), cut off after the first coefficients.
+    """Waveforms -> mel-frequency cepstral coefficients (Davis and Mermelstein, 1980): the first coefficients of the
+    orthonormal DCT-II of the log-mel energies over the bands.
 
-    mel: what gives the log energies. coefficients: how many, from number 0, which is the sum of the log energies over
-    sqrt(bands). lifter: L in 1 + L / 2 sin(pi k / L), which multiplies coefficient k (Juang et al., 1987); 0 for none.
+    mel: the log-mel front end. coefficients: their number, starting with coefficient 0, the sum of the log energies divided
+    by sqrt(bands). lifter: L in the factor 1 + L/2 sin(pi k / L) of coefficient k (Juang et al., 1987); 0 for no liftering.
+
+    Raises ValueError on construction if a field is out of range.
     """
 
     mel: LogMel = LogMel()
@@ -110,15 +118,15 @@ class MFCC:
                 f"MFCC.coefficients is {self.coefficients}; it must be at least 1 and at most the {self.mel.bands} bands"
             )
         if self.lifter < 0:
-            raise ValueError(f"MFCC.lifter is {self.lifter}; it must be positive, or 0 for none")
+            raise ValueError(f"MFCC.lifter is {self.lifter}; it must be at least 0")
 
     @property
     def rate(self) -> int:
-        """Samples per second (Hz) of the waveforms."""
+        """The sampling rate of the waveforms (Hz)."""
         return self.mel.rate
 
     def frames(self, samples: int) -> int:
-        """How many frames that many samples give."""
+        """The number of frames of that many samples."""
         return self.mel.frames(samples)
 
     def transform(self) -> Float[np.ndarray, "bands coefficients"]:
@@ -130,10 +138,10 @@ class MFCC:
         return (cosines * (scale * lift)[None]).astype(np.float32)
 
     def __call__(self, wave: Float[Array, "b t"]) -> Float[Array, "b n coefficients"]:
-        """[b t] samples in [-1, 1] -> [b n coefficients]."""
+        """Samples in [-1, 1], [b t] -> coefficients [b n coefficients]."""
         return self.mel(wave) @ self.transform()
 
     def sequence(self, wave: Padded) -> Padded:
-        """A Padded of samples -> a Padded of frames; an empty clip stays empty."""
+        """Padded samples -> padded frames; an empty clip has no frames."""
         frames = self.mel.sequence(wave)
         return frames.replace(x=frames.x @ self.transform())

@@ -1,4 +1,4 @@
-"""Batch normalisation, functional: the running statistics are variables that go in and come out of `apply`."""
+"""Batch normalisation. The running statistics are variables that `apply` takes and returns."""
 
 from functools import partial
 from typing import Any
@@ -13,18 +13,18 @@ from mmjax.shards import sum_over_shards
 
 
 def _per_channel(x: Float[Array, "b ... c"], present: Bool[Array, " b"]) -> Float[Array, " c"]:
-    """Sum over the examples of this shard that are there. Their own sums come first, so that nothing large is masked."""
-    own = x.sum(tuple(range(1, x.ndim - 1)))
-    return jnp.where(present[:, None], own, 0).sum(0)
+    """Sum over the present examples of this shard. Each example is reduced first, so that the mask applies to [b c] only."""
+    by_example = x.sum(tuple(range(1, x.ndim - 1)))
+    return jnp.where(present[:, None], by_example, 0).sum(0)
 
 
 def _along(x: Float[Array, "b ... c"], *vectors: Float[Array, " c"]) -> list[Float[Array, "1 ... c"]]:
-    """The vectors of channels with as many axes as x, which they broadcast against."""
+    """The vectors reshaped to broadcast against x along its last axis."""
     return [vector.reshape((1,) * (x.ndim - 1) + (-1,)) for vector in vectors]
 
 
-def _if_there(present: Bool[Array, " b"], x: Float[Array, "b ... c"]) -> Float[Array, "b ... c"]:
-    """x, with zeros for the examples that are absent, whatever stood there."""
+def _zero_absent(present: Bool[Array, " b"], x: Float[Array, "b ... c"]) -> Float[Array, "b ... c"]:
+    """x with zeros for absent examples, even if their values are NaN."""
     return jnp.where(present.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
 
 
@@ -36,24 +36,25 @@ def _standardised(
     present: Bool[Array, " b"],
     epsilon: float,
 ) -> tuple[Float[Array, "b ... c"], Float[Array, " c"], Float[Array, " c"], Float[Array, ""]]:
-    """(y, mean, sum of squares about it, how many numbers these are of), the latter three without gradients.
+    """(y, mean, sum of squared deviations, number of values per channel). The last three have no gradient.
 
-    Automatic differentiation masks every number twice, and sums what is zero: the gradients by way of mean and variance need
-    but the two sums that those of bias and scale are (Ioffe and Szegedy, section 3). Backwards alone: `jax.jvp` refuses it.
+    The gradient is written by hand (Ioffe and Szegedy, section 3): through mean and variance it needs only two sums per
+    channel, which are also the gradients of bias and scale. Automatic differentiation computes more sums and masks.
+    Reverse-mode differentiation only; `jax.jvp` raises an error.
     """
     return _standardise(x, scale, bias, present, epsilon)[0]
 
 
 def _standardise(x, scale, bias, present, epsilon):
-    of_each = x[0].size // x.shape[-1]
-    count = sum_over_shards(present.sum().astype(jnp.float32) * of_each)
+    per_example = x[0].size // x.shape[-1]
+    count = sum_over_shards(present.sum().astype(jnp.float32) * per_example)
     x32 = x.astype(jnp.float32)
     mean = sum_over_shards(_per_channel(x32, present)) / jnp.maximum(count, 1)
     centred = x32 - _along(x, mean)[0]
     squares = sum_over_shards(_per_channel(jnp.square(centred), present))
     inverse = lax.rsqrt(squares / jnp.maximum(count, 1) + epsilon)
     factor, shift = _along(x, scale * inverse, bias)
-    y = _if_there(present, centred * factor + shift)
+    y = _zero_absent(present, centred * factor + shift)
     return (y, mean, squares, count), (x, scale, present, mean, inverse, count)
 
 
@@ -62,9 +63,9 @@ def _standardise_backward(epsilon, residuals, gradients):
     dy, *_ = gradients
     centred = x.astype(jnp.float32) - _along(x, mean)[0]
     sums = _per_channel(dy, present), _per_channel(dy * centred, present)
-    shared, sloped = (total / jnp.maximum(count, 1) for total in sum_over_shards(sums))
-    factor, shared, slope = _along(x, scale * inverse, shared, sloped * jnp.square(inverse))
-    dx = _if_there(present, factor * (dy - shared - centred * slope))
+    by_mean, by_variance = (total / jnp.maximum(count, 1) for total in sum_over_shards(sums))
+    factor, by_mean, by_variance = _along(x, scale * inverse, by_mean, by_variance * jnp.square(inverse))
+    dx = _zero_absent(present, factor * (dy - by_mean - centred * by_variance))
     return dx.astype(x.dtype), (sums[1] * inverse).astype(scale.dtype), sums[0].astype(scale.dtype), None
 
 
@@ -76,13 +77,15 @@ class BatchNorm(nn.Module):
 
         y = scale (x - mean) / sqrt(var + epsilon) + bias
 
-    In training, mean and (biased) variance are those of the examples that are present in the whole batch, however it is
-    split over shards, and the collection "batch_stats" must be mutable: running = momentum running + (1 - momentum) batch,
-    with the unbiased variance, as torch has it (whose momentum is one minus ours). In evaluation they are the running ones.
-    Examples that are absent come out as zeros, and nothing depends on them; with nobody present nothing is updated. Training
-    is differentiated backwards alone, and the running statistics have no gradient.
+    In training, mean and (biased) variance are those of the present examples in the whole batch, over all shards. The
+    collection "batch_stats" must be mutable: running = momentum * running + (1 - momentum) * batch, with the unbiased variance
+    as in torch (torch's momentum is one minus ours). In evaluation, mean and variance are the running ones.
 
-    momentum, epsilon: dimensionless. dtype: of the result; parameters `scale`, `bias` and statistics `mean`, `var` are float32.
+    Absent examples yield zeros and affect nothing; a batch without a present example updates nothing. The running statistics
+    have no gradient, and training supports reverse-mode differentiation only.
+
+    momentum, epsilon: dimensionless. dtype: of the output; the parameters `scale` and `bias` and the statistics `mean` and
+    `var` are float32. `__call__` takes present: Bool[b]; None means that all examples are present.
     """
 
     momentum: float = 0.9
@@ -103,8 +106,8 @@ class BatchNorm(nn.Module):
         if not train:
             factor = scale * lax.rsqrt(var.value + self.epsilon)
             centre, factor, shift = _along(x, jnp.asarray(mean.value), factor, bias)
-            x = _if_there(present, x.astype(jnp.float32))  # first too, so that no gradient meets what is not there
-            return _if_there(present, (x - centre) * factor + shift).astype(self.dtype)
+            x = _zero_absent(present, x.astype(jnp.float32))  # before the products too, so that NaN reaches no gradient
+            return _zero_absent(present, (x - centre) * factor + shift).astype(self.dtype)
 
         y, centre, squares, count = _standardised(x, scale, bias, present, self.epsilon)
         if not self.is_initializing():

@@ -1,15 +1,15 @@
-"""Waveforms on the host, before anything random happens to them."""
+"""Deterministic preprocessing of waveforms on the host."""
 
 import numpy as np
 
 
 def resample(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
-    """float32 [t] at `rate` Hz -> float32 [t * to / rate, rounded] at `to` Hz, band-limited (libsoxr, very high quality).
+    """Band-limited resampling from `rate` to `to` Hz (libsoxr, quality VHQ): [t] -> float32 [round(t * to / rate)].
 
-    `mmjax.data.decode.decode_audio` does the same to files. Raises ValueError for rates below 1 Hz.
+    Raises ValueError for rates below 1 Hz, and ImportError without soxr.
     """
     if min(rate, to) < 1:
-        raise ValueError(f"the rates are {rate} and {to} Hz; both must be at least 1")
+        raise ValueError(f"resample: the rates are {rate} and {to} Hz; both must be at least 1 Hz")
     if rate == to:
         return wave.astype(np.float32)
     try:

@@ -1,4 +1,4 @@
-"""Attention against a loop over the equation, and what masks promise."""
+"""Attention against a loop over the equation; masks by gradients; Transformer blocks by hand."""
 
 import math
 
@@ -16,7 +16,7 @@ B, N, M, D = 2, 3, 4, 6
 KEY = jax.random.key(0)
 
 
-def test_attend_is_the_equation():
+def test_attend_equals_the_equation():
     q, k, v = (jax.random.normal(key, (B, 2, n, 5)) for key, n in zip(jax.random.split(KEY, 3), (N, M, M)))
     mask = jnp.array([[True, True, False, True], [False, True, False, False]])
     got = np.asarray(jax.jit(attend)(q, k, v, mask))
@@ -29,7 +29,7 @@ def test_attend_is_the_equation():
                 np.testing.assert_allclose(got[b, h, n], expected, rtol=2e-5, atol=1e-6)
 
 
-def test_masked_keys_have_no_influence_and_none_gives_zeros():
+def test_masked_keys_have_no_influence_and_no_valid_key_yields_zeros():
     x, context = jax.random.normal(KEY, (B, N, D)), jax.random.normal(KEY, (B, M, 3))
     mask = jnp.array([[True, False, True, False], [False] * 4])
     layer = Attention(heads=2, features=8)
@@ -38,10 +38,10 @@ def test_masked_keys_have_no_influence_and_none_gives_zeros():
     gradient = jax.jit(jax.grad(lambda context: jnp.sum(run(context) ** 2)))(context)
     np.testing.assert_array_equal(np.abs(gradient).max(-1) > 0, mask)
     bias = params["params"]["out"]["bias"]
-    np.testing.assert_array_equal(run(context)[1], np.broadcast_to(bias, (N, 8)))  # nothing seen: out's bias alone
+    np.testing.assert_array_equal(run(context)[1], np.broadcast_to(bias, (N, 8)))  # zeros, plus the bias of `out`
 
 
-def test_a_mask_for_each_query_makes_attention_causal():
+def test_a_mask_per_query_makes_attention_causal():
     x = jax.random.normal(KEY, (1, 5, D))
     layer = Transformer(depth=2, heads=2, hidden=8)
     causal = jnp.tril(jnp.ones((1, 5, 5), bool))
@@ -54,8 +54,8 @@ def _norm(x, epsilon):
     return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon)
 
 
-def test_pre_and_post_norm_differ_as_published():
-    """Weights at their start: norms have scale 1 and bias 0, so the two orders can be written down."""
+def test_pre_and_post_norm_by_hand():
+    """With initial weights, the norms have scale 1 and bias 0."""
     x, mask = jax.random.normal(KEY, (B, N, D)), jnp.ones((B, N), bool)
     for pre_norm in (True, False):
         block = Block(heads=2, hidden=7, pre_norm=pre_norm, epsilon=1e-3)
@@ -74,10 +74,10 @@ def test_pre_and_post_norm_differ_as_published():
         np.testing.assert_allclose(jax.jit(block.apply)({"params": params}, x, mask), y, rtol=1e-4, atol=1e-5)
 
 
-def test_attention_multiplies_once_by_what_are_three_dense_layers():
-    """Same paths, shapes and first values as layers of flax's own; the same result and gradient as three matmuls."""
+def test_the_joint_projection_equals_three_dense_layers():
+    """The same parameter paths, shapes and initial values as `nn.Dense` layers, and the same results and gradients."""
 
-    class Apart(nn.Module):
+    class Separate(nn.Module):
         key_bias: bool
 
         @nn.compact
@@ -92,26 +92,26 @@ def test_attention_multiplies_once_by_what_are_three_dense_layers():
     for context, key_bias in ((None, True), (None, False), (other, True), (other, False)):
         y = x if context is None else context
         mask = jnp.ones(y.shape[:2], bool).at[0, 1].set(False).at[1].set(False)
-        mine, apart = Attention(2, features=8, key_bias=key_bias), Apart(key_bias)
-        params, expected = jax.jit(lambda key: (mine.init(key, x, context, mask), apart.init(key, x, y, mask)))(KEY)
+        joint, separate = Attention(2, features=8, key_bias=key_bias), Separate(key_bias)
+        params, expected = jax.jit(lambda key: (joint.init(key, x, context, mask), separate.init(key, x, y, mask)))(KEY)
         chex.assert_trees_all_equal(params, expected)
         params = jax.tree.map(lambda leaf: leaf + 0.1, params)
         value = lambda run: jax.value_and_grad(lambda p: jnp.sum(run(p) ** 2))
-        runs = value(lambda p: mine.apply(p, x, context, mask)), value(lambda p: apart.apply(p, x, y, mask))
+        runs = value(lambda p: joint.apply(p, x, context, mask)), value(lambda p: separate.apply(p, x, y, mask))
         got, expected = jax.jit(lambda p: [run(p) for run in runs])(params)
         chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_gelu_is_x_times_the_normal_distribution_with_its_slope():
+def test_gelu_and_its_derivative_equal_the_normal_distribution_function():
     x = np.linspace(-12, 12, 2001, dtype=np.float32)
-    below = np.array([0.5 * math.erfc(-float(v) / math.sqrt(2)) for v in x])  # Phi, in float64
-    np.testing.assert_allclose(gelu(jnp.asarray(x)), x * below, rtol=0, atol=2e-6)
-    slope = below + x * np.exp(-np.square(x, dtype=np.float64) / 2) / math.sqrt(2 * math.pi)
+    cdf = np.array([0.5 * math.erfc(-float(v) / math.sqrt(2)) for v in x])  # Phi, in float64
+    np.testing.assert_allclose(gelu(jnp.asarray(x)), x * cdf, rtol=0, atol=2e-6)
+    slope = cdf + x * np.exp(-np.square(x, dtype=np.float64) / 2) / math.sqrt(2 * math.pi)
     np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(gelu)))(jnp.asarray(x)), slope, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("run", [lambda f: f, jax.jit])
-def test_gelu_of_bfloat16_loses_only_its_last_digit(run):
+def test_gelu_in_bfloat16_is_exact_to_one_rounding(run):
     x = jnp.linspace(-4, 4, 801).astype(jnp.bfloat16)
     exact = np.array([float(v) * 0.5 * math.erfc(-float(v) / math.sqrt(2)) for v in x])
     got = run(gelu)(x)

@@ -1,4 +1,4 @@
-"""Our convolution and pooling against XLA's own, values and gradients, also under vmap over kernels and inside scan."""
+"""Convolution and pooling against XLA and flax: values and gradients, also under vmap over kernels and inside scan."""
 
 import math
 import re
@@ -13,7 +13,7 @@ import pytest
 from jax import lax
 
 from mmjax.nn import Conv, max_pool
-from mmjax.nn.conv import adaptive_mean_pool, at_each_pixel, conv, conv_in_order, depthwise
+from mmjax.nn.conv import adaptive_mean_pool, conv, conv_nhwc, depthwise, pointwise_conv
 
 
 def xla(x, kernel, strides, padding):
@@ -31,7 +31,7 @@ def xla(x, kernel, strides, padding):
         ((7, 7), (2, 3), ((3, 2), (1, 3))),
     ],
 )
-@pytest.mark.parametrize("form", [conv, conv_in_order])
+@pytest.mark.parametrize("form", [conv, conv_nhwc])
 def test_equals_xla_with_gradients(form, kernel, strides, padding):
     kx, kk, kg = jax.random.split(jax.random.key(0), 3)
     x, k = jax.random.normal(kx, (2, 11, 9, 3)), jax.random.normal(kk, (*kernel, 3, 5))
@@ -45,15 +45,16 @@ def test_equals_xla_with_gradients(form, kernel, strides, padding):
 @pytest.mark.parametrize(
     ("c", "o", "strided", "first"), [(3, 5, False, 3), (5, 3, False, 3), (4, 4, False, 4), (3, 5, True, 5)]
 )
-def test_at_each_pixel_is_a_product_whose_operand_that_is_transposed_is_chosen(c, o, strided, first):
+def test_the_operand_order_of_the_pointwise_gradient(c, o, strided, first):
+    """`first` is the number of channels of the first operand in the matmul of the kernel's gradient."""
     kx, kk, kg = jax.random.split(jax.random.key(0), 3)
     x, k, dy = jax.random.normal(kx, (2, 4, 3, c)), jax.random.normal(kk, (2, c, o)), jax.random.normal(kg, (2, 2, 4, 3, o))
 
-    def pulled(product):
-        return jax.vmap(lambda k, dy: jax.vjp(product, x, k)[1](dy))(k, dy)  # as under seeds: kernels differ, pictures do not
+    def gradients(product):
+        return jax.vmap(lambda k, dy: jax.vjp(product, x, k)[1](dy))(k, dy)  # as with seeds: many kernels, one batch of images
 
-    product = lambda x, k: at_each_pixel(x, k, strided)
-    chex.assert_trees_all_close(pulled(product), pulled(lambda x, k: x @ k), rtol=1e-5, atol=1e-5)
+    product = lambda x, k: pointwise_conv(x, k, strided)
+    chex.assert_trees_all_close(gradients(product), gradients(lambda x, k: x @ k), rtol=1e-5, atol=1e-5)
     program = jax.make_jaxpr(lambda x, k, dy: jax.vjp(product, x, k)[1](dy)[1])(x, k[0], dy[0])
     shapes = [[v.aval.shape for v in one.invars] for one in program.jaxpr.eqns if one.primitive.name == "dot_general"]
     assert [(left[-1], right[-1]) for left, right in shapes if len(left) == len(right) == 4] == [(first, c + o - first)]
@@ -69,7 +70,7 @@ def test_layer_equals_flax(padding, strides):
     chex.assert_trees_all_close(ours.apply(params, x), theirs.apply(params, x), atol=1e-5)
 
 
-def test_bfloat16_computes_and_keeps_float32_parameters():
+def test_bfloat16_output_and_float32_parameters():
     x = jax.random.normal(jax.random.key(1), (2, 6, 6, 3))
     layer = Conv(4, dtype=jnp.bfloat16)
     params = layer.init(jax.random.key(0), x)
@@ -80,7 +81,7 @@ def test_bfloat16_computes_and_keeps_float32_parameters():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 3)])
-def test_vmap_over_kernels_and_scan_give_the_same(size):
+def test_vmap_over_kernels_and_scan_equal_single_calls(size):
     x = jax.random.normal(jax.random.key(1), (3, 2, 6, 6, 3))
     layer = Conv(4, size)
     params = jax.vmap(lambda key: layer.init(key, x[0]))(jax.random.split(jax.random.key(0), 3))
@@ -93,7 +94,7 @@ def test_vmap_over_kernels_and_scan_give_the_same(size):
 
 
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
-def test_convolutions_inside_scan_are_in_the_order_that_is_fast(strides):
+def test_convolutions_inside_scan_have_the_fast_axis_order(strides):
     x, kernel = jnp.ones((2, 8, 8, 16)), jnp.ones((3, 3, 16, 4))
 
     def orders(form):
@@ -103,7 +104,7 @@ def test_convolutions_inside_scan_are_in_the_order_that_is_fast(strides):
         )
         return re.findall(r" convolution\(.*dim_labels=(\S+?)[, ]", scanned.lower(kernel, x).compile().as_text() + " ")
 
-    assert set(orders(conv_in_order)) == {"b01f_01io->b01f"}
+    assert set(orders(conv_nhwc)) == {"b01f_01io->b01f"}
     assert set(orders(xla)) != {"b01f_01io->b01f"}
 
 
@@ -112,7 +113,7 @@ def test_max_pool_equals_flax(shape, size):
     x = jax.random.normal(jax.random.key(0), shape)
     expected = nn.max_pool(x, (size, size), (size, size))
     chex.assert_trees_all_equal(max_pool(x, size), expected)
-    chex.assert_trees_all_equal(jax.vjp(lambda x: max_pool(x, size), x)[0], expected)  # in training it has another form
+    chex.assert_trees_all_equal(jax.vjp(lambda x: max_pool(x, size), x)[0], expected)  # with a gradient, another form
     ours, theirs = (
         jax.grad(lambda x, f=f: (f(x) ** 2).sum())(x)
         for f in (lambda x: max_pool(x, size), lambda x: nn.max_pool(x, (size, size), (size, size)))
@@ -120,25 +121,25 @@ def test_max_pool_equals_flax(shape, size):
     chex.assert_trees_all_close(ours, theirs)
 
 
-def test_max_pool_of_equals_halves_the_gradient_from_view_to_view():
-    """Of four equals the first is the larger of two by half, their larger one of three by half, and so on."""
+def test_max_pool_splits_the_gradient_between_equal_values():
+    """The maximum of four slices is a chain of three pairwise maxima; each splits the gradient of a tie in halves."""
     gradient = jax.grad(lambda x: max_pool(x).sum())
     ties = jnp.ones((1, 2, 2, 1))
     np.testing.assert_array_equal(gradient(ties).ravel(), [0.125, 0.125, 0.25, 0.5])
-    same = lambda x: reduce(jnp.maximum, (x[:, i::2, j::2] for i in range(2) for j in range(2))).sum()
-    few = jnp.round(jax.random.normal(jax.random.key(0), (2, 3, 8, 6, 5)))  # of seeds; many equals
-    expected = jax.vmap(jax.grad(same))(few)
+    chain = lambda x: reduce(jnp.maximum, (x[:, i::2, j::2] for i in range(2) for j in range(2))).sum()
+    few = jnp.round(jax.random.normal(jax.random.key(0), (2, 3, 8, 6, 5)))  # many ties
+    expected = jax.vmap(jax.grad(chain))(few)
     chex.assert_trees_all_equal(jax.jit(jax.vmap(gradient))(few), expected)
     chex.assert_trees_all_equal(lax.scan(lambda _, x: (None, gradient(x)), None, few)[1], expected)
     chex.assert_trees_all_equal(jax.grad(lambda x: max_pool(x, 1).sum())(few[0]), jnp.ones(few.shape[1:]))
 
 
 @pytest.mark.parametrize("pool", [max_pool, lambda x: jax.vjp(max_pool, x)[0]], ids=["evaluation", "training"])
-def test_max_pool_keeps_its_dtype_and_what_is_not_finite_in_its_cell(pool):
+def test_max_pool_keeps_the_dtype_and_non_finite_values_within_their_cell(pool):
     x = jnp.arange(2 * 5 * 4 * 3, dtype=jnp.bfloat16).reshape(2, 5, 4, 3)
     y = pool(x)
     chex.assert_type(y, jnp.bfloat16)
-    np.testing.assert_array_equal(y, x[:, 1:4:2, 1::2])  # the last of each cell; the fifth row is left over
+    np.testing.assert_array_equal(y, x[:, 1:4:2, 1::2])  # the last pixel of each cell; the fifth row is dropped
     spoiled = pool(x.at[0, 0, 0, 0].set(jnp.nan).at[1, :2, :2, 1].set(-jnp.inf))
     assert jnp.isnan(spoiled).sum() == 1 and jnp.isneginf(spoiled[1, 0, 0, 1])
 
@@ -147,32 +148,32 @@ def test_max_pool_keeps_its_dtype_and_what_is_not_finite_in_its_cell(pool):
 @pytest.mark.parametrize(
     ("pool", "dtype", "use_bias"), [(2, jnp.float32, True), (3, jnp.bfloat16, True), (2, jnp.float32, False)]
 )
-def test_a_layer_that_pools_is_a_layer_and_then_pooling(strides, pool, dtype, use_bias):
+def test_the_pool_field_equals_pooling_after_the_layer(strides, pool, dtype, use_bias):
     x, plain = jax.random.normal(jax.random.key(1), (2, 7, 9, 3)), Conv(4, strides=strides, use_bias=use_bias, dtype=dtype)
     pooling = plain.clone(pool=pool)
     params = jax.tree.map(lambda p: jax.random.normal(jax.random.key(2), p.shape), plain.init(jax.random.key(0), x))
     chex.assert_trees_all_equal_shapes(params, pooling.init(jax.random.key(0), x))
 
-    def pulled(layer):
+    def gradients(layer):
         y, pull = jax.vjp(layer, params, x)
         return (y, *pull(jax.random.normal(jax.random.key(3), y.shape, dtype))) if dtype == jnp.float32 else y
 
-    expected = pulled(lambda params, x: max_pool(plain.apply(params, x), pool))
-    chex.assert_trees_all_close(pulled(pooling.apply), expected, rtol=1e-5, atol=1e-5)
+    expected = gradients(lambda params, x: max_pool(plain.apply(params, x), pool))
+    chex.assert_trees_all_close(gradients(pooling.apply), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_cell_without_pixels_is_refused():
+def test_pool_zero_raises():
     with pytest.raises(ValueError, match=r"Conv\.pool is 0"):
         Conv(4, pool=0).init(jax.random.key(0), jnp.ones((1, 4, 4, 3)))
 
 
-def test_max_pool_refuses_too_few_pixels():
-    with pytest.raises(ValueError, match=r"2 x 2 cells.*\(1, 4\)"):
+def test_max_pool_of_too_few_pixels_raises():
+    with pytest.raises(ValueError, match=r"\(1, 4\) pixels, fewer than one cell of 2 x 2"):
         max_pool(jnp.ones((1, 1, 4, 2)))
 
 
 def test_hand_derived():
-    # 2x2 kernel of ones over the picture [[1 2] [3 4]] padded by one row above: sums [[1+2], [1+2+3+4]].
+    # A 2x2 kernel of ones over the image [[1 2] [3 4]], padded by one row above: sums [[1+2], [1+2+3+4]].
     x = jnp.array([[1.0, 2.0], [3.0, 4.0]])[None, :, :, None]
     y = conv(x, jnp.ones((2, 2, 1, 1)), (1, 1), ((1, 0), (0, 0)))
     np.testing.assert_allclose(np.asarray(y)[0, :, :, 0], [[3.0], [10.0]])

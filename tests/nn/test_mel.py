@@ -1,4 +1,4 @@
-"""Log-mel frames against SciPy's spectra and a filterbank that is derived anew, band by band."""
+"""Log-mel frames against SciPy's periodogram and an independent filterbank."""
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +8,12 @@ import pytest
 from mmjax.nn.mel import MFCC, LogMel, hz_to_mel, mel_to_hz
 from mmjax.types import Padded
 
-SMALL = LogMel(rate=8000, window=0.032, hop=0.01, bands=12, low=100.0, high=3500.0)  # 256 samples a window, 80 a hop
-LOG_STEP = 6.4 ** (1 / 27)  # Slaney's Auditory Toolbox: above 1 kHz each mel is this factor
+SMALL = LogMel(rate=8000, window=0.032, hop=0.01, bands=12, low=100.0, high=3500.0)  # window 256 samples, hop 80
+LOG_STEP = 6.4 ** (1 / 27)  # Slaney's Auditory Toolbox: the factor per mel above 1 kHz
 
 
 def slaney_hz(mel):
-    """The scale written as a walk: 200/3 Hz a mel for the first 15 mels, then the factor LOG_STEP a mel."""
+    """200/3 Hz per mel for the first 15 mels, then a factor of LOG_STEP per mel."""
     return 200 / 3 * mel if mel <= 15 else 1000 * LOG_STEP ** (mel - 15)
 
 
@@ -32,9 +32,9 @@ def triangle(hz, left, centre, right):
 
 
 def independent(mel, wave):
-    """SciPy's power spectral density of each whole window, weighted by the triangles and summed over Hz.
+    """The log-mel frames by SciPy's power spectral density of each window, integrated over the triangles.
 
-    White noise of mean square 1 has density 2 / rate, which counts as energy 1.
+    White noise of mean square 1 has density 2 / rate, which corresponds to energy 1.
     """
     signal = pytest.importorskip("scipy.signal")
     size, hop = round(mel.window * mel.rate), round(mel.hop * mel.rate)
@@ -63,9 +63,11 @@ def test_known_mels():
 
 @pytest.mark.parametrize("mel", [LogMel(), SMALL], ids=["default", "small"])
 def test_filters(mel):
-    """Each is the triangle over its three edges. Its sum over the bins is an integral of 1, to the error of the
-    trapezoid rule: a kink of slope change s between bins h apart costs at most s h^2 / 8, and the two at the ends make
-    2 / (right - left) (1 / rise + 1 / fall) = 2 / (rise fall) in all, as much as the top's with the other sign."""
+    """Each filter is a triangle, and its sum over the bins approximates its integral, 1.
+
+    The error of the trapezoid rule at a kink with slope change s is at most s h^2 / 8 for bins h apart. The two kinks at the
+    edges add up to 2 / (right - left) (1 / rise + 1 / fall) = 2 / (rise fall), and the kink at the centre is minus that.
+    """
     filters, edges = mel.filters(), band_edges(mel)
     width = mel.rate / mel.window_samples
     hz = np.arange(mel.window_samples // 2 + 1) * width
@@ -86,11 +88,11 @@ def test_against_scipy(log_mel):
 
 
 def test_levels():
-    """White noise of mean square 1 has energy 1 in each band, silence the floor; ten times the amplitude is log 100."""
+    """White noise of mean square 1 has energy 1 in each band, silence the floor; amplitude times ten adds log 100."""
     wave = np.random.default_rng(1).normal(size=(1, 8000 * 60)).astype(np.float32)
     x = np.asarray(SMALL(jnp.asarray(np.concatenate([wave, wave / 10, 0 * wave]))))
     energy = np.exp(x).mean(axis=1)
-    np.testing.assert_allclose(energy[0], 1, atol=0.1)  # of 5997 frames 1874 lie side by side: deviation < 0.03
+    np.testing.assert_allclose(energy[0], 1, atol=0.1)  # 1874 of 5997 frames do not overlap: standard deviation below 0.03
     np.testing.assert_allclose(x[0] - x[1], np.log(100), atol=1e-2)
     np.testing.assert_allclose(x[2], np.log(1e-6), rtol=1e-6)
 
@@ -98,17 +100,17 @@ def test_levels():
 def test_a_sine_peaks_in_its_band(log_mel):
     time = np.arange(1000) / SMALL.rate
     waves = [np.sin(2 * np.pi * centre * time) for centre in band_edges(SMALL)[1:-1]]
-    for band in range(0, SMALL.bands - 1, 2):  # in pairs: one shape for all tests
+    for band in range(0, SMALL.bands - 1, 2):  # pairs, so that all tests share one compiled shape
         x = np.asarray(log_mel(np.array(waves[band : band + 2], np.float32)))
         assert (x[0].argmax(axis=-1) == band).all() and (x[1].argmax(axis=-1) == band + 1).all()
 
 
-def test_jit_and_batch_change_nothing(log_mel):
+def test_jit_and_batching_change_nothing(log_mel):
     wave = np.random.default_rng(2).normal(size=(2, 1000)).astype(np.float32)
     together = np.asarray(log_mel(wave))
     np.testing.assert_allclose(np.asarray(SMALL(jnp.asarray(wave[1:])))[0], together[1], atol=1e-4)
     changed = wave.copy()
-    changed[0, 80 * 4 :] = 0  # frame 0 sees samples 0..255 and frame 1 80..335; the other example sees none of it
+    changed[0, 80 * 4 :] = 0  # frame 0 covers samples 0..255, frame 1 80..335
     np.testing.assert_array_equal(np.asarray(log_mel(changed))[1], together[1])
     np.testing.assert_array_equal(np.asarray(log_mel(changed))[0, 0], together[0, 0])
 
@@ -117,12 +119,12 @@ def test_jit_and_batch_change_nothing(log_mel):
     ("samples", "frames"), [(0, 1), (1, 1), (255, 1), (256, 1), (335, 1), (336, 2), (415, 2), (416, 3), (1000, 10)]
 )
 def test_frame_counts(samples, frames):
-    """Windows of 256 samples every 80: the second whole one needs 336."""
+    """Windows of 256 samples every 80 samples: the second one needs 336."""
     assert SMALL.frames(samples) == frames
 
 
 def test_sequence_lengths():
-    """A frame counts when its whole window is inside the clip; a shorter clip has one, an empty one none."""
+    """A frame counts if its whole window is inside the clip. A shorter clip has one frame, an empty clip none."""
     lengths = np.array([0, 1, 255, 256, 335, 336, 1000], np.int32)
     wave = Padded(np.zeros((7, 1000), np.float32), lengths)
     frames = jax.jit(SMALL.sequence)(wave)
@@ -131,7 +133,7 @@ def test_sequence_lengths():
     assert np.asarray(frames.mask).sum(axis=1).tolist() == [0, 1, 1, 1, 1, 2, 10]
 
 
-def test_clips_shorter_than_a_window_are_padded_by_zeros():
+def test_clips_shorter_than_a_window_are_padded_with_zeros():
     wave = np.random.default_rng(3).normal(size=100).astype(np.float32)
     x = np.asarray(SMALL(jnp.asarray(wave[None])))
     assert x.shape == (1, 1, 12)
@@ -140,18 +142,18 @@ def test_clips_shorter_than_a_window_are_padded_by_zeros():
 
 @pytest.mark.parametrize("edges", [{"low": -1.0}, {"low": 5000.0, "high": 4000.0}, {"high": 8001.0}])
 def test_bands_out_of_range(edges):
-    with pytest.raises(ValueError, match=r"LogMel\.low and \.high are .* Hz; .* between 0 and half of the rate, 8000"):
+    with pytest.raises(ValueError, match=r"LogMel\.low is .* Hz and LogMel\.high .* Hz; .*0 <= low < high <= rate / 2.*8000"):
         LogMel(**edges)
 
 
 @pytest.mark.parametrize("hop", [0.0, -0.01, 0.05])
 def test_hop_out_of_range(hop):
-    with pytest.raises(ValueError, match=rf"LogMel\.hop is {hop} s; it must be .* at most the window, 0\.04 s"):
+    with pytest.raises(ValueError, match=rf"LogMel\.hop is {hop} s; it must be .* at most LogMel\.window, 0\.04 s"):
         LogMel(hop=hop)
 
 
-def test_mfcc_is_scipys_cosine_transform_of_the_log_mel(log_mel):
-    """And liftered: coefficient k times 1 + L / 2 sin(pi k / L)."""
+def test_mfcc_equals_scipys_cosine_transform_of_the_log_mel(log_mel):
+    """Without a lifter, and with one: coefficient k times 1 + L / 2 sin(pi k / L)."""
     fft = pytest.importorskip("scipy.fft")
     wave = np.random.default_rng(4).normal(size=(2, 1000)).astype(np.float32)
     cosine = fft.dct(np.asarray(log_mel(wave)), type=2, norm="ortho", axis=-1)
@@ -170,8 +172,8 @@ def test_mfcc_sequence_has_the_frames_of_the_log_mel():
     assert np.asarray(frames.length).tolist() == [3, 1, 0]
     transform = mfcc.transform()
     np.testing.assert_allclose(transform.T @ transform, np.eye(5), atol=1e-6)
-    alone = np.asarray(mfcc(jnp.asarray(wave.x[1:2, :100])))  # beyond the length are zeros
-    np.testing.assert_allclose(frames.x[1, :1], alone[0], atol=1e-4)
+    unpadded = np.asarray(mfcc(jnp.asarray(wave.x[1:2, :100])))  # samples beyond the length count as zeros
+    np.testing.assert_allclose(frames.x[1, :1], unpadded[0], atol=1e-4)
 
 
 def test_mfcc_out_of_range():

@@ -1,4 +1,4 @@
-"""Batch normalisation by hand and by torch's formula; over shards, over seeds, and with examples that are not there."""
+"""Batch normalisation by hand and by the formula of torch; over shards, over seeds, and with absent examples."""
 
 import chex
 import jax
@@ -11,7 +11,7 @@ from mmjax.shards import SHARD, sum_over_shards
 
 
 def setup(shape=(8, 3, 2, 5)):
-    """A layer with scale, bias and running statistics that are none of them trivial."""
+    """Variables with random scale, bias and running statistics, and an input."""
     x, scale, bias, mean = (jax.random.normal(key, s) for key, s in zip(jax.random.split(jax.random.key(0), 4), (
         shape, shape[-1:], shape[-1:], shape[-1:])))
     params = {"scale": 1 + 0.3 * scale, "bias": bias}
@@ -51,7 +51,7 @@ def test_equals_the_formula_of_torch(shape):
 
 
 def by_the_formula(params, x):
-    """For `jax.vjp`: what automatic differentiation makes of the paper's algorithm 1."""
+    """Algorithm 1 of the paper, for automatic differentiation."""
     along = tuple(range(x.ndim - 1))
     mean, var = (f(x, along, keepdims=True) for f in (jnp.mean, jnp.var))
     scale, bias = (params[name].reshape((1,) * (x.ndim - 1) + (-1,)) for name in ("scale", "bias"))
@@ -59,29 +59,29 @@ def by_the_formula(params, x):
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (8, 3, 2, 5)])
-def test_gradients_are_those_of_the_formula(shape):
-    """Also where examples are absent whose inputs and cotangents are no numbers, of seeds that share their inputs, where
-    values are computed again, and twice."""
+def test_gradients_equal_those_of_the_formula(shape):
+    """Plain, under `jax.checkpoint`, with absent examples whose inputs and cotangents are NaN, under `vmap` over seeds, and
+    for second derivatives."""
     variables, x = setup(shape)
     params, dy = variables["params"], jax.random.normal(jax.random.key(1), shape)
     ours = lambda params, x, present=None: train(BatchNorm(), {**variables, "params": params}, x, present)[0]
-    pulled = lambda f, params, x, dy: jax.vjp(f, params, x)[1](dy)
+    gradients = lambda f, params, x, dy: jax.vjp(f, params, x)[1](dy)
     close = lambda a, b: chex.assert_trees_all_close(a, b, rtol=1e-4, atol=1e-5)
-    expected = pulled(by_the_formula, params, x, dy)
-    close(pulled(ours, params, x, dy), expected)
-    close(pulled(jax.checkpoint(ours), params, x, dy), expected)
+    expected = gradients(by_the_formula, params, x, dy)
+    close(gradients(ours, params, x, dy), expected)
+    close(gradients(jax.checkpoint(ours), params, x, dy), expected)
 
     present = jnp.arange(shape[0]) % 3 != 1
-    there, rows = np.flatnonzero(present), present.reshape(-1, *(1,) * (x.ndim - 1))
-    spoiled = [jnp.where(rows, numbers, jnp.nan) for numbers in (x, dy)]
-    by_params, dx = pulled(lambda params, x: ours(params, x, present), params, *spoiled)
-    close((by_params, dx[there]), pulled(by_the_formula, params, x[there], dy[there]))
+    index, rows = np.flatnonzero(present), present.reshape(-1, *(1,) * (x.ndim - 1))
+    spoiled = [jnp.where(rows, values, jnp.nan) for values in (x, dy)]
+    by_params, dx = gradients(lambda params, x: ours(params, x, present), params, *spoiled)
+    close((by_params, dx[index]), gradients(by_the_formula, params, x[index], dy[index]))
     assert not np.asarray(dx)[~np.asarray(present)].any()
 
     seeds = jax.tree.map(lambda p: jnp.stack([p, 2 * p]), params)
-    each = lambda f: jax.jit(jax.vmap(lambda params: pulled(f, params, x, dy)))(seeds)
+    each = lambda f: jax.jit(jax.vmap(lambda params: gradients(f, params, x, dy)))(seeds)
     close(each(ours), each(by_the_formula))
-    twice = lambda f: jax.grad(lambda x: (pulled(f, params, x, dy)[1] ** 2).sum())(x)
+    twice = lambda f: jax.grad(lambda x: (gradients(f, params, x, dy)[1] ** 2).sum())(x)
     chex.assert_trees_all_close(twice(ours), twice(by_the_formula), rtol=1e-3, atol=1e-4)
 
 
@@ -89,7 +89,7 @@ def test_absent_examples_have_no_influence():
     variables, x = setup()
     present = jnp.array([True, False, True, True, False, True, True, False])
     spoiled = jnp.where(present[:, None, None, None], x, jnp.nan)
-    layer, there = BatchNorm(), np.flatnonzero(present)
+    layer, index = BatchNorm(), np.flatnonzero(present)
 
     def loss(variables, x, present=None):
         y, stats = train(layer, variables, x, present)
@@ -97,18 +97,18 @@ def test_absent_examples_have_no_influence():
 
     differentiated = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
     (_, (y, stats)), (gradient, dx) = differentiated(variables, spoiled, present)
-    (_, (y_alone, stats_alone)), (gradient_alone, dx_alone) = differentiated(variables, x[there])
-    chex.assert_trees_all_close((y[there], stats), (y_alone, stats_alone), rtol=1e-5, atol=1e-6)
-    chex.assert_trees_all_close((gradient["params"], dx[there]), (gradient_alone["params"], dx_alone), rtol=1e-4, atol=1e-4)
+    (_, (y_present, stats_present)), (gradient_present, dx_present) = differentiated(variables, x[index])
+    chex.assert_trees_all_close((y[index], stats), (y_present, stats_present), rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close((gradient["params"], dx[index]), (gradient_present["params"], dx_present), rtol=1e-4, atol=1e-4)
     absent = np.flatnonzero(~np.asarray(present))
     assert not np.asarray(y)[absent].any()
     assert not np.asarray(dx)[absent].any()
     y = layer.apply(variables, spoiled, present=present)  # evaluation
-    chex.assert_trees_all_close(y[there], layer.apply(variables, x[there]), rtol=1e-6)
+    chex.assert_trees_all_close(y[index], layer.apply(variables, x[index]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_nobody_or_a_single_number_is_finite(count):
+def test_no_or_one_present_example_is_finite(count):
     variables, x = setup((3, 5))
     present = jnp.arange(3) < count
 
@@ -126,7 +126,7 @@ def test_nobody_or_a_single_number_is_finite(count):
 
 def test_pmap_equals_a_single_device_with_gradients():
     variables, x = setup()
-    present = jnp.array([True, True, True, False, False, False, True, True])  # one shard has nobody
+    present = jnp.array([True, True, True, False, False, False, True, True])  # one shard has no present example
     weight = jax.random.normal(jax.random.key(1), x.shape)
 
     def run(x, weight, present):
@@ -145,17 +145,17 @@ def test_pmap_equals_a_single_device_with_gradients():
     chex.assert_trees_all_close(parts, whole, rtol=1e-4, atol=1e-4)
 
 
-def test_vmap_over_seeds_equals_each_alone():
+def test_vmap_over_seeds_equals_single_seeds():
     layer, x = BatchNorm(momentum=0.5), jax.random.normal(jax.random.key(1), (2, 6, 5))
     variables = jax.vmap(layer.init)(jax.random.split(jax.random.key(0), 2), x)
     y, updated = jax.jit(jax.vmap(lambda v, x: train(layer, v, x)))(variables, x)
     for seed in range(2):
         of_seed = lambda tree, seed=seed: jax.tree.map(lambda leaf: leaf[seed], tree)
-        alone = train(layer, of_seed(variables), x[seed])
-        chex.assert_trees_all_close(of_seed((y, updated)), alone, rtol=1e-5, atol=1e-6)
+        single = train(layer, of_seed(variables), x[seed])
+        chex.assert_trees_all_close(of_seed((y, updated)), single, rtol=1e-5, atol=1e-6)
 
 
-def test_bfloat16_result_and_float32_statistics():
+def test_bfloat16_output_and_float32_statistics():
     variables, x = setup()
     layer = BatchNorm(dtype=jnp.bfloat16)
     y, stats = train(layer, variables, x.astype(jnp.bfloat16))
@@ -168,19 +168,19 @@ def test_bfloat16_result_and_float32_statistics():
     chex.assert_trees_all_close(dx.astype(jnp.float32), expected, atol=0.05 * float(jnp.abs(expected).max()))
 
 
-def test_variables_of_numpy_will_do():
+def test_numpy_variables():
     variables, x = setup()
-    of_numpy = jax.tree.map(np.asarray, variables)
-    chex.assert_trees_all_equal(BatchNorm().apply(of_numpy, x), BatchNorm().apply(variables, x))
-    chex.assert_trees_all_equal(train(BatchNorm(), of_numpy, x), train(BatchNorm(), variables, x))
+    as_numpy = jax.tree.map(np.asarray, variables)
+    chex.assert_trees_all_equal(BatchNorm().apply(as_numpy, x), BatchNorm().apply(variables, x))
+    chex.assert_trees_all_equal(train(BatchNorm(), as_numpy, x), train(BatchNorm(), variables, x))
 
 
-def test_evaluation_has_gradients_where_examples_are_absent():
+def test_gradients_in_evaluation_with_absent_examples():
     variables, x = setup()
     present = jnp.arange(len(x)) % 2 == 0
     spoiled = jnp.where(present[:, None, None, None], x, jnp.nan)
     loss = lambda variables, x, present: (BatchNorm().apply(variables, x, present=present) ** 2).sum()
     gradient, dx = jax.grad(loss, argnums=(0, 1))(variables, spoiled, present)
-    expected, dx_alone = jax.grad(loss, argnums=(0, 1))(variables, x[::2], present[::2])
-    chex.assert_trees_all_close((gradient, dx[::2]), (expected, dx_alone), rtol=1e-4, atol=1e-4)
+    expected, dx_present = jax.grad(loss, argnums=(0, 1))(variables, x[::2], present[::2])
+    chex.assert_trees_all_close((gradient, dx[::2]), (expected, dx_present), rtol=1e-4, atol=1e-4)
     assert not np.asarray(dx)[1::2].any()

@@ -1,3 +1,5 @@
+"""Masked reductions by hand, and dropout: its mean, and its independence of sharding."""
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,7 @@ def test_masked_mean_by_hand():
     assert not np.asarray(gradient[1]).any()
 
 
-def test_masked_softmax_equals_softmax_over_what_is_there():
+def test_masked_softmax_equals_softmax_over_valid_entries():
     scores = jnp.array([[1.0, 2.0, jnp.nan], [50.0, -1e9, 3.0], [jnp.inf, 1.0, 2.0]])
     mask = jnp.array([[True, True, False], [True, True, True], [False, False, False]])
     expected = np.zeros((3, 3))
@@ -52,14 +54,14 @@ def test_dropout_keeps_the_mean_and_is_off_in_evaluation():
     y = layer.apply({}, x, train=True, rngs={"dropout": jax.random.key(0)})
     values = np.unique(np.asarray(y))
     np.testing.assert_allclose(values, [0, 1 / 0.7], rtol=1e-6)
-    # The share kept has deviation sqrt(.3 * .7 / 10000) = .0046 in each row: within five of them.
+    # The kept fraction of a row has standard deviation sqrt(.3 * .7 / 10000) = .0046; the tolerance is five of them.
     np.testing.assert_allclose((np.asarray(y) > 0).mean(axis=1), 0.7, atol=0.023)
-    assert len(np.unique(np.asarray(y), axis=0)) == 4  # each example has a mask of its own
+    assert len(np.unique(np.asarray(y), axis=0)) == 4  # one mask per example
     with pytest.raises(ValueError, match=r"Dropout.rate is 1.0"):
         Dropout(1.0).apply({}, x)
 
 
-def test_random_numbers_and_sums_do_not_depend_on_the_split():
+def test_random_numbers_and_sums_do_not_depend_on_sharding():
     x = jax.random.normal(jax.random.key(1), (8, 5))
     key = jax.random.key(0)
 

@@ -1,5 +1,4 @@
-"""Recurrent layers with gradients of their own against flax's cell, the papers' equations and automatic differentiation,
-with lengths."""
+"""Recurrent layers and their hand-written gradients against flax, the papers' equations and finite differences."""
 
 import chex
 import flax.linen as nn
@@ -8,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional, Stack, gru_scan, lstm_scan, read, rnn_scan
+from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional, Stack, read
+from mmjax.nn.recurrent_scan import gru_scan, lstm_scan, rnn_scan
 from mmjax.types import Padded
 
 B, N, D, H = 4, 6, 3, 5
@@ -20,7 +20,7 @@ def inputs():
 
 
 def flax_params(params):
-    """Our kernels cut into flax's OptimizedLSTMCell: input kernels i{gate} without bias, hidden ones h{gate} with."""
+    """Our parameters in the layout of flax's OptimizedLSTMCell: input kernels i{gate}, recurrent kernels h{gate} with bias."""
     kernel, bias = params["input"]["kernel"], params["input"]["bias"]
     parts = {gate: slice(k * H, (k + 1) * H) for k, gate in enumerate("ifgo")}
     cell = {f"i{g}": {"kernel": kernel[:, at]} for g, at in parts.items()}
@@ -28,23 +28,23 @@ def flax_params(params):
 
 
 def test_equals_flax_with_gradients():
-    words = inputs()
+    padded = inputs()
     ours, theirs = LSTM(H), nn.RNN(nn.OptimizedLSTMCell(H))
-    params = jax.jit(ours.init)(jax.random.key(1), words.x, words.mask)["params"]
-    weight = jax.random.normal(jax.random.key(2), (B, N, H)) * words.mask[..., None]  # what is padded is not compared
+    params = jax.jit(ours.init)(jax.random.key(1), padded.x, padded.mask)["params"]
+    weight = jax.random.normal(jax.random.key(2), (B, N, H)) * padded.mask[..., None]  # padding is not compared
 
     def run_ours(params, x):
-        states = ours.apply({"params": params}, x, words.mask)
+        states = ours.apply({"params": params}, x, padded.mask)
         return (states * weight).sum(), states
 
     def run_theirs(params, x):
-        states = theirs.apply({"params": {"cell": flax_params(params)}}, x, seq_lengths=words.length)
+        states = theirs.apply({"params": {"cell": flax_params(params)}}, x, seq_lengths=padded.length)
         return (states * weight).sum(), states
 
-    (_, states), gradient = jax.jit(jax.value_and_grad(run_ours, (0, 1), has_aux=True))(params, words.x)
-    (_, expected), expected_gradient = jax.jit(jax.value_and_grad(run_theirs, (0, 1), has_aux=True))(params, words.x)
+    (_, states), gradient = jax.jit(jax.value_and_grad(run_ours, (0, 1), has_aux=True))(params, padded.x)
+    (_, expected), expected_gradient = jax.jit(jax.value_and_grad(run_theirs, (0, 1), has_aux=True))(params, padded.x)
     chex.assert_shape(states, (B, N, H))
-    chex.assert_trees_all_close(states * words.mask[..., None], expected * words.mask[..., None], atol=1e-6)
+    chex.assert_trees_all_close(states * padded.mask[..., None], expected * padded.mask[..., None], atol=1e-6)
     chex.assert_trees_all_close(gradient, expected_gradient, atol=1e-5)
 
 
@@ -56,7 +56,7 @@ def sigmoid(x):
 
 
 def gru_step(h, x, w, u, b, b_n):
-    """Cho et al. (2014), equations 5 to 8, with the reset gate where torch has it: on U h + b_n, not on h."""
+    """Cho et al. (2014), equations 5 to 8, with the reset gate of torch, which multiplies U h + b_n instead of h."""
     r = sigmoid(x @ w[:, :H] + b[:H] + h @ u[:, :H])
     z = sigmoid(x @ w[:, H : 2 * H] + b[H : 2 * H] + h @ u[:, H : 2 * H])
     new = np.tanh(x @ w[:, 2 * H :] + b[2 * H :] + r * (h @ u[:, 2 * H :] + b_n))
@@ -68,16 +68,16 @@ def rnn_step(h, x, w, u, b):
 
 
 @pytest.mark.parametrize(("layer", "step"), [(GRU(H), gru_step), (RNN(H), rnn_step)], ids=["gru", "rnn"])
-def test_equals_a_loop_with_the_equations(layer, step):
-    words = inputs()
-    params = jax.jit(layer.init)(jax.random.key(1), words.x, words.mask)["params"]
+def test_equals_a_loop_over_the_equations(layer, step):
+    padded = inputs()
+    params = jax.jit(layer.init)(jax.random.key(1), padded.x, padded.mask)["params"]
     keys = iter(jax.random.split(jax.random.key(4), 9))
     params = jax.tree.map(lambda p: jax.random.normal(next(keys), p.shape), params)  # biases too
-    states = jax.jit(layer.apply)({"params": params}, words.x, words.mask)
+    states = jax.jit(layer.apply)({"params": params}, padded.x, padded.mask)
     chex.assert_type(states, jnp.float32)
-    x, numbers = jax.tree.map(lambda a: np.asarray(a, np.float64), (words.x, params))
-    weights = numbers["input"]["kernel"], numbers["recurrent"], numbers["input"]["bias"]
-    weights += (numbers["recurrent_bias"],) if "recurrent_bias" in numbers else ()
+    x, values = jax.tree.map(lambda a: np.asarray(a, np.float64), (padded.x, params))
+    weights = values["input"]["kernel"], values["recurrent"], values["input"]["bias"]
+    weights += (values["recurrent_bias"],) if "recurrent_bias" in values else ()
     for b, length in enumerate([6, 1, 4, 0]):
         h = np.zeros(H)
         for t in range(N):
@@ -86,79 +86,79 @@ def test_equals_a_loop_with_the_equations(layer, step):
 
 
 @KINDS
-def test_state_is_carried_on_past_the_length(kind):
-    words = inputs()
+def test_the_state_is_constant_beyond_the_length(kind):
+    padded = inputs()
     layer = kind(H)
-    params = jax.jit(layer.init)(jax.random.key(1), words.x, words.mask)
-    states = np.asarray(jax.jit(layer.apply)(params, words.x, words.mask))
+    params = jax.jit(layer.init)(jax.random.key(1), padded.x, padded.mask)
+    states = np.asarray(jax.jit(layer.apply)(params, padded.x, padded.mask))
     for b, length in enumerate([6, 1, 4, 0]):
         last = states[b, length - 1] if length else np.zeros(H)
         np.testing.assert_array_equal(states[b, length:], np.broadcast_to(last, (N - length, H)))
-    np.testing.assert_array_equal(layer.last(jnp.asarray(states), words.length), states[:, -1])
+    np.testing.assert_array_equal(layer.last(jnp.asarray(states), padded.length), states[:, -1])
 
 
 @KINDS
-def test_nothing_beyond_the_length_matters(kind):
-    words = inputs()
+def test_inputs_beyond_the_length_have_no_influence(kind):
+    padded = inputs()
     layer = Bidirectional(kind(H))
-    params = jax.jit(layer.init)(jax.random.key(1), words.x, words.mask)
+    params = jax.jit(layer.init)(jax.random.key(1), padded.x, padded.mask)
 
     def value(params, x):
-        states = layer.apply(params, x, words.mask)
-        return (jnp.where(words.mask[..., None], states, 0) ** 2).sum() + (layer.last(states, words.length) ** 2).sum()
+        states = layer.apply(params, x, padded.mask)
+        return (jnp.where(padded.mask[..., None], states, 0) ** 2).sum() + (layer.last(states, padded.length) ** 2).sum()
 
     run = jax.jit(jax.value_and_grad(value, (0, 1)))
-    expected, (gradient, of_x) = run(params, words.x)
-    spoiled, (spoiled_gradient, _) = run(params, jnp.where(words.mask[..., None], words.x, 1e3))
+    expected, (gradient, of_x) = run(params, padded.x)
+    spoiled, (spoiled_gradient, _) = run(params, jnp.where(padded.mask[..., None], padded.x, 1e3))
     chex.assert_trees_all_equal((spoiled, spoiled_gradient), (expected, gradient))
     size = np.abs(np.asarray(of_x)).max(axis=-1)
-    assert not size[~np.asarray(words.mask)].any() and size[np.asarray(words.mask)].all()
+    assert not size[~np.asarray(padded.mask)].any() and size[np.asarray(padded.mask)].all()
 
 
-def test_both_ways_is_each_example_reversed_by_hand():
-    words, kind = inputs(), GRU
+def test_bidirectional_equals_a_reversal_by_hand():
+    padded, kind = inputs(), GRU
     layer = Bidirectional(kind(H))
-    params = jax.jit(layer.init)(jax.random.key(1), words.x, words.mask)
-    states = jax.jit(layer.apply)(params, words.x, words.mask)
+    params = jax.jit(layer.init)(jax.random.key(1), padded.x, padded.mask)
+    states = jax.jit(layer.apply)(params, padded.x, padded.mask)
     chex.assert_shape(states, (B, N, 2 * H))
-    one_way = jax.jit(kind(H).apply)
+    unidirectional = jax.jit(kind(H).apply)
 
     def reverse(x):
-        """What lies within each length reversed, the rest as it is."""
+        """Reverses the steps within each length and keeps the padding in place."""
         return np.stack([np.concatenate([row[:n][::-1], row[n:]]) for row, n in zip(np.asarray(x), [6, 1, 4, 0])])
 
-    forward = np.asarray(one_way({"params": params["params"]["forward"]}, words.x, words.mask))
-    backward = reverse(one_way({"params": params["params"]["backward"]}, jnp.asarray(reverse(words.x)), words.mask))
-    real = np.asarray(words.mask)
-    np.testing.assert_allclose(states[real], np.concatenate([forward, backward], axis=-1)[real], atol=1e-6)
-    assert not np.asarray(states)[~real][:, H:].any()
-    last = layer.last(states, words.length)
+    forward = np.asarray(unidirectional({"params": params["params"]["forward"]}, padded.x, padded.mask))
+    backward = reverse(unidirectional({"params": params["params"]["backward"]}, jnp.asarray(reverse(padded.x)), padded.mask))
+    valid = np.asarray(padded.mask)
+    np.testing.assert_allclose(states[valid], np.concatenate([forward, backward], axis=-1)[valid], atol=1e-6)
+    assert not np.asarray(states)[~valid][:, H:].any()
+    last = layer.last(states, padded.length)
     for b, n in enumerate([6, 1, 4]):
         np.testing.assert_allclose(last[b], np.concatenate([forward[b, n - 1], backward[b, 0]]), atol=1e-6)
     assert not np.asarray(last[3]).any()
 
 
-def test_stack_is_one_layer_upon_another():
-    words = inputs()
+def test_stack_applies_layers_in_sequence():
+    padded = inputs()
     layer = Stack((Bidirectional(GRU(H)), LSTM(2)))
-    params = jax.jit(layer.init)(jax.random.key(1), words.x, words.mask)["params"]
-    states = jax.jit(layer.apply)({"params": params}, words.x, words.mask)
-    first = jax.jit(Bidirectional(GRU(H)).apply)({"params": params["layers_0"]}, words.x, words.mask)
-    second = jax.jit(LSTM(2).apply)({"params": params["layers_1"]}, first, words.mask)
+    params = jax.jit(layer.init)(jax.random.key(1), padded.x, padded.mask)["params"]
+    states = jax.jit(layer.apply)({"params": params}, padded.x, padded.mask)
+    first = jax.jit(Bidirectional(GRU(H)).apply)({"params": params["layers_0"]}, padded.x, padded.mask)
+    second = jax.jit(LSTM(2).apply)({"params": params["layers_1"]}, first, padded.mask)
     chex.assert_trees_all_close(states, second, atol=1e-6)
-    chex.assert_trees_all_equal(layer.last(states, words.length), states[:, -1])
-    tokens = jax.jit(lambda params: read(layer.bind({"params": params}), words))(params)
-    chex.assert_trees_all_close((tokens.x, tokens.mask), (states[:, -1:], (words.length > 0)[:, None]), atol=1e-6)
+    chex.assert_trees_all_equal(layer.last(states, padded.length), states[:, -1])
+    tokens = jax.jit(lambda params: read(layer.bind({"params": params}), padded))(params)
+    chex.assert_trees_all_close((tokens.x, tokens.mask), (states[:, -1:], (padded.length > 0)[:, None]), atol=1e-6)
 
 
 def gru_scan_of(z, kernel, mask):
-    """With a bias, which is the first step's projection, so that its gradient is seen too."""
+    """The first projection doubles as the bias, so that the test covers the gradient of the bias."""
     return gru_scan(z, kernel, z[0, 0, :H], mask)
 
 
 @pytest.mark.parametrize(("scan", "gates"), [(lstm_scan, 4), (gru_scan_of, 3), (rnn_scan, 1)], ids=["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("transform", ["jit", "vmap", "scan"])
-def test_gradient_under_transformations_equals_differences(transform, scan, gates):
+def test_gradients_under_transformations_equal_finite_differences(transform, scan, gates):
     keys = jax.random.split(jax.random.key(3), 3)
     z, kernel = jax.random.normal(keys[0], (N, B, gates * H)), jax.random.normal(keys[1], (H, gates * H)) * 0.5
     mask, weight = jnp.asarray(inputs().mask).T, jax.random.normal(keys[2], (N, B, H))
@@ -182,29 +182,29 @@ def test_gradient_under_transformations_equals_differences(transform, scan, gate
 
 
 def test_one_step_by_hand():
-    # All weights zero but the biases, as z: i = f = o = sigmoid(0) = 1/2 and g = tanh(1): c = g/2, h = tanh(g/2)/2.
+    # z = 0 except for g: i = f = o = sigmoid(0) = 1/2, g = tanh(1), c = g/2, h = tanh(g/2)/2.
     z = jnp.zeros((1, 1, 4)).at[..., 2].set(1.0)
     h = lstm_scan(z, jnp.zeros((1, 4)), jnp.ones((1, 1), bool))
     np.testing.assert_allclose(float(h[0, 0, 0]), 0.5 * np.tanh(0.5 * np.tanh(1.0)), rtol=1e-6)
 
 
 @KINDS
-def test_a_later_word_does_not_move_an_earlier_state(kind):
-    words = inputs()
+def test_states_do_not_depend_on_later_inputs(kind):
+    padded = inputs()
     layer = kind(H)
-    params = jax.jit(layer.init)(jax.random.key(1), words.x, words.mask)
-    gradient = jax.jit(jax.grad(lambda x: layer.apply(params, x, words.mask)[:, 2].sum()))(words.x)
+    params = jax.jit(layer.init)(jax.random.key(1), padded.x, padded.mask)
+    gradient = jax.jit(jax.grad(lambda x: layer.apply(params, x, padded.mask)[:, 2].sum()))(padded.x)
     assert not np.asarray(gradient)[:, 3:].any()
     assert np.asarray(gradient)[0, :3].any(axis=-1).all()
 
 
 @KINDS
-def test_bfloat16_stays_near_and_keeps_float32_states(kind):
-    words = inputs()
-    params = jax.jit(kind(H).init)(jax.random.key(1), words.x, words.mask)
+def test_bfloat16_is_near_float32_and_states_are_float32(kind):
+    padded = inputs()
+    params = jax.jit(kind(H).init)(jax.random.key(1), padded.x, padded.mask)
     half = kind(H, dtype=jnp.bfloat16)
-    states = jax.jit(half.apply)(params, words.x, words.mask)
+    states = jax.jit(half.apply)(params, padded.x, padded.mask)
     chex.assert_type(states, jnp.float32)
-    chex.assert_trees_all_close(states, jax.jit(kind(H).apply)(params, words.x, words.mask), atol=0.03)
-    gradient = jax.jit(jax.grad(lambda p: half.apply(p, words.x, words.mask).sum()))(params)
+    chex.assert_trees_all_close(states, jax.jit(kind(H).apply)(params, padded.x, padded.mask), atol=0.03)
+    gradient = jax.jit(jax.grad(lambda p: half.apply(p, padded.x, padded.mask).sum()))(params)
     chex.assert_trees_all_equal_shapes_and_dtypes(gradient, params)
