@@ -1,5 +1,5 @@
 """The Experiment value: validation, running, the command line and costs."""
 
-from mmjax.experiment.value import Experiment, ExperimentError, main, parameter_count, resolved, summary
+from mmjax.experiment.value import Experiment, ExperimentError, main
 
-__all__ = ["Experiment", "ExperimentError", "main", "parameter_count", "resolved", "summary"]
+__all__ = ["Experiment", "ExperimentError", "main"]

@@ -12,9 +12,10 @@ from flax.traverse_util import flatten_dict
 from mmjax.data.dataset import Dataset
 from mmjax.data.feed import example_batch
 from mmjax.describe import as_line
-from mmjax.experiment.training import dry_run
+from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.model import Multimodal
+from mmjax.train.stages import does_learn
 
 REFUSALS = (ValueError, TypeError, AttributeError, IndexError, KeyError, ZeroDivisionError, FlaxError, re.error)
 
@@ -86,9 +87,15 @@ def _check_shapes(experiment: Experiment, batch: Any) -> dict[str, Any]:
         with _errors_name(f"loss_parameters.{output}", module, ()):
             jax.eval_shape(lambda m=module: m.init_with_output(key))
     with _errors_name("training"):
-        state = dry_run(experiment, batch)
-    del state
-    return jax.eval_shape(lambda batch: experiment.model.init_with_output(key, batch), batch)[0]
+        training_of(experiment).dry_run(batch)
+    outputs, variables = jax.eval_shape(lambda batch: experiment.model.init_with_output(key, batch), batch)
+    paths = flatten_dict(dict(variables["params"]), sep="/")
+    for number, stage in enumerate(experiment.stages):
+        for beginning in stage.learns:
+            if not any(does_learn(path, (beginning,)) for path in paths):
+                known = listed({path.partition("/")[0] for path in paths})
+                raise ExperimentError(f"stages.{number}.learns: no parameter begins with {beginning!r}; there are {known}")
+    return outputs
 
 
 @contextmanager
@@ -101,14 +108,6 @@ def _errors_name(field: str, module: Any = None, given: Any = None) -> Iterator[
             raise ExperimentError(f"{field}: {error}") from error
         shapes = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", given)
         raise ExperimentError(f"{field}: {as_line(module)} does not take {shapes}: {error}") from error
-
-
-def unknown_paths(experiment: Experiment, params: Any, learns: Iterable[str]) -> list[str]:
-    """The entries of `Stage.learns` that no parameter path begins with."""
-    from mmjax.train.stages import does_learn
-
-    paths = flatten_dict(params, sep="/")
-    return [beginning for beginning in learns if not any(does_learn(path, (beginning,)) for path in paths)]
 
 
 def listed(names: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ from mmjax.train.loop import Callbacks, Fit, StopRequest, TrainData, fit, stacke
 from mmjax.train.parallel import PLANS
 from mmjax.train.seeds import orders
 from mmjax.train.stages import split
-from mmjax.train.training import Training, automatic_steps_per_call
+from mmjax.train.training import Training
 from mmjax.types import Batch, Units
 
 ROWS_AT_ONCE = 256
@@ -62,7 +62,7 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
     training = training_of(experiment, PLANS[options.plan]())
     example = train_feed(order(0)[0])
     state, frozen = training.init(run.part.seeds, example, run.pretrained or None)
-    per_call = options.steps_per_call or automatic_steps_per_call(training, state, example)
+    per_call = options.steps_per_call or training.automatic_steps_per_call(state, frozen, example)
     training = training_of(experiment, training.plan, per_call)
     frozen = training.plan.place(frozen)
 
@@ -82,7 +82,7 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
             stop=lambda: stop.asked,
         )
         validate = _validate(run, training, frozen)
-        fitted = fit(training, state, frozen, TrainData(batches, order), validate, checkpoints, callbacks)
+        fitted = fit(training, state, frozen, TrainData(batches, order, run.part.seeds), validate, checkpoints, callbacks)
     checkpoints.close()
     undefined = np.flatnonzero(~np.isfinite(fitted.best.score)).tolist()
     if undefined:

@@ -62,7 +62,7 @@ def test_fitting_experiments_are_accepted(changes):
         ({"balance": GradNorm(("a", "b"))}, r"training: GradNorm\.tasks is .*\['loss'\]"),
         ({"balance": OGMGE()}, r"training: OGMGE compares the outputs"),
         ({"unimodal_heads": {"sound": {"label": Classifier(4)}}}, r"unimodal_heads\.sound: there is no encoder 'sound'"),
-        ({"stages": (Stage(1.0, ("encoder_text",)),)}, r"training: .*'encoder_text'"),
+        ({"stages": (Stage(1.0, ("encoder_text",)),)}, r"stages\.0\.learns: no parameter begins with 'encoder_text'"),
         ({"loss": On("mood")}, r"training: .*'mood'"),
         ({"optim": Adam(lr=0.0)}, r"training: Adam\.lr is 0\.0"),
         ({"steps": 0}, "steps is 0; it must be at least 1"),
