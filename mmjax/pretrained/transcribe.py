@@ -109,7 +109,7 @@ class Transcriber:
         @jax.jit
         def decode(variables, batch):
             memory = module.apply(variables, self.preprocessing.finish(batch), method="encode")
-            cache = module.apply(variables, memory, len(prompt) + max_tokens, method="begin")
+            cache = module.apply(variables, memory, len(prompt) + max_tokens, method="init_cache")
             start = jnp.tile(jnp.array(prompt, jnp.int32)[None], (batch.x.shape[0], 1))
             step = lambda tokens, cache: module.apply(variables, tokens, cache, method="step")
             return greedy(step, cache, start, max_tokens, end, rule)

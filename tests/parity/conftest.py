@@ -1,6 +1,6 @@
-"""Parity with the original models: see constraints/parity.txt for what these tests need.
+"""Parity with the original models; constraints/parity.txt lists the required packages.
 
-With `--table FILE` the errors that were found are written as a Markdown table, architecture by architecture.
+`--table FILE` writes the measured errors as a Markdown table.
 """
 
 import os
@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle threads would spin, and starve JAX's
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # otherwise torch's idle threads spin and slow JAX down
 
-HEAD = """# Architectures whose weights can be loaded, and how far our numbers are from the originals'
+HEAD = """# Supported architectures and their deviation from the originals
 
-`scripts/parity -n 0 --table docs/architectures.md` writes this page. Every line is a test in `tests/parity/`: the original in
-torch or transformers with random weights, saved as its authors save it, loaded by `mmjax.pretrained.load`, the same inputs with
-padding, float32, on a CPU; torchvision's models and EfficientNet-Lite are written out in torch, and the authors' ViT in Flax,
-after their definitions. Layers that are no published model (image, recurrent, series) get their weights by the test itself.
-The error is the largest difference as a share of the largest number; at most 1e-4 passes.
+`scripts/parity -n 0 --table docs/architectures.md` writes this page. Each line is a test in `tests/parity/`. It creates the
+original model in torch or transformers with random weights, saves it in its published format, loads it with
+`mmjax.pretrained.load`, and compares both on the same padded inputs, in float32 on a CPU. torchvision's models and
+EfficientNet-Lite are reimplemented in torch, the authors' ViT in Flax, after their definitions. Layers that are not published
+models (image, recurrent, series) receive the weights from the test. The error is the largest absolute difference divided by the
+largest absolute value; the tests require at most 1e-4.
 
 | test | configurations | outputs | input gradients |
 |---|---:|---:|---:|
@@ -25,7 +26,7 @@ The error is the largest difference as a share of the largest number; at most 1e
 
 
 def pytest_addoption(parser):
-    parser.addoption("--table", type=Path, help="write the errors to this file; needs -n 0, where one process sees them all")
+    parser.addoption("--table", type=Path, help="write the errors to this file; needs -n 0, so that one process runs all tests")
 
 
 def pytest_sessionfinish(session, exitstatus):
@@ -35,14 +36,14 @@ def pytest_sessionfinish(session, exitstatus):
     from tests.parity.originals import CHECKED
 
     if not CHECKED:
-        raise pytest.UsageError("--table: this process has compared nothing; give -n 0")
+        raise pytest.UsageError("--table: this process has compared nothing; use -n 0")
     lines = {}
-    for test, what, error in CHECKED:
+    for test, array, error in CHECKED:
         place, _, name = test.removesuffix(" (call)").partition("::")
         name, _, configuration = name.partition("[")
         row = lines.setdefault(f"{Path(place).stem.removeprefix('test_')}: {name.removeprefix('test_')}".replace("_", " "), {})
         row.setdefault("configurations", set()).add(configuration)
-        column = "gradients" if re.search("gradient", what) else "outputs"
+        column = "gradients" if re.search("gradient", array) else "outputs"
         row[column] = max(error, row.get(column, 0.0))
     shown = lambda row, column: f"{row[column]:.1e}" if column in row else "-"
     text = "".join(

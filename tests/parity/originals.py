@@ -1,4 +1,4 @@
-"""What the parity tests share: an original with random weights, saved as its authors would, and numbers compared."""
+"""Shared by the parity tests: originals with random weights in their published format, and comparisons of arrays."""
 
 import os
 from collections.abc import Callable
@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-TOLERANCE = 1e-4  # of the largest number
+TOLERANCE = 1e-4  # relative to the largest absolute value
 CHECKED: list[tuple[str, str, float]] = []
-"""What was compared so far: test, name of the array, largest error as a share of the largest number."""
+"""The comparisons so far: test, name of the array, largest error relative to the largest absolute value."""
 
 
 def randomised(model: Any, seed: int = 0) -> Any:
-    """Every parameter and statistic of a torch model drawn anew, so that none is a zero or a one that hides a mistake."""
+    """Randomises every parameter and statistic of a torch model, so that no zeros or ones hide a mistake."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -28,23 +28,23 @@ def randomised(model: Any, seed: int = 0) -> Any:
                 value.copy_(0.5 + noise.abs())
             elif value.ndim > 1:
                 value.copy_(noise * (2 / value[0].numel()) ** 0.5)
-            else:  # a weight of one dimension is a norm's scale
+            else:  # a one-dimensional weight is the scale of a norm
                 value.copy_((1 if name.endswith("weight") else 0) + 0.2 * noise)
     return model.eval()
 
 
 def published(model: Any, folder: Path, seed: int = 0) -> Path:
-    """A transformers model with random weights, in the folder that `from_pretrained` reads."""
+    """Saves a transformers model with random weights for `from_pretrained`."""
     randomised(model, seed).save_pretrained(folder)
     return folder
 
 
-def assert_same(ours: Any, theirs: Any, what: str, tolerance: float = TOLERANCE) -> None:
+def assert_same(ours: Any, theirs: Any, name: str, tolerance: float = TOLERANCE) -> None:
     ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert ours.shape == theirs.shape, what
-    assert np.abs(theirs).max() > 1e-3, f"{what}: nothing to compare"
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max(), err_msg=what)
-    CHECKED.append((os.environ.get("PYTEST_CURRENT_TEST", ""), what, float(np.abs(ours - theirs).max() / np.abs(theirs).max())))
+    assert ours.shape == theirs.shape, name
+    assert np.abs(theirs).max() > 1e-3, f"{name}: nothing to compare"
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max(), err_msg=name)
+    CHECKED.append((os.environ.get("PYTEST_CURRENT_TEST", ""), name, float(np.abs(ours - theirs).max() / np.abs(theirs).max())))
 
 
 def assert_parity(
@@ -53,10 +53,10 @@ def assert_parity(
     x: np.ndarray,
     masks: dict[str, np.ndarray] | None = None,
 ) -> None:
-    """Outputs, {name: array} of both sides, and the gradient by x of one random weighting of all of them.
+    """Compares the outputs {name: array} of both functions, and the gradients of a random weighted sum with respect to x.
 
-    x: float32, what both functions take (ours a JAX array, theirs a torch tensor). masks: {name: Bool of the output's leading
-    axes}, where an output means something; None for everywhere.
+    x: float32 input of both functions (a JAX array for ours, a torch tensor for theirs). masks: {name: Bool over the leading
+    axes of an output}, True where it is compared; None for everywhere.
     """
     import torch
 

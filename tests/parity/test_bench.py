@@ -1,4 +1,4 @@
-"""Every row of scripts/bench.py in its tiny sizes: each side computes the same, and its runs end."""
+"""Every row of scripts/bench.py in its smallest size: all sides compute the same, and every run finishes."""
 
 import json
 import os
@@ -18,8 +18,8 @@ ROUNDS = 1
 def test_every_row_compares_and_runs(tmp_path):
     file = tmp_path / "run.json"
     command = [sys.executable, ROOT / "scripts" / "bench.py", "--quick", "--json", file]
-    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"COLUMNS": "100"}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    finished = subprocess.run(command, cwd=tmp_path, env=os.environ | {"COLUMNS": "100"}, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
     found = {(entry["row"], entry["case"]): entry for entry in json.loads(file.read_text())["cases"]}
     expected = {(row, case.name): case for row in ("gemm", *ROWS) for case in cases_of(row, True, "cpu")}
     assert set(found) == set(expected)

@@ -1,4 +1,4 @@
-"""Batch normalisation in training, and pooling, against torch. Whole image models: `pretrained/`."""
+"""Batch normalisation in training, and pooling, against torch. Complete image models: `pretrained/`."""
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ pytestmark = pytest.mark.parity
 
 
 @pytest.mark.parametrize(("batch", "side", "momentum"), [(4, 3, 0.1), (3, 1, 0.25), (2, 5, 0.1)])
-def test_batch_norm_trains_as_torch_does(batch, side, momentum):
-    """Three steps of output, gradients and running statistics; our momentum is one minus torch's."""
+def test_batch_norm_in_training(batch, side, momentum):
+    """Outputs, gradients and running statistics over three steps. Our momentum is 1 - torch's."""
     import torch
 
     model = randomised(torch.nn.BatchNorm2d(6, momentum=momentum)).train()
@@ -48,7 +48,7 @@ def test_batch_norm_trains_as_torch_does(batch, side, momentum):
 
 
 @pytest.mark.parametrize(("height", "width"), [(7, 7), (4, 11), (1, 30), (14, 9)])
-def test_pools(height, width):
+def test_pooling(height, width):
     import torch
 
     x = np.asarray(jax.random.normal(jax.random.key(0), (2, height, width, 3)))

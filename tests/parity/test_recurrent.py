@@ -1,5 +1,5 @@
-"""Recurrent layers against torch's with packed sequences, with random weights copied over: outputs where something is, and
-gradients of the input; and the log-mel frames. torch is imported within functions.
+"""Recurrent layers against torch's on packed sequences, with the same random weights: outputs at valid steps and input
+gradients; and log-mel frames. torch is imported within functions, so that the file can always be collected.
 """
 
 import jax
@@ -20,14 +20,14 @@ def weights(model):
 
 
 def recurrent(w, suffix, gru):
-    """torch adds up two biases; only that of the GRU's new state is apart, for the reset gate multiplies it."""
-    own, other = w[f"bias_ih_l0{suffix}"], w[f"bias_hh_l0{suffix}"].copy()
+    """torch has two biases, which we add. The GRU's recurrent bias of the new state is separate: the reset gate scales it."""
+    bias, other = w[f"bias_ih_l0{suffix}"], w[f"bias_hh_l0{suffix}"].copy()
     ours = {"recurrent": w[f"weight_hh_l0{suffix}"].T}
     if gru:
-        start = len(own) // 3 * 2
+        start = len(bias) // 3 * 2
         ours["recurrent_bias"] = other[start:].copy()
         other[start:] = 0
-    return ours | {"input": {"kernel": w[f"weight_ih_l0{suffix}"].T, "bias": own + other}}
+    return ours | {"input": {"kernel": w[f"weight_ih_l0{suffix}"].T, "bias": bias + other}}
 
 
 @pytest.mark.parametrize(("features", "width", "lengths"), [(3, 5, [6, 2, 4]), (7, 4, [1, 9]), (2, 8, [5, 5, 1, 3])])
@@ -56,8 +56,8 @@ def test_recurrent(kind, both, features, width, lengths):
     last = (state[0] if kind is LSTM else state).transpose(0, 1).flatten(1)
     ((states * torch.tensor(weight)).sum() + (last * torch.tensor(last_weight)).sum()).backward()
 
-    def value(numbers):
-        states = layer.apply({"params": params}, numbers, x.mask)
+    def value(values):
+        states = layer.apply({"params": params}, values, x.mask)
         last = layer.last(states, x.length)
         return (states * weight).sum() + (last * last_weight).sum(), (states, last)
 
@@ -73,7 +73,7 @@ def test_recurrent(kind, both, features, width, lengths):
     ids=["default", "8_khz", "64_bands"],
 )
 def test_log_mel(mel):
-    """transformers' spectrogram (made after librosa): Slaney's scale and norm; levels as LogMel states them."""
+    """transformers' spectrogram (modelled on librosa), with Slaney's scale and norm, scaled as LogMel documents."""
     from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
     size = mel.window_samples

@@ -1,4 +1,4 @@
-"""The temporal convolution network against torch's layers, with random weights copied over: outputs and gradients of the input.
+"""The temporal convolution network against torch's layers, with the same random weights: outputs and input gradients.
 torch is imported within functions, so that the file can always be collected.
 """
 
@@ -16,7 +16,7 @@ B = 2
 
 @pytest.mark.parametrize(("widths", "taps"), [((4, 4), 2), ((5, 5, 3), 3)])
 def test_temporal_convolutions(widths, taps):
-    """Torch's Conv1d under weight_norm, padded at both ends and cut at the right one, as the paper's authors have it."""
+    """torch's Conv1d with weight_norm, padded at both ends and cut at the right end, as in the authors' code."""
     import torch
     from torch.nn.utils.parametrizations import weight_norm
 

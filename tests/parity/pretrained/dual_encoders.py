@@ -1,4 +1,4 @@
-"""What the tests of CLIP and SigLIP share: two towers beside the original's."""
+"""Shared by the tests of CLIP and SigLIP: both encoders are compared with the original's."""
 
 import jax
 import numpy as np
@@ -10,25 +10,27 @@ from tests.parity.originals import assert_parity
 TABLE = "text_model.embeddings.token_embedding.weight"
 
 
-def assert_towers_agree(theirs, weights, words, pictures, their_image_tokens, **given):
-    """Tokens, embeddings and logits of both, and gradients by the pictures and by the text's table. words: Padded of NumPy
-    arrays; pictures: float32 [b h w c]; their_image_tokens: last hidden state -> what our tower gives; given: more that the
-    original takes."""
+def assert_encoders_agree(theirs, weights, texts, images, their_image_tokens, **options):
+    """Compares tokens, embeddings and logits, and the gradients with respect to the images and the token embeddings.
+
+    texts: Padded of NumPy arrays. images: float32 [b h w c]. their_image_tokens: last hidden state -> our encoder's tokens.
+    options: further arguments of the original.
+    """
     import torch
 
     params, module = weights.variables["params"], weights.module
-    numbers, mask = torch.tensor(words.x), np.asarray(words.mask)
+    ids, mask = torch.tensor(texts.x), np.asarray(texts.mask)
 
-    def ours(pictures):
-        outputs = module.apply({"params": params}, {"image": pictures, "text": words})
-        alone = {
+    def ours(images):
+        outputs = module.apply({"params": params}, {"image": images, "text": texts})
+        tokens = {
             name: getattr(module, name).encoder.apply({"params": params[name]["encoder"]}, x).x
-            for name, x in (("image", pictures), ("text", words))
+            for name, x in (("image", images), ("text", texts))
         }
-        return alone | {name: outputs[name] for name in ("image.embedding", "text.embedding", "logits")}
+        return tokens | {name: outputs[name] for name in ("image.embedding", "text.embedding", "logits")}
 
-    def original(pictures):
-        found = theirs(input_ids=numbers, pixel_values=pictures.permute(0, 3, 1, 2), **given)
+    def original(images):
+        found = theirs(input_ids=ids, pixel_values=images.permute(0, 3, 1, 2), **options)
         return {
             "image": their_image_tokens(found.vision_model_output.last_hidden_state),
             "text": found.text_model_output.last_hidden_state,
@@ -37,20 +39,20 @@ def assert_towers_agree(theirs, weights, words, pictures, their_image_tokens, **
             "logits": found.logits_per_image,
         }
 
-    assert_parity(ours, original, pictures, {"text": mask})
+    assert_parity(ours, original, images, {"text": mask})
 
     def our_texts(table):
         text = params["text"] | {"encoder": params["text"]["encoder"] | {"word": {"embedding": table}}}
-        return {"text.embedding": module.apply({"params": params | {"text": text}}, words, method="embed_text")}
+        return {"text.embedding": module.apply({"params": params | {"text": text}}, texts, method="embed_text")}
 
     def their_texts(table):
-        inputs = {"input_ids": numbers, "pixel_values": torch.tensor(pictures).permute(0, 3, 1, 2)}
-        return {"text.embedding": torch.func.functional_call(theirs, {TABLE: table}, (), inputs | given).text_embeds}
+        inputs = {"input_ids": ids, "pixel_values": torch.tensor(images).permute(0, 3, 1, 2)}
+        return {"text.embedding": torch.func.functional_call(theirs, {TABLE: table}, (), inputs | options).text_embeds}
 
     assert_parity(our_texts, their_texts, params["text"]["encoder"]["word"]["embedding"])
 
 
-def assert_saved_is_read(theirs, source, folder):
+def assert_read_back(theirs, source, folder):
     import torch
 
     weights = load(source)
@@ -61,12 +63,12 @@ def assert_saved_is_read(theirs, source, folder):
     jax.tree.map(np.testing.assert_array_equal, load(folder).variables, weights.variables)
 
 
-def drawn_pictures(count, side, channels, seed=2):
+def random_images(count, side, channels, seed=2):
     return np.random.default_rng(seed).normal(size=(count, side, side, channels)).astype(np.float32)
 
 
-def drawn_words(vocabulary, lengths, end, padding, size=None):
-    """Numbers below `end` and not the padding, the last one the end; then padding."""
+def random_texts(vocabulary, lengths, end, padding, size=None):
+    """Random ids below `end` other than the padding, followed by `end`, then padding."""
     random = np.random.default_rng(3)
     x = random.integers(3, end, size=(len(lengths), size or max(lengths)))
     steps = np.arange(x.shape[1])[None]

@@ -1,4 +1,4 @@
-"""What the tests of image models share."""
+"""Shared by the tests of image models."""
 
 import jax
 import numpy as np
@@ -7,7 +7,7 @@ from mmjax.heads import Classifier
 from mmjax.pretrained import load, save
 
 
-def picture(height, width, channels=3):
+def image_batch(height, width, channels=3):
     return np.random.default_rng(5).normal(size=(2, height, width, channels)).astype(np.float32)
 
 
@@ -16,7 +16,7 @@ def tokens_of(weights):
 
 
 def channels_first(model):
-    """A model of transformers on pictures [b h w c]: its last tokens, of a grid the cells row by row."""
+    """A transformers model as a function of images [b h w c] -> its last tokens; grids become rows of cells."""
 
     def tokens(x):
         y = model(x.permute(0, 3, 1, 2)).last_hidden_state
@@ -26,23 +26,23 @@ def channels_first(model):
 
 
 def assert_read_back(model, weights, folder):
-    """What we save, transformers reads as the same weights, and so do we."""
+    """transformers and `load` read the same weights from what we save."""
     import torch
 
     save(weights, folder)
     back, notes = type(model).from_pretrained(folder, output_loading_info=True)
     assert not notes["unexpected_keys"]
-    state, made_anew = model.state_dict(), set(weights.unused)
+    state, initialised = model.state_dict(), set(weights.unused)
     for name, value in back.state_dict().items():
-        assert name in made_anew or torch.equal(value, state[name]), name
-    assert set(notes["missing_keys"]) <= made_anew
+        assert name in initialised or torch.equal(value, state[name]), name
+    assert set(notes["missing_keys"]) <= initialised
     again = load(folder)
     for ours, theirs in ((again.variables, weights.variables), (again.classifier, weights.classifier)):
         jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 def with_logits(weights):
-    """Our tokens, and what the published classifier says of them."""
+    """Our tokens, and the logits of the published classifier."""
 
     def outputs(x):
         tokens = weights.module.apply(weights.variables, x)

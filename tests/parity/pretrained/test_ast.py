@@ -1,4 +1,4 @@
-"""The Audio Spectrogram Transformer loaded from what transformers saves, and saved so that transformers reads it."""
+"""Audio Spectrogram Transformer: we load what transformers saves, and transformers loads what we save."""
 
 import jax
 import jax.numpy as jnp
@@ -39,17 +39,17 @@ def original(given, sizes, kind="ASTModel"):
 
 @pytest.mark.parametrize(("given", "sizes", "lengths"), SIZES)
 def test_ast(given, sizes, lengths, tmp_path):
-    """transformers' model pads by zeros and masks tokens by an attention mask, which we give it by our rule."""
+    """The original gets zeros as padding and an attention mask computed by our rule."""
     import torch
 
     theirs = original(given, sizes)
     weights = load(published(theirs, tmp_path))
     assert not weights.unused and weights.preprocessing is None
     (bands, frames, _, (_, step)), grid = given, weights.module.grid
-    numbers = np.random.default_rng(2).normal(size=(len(lengths), frames, bands)).astype(np.float32)
+    frames_in = np.random.default_rng(2).normal(size=(len(lengths), frames, bands)).astype(np.float32)
     lengths = np.array(lengths)
-    begins = np.arange(grid[1]) * step
-    mask = np.array([[True, True, *(list(begins < n) * grid[0])] for n in lengths])
+    starts = np.arange(grid[1]) * step
+    mask = np.array([[True, True, *(list(starts < n) * grid[0])] for n in lengths])
     real = (np.arange(frames) < lengths[:, None])[..., None]
 
     def our_tokens(x):
@@ -59,7 +59,7 @@ def test_ast(given, sizes, lengths, tmp_path):
         call = theirs(x * torch.from_numpy(real), attention_mask=torch.tensor(mask.astype(int)))
         return {"tokens": call.last_hidden_state}
 
-    assert_parity(our_tokens, their_tokens, numbers, {"tokens": mask})
+    assert_parity(our_tokens, their_tokens, frames_in, {"tokens": mask})
 
 
 @pytest.mark.parametrize("kind", ["ASTModel", "ASTForAudioClassification"])
@@ -84,7 +84,7 @@ def test_transformers_reads_what_we_save(kind, tmp_path):
     assert again.preprocessing == weights.preprocessing
 
 
-def test_what_is_not_computed_is_refused(tmp_path):
+def test_unsupported_settings_are_named(tmp_path):
     folder = published(original(*SIZES[0][:2]), tmp_path)
     config = folder / "config.json"
     config.write_text(config.read_text().replace('"qkv_bias": true', '"qkv_bias": false'))

@@ -1,4 +1,4 @@
-"""BERT and its kin loaded from what transformers saves, and saved so that transformers reads it."""
+"""BERT and related encoders: we load what transformers saves, and transformers loads what we save."""
 
 import json
 
@@ -20,11 +20,11 @@ SIZES = [  # vocabulary, width, depth, heads, hidden, positions; activation, eps
     ((99, 32, 3, 1, 32, 20), ("gelu_new", 1e-3), [6, 6, 2, 5]),
 ]
 KINDS = {"bert": ("BertModel", 0), "xlm-roberta": ("XLMRobertaModel", 1), "distilbert": ("DistilBertModel", 0)}
-"""model_type -> its class, and the number of the padding."""
+"""model_type -> (class, id of the padding)."""
 
 
 def original(kind, sizes, rest, headed=""):
-    """headed: another class, with a head, over the same config."""
+    """headed: a class with a head for the same config."""
     import transformers
 
     vocabulary, width, depth, heads, hidden, positions = sizes
@@ -51,8 +51,8 @@ def original(kind, sizes, rest, headed=""):
 @pytest.mark.parametrize(("sizes", "rest", "lengths"), SIZES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_tokens(kind, sizes, rest, lengths, tmp_path):
-    """The gradient is by the table of words: numbers themselves have none. What is padded has the padding's number, from
-    which RoBERTa counts its positions."""
+    """The gradient is with respect to the token embeddings, since ids have none. RoBERTa counts positions from the padding's
+    id, so padded ids must have it."""
     import torch
 
     theirs = original(kind, sizes, rest)
@@ -60,20 +60,20 @@ def test_tokens(kind, sizes, rest, lengths, tmp_path):
     assert all(name.startswith("pooler.") for name in weights.unused)
     padding = KINDS[kind][1]
     rng = np.random.default_rng(1)
-    numbers = rng.integers(padding + 1, sizes[0], size=(len(lengths), max(lengths)))
-    numbers = np.where(np.arange(max(lengths)) < np.array(lengths)[:, None], numbers, padding)
-    words = Padded(jnp.asarray(numbers), jnp.array(lengths))
-    mask = np.asarray(words.mask)
+    ids = rng.integers(padding + 1, sizes[0], size=(len(lengths), max(lengths)))
+    ids = np.where(np.arange(max(lengths)) < np.array(lengths)[:, None], ids, padding)
+    texts = Padded(jnp.asarray(ids), jnp.array(lengths))
+    mask = np.asarray(texts.mask)
 
     def our_tokens(table):
         variables = {"params": {**weights.variables["params"], "word": {"embedding": table}}}
-        return {"tokens": weights.module.apply(variables, words).x}
+        return {"tokens": weights.module.apply(variables, texts).x}
 
     def their_tokens(table):
         call = torch.func.functional_call(
             theirs,
             {"embeddings.word_embeddings.weight": table},
-            (torch.tensor(numbers),),
+            (torch.tensor(ids),),
             {"attention_mask": torch.tensor(mask.astype(int))},
         )
         return {"tokens": call.last_hidden_state}
@@ -110,7 +110,7 @@ def test_transformers_reads_what_we_save(kind, tmp_path):
         ("distilbert", "DistilBertForSequenceClassification"),
     ],
 )
-def test_a_model_with_a_head_has_the_same_encoder(kind, headed, tmp_path):
+def test_models_with_a_head_have_the_same_encoder(kind, headed, tmp_path):
     theirs = original(kind, *SIZES[1][:2], headed=headed)
     weights = load(published(theirs, tmp_path))
     expected = theirs.base_model.embeddings.position_embeddings.weight.detach().numpy()
@@ -118,8 +118,8 @@ def test_a_model_with_a_head_has_the_same_encoder(kind, headed, tmp_path):
     assert weights.unused
 
 
-def test_the_first_files_name_a_norms_parameters_otherwise(tmp_path):
-    """Google's bert-base-uncased does; both sides read them, and what we save of them."""
+def test_old_names_of_norm_parameters(tmp_path):
+    """Google's bert-base-uncased has them. Both sides load them, and transformers loads what we save from them."""
     import torch
     from safetensors.numpy import load_file, save_file
     from transformers import BertModel
@@ -143,21 +143,21 @@ def test_the_first_files_name_a_norms_parameters_otherwise(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
-        ("hidden_act", "swish2", "hidden_act = 'swish2'; known are gelu, "),
-        ("is_decoder", True, "is_decoder = True; only False is known"),
-        ("position_embedding_type", "relative_key", "only 'absolute' is known"),
+        ("hidden_act", "swish2", "hidden_act = 'swish2'; supported are gelu, "),
+        ("is_decoder", True, "is_decoder = True; only False is supported"),
+        ("position_embedding_type", "relative_key", "only 'absolute' is supported"),
         ("num_hidden_layers", 3, r"missing encoder\.layer\.2\."),
-        ("num_hidden_layers", 1, r"encoder\.layer\.1\..* belong to nothing in BERT"),
+        ("num_hidden_layers", 1, r"BERT has no parameters for encoder\.layer\.1\."),
         ("vocab_size", 51, r"word_embeddings\.weight of shape \[50, 16\]"),
     ],
 )
-def test_a_config_that_does_not_fit_is_refused(field, value, said, tmp_path):
+def test_a_config_that_does_not_fit(field, value, message, tmp_path):
     published(original("bert", *SIZES[0][:2]), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {field: value}))
-    with pytest.raises(WeightsError, match=said):
+    with pytest.raises(WeightsError, match=message):
         load(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""CLIP loaded from what transformers saves, and saved so that transformers reads it."""
+"""CLIP: we load what transformers saves, and transformers loads what we save."""
 
 import json
 
@@ -9,15 +9,15 @@ import pytest
 from mmjax.pretrained import WeightsError, load
 from mmjax.types import Padded
 from tests.parity.originals import assert_same, published
+from tests.parity.pretrained.dual_encoders import assert_encoders_agree, assert_read_back, random_images, random_texts
 from tests.parity.pretrained.test_texts import saved
-from tests.parity.pretrained.dual_encoders import assert_saved_is_read, assert_towers_agree, drawn_pictures, drawn_words
 
 pytestmark = pytest.mark.parity
 
-SIZES = {  # text: vocabulary, width, depth, heads, hidden, positions, end; picture: width, ..., hidden, side, patch, channels
+SIZES = {  # text: vocabulary, width, depth, heads, hidden, positions, end; image: width, ..., hidden, side, patch, channels
     "quick": ((30, 16, 2, 2, 24, 9, 29), (24, 1, 3, 32, 8, 4, 3), "quick_gelu", 1e-5, 8, [9, 4, 1]),
     "exact": ((41, 24, 1, 4, 20, 7, 37), (16, 3, 2, 40, 9, 3, 1), "gelu", 1e-3, 12, [7, 3]),
-    # an old file's end, and two pixels beside the last whole patch
+    # the end of an old file, and two pixels beyond the last patch
     "legacy": ((25, 32, 3, 1, 48, 12, 2), (32, 2, 4, 24, 14, 4, 4), "gelu_new", 1e-6, 20, [6, 6, 2, 5]),
 }
 
@@ -28,58 +28,59 @@ def original(sizes):
     text, image, activation, epsilon, width, _ = SIZES[sizes]
     both = {"hidden_act": activation, "layer_norm_eps": epsilon}
     shape = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    words = dict(zip(("vocab_size", *shape, "max_position_embeddings", "eos_token_id"), text)) | both | {"bos_token_id": 0}
+    text_fields = ("vocab_size", *shape, "max_position_embeddings", "eos_token_id")
+    text_config = dict(zip(text_fields, text)) | both | {"bos_token_id": 0}
     vision = dict(zip((*shape, "image_size", "patch_size", "num_channels"), image)) | both
-    return CLIPModel(CLIPConfig(text_config=words, vision_config=vision, projection_dim=width))
+    return CLIPModel(CLIPConfig(text_config=text_config, vision_config=vision, projection_dim=width))
 
 
 def inputs(sizes, padding=1):
-    """(words, pictures): as many pictures as texts and one more."""
+    """(texts, images), with one more image than texts."""
     text, image, *_, lengths = SIZES[sizes]
     end = text[0] - 1 if text[-1] == 2 else text[-1]
-    return drawn_words(text[0], lengths, end, padding), drawn_pictures(len(lengths) + 1, image[4], image[6])
+    return random_texts(text[0], lengths, end, padding), random_images(len(lengths) + 1, image[4], image[6])
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-def test_towers(sizes, tmp_path):
+def test_both_encoders(sizes, tmp_path):
     import torch
 
     theirs = original(sizes)
     weights = load(published(theirs, tmp_path))
     assert not weights.unused
-    words, pictures = inputs(sizes)
-    mask = torch.tensor(np.asarray(words.mask).astype(int))
-    assert_towers_agree(theirs, weights, words, pictures, theirs.vision_model.post_layernorm, attention_mask=mask)
+    texts, images = inputs(sizes)
+    mask = torch.tensor(np.asarray(texts.mask).astype(int))
+    assert_encoders_agree(theirs, weights, texts, images, theirs.vision_model.post_layernorm, attention_mask=mask)
 
 
-def test_what_stands_after_the_end_makes_no_difference(tmp_path):
-    """The original's users pad with the end itself and often give no mask."""
+def test_tokens_after_the_end_are_ignored(tmp_path):
+    """Users of the original pad with the end token and often pass no mask."""
     theirs = original("quick")
     weights = load(published(theirs, tmp_path))
-    words, pictures = inputs("quick", padding=29)
-    assert_towers_agree(theirs, weights, words, pictures, theirs.vision_model.post_layernorm)
+    texts, images = inputs("quick", padding=29)
+    assert_encoders_agree(theirs, weights, texts, images, theirs.vision_model.post_layernorm)
 
 
-def test_pictures_of_another_size(tmp_path):
+def test_images_of_another_size(tmp_path):
     import torch
 
     theirs = original("quick")
     weights = load(published(theirs, tmp_path))
-    pictures = np.random.default_rng(4).normal(size=(2, 12, 20, 3)).astype(np.float32)
-    found = theirs.get_image_features(torch.tensor(pictures).permute(0, 3, 1, 2), interpolate_pos_encoding=True).pooler_output
+    images = np.random.default_rng(4).normal(size=(2, 12, 20, 3)).astype(np.float32)
+    found = theirs.get_image_features(torch.tensor(images).permute(0, 3, 1, 2), interpolate_pos_encoding=True).pooler_output
     expected = torch.nn.functional.normalize(found, dim=-1).detach()
-    ours = weights.module.apply(weights.variables, jnp.asarray(pictures), method="embed_image")
+    ours = weights.module.apply(weights.variables, jnp.asarray(images), method="embed_image")
     assert_same(ours, expected, "embedding")
 
 
 @pytest.mark.parametrize("sizes", SIZES)
 def test_transformers_reads_what_we_save(sizes, tmp_path):
     theirs = original(sizes)
-    assert_saved_is_read(theirs, published(theirs, tmp_path / "theirs"), tmp_path / "ours")
+    assert_read_back(theirs, published(theirs, tmp_path / "theirs"), tmp_path / "ours")
 
 
-def test_raw_pictures_and_texts(tmp_path):
-    """By the folder's own preprocessing, of as many pictures and texts as there are."""
+def test_raw_images_and_texts(tmp_path):
+    """With the preprocessing of the folder; the numbers of images and texts differ."""
     import torch
     from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 
@@ -106,43 +107,43 @@ def test_raw_pictures_and_texts(tmp_path):
     with torch.no_grad():
         found = theirs(**encoded, pixel_values=torch.tensor(np.asarray(batch["image"])).permute(0, 3, 1, 2))
     assert_same(weights.module.apply(weights.variables, batch)["logits"], found.logits_per_image, "logits")
-    with pytest.raises(ValueError, match="image or text"):
+    with pytest.raises(ValueError, match="valid names are image and text"):
         weights.preprocessing.batch({"sound": []})
 
 
-def test_old_files_say_a_part_twice_or_leave_out_what_is_known(tmp_path):
+def test_old_files_with_duplicate_or_missing_settings(tmp_path):
     theirs = original("quick")
     published(theirs, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     written = config["text_config"]
-    for name in ("hidden_act", "layer_norm_eps"):  # as transformers' class has them
+    for name in ("hidden_act", "layer_norm_eps"):  # transformers has defaults for them
         del config["vision_config"][name]
     config |= {"text_config_dict": written, "text_config": {"hidden_size": 5}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    words, pictures = inputs("quick")
-    assert_towers_agree(theirs, load(tmp_path), words, pictures, theirs.vision_model.post_layernorm)
+    texts, images = inputs("quick")
+    assert_encoders_agree(theirs, load(tmp_path), texts, images, theirs.vision_model.post_layernorm)
 
 
 @pytest.mark.parametrize(
-    ("part", "field", "value", "said"),
+    ("part", "field", "value", "message"),
     [
-        ("text_config", "hidden_act", "tanh", "text_config: config.json has hidden_act = 'tanh'; known are gelu, "),
-        ("vision_config", "image_size", [8, 8], r"image_size = \[8, 8\], and it must be a whole number"),
+        ("text_config", "hidden_act", "tanh", "text_config: config.json has hidden_act = 'tanh'; supported are gelu, "),
+        ("vision_config", "image_size", [8, 8], r"image_size = \[8, 8\]; it must be an integer"),
         ("vision_config", "patch_size", 2, r"patch_embedding\.weight of shape \[24, 3, 4, 4\]"),
-        ("text_config", "num_hidden_layers", 1, r"text_model\.encoder\.layers\.1\..* belong to nothing in TwoTowers"),
+        ("text_config", "num_hidden_layers", 1, r"TwoTowers has no parameters for text_model\.encoder\.layers\.1\."),
     ],
 )
-def test_a_config_that_does_not_fit_is_refused(part, field, value, said, tmp_path):
+def test_a_config_that_does_not_fit(part, field, value, message, tmp_path):
     published(original("quick"), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config[part][field] = value
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(WeightsError, match=said):
+    with pytest.raises(WeightsError, match=message):
         load(tmp_path)
 
 
-def test_a_text_beyond_the_positions_is_refused(tmp_path):
+def test_a_text_longer_than_the_positions(tmp_path):
     weights = load(published(original("quick"), tmp_path))
-    words = Padded(np.ones((1, 10), int), np.array([10]))
+    texts = Padded(np.ones((1, 10), int), np.array([10]))
     with pytest.raises(ValueError, match=r"TextTransformer\.positions is 9, and the sequences are padded to 10"):
-        weights.module.apply(weights.variables, words, method="embed_text")
+        weights.module.apply(weights.variables, texts, method="embed_text")

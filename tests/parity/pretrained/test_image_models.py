@@ -1,4 +1,4 @@
-"""ViT and DINOv2 loaded from what transformers and ViT's authors save, and read back by transformers."""
+"""ViT and DINOv2: we load what transformers and ViT's authors save, and transformers loads what we save."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mmjax.pretrained import load, save
 from tests.parity.originals import assert_parity, assert_same, published
-from tests.parity.pretrained.image_models import assert_read_back, channels_first, picture, tokens_of
+from tests.parity.pretrained.image_models import assert_read_back, channels_first, image_batch, tokens_of
 
 pytestmark = pytest.mark.parity
 
@@ -31,37 +31,37 @@ def vit_config(width, depth, heads, hidden, patch, sides, act, epsilon, channels
 
 
 @pytest.mark.parametrize(
-    ("whole", "sizes"),
+    ("kind", "sizes"),
     [
         ("ViTModel", (8, 1, 1, 12, 4, 8, "gelu", 1e-12, 3)),
         ("ViTModel", (12, 2, 2, 20, 4, (12, 8), "gelu_new", 1e-3, 1)),
         ("ViTForImageClassification", (16, 3, 4, 64, 8, (16, 24), "quick_gelu", 1e-6, 3)),
     ],
 )
-def test_vit(whole, sizes, tmp_path):
+def test_vit(kind, sizes, tmp_path):
     import transformers
 
-    model = getattr(transformers, whole)(vit_config(*sizes))
+    model = getattr(transformers, kind)(vit_config(*sizes))
     weights = load(published(model, tmp_path / "theirs"))
-    assert {name.split(".")[0] for name in weights.unused} == {"pooler" if whole == "ViTModel" else "classifier"}
+    assert {name.split(".")[0] for name in weights.unused} == {"pooler" if kind == "ViTModel" else "classifier"}
     _, height, width, channels = weights.architecture.example_input.shape
     body = channels_first(getattr(model, "vit", model))
-    assert_parity(tokens_of(weights), body, picture(height, width, channels))
-    if whole == "ViTModel":
+    assert_parity(tokens_of(weights), body, image_batch(height, width, channels))
+    if kind == "ViTModel":
         assert_read_back(model, weights, tmp_path / "ours")
     with pytest.raises(ValueError, match="patches"):
         weights.module.apply(weights.variables, jnp.zeros((1, 2 * height, width, channels)))
 
 
 @pytest.mark.parametrize(
-    ("whole", "sizes", "others"),
-    [  # width, depth, heads, mlp_ratio, patch, side, act, epsilon, channels, scale; the picture's sides
+    ("kind", "sizes", "others"),
+    [  # width, depth, heads, mlp_ratio, patch, side, act, epsilon, channels, scale; sides of the image
         ("Dinov2Model", (8, 1, 1, 2, 4, 8, "gelu", 1e-6, 3, 1.0), (8, 8)),
-        ("Dinov2Model", (12, 2, 3, 4, 2, 14, "gelu_pytorch_tanh", 1e-3, 1, 0.1), (6, 10)),  # smaller than it was trained on
+        ("Dinov2Model", (12, 2, 3, 4, 2, 14, "gelu_pytorch_tanh", 1e-3, 1, 0.1), (6, 10)),  # smaller than in training
         ("Dinov2ForImageClassification", (16, 3, 4, 1, 4, 12, "gelu", 1e-5, 3, 1e-5), (20, 36)),
     ],
 )
-def test_dinov2(whole, sizes, others, tmp_path):
+def test_dinov2(kind, sizes, others, tmp_path):
     import transformers
 
     width, depth, heads, ratio, patch, side, act, epsilon, channels, scale = sizes
@@ -76,20 +76,20 @@ def test_dinov2(whole, sizes, others, tmp_path):
         layer_norm_eps=epsilon,
         num_channels=channels,
         layerscale_value=scale,
-        drop_path_rate=0.3,  # of training alone
+        drop_path_rate=0.3,  # of training only
     )
-    model = getattr(transformers, whole)(config)
+    model = getattr(transformers, kind)(config)
     weights = load(published(model, tmp_path / "theirs"))
     assert all("mask_token" in name or name.startswith("classifier") for name in weights.unused)
     body = channels_first(getattr(model, "dinov2", model))
-    assert_parity(tokens_of(weights), body, picture(*others, channels))
-    assert_parity(tokens_of(weights), body, picture(side, side, channels))
-    if whole == "Dinov2Model":
+    assert_parity(tokens_of(weights), body, image_batch(*others, channels))
+    assert_parity(tokens_of(weights), body, image_batch(side, side, channels))
+    if kind == "Dinov2Model":
         assert_read_back(model, weights, tmp_path / "ours")
 
 
 class AugReg(nn.Module):
-    """google-research's vision_transformer up to its last norm, written after models_vit.py; names are the published ones."""
+    """google-research's vision_transformer up to its final norm, after models_vit.py, with the published names."""
 
     width: int
     depth: int
@@ -148,7 +148,7 @@ class MLP(nn.Module):
     ("sizes", "side", "channels"), [((8, 1, 1, 12, 4), 8, 3), ((12, 2, 3, 20, 2), 6, 1), ((16, 3, 4, 8, 8), 32, 3)]
 )
 def test_vit_of_its_authors(sizes, side, channels, tmp_path):
-    model, x = AugReg(*sizes), jnp.asarray(picture(side, side, channels))
+    model, x = AugReg(*sizes), jnp.asarray(image_batch(side, side, channels))
     rng = np.random.default_rng(0)
     shapes = flatten_dict(jax.eval_shape(model.init, jax.random.key(0), x)["params"], sep="/")
     arrays = {name: rng.normal(size=leaf.shape).astype(np.float32) / 2 for name, leaf in shapes.items()}
@@ -160,7 +160,7 @@ def test_vit_of_its_authors(sizes, side, channels, tmp_path):
     ours, theirs = tokens_of(weights), lambda x: {"tokens": model.apply(variables, x)}
     weight = jnp.asarray(rng.normal(size=theirs(x)["tokens"].shape), jnp.float32)
     assert_same(ours(x)["tokens"], theirs(x)["tokens"], "tokens")
-    by_picture = lambda run: jax.jit(jax.grad(lambda x: (run(x)["tokens"] * weight).sum()))(x)
-    assert_same(by_picture(ours), by_picture(theirs), "gradient")
+    by_image = lambda run: jax.jit(jax.grad(lambda x: (run(x)["tokens"] * weight).sum()))(x)
+    assert_same(by_image(ours), by_image(theirs), "gradient")
     save(weights, tmp_path / "ours")
     jax.tree.map(np.testing.assert_array_equal, load(tmp_path / "ours").variables, weights.variables)

@@ -1,4 +1,4 @@
-"""Texts beside transformers' AutoTokenizer, on 100 texts of all kinds, by tokenisers made here and by MiniLM's own."""
+"""Text preprocessing equals transformers' AutoTokenizer on 100 varied texts, with tokenizers trained here and MiniLM's own."""
 
 import json
 import os
@@ -70,7 +70,7 @@ WRITTEN = [
 
 
 def varied():
-    """100 texts: those written above, then letters drawn from all of Unicode with words among them."""
+    """100 texts: those above, then random characters from several Unicode blocks."""
     random = np.random.default_rng(0)
     blocks = [
         (0x20, 0x7F),
@@ -116,7 +116,7 @@ def byte_pairs():
 
 
 def clip():
-    """Trained without the ends of words, then given to the original's class, whose file has all the rest."""
+    """The original's class with a small vocabulary and a few merges."""
     from tokenizers import pre_tokenizers
     from transformers import CLIPTokenizer
 
@@ -136,14 +136,14 @@ def unigram(normalizer=None, special=("<s>", "<pad>", "</s>", "<unk>", "<mask>")
         tokens.normalizer = normalizer
     tokens.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     trainer = trainers.UnigramTrainer(vocab_size=600, special_tokens=list(special), unk_token="<unk>", show_progress=False)
-    tokens.train_from_iterator(WRITTEN, trainer)  # so the other texts have letters that it does not know
+    tokens.train_from_iterator(WRITTEN, trainer)  # so the other texts contain unknown characters
     numbered = [(one, tokens.token_to_id(one)) for one in special if one in template]
     tokens.post_processor = processors.TemplateProcessing(single=template, special_tokens=numbered)
     return tokens, {"tokenizer_class": "XLMRobertaTokenizer", "pad_token": "<pad>"}
 
 
 def siglip():
-    """Small letters without punctuation, as the authors' `canonicalize_text`, said in the file itself; padded with the end."""
+    """Lowercased, without punctuation, as by the authors' `canonicalize_text`; the file has the rules. Padded with the end."""
     from tokenizers import Regex, normalizers
 
     steps = [normalizers.Lowercase(), normalizers.Replace(Regex(r"[!-/:-@\[-`{-~]"), ""), normalizers.Strip()]
@@ -157,7 +157,7 @@ def siglip():
 
 
 def siglip2():
-    """Gemma's kind; that letters become small stands in the original's class alone."""
+    """Gemma's tokenizer. Only the original's class, not its file, lowercases."""
     from transformers import Siglip2Tokenizer
 
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
@@ -169,7 +169,7 @@ def siglip2():
     return tokens, {"tokenizer_class": "Siglip2Tokenizer", "pad_token": "<pad>", "padding_side": "right"}
 
 
-KINDS = {  # name -> (its maker, model_type, longest, every text that long?)
+KINDS = {  # name -> (function, model_type, longest, attend_to_padding)
     "word_piece": (word_piece, "bert", 40, False),
     "byte_pairs": (byte_pairs, "roberta", 50, False),
     "clip": (clip, "clip", 77, False),
@@ -180,74 +180,74 @@ KINDS = {  # name -> (its maker, model_type, longest, every text that long?)
 
 
 def saved(kind, folder):
-    make, model_type, longest, whole = KINDS[kind]
+    make, model_type, longest, attend_to_padding = KINDS[kind]
     tokens, settings = make()
     tokens.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": longest}))
     (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
-    return TextPreprocessing.of(Source(str(folder), {}, {}, folder), 100, whole=whole)
+    return TextPreprocessing.of(Source(str(folder), {}, {}, folder), 100, attend_to_padding=attend_to_padding)
 
 
 def assert_equal_to_original(ours, folder):
     from transformers import AutoTokenizer
 
     original = AutoTokenizer.from_pretrained(folder)
-    padding = "max_length" if ours.whole else "longest"
-    theirs = original(varied(), truncation=True, padding=padding, max_length=ours.most)
+    padding = "max_length" if ours.attend_to_padding else "longest"
+    theirs = original(varied(), truncation=True, padding=padding, max_length=ours.max_tokens)
     batch = ours.batch(varied())
     np.testing.assert_array_equal(batch.x, theirs["input_ids"])
-    lengths = np.full(100, ours.most) if ours.whole else np.sum(theirs["attention_mask"], axis=1)
+    lengths = np.full(100, ours.max_tokens) if ours.attend_to_padding else np.sum(theirs["attention_mask"], axis=1)
     np.testing.assert_array_equal(batch.length, lengths)
     assert len(np.unique(batch.x)) > 50
     for row, text in enumerate(varied()):
-        alone = ours.read(text)
-        assert alone.x.shape == (ours.most,) and alone.length == batch.length[row], text
-        np.testing.assert_array_equal(alone.x[: batch.x.shape[1]], batch.x[row], text)
-        assert (alone.x[batch.x.shape[1] :] == ours.padding).all(), text
+        single = ours.read(text)
+        assert single.x.shape == (ours.max_tokens,) and single.length == batch.length[row], text
+        np.testing.assert_array_equal(single.x[: batch.x.shape[1]], batch.x[row], text)
+        assert (single.x[batch.x.shape[1] :] == ours.padding).all(), text
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_numbers_equal_the_originals(kind, tmp_path):
+def test_ids_equal_the_originals(kind, tmp_path):
     assert_equal_to_original(saved(kind, tmp_path), tmp_path)
 
 
-def test_minilm_own_tokeniser():
+def test_the_tokenizer_of_minilm():
     weights = load("minilm")
-    assert weights.preprocessing.most == 256  # of sentence_bert_config.json: the positions are 512
+    assert weights.preprocessing.max_tokens == 256  # from sentence_bert_config.json; the model has 512 positions
     assert_equal_to_original(weights.preprocessing, weights.folder)
 
 
 def canonical(text):
-    """SiglipTokenizer.canonicalize_text, whose class needs sentencepiece. Python alone makes another letter of a word's last
-    capital sigma."""
+    """SiglipTokenizer.canonicalize_text, reimplemented since that class needs sentencepiece. Python's `lower` maps a capital
+    sigma at the end of a word to another character than the library does."""
     return re.sub(r"\s+", " ", text.lower().translate(str.maketrans("", "", string.punctuation))).strip()
 
 
-def test_siglips_own_class_leaves_out_punctuation_whatever_its_file_says(tmp_path):
+def test_siglips_class_removes_punctuation(tmp_path):
     tokens, _ = unigram(None, ("<pad>", "</s>", "<unk>"), "$A </s>")
     tokens.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "SiglipTokenizer", "pad_token": "</s>"}')
-    ours = TextPreprocessing.of(Source("", {}, {}, tmp_path), 64, whole=True)
+    ours = TextPreprocessing.of(Source("", {}, {}, tmp_path), 64, attend_to_padding=True)
     tokens.enable_truncation(64)
     changed = 0
     for text in varied():
         if not any(special in text for special in ("</s>", "<pad>", "<unk>", "Σ")):
-            numbers = tokens.encode(canonical(text)).ids
-            changed += numbers != tokens.encode(text).ids
-            np.testing.assert_array_equal(ours.read(text).x[: len(numbers)], numbers, text)
+            ids = tokens.encode(canonical(text)).ids
+            changed += ids != tokens.encode(text).ids
+            np.testing.assert_array_equal(ours.read(text).x[: len(ids)], ids, text)
     assert changed > 20
 
 
 @pytest.mark.parametrize("text", ["a frog", "<|startoftext|>x<|endoftext|>y z", "<|endoftext|>"])
-def test_a_text_of_clip_ends_where_its_end_first_occurs(text, tmp_path):
-    """There the original takes its embedding from."""
+def test_a_text_ends_at_its_first_end_token(text, tmp_path):
+    """CLIP reads the embedding of the text there."""
     plain = saved("clip", tmp_path)
     end = plain.padding
     ours = TextPreprocessing.of(Source("", {}, {}, tmp_path), 20, end=end).read(text)
     assert ours.length == list(plain.read(text).x).index(end) + 1
 
 
-def test_a_tokeniser_is_read_once_and_again_when_its_file_changes(tmp_path, monkeypatch):
+def test_a_tokenizer_is_read_again_only_if_its_file_changes(tmp_path, monkeypatch):
     ours = saved("word_piece", tmp_path)
     first = ours.batch(["frog"])
     again = pickle.loads(pickle.dumps(ours))
@@ -262,17 +262,17 @@ def test_a_tokeniser_is_read_once_and_again_when_its_file_changes(tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "said"),
+    ("file", "text", "message"),
     [
-        ("tokenizer.json", "{}", "tokenizer.json: not a tokeniser"),
-        ("tokenizer_config.json", "[1]", "tokenizer_config.json: it must hold an object"),
-        ("tokenizer_config.json", '{"pad_token": "<none>"}', r"pad_token = '<none>', which tokenizer.json does not know"),
+        ("tokenizer.json", "{}", "tokenizer.json: not a tokenizer"),
+        ("tokenizer_config.json", "[1]", "tokenizer_config.json: it must hold a JSON object"),
+        ("tokenizer_config.json", '{"pad_token": "<none>"}', r"pad_token = '<none>', which tokenizer.json lacks"),
         ("tokenizer_config.json", '{"padding_side": "left"}', "padding_side = 'left'"),
         ("sentence_bert_config.json", '{"do_lower_case": true}', "do_lower_case"),
     ],
 )
-def test_settings_that_are_wrong_are_refused(file, text, said, tmp_path):
+def test_invalid_settings(file, text, message, tmp_path):
     saved("siglip", tmp_path)
     (tmp_path / file).write_text(text)
-    with pytest.raises(WeightsError, match=said):
-        TextPreprocessing.of(Source(str(tmp_path), {}, {}, tmp_path), 100, whole=True).read("a")
+    with pytest.raises(WeightsError, match=message):
+        TextPreprocessing.of(Source(str(tmp_path), {}, {}, tmp_path), 100, attend_to_padding=True).read("a")

@@ -1,4 +1,4 @@
-"""VideoMAE and ViViT loaded from what transformers saves, and saved so that transformers reads them; videos prepared alike."""
+"""VideoMAE and ViViT: we load what transformers saves, and transformers loads what we save; the same video preprocessing."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ SIZES = {  # tubelet, frames, (height, width), channels; width, depth, heads, hi
     "grey": ((1, 4, 2), 3, (8, 6), 1, 12, 1, 3, 36),
     "long": ((4, 8, 8), 8, (8, 16), 3, 8, 3, 2, 8),
 }
-VIDEOMAE = {  # what ViViT has not got: use_mean_pooling, epsilon
+VIDEOMAE = {  # fields that ViViT lacks: use_mean_pooling, epsilon
     "cubes": (False, 1e-12),
     "grey": (True, 1e-3),
     "long": (False, 1e-5),
@@ -55,7 +55,7 @@ def original(family, name, head="Model"):
 @pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("family", ["VideoMAE", "Vivit"])
 def test_tokens(family, name, tmp_path):
-    """The original knows no padding, nor do its videos have any: both are of full length."""
+    """The original has no padding, so all videos have the full length."""
     theirs = original(family, name)
     weights = load(published(theirs, tmp_path))
     assert all(unused.startswith("pooler.") for unused in weights.unused)
@@ -70,7 +70,7 @@ def test_tokens(family, name, tmp_path):
 
 
 def test_padded_frames(tmp_path):
-    """ViViT's original with frames of zeros and an attention mask on the class token and the tubelets that have begun."""
+    """The original ViViT gets zero frames and an attention mask for the class token and the tubelets with a valid frame."""
     import torch
 
     theirs = original("Vivit", "cubes")
@@ -116,7 +116,7 @@ def test_transformers_reads_what_we_save(family, head, tmp_path):
 
 @pytest.mark.parametrize("family", ["VideoMAE", "Vivit"])
 def test_videos(family, tmp_path):
-    """100 frames in videos of varied size, against the preprocessing that works on Pillow's images, as weights were made."""
+    """25 videos of 4 frames and varied sizes, against the original preprocessing by Pillow."""
     from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
     from transformers.models.vivit.image_processing_vivit import VivitImageProcessor
 
@@ -144,7 +144,7 @@ def test_videos(family, tmp_path):
         ("Vivit", '"hidden_act": "gelu_fast"', '"hidden_act": "relu"', "hidden_act = 'relu'"),
     ],
 )
-def test_what_is_not_computed_is_refused(family, old, new, named, tmp_path):
+def test_unsupported_settings_are_named(family, old, new, named, tmp_path):
     config = published(original(family, "cubes"), tmp_path) / "config.json"
     assert old in config.read_text()
     config.write_text(config.read_text().replace(old, new))

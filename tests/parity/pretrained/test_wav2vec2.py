@@ -1,4 +1,4 @@
-"""wav2vec 2.0 loaded from what transformers saves, and saved so that transformers reads it."""
+"""wav2vec 2.0: we load what transformers saves, and transformers loads what we save."""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ SIZES = {
         conv_dim=[6, 6],
         conv_kernel=[4, 3],
         conv_stride=[3, 2],
-        num_conv_pos_embeddings=37,  # more than are done at once, and odd: nothing is dropped
+        num_conv_pos_embeddings=37,  # more than our block size, and odd
         num_conv_pos_embedding_groups=2,
         hidden_act="gelu_new",
         layer_norm_eps=1e-3,
@@ -73,7 +73,7 @@ def waves():
 
 @pytest.mark.parametrize("name", SIZES)
 def test_each_clip_alone(name, tmp_path):
-    """Ours padded in one batch, the original on each clip by itself, which is what it was trained on."""
+    """Ours in one padded batch; the original on each clip separately, as it was trained."""
     import torch
 
     theirs = original(name)
@@ -95,7 +95,7 @@ def test_each_clip_alone(name, tmp_path):
 
 
 def test_a_padded_batch(tmp_path):
-    """Models with layer norms take an attention mask; the gradient beyond the length is zero here as well."""
+    """Models with layer norms accept an attention mask. The gradient beyond the length is zero."""
     import torch
 
     theirs = original("large")
@@ -117,7 +117,7 @@ def test_a_padded_batch(tmp_path):
 
 @pytest.mark.parametrize("kind", ["Wav2Vec2Model", "Wav2Vec2ForPreTraining", "Wav2Vec2ForCTC"])
 def test_transformers_reads_what_we_save(kind, tmp_path):
-    """All but the vector that hides steps in training."""
+    """All tensors except the embedding of masked steps."""
     import torch
     import transformers
 
@@ -125,7 +125,7 @@ def test_transformers_reads_what_we_save(kind, tmp_path):
     folder = published(theirs, tmp_path / "theirs")
     transformers.Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
     weights = load(folder)
-    assert weights.preprocessing.normal is False
+    assert weights.preprocessing.normalize is False
     save(weights, tmp_path / "ours")
     back = transformers.Wav2Vec2Model.from_pretrained(tmp_path / "ours")
     state = theirs.state_dict()
@@ -135,8 +135,8 @@ def test_transformers_reads_what_we_save(kind, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, load(tmp_path / "ours").variables, weights.variables)
 
 
-def test_names_of_earlier_files(tmp_path):
-    """Torch's weight_norm had other names for the two parts before 2.0, which most published files keep."""
+def test_old_names_of_weight_norm(tmp_path):
+    """weight_norm had other parameter names before torch 2.0; most published files have those."""
     from safetensors.numpy import load_file, save_file
 
     folder = published(original("large"), tmp_path)
@@ -154,7 +154,7 @@ def test_names_of_earlier_files(tmp_path):
     ("change", "named"),
     [(('"add_adapter": false', '"add_adapter": true'), "add_adapter"), (("[\n    5,", "["), "of different lengths")],
 )
-def test_what_is_not_computed_is_refused(change, named, tmp_path):
+def test_unsupported_settings_are_named(change, named, tmp_path):
     config = published(original("base"), tmp_path) / "config.json"
     changed = config.read_text().replace(*change)
     assert changed != config.read_text()
