@@ -1,0 +1,16 @@
+"""Intervals and verdicts for any `Metric`, paired over groups of test units and aware of training seeds.
+
+    ours = estimates(task.metrics, outcomes, units.weight, units.group)     # outcomes of all seeds: [s u ...]
+    rival = estimates(task.metrics, baseline, units.weight, units.group)    # a baseline has one seed
+    gap = difference(ours["accuracy"], rival["accuracy"])                   # gap.verdict: "better", "worse", ...
+
+The gradient of a metric with respect to the weights is each unit's influence on it (Efron's infinitesimal jackknife). Sums of
+influence over groups give the variance due to the test set; the spread over seeds gives the variance due to training. The
+two-way formula of Cameron, Gelbach and Miller (2011) combines them without counting their interaction twice.
+docs/statistics.md explains the method and shows how often its verdicts are wrong.
+"""
+
+from mmjax.evaluate.statistics.differences import Difference, difference, holm
+from mmjax.evaluate.statistics.estimates import INTERVAL, ONE_SEED, Estimate, estimates
+
+__all__ = ["INTERVAL", "ONE_SEED", "Difference", "Estimate", "difference", "estimates", "holm"]
