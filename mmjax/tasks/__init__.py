@@ -2,5 +2,6 @@
 
 from mmjax.tasks.classify import Classify
 from mmjax.tasks.defaults import TaskDefaults
+from mmjax.tasks.retrieve import Retrieve
 
-__all__ = ["Classify", "TaskDefaults"]
+__all__ = ["Classify", "Retrieve", "TaskDefaults"]

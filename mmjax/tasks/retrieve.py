@@ -1,0 +1,224 @@
+"""Retrieval: find the relevant items of a gallery by the dot product of two embeddings."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from mmjax.data.dataset import Dataset
+from mmjax.metrics import retrieval
+from mmjax.metrics.ranking import rank_outcomes, relevant_positions
+from mmjax.tasks import panels
+from mmjax.tasks.items import items_of
+from mmjax.tasks.subsets import subsets_of
+from mmjax.tasks.units import find_output, listed, modality_of
+from mmjax.types import Batch, Metric, Outcomes, Subset, Tokens, Units
+
+RANKS = (1, 2, 3, 6, 11, 21, 51, 101, 201, 501, 1001)  # lower edges of the bins of the histogram
+
+
+@dataclass(frozen=True)
+class Retrieve:
+    """Ranks the items of a gallery for each query, by the dot product of two outputs [b d].
+
+    query, gallery: names of the outputs. "image.embedding" is of one modality; "embedding" is of the fused tokens, which then
+    see every modality except the one of the other output. At most one of both may be of the fused tokens.
+    match: the metadata column or target whose equal values make a candidate relevant: "id" for the same example, "group" to
+    accept near-duplicates too. Missing values ("" or negative) match nothing. All rows of an item must have the same value.
+    k: the cut-offs of R@k; the largest one is that of nDCG. both: also search in the other direction; the metrics are then
+    means over both. fused: the modalities that the fused tokens see; name them if the data have modalities that the model does
+    not encode. extra: further metrics of the outcomes in `metrics.retrieval`.
+
+    Queries and candidates are the distinct items of rows of positive weight: an image with nine captions is one item, whose
+    weight is the sum of those of its rows. A row without the modality has no item. Units are the queries of both directions;
+    a query without a relevant candidate has weight 0 (it is still a candidate for others), as have all queries of the second
+    direction unless `both`. Ties and NaN count against the model; an embedding of zeros ties with everything and ranks last.
+    """
+
+    query: str
+    gallery: str
+    match: str = "id"
+    k: tuple[int, ...] = (1, 5, 10)
+    both: bool = True
+    fused: tuple[str, ...] | None = None
+    extra: tyro.conf.Suppress[Mapping[str, Metric]] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        mean = {name: metric._replace(value=retrieval.over_directions(metric.value)) for name, metric in self._single().items()}
+        return mean | dict(self.extra)
+
+    def _single(self) -> dict[str, Metric]:
+        """The metrics of one direction."""
+        return {f"recall@{k}": Metric(retrieval.recall_at(k)) for k in self.k} | {
+            "mrr": Metric(retrieval.reciprocal_rank),
+            "map": Metric(retrieval.average_precision),
+            f"ndcg@{max(self.k)}": Metric(retrieval.ndcg),
+            "median_rank": Metric(retrieval.median_rank, higher_is_better=False, smooth=False, bounds=(1, None)),
+        }
+
+    @property
+    def directions(self) -> tuple[str, str]:
+        """Their names, such as "image -> text"; an output of the fused tokens goes by its own name."""
+        query, gallery = (modality_of(output) or output for output in (self.query, self.gallery))
+        return f"{query} -> {gallery}", f"{gallery} -> {query}"
+
+    def _modalities(self, known: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The modalities that (query, gallery) are computed from, out of those known."""
+        single = {modality_of(self.query), modality_of(self.gallery)} - {""}
+        fused = tuple(sorted(self.fused or set(known) - single))
+        query, gallery = ((modality_of(output),) if modality_of(output) else fused for output in (self.query, self.gallery))
+        return query, gallery
+
+    def check(self, outputs: Mapping[str, Any], data: Dataset) -> None:
+        query = find_output("Retrieve.query", self.query, outputs)
+        gallery = find_output("Retrieve.gallery", self.gallery, outputs)
+        if self.query == self.gallery or not (modality_of(self.query) or modality_of(self.gallery)):
+            raise ValueError(
+                f"Retrieve.query is {self.query!r} and Retrieve.gallery is {self.gallery!r}; they must differ, and one must be "
+                "of a single modality, such as 'image.embedding'"
+            )
+        if len(query) != 2 or len(gallery) != 2 or query[1] != gallery[1]:
+            raise ValueError(
+                f"Retrieve: {self.query!r} has the shape {list(query)} and {self.gallery!r} {list(gallery)}; both must be "
+                "[b, d] with the same d"
+            )
+        if not self.k or min(self.k) < 1:
+            raise ValueError(f"Retrieve.k is {self.k}; it needs at least one number, and all of them at least 1")
+        for name in sorted({name for side in self._modalities(tuple(data.columns)) for name in side} - set(data.columns)):
+            raise ValueError(f"Retrieve: the data have no modality {name!r}; they have {listed(data.columns)}")
+        for split in ("validation", "test"):
+            if not self.units(data, split).weight.any():
+                raise ValueError(
+                    f"Retrieve.match: no query of the {split} split has a relevant candidate with the same {self.match!r}"
+                )
+
+    def subsets(self, modalities: Sequence[str]) -> tuple[Subset, ...]:
+        """Those of the modalities that the fused tokens see; all modalities at once if both outputs are unimodal."""
+        if modality_of(self.query) and modality_of(self.gallery):
+            return (tuple(sorted(modalities)),)
+        query, gallery = self._modalities(modalities)
+        seen = gallery if modality_of(self.query) else query
+        return subsets_of([name for name in modalities if name in seen])
+
+    def units(self, data: Dataset, split: str) -> Units:
+        """target: {"direction": Int8[u], "match": Int32[u], a number for each value}. All query items come first."""
+        sides = [items_of(data, split, side) for side in self._modalities(tuple(data.columns))]
+        values = [self._match(data, split, items.row, items.of_row) for items in sides]
+        known = np.unique(np.concatenate(values))
+        missing = np.isin(known, [""]) if known.dtype.kind in "UO" else known < 0
+        codes = [np.where(missing[at], -1, at) for at in (np.searchsorted(known, value) for value in values)]
+        weight = [
+            np.where(np.isin(own, other) & (own >= 0), items.weight, 0)
+            for items, own, other in zip(sides, codes, codes[::-1])
+        ]
+        if not self.both:
+            weight[1] = np.zeros_like(weight[1])
+        row = np.concatenate([items.row for items in sides])
+        metadata = {
+            column: np.concatenate([items.metadata[column] for items in sides]) for column in data.metadata[split]
+        }
+        return Units(
+            target={
+                "direction": np.repeat(np.int8([0, 1]), [len(items.row) for items in sides]),
+                "match": np.concatenate(codes).astype(np.int32),
+            },
+            weight=np.concatenate(weight).astype(np.float32),
+            group=metadata["group"],
+            metadata=metadata,
+            row=row,
+            entry=row,
+        )
+
+    def _match(self, data: Dataset, split: str, first: np.ndarray, of_row: np.ndarray) -> np.ndarray:
+        """The value of each item, which all its rows must share."""
+        metadata, targets = data.metadata[split], data.splits[split].targets
+        if self.match not in metadata and self.match not in targets:
+            raise ValueError(
+                f"Retrieve.match: the data have no metadata column or target {self.match!r}; they have "
+                f"{listed([*metadata, *targets])}"
+            )
+        values = np.asarray(metadata[self.match] if self.match in metadata else targets[self.match])
+        if values.ndim != 1 or values.dtype.kind not in "iuUO":
+            given = f"{values.dtype}{list(values.shape)}"
+            raise ValueError(f"Retrieve.match: {self.match!r} is {given}; it needs one string or integer per row")
+        rows = np.flatnonzero(of_row >= 0)
+        for row in rows[values[rows] != values[first[of_row[rows]]]][:1]:
+            raise ValueError(
+                f"Retrieve.match: rows of one item differ in {self.match!r}: {values[first[of_row[row]]]} and {values[row]} "
+                f"(row {row} of the {split} split); choose a column that belongs to the item"
+            )
+        return values[first]
+
+    def predict(self, apply: Callable, tokens: Mapping[str, Tokens], present: Mapping[str, Any], batch: Batch) -> Any:
+        """{"query", "gallery"}: Float32[b d]. Zeros where all modalities of an output are absent.
+
+        An output of one modality is computed from the data's own presence, one of the fused tokens under the subset.
+        """
+
+        def embed(output: str, modalities: Sequence[str]) -> Any:
+            source = batch.present if modality_of(output) else present
+            seen = {name: source[name] & (name in modalities) for name in source}
+            any_present = jnp.stack([seen[name] for name in sorted(seen)]).any(axis=0)
+            return jnp.where(any_present[:, None], apply(tokens, seen)[output].astype(jnp.float32), 0)
+
+        query, gallery = self._modalities(tuple(batch.present))
+        return {"query": embed(self.query, query), "gallery": embed(self.gallery, gallery)}
+
+    def outcomes(self, predicted: Mapping[str, np.ndarray], units: Units) -> Outcomes:
+        """Both directions, whatever their weights."""
+        sides = [units.target["direction"] == direction for direction in (0, 1)]
+        embedding = [predicted[name][units.entry[side]] for name, side in zip(("query", "gallery"), sides)]
+        match = [units.target["match"][side] for side in sides]
+        found = []
+        for own, other in ((0, 1), (1, 0)):
+            blocks = relevant_positions(embedding[own], embedding[other], match[own], match[other])
+            found += [rank_outcomes(positions, count, len(match[other]), max(self.k)) for positions, count in blocks]
+        ranked = {name: np.concatenate([block[name] for block in found]) for name in found[0]}
+        return ranked | {"direction": units.target["direction"]}
+
+    def baselines(self, data: Dataset) -> dict[str, dict[str, np.ndarray]]:
+        """Chance: random embeddings."""
+        shape = len(data.splits["test"]), 16
+        random = np.random.default_rng(0)
+        return {"chance": {name: random.normal(size=shape).astype(np.float32) for name in ("query", "gallery")}}
+
+    def details(self, units: Units) -> dict[str, Metric]:
+        """Every metric in each direction: "recall@1/image -> text"."""
+        return {
+            f"{name}/{direction}": metric._replace(value=retrieval.of_direction(metric.value, number))
+            for number, direction in enumerate(self.directions if self.both else ())
+            for name, metric in self._single().items()
+        }
+
+    def panels(self, outcomes: Outcomes, units: Units) -> list[dict[str, Any]]:
+        """A histogram of the ranks of each direction: the mean weight over seeds."""
+        edges = [*RANKS, np.iinfo(np.int32).max]
+        drawn = []
+        for number, direction in enumerate(self.directions[: 2 if self.both else 1]):
+            weight = np.where(units.target["direction"] == number, units.weight, 0)
+            counts = np.mean([np.histogram(rank, edges, weights=weight)[0] for rank in outcomes["rank"]], axis=0)
+            last = int(np.flatnonzero(counts).max(initial=0))
+            drawn.append(panels.histogram(f"Ranks, {direction}", edges[: last + 2], counts[: last + 1], "rank"))
+        return drawn
+
+    def show(self, predicted: Mapping[str, np.ndarray], units: Units, unit: int) -> dict[str, Any]:
+        """The best candidate by the mean similarity over seeds, which is "score", as its text or else its id."""
+        direction = units.target["direction"]
+        own, other = ("query", "gallery")[:: 1 if direction[unit] == 0 else -1]
+        candidates = np.flatnonzero(direction != direction[unit])
+        similarity = np.einsum(
+            "sd,scd->c", predicted[own][:, units.entry[unit]], predicted[other][:, units.entry[candidates]]
+        ) / len(predicted[own])
+        relevant = (units.target["match"][candidates] == units.target["match"][unit]) & (units.target["match"][unit] >= 0)
+        name = lambda i: str(units.metadata.get("text", units.metadata["id"])[i] or units.metadata["id"][i])
+        best = int(np.lexsort((relevant, -np.nan_to_num(similarity, nan=-np.inf)))[0])
+        return {
+            "target": ", ".join(name(i) for i in candidates[relevant][:3]),
+            "predicted": name(candidates[best]),
+            "correct": bool(relevant[best]),
+            "score": float(similarity[best]) if np.isfinite(similarity[best]) else None,
+        }
