@@ -12,7 +12,7 @@ published features know those videos. A linear model trained on 50 of them is ri
 in 92 % from the face, and on test in 76 % and 52 %: the networks that made the features had learnt from the labels of all 62.
 So settings were set so that training converges, not tuned; and a fusion learns to trust the face as it should not on test.
 
-The data are not ours to ship: name their folder (layout: mmjax/data/mosi.py; without one the experiment says whom to ask).
+The data are not ours to ship: name their folder (layout: mmjax/data/mosi/files.py; or the error says whom to ask).
 
 Run: python experiments/mosi_sentiment.py --data.root FOLDER --seeds 10
      python experiments/mosi_sentiment.py text text_bilstm bc_all --data.root FOLDER
@@ -44,7 +44,7 @@ from itertools import combinations
 
 from mmjax import fusion as fuse
 from mmjax.data.augment import DropModalities
-from mmjax.data.mosi import Mosi
+from mmjax.data.mosi.dataset import Mosi
 from mmjax.encoders import Contextual, Features
 from mmjax.experiment import Experiment, main
 from mmjax.heads import Classifier, EachToken, Mean

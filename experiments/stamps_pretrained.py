@@ -56,7 +56,8 @@ from stamps_fusion import BASE as SCRATCH
 from stamps_fusion import CLASSES
 
 from mmjax.data.augment import DropModalities
-from mmjax.data.dataset import EqualClasses
+from mmjax.data.equal_classes import EqualClasses
+from mmjax.data.scale import UnitDirections
 from mmjax.encoders import Features
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Concat, Gated, MeanLogits, RandomFourier
@@ -99,7 +100,7 @@ NEVER = 1_000_000  # but at the end: the problem is convex, and a small validati
 KERNEL = replace(
     of("image", "text"),
     data=EqualClasses(
-        CachedFeatures(replace(STAMPS, validation_parts=8), weights=PUBLISHED[:2], prompts=PROMPTS, directions=True)
+        CachedFeatures(replace(STAMPS, validation_parts=8), weights=PUBLISHED[:2], prompts=PROMPTS, normalize=UnitDirections())
     ),
     encoders={name: Features(width=None) for name in ("image", "text")},
     fusion=RandomFourier(width=16_384),

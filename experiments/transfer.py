@@ -32,12 +32,12 @@ is neither and reads 10 tokens: that, and no training, is worth +0.078 [+0.012, 
 from dataclasses import replace
 
 from mmjax.data.stamps.dataset import Stamps
-from mmjax.data.text import Published
 from mmjax.encoders import BERT, Features, LoRA
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.pretrained.cached_features import CachedFeatures
+from mmjax.pretrained.tokenizer import Published
 from mmjax.tasks import Classify
 from mmjax.train.optim import AdamW
 from mmjax.train.rates import LayerWise

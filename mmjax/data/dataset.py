@@ -1,11 +1,12 @@
-"""A prepared data set: rows that point into columns, one column a modality, read from a device or from a stream.
+"""A prepared data set: rows that point into columns, one column per modality.
 
-A row is an example. Its pointer into a column says which item it has of that modality, -1 that it has none; several rows may
-point at one item (a picture described by nine voices is kept once).
+A row is an example. Its pointer into a column is the number of its item of that modality, or -1 if the modality is absent.
+Several rows may point to one item: an image that nine voices describe is stored once.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import field
 from typing import Any
 
 import jax
@@ -19,10 +20,12 @@ from mmjax.types import Batch
 
 @struct.dataclass
 class Rows:
-    """Examples of one split; a pytree of arrays that lead with n.
+    """The examples of one split: a pytree of arrays that lead with the n rows.
 
-    pointer: {modality: Int[n]}, -1 where absent; targets: {name: Int[n]}, or Int[n m] for rows of m steps, -1 where there is
-    no label; weight: Float[n].
+    pointer: {modality: Int[n]}, -1 where the modality is absent.
+    targets: {name: array}: Int[n], a class; Int[n m], a class for each of m steps; Int[n l], 0 or 1 for each of l labels; or
+    Float[n ...], values. A target is missing if it is negative (integers) or NaN (floats).
+    weight: Float[n].
     """
 
     pointer: Mapping[str, Any]
@@ -33,71 +36,76 @@ class Rows:
         return self.weight.shape[0]
 
     def at(self, index: Int[Array, "*b"]) -> "Rows":
-        """The rows with these numbers; -1 gives padding: nothing present, weight 0."""
+        """The rows with these numbers. -1 gives padding: all modalities absent, weight 0, any target."""
         real = index >= 0
         taken = jax.tree.map(lambda leaf: leaf[index], self)
         pointer = {name: jnp.where(real, p, -1) for name, p in taken.pointer.items()}
         return taken.replace(pointer=pointer, weight=jnp.where(real, taken.weight, 0))
 
 
-def equally_weighted(rows: Rows, target: str) -> Rows:
-    """NumPy rows in which every class of a target, Int[n], weighs the same, and all of them as much as before; those without
-    a label (-1) keep their weight."""
-    label, weight = rows.targets[target], np.array(rows.weight)
-    there = label >= 0
-    total = np.bincount(label[there], weight[there])
-    weight[there] *= (total.sum() / max(np.count_nonzero(total), 1) / np.maximum(total, 1e-30))[label[there]]
-    return rows.replace(weight=weight)
-
-
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """How one modality's items are had. `read` runs on the host, an item at a time; `finish` is jitted, on batches.
+    """How one modality's items are read and preprocessed.
 
-    count: items; read: number -> array or Sequence without batch dimension, raw and small (uint8, int16);
-    finish: batch of raw items -> what the encoder takes (float32; log-mel and z-scores belong here).
-    raw: number -> the item as it comes, for a published preprocessing: a picture uint8 [h w c], a str, or a sound (samples
-    float32 [t], rate in Hz); None where there is no such thing. identity: sha256 of all raw items in their order, "" without.
+    count: the number of items. read: number -> array or Padded without batch dimension, small (uint8, int16); runs on the host.
+    preprocess: batch of such items -> the encoder's input (float32; log-mel and z-scores belong here); jitted.
+    original: number -> the decoded item for the preprocessing of published weights: an image uint8 [h w c], a str, or a sound
+    (samples float32 [t], rate in Hz); None if there is none. fingerprint: sha256 of all originals in order, "" without them.
     """
 
     count: int
     read: Callable[[int], Any]
-    finish: Callable[[Any], Any]
-    raw: Callable[[int], Any] | None = None
-    identity: str = ""
+    preprocess: Callable[[Any], Any]
+    original: Callable[[int], Any] | None = None
+    fingerprint: str = ""
+
+
+def identity(x: Any) -> Any:
+    """The preprocessing of a column whose items are the encoder's input."""
+    return x
+
+
+def no_media(row: int) -> dict[str, Any]:
+    """The media of a data set that has nothing to display."""
+    del row
+    return {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """columns: {modality: Column}; splits: {"train" | "validation" | "test": Rows} with NumPy leaves; classes: {target: names}.
+    """What `load` of a data value returns; splits are named "train", "validation" and "test", their leaves are NumPy arrays.
 
-    sizes: {modality: numbers an encoder must know, such as the vocabulary}. about: {split: {name: array [n]}}, what reports
-    and groupings need of each row, or of each labelled step where targets have steps: "id" (str) and "group" (int; groups are
-    never split), and where there is such a thing "text" and "language" (str). dropped: {why: count}. fingerprint: of the data
-    and of every choice that made it. media: place in the test split's `about` -> what a person sees and hears of it: any of
-    caption, language (str), image (PNG), sound (MP3) (bytes). source: what the examples were read through.
+    columns: {modality: Column}. splits: {split: Rows}.
+    metadata: {split: {column: array [n]}}, with an entry for each row, or for each labelled step if targets have steps. Always
+    "id" (str), which names an example, and "group" (int): examples of one group are not independent and share a split.
+    Optional columns, such as "text" and "language" (str), are displayed and group the results.
+    fingerprint: sha256 of the data and of every choice that made them.
+    sizes: {modality: {name: int}}, what encoders must know, such as the vocabulary. classes: {target: names of its classes or
+    labels}; regression, retrieval and captions have none. dropped: {reason: count}. media: index into the metadata of the test
+    split -> what the report displays: any of id, caption, language (str), image (PNG) and sound (MP3) (bytes).
+    source: what the examples were read through.
     """
 
     columns: Mapping[str, Column]
     splits: Mapping[str, Rows]
-    classes: Mapping[str, tuple[str, ...]]
-    sizes: Mapping[str, Mapping[str, int]]
-    about: Mapping[str, Mapping[str, np.ndarray]]
-    dropped: Mapping[str, int]
+    metadata: Mapping[str, Mapping[str, np.ndarray]]
     fingerprint: str
-    media: Callable[[int], dict[str, Any]]
-    source: str
+    sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    media: Callable[[int], dict[str, Any]] = no_media
+    source: str = ""
 
 
 def stack(items: list[Any]) -> Any:
-    """Items without a batch dimension -> one with it."""
+    """Items without a batch dimension -> one batch."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *items)
 
 
 def gather(columns: Mapping[str, Any], rows: Rows) -> Batch:
-    """The batch of these rows from columns kept on the device, {modality: array [m ...] or Sequence}; jit- and vmap-safe.
+    """The batch of these rows from columns on the device, {modality: array [m ...] or Padded}; works under jit and vmap.
 
-    Where a modality is absent the batch holds some other row's item: `present` says so, and nothing may look.
+    The input of an absent modality is the item of some other row; it must not be used.
     """
     inputs = {name: jax.tree.map(lambda leaf, p=rows.pointer[name]: leaf[p], column) for name, column in columns.items()}
     present = {name: rows.pointer[name] >= 0 for name in columns}

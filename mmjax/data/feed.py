@@ -1,12 +1,13 @@
-"""Batches for a step: gathered from columns on the device where the data fit there, streamed by Grain where they do not.
+"""Batches for a step: gathered from columns on the device if the data fit there, else streamed from the host by Grain.
 
-Both give the batch of the same rows for the same (seed, step).
+Both feeds return the batch of the same rows for the same (seed, step). Row numbers may have any leading dimensions, such as
+[s b] for the seeds of a step and [k s b] for k steps of one compiled call; the batch has the same ones. -1 is padding.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -15,19 +16,33 @@ import numpy as np
 from mmjax.data.dataset import Column, Dataset, Rows, gather, stack
 from mmjax.types import Batch
 
-CHUNK = 256  # items whose raw form is in memory at once while a column is filled
+CHUNK = 256  # items that are in memory at once before preprocessing, while a column is filled
+
+Order = Callable[[int], np.ndarray]
+"""Step -> the row numbers of its batch, Int[... b]; all steps have the same shape."""
+
+
+@runtime_checkable
+class Feed(Protocol):
+    """Row numbers Int[... b] -> Batch with leaves [... b ...]."""
+
+    def __call__(self, index: np.ndarray) -> Batch: ...
+
+    def chunks(self, order: Order, chunks: Sequence[range]) -> Iterator[Batch]:
+        """A batch [k ... b ...] for each chunk of k steps; the chunks follow one another without gaps."""
+        ...
 
 
 def fill_column(column: Column, report: Callable[[int], None] = lambda items: None) -> Any:
-    """All items of a column, read and finished, on the device. `report` is told how many items each chunk added."""
-    finish = jax.jit(column.finish)
+    """All items of a column, read and preprocessed, on the device. report: called with the number of items of each chunk."""
+    preprocess = jax.jit(column.preprocess)
     parts = []
     with ThreadPoolExecutor(4) as pool:
         for start in range(0, column.count, CHUNK):
             numbers = range(start, min(start + CHUNK, column.count))
             items = list(pool.map(column.read, numbers))
             items += [items[-1]] * (CHUNK - len(items))  # one shape, one compilation
-            parts.append(jax.tree.map(lambda leaf, n=len(numbers): leaf[:n], finish(stack(items))))
+            parts.append(jax.tree.map(lambda leaf, n=len(numbers): leaf[:n], preprocess(stack(items))))
             report(len(numbers))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
@@ -38,38 +53,49 @@ def fill(dataset: Dataset, report: Callable[[int], None] = lambda items: None) -
 
 
 def column_bytes(dataset: Dataset) -> int:
-    """How much memory `fill` would take, in bytes, from the shapes alone."""
+    """The memory that `fill` needs, in bytes, computed from shapes."""
     total = 0
     for column in dataset.columns.values():
-        raw = stack([column.read(0)])
-        item = jax.eval_shape(column.finish, raw)
+        item = jax.eval_shape(column.preprocess, stack([column.read(0)]))
         total += column.count * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(item))
     return total
 
 
 def example_batch(dataset: Dataset, modalities: Iterable[str], batch: int) -> Batch:
-    """The shapes and dtypes of a batch of training rows, without reading more than one item a modality."""
+    """The shapes and dtypes of a batch of training rows; reads one item per modality."""
     rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype), dataset.splits["train"])
     inputs = {}
     for name in modalities:
         item = dataset.columns[name].read(0)
-        raw = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch, *np.shape(leaf)), np.asarray(leaf).dtype), item)
-        inputs[name] = jax.eval_shape(dataset.columns[name].finish, raw)
+        items = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch, *np.shape(leaf)), np.asarray(leaf).dtype), item)
+        inputs[name] = jax.eval_shape(dataset.columns[name].preprocess, items)
     present = {name: jax.ShapeDtypeStruct((batch,), bool) for name in inputs}
     return Batch(inputs, present, rows.targets, rows.weight)
 
 
-def from_device(columns: Mapping[str, Any], rows: Rows) -> Callable[[np.ndarray], Batch]:
-    """Row numbers Int[... b] -> Batch with the same leading dimensions, gathered on the device."""
-    rows = jax.tree.map(jnp.asarray, rows)
-    take = jax.jit(lambda columns, rows, index: gather(columns, rows.at(index)))
-    return lambda index: take(columns, rows, jnp.asarray(index))
+class DeviceFeed:
+    """A `Feed` of the rows of one split from columns on the device, {modality: array [m ...] or Padded}."""
+
+    def __init__(self, columns: Mapping[str, Any], rows: Rows):
+        self.columns, self.rows = columns, jax.tree.map(jnp.asarray, rows)
+        self._take = jax.jit(lambda columns, rows, index: gather(columns, rows.at(index)))
+
+    def __call__(self, index: np.ndarray) -> Batch:
+        return self._take(self.columns, self.rows, jnp.asarray(index))
+
+    def chunks(self, order: Order, chunks: Sequence[range]) -> Iterator[Batch]:
+        return (self(np.stack([order(step) for step in chunk])) for chunk in chunks)
 
 
-class _Plan:
-    """Row numbers of all steps from `first` on, end to end: a random-access source for Grain."""
+def from_device(columns: Mapping[str, Any], rows: Rows) -> DeviceFeed:
+    """The feed of one split's rows from columns that `fill` returned."""
+    return DeviceFeed(columns, rows)
 
-    def __init__(self, order: Callable[[int], np.ndarray], first: int, steps: int):
+
+class _RowsOfSteps:
+    """The row numbers of all steps from `first` on, one after another: a random-access source for Grain."""
+
+    def __init__(self, order: Order, first: int, steps: int):
         self.order, self.first, self.width = lru_cache(maxsize=16)(order), first, order(first).size
         self.length = (steps - first) * self.width
 
@@ -77,42 +103,56 @@ class _Plan:
         return self.length
 
     def __getitem__(self, i: int) -> int:
-        step, at = divmod(int(i), self.width)
-        return int(self.order(self.first + step).reshape(-1)[at])
+        step, place = divmod(int(i), self.width)
+        return int(self.order(self.first + step).reshape(-1)[place])
 
 
 class Streamed:
-    """A data set that stays on the host: batches of one split's rows, of these modalities, read when they are needed."""
+    """A `Feed` of one split's rows and some modalities of a data set that stays on the host; items are read when needed."""
 
     def __init__(self, dataset: Dataset, rows: Rows, modalities: Iterable[str], threads: int = 4):
         self.columns = {name: dataset.columns[name] for name in modalities}
         self.pointer = {name: np.asarray(rows.pointer[name]) for name in self.columns}
         self.rows, self.threads = jax.tree.map(jnp.asarray, rows), threads
-        self._finish = jax.jit(lambda raw: {name: column.finish(raw[name]) for name, column in self.columns.items()})
+        preprocess = lambda items: {name: column.preprocess(items[name]) for name, column in self.columns.items()}
+        self._preprocess = jax.jit(preprocess)
 
     def _read(self, row: int) -> dict[str, Any]:
         return {name: column.read(max(int(self.pointer[name][row]), 0)) for name, column in self.columns.items()}
 
     def _batch(self, items: Any, index: np.ndarray) -> Batch:
-        """From raw inputs, stacked, of the flat row numbers; the batch has the index's leading dimensions."""
-        taken = self.rows.at(jnp.asarray(index.reshape(-1)))
-        present = {name: taken.pointer[name] >= 0 for name in self.columns}
-        batch = Batch(self._finish(items), present, taken.targets, taken.weight)
+        """The batch of these rows from their items, which are stacked in row-major order."""
+        rows = self.rows.at(jnp.asarray(index.reshape(-1)))
+        present = {name: rows.pointer[name] >= 0 for name in self.columns}
+        batch = Batch(self._preprocess(items), present, rows.targets, rows.weight)
         return jax.tree.map(lambda leaf: leaf.reshape(index.shape + leaf.shape[1:]), batch)
 
     def __call__(self, index: np.ndarray) -> Batch:
-        """Row numbers Int[... b] -> Batch, as `from_device` gives it."""
         with ThreadPoolExecutor(self.threads) as pool:
             return self._batch(stack(list(pool.map(self._read, index.reshape(-1).tolist()))), index)
 
-    def stream(self, order: Callable[[int], np.ndarray], first: int, steps: int) -> Iterator[Batch]:
-        """Batches of the steps `first` .. `steps` - 1, read by Grain while the device works. order: step -> Int[... b]."""
-        import grain  # here, since some machines that keep their data on the device have no Grain
+    def stream(self, order: Order, first: int, steps: int) -> Iterator[Batch]:
+        """The batches [... b ...] of the steps `first` to `steps` - 1; Grain reads ahead while the device computes."""
+        for step, items in zip(range(first, steps), self._items(order, first, steps)):
+            yield self._batch(items, order(step))
 
-        plan = _Plan(order, first, steps)
-        if not len(plan):
+    def chunks(self, order: Order, chunks: Sequence[range]) -> Iterator[Batch]:
+        """As `Feed.chunks`; Grain reads ahead while the device computes."""
+        if not chunks:
             return
+        items = self._items(order, chunks[0].start, chunks[-1].stop)
+        for chunk in chunks:
+            each = [next(items) for _ in chunk]
+            index = np.stack([order(step) for step in chunk])
+            yield self._batch(jax.tree.map(lambda *leaves: np.concatenate(leaves), *each), index)
+
+    def _items(self, order: Order, first: int, steps: int) -> Iterator[Any]:
+        """The stacked items of each step."""
+        import grain  # here, since machines that keep their data on the device need no Grain
+
+        if steps <= first:
+            return
+        plan = _RowsOfSteps(order, first, steps)
         pipeline = grain.MapDataset.source(plan).map(self._read).batch(plan.width, batch_fn=stack)
         options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=2 * plan.width)
-        for step, raw in zip(range(first, steps), pipeline.to_iter_dataset(options)):
-            yield self._batch(raw, order(step))
+        yield from pipeline.to_iter_dataset(options)

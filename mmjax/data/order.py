@@ -1,4 +1,4 @@
-"""Which rows make the batch of a step: a function of (seed, step) alone, so that a run can begin anywhere."""
+"""The rows of each batch as a function of (seed, step) alone, so that a run can start at any step."""
 
 from functools import lru_cache
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @lru_cache(maxsize=64)
 def _epoch(seed: int, epoch: int, rows: int) -> np.ndarray:
-    # Raw Philox bits are fixed by their definition (Salmon et al., 2011); NumPy's `permutation` may change with its version.
+    # The bits of Philox are fixed by its definition (Salmon et al., 2011); `permutation` may change with the NumPy version.
     bits = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(rows)
     order = np.argsort(bits, kind="stable")
     order.flags.writeable = False
@@ -15,7 +15,7 @@ def _epoch(seed: int, epoch: int, rows: int) -> np.ndarray:
 
 
 def shuffled(seed: int, step: int, rows: int, batch: int) -> np.ndarray:
-    """Int64[batch]: the rows of step `step`. Every row once an epoch, each epoch in an order of its own, epochs end to end."""
+    """Int64[batch], the rows of a step. Every row occurs once per epoch; each epoch is shuffled anew; batches span epochs."""
     if rows < 1 or batch < 1:
         raise ValueError(f"rows is {rows} and batch is {batch}; both must be at least 1")
     place = step * batch + np.arange(batch)
@@ -23,7 +23,7 @@ def shuffled(seed: int, step: int, rows: int, batch: int) -> np.ndarray:
 
 
 def in_order(rows: int, batch: int) -> np.ndarray:
-    """Int64[batches batch]: all rows once, the last batch padded by -1."""
+    """Int64[batches batch]: every row once, the last batch padded with -1."""
     padded = np.full(-(-rows // batch) * batch, -1)
     padded[:rows] = np.arange(rows)
     return padded.reshape(-1, batch)

@@ -1,48 +1,86 @@
-"""z-scores, fitted on the training split alone."""
+"""Normalisation of a column, with statistics of training items alone."""
 
 import dataclasses
+from typing import Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mmjax.data.dataset import Column, stack
 from mmjax.data.decode import DataError
 from mmjax.types import Padded
 
-FITTED_ON = 400  # training items from which a column's mean and deviation are taken
+MAX_ITEMS = 400  # training items that the mean and deviation of a column are computed from
 
 
-def standardised(column: Column, pointer: np.ndarray, items: int = FITTED_ON, alike: bool = False) -> Column:
-    """The column with z-scores, (x - mean) / deviation for each value of the last axis, fitted on training items alone.
+def standardized(
+    column: Column, pointer: np.ndarray, max_items: int = MAX_ITEMS, shared_deviation: bool = False
+) -> Column:
+    """The column with z-scores, (x - mean) / deviation, for each feature along the last axis.
 
-    The last axis is what is measured: colours of pictures, bands of spectra, channels of a series.
-    pointer: the training rows' items. At most `items` of them, evenly spread, are read; padding does not count.
-    alike: one deviation for all values, the root of their mean variance: angles between centred vectors stay as they are.
-    Raises DataError where there is no training item.
+    The last axis has the colours of images, the bands of spectra or the channels of series; constant features are only
+    centred. pointer: the items of the training rows; at most `max_items` of them, evenly spaced, are read. Padding does not
+    count. shared_deviation: one deviation for all features, the root of their mean variance, which keeps the angles between
+    centred vectors.
+    Raises DataError if there is no training item.
     """
     used = np.unique(pointer[pointer >= 0])
     if not len(used):
-        raise DataError(
-            "the training split has no item of a modality that other splits have; take more of the data, or another fold"
-        )
-    used = used[np.linspace(0, len(used) - 1, min(items, len(used))).round().astype(int)]
-    seen = jax.jit(column.finish)(stack([column.read(int(number)) for number in used]))
-    if isinstance(seen, Padded):
-        values = np.asarray(seen.x)[np.asarray(seen.mask)]
+        raise DataError("the training split has no item of a modality that other splits have; use more data or another fold")
+    used = used[np.linspace(0, len(used) - 1, min(max_items, len(used))).round().astype(int)]
+    items = jax.jit(column.preprocess)(stack([column.read(int(number)) for number in used]))
+    if isinstance(items, Padded):
+        values = np.asarray(items.x)[np.asarray(items.mask)]
     else:
-        values = np.asarray(seen).reshape(-1, seen.shape[-1])
+        values = np.asarray(items).reshape(-1, items.shape[-1])
     mean, deviation = values.mean(axis=0), values.std(axis=0)
-    if alike:
+    if shared_deviation:
         deviation = np.full_like(deviation, np.sqrt(np.mean(np.square(deviation))))
-    constant = deviation <= 1e-6 * np.abs(values).max(axis=0)  # rounding alone, whatever the units: nothing to divide by
+    constant = deviation <= 1e-6 * np.abs(values).max(axis=0)  # relative, since a constant feature varies by rounding
     deviation = np.where(constant, 1, deviation).astype(deviation.dtype)
 
     def scale(x):
         lead = (None,) * (x.ndim - 1)
         return (x - mean[lead]) / deviation[lead]
 
-    def finish(raw):
-        x = column.finish(raw)
+    def preprocess(batch):
+        x = column.preprocess(batch)
         return Padded(scale(x.x), x.length) if isinstance(x, Padded) else scale(x)
 
-    return dataclasses.replace(column, finish=finish)
+    return dataclasses.replace(column, preprocess=preprocess)
+
+
+@runtime_checkable
+class Normalize(Protocol):
+    """(column, items of the training rows) -> the normalised column; a frozen dataclass."""
+
+    def __call__(self, column: Column, pointer: np.ndarray) -> Column: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Standardize:
+    """z-scores of every feature over all training items."""
+
+    def __call__(self, column: Column, pointer: np.ndarray) -> Column:
+        return standardized(column, pointer, column.count)
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitDirections:
+    """Vectors scaled to unit length, centred over all training items and divided by one deviation for all features.
+
+    For fusions that depend on angles, such as `RandomFourier`: z-scoring would amplify features that are near zero in most
+    items.
+    """
+
+    def __call__(self, column: Column, pointer: np.ndarray) -> Column:
+        unit = dataclasses.replace(column, preprocess=lambda batch: _unit(column.preprocess(batch)))
+        return standardized(unit, pointer, column.count, shared_deviation=True)
+
+
+def _unit(x):
+    """Vectors of length 1 along the last axis; zeros remain zero."""
+    if isinstance(x, Padded):
+        return Padded(_unit(x.x), x.length)
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)

@@ -1,8 +1,12 @@
-"""Labelled series of several channels, from the `.ts` files of the UEA and UCR archives that the package `aeon` bundles.
+"""Labelled series with several channels, from the `.ts` files of the UEA and UCR archives in the package `aeon`.
 
-JapaneseVowels (Kudo et al., 1999): which of 9 men says "ae", from 12 coefficients of linear prediction, 7 to 29 steps; 270
-training and 370 test series. BasicMotions: standing, walking, running or badminton, from 3 axes of an accelerometer and 3 of
-a gyroscope at 10 Hz, 100 steps; 40 and 40. The package is never imported: its files are read where they lie.
+Classification. JapaneseVowels (Kudo et al., 1999): which of 9 men says "ae", 12 coefficients of linear prediction, 7 to 29
+steps; 270 training and 370 test series. BasicMotions: standing, walking, running or badminton, 3 axes of an accelerometer and
+3 of a gyroscope at 10 Hz, 100 steps; 40 and 40.
+Regression (Tan et al., "Time series extrinsic regression", 2021). CardanoSentiment: the sentiment of a day's news about a
+currency, from its hourly price and traded volume, 24 steps; 74 and 33. Covid3Month: the death rate of a country, from its
+daily cases, 84 steps; 140 and 61.
+The package is never imported: its files are read in place.
 """
 
 import dataclasses
@@ -10,6 +14,7 @@ import hashlib
 import importlib.util
 import io
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,62 +22,83 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmjax.data.dataset import Column, Dataset, Rows
+from mmjax.data.dataset import Column, Dataset, Rows, identity
 from mmjax.data.decode import DataError
-from mmjax.data.scale import standardised
+from mmjax.data.scale import standardized
 from mmjax.data.splits import grouped_folds
 from mmjax.types import Padded
 
 
-def read_ts(data: bytes, name: str) -> tuple[list[np.ndarray], list[str], list[str]]:
-    """A `.ts` file: series [steps, channels] float32, the label of each, and the header's labels in its order.
+def read_ts(data: bytes, name: str) -> tuple[list[np.ndarray], list[Any], list[str]]:
+    """A `.ts` file -> series [steps, channels] float32; the target of each; and the class names in the header's order.
 
-    A line is an example: channels separated by ":", values by ",", the label last. name: what errors call the file.
-    Raises DataError for time stamps, missing values, no labels, or channels of different length.
+    Targets are class names (str), or numbers (float) in a file for regression, which has no classes.
+    A line is an example: channels separated by ":", values by ",", the target last. name: the file's name in errors.
+    Raises DataError for time stamps, missing values, no targets, or channels of different length.
     """
     header, _, body = data.decode("utf-8", "replace").replace("\r", "").partition("@data\n")
     lines = (line.split() for line in header.splitlines() if line.startswith("@"))
-    settings = {first.lower(): rest for first, *rest in lines}
+    settings = {first.lower(): [value.lower() if value.lower() in ("true", "false") else value for value in rest]
+                for first, *rest in lines}  # fmt: skip
     classes = settings.get("@classlabel", ["false"])[1:]
-    if not classes or settings.get("@timestamps", ["false"])[0].lower() == "true":
-        raise DataError(f"{name}: a file with class labels and without time stamps is needed; its header says otherwise")
-    series, labels = [], []
+    regression = settings.get("@targetlabel", ["false"])[0] == "true"
+    if not (classes or regression) or settings.get("@timestamps", ["false"])[0] == "true":
+        raise DataError(f"{name}: the header must declare class labels or a target label, and no time stamps")
+    series, targets = [], []
     for number, line in enumerate(filter(str.strip, body.splitlines()), 1):
-        *channels, label = line.strip().split(":")
+        *channels, target = line.strip().split(":")
         try:
             values = np.array([channel.split(",") for channel in channels], np.float32).T
         except ValueError as error:  # a "?" is a missing value
             raise DataError(f"{name}: example {number} has missing values or channels of different length") from error
-        if label not in classes or values.ndim != 2 or not np.isfinite(values).all():
-            raise DataError(f"{name}: example {number} (label {label!r}) is damaged; the labels are {', '.join(classes)}")
+        if values.ndim != 2 or not np.isfinite(values).all():
+            raise DataError(f"{name}: example {number} is damaged; all values must be finite numbers")
         series.append(values)
-        labels.append(label)
+        targets.append(_number(target, name, number) if regression else _class(target, classes, name, number))
     if not series:
-        raise DataError(f"{name} has no examples; it should hold a line for each after @data")
-    return series, labels, classes
+        raise DataError(f"{name} has no examples; it should have one line for each after @data")
+    return series, targets, classes
+
+
+def _class(text: str, classes: Sequence[str], name: str, number: int) -> str:
+    if text not in classes:
+        raise DataError(f"{name}: example {number} has the label {text!r}; it must be one of {', '.join(classes)}")
+    return text
+
+
+def _number(text: str, name: str, number: int) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise DataError(f"{name}: example {number} has the target {text!r}; it must be a finite number")
+    return value
 
 
 def find_archive(root: Path | None = None) -> Path:
-    """The folder that has a folder for each data set: `root`, else that in the installed `aeon`, without importing it."""
+    """The folder with one folder per data set: `root`, else the one in the installed `aeon`."""
     if root is not None:
         return root
     found = importlib.util.find_spec("aeon")
     if found is None or not found.submodule_search_locations:
         raise DataError(
-            "AeonSeries reads data that the package aeon bundles, and it is not installed: pip install --no-deps aeon==1.6.0 "
-            "(its dependencies are not needed), or pass the folder that holds NAME/NAME_TRAIN.ts and NAME/NAME_TEST.ts as root"
+            "AeonSeries reads data in the package aeon, which is not installed: pip install --no-deps aeon==1.6.0 (its "
+            "dependencies are not needed), or pass the folder that has NAME/NAME_TRAIN.ts and NAME/NAME_TEST.ts as root"
         )
     return Path(found.submodule_search_locations[0]) / "datasets" / "data"
 
 
 @dataclasses.dataclass(frozen=True)
 class AeonSeries:
-    """What the models see of one data set of the archive.
+    """One data set of the archive. Target: "label", Int[n], for classification; "value", Float[n], for regression.
 
-    name: of the data set. channels: how many consecutive ones make a modality: 1 makes each channel one ("channel00",
-    "channel01", ...), 3 the two sensors of BasicMotions ("channels00to02", "channels03to05"), all of them a single one.
-    folds, fold, split_seed: validation is fold `fold` of the training series, stratified by class; the test split is the
-    published one. root: the folder with a folder for each data set, None for the installed aeon's.
+    name: of the data set. channels: the number of consecutive channels in a modality: 1 gives a modality per channel
+    ("channel00", "channel01", ...), 3 the two sensors of BasicMotions ("channels00to02", "channels03to05"), all of them one.
+    folds, fold, split_seed: fold `fold` of the training series is the validation split, stratified by class or by fifths of
+    the value. The test split is the official one, so there is no cross-validation.
+    Equal series form a group; training series that are also in the test split are dropped.
+    root: the folder with one folder per data set, None for the installed aeon's.
     """
 
     name: str = "JapaneseVowels"
@@ -84,43 +110,50 @@ class AeonSeries:
 
     def __post_init__(self):
         if self.folds < 2 or not 0 <= self.fold < self.folds:
-            raise DataError(f"AeonSeries.fold is {self.fold} of {self.folds} folds; there must be 2 or more, the first is 0")
+            raise DataError(
+                f"AeonSeries.fold is {self.fold} of {self.folds} folds; folds must be at least 2, and fold at least 0 and "
+                "below folds"
+            )
 
     def load(self) -> Dataset:
-        """Reads both files; z-scores of each channel come from the training split alone."""
+        """Reads both files. The z-scores of each channel come from the training split alone."""
         digest = hashlib.sha256(json.dumps({k: v for k, v in dataclasses.asdict(self).items() if k != "root"}).encode())
-        parts = {part: read_ts(*self._file(part, digest)) for part in ("TRAIN", "TEST")}
-        classes = tuple(parts["TRAIN"][2])
-        series = parts["TRAIN"][0] + parts["TEST"][0]
-        self._check(series, classes, parts["TEST"][2])
-        label = np.array([classes.index(name) for _, labels, _ in parts.values() for name in labels], np.int32)
-        known = len(parts["TRAIN"][0])
-        fold_of = grouped_folds(np.arange(known), label[:known], self.folds, self.split_seed)
-        numbers = {
-            "train": np.flatnonzero(fold_of != self.fold),
-            "validation": np.flatnonzero(fold_of == self.fold),
-            "test": np.arange(known, len(series)),
+        files = {split: read_ts(*self._file(split, digest)) for split in ("TRAIN", "TEST")}
+        classes = tuple(files["TRAIN"][2])
+        series = files["TRAIN"][0] + files["TEST"][0]
+        self._check(series, classes, tuple(files["TEST"][2]))
+        targets = files["TRAIN"][1] + files["TEST"][1]
+        if classes:
+            target, values = "label", np.array([classes.index(name) for name in targets], np.int32)
+        else:
+            target, values = "value", np.array(targets, np.float32)
+        count, group = len(files["TRAIN"][0]), _groups(series)
+        official = np.flatnonzero(~np.isin(group[:count], group[count:]))
+        strata = values[official] if classes else _fifths(values[official])
+        fold_of = grouped_folds(group[official], strata, self.folds, self.split_seed)
+        items = {
+            "train": official[fold_of != self.fold],
+            "validation": official[fold_of == self.fold],
+            "test": np.arange(count, len(series)),
         }
-        width, most = series[0].shape[1], max(map(len, series))
+        width, longest = series[0].shape[1], max(map(len, series))
         modalities = self.modalities(width)
-        columns = {name: Column(len(series), partial(_read, series, most, at), _as_it_is) for name, at in modalities.items()}
-        ids = np.array([f"{part.lower()} {i}" for part, (x, _, _) in parts.items() for i in range(len(x))])
+        columns = {name: Column(len(series), partial(_read, series, longest, at), identity) for name, at in modalities.items()}
+        ids = np.array([f"{split.lower()} {i}" for split, (x, _, _) in files.items() for i in range(len(x))])
         return Dataset(
-            columns={name: standardised(column, numbers["train"], known) for name, column in columns.items()},
+            columns={name: standardized(column, items["train"], count) for name, column in columns.items()},
             splits={
-                part: Rows(
-                    {name: which.astype(np.int32) for name in modalities},
-                    {"label": label[which]},
-                    np.ones(len(which), np.float32),
+                split: Rows(
+                    dict.fromkeys(modalities, at.astype(np.int32)), {target: values[at]}, np.ones(len(at), np.float32)
                 )
-                for part, which in numbers.items()
+                for split, at in items.items()
             },
-            classes={"label": classes},
-            sizes={name: {"steps": most, "channels": self.channels} for name in modalities},
-            about={part: {"id": ids[which], "group": which.astype(np.int32)} for part, which in numbers.items()},
-            dropped={},
+            metadata={split: {"id": ids[at], "group": group[at]} for split, at in items.items()},
             fingerprint=digest.hexdigest(),
-            media=partial(_media, series[known:]),
+            sizes={name: {"steps": longest, "channels": self.channels} for name in modalities},
+            classes={"label": classes} if classes else {},
+            dropped={"training series that are also in the test split": count - len(official)},
+            media=partial(_media, series[count:]),
             source=f"{self.name}_TRAIN.ts and _TEST.ts",
         )
 
@@ -132,40 +165,55 @@ class AeonSeries:
 
         return {name(first): slice(first, first + self.channels) for first in range(0, width, self.channels)}
 
-    def _file(self, part: str, digest: Any) -> tuple[bytes, str]:
-        """Bytes and name of one part's file; the digest has seen the bytes."""
+    def _file(self, split: str, digest: Any) -> tuple[bytes, str]:
+        """The bytes and the name of one split's file. The digest is updated with the bytes."""
         archive = find_archive(self.root)
-        path = archive / self.name / f"{self.name}_{part}.ts"
+        path = archive / self.name / f"{self.name}_{split}.ts"
         if not path.is_file():
             known = sorted(file.parent.name for file in archive.glob("*/*_TRAIN.ts"))
-            raise DataError(f"AeonSeries.name is {self.name!r}: there is no {path}; there are {', '.join(known) or 'none'}")
+            raise DataError(f"AeonSeries.name is {self.name!r}, but {path} does not exist; {archive} has {_list(known)}")
         data = path.read_bytes()
         digest.update(data)
         return data, path.name
 
-    def _check(self, series: list[np.ndarray], classes: tuple[str, ...], test_classes: list[str]) -> None:
+    def _check(self, series: list[np.ndarray], classes: tuple[str, ...], test_classes: tuple[str, ...]) -> None:
         widths = sorted({x.shape[1] for x in series})
-        if len(widths) > 1 or tuple(test_classes) != classes:
-            raise DataError(f"{self.name}: examples have {widths} channels, and classes {classes} and {test_classes}")
+        if len(widths) > 1:
+            raise DataError(f"{self.name}: examples have {_list(map(str, widths))} channels; all must have the same number")
+        if test_classes != classes:
+            raise DataError(f"{self.name}: the classes are {_list(classes)} in TRAIN and {_list(test_classes)} in TEST")
         if self.channels < 1 or widths[0] % self.channels:
-            raise DataError(f"AeonSeries.channels is {self.channels}, which does not divide the {widths[0]} channels")
+            raise DataError(f"AeonSeries.channels is {self.channels}; it must divide the {widths[0]} channels")
 
 
-def _read(series: list[np.ndarray], most: int, at: slice, number: int) -> Padded:
-    """These channels of one series, padded with zeros to the longest one's steps."""
-    values = series[number][:, at]
-    return Padded(np.pad(values, ((0, most - len(values)), (0, 0))), np.int32(len(values)))
+def _list(names: Any) -> str:
+    return ", ".join(names) or "none"
 
 
-def _as_it_is(raw: Padded) -> Padded:
-    return raw
+def _groups(series: Sequence[np.ndarray]) -> np.ndarray:
+    """Int32[n], the number of the first series with the same values."""
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(x.tobytes(), i) for i, x in enumerate(series)], np.int32)
+
+
+def _fifths(values: np.ndarray) -> np.ndarray:
+    """Int[n], which fifth of the sorted values each is in."""
+    rank = np.empty(len(values), np.int64)
+    rank[np.argsort(values, kind="stable")] = np.arange(len(values))
+    return rank * 5 // len(values)
+
+
+def _read(series: list[np.ndarray], longest: int, channels: slice, number: int) -> Padded:
+    """These channels of one series, padded with zeros to the steps of the longest."""
+    values = series[number][:, channels]
+    return Padded(np.pad(values, ((0, longest - len(values)), (0, 0))), np.int32(len(values)))
 
 
 def _media(series: list[np.ndarray], row: int) -> dict[str, Any]:
-    """A picture of the series as PNG: a row for each channel, time to the right, black lowest, white highest."""
+    """The series as a PNG image: a row per channel, time to the right, black the lowest value, white the highest."""
     low, high = series[row].min(axis=0), series[row].max(axis=0)
     grey = ((series[row] - low) / np.maximum(high - low, 1e-6)).T * 255
     steps, channels = series[row].shape
-    picture = Image.fromarray(grey.astype(np.uint8)).resize((8 * steps, 8 * channels), Image.Resampling.NEAREST)
-    picture.save(file := io.BytesIO(), "PNG")
+    image = Image.fromarray(grey.astype(np.uint8)).resize((8 * steps, 8 * channels), Image.Resampling.NEAREST)
+    image.save(file := io.BytesIO(), "PNG")
     return {"image": file.getvalue()}

@@ -1,35 +1,60 @@
-"""Splits that leak nothing: whole groups go to one fold, and every fold has about the same mix of labels."""
+"""Splits without leaks: whole groups go to one fold, every fold has about the same mix of labels, and splits are checked."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from mmjax.data.dataset import Dataset
+from mmjax.data.decode import DataError
 
-class Split(NamedTuple):
-    """Indices into the examples, each int64 and ascending; together they name every example once."""
 
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
+@runtime_checkable
+class CrossValidated(Protocol):
+    """A data value whose test split may be any of its folds, so that every example is a test example once.
+
+    at_fold(k): the same data with fold k as the test split; ids and groups do not change. It also has an attribute
+    `folds`, the number of folds.
+    """
+
+    def at_fold(self, fold: int) -> Any: ...
+
+    def load(self) -> Dataset: ...
+
+
+def folds_of(data: Any) -> int:
+    """The number of folds of the data inside a wrapper. Raises DataError if the data have an official test split."""
+    return _cross_validated(data).folds
+
+
+def with_fold(data: Any, fold: int) -> Any:
+    """The data inside a wrapper with this test fold. Raises DataError if the data have an official test split."""
+    return _cross_validated(data).at_fold(fold)
+
+
+def _cross_validated(data: Any) -> Any:
+    if not isinstance(data, CrossValidated):
+        raise DataError(f"{type(data).__name__} has an official test split, so it has no folds for cross-validation")
+    return data
 
 
 def grouped_folds(groups: np.ndarray, labels: np.ndarray, folds: int = 5, seed: int = 0) -> np.ndarray:
-    """Deals whole groups to folds so that every label is spread evenly: stratified, grouped k-fold.
+    """Stratified, grouped k-fold: deals whole groups to folds so that every label is spread evenly.
 
-    groups: (n,) integers, equal for examples that must stay together; labels: (n,) integers or strings;
-    folds: number of folds, 2 or more; seed: decides the order among groups of equal size.
-    Returns int64 (n,): the fold of each example, in [0, folds). Depends on the arguments alone.
-    Greedy, biggest group first: a group goes where its labels are rarest yet, then to the smallest fold.
-    Raises ValueError that names the argument at fault.
+    groups: (n,) integers, equal for examples that must stay together. labels: (n,) integers or strings. folds: at least 2.
+    seed: decides the order among groups of equal size.
+    Returns int64 (n,), the fold of each example in [0, folds). The result depends on the arguments alone.
+    Greedy, largest group first: a group goes to the fold where its labels are rarest, and among those to the smallest fold.
+    Raises DataError, which names the argument.
     """
     groups, labels = np.asarray(groups), np.asarray(labels)
     if groups.ndim != 1 or labels.shape != groups.shape:
-        raise ValueError(f"groups {groups.shape} and labels {labels.shape} must have one dimension and equal length")
-    if folds < 2:
-        raise ValueError(f"folds is {folds}, but must be at least 2")
+        raise DataError(f"groups {groups.shape} and labels {labels.shape} must have one dimension and equal length")
+    if seed < 0:
+        raise DataError(f"the seed of the split is {seed}; it must be at least 0")
     group_names, group_of = np.unique(groups, return_inverse=True)
-    if len(group_names) < folds:
-        raise ValueError(f"groups has {len(group_names)} different values, which cannot fill folds={folds}")
+    if not 2 <= folds <= len(group_names):
+        raise DataError(f"folds is {folds}; it must lie in [2, {len(group_names)}], the number of leak-free groups")
     label_names, label_of = np.unique(labels, return_inverse=True)
     counts_gl = np.zeros((len(group_names), len(label_names)))
     np.add.at(counts_gl, (group_of, label_of), 1)
@@ -47,19 +72,45 @@ def grouped_folds(groups: np.ndarray, labels: np.ndarray, folds: int = 5, seed: 
     return fold_of_group[group_of]
 
 
-def train_validation_test(folds_of: np.ndarray, fold: int) -> Split:
-    """Test is fold `fold`, validation the next one (around the end), training the rest.
+def train_validation_test(folds_of: np.ndarray, fold: int) -> dict[str, np.ndarray]:
+    """Fold `fold` is the test split, the next one (cyclically) validation, and the rest training.
 
-    folds_of: integers (n,), the fold of each example, as grouped_folds returns them, at least three folds.
-    Raises ValueError for fewer folds, or for a fold that does not exist.
+    folds_of: integers (n,), the fold of each example as returned by `grouped_folds`; at least three folds.
+    Returns {split: int64 indices of its examples, ascending}; every example is in one split.
+    Raises DataError for fewer folds, or for a fold that does not exist.
     """
     folds_of = np.asarray(folds_of)
     if folds_of.ndim != 1 or len(folds_of) == 0:
-        raise ValueError(f"folds_of has shape {folds_of.shape}, but must be a list of fold numbers with one dimension")
+        raise DataError(f"folds_of has shape {folds_of.shape}; it must be one fold number per example")
     folds = int(folds_of.max()) + 1
     if folds < 3:
-        raise ValueError(f"folds_of has {folds} folds, but training, validation and test need 3")
+        raise DataError(f"folds_of has {folds} folds; training, validation and test need 3")
     if not 0 <= fold < folds:
-        raise ValueError(f"fold is {fold}, but must lie in [0, {folds})")
+        raise DataError(f"fold is {fold}; it must lie in [0, {folds})")
     test, validation = folds_of == fold, folds_of == (fold + 1) % folds
-    return Split(*(np.flatnonzero(mask) for mask in (~test & ~validation, validation, test)))
+    masks = {"train": ~test & ~validation, "validation": validation, "test": test}
+    return {split: np.flatnonzero(mask) for split, mask in masks.items()}
+
+
+def check_splits(dataset: Dataset) -> bool:
+    """Whether the splits are known to be leak-free: True if all of them state their groups.
+
+    Raises DataError if an id or a group occurs in two splits, and if a split has no ids.
+    """
+    for split in dataset.splits:
+        if "id" not in dataset.metadata.get(split, {}):
+            raise DataError(f"the metadata of the {split} split have no 'id' column; each example needs a name")
+    _check_disjoint("id", "an example", {split: dataset.metadata[split]["id"] for split in dataset.splits})
+    if not all("group" in dataset.metadata[split] for split in dataset.splits):
+        return False
+    _check_disjoint("group", "a group", {split: dataset.metadata[split]["group"] for split in dataset.splits})
+    return True
+
+
+def _check_disjoint(column: str, what: str, values: Mapping[str, np.ndarray]) -> None:
+    split_of: dict[Any, str] = {}
+    for split, array in values.items():
+        for value in np.unique(array).tolist():
+            other = split_of.setdefault(value, split)
+            if other != split:
+                raise DataError(f"{column} {value!r} is in the splits {other!r} and {split!r}; {what} belongs to one split")

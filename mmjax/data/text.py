@@ -1,12 +1,12 @@
-"""Words -> numbers, by tokenisers of the `tokenizers` library that have seen the training split alone.
+"""Text -> token ids, by tokenizers of the `tokenizers` library that are trained on the training split alone.
 
-A kind of tokeniser is a value, such as `BPE(vocabulary=1000)`; its `train(texts)` gives the same `Tokeniser` in each run.
-Texts are in Unicode's form NFKC and lower case; number 0 is padding, 1 unknown.
+A trainer is a value, such as `BPE(vocabulary=1000)`; its `train(texts)` returns the same tokenizer in every run.
+Text is normalised to Unicode NFKC and lowercased. Id 0 is padding, id 1 is unknown.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from mmjax.data.decode import DataError
 from mmjax.types import Padded
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
-TWICE = 2  # what occurs once in training becomes [UNK]: otherwise that would mean something new in the test split
+MIN_COUNT = 2  # a token that occurs once in training becomes [UNK]; otherwise [UNK] would be untrained in the test split
 
 STOP_WORDS = tuple(
     "i me my myself we us our ours ourselves you your yours yourself yourselves he him his himself she her hers herself it its "
@@ -24,39 +24,63 @@ STOP_WORDS = tuple(
     "then once here there when where why how all any both each few more most other some such no nor not only own same so than "
     "too very s t d ll m re ve don".split()
 )
-"""English words that say little of what a text is about: Snowball's list (Porter, 2001), whose contractions, such as "don't",
-are in pieces here ("don", "t"), as the tokenisers cut them."""
+"""English stop words: the Snowball list (Porter, 2001). Its contractions, such as "don't", appear as the pieces that the
+tokenizers produce ("don", "t")."""
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Text -> token ids.
+
+    library: the `tokenizers.Tokenizer`; its `to_str()` defines it completely. vocabulary: the number of token ids.
+    """
+
+    library: Any
+    vocabulary: int
+
+    def ids(self, text: str) -> list[int]:
+        """All token ids of a text; [] if it has none."""
+        ...
+
+    def encode(self, text: str, max_tokens: int) -> Padded:
+        """One text -> Padded without batch dimension: x int32 [max_tokens], length int32 []; longer texts are truncated."""
+        ...
+
+
+@runtime_checkable
+class TokenizerTrainer(Protocol):
+    """Training texts -> tokenizer; a frozen dataclass."""
+
+    def train(self, texts: Iterable[str]) -> Tokenizer: ...
 
 
 @dataclass(frozen=True)
-class Tokeniser:
-    """A tokeniser that has been trained; `library`: a `tokenizers.Tokenizer`, whose `to_str()` is all there is to it."""
+class TrainedTokenizer:
+    """A `Tokenizer` around a trained `tokenizers.Tokenizer`."""
 
     library: Any
 
     @property
     def vocabulary(self) -> int:
-        """How many different numbers it gives, padding and unknown among them."""
+        """The number of token ids, padding and unknown included."""
         return self.library.get_vocab_size()
 
-    def numbers(self, text: str) -> list[int]:
-        """The text's tokens, all of them; [] where there is nothing to be kept."""
+    def ids(self, text: str) -> list[int]:
         return self.library.encode(text).ids
 
-    def encode(self, text: str, most: int) -> Padded:
-        """One text -> Padded without the batch dimension: x int32 [most], length int32 []; cut after `most` tokens."""
-        numbers = self.numbers(text)[:most]
-        x = np.zeros(most, np.int32)
-        x[: len(numbers)] = numbers
-        return Padded(x, np.int32(len(numbers)))
+    def encode(self, text: str, max_tokens: int) -> Padded:
+        ids = self.ids(text)[:max_tokens]
+        x = np.zeros(max_tokens, np.int32)
+        x[: len(ids)] = ids
+        return Padded(x, np.int32(len(ids)))
 
 
 @dataclass(frozen=True)
 class BPE:
-    """Byte-pair encoding (Sennrich et al., 2016) inside words; digits stand alone, so that all numbers can be written.
+    """Byte-pair encoding (Sennrich et al., 2016) within words. Every digit is a token, so all numbers can be written.
 
-    vocabulary: the most tokens there may be, unless the characters alone are more.
-    No mark at the end of words: the library numbers such marks in the order of a hash table, anew in each run.
+    vocabulary: the largest number of tokens, unless there are more characters.
+    There is no end-of-word marker: the library numbers those in the order of a hash table, which differs between runs.
     """
 
     vocabulary: int = 1000
@@ -64,17 +88,17 @@ class BPE:
     def __post_init__(self):
         _check_vocabulary(self)
 
-    def train(self, texts: Iterable[str]) -> Tokeniser:
+    def train(self, texts: Iterable[str]) -> TrainedTokenizer:
         library = _library()
-        tokenizer = _blank(library.models.BPE(unk_token=UNKNOWN), _pieces())
-        return _trained(tokenizer, library.trainers.BpeTrainer(min_frequency=TWICE, **_options(self.vocabulary)), texts)
+        tokenizer = _untrained(library.models.BPE(unk_token=UNKNOWN), _words_and_digits())
+        return _trained(tokenizer, library.trainers.BpeTrainer(min_frequency=MIN_COUNT, **_options(self.vocabulary)), texts)
 
 
 @dataclass(frozen=True)
 class Words:
-    """A number for each word, number or run of punctuation that occurs twice or more in training; the rest is unknown.
+    """One token per word, number or run of punctuation that occurs at least twice in training; all others are unknown.
 
-    vocabulary: the most tokens there may be; the most frequent are kept. stop_words: are left out, such as STOP_WORDS.
+    vocabulary: the largest number of tokens; the most frequent are kept. stop_words: words to remove, such as STOP_WORDS.
     """
 
     vocabulary: int = 1000
@@ -83,22 +107,23 @@ class Words:
     def __post_init__(self):
         _check_vocabulary(self)
 
-    def train(self, texts: Iterable[str]) -> Tokeniser:
+    def train(self, texts: Iterable[str]) -> TrainedTokenizer:
         library = _library()
-        tokenizer = _blank(library.models.WordLevel(unk_token=UNKNOWN), library.pre_tokenizers.Whitespace())
+        tokenizer = _untrained(library.models.WordLevel(unk_token=UNKNOWN), library.pre_tokenizers.Whitespace())
         if self.stop_words:
             stop = "|".join(_escaped(tokenizer.normalizer.normalize_str(word)) for word in self.stop_words)
             without = library.pre_tokenizers.Split(library.Regex(rf"\A(?:{stop})\z"), "removed")
             tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence([tokenizer.pre_tokenizer, without])
-        return _trained(tokenizer, library.trainers.WordLevelTrainer(min_frequency=TWICE, **_options(self.vocabulary)), texts)
+        options = _options(self.vocabulary)
+        return _trained(tokenizer, library.trainers.WordLevelTrainer(min_frequency=MIN_COUNT, **options), texts)
 
 
 @dataclass(frozen=True)
 class WordPiece:
-    """Pieces of words, the longest that fits first; those inside a word begin with ## (Devlin et al., 2019).
+    """WordPiece (Devlin et al., 2019): the longest matching pieces of a word; pieces inside a word begin with ##.
 
-    Which pieces there are is learnt by BPE's merges, as the library does it, not by likelihood (Schuster and Nakajima, 2012).
-    vocabulary: the most tokens there may be, unless the characters alone are more. A word with an unknown character is unknown.
+    The pieces come from BPE merges, as in the library, not from likelihoods (Schuster and Nakajima, 2012).
+    vocabulary: the largest number of tokens, unless there are more characters. A word with an unknown character is unknown.
     """
 
     vocabulary: int = 1000
@@ -106,82 +131,37 @@ class WordPiece:
     def __post_init__(self):
         _check_vocabulary(self)
 
-    def train(self, texts: Iterable[str]) -> Tokeniser:
+    def train(self, texts: Iterable[str]) -> TrainedTokenizer:
         library = _library()
-        # The library's own trainer numbers the ##-characters in the order of a hash table, anew in each run. So characters
-        # inside words become other characters, in Unicode's private planes, and the pieces of plain BPE are renamed.
-        words = _blank(library.models.BPE(), _pieces())
+        # The library's own trainer numbers the ##-characters in the order of a hash table, which differs between runs. So
+        # characters inside words are mapped to Unicode's private planes, and the pieces of plain BPE are renamed.
+        words = _untrained(library.models.BPE(), _words_and_digits())
         cut = words.pre_tokenizer.pre_tokenize_str
         marked = [
-            " ".join(word[0] + "".join(map(_inside, word[1:])) for word, _ in cut(words.normalizer.normalize_str(text)))
+            " ".join(word[0] + "".join(map(_to_private, word[1:])) for word, _ in cut(words.normalizer.normalize_str(text)))
             for text in texts
         ]
         pieces = library.Tokenizer(library.models.BPE(unk_token=UNKNOWN))
         pieces.pre_tokenizer = library.pre_tokenizers.WhitespaceSplit()
-        pieces = _trained(pieces, library.trainers.BpeTrainer(min_frequency=TWICE, **_options(self.vocabulary)), marked)
-        numbers = pieces.library.get_vocab()
-        names = dict.fromkeys(_piece(token) for token in sorted(numbers, key=numbers.get))  # "###" may be the name of two
+        pieces = _trained(pieces, library.trainers.BpeTrainer(min_frequency=MIN_COUNT, **_options(self.vocabulary)), marked)
+        ids = pieces.library.get_vocab()
+        names = dict.fromkeys(_piece(token) for token in sorted(ids, key=ids.get))  # two tokens may have the name "###"
         vocabulary = {name: number for number, name in enumerate(names)}
-        return Tokeniser(_blank(library.models.WordPiece(vocabulary, unk_token=UNKNOWN), _pieces()))
+        return TrainedTokenizer(_untrained(library.models.WordPiece(vocabulary, unk_token=UNKNOWN), _words_and_digits()))
 
 
 @dataclass(frozen=True)
 class Characters:
-    """A number for each character that occurs in training; runs of white space are one blank, none at the ends."""
+    """One token per character that occurs in training. Runs of white space become one space, none at the ends."""
 
-    def train(self, texts: Iterable[str]) -> Tokeniser:
+    def train(self, texts: Iterable[str]) -> TrainedTokenizer:
         library = _library()
         normal, split = library.normalizers, library.pre_tokenizers.Split(library.Regex("."), "isolated")
-        tokenizer = _blank(library.models.WordLevel(unk_token=UNKNOWN), split)
-        blanks = [normal.Replace(library.Regex(r"\s+"), " "), normal.Strip()]
-        tokenizer.normalizer = normal.Sequence([tokenizer.normalizer, *blanks])
-        everything = 1_114_112  # Unicode's characters
-        return _trained(tokenizer, library.trainers.WordLevelTrainer(**_options(everything)), texts)
-
-
-@dataclass(frozen=True)
-class Published:
-    """The tokeniser that comes with published weights, its special tokens included; nothing is learnt from the data.
-
-    source: as `mmjax.pretrained.load` takes it.
-    """
-
-    source: str = "minilm"
-
-    def train(self, texts: Iterable[str]) -> "PublishedTokeniser":
-        from mmjax.pretrained import encoder  # here, since it asks for libraries that other tokenisers can do without
-        from mmjax.pretrained.texts import Texts
-
-        texts = encoder(self.source).preprocessing
-        if not isinstance(texts, Texts):
-            raise DataError(f"Published.source: {self.source} comes with no tokeniser")
-        return PublishedTokeniser(texts)
-
-
-@dataclass(frozen=True)
-class PublishedTokeniser:
-    """As `Tokeniser`. texts: `pretrained.texts.Texts`."""
-
-    texts: Any
-
-    @property
-    def library(self) -> Any:
-        return self.texts.library
-
-    @property
-    def vocabulary(self) -> int:
-        return self.library.get_vocab_size()
-
-    def numbers(self, text: str) -> list[int]:
-        """The text's tokens with the special ones; [] where there is nothing between them."""
-        alone = self.library.encode(text, add_special_tokens=False).ids
-        return self.library.encode(text).ids if alone else []
-
-    def encode(self, text: str, most: int) -> Padded:
-        """As `Tokeniser.encode`; of a longer text the special tokens stay."""
-        if most > self.texts.most:
-            raise DataError(f"max_tokens is {most}, and the published tokeniser cuts after {self.texts.most}")
-        return replace(self.texts, most=most).read(text)
+        tokenizer = _untrained(library.models.WordLevel(unk_token=UNKNOWN), split)
+        spaces = [normal.Replace(library.Regex(r"\s+"), " "), normal.Strip()]
+        tokenizer.normalizer = normal.Sequence([tokenizer.normalizer, *spaces])
+        all_characters = 1_114_112  # the number of Unicode code points
+        return _trained(tokenizer, library.trainers.WordLevelTrainer(**_options(all_characters)), texts)
 
 
 def _library() -> Any:
@@ -196,49 +176,49 @@ def _library() -> Any:
     return tokenizers
 
 
-def _check_vocabulary(kind: Any) -> None:
-    if kind.vocabulary <= 0:
-        raise DataError(f"{type(kind).__name__}.vocabulary is {kind.vocabulary}; it must be above 0")
+def _check_vocabulary(trainer: Any) -> None:
+    if trainer.vocabulary <= 0:
+        raise DataError(f"{type(trainer).__name__}.vocabulary is {trainer.vocabulary}; it must be above 0")
 
 
-def _blank(model: Any, cut: Any) -> Any:
-    """A tokeniser of this model over NFKC and lower case, cut so before the model sees it."""
+def _untrained(model: Any, pre_tokenizer: Any) -> Any:
+    """A library tokenizer with this model and pre-tokenizer, over NFKC and lower case."""
     library = _library()
     tokenizer = library.Tokenizer(model)
     tokenizer.normalizer = library.normalizers.Sequence([library.normalizers.NFKC(), library.normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = cut
+    tokenizer.pre_tokenizer = pre_tokenizer
     return tokenizer
 
 
-def _pieces() -> Any:
-    """Cuts into words, runs of punctuation and single digits."""
-    cut = _library().pre_tokenizers
-    return cut.Sequence([cut.Whitespace(), cut.Digits(True)])
+def _words_and_digits() -> Any:
+    """A pre-tokenizer that splits text into words, runs of punctuation and single digits."""
+    pre_tokenizers = _library().pre_tokenizers
+    return pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Digits(True)])
 
 
 def _options(vocabulary: int) -> dict[str, Any]:
     return {"vocab_size": vocabulary, "special_tokens": [PAD, UNKNOWN], "show_progress": False}
 
 
-def _trained(tokenizer: Any, trainer: Any, texts: Iterable[str]) -> Tokeniser:
+def _trained(tokenizer: Any, trainer: Any, texts: Iterable[str]) -> TrainedTokenizer:
     tokenizer.train_from_iterator(sorted(texts), trainer)  # sorted: the merges must not depend on the order of examples
-    return Tokeniser(tokenizer)
+    return TrainedTokenizer(tokenizer)
 
 
 def _escaped(word: str) -> str:
-    """For a regular expression of the library: every character that is no letter or digit stands for itself."""
+    """A literal word as a regular expression of the library."""
     return "".join(c if c.isalnum() else rf"\x{{{ord(c):x}}}" for c in word)
 
 
-PRIVATE, ROOM = 0xF0000, 0x20000  # the private planes have room for the first two planes of Unicode
+PRIVATE, PRIVATE_SIZE = 0xF0000, 0x20000  # the private planes have room for the first two planes of Unicode
 
 
-def _inside(character: str) -> str:
-    """The stand-in of a character inside a word. What is beyond the second plane, rare ideographs, shares one."""
-    return chr(PRIVATE + (ord(character) if ord(character) < ROOM else ord("\ufffd")))
+def _to_private(character: str) -> str:
+    """The stand-in of a character inside a word. Characters beyond the second plane (rare ideographs) share one."""
+    return chr(PRIVATE + (ord(character) if ord(character) < PRIVATE_SIZE else ord("\ufffd")))
 
 
 def _piece(token: str) -> str:
-    """The piece of a word that these characters stand for."""
+    """The word piece of a token of plain and stand-in characters."""
     plain = "".join(chr(ord(c) - PRIVATE) if ord(c) >= PRIVATE else c for c in token)
     return f"##{plain}" if ord(token[0]) >= PRIVATE else plain

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmjax.data.decode import DataError
-from mmjax.pretrained import encoder
+from mmjax.pretrained import load_encoder
 from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.types import Padded
 
@@ -22,7 +22,7 @@ class Published:
     def train(self, texts: Iterable[str]) -> "PublishedTokenizer":
         """The texts are not used. Raises DataError if the weights come without a tokenizer."""
         del texts
-        preprocessing = encoder(self.source).preprocessing
+        preprocessing = load_encoder(self.source).preprocessing
         if not isinstance(preprocessing, TextPreprocessing):
             raise DataError(f"Published.source: {self.source} comes without a tokenizer")
         return PublishedTokenizer(preprocessing)

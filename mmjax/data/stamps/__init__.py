@@ -1,1 +1,1 @@
-"""The Stamps data set: its archives, its table of items, and the datasets made of them."""
+"""The Stamps data set: its archives, its table of items, and the tasks on them."""

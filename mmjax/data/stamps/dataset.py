@@ -1,49 +1,60 @@
-"""Which of nine folders does a stamp belong to, from its picture, its name and a voice describing it?
+"""Which of nine folders does a stamp belong to, given its image, its name and a spoken description?
 
-A stamp is one drawing or photo of the pack; an example (row) is a stamp with one of its speech clips, or without where it has
-none. All rows of a stamp, and all stamps of a leak-free group, lie in one split.
+A stamp is one drawing or photo of the pack. An example (row) is a stamp with one of its speech clips, or without audio if it
+has none. All rows of a stamp, and all stamps of a leak-free group, are in one split.
 """
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence as ListLike
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 from mmjax.data.dataset import Column, Dataset, Rows
-from mmjax.data.decode import DataError, audio_seconds
+from mmjax.data.decode import DataError
 from mmjax.data.groups import connected_groups, pairs_sharing_a_key
-from mmjax.data.scale import FITTED_ON, standardised
+from mmjax.data.scale import MAX_ITEMS, standardized
 from mmjax.data.splits import grouped_folds, train_validation_test
 from mmjax.data.stamps.pack import StampsPack
-from mmjax.data.stamps.table import Clip, Table, speech_name
-from mmjax.data.text import BPE, Characters, Published, WordPiece, Words
+from mmjax.data.stamps.rows import clip_seconds, clips_of, stamp_rows, tag_names
+from mmjax.data.stamps.table import StampsTable
+from mmjax.data.text import BPE, TokenizerTrainer
 from mmjax.nn.mel import LogMel
+
+LIMITS = {"image_size": 1024, "seconds": 60.0, "max_tokens": 1024}  # far above what the pack has: 128 px, 12 s and 60 words
 
 
 def open_source(root: Path | None) -> tuple[Any, str]:
-    """The pack through TFDS where that is installed, else from memory, and which of the two; both have the same items."""
+    """The pack, through TFDS if it is installed, else from its archives, and a name for reports; the items are the same.
+
+    The archives are verified before they are read. Raises DataError for a damaged file.
+    """
     try:
         from mmjax.data.stamps.tfds import tfds_source
     except ImportError:
-        return StampsPack(root), "StampsPack (tensorflow-datasets is not installed)"
+        pack = StampsPack(root)
+        pack.verify()
+        return pack, "StampsPack (tensorflow-datasets is not installed)"
     return tfds_source(root), "TFDS"
 
 
 @dataclasses.dataclass(frozen=True)
 class Stamps:
-    """What the models see of Stamps. Targets: "label", the folder; "language", of the voice, -1 where there is none.
+    """The Stamps task: modalities "image", "text" and "audio".
 
-    image_size: pixels a side. mel: the audio front end; seconds: of each clip that are kept. text_language: of the names;
-    test_text_language: of those in the test split, None for the same. speech_languages: voices. tokenizer: of the names;
-    max_tokens: of each name that are kept.
-    folds, fold, split_seed: grouped, stratified k-fold; fold `fold` is the test split and the next one validation, or one part
-    of it where `validation_parts` are more than 1, and the others are training.
-    root: the pack's folder, None to find it.
+    Targets: "label", the folder, Int[n]; "language" of the clip, Int[n], -1 without one; "tags", Int[n l], whether each of the
+    folders on the stamp's path that at least 20 stamps share, such as "cartoon" or "mammals", applies (multi-label);
+    "duration" of the whole clip, Float[n], seconds, NaN without one (regression).
+
+    image_size: pixels per side. mel: the audio front end. seconds: longer clips are truncated. text_language: language of the
+    names; test_text_language: of those in the test split, None for the same. speech_languages: of the clips. tokenizer: trained
+    on the names of the training split. max_tokens: longer names are truncated.
+    folds, fold, split_seed: grouped, stratified k-fold; fold `fold` is the test split, the next one validation, the rest
+    training. validation_parts: the validation fold is cut into so many parts, and all but the first are training.
+    root: the folder of the pack, None to search for it.
     """
 
     image_size: int = 40
@@ -52,7 +63,7 @@ class Stamps:
     text_language: str = "en"
     test_text_language: str | None = None
     speech_languages: tuple[str, ...] = ("be", "bg", "ca", "da", "el", "es", "fr", "ro", "ru")
-    tokenizer: tyro.conf.AvoidSubcommands[BPE | Words | WordPiece | Characters | Published] = BPE()
+    tokenizer: TokenizerTrainer = BPE()
     max_tokens: int = 12
     folds: int = 5
     fold: int = 0
@@ -61,153 +72,138 @@ class Stamps:
     root: Path | None = None
 
     def __post_init__(self):
-        for name in ("image_size", "seconds", "max_tokens"):
-            if getattr(self, name) <= 0:
-                raise DataError(f"Stamps.{name} is {getattr(self, name)}; it must be above 0")
+        for name, limit in LIMITS.items():
+            if not 0 < getattr(self, name) <= limit:
+                raise DataError(f"Stamps.{name} is {getattr(self, name)}; it must be above 0 and at most {limit:g}")
         if self.validation_parts < 1:
             raise DataError(f"Stamps.validation_parts is {self.validation_parts}; it must be at least 1")
         if self.folds < 3 or not 0 <= self.fold < self.folds:
             raise DataError(
-                f"Stamps.fold is {self.fold} of {self.folds} folds; there must be 3 or more, for training, validation and "
-                "test, and the first is 0"
+                f"Stamps.fold is {self.fold} of {self.folds} folds; folds must be at least 3 (training, validation and test), "
+                "and fold at least 0 and below folds"
             )
+        repeated = [code for code, count in Counter(self.speech_languages).items() if count > 1]
+        if repeated:
+            raise DataError(f"Stamps.speech_languages has {repeated[0]!r} twice; each language may occur once")
+
+    def at_fold(self, fold: int) -> "Stamps":
+        """The same data with this test fold. Ids and groups do not depend on it."""
+        return dataclasses.replace(self, fold=fold)
 
     @property
     def languages(self) -> tuple[str, ...]:
         """The classes of "language"."""
-        return tuple(sorted(set(self.speech_languages)))
+        return tuple(sorted(self.speech_languages))
 
     def load(self) -> Dataset:
-        """Reads the index, cuts the splits, fits tokeniser and z-scores on the training split. Media are read later."""
+        """Reads the index, makes the splits, and fits the tokenizer and z-scores on training. Media are read later."""
         table = self.table()
-        clips, dropped = self._clips(table)
-        parts = {
-            part: self._rows(table, clips, items, one_each=part == "validation")
-            for part, items in table.split._asdict().items()
-        }
-        splits, about = ({part: pair[i] for part, pair in parts.items()} for i in range(2))
+        clips = clips_of(table, self.speech_languages)
+        seconds = clip_seconds(table, clips)
+        splits, metadata = {}, {}
+        for split, items in table.splits.items():
+            one_each = split == "validation"
+            splits[split], metadata[split] = stamp_rows(table, clips, seconds, items, self.languages, one_each)
         samples = round(self.seconds * self.mel.rate)
         columns = self.columns(table, splits["train"])
         if clips:
-            columns["audio"] = _fitted(table.sounds(clips, self.mel, samples), splits["train"].pointer["audio"])
-        rows = [" ".join(row) for known in about.values() for row in zip(known["id"], known["language"])]
+            sounds = table.sounds(clips, self.mel, samples)
+            columns["audio"] = standardized(sounds, splits["train"].pointer["audio"], MAX_ITEMS)
+        rows = [" ".join(row) for columns_ in metadata.values() for row in zip(columns_["id"], columns_["language"])]
         return Dataset(
             columns=columns,
             splits=splits,
-            classes={"label": table.labels, "language": self.languages},
-            sizes=self.sizes(table) | {"audio": {"bands": self.mel.bands, "frames": self.mel.frames(samples)}},
-            about=about,
-            dropped=table.dropped | dropped,
+            metadata=metadata,
             fingerprint=table.digest(dataclasses.replace(self, root=None), rows),
-            media=partial(_media, table, about["test"]),
-            source=table.kind,
+            sizes=self.sizes(table) | {"audio": {"bands": self.mel.bands, "frames": self.mel.frames(samples)}},
+            classes={"label": table.labels, "language": self.languages, "tags": tag_names(table.records)},
+            dropped={
+                **table.dropped,
+                "clips in other languages": sum(len(record["speech"]) for record in table.records) - len(clips),
+                f"clips truncated to {self.seconds:g} s": int((seconds > self.seconds).sum()),
+            },
+            media=partial(_media, table, metadata["test"]),
+            source=table.reader,
         )
 
-    def table(self) -> Table:
-        """The stamps with their groups, labels, names and splits, for this task and for others that are made of them."""
-        source, kind = open_source(self.root)
+    def table(self) -> StampsTable:
+        """The stamps with their groups, labels, names and splits, also for other tasks on the pack."""
+        source, reader = open_source(self.root)
         index, labels = source.index, source.labels()
         self._check_languages(index)
-        dropped = Counter()
         kept = [i for i, record in enumerate(index) if record["folder"] in labels]
-        dropped["stamps in folders with fewer than 40"] = len(index) - len(kept)
         label = np.array([labels.index(index[i]["folder"]) for i in kept], np.int32)
-        group = self._groups(index, kept)
-        split = train_validation_test(grouped_folds(group, label, self.folds, self.split_seed), self.fold)
-        if self.validation_parts > 1:
-            try:
-                part = grouped_folds(group[split.validation], label[split.validation], self.validation_parts, self.split_seed)
-            except ValueError as error:
-                raise DataError(f"Stamps.validation_parts is {self.validation_parts}, too many: {error}") from error
-            train = np.sort(np.concatenate([split.train, split.validation[part > 0]]))
-            split = split._replace(train=train, validation=split.validation[part == 0])
+        group = self._groups(index, kept)  # before the splits: a group has the same number in every fold
+        splits = self._splits(group, label)
         languages = np.full(len(kept), self.text_language, object)
-        languages[split.test] = self.test_text_language or self.text_language
+        languages[splits["test"]] = self.test_text_language or self.text_language
         names = [index[i]["texts"].get(language, "") for i, language in zip(kept, languages)]
-        tokeniser = self.tokenizer.train(names[item] for item in split.train)
-        lengths = np.array([len(tokeniser.numbers(name)) for name in names])
-        dropped[f"names cut after {self.max_tokens} tokens"] = int((lengths > self.max_tokens).sum())
-        dropped[f"stamps without a name in {' or '.join(sorted(set(languages)))}"] = int((lengths == 0).sum())
-        return Table(
-            source, kind, kept, [index[i] for i in kept], labels, label, group, names, lengths, split, tokeniser, dict(dropped)
+        tokenizer = self.tokenizer.train(names[item] for item in splits["train"])
+        lengths = np.array([len(tokenizer.ids(name)) for name in names])
+        return StampsTable(
+            source=source,
+            reader=reader,
+            kept=kept,
+            records=[index[i] for i in kept],
+            labels=labels,
+            label=label,
+            group=group,
+            names=names,
+            lengths=lengths,
+            splits=splits,
+            tokenizer=tokenizer,
+            dropped={
+                "stamps in folders with fewer than 40": len(index) - len(kept),
+                f"names truncated to {self.max_tokens} tokens": int((lengths > self.max_tokens).sum()),
+                f"stamps without a name in {' or '.join(sorted(set(languages)))}": int((lengths == 0).sum()),
+            },
         )
 
-    def columns(self, table: Table, train: Rows) -> dict[str, Column]:
-        """Pictures, z-scored over these training rows, and names."""
-        image = _fitted(table.images(self.image_size), train.pointer["image"])
+    def columns(self, table: StampsTable, train: Rows) -> dict[str, Column]:
+        """Images, z-scored over these training rows, and names."""
+        image = standardized(table.images(self.image_size), train.pointer["image"], MAX_ITEMS)
         return {"image": image, "text": table.texts(self.max_tokens)}
 
-    def sizes(self, table: Table) -> dict[str, dict[str, int]]:
-        """What encoders of pictures and names must know."""
+    def sizes(self, table: StampsTable) -> dict[str, dict[str, int]]:
+        """What encoders of images and names must know."""
         return {
             "image": {"size": self.image_size, "channels": 4},
-            "text": {"vocabulary": table.tokeniser.vocabulary, "length": self.max_tokens},
+            "text": {"vocabulary": table.tokenizer.vocabulary, "length": self.max_tokens},
         }
 
-    def _groups(self, index: ListLike[dict], kept: list[int]) -> np.ndarray:
-        """Int32[kept]: the pack's leak-free groups, joined further where names are equal in the language that is used."""
+    def _splits(self, group: np.ndarray, label: np.ndarray) -> Mapping[str, np.ndarray]:
+        splits = train_validation_test(grouped_folds(group, label, self.folds, self.split_seed), self.fold)
+        if self.validation_parts == 1:
+            return splits
+        validation = splits["validation"]
+        try:
+            part = grouped_folds(group[validation], label[validation], self.validation_parts, self.split_seed)
+        except DataError as error:
+            raise DataError(f"Stamps.validation_parts is {self.validation_parts}, too many: {error}") from error
+        train = np.sort(np.concatenate([splits["train"], validation[part > 0]]))
+        return {**splits, "train": train, "validation": validation[part == 0]}
+
+    def _groups(self, index: Sequence[dict], kept: list[int]) -> np.ndarray:
+        """Int32[kept]: the pack's leak-free groups, joined if stamps have equal names in `text_language`."""
         names = [" ".join(index[i]["texts"].get(self.text_language, "").casefold().split()) for i in kept]
         keys = [[("group", index[i]["group"])] + [("name", name)] * bool(name) for i, name in zip(kept, names)]
         return connected_groups(len(kept), pairs_sharing_a_key(keys)).astype(np.int32)
 
-    def _check_languages(self, index: ListLike[dict]) -> None:
-        for field, codes, part in (
+    def _check_languages(self, index: Sequence[dict]) -> None:
+        for field, codes, medium in (
             ("text_language", (self.text_language,), "texts"),
             ("test_text_language", (self.test_text_language or self.text_language,), "texts"),
             ("speech_languages", self.speech_languages, "speech"),
         ):
-            known = sorted({language for record in index for language in record[part]})
+            known = sorted({language for record in index for language in record[medium]})
             for code in codes:
                 if code not in known:
                     raise DataError(f"Stamps.{field}: unknown language {code!r}; the pack has {', '.join(known)}")
 
-    def _clips(self, table: Table) -> tuple[list[Clip], dict[str, int]]:
-        """The clips in these languages, and how many there are of what is left out."""
-        spoken = [record["speech"] for record in table.records]
-        clips = [
-            (item, language) for item, there in enumerate(spoken) for language in self.speech_languages if language in there
-        ]
-        seconds = [
-            audio_seconds(table.source.speech_bytes(table.kept[item], language), speech_name(table.records[item], language))
-            for item, language in clips
-        ]
-        return clips, {
-            "clips in other languages": sum(map(len, spoken)) - len(clips),
-            f"clips cut after {self.seconds:g} s": sum(length > self.seconds for length in seconds),
-        }
 
-    def _rows(self, table: Table, clips: list[Clip], items: np.ndarray, one_each: bool) -> tuple[Rows, dict[str, np.ndarray]]:
-        """Rows of these stamps, and what is known about each. A stamp's rows weigh 1 together.
-
-        one_each: a single row a stamp, its language going round over the stamps, where one would like few rows.
-        """
-        by_stamp: dict[int, list[int]] = {}
-        for number, (item, _) in enumerate(clips):
-            by_stamp.setdefault(item, []).append(number)
-        image, audio = [], []
-        for item in items:
-            voices = by_stamp.get(int(item), [-1])
-            voices = [voices[item % len(voices)]] if one_each else voices
-            image += [item] * len(voices)
-            audio += voices
-        image, audio = np.array(image, np.int32), np.array(audio, np.int32)
-        text = np.where(table.lengths[image] > 0, image, -1).astype(np.int32)
-        voice = [clips[number][1] if number >= 0 else "" for number in audio]
-        language = np.array([self.languages.index(code) if code else -1 for code in voice], np.int32)
-        weight = (1 / np.bincount(image, minlength=len(table.kept))[image]).astype(np.float32)
-        names = np.array([table.names[item] for item in image])
-        about = table.known(image) | {"language": np.array(voice), "text": names}
-        targets = {"label": table.label[image], "language": language}
-        return Rows({"image": image, "text": text, "audio": audio}, targets, weight), about
-
-
-def _fitted(column: Column, pointer: np.ndarray) -> Column:
-    return standardised(column, pointer, FITTED_ON)
-
-
-def _media(table: Table, about: dict[str, np.ndarray], row: int) -> dict[str, Any]:
-    """{image: PNG, sound: MP3 or None, caption, language, id} of a row."""
-    item, language = table.item(about["id"][row]), str(about["language"][row])
+def _media(table: StampsTable, metadata: Mapping[str, np.ndarray], row: int) -> dict[str, Any]:
+    """{id, caption, language, image: PNG, sound: MP3 or None} of a test row."""
+    item, language = table.item(metadata["id"][row]), str(metadata["language"][row])
     stamp = table.source[table.kept[item]]
     sound = stamp["speech"][language] if language else None
     return {

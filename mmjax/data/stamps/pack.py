@@ -1,6 +1,6 @@
-"""The Stamps pack, read from its archives: pictures, names in many languages, spoken descriptions, sound effects.
+"""The Stamps pack, read from its archives: images, names in many languages, spoken descriptions, sound effects.
 
-`StampsPack` needs nothing but the standard library; `mmjax.data.stamps.tfds` gives the same items through TFDS.
+`StampsPack` needs only the standard library; `mmjax.data.stamps.tfds` returns the same items through TFDS.
 """
 
 import hashlib
@@ -9,30 +9,33 @@ import os
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from mmjax.data.decode import DataError, check_language
 
+INDEX, SUMS = "stamps.jsonl", "sha256sums.txt"
+RESTORE = "restore it with git, or rebuild the pack with scripts/build_stamps.py"
 IN_CHECKOUT = Path(__file__).resolve().parents[3] / "data" / "stamps"
 
 
 def find_root(root: Path | str | None = None) -> Path:
-    """The pack's folder: the argument, else ./data/stamps, else data/stamps of the checkout that holds mmjax.
+    """The folder of the pack: the argument, else ./data/stamps, else data/stamps of the checkout that contains mmjax.
 
-    Raises DataError that tells where it looked and how to get the pack.
+    Raises DataError, which names the folders searched and says how to get the pack.
     """
     tried = [Path(root)] if root is not None else [Path("data") / "stamps", IN_CHECKOUT]
     for folder in tried:
-        if (folder / "stamps.jsonl").is_file():
+        if (folder / INDEX).is_file():
             return folder.resolve()
-    raise DataError(f"no Stamps pack: stamps.jsonl was looked for in {' and '.join(map(str, tried))}. The pack is part "
+    raise DataError(f"no Stamps pack: there is no stamps.jsonl in {' or '.join(map(str, tried))}. The pack is part "
                     "of the repository (data/stamps); run from a checkout, pass its folder as root, or rebuild it with "
                     "scripts/build_stamps.py")
 
 
 def labels_of(index: Sequence[dict[str, Any]], min_count: int = 40) -> tuple[str, ...]:
-    """Top folders with at least min_count stamps, sorted by name: the classes of the label task."""
+    """The classes of the label task: top folders with at least min_count stamps, sorted by name."""
     counts = Counter(record["folder"] for record in index)
     return tuple(sorted(folder for folder, count in counts.items() if count >= min_count))
 
@@ -40,18 +43,18 @@ def labels_of(index: Sequence[dict[str, Any]], min_count: int = 40) -> tuple[str
 class StampsPack:
     """Random access to the committed pack. Items are dicts:
 
-    id, folder, subfolder: str; group: int (stamps of one group must not be split); image: bytes (PNG, RGBA, 128x128);
+    id, folder, subfolder: str; group: int (stamps of one group share a split); image: bytes (PNG, RGBA, 128x128);
     texts: {language: str}; speech: {language: bytes} (MP3, mono, 16 kHz); sound: bytes, b"" if there is none;
-    spoken: {language: bytes}, the spoken names of letters and digits. What is absent has no key.
+    spoken: {language: bytes}, the spoken names of letters and digits. Languages without text or speech have no key.
 
-    `index` holds the same records with names of archive members instead of media, for planning without reading them.
-    Can be pickled, and copied into worker processes: archives open lazily, once a process.
+    `index` has the same records with the names of archive members in place of media.
+    A pack can be pickled and copied into worker processes: archives open lazily, once per process.
     """
 
     def __init__(self, root: Path | str | None = None):
-        """root: the pack's folder; None searches as find_root does. Raises DataError for a missing or damaged index."""
+        """root: the folder of the pack, None to search as `find_root` does. Raises DataError for a missing or damaged index."""
         self.root = find_root(root)
-        self.index: list[dict[str, Any]] = _read_index(self.root / "stamps.jsonl")
+        self.index: list[dict[str, Any]] = _read_index(self.root / INDEX)
         self._archives: dict[tuple[int, str], zipfile.ZipFile] = {}
 
     def __len__(self) -> int:
@@ -68,38 +71,41 @@ class StampsPack:
         }
 
     def image_bytes(self, i: int) -> bytes:
-        """PNG file of stamp i."""
+        """The PNG file of stamp i."""
         return self._read("images.zip", self.index[i]["image"])
 
     def speech_bytes(self, i: int, language: str) -> bytes:
-        """MP3 file of stamp i's description. Raises DataError if nobody speaks it in that language."""
+        """The MP3 file of the description of stamp i. Raises DataError if there is none in that language."""
         record = self.index[i]
         return self._read(f"speech-{language}.zip",
                           record["speech"][check_language(language, record["speech"], f"speech of {record['id']}")])
 
     def sound_bytes(self, i: int) -> bytes:
-        """MP3 file of stamp i's sound effect, b"" if it has none."""
+        """The MP3 file of the sound effect of stamp i, b"" if it has none."""
         member = self.index[i]["sound"]
         return self._read("sounds.zip", member) if member else b""
 
     def labels(self, min_count: int = 40) -> tuple[str, ...]:
-        """Classes of the label task, see labels_of."""
+        """The classes of the label task, see `labels_of`."""
         return labels_of(self.index, min_count)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """sha256, in hexadecimal, of sha256sums.txt, which lists the sha256 of every other file."""
-        return hashlib.sha256(_read_file(self.root / "sha256sums.txt")).hexdigest()
+        """sha256, in hexadecimal, of the index and of sha256sums.txt, which lists the sha256 of every other file."""
+        digest = hashlib.sha256(_read_file(self.root / SUMS))
+        digest.update(_read_file(self.root / INDEX))
+        return digest.hexdigest()
 
     def verify(self) -> None:
-        """Reads every file and raises DataError naming the first whose sha256 is not the listed one."""
-        for line in _read_file(self.root / "sha256sums.txt").decode().splitlines():
-            expected, name = line.split("  ", 1)
-            if hashlib.sha256(_read_file(self.root / name)).hexdigest() != expected:
-                raise DataError(f"{self.root / name}: its sha256 is not that in sha256sums.txt; restore it from git")
+        """Reads every listed file (58 MB, 0.04 s) unless this process has read the same files before.
+
+        Raises DataError for the first one that is missing or whose sha256 is not the listed one.
+        """
+        listed = tuple(_listed(self.root / SUMS).items())
+        _verify(self.root, listed, tuple(_status(self.root / name) for name, _ in listed))
 
     def close(self) -> None:
-        """Closes the archives; they open again when needed."""
+        """Closes the archives. They open again when they are needed."""
         while self._archives:
             self._archives.popitem()[1].close()
 
@@ -109,17 +115,17 @@ class StampsPack:
     def _read(self, archive: str, member: str) -> bytes:
         path = self.root / archive
         try:
-            # By process: after a fork, parent and child would move one shared file position.
+            # The key has the process: after a fork, parent and child would share one file position.
             key = (os.getpid(), archive)
             if key not in self._archives:
                 self._archives[key] = zipfile.ZipFile(path)
             return self._archives[key].read(member)
         except FileNotFoundError as error:
-            raise DataError(f"{path} is missing; stamps.jsonl names its {member}; restore it from git") from error
+            raise DataError(f"{path} is missing, and stamps.jsonl names its {member}; {RESTORE}") from error
         except KeyError as error:
-            raise DataError(f"{path} lacks {member}, which stamps.jsonl names; restore the file from git") from error
+            raise DataError(f"{path} has no {member}, which stamps.jsonl names; {RESTORE}") from error
         except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
-            raise DataError(f"{path} is damaged at {member} ({error}); restore the file from git") from error
+            raise DataError(f"{path} is damaged at {member} ({error}); {RESTORE}") from error
 
 
 def _read_index(path: Path) -> list[dict[str, Any]]:
@@ -129,9 +135,9 @@ def _read_index(path: Path) -> list[dict[str, Any]]:
             for line in lines:
                 records.append(json.loads(line))
         except ValueError as error:  # bad JSON and bad UTF-8 alike
-            raise DataError(f"{path}: line {len(records) + 1} is no JSON ({error}); restore it from git") from error
+            raise DataError(f"{path}: line {len(records) + 1} is not JSON ({error}); {RESTORE}") from error
     if not records:
-        raise DataError(f"{path} is empty; it should hold one JSON object a stamp")
+        raise DataError(f"{path} is empty; it should have one JSON object per stamp; {RESTORE}")
     return records
 
 
@@ -139,4 +145,35 @@ def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing; restore it from git") from error
+        raise DataError(f"{path} is missing; {RESTORE}") from error
+
+
+def _listed(path: Path) -> dict[str, str]:
+    """{file name: sha256} of sha256sums.txt."""
+    listed = {}
+    for number, line in enumerate(_read_file(path).decode("utf-8", "replace").splitlines(), 1):
+        digest, gap, name = line.partition("  ")
+        if len(digest) != 64 or not gap or not name:
+            raise DataError(f"{path}: line {number} is not a sha256 and a file name; {RESTORE}")
+        listed[name] = digest
+    if INDEX not in listed:
+        raise DataError(f"{path} does not list {INDEX}; {RESTORE}")
+    return listed
+
+
+def _status(path: Path) -> tuple[int, int]:
+    """The size in bytes and the time of modification in ns, which change when a file is written."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} is missing; {RESTORE}") from error
+    return status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=4)
+def _verify(root: Path, listed: tuple[tuple[str, str], ...], statuses: tuple[tuple[int, int], ...]) -> None:
+    """Compares every file with its sha256. statuses: of the files; a part of the cache's key alone."""
+    del statuses
+    for name, digest in listed:
+        if hashlib.sha256(_read_file(root / name)).hexdigest() != digest:
+            raise DataError(f"{root / name} is damaged: its sha256 is not the one in {SUMS}; {RESTORE}")

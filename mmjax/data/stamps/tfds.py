@@ -1,11 +1,12 @@
-"""The Stamps pack through TFDS: prepared once into the user's cache as array_record, read without TensorFlow.
+"""The Stamps pack through TFDS: prepared once as array_record in the user's cache, read without TensorFlow.
 
-Importing this module imports tensorflow_datasets (seconds); import it where it is used. Machines without TFDS use
-`mmjax.data.stamps.StampsPack`, whose items and index are the same.
+This module imports tensorflow_datasets (seconds); import it where it is used. Machines without TFDS use
+`mmjax.data.stamps.pack.StampsPack`, which has the same items and index.
 """
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import tempfile
@@ -20,22 +21,24 @@ try:
     import tensorflow_datasets as tfds
 except ImportError as failure:
     raise ImportError("the TFDS source needs tensorflow-datasets, importlib_resources and array-record; "
-                      "StampsPack in mmjax.data.stamps gives the same items without them") from failure
+                      "StampsPack in mmjax.data.stamps.pack has the same items without them") from failure
 
 from mmjax.data.decode import DataError, check_language
 from mmjax.data.stamps.pack import StampsPack, labels_of
 
-SPLIT = "stamps"  # one split only: leak-free folds are made from the groups, see mmjax.data.splits
-ABANDONED_S = 24 * 3600  # a half-written folder as old as this belongs to nobody any more
+SPLIT = "stamps"  # the only one: leak-free folds are made from the groups, see mmjax.data.splits
+REMEDY = "delete that folder, and the next run prepares it again"
+ABANDONED_S = 24 * 3600  # an incomplete folder of this age is left over from a process that was killed
 
 
-class Stamps(tfds.core.GeneratorBasedBuilder):
-    """TFDS builder over a pack. Media stay encoded bytes, since TFDS's own Audio feature needs TensorFlow to read."""
+class StampsBuilder(tfds.core.GeneratorBasedBuilder):
+    """TFDS builder over a pack. Media stay encoded, since the Audio feature of TFDS needs TensorFlow to decode."""
 
+    name = "stamps"  # of the folder
     VERSION = tfds.core.Version("1.0.0")
 
     def __init__(self, *, data_dir: Path, pack: StampsPack | None = None):
-        """data_dir: TFDS's folder, which holds stamps/<version>/; pack: what to write, not needed to read."""
+        """data_dir: the TFDS folder that has stamps/<version>/. pack: what to write; not needed to read."""
         self._pack = pack
         super().__init__(data_dir=str(data_dir), file_format="array_record")
 
@@ -47,7 +50,7 @@ class Stamps(tfds.core.GeneratorBasedBuilder):
             "texts": tfds.features.Sequence({"language": text, "text": text}),
             "speech": clips, "sound": binary, "spoken": clips,
         })
-        # Unshuffled: row i is the pack's item i, so that the index of one plans reads from the other.
+        # Not shuffled: row i is item i of the pack, so the pack's index describes both.
         return tfds.core.DatasetInfo(builder=self, description="Tux Paint stamps; see data/stamps/README.md",
                                      features=features, license="GPL-2.0-or-later", disable_shuffling=True)
 
@@ -65,18 +68,21 @@ class Stamps(tfds.core.GeneratorBasedBuilder):
 
 
 class TfdsStamps:
-    """Random access with StampsPack's items, index and cheap reads, from array_record. Can be pickled."""
+    """Random access to an array_record copy, with the items, index and methods of StampsPack. Can be pickled."""
 
     def __init__(self, folder: Path, pack: StampsPack):
-        """folder: where the pack was prepared; pack: gives index and fingerprint, its archives stay closed."""
+        """folder: of the prepared copy. pack: its index and fingerprint are used; its archives stay closed.
+
+        Raises DataError, here and on reads, if the copy is damaged.
+        """
         self.index, self.fingerprint = pack.index, pack.fingerprint
         self._folder = folder
         self._rows = _open(folder)
         if len(self._rows) != len(self.index):
-            raise DataError(f"{folder} has {len(self._rows)} stamps, the pack {len(self.index)}; delete that folder")
+            raise DataError(f"{folder} has {len(self._rows)} stamps instead of {len(self.index)}; {REMEDY}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_rows": None}  # TFDS's reader holds its builder, which cannot be pickled
+        return {**self.__dict__, "_rows": None}  # the TFDS reader refers to its builder, which cannot be pickled
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -86,32 +92,36 @@ class TfdsStamps:
         return len(self.index)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        row = self._rows[range(len(self))[i]]  # range refuses what is out of bounds and knows negative numbers
+        number = range(len(self))[i]  # checks the bounds and accepts negative numbers
+        try:
+            row = self._rows[number]
+        except RuntimeError as error:  # array_record checks a hash of every chunk
+            raise DataError(f"{self._folder} is damaged at {self.index[number]['id']} ({error}); {REMEDY}") from error
         item = {name: row[name].decode() for name in ("id", "folder", "subfolder")}
         return {**item, "group": int(row["group"]), "image": row["image"], "sound": row["sound"],
                 "texts": {language: text.decode() for language, text in _pairs(row["texts"], "text")},
                 "speech": dict(_pairs(row["speech"], "clip")), "spoken": dict(_pairs(row["spoken"], "clip"))}
 
     def image_bytes(self, i: int) -> bytes:
-        """PNG file of stamp i."""
+        """The PNG file of stamp i."""
         return self[i]["image"]
 
     def speech_bytes(self, i: int, language: str) -> bytes:
-        """MP3 file of stamp i's description. Raises DataError if nobody speaks it in that language."""
+        """The MP3 file of the description of stamp i. Raises DataError if there is none in that language."""
         record = self.index[i]
         return self[i]["speech"][check_language(language, record["speech"], f"speech of {record['id']}")]
 
     def sound_bytes(self, i: int) -> bytes:
-        """MP3 file of stamp i's sound effect, b"" if it has none."""
+        """The MP3 file of the sound effect of stamp i, b"" if it has none."""
         return self[i]["sound"]
 
     def labels(self, min_count: int = 40) -> tuple[str, ...]:
-        """Classes of the label task, see mmjax.data.stamps.labels_of."""
+        """The classes of the label task, see `mmjax.data.stamps.pack.labels_of`."""
         return labels_of(self.index, min_count)
 
 
 def _open(folder: Path) -> Any:
-    return Stamps(data_dir=folder).as_data_source(split=SPLIT)
+    return StampsBuilder(data_dir=folder).as_data_source(split=SPLIT)
 
 
 def _pairs(columns: dict[str, list], value: str) -> Iterator[tuple[str, bytes]]:
@@ -119,21 +129,22 @@ def _pairs(columns: dict[str, list], value: str) -> Iterator[tuple[str, bytes]]:
 
 
 def cache_folder(fingerprint: str, cache: Path | str | None = None) -> Path:
-    """Where the prepared copy of one pack lives: <cache>/mmjax/tfds/<16 digits>; cache None is the user's own."""
+    """The folder of the prepared copy of a pack: <cache>/mmjax/tfds/<16 digits>; cache None is the user's cache."""
     base = Path(cache) if cache else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "mmjax" / "tfds" / fingerprint[:16]
 
 
 def tfds_source(root: Path | str | None = None, cache: Path | str | None = None) -> TfdsStamps:
-    """Prepares the pack in the cache unless it is there, and opens it.
+    """Opens the prepared copy of a pack, which is verified and prepared first if the cache has none.
 
-    root: the pack, as for StampsPack; cache: folder instead of XDG_CACHE_HOME or ~/.cache. Another pack has another
-    fingerprint and so another folder. The folder gets its name only when it is complete: one that was killed half-way
-    is never read, and goes a day later.
+    root: the pack, as in StampsPack. cache: a folder in place of XDG_CACHE_HOME or ~/.cache. Each fingerprint has its own
+    folder. A folder gets its name only when it is complete, so an interrupted preparation is never read; what it leaves behind
+    is removed a day later. Raises DataError for a damaged pack or copy.
     """
     pack = StampsPack(root)
     folder = cache_folder(pack.fingerprint, cache)
     if not _complete(folder):
+        pack.verify()
         shutil.rmtree(folder, ignore_errors=True)
         _prepare(pack, folder)
         pack.close()
@@ -141,8 +152,13 @@ def tfds_source(root: Path | str | None = None, cache: Path | str | None = None)
 
 
 def _complete(folder: Path) -> bool:
-    """What a user or a disk clean-up left of a once complete folder is prepared again."""
-    return (folder / Stamps.name / str(Stamps.VERSION) / "dataset_info.json").is_file()
+    """Whether the records and a readable dataset_info.json exist. If not, the folder is prepared again."""
+    folder = folder / StampsBuilder.name / str(StampsBuilder.VERSION)
+    try:
+        json.loads((folder / "dataset_info.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return any(folder.glob("*.array_record*"))
 
 
 def _prepare(pack: StampsPack, folder: Path) -> None:
@@ -152,13 +168,13 @@ def _prepare(pack: StampsPack, folder: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
     try:
-        tfds.disable_progress_bar()  # it takes seconds, and its bars would break through those of a run
+        tfds.disable_progress_bar()  # it would interfere with the progress bar of a run
         with contextlib.redirect_stdout(io.StringIO()):
-            Stamps(pack=pack, data_dir=partial).download_and_prepare()
+            StampsBuilder(pack=pack, data_dir=partial).download_and_prepare()
         try:
             partial.rename(folder)
         except OSError:
-            if not _complete(folder):  # otherwise another process was faster, with the same bytes
+            if not _complete(folder):  # else another process has prepared the same copy
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""CMU-MOSI: its published feature files, and the sentiment task on them."""
