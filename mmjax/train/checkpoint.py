@@ -1,11 +1,13 @@
-"""Checkpoints that are whole or refused: Orbax writes them, and sha256s show that what is read is what was written.
+"""Checkpoints that are restored exactly as they were written, or not at all.
 
-(Of 150 flipped bits in saved checkpoints Orbax 0.12 loads 145 without a word.)
+Orbax writes them, and sha256 hashes detect damage: of 150 bits flipped in saved checkpoints, Orbax 0.12 loads 145 silently.
 """
 
 import hashlib
 import json
 import logging
+import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,82 +17,183 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mmjax.train.finite import NonFiniteError
+
 
 class CheckpointError(RuntimeError):
-    """A checkpoint is damaged, or belongs to another experiment; the message says which and what to do."""
+    """A checkpoint cannot be written, is damaged, or belongs to another experiment; the message gives the remedy."""
 
 
-def _plain(leaf: Any) -> np.ndarray:
-    """Typed PRNG keys as the numbers that they are; everything on the host."""
-    return np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
-
-
-def _hashes(tree: Any) -> dict[str, str]:
-    """Path of each leaf -> sha256 of its dtype, shape and bytes."""
-    return {
-        jax.tree_util.keystr(path): hashlib.sha256(f"{x.dtype}{x.shape}".encode() + x.tobytes()).hexdigest()
-        for path, x in jax.tree_util.tree_leaves_with_path(tree)
-    }
+class _Damaged(Exception):
+    """What is wrong with one checkpoint."""
 
 
 class Checkpoints:
-    """The checkpoints of one training run in `folder`: the last `keep` of them."""
+    """The last `keep` checkpoints of one training run in `folder`.
 
-    def __init__(self, folder: Path, keep: int = 2):
-        logging.getLogger("absl").setLevel(logging.WARNING)  # Orbax tells of every file at level INFO
+    metadata: JSON that must be equal to that of a checkpoint for it to be resumed, such as the experiment and the data. warn:
+    called with one line if a damaged checkpoint is replaced by an older one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        metadata: Mapping[str, Any] | None = None,
+        keep: int = 2,
+        warn: Callable[[str], None] = warnings.warn,
+    ):
+        logging.getLogger("absl").setLevel(logging.WARNING)  # Orbax logs every file at level INFO
+        self.folder, self.warn = Path(folder).absolute(), warn
+        self.metadata = json.loads(json.dumps(metadata or {}))
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
-        self.folder = Path(folder).absolute()
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
-
-    def save(self, step: int, tree: Any, notes: Mapping[str, Any]) -> None:
-        """tree: a pytree of arrays; notes: JSON. Returns once both are on disk; a kill in between leaves the one before."""
-        if step == self._manager.latest_step():
-            return
-        tree = jax.tree.map(_plain, tree)
-        record = {"notes": dict(notes), "sha256": _hashes(tree)}
-        args = ocp.args.Composite(tree=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(json.loads(json.dumps(record))))
-        self._manager.save(step, args=args, force=True)
-        self._manager.wait_until_finished()
+        try:
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except OSError as error:
+            raise CheckpointError(f"cannot write checkpoints to {self.folder}: {error}; choose another --out") from error
 
     def latest(self) -> int | None:
         """The step of the newest checkpoint, None if there is none."""
         return self._manager.latest_step()
 
-    def restore(self, like_of: Callable[[Mapping[str, Any]], Any]) -> tuple[Any, dict[str, Any]]:
-        """(tree, notes) of the newest checkpoint. like_of: notes -> a tree of the same structure, shapes and dtypes."""
-        step = self.latest()
-        where = self.folder / str(step)
+    def save(self, step: int, state: Any, best: Any, notes: Mapping[str, Any]) -> None:
+        """Writes a checkpoint; returns when it is on disk. If writing fails or is interrupted, earlier ones stay intact.
+
+        state: `TrainState` [s ...] after `step` steps; best: `Best`; notes: JSON. Does nothing if the step is already saved.
+        NonFiniteError if the variables are not finite; CheckpointError if the checkpoint cannot be written.
+        """
+        if step == self.latest():
+            return
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state.variables):
+            if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(np.asarray(leaf)).all():
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise NonFiniteError(
+                    f"step {step}: {name} is not finite after the update, so it was not saved; lower optim.lr or optim.clip"
+                )
+        tree = jax.tree.map(_plain, {"state": state, "best": best})
+        record = {"step": step, "metadata": self.metadata, "notes": dict(notes), "leaves": _describe(tree)}
+        content = json.dumps(record)
+        record = {"content": content, "sha256": hashlib.sha256(content.encode()).hexdigest()}
+        args = ocp.args.Composite(tree=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(record))
+        try:
+            self._manager.save(step, args=args, force=True)
+            self._manager.wait_until_finished()
+        except Exception as error:  # Orbax and tensorstore raise OSError and ValueError for full disks and forbidden folders
+            raise CheckpointError(
+                f"cannot write the checkpoint of step {step} to {self.folder}: {_line(error)}; earlier checkpoints are intact: "
+                "free space or make the folder writable, then use --resume"
+            ) from error
+
+    def restore(self, like: Callable[[int], tuple[Any, Any]]) -> tuple[Any, Any, dict[str, Any]]:
+        """(state, best, notes) of the newest intact checkpoint; state on the device, best on the host.
+
+        like: step -> (state, best) with the structure, shapes and dtypes after this step. Damaged checkpoints that are newer
+        are deleted, with a warning that names the damage. CheckpointError if none is intact, or if the checkpoint belongs to
+        another experiment or model.
+        """
+        damages = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                found = self._restore(step, like)
+            except _Damaged as damage:
+                damages.append((step, f"{self.folder / str(step)} is damaged ({damage})"))
+                continue
+            for damaged, what in damages:
+                self.warn(f"{what}; continuing from step {step}")
+                shutil.rmtree(self.folder / str(damaged))
+            self._manager.reload()
+            return found
+        what = "; ".join(what for _, what in damages)
+        raise CheckpointError(f"{what}; no intact checkpoint is left: delete {self.folder} to start again")
+
+    def _restore(self, step: int, like: Callable[[int], tuple[Any, Any]]) -> tuple[Any, Any, dict[str, Any]]:
+        record = self._record(step)
+        differing = differences(record["metadata"], self.metadata)
+        if differing:
+            raise CheckpointError(
+                f"{self.folder} belongs to another experiment: {'; '.join(differing[:5])}. Resume it with the same settings, "
+                "or choose another --out"
+            )
+        target = dict(zip(("state", "best"), like(step)))
+        self._check_same_model(step, record["leaves"], jax.tree.map(_empty, target))
+        try:
+            args = ocp.args.Composite(tree=ocp.args.StandardRestore(jax.tree.map(_empty, target)))
+            tree = jax.tree.map(np.asarray, self._manager.restore(step, args=args)["tree"])
+            found = _describe(tree)
+        except Exception as error:  # of Orbax, tensorstore or a JSON reader, for any kind of broken file
+            raise _Damaged(_line(error)) from error
+        wrong = [path for path in record["leaves"] if record["leaves"][path] != found.get(path)]
+        if wrong:
+            raise _Damaged(f"{wrong[0]} is not what was written")
+        state = jax.tree.map(_as_device_array, target["state"], tree["state"])
+        if set(np.ravel(state.step).tolist()) != {step}:
+            raise _Damaged(f"its state is of step {np.ravel(state.step).tolist()}")
+        return state, tree["best"], record["notes"]
+
+    def _record(self, step: int) -> dict[str, Any]:
+        """Metadata, notes and hashes of a checkpoint, verified."""
         try:
             record = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
-            notes = record["notes"]
-        except Exception as error:
-            raise CheckpointError(f"{where} cannot be read ({error}); {self._way_out(step)}") from error
-        like = like_of(notes)
-        plain = jax.tree.map(_plain, like)
-        try:
-            args = ocp.args.Composite(tree=ocp.args.StandardRestore(plain))
-            tree = jax.tree.map(np.asarray, self._manager.restore(step, args=args)["tree"])
-            expected, got = record["sha256"], _hashes(tree)
-        except Exception as error:  # whatever Orbax, tensorstore or a JSON reader says about broken files
-            raise CheckpointError(f"{where} cannot be read ({error}); {self._way_out(step)}") from error
-        wrong = sorted(path for path in expected.keys() | got.keys() if expected.get(path) != got.get(path))
-        if wrong:
-            raise CheckpointError(f"{where} is damaged: {wrong[0]} is not what was written; {self._way_out(step)}")
-        for (path, x), (_, target) in zip(*map(jax.tree_util.tree_leaves_with_path, (tree, plain)), strict=True):
-            if (x.shape, x.dtype) != (target.shape, target.dtype):  # Orbax gives what it has, whatever it was asked for
-                found, asked = f"{x.dtype}{list(x.shape)}", f"{target.dtype}{list(target.shape)}"
-                raise CheckpointError(f"{where} is of another model: {jax.tree_util.keystr(path)} is {found}, not {asked}")
-        return jax.tree.map(_as, like, tree), notes
+            content, expected = record["content"], record["sha256"]
+        except Exception as error:  # as above
+            raise _Damaged(_line(error)) from error
+        if hashlib.sha256(content.encode()).hexdigest() != expected:
+            raise _Damaged("its notes are not what was written")
+        record = json.loads(content)
+        if record["step"] != step:
+            raise _Damaged(f"it was written as step {record['step']}")
+        return record
 
-    def _way_out(self, step: int) -> str:
-        older = [s for s in self._manager.all_steps() if s < step]
-        return f"delete that folder to go on from step {older[-1]}" if older else "delete that folder to begin anew"
+    def _check_same_model(self, step: int, leaves: Mapping[str, Any], target: Any) -> None:
+        wanted = {path: [dtype, shape] for path, (dtype, shape, _) in _describe(target).items()}
+        found = {path: [dtype, shape] for path, (dtype, shape, _) in leaves.items()}
+        for path in sorted(wanted.keys() | found.keys()):
+            if wanted.get(path) != found.get(path):
+                describe = lambda pair: "missing" if pair is None else f"{pair[0]}{pair[1]}"
+                has, needs = describe(found.get(path)), describe(wanted.get(path))
+                raise CheckpointError(f"{self.folder / str(step)} is of another model: {path} is {has} there, {needs} here")
 
     def close(self) -> None:
         self._manager.close()
 
 
-def _as(like: Any, x: np.ndarray) -> Any:
-    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(jnp.asarray(x))
-    return jnp.asarray(x)
+def differences(then: Any, now: Any, path: str = "") -> list[str]:
+    """The differences between two JSON values as phrases, such as "optim.lr was 0.001 and is 0.01"."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        return [
+            line
+            for key in sorted(then.keys() | now.keys())
+            for line in differences(then.get(key), now.get(key), f"{path}.{key}" if path else key)
+        ]
+    return [] if then == now else [f"{path} was {then} and is {now}"]
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: Any) -> np.ndarray:
+    """A leaf as a NumPy array; typed PRNG keys as their integers."""
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _empty(leaf: Any) -> np.ndarray:
+    """An array of the shape and dtype of `_plain(leaf)`, for a leaf that may be a shape alone."""
+    like = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+    return np.empty(like.shape, like.dtype)
+
+
+def _as_device_array(like: Any, x: np.ndarray) -> Any:
+    return jax.random.wrap_key_data(jnp.asarray(x)) if _is_key(like) else jnp.asarray(x)
+
+
+def _describe(tree: Any) -> dict[str, list[Any]]:
+    """{path: [dtype, shape, sha256 of the bytes]} of each leaf."""
+    return {
+        jax.tree_util.keystr(path): [str(x.dtype), list(x.shape), hashlib.sha256(x.tobytes()).hexdigest()]
+        for path, x in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error, shortened."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,35 +1,35 @@
-"""Trains all seeds of one cell to the end of its budget, from wherever its checkpoints left off."""
+"""The training loop: trains all seeds of one cell to the last step, resuming from its newest checkpoint."""
 
 import dataclasses
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mmjax.train.checkpoint import CheckpointError, Checkpoints
-from mmjax.train.parallel import Plan
+from mmjax.train.checkpoint import Checkpoints
+from mmjax.train.monitor import Monitor
 from mmjax.train.seeds import Best, keep_best, no_best
 from mmjax.train.step import TrainState
+from mmjax.train.training import Training
 from mmjax.types import Batch
 
 
 class Stopped(Exception):
-    """Training was asked to stop; everything up to this moment is in a checkpoint."""
+    """Training stopped on request, after a checkpoint."""
 
 
 class StopRequest:
-    """While entered, SIGINT and SIGTERM do not kill: they set `asked`, and the loop stops after a checkpoint."""
+    """While entered, SIGINT and SIGTERM set `asked` instead of ending the process. A second signal acts as usual."""
 
     asked = False
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        signal.signal(number, self._before[number])  # a second signal acts as ever
+        signal.signal(number, self._before[number])
 
     def __enter__(self) -> "StopRequest":
         self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -41,129 +41,131 @@ class StopRequest:
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule:
-    """steps in all; evaluate_every, checkpoint_every: steps in between. The last step is always evaluated."""
+class TrainData:
+    """The batches of a training run.
 
-    steps: int
-    evaluate_every: int
-    checkpoint_every: int
+    batches: chunks of steps -> one Batch [k s b ...] per chunk of k steps (see `data.feed.Feed.chunks`).
+    rows: step -> Int[s b], the rows of the training split in a step's batches. seeds: their numbers, None for 0, 1, ...
+    Error messages use both.
+    """
+
+    batches: Callable[[Sequence[range]], Iterator[Batch]]
+    rows: Callable[[int], np.ndarray] | None = None
+    seeds: Sequence[int] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Callbacks:
+    """Callbacks of the training loop. step: number of steps dispatched so far. evaluated: the new record of the learning curve.
+    stop: whether to stop after the current call."""
+
+    step: Callable[[int], None] = lambda step: None
+    evaluated: Callable[[dict[str, Any]], None] = lambda record: None
+    stop: Callable[[], bool] = lambda: False
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """What training gives: the best variables of each seed [s ...], and how it went; seconds counts all parts of the run."""
+    """The result of training. best: each seed's best step. curves: one record per evaluation. seconds: of all parts of the run,
+    resumed ones included."""
 
     best: Best
     curves: list[dict[str, Any]]
     seconds: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Watch:
-    """Whom the loop tells: step(step) after each one, evaluated(record of the learning curve)."""
-
-    step: Callable[[int], None] = lambda step: None
-    evaluated: Callable[[dict[str, Any]], None] = lambda record: None
-
-
-class Leg(NamedTuple):
-    """One stage as the loop runs it. first: its first step; begin: state [s ...] -> the same with a fresh optimiser's state;
-    plan: how its steps run."""
-
-    first: int
-    begin: Callable[[TrainState], TrainState]
-    plan: Plan
-
-
 def fit(
-    leg_at: Callable[[int], Leg],
+    training: Training,
     state: TrainState,
-    batches_from: Callable[[int], Iterator[Batch]],
+    frozen: Any,
+    data: TrainData,
     validate: Callable[[Any], Mapping[str, np.ndarray]],
-    schedule: Schedule,
     checkpoints: Checkpoints,
-    about: Mapping[str, Any],
-    stop: StopRequest,
-    watch: Watch,
-    eligible: int = 0,
+    callbacks: Callbacks = Callbacks(),
 ) -> Fit:
-    """Trains to the end and returns each seed's best variables on validation; raises Stopped after a checkpoint.
+    """Trains to the last step and returns the best variables of each seed.
 
-    eligible: the step after which an evaluation may be the best one; before it, what is scored has not begun to learn.
+    state: [s ...], before the first step; it may be overwritten. frozen: as placed by the plan. validate: placed variables ->
+    {"score": Float[s], higher is better; "loss": Float[s]; further numbers Float[s]}. Score and loss select the best step (see
+    `keep_best`).
 
-    leg_at: step -> the stage in which it lies. state: of all seeds [s ...], before the first step.
-    batches_from: step -> batches [s b ...] from that step on.
-    validate: variables [s ...] -> {"loss", "accuracy"} Float[s]; the best step is that of the highest accuracy, and among
-    equals of the lowest loss. about: JSON that must be equal for a checkpoint to be continued.
+    A record of the learning curve has "step" and, for each seed, "train_loss", "train_loss/<name>", "gradient_norm" and
+    "update_norm", all means since the last evaluation, "skipped", the number of skipped steps, and "validation_<name>".
+
+    Raises Stopped after a checkpoint if `callbacks.stop` asks for it, NonFiniteError at the first non-finite step (unless
+    `skip_nonfinite` wraps the step), and CheckpointError.
     """
-    best, window = no_best(state), jnp.zeros(state.step.shape)
-    curves, first, spent, began = [], 0, 0.0, time.monotonic()
-    if checkpoints.latest() is not None:
-
-        def like(notes):
-            _check_same(about, notes["about"], checkpoints)  # before the stages of another experiment are asked for
-            return leg_at(notes["next_step"] - 1).begin(state), best, window
-
-        (state, best, window), notes = checkpoints.restore(like)
-        curves, first, spent = notes["curves"], notes["next_step"], notes["seconds"]
-    seconds = lambda: spent + time.monotonic() - began
-
-    def save(done: int, placed: Any) -> None:
-        notes = {"about": about, "curves": curves, "next_step": done, "seconds": seconds()}
-        checkpoints.save(done, (leg.plan.fetch(placed), best, window), notes)
-
-    placed, since = None, curves[-1]["step"] if curves else 0
-    for step, batch in zip(range(first, schedule.steps), batches_from(first)):
-        jax.block_until_ready(window)  # one step ahead of the device is enough, and what the progress shows is true
-        leg = leg_at(step)
-        if step == leg.first:
-            state = leg.begin(state if placed is None else leg_at(step - 1).plan.fetch(placed))
-        if placed is None or step == leg.first:
-            placed = leg.plan.place(state)
-        placed, loss = leg.plan.run(placed, batch)
-        window, done = window + loss, step + 1
-        if done % schedule.evaluate_every == 0 or done == schedule.steps:
-            state = leg.plan.fetch(placed)
-            scores = validate(state.variables)
-            if done > eligible:
-                best = keep_best(best, state, jnp.asarray(_score(scores)))
-            curves.append(_record(done, window / (done - since), scores))
-            window, since = jnp.zeros_like(window), done
-            watch.evaluated(curves[-1])
-        asked = stop.asked  # read once: who asks after this is heard after the next step, when it is saved too
-        if done % schedule.checkpoint_every == 0 or done == schedule.steps or asked:
-            save(done, placed)
-        watch.step(done)
-        if asked and done < schedule.steps:
+    schedule = training.schedule
+    run = _Run(training, frozen, data, validate, checkpoints)
+    chunks = schedule.chunks(run.begin(state), [steps.stop for _, steps in training.resolved])
+    for chunk, batches in zip(chunks, data.batches(chunks)):
+        run.train(chunk, batches)
+        done, last = chunk.stop, chunk.stop == schedule.steps
+        asked = callbacks.stop()  # read once: a later request is handled after the next call
+        if done % schedule.evaluate_every == 0 or last:
+            callbacks.evaluated(run.evaluate(done))
+        if done % schedule.checkpoint_every == 0 or last or asked:
+            run.save(done)
+        callbacks.step(done)
+        if asked and not last:
             raise Stopped(f"stopped after step {done} of {schedule.steps}")
-    return Fit(jax.block_until_ready(best), curves, seconds())
+    return Fit(run.best, run.curves, run.seconds)
 
 
-def _score(scores: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Accuracy; among equals the lower loss: up to 1e-4, which is less than one of 10,000 validation examples."""
-    return scores["accuracy"] - 1e-6 * np.minimum(scores["loss"], 100)
+class _Run:
+    """What changes during `fit`."""
 
+    def __init__(self, training: Training, frozen: Any, data: TrainData, validate: Callable, checkpoints: Checkpoints):
+        self.training, self.frozen, self.validate, self.checkpoints = training, frozen, validate, checkpoints
+        self.monitor = Monitor(training.schedule.steps, data.rows, data.seeds)
+        self.curves: list[dict[str, Any]] = []
+        self.began, self.seconds_before = time.monotonic(), 0.0
+        self.placed: Any = None
+        self.run_steps: Callable | None = None
 
-def _record(step: int, loss: Any, scores: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    numbers = {"train_loss": loss} | {f"validation_{name}": value for name, value in scores.items()}
-    return {"step": step} | {name: np.asarray(value, np.float64).tolist() for name, value in numbers.items()}
+    @property
+    def seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.began
 
+    def begin(self, state: TrainState) -> int:
+        """Takes the newest checkpoint, or this state if there is none. Returns the number of steps taken so far."""
+        self.state, self.best = state, no_best(state)
+        if self.checkpoints.latest() is None:
+            return 0
 
-def _check_same(now: Mapping[str, Any], then: Mapping[str, Any], checkpoints: Checkpoints) -> None:
-    differing = differences(then, now)
-    if differing:
-        raise CheckpointError(
-            f"{checkpoints.folder} belongs to another experiment: {'; '.join(differing[:5])}. Give the same values to "
-            "resume it, or another --out"
-        )
+        def like(step):
+            number = self.training.stage_at(step - 1)
+            return jax.eval_shape(jax.vmap(lambda one: self.training.reset(one, number)), state), self.best
 
+        self.state, self.best, notes = self.checkpoints.restore(like)
+        self.curves, self.monitor.sums, self.seconds_before = notes["curves"], notes["sums"], notes["seconds"]
+        return int(np.ravel(self.state.step)[0])
 
-def differences(then: Any, now: Any, path: str = "") -> list[str]:
-    """Where two JSON values differ, in words: "optim.lr was 0.001 and is 0.01"."""
-    if isinstance(then, Mapping) and isinstance(now, Mapping):
-        return [
-            line
-            for key in sorted(then.keys() | now.keys())
-            for line in differences(then.get(key), now.get(key), f"{path}.{key}" if path else key)
-        ]
-    return [] if then == now else [f"{path} was {then} and is {now}"]
+    def train(self, chunk: range, batches: Batch) -> None:
+        """The steps of one chunk, in one compiled call."""
+        plan, number = self.training.plan, self.training.stage_at(chunk.start)
+        starts = chunk.start == self.training.resolved[number][1].start
+        if starts:
+            state = self.state if self.placed is None else plan.fetch(self.placed)
+            self.state = jax.jit(jax.vmap(lambda one: self.training.reset(one, number)))(state)
+        if starts or self.placed is None:
+            self.placed, self.run_steps = plan.place(self.state), plan.train(self.training.step(number))
+            self.state = None  # the steps overwrite it
+        self.placed, metrics = self.run_steps(self.placed, self.frozen, batches)
+        self.monitor.add(chunk, batches, metrics)
+
+    def evaluate(self, done: int) -> dict[str, Any]:
+        """A new record of the learning curve; updates the best step of each seed."""
+        means = self.monitor.means()
+        scores = {name: np.asarray(value, np.float64) for name, value in self.validate(self.placed.variables).items()}
+        if done > self.training.schedule.select_after:
+            fetch = lambda: self.training.plan.fetch(self.placed.variables)
+            self.best = keep_best(self.best, done, scores["score"], scores["loss"], fetch)
+        record = means | {f"validation_{name}": value for name, value in scores.items()}
+        self.curves.append({"step": done} | {name: value.tolist() for name, value in record.items()})
+        return self.curves[-1]
+
+    def save(self, done: int) -> None:
+        self.monitor.settle()
+        notes = {"curves": self.curves, "sums": self.monitor.sums, "seconds": self.seconds}
+        self.checkpoints.save(done, self.training.plan.fetch(self.placed), self.best, notes)

@@ -1,31 +1,39 @@
-"""How a step is compiled and spread: a plan says how to place a state, run a step of all seeds, and fetch the state back."""
+"""Plans: how training steps and evaluations of all seeds run on the local devices."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
 
 from mmjax.shards import SHARD
-from mmjax.train.step import Step, TrainState
-from mmjax.types import Batch
+from mmjax.train.stages import merged
+from mmjax.train.step import Step
 
 
 class Plan(NamedTuple):
-    """place: state [s ...] -> as `run` wants it; run: (placed state, batch [s b ...]) -> (placed state, loss [s]), the state
-    given is overwritten; fetch: placed state -> state [s ...]."""
+    """How functions of one seed run for all seeds on the local devices.
 
-    place: Callable[[TrainState], Any]
-    run: Callable[[Any, Batch], tuple[Any, Float[Array, " s"]]]
-    fetch: Callable[[Any], TrainState]
+    devices: batches must be a multiple of it. place: a tree, such as a state [s ...], variables [s ...] or frozen variables ->
+    the tree as `train` and `evaluate` take it. fetch: the inverse of place.
+    train: step -> run, with run(placed state, placed frozen, batches [k s b ...]) -> (placed state, metrics [k s]): k steps of
+    all seeds in one compiled call. The given state is overwritten (donated).
+    evaluate: (function, axis = 0) -> run, with run(placed variables, placed frozen, batch [b ...]) -> leaves [s ...]. function:
+    (all variables of one seed, batch) -> a tree whose leaves have the rows of the batch on `axis`.
+    """
+
+    devices: int
+    place: Callable[[Any], Any]
+    fetch: Callable[[Any], Any]
+    train: Callable[[Step], Callable]
+    evaluate: Callable[..., Callable]
 
 
 @cache
 def compiler_options() -> dict[str, str]:
-    """For `jax.jit` of a step. On a CPU convolutions are left to Eigen: YNNPACK, to which XLA gives them by default, takes two
-    to three times as long for the gradient of a kernel. Where this XLA does not know the option, none."""
+    """Options of `jax.jit` for training steps. On CPU, XLA by default lowers convolutions to YNNPACK, which takes two to three
+    times as long as Eigen for the gradient of a kernel; the option restores Eigen. Empty if this XLA lacks the option."""
     library = "LIBRARY_FUSION_TYPE"
     wanted = {"xla_cpu_experimental_ynn_fusion_type": f"{library}_DOT,{library}_REDUCE"}  # all but convolutions
     if jax.default_backend() != "cpu":
@@ -37,35 +45,67 @@ def compiler_options() -> dict[str, str]:
     return wanted
 
 
-def single(step: Step) -> Plan:
+def _steps(step: Step) -> Callable:
+    """(state [s ...], frozen, batches [k s b ...]) -> (state, metrics [k s]); a scan if there are several steps."""
+    all_seeds = jax.vmap(step, in_axes=(0, None, 0))
+
+    def run(state, frozen, batches):
+        if jax.tree.leaves(batches)[0].shape[0] > 1:
+            return jax.lax.scan(lambda state, batch: all_seeds(state, frozen, batch), state, batches)
+        state, metrics = all_seeds(state, frozen, jax.tree.map(lambda leaf: leaf[0], batches))
+        return state, jax.tree.map(lambda leaf: leaf[None], metrics)
+
+    return run
+
+
+def _evaluation(function: Callable) -> Callable:
+    """(variables [s ...], frozen, batch) -> leaves [s ...]."""
+    return lambda variables, frozen, batch: jax.vmap(lambda one: function(merged(one, frozen), batch))(variables)
+
+
+def single() -> Plan:
     """All seeds on one device."""
-    run = jax.jit(jax.vmap(step), donate_argnums=0, compiler_options=compiler_options())
-    return Plan(lambda state: state, run, lambda state: state)
+
+    def train(step):
+        return jax.jit(_steps(step), donate_argnums=0, compiler_options=compiler_options())
+
+    def evaluate(function, axis=0):
+        return jax.jit(_evaluation(function))
+
+    return Plan(1, jax.device_put, lambda tree: tree, train, evaluate)
 
 
-def pmapped(step: Step) -> Plan:
-    """Every seed's batch split over all local devices, its parameters on each."""
+def pmapped() -> Plan:
+    """Data parallelism: the rows of each batch are split over all local devices, and each device has all variables."""
     devices = jax.local_devices()
     count = len(devices)
-    spread = jax.pmap(jax.vmap(step), axis_name=SHARD, donate_argnums=0, devices=devices)
 
-    def copy(leaf):
-        return jnp.broadcast_to(leaf[None], (count, *leaf.shape))
+    def split(leaf, axis):
+        rows = leaf.shape[axis]
+        if rows % count:
+            raise ValueError(f"batch is {rows}, which does not split over {count} devices; choose a multiple of {count}")
+        return leaf.reshape(*leaf.shape[:axis], count, rows // count, *leaf.shape[axis + 1 :])
 
-    def split(leaf):
-        seeds, batch = leaf.shape[:2]
-        if batch % count:
-            raise ValueError(f"batch is {batch}, which does not split over {count} devices; choose a multiple of {count}")
-        return leaf.reshape(seeds, count, batch // count, *leaf.shape[2:]).swapaxes(0, 1)
+    def train(step):
+        spread = jax.pmap(
+            _steps(step), axis_name=SHARD, in_axes=(0, 0, 2), out_axes=(0, None), donate_argnums=0, devices=devices
+        )
+        split_rows = jax.jit(partial(jax.tree.map, partial(split, axis=2)))  # one program: leaf by leaf takes much longer
+        return lambda state, frozen, batches: spread(state, frozen, split_rows(batches))
 
-    place = jax.jit(lambda state: jax.tree.map(copy, state))  # compiled whole, as the next: leaf by leaf takes much longer
-    split_all = jax.jit(lambda batch: jax.tree.map(split, batch))
+    def evaluate(function, axis=0):
+        spread = jax.pmap(_evaluation(function), axis_name=SHARD, out_axes=axis + 1, devices=devices)
+        split_rows = jax.jit(partial(jax.tree.map, partial(split, axis=0)))
 
-    def run(state, batch):
-        state, loss = spread(state, split_all(batch))
-        return state, loss[0]
+        def join(leaf):
+            shape = leaf.shape
+            return leaf.reshape(*shape[: axis + 1], shape[axis + 1] * shape[axis + 2], *shape[axis + 3 :])
 
-    return Plan(place, run, lambda state: jax.tree.map(lambda leaf: leaf[0], state))
+        join_rows = jax.jit(partial(jax.tree.map, join))
+        return lambda variables, frozen, batch: join_rows(spread(variables, frozen, split_rows(batch)))
+
+    copy = jax.pmap(lambda device, tree: tree, in_axes=(0, None), devices=devices)
+    return Plan(count, partial(copy, np.arange(count)), lambda tree: jax.tree.map(lambda leaf: leaf[0], tree), train, evaluate)
 
 
-PLANS = {"single": single, "pmap": pmapped}  # what --plan chooses from
+PLANS = {"single": single, "pmap": pmapped}  # the values of --plan

@@ -1,9 +1,9 @@
-"""All seeds of a cell at once: the leading axis s of every state, batch and score is the seed.
+"""All seeds of a cell at once: the leading axis s of states, batches and scores is the seed.
 
-Initialisation, data order, augmentation and dropout belong to the seed, so each gives what it gives alone.
+Initialisation, data order, augmentation and dropout depend on the seed alone, so each seed trains as it would by itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,15 +12,16 @@ import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from mmjax.data.order import shuffled
-from mmjax.train.step import TrainState, init
+from mmjax.train.stages import EVERYTHING
+from mmjax.train.step import TrainState, init_state
 from mmjax.types import Balance, Batch
 
 
-def seed_keys(seeds: Sequence[int]) -> Array:
-    """Key[s], each what `jax.random.key(seed)` is."""
+def seed_keys(seeds: Sequence[int]) -> Key[Array, " s"]:
+    """`jax.random.key(seed)` of each seed."""
     return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
 
 
@@ -30,45 +31,69 @@ def init_seeds(
     seeds: Sequence[int],
     batch: Batch,
     balance: Balance | None = None,
-    learns: Sequence[str] | None = None,
+    learns: Sequence[str] = EVERYTHING,
+    pretrained: Mapping[str, Any] | None = None,
+    shared: Collection[str] = (),
 ) -> TrainState:
-    """The states of all seeds; `batch` [b ...] is one seed's and gives shapes alone. learns: in the first stage, as in `init`.
+    """The states of all seeds, [s ...]. batch: of one seed, [b ...]; only its shapes matter. The rest: as `init_state`.
 
-    `lax.map` and not `vmap`: orthogonal initialisers are QR decompositions, and two batched ones at a time can wait for each
-    other for ever on a CPU of two cores (jaxlib 0.10, ParallelBatchMap inside XLA's own thread pool).
+    Variables in `shared` are never computed: they are unused outputs inside one compiled program. It uses `lax.map` rather
+    than `vmap`: orthogonal initialisers are QR decompositions, and two batched ones at a time can deadlock on a CPU with two
+    cores (jaxlib 0.10, ParallelBatchMap inside XLA's thread pool).
     """
-    return jax.jit(lambda keys: jax.lax.map(lambda key: init(model, tx, key, batch, balance, learns), keys))(seed_keys(seeds))
+
+    @jax.jit
+    def init_all(keys, pretrained):
+        one = lambda key: init_state(model, tx, key, batch, balance, learns, pretrained, shared)
+        return jax.lax.map(one, keys)
+
+    return init_all(seed_keys(seeds), dict(pretrained or {}))
 
 
 def orders(seeds: Sequence[int], rows: int, batch: int) -> Callable[[int], np.ndarray]:
-    """step -> row numbers Int[s b], each seed's in its own order."""
+    """step -> row numbers Int[s b], each seed in its own order."""
     return lambda step: np.stack([shuffled(seed, step, rows, batch) for seed in seeds])
 
 
 @struct.dataclass
 class Best:
-    """Each seed's variables (parameters, batch statistics) at the step that validation liked best: score Float[s] (higher is
-    better), step Int[s]."""
+    """Each seed at its best step on the validation split. NumPy arrays on the host.
+
+    score: Float64[s], higher is better, -inf before any evaluation. loss: Float64[s], the validation loss. step: Int64[s].
+    variables: [s ...], without the frozen variables that all seeds share.
+    """
 
     score: Any
+    loss: Any
     step: Any
     variables: Any
 
 
 def no_best(state: TrainState) -> Best:
-    """Before any evaluation. The variables are a copy, since the step is given the state's own to overwrite."""
+    """Before any evaluation: the initial variables."""
     seeds = state.step.shape[0]
-    variables = jax.tree.map(jnp.copy, state.variables)
-    return Best(jnp.full(seeds, -jnp.inf), jnp.zeros(seeds, jnp.int32), variables)
+    variables = jax.tree.map(np.array, state.variables)  # a copy, since training overwrites the state
+    return Best(np.full(seeds, -np.inf), np.full(seeds, np.inf), np.zeros(seeds, np.int64), variables)
 
 
-@jax.jit
-def keep_best(best: Best, state: TrainState, score: Float[Array, " s"]) -> Best:
-    """Takes over the seeds whose score is higher than before; of equal ones the earlier stays, a NaN never wins."""
-    better = score > best.score
+def keep_best(
+    best: Best, step: int, score: Float[Any, " s"], loss: Float[Any, " s"], fetch: Callable[[], Any]
+) -> Best:
+    """Replaces the seeds that are better at this step; the others stay.
+
+    The higher score is better; if scores differ by at most 1e-6 * max(1, |best|), the lower loss; if both are equal, the
+    earlier step. NaN is never better. fetch: () -> variables [s ...], called only if a seed is better.
+    """
+    score, loss = np.asarray(score, np.float64), np.asarray(loss, np.float64)
+    with np.errstate(invalid="ignore"):  # -inf - -inf
+        tied = np.abs(score - best.score) <= 1e-6 * np.maximum(1, np.abs(best.score))
+    tied &= np.isfinite(best.score)
+    better = np.where(tied, loss < best.loss, score > best.score)
+    if not better.any():
+        return best
 
     def choose(new, old):
-        return jnp.where(better.reshape(better.shape + (1,) * (new.ndim - 1)), new, old)
+        return np.where(better.reshape(better.shape + (1,) * (old.ndim - 1)), np.asarray(new), old)
 
-    variables = jax.tree.map(choose, state.variables, best.variables)
-    return Best(choose(score, best.score), choose(state.step, best.step), variables)
+    variables = jax.tree.map(choose, fetch(), best.variables)
+    return Best(choose(score, best.score), choose(loss, best.loss), np.where(better, step, best.step), variables)

@@ -1,61 +1,81 @@
-"""Training in stages: which parameters learn, by which loss and optimiser, in which share of the steps."""
+"""Stages of training: which parameters learn, with which loss and optimiser, for which share of the steps."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tyro
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-GROUPS = ("encoders", "heads", "unimodal_heads")  # of a model's parts: "encoders_image", "heads_label", ...
+GROUPS = ("encoders", "heads", "unimodal_heads", "loss_parameters")  # prefixes of "encoders_image", "heads_label", ...
+EVERYTHING = ("",)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of training, with an optimiser and a schedule of its own.
+    """One stage of training, with its own optimiser and schedule.
 
-    share: of all steps, relative to the other stages' shares. learns: which parameters learn, by the beginning of their
-    paths: whole names between "/", each a regular expression, where "encoders", "heads" and "unimodal_heads" stand for all of theirs:
-    "fusion", "encoders_image", "encoders_text/transformer/block(4|5)", "" for all; the others are frozen, and have no
-    optimiser's state. loss, optim: of this stage, None for the experiment's.
+    share: of all steps, relative to the shares of the other stages, > 0. learns: the parameters that learn, each entry a prefix
+    of their paths: whole names between "/", each a regular expression. "encoders", "heads", "unimodal_heads" and
+    "loss_parameters" stand for all modules of that group, "" for everything. Examples: "fusion", "encoders_image",
+    "encoders_text/transformer/block(4|5)". All other parameters are frozen and have no optimiser state. loss, optim: of this
+    stage; None for those of the experiment.
     """
 
-    share: float
-    learns: tuple[str, ...] = ("",)
+    share: float = 1.0
+    learns: tuple[str, ...] = EVERYTHING
     loss: tyro.conf.Suppress[Callable | None] = None
     optim: tyro.conf.Suppress[Any] = None
 
     def __post_init__(self):
-        if self.share <= 0:
-            raise ValueError(f"Stage.share is {self.share}; it must be above 0")
+        if not 0 < self.share < float("inf"):
+            raise ValueError(f"Stage.share is {self.share}; it must be finite and above 0")
         if not self.learns:
-            raise ValueError("Stage.learns is empty; name what learns, or leave it out for everything")
+            raise ValueError("Stage.learns is empty; name the parameters that learn, or leave it out for everything")
+
+
+def resolve(stages: Sequence[Stage], steps: int) -> tuple[tuple[Stage, range], ...]:
+    """Each stage with its range of steps, at least one. Without stages: one stage in which everything learns.
+
+    ValueError if there are fewer steps than stages.
+    """
+    if not stages:
+        return ((Stage(), range(steps)),)
+    if steps < len(stages):
+        raise ValueError(f"steps is {steps}, but there are {len(stages)} stages; give at least one step per stage")
+    total, done, ends = sum(stage.share for stage in stages), 0.0, []
+    for number, stage in enumerate(stages):
+        done += stage.share
+        low, high = (ends[-1] if ends else 0) + 1, steps - (len(stages) - 1 - number)
+        ends.append(min(max(round(steps * done / total), low), high))
+    return tuple((stage, range(first, end)) for stage, first, end in zip(stages, [0, *ends], ends))
 
 
 def gradually(shares: Sequence[float], first: Sequence[str], then: Sequence[str]) -> tuple[Stage, ...]:
-    """Gradual unfreezing (Howard and Ruder, 2018, "Universal language model fine-tuning"): `first` learns from the beginning,
-    and each of `then`, such as the blocks of an encoder from the last to the first, from one stage later on.
+    """Gradual unfreezing (Howard and Ruder, 2018, "Universal language model fine-tuning for text classification").
 
-    shares: one for each stage."""
+    `first` learns in all stages; each entry of `then`, such as the blocks of an encoder from last to first, joins one stage
+    later. shares: one per stage, one more than entries of `then`; otherwise ValueError.
+    """
     if len(shares) != len(then) + 1:
         raise ValueError(f"gradually has {len(shares)} shares for {len(then) + 1} stages")
     return tuple(Stage(share, (*first, *then[:number])) for number, share in enumerate(shares))
 
 
-def does_learn(path: str, learns: Sequence[str] | None) -> bool:
-    """Whether the parameter of this path learns, such as "encoders_text/word/embedding"; None: all do."""
-    return learns is None or any(begins(path, beginning) for beginning in learns)
+def does_learn(path: str, learns: Sequence[str]) -> bool:
+    """Whether the parameter with this path, such as "encoders_text/word/embedding", learns (see `Stage.learns`)."""
+    return any(begins(path, prefix) for prefix in learns)
 
 
-def begins(path: str, beginning: str) -> bool:
-    """Whether a path begins so, by the rules of `Stage.learns`."""
-    whole = rf"(?:{beginning})(?=/|$)" if beginning not in ("", *GROUPS) else f"{beginning}(?=_)" if beginning else ""
+def begins(path: str, prefix: str) -> bool:
+    """Whether a path begins with a prefix, by the rules of `Stage.learns`."""
+    whole = rf"(?:{prefix})(?=/|$)" if prefix not in ("", *GROUPS) else f"{prefix}(?=_)" if prefix else ""
     return re.match(whole, path) is not None
 
 
-def split(params: Mapping[str, Any], learns: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(the parameters that learn, the others), each a tree with fewer leaves; `merged` puts them together again."""
+def split(params: Mapping[str, Any], learns: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(parameters that learn, the others): two trees with disjoint leaves, which `merged` joins."""
     flat = flatten_dict(dict(params), sep="/")
     chosen = {path for path in flat if does_learn(path, learns)}
     parts = ({path: leaf for path, leaf in flat.items() if (path in chosen) == which} for which in (True, False))
@@ -63,33 +83,31 @@ def split(params: Mapping[str, Any], learns: Sequence[str] | None) -> tuple[dict
 
 
 def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Two trees without a leaf in common as one."""
+    """Two trees with disjoint leaves as one."""
     return unflatten_dict(flatten_dict(dict(one), sep="/") | flatten_dict(dict(other), sep="/"), sep="/")
 
 
-@dataclass(frozen=True)
-class Part:
-    """A stage as steps: from `first` up to and without `end`; stage None is the whole training in one piece."""
-
-    first: int
-    end: int
-    stage: Stage | None = None
-
-    @property
-    def learns(self) -> tuple[str, ...] | None:
-        """None where everything does."""
-        return self.stage.learns if self.stage else None
+def restricted(tree: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of a tree whose paths `like` has too."""
+    flat, kept = flatten_dict(dict(tree), sep="/"), flatten_dict(dict(like), sep="/")
+    return unflatten_dict({path: leaf for path, leaf in flat.items() if path in kept}, sep="/")
 
 
-def parts(stages: Sequence[Stage], steps: int) -> tuple[Part, ...]:
-    """The stages one after another over `steps`, each with at least one step; a single part where there are none."""
-    if not stages:
-        return (Part(0, steps),)
-    if steps < len(stages):
-        raise ValueError(f"steps is {steps}, but there are {len(stages)} stages; give each at least one step")
-    total, done, ends = sum(stage.share for stage in stages), 0.0, []
-    for number, stage in enumerate(stages):
-        done += stage.share
-        low, high = (ends[-1] if ends else 0) + 1, steps - (len(stages) - 1 - number)
-        ends.append(min(max(round(steps * done / total), low), high))
-    return tuple(Part(first, end, stage) for first, end, stage in zip([0, *ends], ends, stages))
+def frozen_paths(shapes: Mapping[str, Any], pretrained: Iterable[str], stages: Iterable[Stage]) -> frozenset[str]:
+    """Paths of variables that are the same in all seeds throughout training, and so are stored once.
+
+    These are the pretrained parameters that learn in no stage, and the other pretrained variables (batch statistics) of
+    encoders of which no parameter learns in any stage: such encoders run in inference mode.
+
+    shapes: the variables of the model, such as `jax.eval_shape(model.init, key, batch)`. pretrained: paths such as
+    "params/encoders_text/word/embedding" and "batch_stats/encoders_image/norm/mean".
+    """
+    learns = [prefix for stage in stages for prefix in stage.learns]
+    learning = {path for path in flatten_dict(dict(shapes["params"]), sep="/") if does_learn(path, learns)}
+    learning_modules = {path.partition("/")[0] for path in learning}
+
+    def is_frozen(path):
+        collection, _, rest = path.partition("/")
+        return rest not in learning if collection == "params" else rest.partition("/")[0] not in learning_modules
+
+    return frozenset(path for path in pretrained if is_frozen(path))

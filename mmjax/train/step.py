@@ -1,6 +1,6 @@
-"""One training step: a pure function of (state, batch)."""
+"""One training step: a pure function of (state, frozen variables, batch)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,17 +8,23 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax import struct
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Key
 
+from mmjax.model import Multimodal
 from mmjax.shards import sum_over_shards
-from mmjax.train.stages import merged, split
+from mmjax.train.finite import all_finite
+from mmjax.train.stages import EVERYTHING, merged, restricted, split
 from mmjax.types import Augment, Balance, Batch, Loss
 
 
 @struct.dataclass
 class TrainState:
-    """step: Int[], steps taken; params, opt_state: pytrees; stats: the model's other variables, such as batch statistics;
-    balance: the state of what weighs the tasks; key: the PRNG key of this seed, never changed."""
+    """The state of one seed; with a leading axis s, of all seeds.
+
+    step: Int[], number of steps taken. params: the parameters of this seed. stats: its other variables, such as batch
+    statistics. opt_state, balance: states of the optimiser and of the balance. key: the seed's PRNG key, which never changes.
+    """
 
     step: Any
     params: Any
@@ -29,67 +35,81 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` wants."""
+        """{"params", other collections} of this seed, without the frozen variables that all seeds share."""
         return {"params": self.params, **self.stats}
 
 
-Step = Callable[[TrainState, Batch], tuple[TrainState, Float[Array, ""]]]
+Step = Callable[[TrainState, Any, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]
+"""(state, frozen, batch) -> (state, metrics), of one seed.
+
+frozen: the variables that all seeds share, {"params": tree, collection: tree}; {} if there are none.
+metrics: "loss"; "loss/<name>" of each of several losses; "gradient_norm" and "update_norm", global norms over the parameters
+that learn, before clipping and after the optimiser; "finite", False if any of these or a new statistic is NaN or infinite.
+"""
 
 
-class SumOfTasks:
-    """The balance that weighs nothing: the gradient of the sum of the tasks' losses."""
+class SumOfLosses:
+    """The default balance: the gradient of the sum of the losses."""
 
     def init(self, params: Any) -> tuple[()]:
         return ()
 
     def __call__(self, objective: Callable, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> tuple:
         def total(params):
-            tasks, aux = objective(params)
-            return sum(tasks.values()), aux
+            losses, aux = objective(params)
+            return sum(losses.values()), aux
 
         (value, aux), gradient = jax.value_and_grad(total, has_aux=True)(params)
         return *sum_over_shards((value, gradient)), aux, state
 
 
-def init(
+def init_state(
     model: nn.Module,
     tx: optax.GradientTransformation,
-    key: Array,
+    key: Key[Array, ""],
     batch: Batch,
     balance: Balance | None = None,
-    learns: Sequence[str] | None = None,
+    learns: Sequence[str] = EVERYTHING,
+    pretrained: Mapping[str, Any] | None = None,
+    shared: Collection[str] = (),
 ) -> TrainState:
-    """The state before the first step, from this seed's key; the batch gives shapes alone. learns: as in `make_step`."""
+    """The state of one seed before the first step.
+
+    batch: only its shapes matter. learns: as in `make_step`. pretrained: {path: array} that replace initial values, with paths
+    such as "params/encoders_text/word/embedding". shared: paths of frozen variables, which the state leaves out.
+    """
     init_key, train_key = jax.random.split(key)
-    stats = dict(model.init(init_key, batch))
-    params = stats.pop("params")
-    opt_state = tx.init(split(params, learns)[0])
-    balance = balance or SumOfTasks()
-    return TrainState(jnp.zeros((), jnp.int32), params, stats, opt_state, balance.init(params), train_key)
+    flat = flatten_dict(dict(model.init(init_key, batch)), sep="/")
+    flat = {path: (pretrained or {}).get(path, leaf) for path, leaf in flat.items() if path not in shared}
+    stats = unflatten_dict(flat, sep="/")
+    params = stats.pop("params", {})
+    state = TrainState(jnp.zeros((), jnp.int32), params, stats, (), (), train_key)
+    return reset_optimizer(state, tx, learns, balance)
 
 
-def begin(
+def reset_optimizer(
     state: TrainState,
     tx: optax.GradientTransformation,
-    learns: Sequence[str] | None = None,
+    learns: Sequence[str] = EVERYTHING,
     balance: Balance | None = None,
 ) -> TrainState:
-    """The state with that of this optimiser and balance before their first step: a stage begins."""
-    balance = balance or SumOfTasks()
+    """The state with new states of the optimiser and the balance, as at the start of a stage."""
+    balance = balance or SumOfLosses()
     return state.replace(opt_state=tx.init(split(state.params, learns)[0]), balance=balance.init(state.params))
 
 
 def weighted_mean(values: Float[Array, " b"], weight: Float[Array, " b"]) -> Float[Array, ""]:
-    """This shard's part of the mean over the whole batch: the parts add up. Padding (weight 0) may hold anything."""
+    """This shard's part of the weighted mean over the whole batch; the parts sum to it. Padding (weight 0) may be NaN."""
     total = sum_over_shards(jnp.sum(weight))
     return jnp.sum(jnp.where(weight > 0, values * weight, 0)) / jnp.maximum(total, jnp.finfo(jnp.float32).tiny)
 
 
-def _frozen_where_nothing_learns(model: nn.Module, learning: Mapping[str, Any], still: Mapping[str, Any]) -> nn.Module:
-    """The model with those encoders frozen that have parameters, of which none learns."""
-    encoders = getattr(model, "encoders", ())
-    frozen = [name for name in encoders if f"encoders_{name}" in still and f"encoders_{name}" not in learning]
-    return model.clone(frozen=tuple(frozen)) if frozen else model
+def _freeze_encoders(model: nn.Module, learning: Mapping[str, Any], fixed: Mapping[str, Any]) -> nn.Module:
+    """The model with fully frozen encoders in inference mode. An encoder without parameters is not frozen."""
+    if not isinstance(model, Multimodal):
+        return model
+    frozen = [name for name in model.encoders if f"encoders_{name}" in fixed and f"encoders_{name}" not in learning]
+    return model.clone(frozen=(*model.frozen, *frozen)) if frozen else model
 
 
 def make_step(
@@ -98,34 +118,42 @@ def make_step(
     tx: optax.GradientTransformation,
     augment: Mapping[str, Augment] | None = None,
     balance: Balance | None = None,
-    learns: Sequence[str] | None = None,
+    learns: Sequence[str] = EVERYTHING,
 ) -> Step:
-    """(state, batch) -> (state, loss). Runs on one device, or inside `pmap` over `SHARD` on a part of the batch.
+    """The training step. It runs on one device, or inside `pmap` over `SHARD` on a part of the batch.
 
-    learns: which parameters learn (`train.stages.Stage`), None for all. The other parameters stay as they are and have neither
-    a gradient nor a place in the optimiser's state; an encoder of which nothing learns runs as in evaluation. One of which a
-    part learns runs as in training, so that all of its batch norms go by the batch and update their statistics.
+    learns: the parameters that learn (see `Stage.learns`). The others have no gradient and no optimiser state. A fully frozen
+    encoder runs in inference mode; a partly frozen one runs in training mode, where its batch norms use and update batch
+    statistics.
     """
-    augment, balance = augment or {}, balance or SumOfTasks()
+    augment, balance = augment or {}, balance or SumOfLosses()
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""]]:
+    def step(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         learning, still = split(state.params, learns)
-        run = _frozen_where_nothing_learns(model, learning, still)
+        fixed = merged({"params": still, **state.stats}, frozen)
+        run = _freeze_encoders(model, learning, fixed.get("params", {}))
         dropout, *keys = jax.random.split(jax.random.fold_in(state.key, state.step), 1 + len(augment))
         for change, key in zip(augment.values(), keys):
             batch = change(batch, key)
 
         def objective(learning):
-            variables, rngs = {"params": merged(learning, still), **state.stats}, {"dropout": dropout}
+            variables, rngs = merged(fixed, {"params": learning}), {"dropout": dropout}
             outputs, stats = run.apply(variables, batch, train=True, rngs=rngs, mutable=list(state.stats))
             values = loss(outputs, batch)
-            tasks = values if isinstance(values, Mapping) else {"loss": values}
-            return {name: weighted_mean(value, batch.weight) for name, value in tasks.items()}, (outputs, dict(stats))
+            values = values if isinstance(values, Mapping) else {"loss": values}
+            losses = {name: weighted_mean(value, batch.weight) for name, value in values.items()}
+            return losses, (outputs, restricted(stats, state.stats), losses)
 
         balance_key = jax.random.fold_in(dropout, 1)
-        value, gradient, (_, stats), balanced = balance(objective, learning, state.balance, batch, balance_key)
+        value, gradient, (_, stats, losses), balanced = balance(objective, learning, state.balance, batch, balance_key)
         updates, opt_state = tx.update(gradient, state.opt_state, learning)
         params = merged(optax.apply_updates(learning, updates), still)
-        return TrainState(state.step + 1, params, stats, opt_state, balanced, state.key), value
+
+        metrics = {"loss": value, "gradient_norm": optax.tree.norm(gradient), "update_norm": optax.tree.norm(updates)}
+        if len(losses) > 1:
+            metrics |= {f"loss/{name}": one for name, one in sum_over_shards(losses).items()}
+        metrics = {name: jnp.asarray(metric, jnp.float32) for name, metric in metrics.items()}
+        metrics["finite"] = all_finite((metrics, stats))
+        return TrainState(state.step + 1, params, stats, opt_state, balanced, state.key), metrics
 
     return step

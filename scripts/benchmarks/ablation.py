@@ -62,7 +62,6 @@ def ours(fusions: tuple[str, ...], seeds: int, steps: int, weights: Weights) -> 
     from mmjax.data.dataset import Rows
     from mmjax.data.feed import from_device
     from mmjax.encoders import CNN, FrameRNN, TextRNN
-    from mmjax.evaluate.subsets import logits_by_subset, predict
     from mmjax.heads import Classifier
     from mmjax.losses import cross_entropy
     from mmjax.model import Multimodal
@@ -87,13 +86,13 @@ def ours(fusions: tuple[str, ...], seeds: int, steps: int, weights: Weights) -> 
         "text": TextRNN(VOCABULARY, WIDTH, LSTM(WIDTH)),
         "audio": FrameRNN(WIDTH, LSTM(WIDTH)),
     }
-    cells, learned, copied = {}, 0, {}
+    plan, cells, learned, copied = single(), {}, 0, {}
     for name in fusions:
         model = Multimodal(encoders, module(FUSIONS[name]), {"label": Classifier(CLASSES)})
         tx = optax.adamw(RATE, weight_decay=DECAY)
         state = init_seeds(model, tx, range(seeds), train(order(0)[0]))
-        logits = logits_by_subset(model, [tuple(encoders)], "label")
-        cells[name] = (state, single(make_step(model, cross_entropy, tx)).run, logits)
+        logits = plan.evaluate(lambda variables, batch, model=model: model.apply(variables, batch)["label"])
+        cells[name] = (state, plan.train(make_step(model, cross_entropy, tx)), logits)
         learned += numbers(of_seed(state.params))
         for seed in range(seeds):
             copied |= {f"{name}/{seed}/{path}": x for path, x in named(flat(of_seed(state.params, seed))).items()}
@@ -101,11 +100,11 @@ def ours(fusions: tuple[str, ...], seeds: int, steps: int, weights: Weights) -> 
 
     def run():
         for place, (state, step, logits) in enumerate(cells.values()):
-            state, loss = jax.tree.map(jnp.copy, state), None  # a step overwrites the state that it is given
+            state, metrics = jax.tree.map(jnp.copy, state), None  # a step overwrites its state
             for number in range(steps):
-                jax.block_until_ready(loss)  # one step ahead of the device, as `train.loop.fit`
-                state, loss = step(state, train(order(number)))
-            scores = predict(logits, state.variables, test, TEST)[:, 0]
+                jax.block_until_ready(metrics)  # one step ahead of the device, as `train.loop.fit`
+                state, metrics = step(state, {}, train(order(number)[None]))
+            scores = np.asarray(logits(state.variables, {}, test(np.arange(TEST))))
             accuracy[place] = (scores.argmax(-1) == label[TRAIN:]).mean()
 
     return Work(run, {"accuracy": accuracy}, learned, copied)  # the worker reads it after the first run

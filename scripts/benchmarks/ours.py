@@ -35,11 +35,11 @@ def training(
     """The state of seed 0 before the first step; and the step as an experiment takes it: with its axis of seeds, here one."""
     state = init_seeds(model, tx, [0], batch)
     before = jax.tree.map(np.asarray, of_seed(jax.device_get(state.replace(key=None))))
-    step, held = single(make_step(model, loss, tx)).run, [state]
-    batches = jax.tree.map(lambda leaf: leaf[None], batch)
+    step, held = single().train(make_step(model, loss, tx)), [state]
+    batches = jax.tree.map(lambda leaf: leaf[None, None], batch)
 
     def run() -> np.ndarray:
-        held[0], value = step(held[0], batches)
-        return np.asarray(jax.block_until_ready((held[0], value))[1])
+        held[0], metrics = step(held[0], {}, batches)
+        return np.asarray(jax.block_until_ready((held[0], metrics))[1]["loss"][0])
 
     return before, run

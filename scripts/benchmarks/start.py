@@ -78,8 +78,8 @@ def our_step(batch: int) -> tuple[Callable, Callable]:
 
     model, data = experiment(batch)
     tx = optax.adamw(RATE, weight_decay=DECAY)
-    given = init_seeds(model, tx, [0], data), jax.tree.map(lambda leaf: leaf[None], data)
-    step = single(make_step(model, cross_entropy, tx)).run
+    given = init_seeds(model, tx, [0], data), {}, jax.tree.map(lambda leaf: leaf[None, None], data)
+    step = single().train(make_step(model, cross_entropy, tx))
     return lambda: (step.lower(*given), given), lambda: jax.block_until_ready(step(*given))
 
 
@@ -116,4 +116,4 @@ def compilation(batch: int, warm: bool, weights: Weights) -> Work:
         return lowered.compile({"xla_embed_ir_in_executable": False})  # the default; without an option the first is kept
 
     run()
-    return Work(run, {"loss": np.asarray(run()(*given)[1])})
+    return Work(run, {"loss": np.asarray(run()(*given)[1]["loss"][0])})

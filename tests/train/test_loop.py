@@ -1,22 +1,24 @@
-"""A run that is stopped after any step and resumed is the run that was never stopped, bit for bit."""
+"""A run that is stopped and resumed equals the uninterrupted run, bit for bit; several steps per call equal single steps."""
 
 import os
 import signal
+from dataclasses import replace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from mmjax.train.checkpoint import CheckpointError, Checkpoints
-from mmjax.train.loop import Schedule, Stopped, StopRequest, Watch, differences, fit
-from mmjax.train.seeds import init_seeds
+from mmjax.train.checkpoint import CheckpointError, Checkpoints, differences
+from mmjax.train.loop import Callbacks, Stopped, StopRequest, fit
+from mmjax.train.training import Schedule
+from mmjax.types import Batch
 from tests.train.toy import Toy
 
-SEEDS, STEPS = (0, 1), 5
-SCHEDULE = Schedule(STEPS, evaluate_every=2, checkpoint_every=3)
-ABOUT = {"optim": {"lr": 0.02}, "seeds": 2}
+SEEDS, STEPS = (0, 1), 6
+METADATA = {"optim": {"lr": 0.02}, "seeds": 2}
 
 
 @pytest.fixture(scope="module")
@@ -24,53 +26,53 @@ def toy():
     return Toy(modalities=("image",), batch=4, steps=STEPS)
 
 
+def validate(variables):
+    """Any function of the parameters; the best step of seed 0 is not the last one."""
+    total = sum(jnp.sum(jnp.cos(40 * leaf), axis=range(1, leaf.ndim)) for leaf in jax.tree.leaves(variables["params"]))
+    return {"loss": np.asarray(total), "score": np.round(np.asarray(jnp.sin(total)), 1)}
+
+
 @pytest.fixture(scope="module")
 def run(toy):
-    """(folder, after which step to stop) -> (Fit, steps that the loop told of, points of the curves)."""
-    leg, start = toy.leg(), init_seeds(toy.model, toy.tx, SEEDS, toy.one_seed())
+    """(folder, call after which to stop) -> (Fit, steps reported, records reported)."""
+    start, _ = toy.training.init(SEEDS, toy.one_seed())
+    compiled = toy.training.plan.train(toy.training.step(0))  # shared by all runs
+    plan = toy.training.plan._replace(train=lambda step: compiled)
 
-    def validate(params):  # any function of the parameters will do; that of seed 0 goes up and down
-        total = sum(jnp.sum(jnp.cos(40 * leaf), axis=range(1, leaf.ndim)) for leaf in jax.tree.leaves(params))
-        return {"loss": np.asarray(total), "accuracy": np.round(np.asarray(jnp.sin(total)), 1)}
+    def train(folder, stop_after=None, metadata=METADATA, late=False, **changes):
+        checkpoints, reported, records, asked = Checkpoints(folder, metadata), [], [], []
+        schedule = replace(toy.training.schedule, **changes)
+        training = replace(toy.training, schedule=schedule, plan=plan)
 
-    def train(folder, stop_after=None, about=ABOUT, schedule=SCHEDULE, late=False):
-        checkpoints, told, points, stop = Checkpoints(folder), [], [], StopRequest()
+        def on_step(step):
+            reported.append(step)
+            if late:
+                asked.append(step)
 
-        def heard(step):
-            told.append(step)
-            stop.asked = stop.asked or late
-
-        def batches(first):
-            for step, batch in enumerate(toy.batches(SEEDS)(first), first + 1):
-                stop.asked = stop.asked or step == stop_after  # while step `stop_after` runs
-                yield batch
-
+        callbacks = Callbacks(on_step, records.append, lambda: bool(asked) or (len(reported) + 1 == stop_after))
         state = jax.tree.map(jnp.copy, start)
         try:
-            fitted = fit(
-                lambda step: leg, state, batches, validate, schedule, checkpoints, about, stop, Watch(heard, points.append)
-            )
+            fitted = fit(training, state, {}, toy.train_data(SEEDS), validate, checkpoints, callbacks)
         finally:
             checkpoints.close()
-        return fitted, told, points
+        return fitted, reported, records
 
     return train
 
 
 def contents(folder):
-    """Names and bytes of every array in the newest checkpoint."""
+    """Paths and bytes of all arrays in the newest checkpoint."""
     checkpoints = Checkpoints(folder)
-    tree = checkpoints._manager.restore(checkpoints.latest(), args=ocp.args.Composite(tree=ocp.args.StandardRestore()))[
-        "tree"
-    ]
+    step, args = checkpoints.latest(), ocp.args.Composite(tree=ocp.args.StandardRestore())
+    tree = checkpoints._manager.restore(step, args=args)["tree"]
     checkpoints.close()
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): np.asarray(leaf).tobytes() for path, leaf in leaves}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(run, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
+def uninterrupted(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
     return (*run(folder), contents(folder))
 
 
@@ -80,69 +82,127 @@ def assert_same(fitted, expected):
     assert bits(fitted) == bits(expected)
 
 
-def test_the_loop_tells_what_it_did(undisturbed):
-    fitted, told, points, saved = undisturbed
-    assert told == [1, 2, 3, 4, 5]
-    assert [point["step"] for point in points] == [2, 4, 5]  # every second, and the last
-    assert fitted.curves == points
+def test_callbacks_and_curves(uninterrupted):
+    fitted, reported, records, saved = uninterrupted
+    assert reported == [1, 2, 3, 4, 5, 6]
+    assert [record["step"] for record in records] == [2, 4, 6]
+    assert fitted.curves == records
+    names = {"step", "train_loss", "gradient_norm", "update_norm", "validation_loss", "validation_score"}
+    assert all(set(record) == names for record in records)
     assert any("params" in name for name in saved) and any("opt_state" in name for name in saved)
-    # The training moved the parameters at every step, else "bit for bit" below would be nothing.
-    losses = np.array([point["train_loss"] for point in points])
-    assert len(set(losses.ravel())) == losses.size
+    # Every step changed the parameters, without which "bit for bit" below would be trivial.
+    losses = np.array([record["train_loss"] for record in records])
+    assert len(set(losses.ravel())) == losses.size and np.array([record["update_norm"] for record in records]).min() > 0
 
 
 @pytest.mark.parametrize("after", range(1, STEPS))
-def test_stopped_and_resumed_equals_undisturbed(run, undisturbed, after, tmp_path):
-    expected, _, _, saved = undisturbed
+def test_stopped_and_resumed_equals_uninterrupted(run, uninterrupted, after, tmp_path):
+    expected, _, _, saved = uninterrupted
     with pytest.raises(Stopped, match=f"after step {after} of {STEPS}"):
         run(tmp_path, stop_after=after)
-    fitted, told, _ = run(tmp_path)
-    assert told == list(range(after + 1, STEPS + 1))  # no step is done twice
+    fitted, reported, _ = run(tmp_path)
+    assert reported == list(range(after + 1, STEPS + 1))  # no step is repeated
     assert_same(fitted, expected)
     assert contents(tmp_path) == saved
     assert fitted.seconds > 0
 
 
-def test_stopped_after_every_step(run, undisturbed, tmp_path):
-    for after in range(1, STEPS):
+def test_stopped_after_every_step(run, uninterrupted, tmp_path):
+    for _ in range(1, STEPS):
         with pytest.raises(Stopped):
-            run(tmp_path, stop_after=after)
-    fitted, told, _ = run(tmp_path)
-    assert told == [STEPS]
-    assert_same(fitted, undisturbed[0])
+            run(tmp_path, stop_after=1)
+    fitted, reported, _ = run(tmp_path)
+    assert reported == [STEPS]
+    assert_same(fitted, uninterrupted[0])
 
 
-def test_a_finished_run_is_not_trained_again(run, undisturbed, tmp_path):
+def test_a_finished_run_is_not_trained_again(run, uninterrupted, tmp_path):
     run(tmp_path)
-    fitted, told, points = run(tmp_path)
-    assert told == points == []
-    assert_same(fitted, undisturbed[0])
+    fitted, reported, records = run(tmp_path)
+    assert reported == records == []
+    assert_same(fitted, uninterrupted[0])
 
 
-def test_asked_after_the_moment_of_saving_nothing_is_lost(run, undisturbed, tmp_path):
-    """The signal may come between the saving of one step and the next: it then stops after the next, which is saved."""
+def test_a_request_after_a_call_was_saved_stops_after_the_next_one(run, uninterrupted, tmp_path):
     with pytest.raises(Stopped, match="after step 2 of"):
         run(tmp_path, late=True)
-    fitted, told, _ = run(tmp_path)
-    assert told == [3, 4, 5]
-    assert_same(fitted, undisturbed[0])
+    fitted, reported, _ = run(tmp_path)
+    assert reported == [3, 4, 5, 6]
+    assert_same(fitted, uninterrupted[0])
 
 
-def test_asked_during_the_last_step_it_just_ends(run, undisturbed, tmp_path):
+def test_a_request_during_the_last_step_changes_nothing(run, uninterrupted, tmp_path):
     fitted, _, _ = run(tmp_path, stop_after=STEPS)
-    assert_same(fitted, undisturbed[0])
+    assert_same(fitted, uninterrupted[0])
 
 
-def test_how_often_checkpoints_are_written_changes_nothing(run, undisturbed, tmp_path):
-    fitted, _, _ = run(tmp_path, schedule=Schedule(STEPS, 2, 1))
-    assert_same(fitted, undisturbed[0])
+def test_the_number_of_checkpoints_changes_nothing(run, uninterrupted, tmp_path):
+    fitted, _, _ = run(tmp_path, checkpoint_every=1)
+    assert_same(fitted, uninterrupted[0])
+
+
+@pytest.fixture(scope="module")
+def three_per_call(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("three")
+    return (*run(folder, evaluate_every=3, steps_per_call=3), contents(folder))
+
+
+def test_several_steps_per_call_equal_single_steps(run, three_per_call, tmp_path):
+    fitted, reported, _, _ = three_per_call
+    assert reported == [3, 6]
+    single, _, _ = run(tmp_path, evaluate_every=3)
+    chex.assert_trees_all_close(fitted.best.variables, single.best.variables, rtol=1e-4, atol=1e-5)
+    for several, one in zip(fitted.curves, single.curves, strict=True):
+        for name in ("step", "train_loss", "gradient_norm", "update_norm"):
+            np.testing.assert_allclose(several[name], one[name], rtol=1e-4, err_msg=name)
+
+
+def test_stopped_between_calls_of_several_steps(run, three_per_call, tmp_path):
+    with pytest.raises(Stopped, match="after step 3 of 6"):
+        run(tmp_path, stop_after=1, evaluate_every=3, steps_per_call=3)
+    fitted, reported, _ = run(tmp_path, evaluate_every=3, steps_per_call=3)
+    assert reported == [6]
+    assert_same(fitted, three_per_call[0])
+    assert contents(tmp_path) == three_per_call[3]
+
+
+def test_chunks_by_hand():
+    starts = lambda schedule, first, ends=(): [(c.start, c.stop) for c in schedule.chunks(first, ends)]
+    assert starts(Schedule(6, 3, 6, 3), 0) == [(0, 3), (3, 6)]
+    assert starts(Schedule(7, 4, 100, 3), 0) == [(0, 3), (3, 4), (4, 6), (6, 7)]
+    assert starts(Schedule(7, 100, 100, 3), 0, (2, 7)) == [(0, 2), (2, 3), (3, 6), (6, 7)]
+    assert starts(Schedule(7, 4, 100, 3), 4) == [(4, 6), (6, 7)]  # as in the run from step 0
+    assert starts(Schedule(7, 4, 100, 3), 7) == []
+    for name in ("steps", "evaluate_every", "checkpoint_every", "steps_per_call"):
+        with pytest.raises(ValueError, match=f"{name} is 0; it must be at least 1"):
+            replace(Schedule(1, 1, 1), **{name: 0})
+
+
+def test_automatic_steps_per_call_divides_all_distances(toy):
+    state, _ = toy.training.init(SEEDS, toy.one_seed())
+    choose = lambda training: training.automatic_steps_per_call(state, {}, toy.one_seed())
+    with_schedule = lambda *schedule: replace(toy.training, schedule=Schedule(*schedule))
+    assert choose(toy.training) == 1  # evaluated every 2 steps, saved every 3
+    assert choose(with_schedule(300, 25, 100)) == 25
+    assert choose(with_schedule(1000, 100, 100)) == 25  # the largest divisor of 100 up to 32
+    large = toy.training.automatic_steps_per_call
+    assert large(state, {"params": np.zeros(5_000_000)}, toy.one_seed()) == 1
+    images = Batch({"image": jax.ShapeDtypeStruct((5_000_000,), jnp.float32)}, {}, {}, np.ones(1))  # 20 MB, 40 for two seeds
+    assert with_schedule(300, 25, 100).automatic_steps_per_call(state, {}, images) == 1
 
 
 def test_another_experiment_is_refused_and_the_difference_named(run, tmp_path):
     with pytest.raises(Stopped):
         run(tmp_path, stop_after=1)
     with pytest.raises(CheckpointError, match=r"another experiment: optim\.lr was 0\.02 and is 0\.5\."):
-        run(tmp_path, about={"optim": {"lr": 0.5}, "seeds": 2})
+        run(tmp_path, metadata={"optim": {"lr": 0.5}, "seeds": 2})
+
+
+def test_the_best_step_is_on_the_host_and_selected_late(run, uninterrupted, tmp_path):
+    assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(uninterrupted[0].best))
+    fitted, _, _ = run(tmp_path, select_after=4)
+    assert fitted.best.step.tolist() == [6, 6]
+    assert uninterrupted[0].best.step.tolist() != [6, 6]
 
 
 def test_signals_ask_and_do_not_kill():
@@ -155,19 +215,15 @@ def test_signals_ask_and_do_not_kill():
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
-def test_a_second_signal_acts_as_ever():
+def test_a_second_signal_acts_as_usual():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
     try:
-        _signal_twice()
+        with StopRequest() as stop, pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.asked
+            os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _signal_twice():
-    with StopRequest() as stop, pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.asked
-        os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One device and four give the same training, with everything random switched on and unequal weights."""
+"""One device and four give the same training and evaluation, with all randomness switched on and unequal weights."""
 
 import chex
 import jax
@@ -8,7 +8,6 @@ import pytest
 
 from mmjax.shards import SHARD
 from mmjax.train.parallel import PLANS, pmapped, single
-from mmjax.train.seeds import init_seeds
 from tests.train.toy import AUGMENT, Toy
 
 SEEDS = (0, 1)
@@ -21,36 +20,43 @@ def toy():
 
 @pytest.fixture(scope="module")
 def start(toy):
-    return init_seeds(toy.model, toy.tx, SEEDS, toy.one_seed())
+    return toy.training.init(SEEDS, toy.one_seed())[0]
 
 
-def train(plan, toy, start):
-    """(state after all steps, losses Float[steps s])."""
-    placed, losses = plan.place(jax.tree.map(jnp.copy, start)), []
-    for step in range(toy.steps):
-        placed, loss = plan.run(placed, toy.batch_of(SEEDS, step))
-        losses.append(np.asarray(loss))
-    return jax.tree.map(np.asarray, plan.fetch(placed).replace(key=None)), np.stack(losses)
+def train(plan, toy, start, calls=((0,), (1,), (2,))):
+    """(state after all steps, metrics [steps s]); calls: the steps of each compiled call."""
+    run, placed, metrics = plan.train(toy.step()), plan.place(jax.tree.map(jnp.copy, start)), []
+    for steps in calls:
+        placed, found = run(placed, plan.place({}), toy.chunk_of(SEEDS, steps))
+        metrics.append(jax.tree.map(np.asarray, found))
+    joined = jax.tree.map(lambda *parts: np.concatenate(parts), *metrics)
+    return jax.tree.map(np.asarray, plan.fetch(placed).replace(key=None)), joined
 
 
 @pytest.fixture(scope="module")
 def on_one(toy, start):
-    return train(single(toy.step()), toy, start)
+    return train(single(), toy, start)
 
 
-def test_four_devices_train_as_one_does(toy, start, on_one):
-    assert jax.local_device_count() == 4
-    (one, losses), (four, losses_of_four) = on_one, train(pmapped(toy.step()), toy, start)
-    np.testing.assert_allclose(losses_of_four, losses, rtol=1e-5)
+def assert_same_training(found, expected):
+    (state, metrics), (state_expected, metrics_expected) = found, expected
+    chex.assert_trees_all_close(metrics, metrics_expected, rtol=1e-4)
     # Adam divides a gradient by its size, so one near rounding may move a parameter anywhere within lr: 2 % of 0.02
-    chex.assert_trees_all_close(four.params, one.params, atol=4e-4)
-    chex.assert_trees_all_close(four.opt_state, one.opt_state, rtol=1e-3, atol=1e-5)
-    assert one.step.tolist() == four.step.tolist() == [toy.steps] * len(SEEDS)
+    chex.assert_trees_all_close(state.params, state_expected.params, atol=4e-4)
+    chex.assert_trees_all_close(state.opt_state, state_expected.opt_state, rtol=1e-3, atol=1e-5)
+
+
+def test_four_devices_train_as_one_does_and_three_steps_in_one_call(toy, start, on_one):
+    assert jax.local_device_count() == 4
+    four = train(pmapped(), toy, start, calls=((0, 1, 2),))
+    assert_same_training(four, on_one)
+    assert on_one[0].step.tolist() == four[0].step.tolist() == [toy.steps] * len(SEEDS)
+    assert four[1]["loss"].shape == (3, 2) and four[1]["finite"].all()
 
 
 def test_the_comparison_can_fail(toy, start, on_one):
-    """Without dropout, augmentation or unequal weights the losses are others, by more than was allowed above."""
-    _, losses = on_one
+    """Without dropout, augmentation or unequal weights, the losses differ by more than the tolerance above."""
+    _, metrics = on_one
     batch = toy.batch_of(SEEDS, 0)
     no_dropout = Toy(dropout=0.0, batch=toy.batch, steps=toy.steps)
     others = {
@@ -58,15 +64,31 @@ def test_the_comparison_can_fail(toy, start, on_one):
         "no augmentation": (toy.step(None), batch),
         "equal weights": (toy.step(), batch.replace(weight=np.ones_like(batch.weight))),
     }
-    run = jax.jit(lambda state, batch, step: jax.vmap(step)(state, batch)[1], static_argnums=2)
+    run = jax.jit(lambda state, batch, step: jax.vmap(step, (0, None, 0))(state, {}, batch)[1]["loss"], static_argnums=2)
     for what, (step, given) in others.items():
         different = np.asarray(run(start, given, step))
-        assert (np.abs(different / losses[0] - 1) > 1e-3).all(), what
+        assert (np.abs(different / metrics["loss"][0] - 1) > 1e-3).all(), what
+
+
+def test_evaluation_is_the_same_under_both_plans(toy, start):
+    """Rows stay in order, on the axis that the function declares, and frozen variables are merged."""
+    batch = toy.one_seed()
+    params = dict(start.params)
+    one_seed = jax.tree.map(lambda leaf: np.asarray(leaf)[0], params.pop("heads_label"))
+    frozen = {"params": {"heads_label": one_seed}}
+    results = []
+    for plan in (single(), pmapped()):
+        run = plan.evaluate(lambda variables, batch: jnp.stack([toy.model.apply(variables, batch)["label"]] * 2), axis=1)
+        results.append(run(plan.place({"params": params}), plan.place(frozen), batch))
+    chex.assert_trees_all_close(*results, rtol=1e-5, atol=1e-6)
+    chex.assert_shape(results[1], (len(SEEDS), 2, toy.batch, 3))
+    both = {"params": {**jax.tree.map(lambda leaf: leaf[1], params), **frozen["params"]}}
+    chex.assert_trees_all_close(results[1][1, 0], jax.jit(toy.model.apply)(both, batch)["label"], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", AUGMENT)
-def test_augmentation_belongs_to_the_place_in_the_whole_batch(toy, name):
-    """Bit for bit, part by part: what a device does to its part is what one device does to those examples."""
+def test_augmentation_depends_on_the_position_in_the_whole_batch(toy, name):
+    """Each device changes its part bit for bit as one device changes those examples."""
     batch = toy.one_seed()
     key = jax.random.key(5)
     whole = jax.tree.map(np.asarray, AUGMENT[name](jax.tree.map(jnp.asarray, batch), key))
@@ -75,15 +97,15 @@ def test_augmentation_belongs_to_the_place_in_the_whole_batch(toy, name):
     joined = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), split)
     chex.assert_trees_all_equal(joined, whole)
     changed = jax.tree.leaves(jax.tree.map(lambda a, b: not np.array_equal(a, b), whole, batch))
-    assert any(changed)  # it did do something
+    assert any(changed)
 
 
 def test_a_batch_that_does_not_split_names_both_numbers(toy, start):
     odd = Toy(batch=6, steps=1)
-    plan = pmapped(odd.step())
+    plan = pmapped()
     with pytest.raises(ValueError, match=r"batch is 6.*over 4 devices.*multiple of 4"):
-        plan.run(plan.place(jax.tree.map(jnp.copy, start)), odd.batch_of(SEEDS, 0))
+        plan.train(odd.step())(plan.place(jax.tree.map(jnp.copy, start)), {}, odd.chunk_of(SEEDS, (0,)))
 
 
-def test_plans_are_named_as_the_command_line_names_them():
+def test_plans_have_the_names_of_the_command_line():
     assert PLANS == {"single": single, "pmap": pmapped}

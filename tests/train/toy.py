@@ -1,7 +1,8 @@
-"""The smallest training problem that has everything: two modalities, dropout, augmentation, unequal weights."""
+"""A minimal training problem with all features: two modalities, dropout, augmentation, unequal weights."""
 
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,11 @@ from mmjax.heads import Classifier
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
 from mmjax.nn import LSTM
-from mmjax.train.loop import Leg
+from mmjax.train.loop import TrainData
 from mmjax.train.optim import AdamW
-from mmjax.train.parallel import single
 from mmjax.train.seeds import orders
-from mmjax.train.step import begin, make_step
+from mmjax.train.step import make_step
+from mmjax.train.training import Schedule, Training
 from mmjax.types import Batch, Padded
 
 ROWS, CLASSES = 20, 3
@@ -26,7 +27,7 @@ AUGMENT = {"shift": Shift(1), "flip": Flip(0.5), "modalities": DropModalities(0.
 
 
 def dataset(rows: int = ROWS) -> Batch:
-    """NumPy leaves [rows ...]: weights from 0.25 to 1 and some 0, some rows without a picture, a text or both."""
+    """NumPy leaves [rows ...]: weights from 0.25 to 1 and some 0, some rows without an image, a text or both."""
     random = np.random.default_rng(0)
     number = np.arange(rows)
     inputs = {
@@ -41,12 +42,13 @@ def dataset(rows: int = ROWS) -> Batch:
 
 @dataclass(frozen=True)
 class Toy:
-    """model, tx and step of one problem; `batches` as `train.loop.fit` wants them, of all seeds [s b ...]."""
+    """Model, data and training of one problem. options: fields of `Schedule` and `Training`."""
 
     modalities: tuple[str, ...] = ("image", "text")
     dropout: float = 0.3
     batch: int = 8
     steps: int = 6
+    options: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def model(self) -> Multimodal:
@@ -65,22 +67,31 @@ class Toy:
     def data(self) -> Batch:
         return dataset()
 
+    @cached_property
+    def training(self) -> Training:
+        """Evaluated every second step, a checkpoint every third."""
+        schedule = {"steps": self.steps, "evaluate_every": 2, "checkpoint_every": 3}
+        schedule |= {name: value for name, value in self.options.items() if name in Schedule.__dataclass_fields__}
+        rest = {name: value for name, value in self.options.items() if name in Training.__dataclass_fields__}
+        training = Training(self.model, cross_entropy, AdamW(lr=0.02), Schedule(**schedule), augment=AUGMENT)
+        return replace(training, **rest)
+
     def step(self, augment=AUGMENT):
         return make_step(self.model, cross_entropy, self.tx, augment)
-
-    def leg(self, first=0, learns=None) -> Leg:
-        """A stage of this training that begins at step `first`."""
-        step = make_step(self.model, cross_entropy, self.tx, AUGMENT, learns=learns)
-        return Leg(first, jax.vmap(partial(begin, tx=self.tx, learns=learns)), single(step))
 
     def batch_of(self, seeds, step: int) -> Batch:
         """[s b ...], each seed's rows in its own order."""
         rows = orders(seeds, ROWS, self.batch)(step)
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[rows]), self.data)
 
-    def batches(self, seeds):
-        return lambda first: (self.batch_of(seeds, step) for step in range(first, self.steps))
+    def chunk_of(self, seeds, steps) -> Batch:
+        """[k s b ...]."""
+        rows = np.stack([orders(seeds, ROWS, self.batch)(step) for step in steps])
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[rows]), self.data)
+
+    def train_data(self, seeds) -> TrainData:
+        return TrainData(lambda chunks: (self.chunk_of(seeds, chunk) for chunk in chunks), orders(seeds, ROWS, self.batch))
 
     def one_seed(self) -> Batch:
-        """A batch [b ...] that gives shapes."""
+        """A batch [b ...] for its shapes."""
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[: self.batch]), self.data)

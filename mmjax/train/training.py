@@ -1,0 +1,141 @@
+"""Training as a value: model, loss, optimiser, stages and schedule."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import flax.linen as nn
+import jax
+import optax
+from flax.traverse_util import unflatten_dict
+
+from mmjax.train.parallel import Plan, single
+from mmjax.train.seeds import init_seeds
+from mmjax.train.stages import Stage, frozen_paths, resolve
+from mmjax.train.step import Step, TrainState, init_state, make_step, reset_optimizer
+from mmjax.types import Augment, Balance, Batch, Loss, Optimizer
+
+MAX_STEPS_PER_CALL = 32
+SMALL = 4_000_000  # parameters of all seeds; above it the dispatch of a step costs little beside the step
+MAX_BATCH_BYTES = 64_000_000  # of the batches of one call
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """steps: of training. evaluate_every, checkpoint_every: steps between evaluations and between checkpoints; the last step
+    has both. steps_per_call: steps in one compiled call. select_after: only evaluations after this step can be the best."""
+
+    steps: int
+    evaluate_every: int
+    checkpoint_every: int
+    steps_per_call: int = 1
+    select_after: int = 0
+
+    def __post_init__(self):
+        for name in ("steps", "evaluate_every", "checkpoint_every", "steps_per_call"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+    def chunks(self, first: int, ends: Sequence[int]) -> list[range]:
+        """The steps from `first` on, cut into calls. ends: the last steps of stages.
+
+        Cuts depend on the absolute step alone: at multiples of steps_per_call, evaluate_every and checkpoint_every, and at the
+        ends of stages. So a resumed run makes the same calls as one without interruption.
+        """
+        chunks, start = [], first
+        while start < self.steps:
+            every = (self.steps_per_call, self.evaluate_every, self.checkpoint_every)
+            cuts = [(start // n + 1) * n for n in every] + [end for end in (*ends, self.steps) if end > start]
+            chunks.append(range(start, min(cuts)))
+            start = min(cuts)
+        return chunks
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained and how.
+
+    model; loss. optim: number of steps -> optax transformation. stages: in order; () for one stage in which everything learns.
+    augment: {name: (batch, key) -> batch}, applied in order. balance: how several losses become one gradient, None for the
+    gradient of their sum. wrappers: functions of a step, such as `skip_nonfinite`, the first one innermost. plan: how steps run
+    on devices.
+    """
+
+    model: nn.Module
+    loss: Loss
+    optim: Optimizer
+    schedule: Schedule
+    stages: tuple[Stage, ...] = ()
+    augment: Mapping[str, Augment] = field(default_factory=dict)
+    balance: Balance | None = None
+    wrappers: tuple[Callable[[Step], Step], ...] = ()
+    plan: Plan = field(default_factory=single)
+
+    @property
+    def resolved(self) -> tuple[tuple[Stage, range], ...]:
+        """The stages with their ranges of steps."""
+        return resolve(self.stages, self.schedule.steps)
+
+    def stage_at(self, step: int) -> int:
+        """The number of the stage in which this step lies."""
+        return next(number for number, (_, steps) in enumerate(self.resolved) if step in steps)
+
+    def optimizer(self, number: int) -> optax.GradientTransformation:
+        """The optimiser of a stage."""
+        stage, steps = self.resolved[number]
+        return (stage.optim or self.optim)(len(steps))
+
+    def step(self, number: int) -> Step:
+        """The training step of a stage."""
+        stage, _ = self.resolved[number]
+        tx, loss = self.optimizer(number), stage.loss or self.loss
+        step = make_step(self.model, loss, tx, self.augment, self.balance, stage.learns)
+        for wrap in self.wrappers:
+            step = wrap(step)
+        return step
+
+    def reset(self, state: TrainState, number: int) -> TrainState:
+        """The state of one seed at the start of a stage."""
+        return reset_optimizer(state, self.optimizer(number), self.resolved[number][0].learns, self.balance)
+
+    def init(
+        self, seeds: Sequence[int], batch: Batch, pretrained: Mapping[str, Any] | None = None
+    ) -> tuple[TrainState, dict[str, Any]]:
+        """(states of all seeds [s ...], frozen variables without a seed axis).
+
+        batch: [b ...], of one seed; only its shapes matter. pretrained: {path: array} such as `pretrained.init.read_weights`
+        returns. Pretrained variables that never change (see `frozen_paths`) are the frozen variables.
+        """
+        pretrained = dict(pretrained or {})
+        shapes = jax.eval_shape(self.model.init, jax.random.key(0), batch)
+        shared = frozen_paths(shapes, pretrained, [stage for stage, _ in self.resolved])
+        copied = {path: leaf for path, leaf in pretrained.items() if path not in shared}
+        learns = self.resolved[0][0].learns
+        state = init_seeds(self.model, self.optimizer(0), seeds, batch, self.balance, learns, copied, shared)
+        return state, unflatten_dict({path: pretrained[path] for path in sorted(shared)}, sep="/")
+
+    def dry_run(self, batch: Batch) -> TrainState:
+        """One step of each stage by shapes alone. Raises whatever a module, loss, optimiser or stage raises."""
+
+        def run(batch):
+            state = init_state(self.model, self.optimizer(0), jax.random.key(0), batch, self.balance)
+            for number in range(len(self.resolved)):
+                state, _ = self.step(number)(self.reset(state, number), {}, batch)
+            return state
+
+        return jax.eval_shape(run, batch)
+
+    def automatic_steps_per_call(self, state: TrainState, frozen: Any, batch: Batch) -> int:
+        """Steps per call that suit the size of a model: several for small models, where dispatch takes a noticeable share of
+        a step; 1 for large ones. A divisor of all distances between evaluations, checkpoints and stages, so that one program
+        is compiled per stage. batch: [b ...], of one seed."""
+        size = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
+        seeds = state.step.shape[0]
+        batch_bytes = seeds * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(batch))
+        if size((state.params, frozen)) > SMALL:
+            return 1
+        schedule = self.schedule
+        distance = math.gcd(schedule.evaluate_every, schedule.checkpoint_every, *(steps.stop for _, steps in self.resolved))
+        limit = min(MAX_STEPS_PER_CALL, MAX_BATCH_BYTES // max(batch_bytes, 1))
+        return max((n for n in range(1, limit + 1) if distance % n == 0), default=1)
