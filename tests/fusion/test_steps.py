@@ -193,11 +193,9 @@ def test_single_and_pmap_steps_are_equal():
     tx, data = optax.adam(1e-2), batch()
     step = make_step(model, per_step, tx)
     state = init_seeds(model, tx, [0], data)
-    one_seed = jax.tree.map(lambda x: x[None], data)
+    two_steps = jax.tree.map(lambda x: jnp.stack([x[None]] * 2), data)
     results = []
-    for plan in (single(step), pmapped(step)):
-        placed = plan.place(jax.tree.map(jnp.copy, state))
-        for _ in range(2):
-            placed, value = plan.run(placed, one_seed)
-        results.append((plan.fetch(placed).params, value))
+    for plan in (single(), pmapped()):
+        placed, metrics = plan.train(step)(plan.place(jax.tree.map(jnp.copy, state)), {}, two_steps)
+        results.append((plan.fetch(placed).params, metrics["loss"]))
     chex.assert_trees_all_close(*results, rtol=1e-4, atol=1e-5)
