@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ from mmjax.runs.folder import write_json
 from mmjax.runs.write import Part, chosen_examples, write_examples, write_part
 from mmjax.tasks.subsets import subset_name
 from mmjax.train.checkpoint import Checkpoints
-from mmjax.train.loop import Callbacks, Fit, StopRequest, TrainData, fit, stacked
+from mmjax.train.loop import Callbacks, Fit, StopRequest, TrainData, fit
 from mmjax.train.parallel import PLANS
 from mmjax.train.seeds import orders
 from mmjax.train.stages import split
 from mmjax.train.training import Training
-from mmjax.types import Batch, Units
+from mmjax.types import Units
 
 ROWS_AT_ONCE = 256
 
@@ -66,12 +66,6 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
     training = training_of(experiment, training.plan, per_call)
     frozen = training.plan.place(frozen)
 
-    def batches(chunks: Sequence[range]) -> Iterator[Batch]:
-        if run.columns is None:
-            first = chunks[0].start if chunks else 0
-            return stacked(train_feed.stream(order, first, experiment.steps), chunks)
-        return (train_feed(np.stack([order(step) for step in chunk])) for chunk in chunks)
-
     name = run.cell if run.part.name == "all" else f"{run.cell} ({run.part.name})"
     progress.cell(name, experiment.steps)
     checkpoints = Checkpoints(run.folder / "checkpoints", run.identity)
@@ -81,8 +75,9 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
             evaluated=lambda record: (progress.evaluated(record), log(record)),
             stop=lambda: stop.asked,
         )
+        data = TrainData(lambda chunks: train_feed.chunks(order, chunks), order, run.part.seeds)
         validate = _validate(run, training, frozen)
-        fitted = fit(training, state, frozen, TrainData(batches, order, run.part.seeds), validate, checkpoints, callbacks)
+        fitted = fit(training, state, frozen, data, validate, checkpoints, callbacks)
     checkpoints.close()
     undefined = np.flatnonzero(~np.isfinite(fitted.best.score)).tolist()
     if undefined:

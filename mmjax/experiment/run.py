@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mmjax.data import feed
 from mmjax.data.dataset import Dataset
-from mmjax.data.splits import check_splits
+from mmjax.data.splits import check_splits, folds_of, with_fold
 from mmjax.describe import as_json, as_line
 from mmjax.experiment.check import check
 from mmjax.experiment.part import PartRun, run_part, summary_writer
@@ -40,19 +40,14 @@ def fold_numbers(cells: Mapping[str, Experiment], options: Any) -> list[int | No
     """The folds to run: [None] for the data's own split, else all folds of a cross-validation."""
     if options.folds is None:
         return [None]
-    counts = {}
-    for name, experiment in cells.items():
-        if not hasattr(experiment.data, "at_fold"):
-            kind = type(experiment.data).__name__
-            raise ExperimentError(f"cell {name}: --folds needs data with folds, and {kind} has one test split of its own")
-        counts[name] = experiment.data.folds
+    counts = {name: folds_of(experiment.data) for name, experiment in cells.items()}
     if len(set(counts.values())) > 1:
         raise ExperimentError(f"--folds: the cells have {counts} folds; all cells of a table need the same number")
     return list(range(next(iter(counts.values()))))
 
 
 def at_fold(experiment: Experiment, fold: int | None) -> Experiment:
-    return experiment if fold is None else dataclasses.replace(experiment, data=experiment.data.at_fold(fold))
+    return experiment if fold is None else dataclasses.replace(experiment, data=with_fold(experiment.data, fold))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from mmjax.data.decode import DataError
 from mmjax.encoders import CNN, TextRNN
 from mmjax.experiment import Experiment, ExperimentError
 from mmjax.experiment.cli import Options, parse
@@ -190,6 +191,6 @@ def test_against_names_a_cell_that_runs():
 
 
 def test_folds_need_data_with_folds():
-    with pytest.raises(ExperimentError, match=r"cell concat: --folds needs data with folds, and Data has one test split"):
+    with pytest.raises(DataError, match=r"Data has an official test split, so it has no folds"):
         fold_numbers(CELLS, Options(folds="all"))
     assert fold_numbers(CELLS, Options()) == [None]
