@@ -1,8 +1,8 @@
 """Builds the committed Stamps pack from Debian's unpacked package tuxpaint-stamps-default.
 
 Run: python scripts/build_stamps.py --source DIR [--out data/stamps]      Time: about 3 min on 2 cores
-DIR is what `dpkg-deb -x tuxpaint-stamps-default_*.deb DIR` leaves. The result depends on DIR alone: twice the same
-bytes. Every file of the source ends either in the pack or in the cleaning report, and the script checks that.
+DIR is the result of `dpkg-deb -x tuxpaint-stamps-default_*.deb DIR`. Equal sources give equal bytes. Every file of the
+source is either packed or listed in the cleaning report, which the script checks.
 Needs: pip install 'mmjax[audio,stamps]'
 """
 
@@ -18,20 +18,20 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy loads: each process of the pool is one thread
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: each process of the pool uses one thread
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))  # the two modules beside this one, also when a test imports it
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside this file
 
 from stamps_card import card, credits
 from stamps_media import Clip, Drawing, convert, draw
-from stamps_scan import Ledger, Stamp, scan
+from stamps_scan import CleaningReport, Stamp, scan
 
 from mmjax.data.groups import NEAR_DUPLICATE, connected_groups, near_duplicates, pairs_sharing_a_key, same_drawings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the oldest that a ZIP file can say
+FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of a ZIP file
 
 
 def main() -> None:
@@ -39,8 +39,8 @@ def main() -> None:
     parser.add_argument("--source", type=Path, required=True, help="the unpacked package")
     parser.add_argument("--out", type=Path, default=CHECKOUT / "data" / "stamps", help="folder of the pack")
     parser.add_argument("--license", type=Path, default=CHECKOUT / "data" / "stamps" / "LICENSE",
-                        help="text of the GPL, version 2; Debian keeps it in common-licenses")
-    parser.add_argument("--jobs", type=int, default=2, help="processes that draw and encode")
+                        help="file with the text of the GPL, version 2 (on Debian in common-licenses)")
+    parser.add_argument("--jobs", type=int, default=2, help="processes for drawing and encoding")
     options = parser.parse_args()
     try:
         counts = build(options.source, options.out, options.license.read_bytes(), options.jobs)
@@ -50,25 +50,25 @@ def main() -> None:
 
 
 def build(source: Path, out: Path, license_text: bytes, jobs: int = 2) -> dict:
-    """Writes the pack into `out` and returns its counts, which are also in cleaning.json and in the card."""
+    """Writes the pack into `out`. Returns its counts, which are also in cleaning.json and in the card."""
     root = find_stamps(source)
     files = sorted(path for path in root.rglob("*") if path.is_file())
-    ledger = Ledger(tuple(path.relative_to(root).as_posix() for path in files))
+    report = CleaningReport(tuple(path.relative_to(root).as_posix() for path in files))
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        stamps, drawings = draw_all(scan(root, files, ledger), root, pool, ledger)
-        clips = convert_all(stamps, root, pool, ledger)
-    records, archives, english_sizes = pack(stamps, drawings, clips, root, ledger)
-    ledger.check(used_files(stamps))
-    counts = count(records, clips, archives, ledger) | {
+        stamps, drawings = draw_all(scan(root, files, report), root, pool, report)
+        clips = convert_all(stamps, root, pool, report)
+    records, archives, english_sizes = pack(stamps, drawings, clips, root, report)
+    report.check(used_files(stamps))
+    counts = count(records, clips, archives, report) | {
         "groups_english_only": len(english_sizes), "largest_group_english_only": int(english_sizes.max())}
-    report = {"counts": counts, "source": source_facts(root, files), "dropped": ledger.dropped,
-              "mended": ledger.mended, "noticed": ledger.noticed}
+    content = {"counts": counts, "source": source_facts(root, files), "dropped": report.dropped,
+              "repaired": report.repaired, "noted": report.noted}
     credits_text, names = credits(root.parents[1] / "doc" / "tuxpaint-stamps-default" / "changelog.gz")
     write(out, records, archives, {
         "LICENSE": license_text,
         "CREDITS.txt": credits_text.encode(),
-        "README.md": card(report, names).encode(),
-        "cleaning.json": (json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode(),
+        "README.md": card(content, names).encode(),
+        "cleaning.json": (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode(),
     })
     return counts
 
@@ -77,7 +77,7 @@ def find_stamps(source: Path) -> Path:
     for root in (source / "usr" / "share" / "tuxpaint" / "stamps", source):
         if root.is_dir() and any(root.rglob("*.png")):
             return root.resolve()
-    raise ValueError(f"{source} holds no usr/share/tuxpaint/stamps with PNG files; unpack the package with dpkg-deb -x")
+    raise ValueError(f"{source} has no usr/share/tuxpaint/stamps with PNG files; unpack the package with dpkg-deb -x")
 
 
 def source_facts(root: Path, files: list[Path]) -> dict:
@@ -89,19 +89,19 @@ def source_facts(root: Path, files: list[Path]) -> dict:
 
 
 def draw_all(stamps: dict[str, Stamp], root: Path, pool: ProcessPoolExecutor,
-             ledger: Ledger) -> tuple[dict[str, Stamp], dict[str, Drawing]]:
-    """Draws every stamp; one that cannot be drawn leaves with all its files."""
+             report: CleaningReport) -> tuple[dict[str, Stamp], dict[str, Drawing]]:
+    """Draws every stamp. A stamp that cannot be drawn is dropped with all its files."""
     drawings = {}
     images = [root / stamp.image for stamp in stamps.values()]
     for (name, stamp), drawing in zip(stamps.items(), pool.map(try_draw, images, chunksize=8), strict=True):
         if isinstance(drawing, str):
-            ledger.drop("unreadable image", stamp.image, drawing)
+            report.drop("unreadable image", stamp.image, drawing)
             for path in stamp.files() - {stamp.image}:
-                ledger.drop("image missing", path)
+                report.drop("image missing", path)
             continue
         drawings[name] = drawing
         for note in drawing.notes:
-            (ledger.mend if note in ledger.MENDED else ledger.notice)(note, stamp.image)
+            report.repair_or_note(note, stamp.image)
     return {name: stamps[name] for name in drawings}, drawings
 
 
@@ -109,16 +109,16 @@ def try_draw(path: Path) -> Drawing | str:
     try:
         return draw(path)
     except ValueError as error:
-        return str(error).replace(str(path), path.name)  # the report must not name the builder's machine
+        return str(error).replace(str(path), path.name)  # the report must not contain paths of this machine
 
 
-def convert_all(stamps: dict[str, Stamp], root: Path, pool: ProcessPoolExecutor, ledger: Ledger) -> dict[str, Clip]:
-    """Every usable recording by its source file; stamps forget the others."""
+def convert_all(stamps: dict[str, Stamp], root: Path, pool: ProcessPoolExecutor, report: CleaningReport) -> dict[str, Clip]:
+    """{source file: Clip} of every usable recording; the others are removed from their stamps."""
     files = sorted({path for stamp in stamps.values() for path in stamp.audio()})
     clips = dict(zip(files, pool.map(convert, [root / path for path in files], chunksize=32), strict=True))
     for path, clip in clips.items():
         for note in clip.notes:
-            (ledger.mend if note in ledger.MENDED else ledger.notice if clip.mp3 else ledger.drop)(note, path)
+            (report.repair_or_note if clip.mp3 else report.drop)(note, path)
     usable = {path: clip for path, clip in clips.items() if clip.mp3}
     for stamp in stamps.values():
         stamp.keep_audio(usable)
@@ -130,11 +130,13 @@ def used_files(stamps: dict[str, Stamp]) -> set[str]:
 
 
 def pack(stamps: dict[str, Stamp], drawings: dict[str, Drawing], clips: dict[str, Clip], root: Path,
-         ledger: Ledger) -> tuple[list[dict], dict[str, dict[str, bytes]], np.ndarray]:
-    """Records sorted by id; {archive: {member: bytes}}, where byte-equal recordings of a language share one member;
-    and the sizes of the groups that English captions alone would make, int64 (groups,)."""
+         report: CleaningReport) -> tuple[list[dict], dict[str, dict[str, bytes]], np.ndarray]:
+    """(records sorted by id, {archive: {member: bytes}}, sizes Int64[groups] of the groups by English captions only).
+
+    Byte-equal recordings of a language share one member.
+    """
     hashes = {path: hashlib.sha256((root / path).read_bytes()).hexdigest() for path in used_files(stamps)}
-    groups, english_groups = leak_free_groups(stamps, drawings, hashes, ledger)
+    groups, english_groups = leak_free_groups(stamps, drawings, hashes, report)
     archives: dict[str, dict[str, bytes]] = {"images.zip": {}}
     first: dict[tuple[str, str], str] = {}
 
@@ -160,12 +162,12 @@ def pack(stamps: dict[str, Stamp], drawings: dict[str, Drawing], clips: dict[str
 
 
 def leak_free_groups(stamps: dict[str, Stamp], drawings: dict[str, Drawing], hashes: dict[str, str],
-                     ledger: Ledger) -> tuple[np.ndarray, np.ndarray]:
-    """Stamps with a recording, a caption or a near-equal image in common share a number.
+                     report: CleaningReport) -> tuple[np.ndarray, np.ndarray]:
+    """The group of each stamp, Int64[stamps]: stamps that share a recording, a caption or a near-duplicate image.
 
-    Captions count in English and in every language that is spoken: there, equal captions are equal words in one reader's
-    voice. Translators into other languages merge what English keeps apart; who trains on one of those joins its groups.
-    Returns int64 (stamps,) twice: so, which the pack uses, and by English captions only, to compare.
+    Captions are compared in English and in every spoken language, where equal captions are the same words in the voice of one
+    reader. Other languages use one caption for several English ones; experiments on them merge these groups. Also returns
+    the groups by English captions only, for comparison.
     """
     names = list(stamps)
     counted = {"en"} | {language for stamp in stamps.values() for language in stamp.speech}
@@ -177,20 +179,20 @@ def leak_free_groups(stamps: dict[str, Stamp], drawings: dict[str, Drawing], has
     pixels = [drawings[name].pixels for name in names]
     near = np.unique(np.concatenate([near_duplicates(pixels, NEAR_DUPLICATE)[0], same_drawings(pixels)]), axis=0)
     for i, j in equal_images:
-        ledger.notice("byte-equal image", stamps[names[j]].image, f"equals {stamps[names[i]].image}")
+        report.repair_or_note("byte-equal image", stamps[names[j]].image, f"equals {stamps[names[i]].image}")
     for i, j in near.tolist():
-        ledger.notice("nearly equal images", stamps[names[i]].image, f"resembles {stamps[names[j]].image}")
+        report.repair_or_note("near-duplicate images", stamps[names[i]].image, f"resembles {stamps[names[j]].image}")
     holders: dict[str, str] = {}
     for path in sorted(path for stamp in stamps.values() for path in stamp.audio()):
         if (original := holders.setdefault(hashes[path], path)) != path:
-            ledger.notice("byte-equal audio", path, f"equals {original}")
+            report.repair_or_note("byte-equal audio", path, f"equals {original}")
     media = [*audio, *equal_images, *near.tolist()]
     return (connected_groups(len(names), [*media, *pairs_sharing_a_key(captions)]),
             connected_groups(len(names), [*media, *pairs_sharing_a_key(english)]))
 
 
-def count(records: list[dict], clips: dict[str, Clip], archives: dict[str, dict[str, bytes]], ledger: Ledger) -> dict:
-    """Every number of the card, from what is packed."""
+def count(records: list[dict], clips: dict[str, Clip], archives: dict[str, dict[str, bytes]], report: CleaningReport) -> dict:
+    """All numbers of the card."""
     sizes = Counter(record["group"] for record in records)
     speech = Counter(lang for record in records for lang in record["speech"])
     error = sum(clip.mel_error for clip in clips.values()) if clips else None
@@ -208,7 +210,7 @@ def count(records: list[dict], clips: dict[str, Clip], archives: dict[str, dict[
         "stored_members": {name: len(members) for name, members in sorted(archives.items())},
         "mel_error_db": mel_summary(error),
         "cleaning": {action: {reason: len(items) for reason, items in table.items()} for action, table in
-                     (("dropped", ledger.dropped), ("mended", ledger.mended), ("noticed", ledger.noticed))},
+                     (("dropped", report.dropped), ("repaired", report.repaired), ("noted", report.noted))},
     }
 
 
@@ -222,7 +224,7 @@ def mel_summary(histograms: np.ndarray | None) -> dict:
 
 
 def write(out: Path, records: list[dict], archives: dict[str, dict[str, bytes]], texts: dict[str, bytes]) -> None:
-    """Writes all files of the pack, takes away archives of an older one, and lists the sha256 of each file."""
+    """Writes all files of the pack and their sha256, and deletes the archives of an older pack."""
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("*.zip"):
         old.unlink()
@@ -237,11 +239,11 @@ def write(out: Path, records: list[dict], archives: dict[str, dict[str, bytes]],
 
 
 def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    """Stored, not deflated: PNG and MP3 are compressed already, and stored bytes do not depend on a zlib version."""
+    """Writes members without compression: PNG and MP3 are compressed, and stored bytes do not depend on the zlib version."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in sorted(members):
             info = zipfile.ZipInfo(name, FIXED_DATE)
-            info.create_system, info.external_attr = 3, 0o644 << 16  # as on Unix, wherever this runs
+            info.create_system, info.external_attr = 3, 0o644 << 16  # the values of Unix on every platform
             archive.writestr(info, data)
 
 

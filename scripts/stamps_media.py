@@ -1,4 +1,4 @@
-"""Draws one stamp, and turns one recording into the pack's speech: the media half of build_stamps.py."""
+"""Draws stamps and encodes recordings for build_stamps.py."""
 
 import io
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from PIL import Image
 
 SIDE = 128  # pixels of the square canvas
 RATE = 16_000  # Hz
-MP3_LEVEL = 0.6  # libsndfile's variable-rate scale, 0 best to 1 smallest; the card tells what it costs
+MP3_LEVEL = 0.6  # libsndfile's scale of the variable bit rate, from 0 (best) to 1 (smallest); the card states its error
 SILENT_PEAK = 1e-3  # -60 dB of full scale
-CLIPPED_RUN = 3  # so many samples in a row at full scale make a flat top
+CLIPPED_RUN = 3  # consecutive samples at full scale that count as clipping
 PNG_OPTIONS = {"format": "PNG", "optimize": True}
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One stamp's picture. png: the encoded canvas; pixels: uint8 (128, 128, 4); notes: reasons for the report."""
+    """The image of one stamp. png: the encoded canvas. pixels: uint8 [128 128 4]. notes: reasons for the report."""
 
     png: bytes
     pixels: np.ndarray
@@ -26,7 +26,9 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording: mp3 (empty when dropped), seconds decoded, reasons for the report, source rate in Hz."""
+    """One recording. mp3: empty if it is dropped. seconds: decoded length. notes: reasons for the report. rate: of the source,
+    Hz. mel_error: see the function `mel_error`; None if it is dropped.
+    """
 
     mp3: bytes
     seconds: float
@@ -36,9 +38,9 @@ class Clip:
 
 
 def draw(path: Path) -> Drawing:
-    """Draws an SVG or PNG file into a 128x128 RGBA canvas, centred, never enlarging a raster.
+    """Draws an SVG or PNG file centred on a 128x128 RGBA canvas; a raster is never enlarged.
 
-    Raises ValueError when no reader can draw the file.
+    Raises ValueError if no renderer can draw the file.
     """
     if path.suffix == ".svg":
         image, notes = _draw_svg(path)
@@ -47,7 +49,7 @@ def draw(path: Path) -> Drawing:
     canvas = Image.new("RGBA", (SIDE, SIDE))
     canvas.paste(image, ((SIDE - image.width) // 2, (SIDE - image.height) // 2))
     pixels = np.array(canvas)
-    pixels[pixels[..., 3] == 0] = 0  # colours nobody sees cost bytes
+    pixels[pixels[..., 3] == 0] = 0  # invisible colours cost bytes
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, **PNG_OPTIONS)
     return Drawing(buffer.getvalue(), pixels, notes)
@@ -66,7 +68,7 @@ def _read_png(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def _fit(image: Image.Image) -> Image.Image:
-    """Shrinks to at most 128 px a side; Pillow multiplies colours by alpha around the Lanczos filter itself."""
+    """Shrinks to at most 128 px per side. Pillow premultiplies colours by alpha for the Lanczos filter."""
     scale = SIDE / max(image.size)
     if scale >= 1:
         return image
@@ -79,16 +81,16 @@ def _draw_svg(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
         return _resvg(path), ()
     except ValueError as first:
         try:
-            return _cairosvg(path), ("SVG drawn by the second renderer",)
-        except Exception as second:  # cairosvg lets XML, CSS and cairo errors of many types through
+            return _cairosvg(path), ("SVG drawn by the fallback renderer",)
+        except Exception as second:  # cairosvg raises many types of XML, CSS and cairo errors
             raise ValueError(f"SVG cannot be drawn: resvg: {first}; cairosvg: {second}") from second
 
 
 def _resvg(path: Path) -> Image.Image:
     import resvg_py
 
-    # No system fonts: what they draw differs between machines. A drawing made of letters alone comes out empty,
-    # and is refused below.
+    # Without system fonts, which differ between machines. A drawing that consists of letters is then empty and refused
+    # below.
     image = _decode(resvg_py.svg_to_bytes(svg_path=str(path), width=SIDE, skip_system_fonts=True))
     if image.height > SIDE:
         image = _decode(resvg_py.svg_to_bytes(svg_path=str(path), height=SIDE, skip_system_fonts=True))
@@ -112,10 +114,7 @@ def _decode(png: bytes) -> Image.Image:
 
 
 def convert(path: Path) -> Clip:
-    """Turns one recording into mono 16 kHz MP3.
-
-    Returns a Clip; what cannot be used has no mp3 and says why in its one note.
-    """
+    """Encodes one recording as mono 16 kHz MP3. An unusable recording has no mp3; its only note is the reason."""
     import soundfile
     import soxr
 
@@ -154,14 +153,14 @@ def _longest_run(flags: np.ndarray) -> int:
 
 
 MEL_BANDS = 80
-LOW_BANDS = 77  # the first 77 of the 80 bands lie below 7.2 kHz, where the encoder's low-pass filter begins
+LOW_BANDS = 77  # of the 80 bands: those below 7.2 kHz, where the encoder's low-pass filter begins
 ERROR_BINS = np.arange(0, 80.2, 0.1)  # dB
 
 
 def mel_error(clean: np.ndarray, coded: np.ndarray) -> np.ndarray:
-    """Histograms of |log-mel difference| in ERROR_BINS: int64 (2, bins), below 7.2 kHz and over all bands.
+    """Histograms of |log-mel difference| in ERROR_BINS: int64 [2 bins], for the bands below 7.2 kHz and for all bands.
 
-    Both waves are float32 (t,) at 16 kHz. As in Whisper, what lies 80 dB under the clip's peak counts as silence.
+    Both waves are float32 [t] at 16 kHz. As in Whisper, 80 dB below the clip's peak counts as silence.
     """
     length = min(len(clean), len(coded))
     a, b = _log_mel(clean[:length]), _log_mel(coded[:length])
@@ -171,7 +170,7 @@ def mel_error(clean: np.ndarray, coded: np.ndarray) -> np.ndarray:
 
 
 def _log_mel(wave: np.ndarray) -> np.ndarray:
-    """80-band log-mel in dB, 25 ms Hann windows every 10 ms: float64 (frames, 80)."""
+    """80-band log-mel in dB with 25 ms Hann windows every 10 ms: float64 [frames 80]."""
     mel = np.linspace(*(2595 * np.log10(1 + np.array([20.0, RATE / 2]) / 700)), MEL_BANDS + 2)
     edges = 700 * (10 ** (mel / 2595) - 1)
     hz = np.linspace(0, RATE / 2, 257)[:, None]

@@ -1,10 +1,9 @@
-"""Which file of the source tree belongs to which stamp, and the ledger of what became of every file."""
+"""Assigns the files of the source tree to stamps, and records in a cleaning report what happens to every file."""
 
 import re
 from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
 
 from mmjax.data.decode import DataError, check_language, decode_text
 
@@ -15,55 +14,53 @@ LOCALISED = re.compile(r"(?P<stem>.+?)_(?P<lang>[a-z]{2,3}(?:_[A-Za-z]{2})?)")
 TRANSLATION = re.compile(r"(?P<lang>[A-Za-z_@]+)\.utf8=(?P<text>.*)")
 
 
+REPAIRS = ("SVG drawn by the fallback renderer", "peak above full scale", "length changed by MP3", "case of a language code")
+"""The reasons that stand for a repair; the others are notes."""
+
+
 @dataclass
-class Ledger:
-    """The cleaning report: {reason: [item, ...]} for what was dropped, mended, and only noticed.
+class CleaningReport:
+    """{reason: [item, ...]} for items that are dropped, repaired, or packed with a note.
 
     files: every file of the source, relative to its root, with forward slashes.
     """
 
-    MENDED: ClassVar[tuple[str, ...]] = ("SVG drawn by the second renderer", "peak above full scale",
-                                         "length changed by MP3", "language code in other case")
-
     files: tuple[str, ...]
     dropped: dict[str, list[str]] = field(default_factory=dict)
-    mended: dict[str, list[str]] = field(default_factory=dict)
-    noticed: dict[str, list[str]] = field(default_factory=dict)
-    gone: set[str] = field(default_factory=set)
+    repaired: dict[str, list[str]] = field(default_factory=dict)
+    noted: dict[str, list[str]] = field(default_factory=dict)
+    dropped_files: set[str] = field(default_factory=set)
 
     def drop(self, reason: str, path: str, detail: str = "") -> None:
-        """A whole file leaves the data set."""
-        self.gone.add(path)
+        """Drops a complete file."""
+        self.dropped_files.add(path)
         self._add(self.dropped, reason, path, detail)
 
     def drop_part(self, reason: str, path: str, detail: str) -> None:
-        """A piece of a file leaves, the rest of the file stays."""
+        """Drops a part of a file; the rest is packed."""
         self._add(self.dropped, reason, path, detail)
 
-    def mend(self, reason: str, path: str, detail: str = "") -> None:
-        self._add(self.mended, reason, path, detail)
-
-    def notice(self, reason: str, path: str, detail: str = "") -> None:
-        self._add(self.noticed, reason, path, detail)
+    def repair_or_note(self, reason: str, path: str, detail: str = "") -> None:
+        self._add(self.repaired if reason in REPAIRS else self.noted, reason, path, detail)
 
     @staticmethod
     def _add(table: dict[str, list[str]], reason: str, path: str, detail: str) -> None:
         table.setdefault(reason, []).append(f"{path}: {detail}" if detail else path)
 
     def check(self, used: set[str]) -> None:
-        """Raises ValueError unless every file was either used or dropped, and never both. Sorts the lists."""
-        lost, both = sorted(set(self.files) - used - self.gone), sorted(used & self.gone)
+        """Raises ValueError unless every file is either used or dropped, and not both. Sorts the lists."""
+        lost, both = sorted(set(self.files) - used - self.dropped_files), sorted(used & self.dropped_files)
         if lost or both:
-            raise ValueError(f"{len(lost)} files are neither packed nor in the report {lost[:3]}, "
-                             f"{len(both)} are both {both[:3]}; this is a mistake in the builder")
-        for table in (self.dropped, self.mended, self.noticed):
+            raise ValueError(f"{len(lost)} files are neither packed nor reported: {lost[:3]}; {len(both)} are packed and "
+                             f"dropped: {both[:3]}. This is a mistake in build_stamps.py")
+        for table in (self.dropped, self.repaired, self.noted):
             for items in table.values():
                 items.sort()
 
 
 @dataclass
 class Stamp:
-    """Source files of one stamp, relative to the root; texts are already read."""
+    """The source files of one stamp, relative to the root, and its texts."""
 
     image: str
     text_file: str | None = None
@@ -84,29 +81,29 @@ class Stamp:
         self.sound = self.sound if self.sound in usable else None
 
 
-def scan(root: Path, files: list[Path], ledger: Ledger) -> dict[str, Stamp]:
-    """Stamps by id, which is the path of the image without its ending, in sorted order."""
+def scan(root: Path, files: list[Path], report: CleaningReport) -> dict[str, Stamp]:
+    """{id: Stamp}, sorted. The id is the path of the image without its suffix."""
     names = [PurePosixPath(path.relative_to(root).as_posix()) for path in files]
     stems = {stem(name) for name in names if name.suffix in (".png", ".svg")}
     images: dict[str, PurePosixPath] = {}
-    for name in sorted(names, key=lambda name: name.suffix != ".svg"):  # SVG first: it is the sharper of two
+    for name in sorted(names, key=lambda name: name.suffix != ".svg"):  # SVG first: it is sharper
         if name.suffix not in (".png", ".svg"):
             continue
         if any(stem(name).endswith(end) and stem(name).removesuffix(end) in stems for end in MIRRORED):
-            ledger.drop("mirrored variant", str(name))
+            report.drop("mirrored variant", str(name))
         elif stem(name) in images:
-            ledger.drop("PNG beside an SVG", str(name))
+            report.drop("PNG beside an SVG", str(name))
         else:
             images[stem(name)] = name
     stamps = {key: Stamp(str(images[key])) for key in sorted(images)}
-    read_texts(root, names, stamps, ledger)
+    read_texts(root, names, stamps, report)
     languages = {lang for stamp in stamps.values() for lang in stamp.texts}
     for name in names:
         if name.suffix in AUDIO:
-            assign_audio(name, stamps, languages, ledger)
+            assign_audio(name, stamps, languages, report)
         elif name.suffix not in (".png", ".svg", ".txt"):
-            kind = "settings of the drawing program" if name.suffix == ".dat" else "unknown kind of file"
-            ledger.drop(kind, str(name))
+            kind = "settings of the drawing program" if name.suffix == ".dat" else "unknown file type"
+            report.drop(kind, str(name))
     return stamps
 
 
@@ -114,18 +111,18 @@ def stem(name: PurePosixPath) -> str:
     return str(name.with_suffix(""))
 
 
-def read_texts(root: Path, names: list[PurePosixPath], stamps: dict[str, Stamp], ledger: Ledger) -> None:
-    """Fills in the texts: the first line is English, the others are `language.utf8=text`. Nothing is stripped."""
+def read_texts(root: Path, names: list[PurePosixPath], stamps: dict[str, Stamp], report: CleaningReport) -> None:
+    """Adds the texts to the stamps: the first line is English, the others are `language.utf8=text`. Nothing is stripped."""
     for name in names:
         if name.suffix != ".txt":
             continue
         if stem(name) not in stamps:
-            ledger.drop("image missing", str(name))
+            report.drop("image missing", str(name))
             continue
         try:
             english, *others = decode_text((root / name).read_bytes(), str(name)).split("\n")
         except DataError as error:
-            ledger.drop("undecodable text", str(name), str(error))
+            report.drop("undecodable text", str(name), str(error))
             continue
         stamp = stamps[stem(name)]
         stamp.text_file = str(name)
@@ -133,22 +130,22 @@ def read_texts(root: Path, names: list[PurePosixPath], stamps: dict[str, Stamp],
         for line in filter(str.strip, others):
             match = TRANSLATION.fullmatch(line.removesuffix("\r"))
             if match is None or match["lang"] in texts:
-                ledger.drop_part("text line not understood", str(name), line.strip())
+                report.drop_part("malformed text line", str(name), line.strip())
             else:
                 texts[match["lang"]] = match["text"]
         for lang in [lang for lang, text in texts.items() if not text.strip()]:
-            ledger.drop_part("empty text", str(name), texts.pop(lang) or lang)
+            report.drop_part("empty text", str(name), texts.pop(lang) or lang)
         stamp.texts = dict(sorted(texts.items()))
         if padded := [lang for lang, text in stamp.texts.items() if text != text.strip()]:
-            ledger.notice("text with space at an end", str(name), " ".join(padded))
+            report.repair_or_note("text with surrounding spaces", str(name), " ".join(padded))
 
 
-def assign_audio(name: PurePosixPath, stamps: dict[str, Stamp], languages: set[str], ledger: Ledger) -> None:
-    """Gives one recording to its stamp: a description, a sound effect, or the spoken name of a letter or digit."""
+def assign_audio(name: PurePosixPath, stamps: dict[str, Stamp], languages: set[str], report: CleaningReport) -> None:
+    """Assigns one recording to its stamp: a description, a sound effect, or the spoken name of a letter or digit."""
     key = stem(name)
     if key in stamps:
         if stamps[key].sound:
-            ledger.drop("second recording of the same", str(name), stamps[key].sound)
+            report.drop("duplicate recording", str(name), stamps[key].sound)
         else:
             stamps[key].sound = str(name)
         return
@@ -162,14 +159,14 @@ def assign_audio(name: PurePosixPath, stamps: dict[str, Stamp], languages: set[s
         try:
             check_language(lang, languages, str(name))
         except DataError as error:
-            ledger.drop("unknown language", str(name), str(error))
+            report.drop("unknown language", str(name), str(error))
             return
         if lang != code:
-            ledger.mend("language code in other case", str(name), f"{code} is {lang}")
+            report.repair_or_note("case of a language code", str(name), f"{code} is {lang}")
         clips = getattr(stamps[match["stem"]], kind)
         if lang in clips:
-            ledger.drop("second recording of the same", str(name), clips[lang])
+            report.drop("duplicate recording", str(name), clips[lang])
         else:
             clips[lang] = str(name)
         return
-    ledger.drop("image missing", str(name))
+    report.drop("image missing", str(name))

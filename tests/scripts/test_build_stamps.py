@@ -1,4 +1,4 @@
-"""build_stamps.py on a small made-up package: every case of cleaning once, twice the same bytes, clear refusals."""
+"""build_stamps.py on a small synthetic package: every case of cleaning once, reproducible bytes, clear errors."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def source(tmp_path_factory) -> Path:
     birds, symbols = root / "animals" / "birds", root / "symbols"
     birds.mkdir(parents=True)
     symbols.mkdir()
-    # crow: everything in order, but a clipped recording, a mirrored image, a code that no text uses
+    # crow: valid, with a clipped recording, a mirrored image and a language code that no text uses
     save_png(birds / "crow.png", (256, 200), 1)
     save_png(birds / "crow_mirror.png", (256, 200), 2)
     (birds / "crow.txt").write_text("A crow.\nfr.utf8=Un corbeau. \nzh_TW.utf8=烏鴉\n", encoding="utf-8")
@@ -64,23 +64,23 @@ def source(tmp_path_factory) -> Path:
     (birds / "raven.txt").write_text("A raven.\n")
     save_wav(birds / "raven_desc_fr.wav", tone(300))
     save_wav(birds / "raven.wav", np.zeros(2000))
-    # jay: SVG beside PNG; its caption is raven's but for case; one recording damaged, one without samples
+    # jay: SVG beside PNG; its caption is raven's in another case; one recording damaged, one without samples
     (birds / "jay.svg").write_text(SVG.format('<rect width="10" height="10" fill="red"/>'))
     save_png(birds / "jay.png", (100, 100), 4)
     (birds / "jay.txt").write_text("a  RAVEN.\n")
     (birds / "jay_desc_fr.ogg").write_bytes(b"OggS no more")
     save_wav(birds / "jay_desc.wav", np.zeros(0))
-    # tit: an image like crow's but for a shade, and a text that is not UTF-8
+    # tit: an image slightly lighter than crow's, and a text that is not UTF-8
     shade = np.array(Image.open(birds / "crow.png"))
     shade[..., :3] = np.minimum(shade[..., :3].astype(int) + 2, 255)
     Image.fromarray(shade).save(birds / "tit.png")
     (birds / "tit.txt").write_bytes(b"Une m\xe9sange.\n")
-    # broken drawings; a text and a recording go with them
+    # damaged drawings; their text and recording are dropped too
     (birds / "owl.svg").write_text("<svg this is no XML")
     (birds / "owl.txt").write_text("An owl.\n")
     save_wav(birds / "owl_desc_fr.wav", tone(700))
     (birds / "wren.png").write_bytes((birds / "crow.png").read_bytes()[:5000])
-    # symbols: spoken names, one of them with a code in other case; a file of nothing; an unknown file
+    # symbols: spoken names, one with a language code in another case; recordings without a stamp; an unknown file
     save_png(symbols / "3.png", (150, 90), 5)
     (symbols / "square.svg").write_text(UNSIZED)  # no viewBox: resvg cannot scale it
     (symbols / "3.txt").write_text("Three\nfr.utf8=\nthis line says nothing\n")
@@ -110,7 +110,7 @@ def built(source, tmp_path_factory):
     pack.close()
 
 
-def test_twice_the_same_bytes(source, built, tmp_path):
+def test_builds_are_reproducible(source, built, tmp_path):
     out = tmp_path / "again"
     assert build(source, out).returncode == 0
     first = {path.name: path.read_bytes() for path in built.root.iterdir()}
@@ -118,20 +118,20 @@ def test_twice_the_same_bytes(source, built, tmp_path):
     built.verify()
 
 
-def test_what_is_packed(built):
+def test_packed_records(built):
     assert [record["id"] for record in built.index] == [
         "animals/birds/crow", "animals/birds/jay", "animals/birds/raven", "animals/birds/tit", "symbols/3",
         "symbols/square"]
     assert [sorted(record["speech"]) for record in built.index] == [["en", "fr"], [], ["fr"], [], [], []]
     assert [record["sound"] is not None for record in built.index] == [True, False, False, False, False, False]
     assert sorted(built.index[4]["spoken"]) == ["fr", "zh_TW"]
-    assert built.index[0]["texts"] == {"en": "A crow.", "fr": "Un corbeau. ", "zh_TW": "烏鴉"}  # the space stays
+    assert built.index[0]["texts"] == {"en": "A crow.", "fr": "Un corbeau. ", "zh_TW": "烏鴉"}  # the trailing space is kept
     assert built.index[4]["folder"] == built.index[4]["subfolder"] == "symbols"
     assert built.index[0]["subfolder"] == "animals/birds"
 
 
-def test_groups_follow_recording_caption_and_look(built):
-    """crow-raven by recording, raven-jay by caption, crow-tit by look: one group; digit and square are alone."""
+def test_groups_by_recording_caption_and_image(built):
+    """crow-raven by recording, raven-jay by caption, crow-tit by image: one group. The digit and the square have their own."""
     assert [record["group"] for record in built.index] == [0, 0, 0, 0, 1, 2]
 
 
@@ -139,22 +139,22 @@ def test_each_case_of_cleaning_is_reported(built):
     report = json.loads((built.root / "cleaning.json").read_text())
     bird = "animals/birds/"
     names = {action: {reason: sorted(item.split(":")[0].removeprefix(bird) for item in items)
-                      for reason, items in report[action].items()} for action in ("dropped", "mended", "noticed")}
+                      for reason, items in report[action].items()} for action in ("dropped", "repaired", "noted")}
     assert names["dropped"] == {
         "mirrored variant": ["crow_mirror.png"], "PNG beside an SVG": ["jay.png"],
         "unreadable image": ["owl.svg", "wren.png"],
         "image missing": ["owl.txt", "owl_desc_fr.wav", "symbols/4_desc_fr.wav"],
         "silent audio": ["raven.wav"], "audio has no samples": ["jay_desc.wav"],
         "audio cannot be decoded": ["jay_desc_fr.ogg"], "undecodable text": ["tit.txt"],
-        "text line not understood": ["symbols/3.txt"], "empty text": ["symbols/3.txt"],
+        "malformed text line": ["symbols/3.txt"], "empty text": ["symbols/3.txt"],
         "unknown language": ["crow_desc_xx.wav"], "settings of the drawing program": ["crow.dat"],
-        "unknown kind of file": ["symbols/Thumbs.db"],
+        "unknown file type": ["symbols/Thumbs.db"],
     }
-    assert names["mended"]["language code in other case"] == ["symbols/3_zh_tw.wav"]
-    assert names["mended"]["SVG drawn by the second renderer"] == ["symbols/square.svg"]
-    assert names["noticed"] == {
+    assert names["repaired"]["case of a language code"] == ["symbols/3_zh_tw.wav"]
+    assert names["repaired"]["SVG drawn by the fallback renderer"] == ["symbols/square.svg"]
+    assert names["noted"] == {
         "clipped audio": ["crow_desc.wav"], "byte-equal audio": ["raven_desc_fr.wav"], "small raster": ["raven.png"],
-        "nearly equal images": ["crow.png"], "text with space at an end": ["crow.txt"],
+        "near-duplicate images": ["crow.png"], "text with surrounding spaces": ["crow.txt"],
     }
     card = (built.root / "README.md").read_text()
     for action, table in names.items():
@@ -167,8 +167,8 @@ def test_equal_recordings_are_stored_once(built):
     assert built.speech_bytes(0, "fr") == built.speech_bytes(2, "fr")
 
 
-def test_speech_survives(built):
-    """A 300 Hz tone of 0.4 s at half of full scale is still that, in time, pitch and loudness."""
+def test_speech_is_preserved(built):
+    """A 300 Hz tone of 0.4 s at half of full scale keeps its timing, pitch and level."""
     decoded = decode_audio(built.speech_bytes(0, "fr"), "crow")
     assert len(decoded) == 6400
     expected = 0.5 * np.sin(2 * np.pi * 300 * np.arange(6400) / 16_000)
@@ -191,14 +191,14 @@ def test_small_raster_is_not_enlarged(built, source):
     assert raven[..., 3].sum() == original[..., 3].sum()
 
 
-def test_no_path_of_this_machine_is_written(built, source):
+def test_no_local_path_is_written(built, source):
     for name in ("README.md", "cleaning.json", "stamps.jsonl"):
         text = (built.root / name).read_text()
         assert str(source) not in text and str(CHECKOUT) not in text
-    assert "another tree" in (built.root / "README.md").read_text()  # only the released package gets its version
+    assert "not the released package" in (built.root / "README.md").read_text()
 
 
-def test_a_folder_that_is_no_package(tmp_path):
+def test_a_folder_without_the_package(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     done = build(empty, tmp_path / "out")
