@@ -33,6 +33,8 @@ def report() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, one section of the page each")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page to write (default: report.html)")
     given = parser.parse_args()
+    if given.out.is_dir():
+        sys.exit(f"error: --out {given.out} is a folder; name a file")
     console = Console(highlight=False)
     try:
         for results in [read_run(folder).results for folder in given.runs]:

@@ -73,6 +73,8 @@ def learning_curves(cell: str, parts: Parts, best_step: Sequence[Sequence[int]],
             rows[1].set(ylim=shared.metric[metric], ylabel=metric.removeprefix("validation_"))
         if norms:
             rows[-1].set_yscale("log")
+            rows[-1].yaxis.set_major_formatter("{x:g}")  # the default writes powers as mathematics
+            rows[-1].yaxis.set_minor_formatter("")
             _lines(rows[-1], parts, NORMS)
             rows[-1].set(ylim=shared.norm, ylabel="norm")
         steps = [step for seeds in best_step for step in seeds]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmjax.report.numbers import Number
 from mmjax.runs.schema import RunError
 
 MEDIA = {
@@ -21,7 +22,7 @@ class Answer:
     subset: str
     predicted: str | None
     correct: bool | None
-    score: float | None
+    score: Number | None
 
 
 @dataclass(frozen=True)

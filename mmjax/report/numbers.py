@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 Estimate = Mapping[str, Any]
-Bounds = Iterable[float | None]
+Number = int | float
+Bounds = Iterable[Number | None]
 NONE = "–"
 UNIT = (0.0, 1.0)
 
@@ -15,11 +16,11 @@ def is_bounded(bounds: Bounds) -> bool:
     return all(bound is not None and abs(bound) <= 1 for bound in bounds)
 
 
-def exists(value: float | None) -> bool:
+def exists(value: Number | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def decimals(values: Iterable[float | None], bounds: Bounds) -> int:
+def decimals(values: Iterable[Number | None], bounds: Bounds) -> int:
     """Three decimals for a bounded metric; otherwise three significant digits of the largest value, none for integers."""
     known = [abs(value) for value in values if exists(value)]
     if is_bounded(bounds):
@@ -29,7 +30,7 @@ def decimals(values: Iterable[float | None], bounds: Bounds) -> int:
     return min(max(2 - math.floor(math.log10(max(known))), 0), 6)
 
 
-def number(value: float | None, bounds: Bounds = UNIT, signed: bool = False) -> str:
+def number(value: Number | None, bounds: Bounds = UNIT, signed: bool = False) -> str:
     """`0.861` for a bounded metric, `12.3` or `1,234` for others."""
     return _fixed(value, decimals([value], bounds), signed)
 
@@ -43,7 +44,7 @@ def interval(value: Estimate, bounds: Bounds = UNIT, signed: bool = False) -> st
     return f"{_fixed(mean, digits, signed)} [{_fixed(low, digits, signed)}, {_fixed(high, digits, signed)}]"
 
 
-def span(values: Iterable[float], bounds: Bounds = UNIT) -> str:
+def span(values: Iterable[Number], bounds: Bounds = UNIT) -> str:
     """`0.038` if all values print alike, otherwise `0.038 to 0.045`."""
     values = sorted(values)
     digits = decimals(values, bounds)
@@ -64,7 +65,7 @@ def _rounded(count: int) -> int:
     return -(-count // unit) * unit
 
 
-def _fixed(value: float | None, digits: int, signed: bool = False) -> str:
+def _fixed(value: Number | None, digits: int, signed: bool = False) -> str:
     if not exists(value):
         return NONE
     text = f"{value:+,.{digits}f}" if signed else f"{value:,.{digits}f}"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmjax.report.numbers import Bounds, Estimate
+from mmjax.report.numbers import Bounds, Estimate, Number
 from mmjax.report.svg import BLUE, GREEN, GREY, INK, PANEL_WIDTH, PINK, draw, horizontal_rows, spread, title
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def subset_panel(
     metric: str,
     scores: Mapping[str, Estimate],
     colours: Mapping[str, str],
-    baselines: Sequence[float | None],
+    baselines: Sequence[Number | None],
     bounds: Bounds,
     span: tuple[float, float],
 ) -> str:

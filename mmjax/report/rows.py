@@ -95,16 +95,16 @@ class TaskTable:
         """An estimate or a difference of this metric with its interval."""
         return interval(value, self.bounds(metric), signed)
 
-    def gain(self, difference: Estimate, metric: str | None = None) -> dict[str, float | None]:
+    def gain(self, difference: Estimate, metric: str | None = None) -> dict[str, Any]:
         """The difference, positive where the cell is better: its sign is flipped if lower values are better."""
         return {**difference} if self.higher_is_better(metric) else _negative(difference)
 
-    def loss(self, difference: Estimate, metric: str | None = None) -> dict[str, float | None]:
+    def loss(self, difference: Estimate, metric: str | None = None) -> dict[str, Any]:
         """The difference, positive where the cell is worse."""
         return _negative(self.gain(difference, metric))
 
 
-def _negative(value: Estimate) -> dict[str, float | None]:
+def _negative(value: Estimate) -> dict[str, Any]:
     turned = {"mean": value["mean"], "low": value["high"], "high": value["low"]}
     return {key: None if each is None else -each for key, each in turned.items()}
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmjax.report.numbers import NONE
+from mmjax.report.numbers import NONE, Number
 
 
 def settings_that_differ(experiments: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -23,7 +23,7 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, str]:
     return {prefix: tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False)}
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: Number) -> str:
     """`5 min 11 s`, or `41.2 s` under a minute."""
     if seconds < 60:
         return f"{seconds:.1f} s"

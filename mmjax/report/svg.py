@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmjax.report.numbers import Bounds, number
+from mmjax.report.numbers import Bounds, Number, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ RC = {
 }
 
 
-def draw(width: float, height: float, label: str, paint: Callable[[Any], None]) -> str:
+def draw(width: Number, height: Number, label: str, paint: Callable[[Any], None]) -> str:
     """The SVG of `paint(figure)`. width, height: in CSS pixels. label: read aloud by screen readers."""
     try:
         import matplotlib
@@ -103,7 +103,7 @@ def spread(estimates: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarr
     return mean, np.stack([mean - low, high - mean]).clip(min=0)
 
 
-def nice_range(values: Sequence[float | None] | np.ndarray, bounds: Bounds, zero: bool = False) -> tuple[float, float]:
+def nice_range(values: Sequence[Number | None] | np.ndarray, bounds: Bounds, zero: bool = False) -> tuple[float, float]:
     """Round numbers around all values, inside the metric's bounds. zero: the range contains 0, as bars need."""
     known = floats(values)
     known = known[np.isfinite(known)]
@@ -118,7 +118,7 @@ def nice_range(values: Sequence[float | None] | np.ndarray, bounds: Bounds, zero
 
 
 def horizontal_rows(
-    axes: "Axes", names: Sequence[str], values: Sequence[float | None], bounds: Bounds, span: tuple[float, float]
+    axes: "Axes", names: Sequence[str], values: Sequence[Number | None] | np.ndarray, bounds: Bounds, span: tuple[float, float]
 ) -> None:
     """Axes with a row for each name: the value as text to the right, the range below."""
     y = np.arange(len(names))

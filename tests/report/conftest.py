@@ -66,7 +66,7 @@ def _verdicts(rng: np.random.Generator, name: str, task: str) -> list[dict[str, 
 def _groups(rng: np.random.Generator, task: str, complete: str) -> dict[str, Any]:
     shown = [complete, *complete.split("+")] if task == "label" else [complete]
     of = lambda units: {"units": units, "weight": float(units), "subsets": {name: _scores(rng, task) for name in shown}}
-    return {"language": {"fr": of(12), "el": of(30), "": of(5)}, "kind": {"photo": of(20), "drawing": of(27)}}
+    return {"language": {"fr": of(12), "el": of(30), "": of(5)}}
 
 
 def _panels(rng: np.random.Generator, task: str) -> list[dict[str, Any]]:
@@ -92,9 +92,9 @@ def _cell_task(rng: np.random.Generator, name: str, task: str) -> dict[str, Any]
     return {
         "subsets": {subset: _scores(rng, task) for subset in subsets},
         "complete": subsets[-1],
-        "groups": _groups(rng, task, subsets[-1]) if name not in SINGLES else {},
+        "groups": _groups(rng, task, subsets[-1]) if name == "gated" else {},
         "details": details if task == "label" else {},
-        "panels": _panels(rng, task),
+        "panels": _panels(rng, task) if name == "gated" else [],
         "verdicts": _verdicts(rng, name, task),
     }
 
@@ -165,8 +165,8 @@ def _write_part(folder: Path, rng: np.random.Generator, seeds: int) -> None:
     folder.mkdir(parents=True)
     lines = []
     for step in range(0, 201, 50):
-        point = {name: (2 / (1 + step / 50) + rng.uniform(0, 0.2, seeds)).tolist() for name in ("train_loss", "validation_loss")}
-        point["validation_accuracy"] = rng.uniform(0.3, 0.9, seeds).tolist()
+        loss = lambda: (2 / (1 + step / 50) + rng.uniform(0, 0.2, seeds)).tolist()
+        point = {"train_loss": loss(), "validation_loss": loss(), "validation_accuracy": rng.uniform(0.3, 0.9, seeds).tolist()}
         norms = {name: rng.lognormal(-2, 1, seeds).tolist() for name in ("gradient_norm", "update_norm")}
         lines.append(json.dumps({"step": step, **point, **norms}))
     (folder / "curves.jsonl").write_text("\n".join(lines) + "\n")

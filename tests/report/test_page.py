@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from mmjax.report.examples import cards
-from mmjax.report.page import _differences, _duration, write_report
+from mmjax.report.numbers import interval
+from mmjax.report.page import write_report
+from mmjax.report.panels import draw_panel
+from mmjax.report.rows import ordered_cells
+from mmjax.report.settings import duration, settings_that_differ
 from mmjax.runs.read import read_run
-from mmjax.runs.schema import full_subset
-from mmjax.report.tables import interval, ordered_cells
+from mmjax.runs.schema import RunError
 
+ROOT = Path(__file__).parents[2]
 VOID = {"meta", "img", "br", "hr", "input", "link"}
 
 
@@ -80,125 +83,179 @@ def test_ids_are_unique_or_name_equal_shapes(text):
     assert shapes and all(len(each) == 1 for each in shapes.values())
 
 
-def test_every_number_of_the_table_is_that_of_the_results(page, run_folder):
+
+def _lines(page: Page) -> list[list[str]]:
+    return [[" ".join(cell.split()) for cell in row] for row in page.rows]
+
+
+def _edited(folder: Path, edit) -> str:
+    """The page of the run after `edit(results)`."""
+    results = json.loads((folder / "results.json").read_text())
+    edit(results)
+    (folder / "results.json").write_text(json.dumps(results))
+    return write_report([folder], folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_every_number_of_the_tables_is_that_of_the_results(page, run_folder):
     results = read_run(run_folder).results
-    lines = [[" ".join(cell.split()) for cell in row] for row in page.rows]
-    header = lines[0]
-    column = {name: header.index(name) for name in ("accuracy", "macro F1", "ECE", "parameters", "best alone")}
-    for name, line in zip(ordered_cells(results), lines[1:]):
-        cell = results["cells"][name]
-        full = cell["subsets"][full_subset(cell)]
-        assert line[0].split()[0] == name
-        assert line[column["accuracy"]] == interval(full["accuracy"])
-        assert line[column["macro F1"]] == interval(full["f1_macro"])
-        assert line[column["ECE"]] == interval(full["ece"])
-        assert line[column["parameters"]] == f"{cell['parameters']:,}"
-        for verdict in cell["verdicts"]:
-            against = {"majority": "against majority", "best_single": "against best single: text"}[verdict["against"]]
-            said = line[header.index(against)]
-            assert said.endswith(f"{verdict['verdict']} {interval(verdict['difference'], signed=True)}")
-        if len(cell["modalities"]) > 1:
-            strongest = max(cell["modalities"], key=lambda m: cell["subsets"][m]["accuracy"]["mean"])
-            assert line[column["best alone"]] == f"{strongest} {cell['subsets'][strongest]['accuracy']['mean']:.3f}"
-    for name, line in zip(results["floors"], lines[1 + len(results["cells"]):]):
-        assert line[column["accuracy"]] == interval(results["floors"][name]["accuracy"])
-        assert line[column["macro F1"]] == interval(results["floors"][name]["f1_macro"])
+    lines = _lines(page)
+    starts = [i for i, line in enumerate(lines) if line[:1] == ["cell"] and "verdicts" in line]
+    for (task, described), start in zip(results["tasks"].items(), starts, strict=True):
+        names = [name for name in ordered_cells(results) if task in results["cells"][name]["tasks"]]
+        scored = {name: results["cells"][name]["tasks"][task] for name in names}
+        scores = {name: found["subsets"][found["complete"]] for name, found in scored.items()} | described["baselines"]
+        header = [column.removesuffix(" ↓") for column in lines[start]]
+        for line, (name, of) in zip(lines[start + 1 :], scores.items()):
+            assert line[0].split()[0] == name
+            for metric, estimate in of.items():
+                shown = interval(estimate, described["metrics"][metric]["bounds"])
+                assert line[header.index(metric)] == shown, (task, name, metric)
+        assert line[header.index("parameters")] == ""  # of the last row, a baseline
+
+
+def test_differences_and_what_would_settle_them(page, run_folder):
+    results, lines = read_run(run_folder).results, _lines(page)
+    start = next(i for i, line in enumerate(lines) if "text single modality" in line)
+    rivals = [column.split()[0] for column in lines[start]]
+    row = next(line for line in lines[start:] if line[0] == "gated")
+    for verdict in results["cells"]["gated"]["tasks"]["label"]["verdicts"]:
+        if verdict["metric"] == "accuracy":
+            difference = verdict["difference"]
+            shown = row[rivals.index(verdict["against"])]
+            assert f"{difference['verdict']} {interval(difference, signed=True)}" in shown
+            assert ("needs about 4,400 test examples or 17 seeds" in shown) == (difference["verdict"] == "inconclusive")
+
+
+def test_conclusions_of_both_tasks_lead_the_page(text):
+    places = [text.index(part) for part in ("text alone (0.700 accuracy) beats gated (0.650)", "gated (accuracy",
+                                            "gated (recall@1", "The tables make 16 comparisons", "Results on test: label",
+                                            "Results on test: matching", "Learning curves")]  # fmt: skip
+    assert places == sorted(places)
 
 
 def test_data_is_text_and_never_markup(page, text):
-    assert "<script" not in text and "<b>vehicles" not in text and "<i>kept" not in text
-    said = "".join(page.text)
-    assert "A crow. <script>alert('caption')</script>" in said
-    assert "<b>vehicles</b> & $x$" in said  # in the tables and, as real text, in the drawings
+    assert "<script" not in text and "<b>vehicles" not in text and "<i>kept" not in text and "a<b>" not in text
+    shown = "".join(page.text)
+    assert "A crow. <script>alert('caption')</script>" in shown
+    assert "<b>vehicles</b> & $x$" in shown  # in the tables and, as real text, in the drawings
+    assert "mathdefault" not in shown
 
 
-def test_pictures_and_sounds_are_embedded_byte_for_byte(page, run_folder):
+def test_images_and_sounds_are_embedded_byte_for_byte(page, run_folder):
     for tag, kind, suffix in (("img", "image/png", "png"), ("audio", "audio/mpeg", "mp3")):
         embedded = [attributes["src"] for name, attributes in page.tags if name == tag]
-        files = sorted((run_folder / "examples").glob(f"*.{suffix}"))
+        index = json.loads((run_folder / "examples/index.json").read_text())
+        files = [run_folder / "examples" / e[{"png": "image", "mp3": "sound"}[suffix]] for e in index
+                 if e[{"png": "image", "mp3": "sound"}[suffix]]]  # fmt: skip
+        assert len(files) > 2
         assert [base64.b64decode(uri.removeprefix(f"data:{kind};base64,")) for uri in embedded] == [
             file.read_bytes() for file in files
         ]
     assert "no sound" in " ".join(page.text)
 
 
-def test_a_card_says_what_the_cell_said(run_folder):
-    run = read_run(run_folder)
-    probabilities = run.probabilities("gated")
-    for card, example in zip(cards(run, "gated"), run.examples()):
-        assert [o.subset for o in card.opinions] == ["audio+image+text", "audio", "image", "text"]
-        for opinion in card.opinions:
-            row = probabilities[opinion.subset][example["row"]]
-            if opinion.subset == "audio" and example["sound"] is None:
-                assert opinion.said is None  # the model's prior is not an opinion on a sound that is not there
-            else:
-                assert opinion.probability == row.max() and opinion.right == (opinion.said == card.label)
+def test_cards_show_the_answers_of_the_selected_cell(page, run_folder):
+    shown, lines = read_run(run_folder).shown("gated"), _lines(page)
+    answers = [line for line in lines if line and line[0] in ("all", "audio", "image", "text") and len(line) in (2, 3)]
+    expected = []
+    for task in ("label", "matching"):
+        for entry in shown[task]:
+            for subset, answer in entry.items():
+                mark = {None: "", True: "✓ correct: ", False: "✗ wrong: "}[answer and answer["correct"]]
+                score = ["0.75"] if answer and answer["score"] is not None else []
+                words = f"{mark}{answer['predicted']}" if answer else "absent"
+                expected.append(["all" if "+" in subset else subset, words, *score])
+    assert [line for line in answers if "correct:" in line[1] or "wrong:" in line[1] or line[1] in ("absent", "rank 3 of 47")
+            ] == expected  # fmt: skip
 
 
-def test_equal_folders_give_equal_bytes(make_run, run_folder, text, tmp_path):
-    again = write_report([make_run(tmp_path / "elsewhere")], tmp_path / "again.html")
-    assert again.read_text(encoding="utf-8") == text
+def test_the_bytes_depend_on_the_folder_alone(make_run, run_folder, text, tmp_path):
+    other, out = make_run(tmp_path / "elsewhere"), tmp_path / "report.html"
+    command = [sys.executable, "-W", "error", "-m", "mmjax.report", str(other), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "gated (accuracy" in done.stdout
+    assert out.read_text(encoding="utf-8") == text
     assert str(run_folder) not in text and "elsewhere" not in text
 
 
-def test_the_bytes_do_not_depend_on_the_process(run_folder, text, tmp_path):
-    out = tmp_path / "report.html"
-    command = [sys.executable, "-W", "error", "-m", "mmjax.report", str(run_folder), "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "beats the majority class" in done.stdout
-    assert out.read_text(encoding="utf-8") == text
-
-
-def test_several_runs_make_one_page(make_run, run_folder, tmp_path):
-    other = make_run(tmp_path / "other", seed=1, outcome="loss")
-    page = Page(write_report([run_folder, other], tmp_path / "report.html").read_text(encoding="utf-8"))
+def test_several_runs_make_one_page_and_folds_share_a_panel(make_run, results, tmp_path):
+    results["cells"] = {name: {**results["cells"][name], "folds": [0, 1]} for name in ("gated", "text", "image", "audio")}
+    results["data"]["folds"] = 2
+    folded = make_run(tmp_path / "folded", results=results)
+    page = Page(write_report([folded, folded], tmp_path / "report.html").read_text(encoding="utf-8"))
     assert [attributes["id"] for tag, attributes in page.tags if tag == "article"] == ["run-1", "run-2"]
-    assert "does NOT beat text alone" in "".join(page.text)
+    assert sum(attributes.get("aria-label") == "Learning curves of gated" for _, attributes in page.tags) == 2
+    shown = " ".join("".join(page.text).split())
+    assert "The test predictions of 2 folds are joined into one test set." in shown
+    assert "median over seeds of each fold" in shown
 
 
 def test_a_run_with_nothing_optional_still_makes_a_page(make_run, tmp_path):
     folder = make_run(tmp_path / "run")
-    results = json.loads((folder / "results.json").read_text())
-    results["floors"] |= {"tfidf_svm": None, "best_single": None}
-    results["cells"] = {"gated": results["cells"]["gated"]}
-    cell = results["cells"]["gated"]
-    cell["verdicts"], cell["languages"], results["task"]["dropped"] = [], {}, {}
-    cell["per_class"]["food"]["precision"] = {"mean": None, "low": None, "high": None}
-    cell["confusion"][1] = [0, 0, 0]  # a class without a test row
-    (folder / "results.json").write_text(json.dumps(results))
-    (folder / "examples/index.json").write_text("[]")
-    said = "".join(Page(write_report([folder], tmp_path / "report.html").read_text(encoding="utf-8")).text)
-    assert "By language" not in said and "Test examples" not in said and "cannot say whether fusion helps" in said
+    (folder / "examples/index.json").unlink()
+
+    def edit(results):
+        results["cells"] = {"gated": results["cells"]["gated"]}
+        results["tasks"] = {"label": results["tasks"]["label"]}
+        results["tasks"]["label"] |= {"baselines": {}, "warnings": []}
+        cell = results["cells"]["gated"]
+        cell["stages"], results["data"]["dropped"], results["comparisons"]["count"] = [], {}, 0
+        cell["tasks"] = {"label": {**cell["tasks"]["label"], "verdicts": [], "groups": {}, "panels": [], "details": {}}}
+
+    shown = "".join(Page(_edited(folder, edit)).text)
+    for heading in ("Results on test", "Subsets of the modalities", "Learning curves"):
+        assert heading in shown
+    for heading in ("By language", "Test examples", "Differences", "Details", "Training stages", "comparisons"):
+        assert heading not in shown
+    assert "does not show whether fusion helps" in shown
 
 
 def test_numbers_that_do_not_exist_do_not_break_the_drawings(make_run, tmp_path):
-    folder = make_run(tmp_path / "run")
-    results = json.loads((folder / "results.json").read_text())
-    nothing = dict.fromkeys(("mean", "low", "high"), float("nan"))  # json writes it as NaN
-    results["cells"]["concat"]["subsets"]["image+text"]["accuracy"] = {**nothing, "per_seed": [float("nan")] * 3}
-    results["cells"]["concat"]["subsets"]["audio+image+text"]["accuracy"] = {**nothing, "per_seed": [0.5, 0.5, None]}
-    results["floors"]["tfidf_svm"] = {"accuracy": nothing, "f1_macro": nothing}
-    (folder / "results.json").write_text(json.dumps(results))
-    text = write_report([folder], tmp_path / "report.html").read_text(encoding="utf-8")
+    def edit(results):
+        nothing = {**dict.fromkeys(("mean", "low", "high"), float("nan")), "per_seed": [None] * 3}  # json writes it as NaN
+        label = results["cells"]["concat"]["tasks"]["label"]
+        label["subsets"]["image+text"]["accuracy"] = nothing
+        label["subsets"]["audio+image+text"]["accuracy"] = {**nothing, "per_seed": [0.5, 0.5, None]}
+        gated = results["cells"]["gated"]["tasks"]["label"]
+        gated["groups"]["language"]["fr"]["subsets"]["audio"]["accuracy"] = nothing
+        results["tasks"]["label"]["baselines"]["tfidf_svm"] = {name: nothing for name in ("accuracy", "f1_macro", "ece")}
+
+    text = _edited(make_run(tmp_path / "run"), edit)
     Page(text)
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
+
+
+def test_a_missing_key_is_named(make_run, tmp_path):
+    folder = make_run(tmp_path / "run")
+    results = json.loads((folder / "results.json").read_text())
+    del results["tasks"]["label"]["warnings"]
+    (folder / "results.json").write_text(json.dumps(results))
+    with pytest.raises(RunError, match=r"results.json: missing key 'tasks\.label\.warnings'"):
+        write_report([folder], tmp_path / "report.html")
+
+
+def test_panels_that_are_wrong_are_named():
+    with pytest.raises(RunError, match=r"key 'panels\[0\].panel' is 'pie'; the report can draw matrix, points, histogram"):
+        draw_panel({"panel": "pie"}, "panels[0]")
+    with pytest.raises(RunError, match=r"missing key 'panels\[2\].counts'"):
+        draw_panel({"panel": "histogram", "title": "t", "edges": [1], "label": ""}, "panels[2]")
 
 
 def test_settings_that_differ_are_found_wherever_they_are():
     a = {"fusion": {"type": "Gated", "width": 64}, "optim": {"lr": 0.001}, "steps": 400}
     b = {"fusion": {"type": "Concat"}, "optim": {"lr": 0.001}, "steps": 400, "encoders": {}}
-    assert _differences([a, b]) == {
+    assert settings_that_differ([a, b]) == {
         "fusion.type": ["Gated", "Concat"],
         "fusion.width": ["64", "–"],
         "encoders": ["–", "{}"],
     }
-    assert _differences([a, a]) == {}
+    assert settings_that_differ([a, a]) == {}
 
 
-def test_durations_are_for_people():
-    said = {0.04: "0.0 s", 59.9: "59.9 s", 311: "5 min 11 s", 3600: "1 h 0 min", 7322: "2 h 2 min"}
-    assert {seconds: _duration(seconds) for seconds in said} == said
+def test_durations():
+    expected = {0.04: "0.0 s", 59.9: "59.9 s", 311: "5 min 11 s", 3600: "1 h 0 min", 7322: "2 h 2 min"}
+    assert {seconds: duration(seconds) for seconds in expected} == expected
 
 
 def test_no_page_of_no_runs(tmp_path):
@@ -208,15 +265,15 @@ def test_no_page_of_no_runs(tmp_path):
 
 def test_unknown_media_are_refused(make_run, tmp_path):
     folder = make_run(tmp_path / "run")
-    shutil.move(folder / "examples/0.png", folder / "examples/0.svg")  # an SVG is a document, which may hold scripts
+    shutil.move(folder / "examples/label-5.png", folder / "examples/label-5.svg")  # an SVG document may hold scripts
     index = folder / "examples/index.json"
-    index.write_text(index.read_text().replace("0.png", "0.svg"))
-    with pytest.raises(ValueError, match=r"cannot show '\.svg'"):
+    index.write_text(index.read_text().replace("label-5.png", "label-5.svg"))
+    with pytest.raises(RunError, match=r"cannot show '\.svg'"):
         write_report([folder], tmp_path / "report.html")
 
 
 @pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
-def test_without_the_extra_the_error_says_what_to_install(missing, run_folder, tmp_path, monkeypatch):
+def test_without_the_extra_the_error_names_what_to_install(missing, run_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError, match=r"pip install 'mmjax\[report\]'"):
         write_report([run_folder], tmp_path / "report.html")
@@ -224,22 +281,28 @@ def test_without_the_extra_the_error_says_what_to_install(missing, run_folder, t
 
 def test_the_table_needs_no_extra():
     code = "import sys, mmjax.report.tables, mmjax.report.page; assert not {'matplotlib', 'jinja2'} & set(sys.modules)"
-    root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_the_command_reports_a_bad_folder_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "mmjax.report", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-    assert done.returncode == 1
-    assert done.stderr == f"error: {tmp_path / 'results.json'}: missing file\n"
+def test_the_command_reports_problems_in_one_line(run_folder, tmp_path):
+    command = [sys.executable, "-m", "mmjax.report"]
+    run = lambda *args: subprocess.run([*command, *map(str, args)], capture_output=True, text=True, check=False, cwd=ROOT)
+    done = run(tmp_path)
+    assert (done.returncode, done.stderr) == (1, f"error: {tmp_path / 'results.json'}: missing file\n")
+    done = run(run_folder, "--out", tmp_path)
+    assert (done.returncode, done.stderr) == (1, f"error: --out {tmp_path} is a folder; name a file\n")
 
 
-def test_stages_of_the_cells_that_have_some(run_folder, tmp_path):
-    page = write_report([run_folder], tmp_path / "report.html").read_text(encoding="utf-8")
-    (section,) = re.findall(r"<h2>Stages of the training</h2>(.*?)</section>", page, re.S)
+def test_a_closed_pipe_is_no_error():
+    command = f"{sys.executable} -m mmjax.report --help | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stderr == "" and done.stdout.startswith("usage: python -m mmjax.report")
+
+
+def test_stages_of_the_cells_that_have_some(text):
+    (section,) = re.findall(r"<h2>Training stages</h2>(.*?)</section>", text, re.S)
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", section, re.S)]
     assert rows[1:] == [
         ["gated", "1 to 80", "fusion, heads", "4,321", "0.415"],
-        ["", "81 to 200", "all", "98,765", "-"],
+        ["", "81 to 200", "all", "98,765", "–"],
     ]
