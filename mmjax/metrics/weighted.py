@@ -20,3 +20,9 @@ def total(values: Any, weight: Float[Array, " u"]) -> Float[Array, ""]:
 def mean(values: Any, weight: Float[Array, " u"]) -> Float[Array, ""]:
     """The weighted mean of values [u]; NaN if all weights are 0."""
     return ratio(total(values, weight), jnp.sum(weight), jnp.nan)
+
+
+def root(x: Any) -> Float[Array, "..."]:
+    """The square root of x >= 0, with gradient 0 at 0."""
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))

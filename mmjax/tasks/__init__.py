@@ -2,6 +2,7 @@
 
 from mmjax.tasks.classify import Classify
 from mmjax.tasks.defaults import TaskDefaults
+from mmjax.tasks.regress import Regress
 from mmjax.tasks.retrieve import Retrieve
 
-__all__ = ["Classify", "Retrieve", "TaskDefaults"]
+__all__ = ["Classify", "Regress", "Retrieve", "TaskDefaults"]

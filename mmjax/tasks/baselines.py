@@ -46,34 +46,77 @@ def text_examples(units: Units, target: str) -> TextExamples:
     return TextExamples(units.metadata["text"][first].tolist(), units.target[target][first], weight)
 
 
-def _pipelines() -> Iterator[Any]:
-    """TF-IDF of words (1- and 2-grams) or of characters (2- to 5-grams inside words) and a linear SVM, for each penalty."""
+def weighted_median(values: np.ndarray, weight: np.ndarray) -> float:
+    """The median of values Float[n] that occur `weight` times; the mean of both middle values, as in NumPy."""
+    order = np.argsort(values)
+    values, below = values[order], np.cumsum(weight[order], dtype=np.float64)
+    return float(np.mean([values[np.searchsorted(below, below[-1] / 2, side)] for side in ("left", "right")]))
+
+
+def _scikit_learn() -> None:
+    """Raises ImportError with the remedy if scikit-learn is missing."""
     try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.pipeline import make_pipeline
-        from sklearn.svm import LinearSVC
+        import sklearn  # noqa: F401
     except ImportError as error:
         raise ImportError("the TF-IDF baseline needs scikit-learn: pip install 'mmjax[eval]'") from error
-    words = dict(ngram_range=(1, 2), token_pattern=TOKEN)
-    characters = dict(ngram_range=(2, 5), analyzer="char_wb")
-    for features in (words, characters):
-        for penalty in PENALTIES:
-            svm = LinearSVC(C=penalty, max_iter=20_000, random_state=0)
-            yield make_pipeline(TfidfVectorizer(sublinear_tf=True, **features), svm)
+
+
+def _vectorizers() -> Iterator[Any]:
+    """TF-IDF of words (1- and 2-grams), and of characters (2- to 5-grams inside words)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    yield TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=TOKEN)
+    yield TfidfVectorizer(sublinear_tf=True, ngram_range=(2, 5), analyzer="char_wb")
+
+
+def _check_examples(train: TextExamples, validation: TextExamples) -> None:
+    for name, examples in (("training", train), ("validation", validation)):
+        if not examples.text:
+            raise ValueError(f"the TF-IDF baseline needs texts, and the {name} split has none")
+
+
+def _best_pipeline(models: Sequence[Any], train: TextExamples, validation: TextExamples) -> Any:
+    """TF-IDF and a model, fitted on `train`; of all pairs the one with the best score on `validation` (the first of equals)."""
+    from sklearn.base import clone
+    from sklearn.pipeline import make_pipeline
+
+    fitted = []
+    for vectorizer in _vectorizers():
+        for model in models:
+            pipeline = make_pipeline(clone(vectorizer), clone(model))
+            weight = {f"{pipeline.steps[-1][0]}__sample_weight": train.weight}
+            fitted.append(pipeline.fit(train.text, train.target, **weight))
+    return max(fitted, key=lambda pipeline: pipeline.score(validation.text, validation.target))
 
 
 def tfidf_svm(train: TextExamples, validation: TextExamples, texts: Sequence[str]) -> np.ndarray:
     """A linear SVM on TF-IDF -> the predicted class of each text, Int[t].
 
-    Fitted on `train` alone; features and penalty are those with the best accuracy on `validation` (the first of equals).
-    Predicts the majority class if all training texts are blank, or if there is only one class.
+    Fitted on `train` alone; features and penalty are those with the best accuracy on `validation`. Predicts the majority class
+    if all training texts are blank, or if there is only one class.
     """
-    for name, examples in (("training", train), ("validation", validation)):
-        if not examples.text:
-            raise ValueError(f"the TF-IDF baseline needs texts, and the {name} split has none")
-    pipelines = list(_pipelines())
+    _check_examples(train, validation)
+    _scikit_learn()
+    from sklearn.svm import LinearSVC
+
     if len(np.unique(train.target)) == 1 or not any(text.strip() for text in train.text):
         return np.full(len(texts), majority_class(train.target, train.weight))
-    fitted = [pipeline.fit(train.text, train.target, linearsvc__sample_weight=train.weight) for pipeline in pipelines]
-    best = max(fitted, key=lambda pipeline: pipeline.score(validation.text, validation.target))
+    models = [LinearSVC(C=penalty, max_iter=20_000, random_state=0) for penalty in PENALTIES]
+    best = _best_pipeline(models, train, validation)
     return best.predict(list(texts)) if len(texts) else np.zeros(0, train.target.dtype)
+
+
+def tfidf_ridge(train: TextExamples, validation: TextExamples, texts: Sequence[str]) -> np.ndarray:
+    """A ridge regression on TF-IDF -> the predicted number of each text, Float[t].
+
+    Fitted on `train` alone; features and penalty are those with the best R2 on `validation`. Predicts the mean if all training
+    texts are blank.
+    """
+    _check_examples(train, validation)
+    _scikit_learn()
+    from sklearn.linear_model import Ridge
+
+    if not any(text.strip() for text in train.text):
+        return np.full(len(texts), np.average(train.target, weights=train.weight))
+    best = _best_pipeline([Ridge(alpha=penalty) for penalty in PENALTIES], train, validation)
+    return best.predict(list(texts)) if len(texts) else np.zeros(0)

@@ -1,0 +1,66 @@
+"""Regression: one number per unit.
+
+Outcomes: {"target": Float[u], "predicted": Float[u]}, in units of the target. A NaN among the predictions of positive weight
+makes every metric NaN. Every metric is NaN if all weights are 0.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mmjax.metrics.weighted import mean, ratio, root
+from mmjax.types import Outcomes
+
+# Centred float32 values of a constant are within a few roundings of 0; below this share of its size a value does not vary.
+CONSTANT = 1e-6
+
+
+def absolute_error(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
+    """MAE: the mean of |predicted - target|."""
+    return mean(jnp.abs(outcomes["predicted"] - outcomes["target"]), weight)
+
+
+def root_squared_error(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
+    """RMSE: the square root of the mean of (predicted - target)^2."""
+    return root(mean(jnp.square(outcomes["predicted"] - outcomes["target"]), weight))
+
+
+def _centred(x: Float[Array, " u"], weight: Float[Array, " u"]) -> tuple[Float[Array, " u"], Float[Array, ""]]:
+    """(x minus its weighted mean, its weighted variance; 0 if x does not vary)."""
+    x = jnp.where(weight > 0, x, 0)  # here, so that a NaN of weight 0 does not reach the gradient of the mean
+    centred = x - mean(x, weight)
+    variance = mean(jnp.square(centred), weight)
+    return centred, jnp.where(variance <= mean(jnp.square(CONSTANT * x), weight), 0, variance)
+
+
+def _correlation(x: Float[Array, " u"], y: Float[Array, " u"], weight: Float[Array, " u"]) -> Float[Array, ""]:
+    """0 if the prediction x does not vary, NaN if the target y does not."""
+    (x, own), (y, other) = _centred(x, weight), _centred(y, weight)
+    value = jnp.clip(ratio(mean(x * y, weight), root(own) * root(other)), -1, 1)
+    return jnp.where(other == 0, jnp.nan, value)
+
+
+def pearson(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
+    """Pearson's correlation; 0 if the predictions do not vary, NaN if the targets do not."""
+    return _correlation(outcomes["predicted"], outcomes["target"], weight)
+
+
+def _ranks(x: Float[Array, " u"], weight: Float[Array, " u"]) -> Float[Array, " u"]:
+    """Mean ranks in 0..1: the share of the weight below x plus half of the share that is equal to x."""
+    order = jnp.argsort(x)
+    below = jnp.concatenate([jnp.zeros(1), jnp.cumsum(weight[order] / jnp.maximum(jnp.sum(weight), 1e-30))])
+    first, last = (jnp.searchsorted(x[order], x, side=side) for side in ("left", "right"))
+    return (below[first] + below[last]) / 2
+
+
+def spearman(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
+    """Spearman's rank correlation: `pearson` of mean ranks, in which a unit of weight 2 counts as two units."""
+    x, y = outcomes["predicted"], outcomes["target"]
+    value = _correlation(_ranks(x, weight), _ranks(y, weight), weight)
+    return jnp.where(jnp.isnan(mean(x, weight)), jnp.nan, value)
+
+
+def r2(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
+    """1 - mean squared error / variance of the targets, at most 1; NaN if the targets do not vary."""
+    _, variance = _centred(outcomes["target"], weight)
+    residual = mean(jnp.square(outcomes["target"] - outcomes["predicted"]), weight)
+    return 1 - ratio(residual, variance, jnp.nan)
