@@ -59,7 +59,7 @@ def test_fitting_experiments_are_accepted(changes):
         ({"fusion": FiLM("audio")}, r"fusion: FiLM\(.*audio"),
         ({"fusion": Serial(("image", "sound"), Concat(), Concat())}, r"fusion: Serial.*sound"),
         ({"fusion": Parallel({"a": MeanLogits(3)}, Concat()), "heads": {"label": Regressor(2)}}, r"tasks\.label: .*2.* 4"),
-        ({"balance": GradNorm(("a", "b"))}, r"training: GradNorm\.tasks is .*\['loss'\]"),
+        ({"balance": GradNorm(("a", "b"))}, r"training: GradNorm\.losses is .*\['loss'\]"),
         ({"balance": OGMGE()}, r"training: OGMGE compares the outputs"),
         ({"unimodal_heads": {"sound": {"label": Classifier(4)}}}, r"unimodal_heads\.sound: there is no encoder 'sound'"),
         ({"stages": (Stage(1.0, ("encoder_text",)),)}, r"stages\.0\.learns: no parameter begins with 'encoder_text'"),

@@ -29,7 +29,7 @@ def test_they_are_balances():
     assert isinstance(OGMGE(), Balance) and isinstance(GradNorm(("a",)), Balance)
 
 
-# ---- OGM-GE: two classes, target 0, so that logits (log p, log(1 - p)) give the probability p.
+# OGM-GE: two classes, target 0, so that logits (log p, log(1 - p)) give the probability p.
 
 
 def scored(probabilities, present=None, weight=None):
@@ -51,13 +51,13 @@ def test_coefficients_by_hand():
     np.testing.assert_allclose([k["a"], k["b"], k["c"]], [1 - np.tanh(0.3 * 0.8 / 0.3), 1, 1], rtol=1e-5)
 
 
-def test_coefficients_count_what_is_there_by_weight():
+def test_coefficients_are_weighted_means_over_present_examples():
     # a: (2 * .9 + 1 * .6) / 3 = .8, the second example being absent and the last one padding; b: (2 * .3 + .1 + .5) / 4 = .3.
     probabilities = {"a": [0.9, 0.1, 0.6, 0.1], "b": [0.3, 0.1, 0.5, 0.9]}
     given = scored(probabilities, {"a": [True, False, True, True]}, [2.0, 1.0, 1.0, 0.0])
     k = OGMGE(alpha=0.3).coefficients(*given)
     np.testing.assert_allclose([k["a"], k["b"]], [1 - np.tanh(0.3 * 0.8 / 0.3), 1], rtol=1e-5)
-    k = OGMGE().coefficients(*scored({"a": [0.9], "b": [0.1]}, {"b": [False]}))  # nobody to be ahead of
+    k = OGMGE().coefficients(*scored({"a": [0.9], "b": [0.1]}, {"b": [False]}))  # no rival
     assert k == {"a": 1, "b": 1}
     # c is in no example: b is the only other of a. .6 / .3 = 2.
     k = OGMGE(alpha=0.5).coefficients(*scored({"a": [0.6], "b": [0.3], "c": [0.9]}, {"c": [False]}))
@@ -65,7 +65,7 @@ def test_coefficients_count_what_is_there_by_weight():
 
 
 def modulated(balance, key, size=3):
-    """A step where a is twice as sure as b; each parameter's gradient is 1, 2, ..., size."""
+    """A step where a is twice as confident as b; the gradient of each parameter is 1, 2, ..., size."""
     outputs, batch = scored({"a": [0.8, 0.6], "b": [0.2, 0.5]})
     slope = jnp.arange(1.0, size + 1)
     params = {name: {"w": jnp.ones(size)} for name in ("encoders_a", "encoders_b", "fusion")}
@@ -80,7 +80,7 @@ def modulated(balance, key, size=3):
     return {name: np.asarray(branch["w"]) for name, branch in gradient.items()}, np.asarray(slope)
 
 
-def test_only_the_encoder_that_is_ahead_is_slowed():
+def test_only_the_dominant_encoder_is_slowed():
     gradient, slope = modulated(OGMGE(alpha=0.5, noise=0.0), KEY)
     expected = {"encoders_a": (1 - np.tanh(1.0)) * slope, "encoders_b": slope, "fusion": slope}
     chex.assert_trees_all_close(gradient, expected, rtol=1e-5)
@@ -102,13 +102,13 @@ def test_noise_has_the_deviation_of_the_gradient_and_comes_from_the_key():
     assert abs(correlation) < 0.05
 
 
-def test_ogm_ge_says_which_outputs_it_needs():
+def test_ogm_ge_names_the_outputs_it_needs():
     outputs, batch = scored({"a": [0.8]})
-    with pytest.raises(ValueError, match=r"OGMGE compares the outputs 'modality.label' .*\['a.label'\]: give it unimodal_heads="):
+    with pytest.raises(ValueError, match=r"OGMGE compares the outputs 'modality.label' .*\['a.label'\]: give unimodal_heads="):
         OGMGE().coefficients(outputs, batch)
 
 
-# ---- GradNorm: loss a = 3 x + 4 y, of gradient norm 5; loss b = x, of norm 1; the parameters of heads do not count.
+# GradNorm: loss a = 3 x + 4 y has gradient norm 5, loss b = x has norm 1; the parameters of heads do not count.
 
 
 def objective(params):
@@ -122,7 +122,7 @@ def test_two_steps_of_gradnorm_by_hand():
     value, gradient, _, state = balance(objective, params, balance.init(params), batch, KEY)
     np.testing.assert_allclose(value, 7 + 1)
     np.testing.assert_allclose(gradient["encoders_m"]["w"], [4, 4])
-    # Norms 5 and 1, both aim at their mean 3: w = (1 - .1 * 5, 1 + .1 * 1) = (.5, 1.1), scaled to the sum 2: / .8.
+    # Norms 5 and 1, the target of both is their mean 3: w = (1 - .1 * 5, 1 + .1 * 1) = (.5, 1.1), scaled to the sum 2: / .8.
     np.testing.assert_allclose([state["weights"]["a"], state["weights"]["b"]], [0.625, 1.375], rtol=1e-6)
     assert state["first"] == {"a": 7, "b": 1}
 
@@ -130,11 +130,11 @@ def test_two_steps_of_gradnorm_by_hand():
     value, gradient, _, state = balance(objective, params, state, batch, KEY)
     np.testing.assert_allclose(value, 0.625 * 3 + 1.375 * 1)
     np.testing.assert_allclose(gradient["encoders_m"]["w"], [0.625 * 3 + 1.375, 0.625 * 4])
-    # Losses 3 and 1 of 7 and 1: shares 3/7 and 1, mean 5/7, r = (.6, 1.4). Norms 3.125 and 1.375, mean 2.25, aims 1.35 and
-    # 3.15: w = (.625 - .1 * 5, 1.375 + .1 * 1) = (.125, 1.475), again / .8.
+    # Losses 3 and 1 of 7 and 1: shares 3/7 and 1, mean 5/7, r = (.6, 1.4). Norms 3.125 and 1.375, mean 2.25, targets 1.35
+    # and 3.15: w = (.625 - .1 * 5, 1.375 + .1 * 1) = (.125, 1.475), again / .8.
     np.testing.assert_allclose([state["weights"]["a"], state["weights"]["b"]], [0.15625, 1.84375], rtol=1e-6)
     assert state["first"] == {"a": 7, "b": 1}
-    # Again with alpha = 0: the aim is 2.25 for both; the weight of a would be .625 - .9 * 5 < 0 and stays at 1e-3.
+    # Again with alpha = 0: the target is 2.25 for both; the weight of a would be .625 - .9 * 5 < 0 and stays at 1e-3.
     harsh = replace(balance, alpha=0.0, lr=0.9)
     w = harsh.reweigh({"a": 0.625, "b": 1.375}, {"a": jnp.float32(5), "b": jnp.float32(1)}, {"a": 3 / 7, "b": 1.0})
     np.testing.assert_allclose([w["a"], w["b"]], [0.002 / 2.276, 4.55 / 2.276], rtol=1e-5)
@@ -150,23 +150,23 @@ def test_gradnorm_follows_the_gradient_of_its_own_objective():
     np.testing.assert_allclose(jnp.stack(list(new.values())), expected * 3 / expected.sum(), rtol=1e-6)
 
 
-def test_gradnorm_says_what_it_lacks():
+def test_gradnorm_names_what_does_not_fit():
     params = {"encoders_m": {"w": jnp.ones(2)}, "heads": {"w": jnp.array(1.0)}}
-    with pytest.raises(ValueError, match=r"GradNorm.shared is \('fusion',\), of which nothing .*\['encoders_m', 'heads'\]"):
+    with pytest.raises(ValueError, match=r"GradNorm.shared is \('fusion',\), but the parameters .*\['encoders_m', 'heads'\]"):
         GradNorm(("a", "b"), shared=("fusion",)).init(params)
     balance = GradNorm(("a", "c"))
-    with pytest.raises(ValueError, match=r"GradNorm.tasks is \('a', 'c'\); the loss gives \['a', 'b'\]"):
+    with pytest.raises(ValueError, match=r"GradNorm.losses is \('a', 'c'\), but the losses are \['a', 'b'\]"):
         balance(objective, params, balance.init(params), scored({"a": [0.5]})[1], KEY)
 
 
-# ---- On a real model: every plan gives the same, and what is in the state is trained along.
+# On a model: all plans give the same training, which updates the state of the balance.
 
 
 def losses(outputs, batch):
-    """The fused task, and each modality's own where it is there."""
+    """The fused loss, and those of the modalities that are present."""
     values = {name: optax.softmax_cross_entropy_with_integer_labels(x, batch.targets["label"]) for name, x in outputs.items()}
-    there = {name: batch.present[name.split(".")[0]] if "." in name else True for name in values}
-    return {name: jnp.where(there[name], value, 0) for name, value in values.items()}
+    present = {name: batch.present[name.split(".")[0]] if "." in name else True for name in values}
+    return {name: jnp.where(present[name], value, 0) for name, value in values.items()}
 
 
 class Linear(nn.Module):
@@ -194,23 +194,25 @@ def test_single_and_pmap_give_the_same(balance):
     tx = optax.sgd(0.1)
     step = make_step(model, losses, tx, balance=balance)
     state = init_seeds(model, tx, [0, 1], jax.tree.map(lambda leaf: leaf[0], batch), balance)
+    two_steps = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), batch)
     results = []
-    for plan in (single(step), pmapped(step)):
-        placed, values = plan.place(jax.tree.map(jnp.copy, state)), []
-        for _ in range(2):
-            placed, value = plan.run(placed, batch)
-            values.append(value)
+    for plan in (single(), pmapped()):
+        placed, metrics = plan.train(step)(plan.place(jax.tree.map(jnp.copy, state)), {}, two_steps)
         fetched = plan.fetch(placed)
-        results.append((fetched.params, fetched.balance, jnp.stack(values)))
+        results.append((fetched.params, fetched.balance, {name: metrics[name] for name in metrics if name != "update_norm"}))
     chex.assert_trees_all_close(*results, rtol=1e-4, atol=1e-5)
     chex.assert_tree_all_finite(results[0])
-    params, balanced, _ = results[0]
+    params, balanced, metrics = results[0]
+    several = {f"loss/{name}" for name in ("label", "image.label", "text.label")}
+    assert set(metrics) == {"loss", "gradient_norm", "finite"} | several
+    if isinstance(balance, OGMGE):
+        np.testing.assert_allclose(metrics["loss"], sum(metrics[name] for name in several), rtol=1e-5)
     for name in ("encoders_image", "encoders_text"):
         moved = jax.tree.map(lambda new, old: jnp.abs(new - old).max(), params[name], state.params[name])
         assert max(jax.tree.leaves(moved)) > 1e-4
     if isinstance(balance, GradNorm):
         weights = jnp.stack(list(balanced["weights"].values()))
-        chex.assert_shape(weights, (3, 2))  # tasks, seeds
+        chex.assert_shape(weights, (3, 2))  # losses, seeds
         np.testing.assert_allclose(weights.sum(axis=0), [3, 3], rtol=1e-5)
         assert (jnp.abs(weights - 1) > 1e-4).any()
 
@@ -222,7 +224,7 @@ def test_ogm_ge_adds_the_same_noise_on_every_shard():
     chex.assert_trees_all_close(parts["w"], jnp.stack([run(KEY)["w"]] * 4), rtol=1e-6)
 
 
-# ---- Gradient-Blending.
+# Gradient-Blending.
 
 
 def test_blend_weights_by_hand():
@@ -240,7 +242,7 @@ def test_blend_weights_by_hand():
 def test_blend_weights_at_the_edges():
     same = blend_weights({"a": (2.0, 1.0), "b": (2.0, 1.0)}, {"a": (2.0, 1.0), "b": (2.0, 1.5)})
     assert same["a"] == pytest.approx(1) and same["b"] < 1e-9  # a did not overfit at all
-    with pytest.raises(ValueError, match=r"train has the tasks \['a'\], validation \['b'\]"):
+    with pytest.raises(ValueError, match=r"train has the losses \['a'\], but validation \['b'\]"):
         blend_weights({"a": (1.0, 0.5)}, {"b": (1.0, 0.5)})
-    with pytest.raises(ValueError, match="no task's validation loss fell"):
+    with pytest.raises(ValueError, match="no validation loss fell"):
         blend_weights({"a": (1.0, 0.5)}, {"a": (1.0, 1.5)})
