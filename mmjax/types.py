@@ -99,7 +99,7 @@ class Loss(Protocol):
 class Balance(Protocol):
     """Combines the gradients of several losses into one (see `train.balance`).
 
-    objective: params -> ({loss name: Float[]}, aux), this shard's part of each mean loss, and aux = (outputs, statistics).
+    objective: params -> ({loss name: Float[]}, aux), this shard's part of each mean loss; aux[0] are the outputs.
     Returns (loss, gradient, aux, state); loss and gradient are summed over shards, and the state is a pytree of its own.
     """
 

@@ -1,5 +1,6 @@
-"""Step sizes that differ by parameter: wrappers of an optimiser that scale its steps by a label of each path."""
+"""Learning rates that differ between parameters: wrappers of an optimiser that scale its updates by parameter path."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from mmjax.train.stages import begins
 
 @dataclass(frozen=True)
 class Rates:
-    """Another optimiser's steps, longer or shorter by a factor where a parameter's path begins so (as in `Stage.learns`).
+    """Scales the updates of another optimiser by path.
 
-    factors: {beginning: factor}, of which the first that fits counts; 1 where none does. Weight decay, being a step, is scaled
-    too; clipping comes before.
+    factors: {prefix: factor}, with prefixes as in `Stage.learns`; the first prefix that matches applies, 1 if none does. Weight
+    decay is part of the update and is scaled too; clipping comes first. ValueError unless factors are finite and >= 0.
 
         Rates(AdamW(lr=1e-3), {"encoders": 0.1})
     """
@@ -28,23 +29,25 @@ class Rates:
         return hash((self.optim, tuple(self.factors.items())))
 
     def __call__(self, steps: int) -> optax.GradientTransformation:
-        if any(factor < 0 for factor in self.factors.values()):
-            raise ValueError(f"Rates.factors is {dict(self.factors)}; no factor may be below 0")
+        if not all(math.isfinite(factor) and factor >= 0 for factor in self.factors.values()):
+            raise ValueError(f"Rates.factors is {dict(self.factors)}; factors must be finite and at least 0")
 
         def factor(path):
-            return next((factor for beginning, factor in self.factors.items() if begins(path, beginning)), 1.0)
+            return next((factor for prefix, factor in self.factors.items() if begins(path, prefix)), 1.0)
 
-        return optax.chain(self.optim(steps), _scale_by_path(lambda paths: {path: factor(path) for path in paths}))
+        return optax.chain(self.optim(steps), _scale_by_path(factor))
 
 
 @dataclass(frozen=True)
 class LayerWise:
-    """Another optimiser's steps times factor^k in the k-th block from the top of the encoders, 1 above them.
+    """Layer-wise decay: multiplies the updates in the k-th block from the top of an encoder by factor^k.
 
-    Discriminative rates (Howard and Ruder, 2018, whose factor is 1 / 2.6; 0.65 to 0.95 are usual for Transformers). A block
-    is what `blocks` finds in a path, and its number is the expression's group. depth: blocks of the encoders; the one of number
-    depth - 1 has k = 1, number 0 has k = depth, and what has no number, such as embeddings, k = depth + 1, but for what `top`
-    finds, which has k = 0.
+    Discriminative fine-tuning (Howard and Ruder, 2018, with factor 1 / 2.6; 0.65 to 0.95 are usual for Transformers).
+
+    depth: number of blocks of the encoders; block depth - 1 has k = 1, block 0 has k = depth, and encoder parameters outside
+    blocks, such as embeddings, have k = depth + 1. blocks: regular expression whose group is the number of a block in a
+    path. top: regular expression for encoder parameters with k = 0, such as a pooler; parameters outside encoders have k = 0
+    too. ValueError unless 0 < factor <= 1 and depth is at least 1 and above all block numbers.
     """
 
     optim: Any
@@ -55,26 +58,27 @@ class LayerWise:
 
     def __call__(self, steps: int) -> optax.GradientTransformation:
         if not 0 < self.factor <= 1 or self.depth < 1:
-            raise ValueError(f"LayerWise.factor is {self.factor}, .depth {self.depth}; above 0 and at most 1, and at least 1")
-        return optax.chain(self.optim(steps), _scale_by_path(lambda paths: {path: self.of(path) for path in paths}))
+            raise ValueError(
+                f"LayerWise.factor is {self.factor} and depth {self.depth}; it must be 0 < factor <= 1 and depth >= 1"
+            )
+        return optax.chain(self.optim(steps), _scale_by_path(self.factor_of))
 
-    def of(self, path: str) -> float:
+    def factor_of(self, path: str) -> float:
         """The factor of one parameter."""
         if not path.startswith("encoders_") or re.search(self.top, path):
             return 1.0
         found = re.search(self.blocks, path)
         number = int(found.group(1)) if found else -1
         if number >= self.depth:
-            raise ValueError(f"LayerWise.depth is {self.depth}, but there is {path}")
+            raise ValueError(f"LayerWise.depth is {self.depth}, but the model has {path}")
         return self.factor ** (self.depth - number)
 
 
-def _scale_by_path(factors_of: Callable[[list[str]], Mapping[str, float]]) -> optax.GradientTransformation:
-    """factors_of: all paths -> {path: factor of its update}."""
+def _scale_by_path(factor_of: Callable[[str], float]) -> optax.GradientTransformation:
+    """factor_of: path of a parameter -> factor of its update."""
 
     def scale(updates, params=None):
         flat = flatten_dict(dict(updates), sep="/")
-        factors = factors_of(list(flat))
-        return unflatten_dict({path: factors[path] * update for path, update in flat.items()}, sep="/")
+        return unflatten_dict({path: factor_of(path) * update for path, update in flat.items()}, sep="/")
 
     return optax.stateless(scale)

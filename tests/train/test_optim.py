@@ -1,4 +1,4 @@
-"""Schedules at points worked out by hand, and optimisers against their equations."""
+"""Schedules at points derived by hand, and optimisers against their equations."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -39,7 +39,7 @@ def test_schedules_by_hand(schedule, expected):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 30, 77, 300])
-def test_the_default_of_adamw_is_a_tenth_of_warm_up_and_a_cosine(steps):
+def test_the_default_schedule_of_adamw_is_warm_up_and_cosine_decay(steps):
     warmup = min(max(steps // 10, 1), steps - 1)
     expected = optax.warmup_cosine_decay_schedule(0.0, 0.3, warmup, steps)
     rate = AdamW().schedule(0.3, steps)
@@ -83,7 +83,7 @@ def test_lion_by_hand():
     np.testing.assert_allclose(path, [[-0.1, 0.1], [-0.2, 0.2]], rtol=1e-5)
 
 
-def test_muon_makes_a_matrix_orthogonal_and_leaves_the_rest_to_adam():
+def test_muon_orthogonalises_matrices_and_trains_the_rest_by_adam():
     params = {"kernel": jnp.zeros((4, 4)), "bias": jnp.zeros(4), "conv": jnp.zeros((2, 2, 1, 1))}
     gradient = jax.tree.map(lambda x: jax.random.normal(jax.random.key(x.ndim), x.shape), params)
     (after,) = updates(Muon(0.1, decay=0.0, schedule=Constant()), params, [gradient])
@@ -99,7 +99,7 @@ def test_muon_makes_a_matrix_orthogonal_and_leaves_the_rest_to_adam():
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS, ids=lambda o: type(o).__name__)
 def test_every_optimiser_descends_under_vmap_and_clips(optimiser):
-    """Two seeds at once reach what one reaches alone; a gradient 1000 times as long moves nothing further."""
+    """Two seeds under vmap equal each other; a gradient 1000 times as long gives the same updates."""
     tx = replace(optimiser, lr=0.05)(40)
     start = {"w": jnp.full((3, 3), 2.0), "b": jnp.full(3, -1.0)}
     loss = lambda p, scale: scale * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(p))
@@ -122,17 +122,22 @@ def test_every_optimiser_descends_under_vmap_and_clips(optimiser):
 @pytest.mark.parametrize(
     ("optimiser", "message"),
     [
-        (Adam(lr=0.0), r"Adam\.lr is 0\.0; it must be above 0"),
+        (Adam(lr=0.0), r"Adam\.lr is 0\.0; it must be finite and above 0"),
         (SGD(lr=-1.0), r"SGD\.lr is -1\.0"),
         (SGD(momentum=1.0), r"SGD\.momentum is 1\.0; it must be at least 0 and below 1"),
         (AdamW(decay=-0.1), r"AdamW\.decay is -0\.1"),
         (Lion(clip=0.0), r"Lion\.clip is 0\.0"),
         (Muon(lr=float("nan")), r"Muon\.lr is nan"),
+        (Adam(clip=float("inf")), r"Adam\.clip is inf; it must be finite and above 0; a large value"),
+        (AdamW(decay=float("inf")), r"AdamW\.decay is inf"),
+        (SGD(momentum=float("nan")), r"SGD\.momentum is nan"),
         (AdamW(schedule=Cosine(warmup=1.0)), r"schedule\.warmup is 1\.0"),
+        (AdamW(schedule=Linear(end=float("inf"))), r"schedule\.end is inf; it must be finite and at least 0"),
         (Adam(schedule=Steps(at=(0.5, 2.0))), r"schedule\.at is \(0\.5, 2\.0\)"),
+        (Adam(schedule=Steps(factor=-0.1)), r"schedule\.factor is -0\.1"),
     ],
 )
-def test_what_is_out_of_range_is_named(optimiser, message):
+def test_fields_out_of_range_are_named(optimiser, message):
     with pytest.raises(ValueError, match=message):
         optimiser(10)
 

@@ -1,4 +1,4 @@
-"""Rates by path: factors worked out by hand, and what they do to an optimiser's steps."""
+"""Learning rates by path: factors derived by hand, and scaled updates."""
 
 import chex
 import jax
@@ -35,7 +35,7 @@ def test_rates_scale_the_steps():
 
 
 def test_layer_wise_factors_by_hand():
-    """Of eleven blocks the last has 1/2, block 1 has 1/2 to the tenth; the embedding is below block 0, the pooling on top."""
+    """Of eleven blocks, block 10 has 1/2 and block 1 has (1/2)^10; the embedding is below block 0, the pooler on top."""
     optim = LayerWise(SGD(lr=1.0, momentum=0.0, clip=1e9), depth=11, factor=0.5)
     steps = jax.tree.map(lambda update: float(np.ravel(update)[0] / -0.1), updates(optim))
     blocks = {name: block["up"]["kernel"] for name, block in steps["encoders_text"]["transformer"].items()}
@@ -45,7 +45,7 @@ def test_layer_wise_factors_by_hand():
     assert steps["fusion"]["dense"]["kernel"] == pytest.approx(1.0)
 
 
-def test_a_block_has_the_same_factor_when_it_alone_learns():
+def test_a_block_has_the_same_factor_if_only_it_learns():
     optim = LayerWise(SGD(), depth=11, factor=0.5)
     tx, alone = optim(10), {"encoders_text": {"transformer": {"block0": {"up": {"kernel": jnp.ones((2, 2))}}}}}
     plain = SGD()(10)
@@ -57,10 +57,11 @@ def test_a_block_has_the_same_factor_when_it_alone_learns():
     ("optim", "message"),
     [
         (LayerWise(SGD(), depth=2, factor=0.0), r"LayerWise\.factor is 0\.0"),
-        (LayerWise(SGD(), depth=2), r"LayerWise\.depth is 2, but there is encoders_text/transformer/block10"),
-        (Rates(SGD(), {"encoders": -1.0}), r"Rates\.factors is .* below 0"),
+        (LayerWise(SGD(), depth=2), r"LayerWise\.depth is 2, but the model has encoders_text/transformer/block10"),
+        (Rates(SGD(), {"encoders": -1.0}), r"Rates\.factors is .* finite and at least 0"),
+        (Rates(SGD(), {"encoders": float("inf")}), r"Rates\.factors is .* finite and at least 0"),
     ],
 )
-def test_what_is_out_of_range_is_refused(optim, message):
+def test_fields_out_of_range_are_named(optim, message):
     with pytest.raises(ValueError, match=message):
         updates(optim)
