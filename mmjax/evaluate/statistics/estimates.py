@@ -4,13 +4,14 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from mmjax.evaluate.statistics.influence import draw_weights, influences
-from mmjax.evaluate.statistics.variance import Side, degrees_of_freedom, score_interval, variance
+from mmjax.evaluate.statistics.variance import Side, clipped_interval, degrees_of_freedom, score_interval, variance
 from mmjax.types import Metric, Outcomes
 
 INTERVAL = "95 %: t interval, variance over groups of test units and over seeds by influence functions"
@@ -114,7 +115,8 @@ def _estimate(
     low = high = math.nan
     if math.isfinite(mean) and sample.groups > 1:
         found = variance([side], sample.degrees)
-        low, high = score_interval(mean, math.sqrt(found.total), found.degrees, metric.bounds, sample.groups)
+        rule = partial(score_interval, groups=sample.groups) if metric.smooth else clipped_interval
+        low, high = rule(mean, math.sqrt(found.total), found.degrees, metric.bounds)
     return Estimate(mean, low, high, tuple(values.tolist()), metric, sample, side, digests)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 LEVEL, POWER = 0.95, 0.8
+Bounds = tuple[float | None, float | None]
 
 
 class Side(NamedTuple):
@@ -102,21 +103,26 @@ def detectable(found: Variance) -> float:
     return float((stdtrit(found.degrees, (1 + LEVEL) / 2) + stdtrit(found.degrees, POWER)) * math.sqrt(found.total))
 
 
-def score_interval(
-    mean: float, error: float, degrees: float, bounds: tuple[float | None, float | None], groups: float
-) -> tuple[float, float]:
-    """The interval of a metric's value; it stays within the bounds of the metric.
+def clipped_interval(mean: float, error: float, degrees: float, bounds: Bounds) -> tuple[float, float]:
+    """mean +- t error, within the bounds of the metric."""
+    low, high = (default if bound is None else bound for bound, default in zip(bounds, (-math.inf, math.inf)))
+    half = half_width(error, degrees)
+    return max(mean - half, low), min(mean + half, high)
+
+
+def score_interval(mean: float, error: float, degrees: float, bounds: Bounds, groups: float) -> tuple[float, float]:
+    """The interval of a smooth metric's value; it stays within the bounds of the metric.
 
     Wilson's score interval (1927): all values v with (mean - v)**2 <= t**2 error**2 f(v) / f(mean). f is (v - low) (high - v)
     between two bounds, as for a proportion, the distance to the bound if there is one only, as for a count, and constant
     without bounds, where the interval is mean +- t error.
 
-    At a bound there is no error to be seen (all units are right, say): between two bounds the interval is then that of a
-    proportion of `groups` trials; with one bound there is none (NaN, NaN).
+    A mean at a bound shows no error (all units are right, say). Between two bounds the interval is then that of a proportion
+    of `groups` trials; with one bound there is none (NaN, NaN).
     """
     low, high = bounds
     if low is None and high is None:
-        return mean - half_width(error, degrees), mean + half_width(error, degrees)
+        return clipped_interval(mean, error, degrees, bounds)
     t2 = half_width(1.0, degrees) ** 2
     if low is not None and high is not None:
         p = min(max((mean - low) / (high - low), 0.0), 1.0)
