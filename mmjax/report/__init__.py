@@ -1,8 +1,8 @@
-"""Run folders -> tables, plots and one self-contained HTML page, and nothing else: no clock, no host, no network.
+"""Run folders -> tables, plots and one self-contained HTML page. Nothing depends on the clock, the host or the network.
 
-- `runs.read_run`: a checked run folder.
-- `tables.results_table`, `tables.verdict_sentences`: for the terminal.
+- `tables.print_results`: the tables and conclusions of a run in the terminal.
 - `page.write_report`: the page (`python -m mmjax.report RUN ... --out report.html`).
 
-Only the page needs the `report` extra (matplotlib and jinja2); the terminal's table does not.
+Both read results through `mmjax.runs.read` and know no task by name. Only the page needs the `report` extra (matplotlib and
+jinja2).
 """

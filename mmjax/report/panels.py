@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmjax.report.numbers import decimals
 from mmjax.report.svg import (
     BLUE,
     GREY,
@@ -52,10 +53,11 @@ def draw_panel(panel: Panel, key: str) -> str:
 
 
 def _matrix(panel: Panel) -> str:
-    """Each number as text on a square, the darker the larger it is; negative numbers in another colour."""
+    """Each number as text on a square, the darker the larger it is within its row; negative numbers in another colour."""
     values, rows, columns = floats(panel["values"]), panel["rows"], panel["columns"]
     values = values.reshape(len(rows), len(columns))
-    largest = max(float(np.nanmax(np.abs(values), initial=0.0, where=np.isfinite(values))), 1e-30)
+    largest = np.maximum(np.abs(np.nan_to_num(values)).max(axis=1, initial=0.0), 1e-30)
+    digits = decimals(values.ravel().tolist(), ANY)
     small = max(len(rows), len(columns)) <= MOST_NUMBERS
     side = 36 if small else 14
 
@@ -65,10 +67,10 @@ def _matrix(panel: Panel) -> str:
         axes = figure.add_subplot()
         for i, j in np.argwhere(np.isfinite(values)):
             value = float(values[i, j])
-            colour, shade = (HEAT if value >= 0 else ORANGE), abs(value) / largest
+            colour, shade = (HEAT if value >= 0 else ORANGE), abs(value) / float(largest[i])
             axes.add_patch(Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, color=colour, alpha=shade, linewidth=0))
             if small:
-                axes.text(j, i, f"{value:.3g}" if value else "·", ha="center", va="center", fontsize=8.5)
+                axes.text(j, i, f"{value:.{digits}f}" if value else "·", ha="center", va="center", fontsize=8.5)
         labels = [shorten(name, 22) for name in columns]
         axes.set_xticks(range(len(columns)), labels, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(rows)), [shorten(name, 22) for name in rows])

@@ -1,9 +1,10 @@
 """What the page shows of one task: its table, comparisons, plots, details and examples, as values for task.html."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmjax.report.examples import cards
+from mmjax.report.numbers import UNIT, Bounds, exists, interval
 from mmjax.report.panels import draw_panel
 from mmjax.report.plots import LINES, MARKERS, group_panel, subset_panel
 from mmjax.report.rows import Row, TaskTable
@@ -34,12 +35,13 @@ def task_section(run: Run, name: str) -> dict[str, Any]:
         "subsets": _subset_plots(table),
         "groups": _group_plots(table, chosen),
         "markers": _markers(table),
-        "details": {cell: _details(scored["details"]) for cell, scored in table.cells.items() if scored["details"]},
+        "details": {cell: _details(table, scored["details"]) for cell, scored in table.cells.items() if scored["details"]},
         "panels": {
             cell: [draw_panel(panel, f"cells.{cell}.tasks.{name}.panels[{i}]") for i, panel in enumerate(scored["panels"])]
             for cell, scored in table.cells.items()
             if scored["panels"]
         },
+        "has_matrix": any(panel["panel"] == "matrix" for scored in table.cells.values() for panel in scored["panels"]),
         "cards": cards(run.examples(), run.shown(chosen), name),
     }
 
@@ -109,10 +111,21 @@ def _range(scores: Sequence[Mapping[str, Any]], table: TaskTable) -> tuple[float
     return nice_range([score[key] for score in scores for key in ("mean", "low", "high")], (None, None), zero=True)
 
 
-def _details(details: Mapping[str, Any]) -> dict[str, Any]:
-    """{"f1/animals": ESTIMATE} -> {"columns": ["f1"], "rows": {"animals": {"f1": ESTIMATE}}}."""
-    rows: dict[str, dict[str, Any]] = {}
+def _details(table: TaskTable, details: Mapping[str, Any]) -> dict[str, Any]:
+    """{"f1/animals": ESTIMATE} -> {"columns": ["f1"], "rows": {"animals": {"f1": "0.861 [0.820, 0.900]"}}}."""
+    columns: dict[str, dict[str, Any]] = {}
     for name, estimate in details.items():
         column, _, row = name.partition("/")
-        rows.setdefault(row, {})[column] = estimate
-    return {"columns": list(dict.fromkeys(name.partition("/")[0] for name in details)), "rows": rows}
+        columns.setdefault(column, {})[row] = estimate
+    rows: dict[str, dict[str, str]] = {}
+    for column, estimates in columns.items():
+        bounds = table.bounds(column) if column in table.metrics else _guessed_bounds(estimates.values())
+        for row, estimate in estimates.items():
+            rows.setdefault(row, {})[column] = interval(estimate, bounds)
+    return {"columns": list(columns), "rows": rows}
+
+
+def _guessed_bounds(estimates: Iterable[Mapping[str, Any]]) -> Bounds:
+    """[0, 1] for values that all lie in [-1, 1], so that they print with as many decimals as scores do."""
+    means = [estimate["mean"] for estimate in estimates if exists(estimate["mean"])]
+    return UNIT if all(abs(mean) <= 1 for mean in means) else (None, None)

@@ -13,9 +13,9 @@ from mmjax.report.rows import SHOWN_METRICS, Row, TaskTable, folds_text
 from mmjax.report.sentences import run_sentences, task_sentences
 
 STYLES = {"better": "green", "worse": "red", "inconclusive": "yellow", "identical": "yellow", "warning": "bold red", "note": ""}
-MARKS = {"better": "+", "worse": "-", "inconclusive": "?", "warning": "!", "note": " "}
+MARKS = {"better": "+", "worse": "-", "inconclusive": "?", "identical": "=", "warning": "!", "note": " "}
 VERDICT_WORDS = (("better", "beats"), ("inconclusive", "inconclusive:"), ("identical", "identical to"), ("worse", "worse than"))
-WIDE = 100  # columns from which the table also describes each cell
+WIDE = 100  # columns from which the table also describes each cell, and writes verdicts as words instead of marks
 
 
 def print_results(results: Mapping[str, Any], console: Console) -> None:
@@ -37,7 +37,7 @@ def results_table(results: Mapping[str, Any], name: str, width: int = 80) -> Tab
     """The table of one task for a terminal of `width` columns."""
     shown = TaskTable(results, name)
     metrics, wide = shown.metrics[:SHOWN_METRICS], width >= WIDE
-    table = Table(title=_title(shown), caption=_caption(shown, metrics), box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(title=_title(shown), caption=_caption(shown, metrics, wide), box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("cell", overflow="fold")
     if wide:
         table.add_column("fusion", overflow="fold")
@@ -54,7 +54,7 @@ def results_table(results: Mapping[str, Any], name: str, width: int = 80) -> Tab
         cells = [Text(row.name + " *" * row.selected, style="bold" if row.selected else "")]  # Text: a name is never markup
         if wide:
             cells.append(Text("baseline" if row.kind == "baseline" else row.fusion))
-        cells += [Text(interval), *(Text(_mean(shown, row, metric)) for metric in metrics[1:]), _verdict_words(shown, row)]
+        cells += [Text(interval), *(Text(_mean(shown, row, metric)) for metric in metrics[1:]), _verdicts(shown, row, wide)]
         table.add_row(*cells, style="dim" if row.kind == "baseline" else None)
     return table
 
@@ -65,10 +65,12 @@ def _title(shown: TaskTable) -> Text:
     return Text(f"{shown.results['name']}: {shown.name} on test ({', '.join(parts)})")
 
 
-def _caption(shown: TaskTable, metrics: list[str]) -> Text:
+def _caption(shown: TaskTable, metrics: list[str], wide: bool) -> Text:
     notes = ["* selected on validation"] if shown.task["best_cell"] else []
     if not all(shown.higher_is_better(metric) for metric in metrics):
         notes.append("↓ lower is better")
+    if not wide:
+        notes.append("+ better, ? inconclusive, - worse, = identical")
     return Text("; ".join([*notes, f"[low, high]: {shown.task['interval']}"]))
 
 
@@ -84,7 +86,7 @@ def _mean(shown: TaskTable, row: Row, metric: str) -> str:
     return number(row.scores[metric]["mean"], shown.bounds(metric)) if metric in row.scores else NONE
 
 
-def _verdict_words(shown: TaskTable, row: Row) -> Text:
+def _verdicts(shown: TaskTable, row: Row, wide: bool) -> Text:
     words = Text()
     for verdict, start in VERDICT_WORDS:
         rivals = [
@@ -93,5 +95,5 @@ def _verdict_words(shown: TaskTable, row: Row) -> Text:
             if value["metric"] == shown.headline and value["difference"]["verdict"] == verdict
         ]
         if rivals:
-            words.append("\n" * bool(words) + f"{start} {', '.join(rivals)}", style=STYLES[verdict])
+            words.append("\n" * bool(words) + f"{start if wide else MARKS[verdict]} {', '.join(rivals)}", style=STYLES[verdict])
     return words

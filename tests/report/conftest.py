@@ -93,7 +93,7 @@ def _cell_task(rng: np.random.Generator, name: str, task: str) -> dict[str, Any]
         "subsets": {subset: _scores(rng, task) for subset in subsets},
         "complete": subsets[-1],
         "groups": _groups(rng, task, subsets[-1]) if name == "gated" else {},
-        "details": details if task == "label" else {},
+        "details": details if task == "label" else {"median_rank/image -> text": _estimate(rng, [1.0, None])},
         "panels": _panels(rng, task) if name == "gated" else [],
         "verdicts": _verdicts(rng, name, task),
     }

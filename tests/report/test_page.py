@@ -113,6 +113,16 @@ def test_every_number_of_the_tables_is_that_of_the_results(page, run_folder):
         assert line[header.index("parameters")] == ""  # of the last row, a baseline
 
 
+def test_details_have_the_digits_of_their_metric(page, run_folder):
+    scored = read_run(run_folder).results["cells"]["gated"]["tasks"]
+    lines = _lines(page)
+    details = scored["label"]["details"]
+    assert ["food", *(interval(details[f"{metric}/food"]) for metric in ("precision", "recall", "f1"))] in lines
+    start = lines.index(["", "median_rank ↓"])
+    rank = scored["matching"]["details"]["median_rank/image -> text"]
+    assert lines[start + 1] == ["image -> text", interval(rank, (1, None))]
+
+
 def test_differences_and_what_would_settle_them(page, run_folder):
     results, lines = read_run(run_folder).results, _lines(page)
     start = next(i for i, line in enumerate(lines) if "text single modality" in line)

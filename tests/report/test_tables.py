@@ -44,6 +44,9 @@ def test_order_and_verdict_words(results):
     assert list(row.values()) == sorted(row.values())
     assert lines[row["gated *"]].rstrip().endswith("beats majority, image, audio")
     assert lines[row["gated *"] + 1].strip() == "inconclusive: tfidf_svm, text"
+    narrow = _text(results, width=80)
+    assert "+ majority, image, audio" in narrow and "? tfidf_svm, text" in narrow
+    assert "+ better, ? inconclusive, - worse, = identical" in " ".join(narrow.split())
 
 
 def test_names_that_look_like_markup_are_kept(results):
