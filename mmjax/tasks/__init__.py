@@ -2,7 +2,8 @@
 
 from mmjax.tasks.classify import Classify
 from mmjax.tasks.defaults import TaskDefaults
+from mmjax.tasks.multilabel import MultiLabelClassify
 from mmjax.tasks.regress import Regress
 from mmjax.tasks.retrieve import Retrieve
 
-__all__ = ["Classify", "Regress", "Retrieve", "TaskDefaults"]
+__all__ = ["Classify", "MultiLabelClassify", "Regress", "Retrieve", "TaskDefaults"]

@@ -30,6 +30,12 @@ def majority_class(label: np.ndarray, weight: np.ndarray) -> int:
     return int(np.bincount(label, np.asarray(weight, np.float64)).argmax())
 
 
+def label_frequencies(target: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The weighted share of units to which each label applies, Float64[l]; 0 if it is never known. target: Int[u l]."""
+    known = weight[:, None] * (target >= 0)
+    return (known * (target == 1)).sum(axis=0) / np.maximum(known.sum(axis=0), 1e-30)
+
+
 def has_text(units: Units) -> bool:
     """Whether the metadata have a column "text" with at least one text that is not blank."""
     return any(str(text).strip() for text in units.metadata.get("text", ()))
@@ -40,7 +46,8 @@ def text_examples(units: Units, target: str) -> TextExamples:
 
     Rows that repeat a text, such as the recordings of one sentence by several speakers, then count as one example.
     """
-    keys = np.stack([units.metadata["id"].astype(str), units.metadata["text"].astype(str), units.target[target].astype(str)])
+    _, answer = np.unique(units.target[target], axis=0, return_inverse=True)
+    keys = np.stack([units.metadata["id"].astype(str), units.metadata["text"].astype(str), answer.reshape(-1).astype(str)])
     _, first, example = np.unique(keys, axis=1, return_index=True, return_inverse=True)
     weight = np.bincount(example, units.weight).astype(np.float32)
     return TextExamples(units.metadata["text"][first].tolist(), units.target[target][first], weight)
@@ -120,3 +127,40 @@ def tfidf_ridge(train: TextExamples, validation: TextExamples, texts: Sequence[s
         return np.full(len(texts), np.average(train.target, weights=train.weight))
     best = _best_pipeline([Ridge(alpha=penalty) for penalty in PENALTIES], train, validation)
     return best.predict(list(texts)) if len(texts) else np.zeros(0)
+
+
+def tfidf_labels(train: TextExamples, validation: TextExamples, texts: Sequence[str]) -> np.ndarray:
+    """Linear SVMs on TF-IDF, one per label -> the signed distance of each text to the boundary of each label, Float[t l].
+
+    Fitted on the known labels of `train` alone; features and penalty, shared by all labels, are those with the best micro F1 on
+    `validation`. A label that applies to all training examples, or to none, has a constant distance of 1 or -1.
+    """
+    _check_examples(train, validation)
+    _scikit_learn()
+    if not any(text.strip() for text in train.text):
+        return np.tile(np.where(label_frequencies(train.target, train.weight) > 0.5, 1.0, -1.0), (len(texts), 1))
+    best, best_score = np.zeros((len(texts), train.target.shape[1])), -1.0
+    for vectorizer in _vectorizers():
+        features = [vectorizer.fit_transform(train.text), vectorizer.transform([*validation.text, *texts])]
+        for penalty in PENALTIES:
+            margin = np.stack([_label_margin(*features, train, label, penalty) for label in range(best.shape[1])], axis=1)
+            score = _f1_micro(margin[: len(validation.text)] > 0, validation)
+            if score > best_score:
+                best, best_score = margin[len(validation.text) :], score
+    return best
+
+
+def _label_margin(train_features: Any, features: Any, train: TextExamples, label: int, penalty: float) -> np.ndarray:
+    from sklearn.svm import LinearSVC
+
+    target = train.target[:, label]
+    known = np.flatnonzero(target >= 0)
+    if len(np.unique(target[known])) < 2:
+        return np.full(features.shape[0], 1.0 if (target[known] == 1).any() else -1.0)
+    svm = LinearSVC(C=penalty, max_iter=20_000, random_state=0)
+    return svm.fit(train_features[known], target[known], sample_weight=train.weight[known]).decision_function(features)
+
+
+def _f1_micro(predicted: np.ndarray, examples: TextExamples) -> float:
+    weight, true = examples.weight[:, None] * (examples.target >= 0), examples.target == 1
+    return float(2 * (weight * (predicted & true)).sum() / max((weight * predicted).sum() + (weight * true).sum(), 1e-30))
