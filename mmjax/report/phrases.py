@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mmjax.report.numbers import Bounds, exists, rough, span
+from mmjax.report.numbers import UNIT, Bounds, exists, rough, span
 from mmjax.report.rows import TaskTable
 
 Differences = Mapping[str, Mapping[str, Any]]
@@ -74,7 +74,7 @@ def several_cells(table: TaskTable, rival: str, differences: Differences) -> str
 def undecided(table: TaskTable, differences: Sequence[Mapping[str, Any]], metric: str | None = None) -> str:
     """Inconclusive differences, the difference that would have been detected, and the data that would settle them.
 
-    `difference +0.012 [-0.018, +0.042] (detectable with 80 % power: 0.042; needs about 1,900 test examples or 12 seeds)`.
+    `difference +0.012 [-0.018, +0.042] (detectable with 80 % power: 0.042; needs about 1,900 test units or 12 seeds)`.
     Several differences are given as ranges.
     """
     shown = f"difference {table.text(differences[0], metric, signed=True)} " if len(differences) == 1 else ""
@@ -82,22 +82,36 @@ def undecided(table: TaskTable, differences: Sequence[Mapping[str, Any]], metric
 
 
 def power(differences: Sequence[Mapping[str, Any]], bounds: Bounds) -> list[str]:
-    """The detectable difference and the data that would settle the observed one; ranges for several differences."""
-    notes, needed = [], []
+    """The detectable difference and the data that would settle the observed one; ranges for several differences.
+
+    A difference whose own interval excludes 0 is inconclusive after Holm's correction only; its p-value is given instead.
+    """
+    notes = []
     detectable = [difference["detectable"] for difference in differences if exists(difference["detectable"])]
     if detectable:
         notes.append(f"detectable with 80 % power: {span(detectable, bounds)}")
-    for key, noun in (("examples_needed", "test examples"), ("seeds_needed", "seeds")):
-        counts = [difference[key] for difference in differences if difference[key] is not None]
-        if counts:
-            needed.append(f"{rough(counts)} {noun}")
-    can = sum(difference["examples_needed"] is not None or difference["seeds_needed"] is not None for difference in differences)
-    if can:
+    corrected = [difference for difference in differences if _excludes_zero(difference)]
+    if corrected:
+        some = f"{len(corrected)} of the {len(differences)}: " if len(corrected) < len(differences) else ""
+        notes.append(f"{some}p {span([difference['p'] for difference in corrected], UNIT)} after Holm's correction")
+    rest = [difference for difference in differences if not _excludes_zero(difference)]
+    needed = [
+        f"{rough(counts)} {noun}"
+        for key, noun in (("examples_needed", "test units"), ("seeds_needed", "seeds"))
+        if (counts := [difference[key] for difference in rest if difference[key] is not None])
+    ]
+    if needed:
+        can = sum(difference["examples_needed"] is not None or difference["seeds_needed"] is not None for difference in rest)
         some = f"{can} of the {len(differences)} need" if can < len(differences) else "needs" if can == 1 else "need"
         notes.append(f"{some} about {' or '.join(needed)}")
-    else:
-        notes.append("more test examples alone or more seeds alone would not settle this")
+    elif rest:
+        notes.append("what would settle this is unknown")
     return notes
+
+
+def _excludes_zero(difference: Mapping[str, Any]) -> bool:
+    low, high = difference["low"], difference["high"]
+    return exists(low) and exists(high) and (low > 0 or high < 0)
 
 
 def _by_verdict(differences: Differences) -> dict[str, dict[str, Mapping[str, Any]]]:

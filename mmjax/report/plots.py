@@ -72,7 +72,7 @@ def group_panel(
             axes.errorbar(mean, np.array(rows) + lift[k], xerr=error, elinewidth=1.1, **style)
         values = [groups[name]["subsets"][subsets[0][1]][metric]["mean"] for name in names]
         horizontal_rows(axes, [f"{name or '(none)'} ({groups[name]['units']})" for name in names], values, bounds, span)
-        title(axes, cell)
+        title(axes, cell if len(names) == len(groups) else f"{cell} (largest {len(names)} of {len(groups)})")
 
     row = 19 if len(subsets) == 1 else 12 + 7 * len(subsets)
     return draw(PANEL_WIDTH, 50 + row * len(names), f"{metric} by {column} of {cell}", paint)

@@ -7,7 +7,6 @@ from typing import Any
 
 from mmjax.report.numbers import Bounds, Estimate, interval
 
-KINDS = ("multimodal", "single", "baseline")
 SHOWN_METRICS = 3  # of the terminal's table: the headline metric and the next two
 
 

@@ -43,7 +43,8 @@ def run_sentences(results: Mapping[str, Any]) -> list[Sentence]:
         tables = "The table makes" if len(tasks) == 1 else "The tables make"
         headlines = join(list(dict.fromkeys(task["headline"] for task in tasks.values())))
         holm = (
-            "Holm's correction was applied: the chance of any false verdict among them is at most 5 %."
+            "Holm's correction was applied to the verdicts, not to the intervals: the chance of any false verdict in a table "
+            "is at most 5 %."
             if results["comparisons"]["holm"]
             else "Holm's correction was not applied: where there is no difference, each has a 5 % chance of a false verdict."
         )

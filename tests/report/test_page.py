@@ -133,7 +133,7 @@ def test_differences_and_what_would_settle_them(page, run_folder):
             difference = verdict["difference"]
             shown = row[rivals.index(verdict["against"])]
             assert f"{difference['verdict']} {interval(difference, signed=True)}" in shown
-            assert ("needs about 4,400 test examples or 17 seeds" in shown) == (difference["verdict"] == "inconclusive")
+            assert ("needs about 4,400 test units or 17 seeds" in shown) == (difference["verdict"] == "inconclusive")
 
 
 def test_conclusions_of_both_tasks_lead_the_page(text):

@@ -8,7 +8,7 @@ OPEN = {"mean": 0.012, "low": -0.018, "high": 0.042, "verdict": "inconclusive"}
 LOST = {"mean": -0.08, "low": -0.11, "high": -0.05, "verdict": "worse"}
 SAME = {"mean": 0.0, "low": 0.0, "high": 0.0, "verdict": "identical"}
 POWER = {"detectable": 0.0424, "examples_needed": 1873, "seeds_needed": 12, "p": 0.5}
-NEEDS = "detectable with 80 % power: 0.042; needs about 1,900 test examples or 12 seeds"
+NEEDS = "detectable with 80 % power: 0.042; needs about 1,900 test units or 12 seeds"
 STANDING = "accuracy 0.650 [0.600, 0.700], selected on validation"
 
 
@@ -103,7 +103,7 @@ def test_other_cells_are_grouped_by_rival_and_verdict():
     assert _texts(_results(cells))[1] == (
         "worse",
         "2 of 4 multimodal cells beat every single modality: fused and late. Against text, early and tensor are inconclusive "
-        "(detectable with 80 % power: 0.042 to 0.051; need about 1,900 test examples or 12 to 30 seeds). Against image, tensor "
+        "(detectable with 80 % power: 0.042 to 0.051; need about 1,900 test units or 12 to 30 seeds). Against image, tensor "
         "is worse by 0.080 [0.050, 0.110].",
     )
 
@@ -111,14 +111,24 @@ def test_other_cells_are_grouped_by_rival_and_verdict():
 def test_differences_that_nothing_settles():
     never = {**OPEN, "examples_needed": None, "seeds_needed": None}
     ((_, text),) = _texts(_results({"fused": _cell("text image", _verdict("text", "single", never)), **SINGLES}))
-    assert "more test examples alone or more seeds alone would not settle this" in text
+    assert text.endswith("(detectable with 80 % power: 0.042; what would settle this is unknown).")
     some = {"early": _cell("text image", _verdict("text", "single", never)),
             "late": _cell("text image", _verdict("text", "single", OPEN))}  # fmt: skip
     ((_, text),) = _texts(_results({**some, **SINGLES}, best=None))
     assert text == (
         "Neither multimodal cell is shown to beat every single modality. Against text, early and late are inconclusive "
-        "(detectable with 80 % power: 0.042; 1 of the 2 need about 1,900 test examples or 12 seeds)."
+        "(detectable with 80 % power: 0.042; 1 of the 2 need about 1,900 test units or 12 seeds)."
     )
+
+
+def test_a_verdict_that_is_open_after_correction_only_gives_its_p_value():
+    corrected = {**WON, "verdict": "inconclusive", "p": 0.081}
+    ((_, text),) = _texts(_results({"fused": _cell("text image", _verdict("text", "single", corrected)), **SINGLES}))
+    assert "difference +0.033 [+0.013, +0.054] (detectable with 80 % power: 0.042; p 0.081 after Holm's correction)" in text
+    some = {"early": _cell("text image", _verdict("text", "single", corrected)),
+            "late": _cell("text image", _verdict("text", "single", OPEN))}  # fmt: skip
+    ((_, text),) = _texts(_results({**some, **SINGLES}, best=None))
+    assert "1 of the 2: p 0.081 after Holm's correction; 1 of the 2 need about 1,900 test units or 12 seeds" in text
 
 
 def test_baselines_follow_in_one_sentence():
@@ -194,8 +204,8 @@ def test_notes_of_the_run():
     for cell in results["cells"].values():
         cell["folds"], cell["seeds"] = [0, 1, 2, 3, 4], [0]
     assert [note.text for note in run_sentences(results)] == [
-        "The table makes 4 comparisons by accuracy. Holm's correction was applied: the chance of any false verdict among them "
-        "is at most 5 %.",
+        "The table makes 4 comparisons by accuracy. Holm's correction was applied to the verdicts, not to the intervals: the "
+        "chance of any false verdict in a table is at most 5 %.",
         "One seed was trained: nothing is claimed about other seeds. Intervals cover the choice of test examples only.",
         "The test predictions of 5 folds are joined into one test set.",
         "The splits are leak-free: no example and no group of related examples is in two of them.",
