@@ -1,4 +1,4 @@
-"""One modality's array(s) -> Tokens. A published model has constructors with its sizes, such as `vgg16()`."""
+"""Encoders: one modality's array(s) -> Tokens. Published models have constructors with their sizes, such as `vgg16()`."""
 
 from mmjax.encoders.audio import AST, FrameRNN, OnSpectrum, SpectrogramCNN, ast_base
 from mmjax.encoders.bert import BERT, bert_base, bert_large, bert_medium, bert_mini, bert_small, bert_tiny

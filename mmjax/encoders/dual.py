@@ -1,4 +1,4 @@
-"""What the two towers of CLIP and SigLIP have beside ViT: a text Transformer, and one token for all of an encoder's."""
+"""The text encoder of CLIP and SigLIP, and pooling of an encoder's tokens to one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from mmjax.nn.attention import Transformer, causal, gelu
+from mmjax.nn.checks import positive, transformer_fields
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.pooling import first_token
 from mmjax.nn.presence import encode, takes_present
@@ -15,14 +16,16 @@ from mmjax.types import Padded, Tokens
 
 
 class TextTransformer(nn.Module):
-    """Embeddings of word and position, a pre-norm Transformer, and a final norm: a Padded of numbers, x Int[b n] -> Tokens.
+    """Token and position embeddings, a pre-norm Transformer, and a final norm: padded ids, x Int[b n] -> Tokens.
 
-    one_way: each word sees those up to itself, as in CLIP (Radford et al., 2021), whose text is known at its last token; else
-    all words see each other, as in SigLIP (Zhai et al., 2023), whose texts include their padding.
+    vocabulary: number of token ids. width, depth, heads, hidden, activation: of the Transformer. positions: the longest
+        sequence, in tokens.
+    causal: causal attention, as in CLIP (Radford et al., 2021), which represents a text by its last token; otherwise full
+        attention, as in SigLIP (Zhai et al., 2023), whose texts include their padding.
+    epsilon: of the layer norms. dropout: rate on the embeddings and in the Transformer. dtype: of the matmuls; norms and
+        tokens are float32.
 
-    vocabulary: how many token numbers there are. width, depth, heads; hidden: of the MLPs, with their activation. positions:
-    the longest sequence. epsilon: of the layer norms. dropout: rate on the embeddings and in the Transformer. dtype: of the
-    matmuls; norms and tokens are float32.
+    Raises ValueError if the input has more tokens than `positions`.
     """
 
     vocabulary: int = 49_408
@@ -31,20 +34,22 @@ class TextTransformer(nn.Module):
     heads: int = 8
     hidden: int = 2048
     positions: int = 77
-    one_way: bool = True
+    causal: bool = True
     activation: Callable = gelu
     epsilon: float = 1e-5
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, words: Padded, *, train: bool = False) -> Tokens:
-        length = words.x.shape[1]
+    def __call__(self, ids: Padded, *, train: bool = False) -> Tokens:
+        positive(self, "vocabulary", "positions")
+        transformer_fields(self)
+        length = ids.x.shape[1]
         if length > self.positions:
             raise ValueError(
-                f"TextTransformer.positions is {self.positions}, and the sequences are padded to {length}: cut them"
+                f"TextTransformer.positions is {self.positions}, but the sequences are padded to {length} tokens; truncate them"
             )
-        x = nn.Embed(self.vocabulary, self.width, embedding_init=nn.initializers.normal(0.02), name="word")(words.x)
+        x = nn.Embed(self.vocabulary, self.width, embedding_init=nn.initializers.normal(0.02), name="word")(ids.x)
         position = self.param("position", nn.initializers.normal(0.01), (self.positions, self.width))
         x = Dropout(self.dropout, name="dropout")(x + position[None, :length], train=train)
         transformer = Transformer(
@@ -57,14 +62,14 @@ class TextTransformer(nn.Module):
             dtype=self.dtype,
             name="transformer",
         )
-        x = transformer(x, causal(words.mask) if self.one_way else words.mask, train=train)
-        return Tokens(nn.LayerNorm(epsilon=self.epsilon, name="norm")(x), words.mask)
+        x = transformer(x, causal(ids.mask) if self.causal else ids.mask, train=train)
+        return Tokens(nn.LayerNorm(epsilon=self.epsilon, name="norm")(x), ids.mask)
 
 
 class Pooled(nn.Module):
-    """Any encoder with one token in place of all; it is there where any of them was.
+    """An encoder whose tokens are pooled to one. It is valid if one of them is.
 
-    pool: tokens -> Float[b d]: `first_token`, `last_token` or `masked_mean` of `mmjax.nn`, or a module such as `AttentionPool`.
+    pool: Tokens -> Float[b d]: `first_token`, `last_token` or `masked_mean` of `mmjax.nn`, or a module such as `AttentionPool`.
     """
 
     encoder: nn.Module

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite (Tan and Le, 2019, in the form for small machines, Liu, 2020): pictures [b h w c] -> Tokens."""
+"""EfficientNet-Lite (Tan and Le, 2019; the variant for mobile devices by Liu, 2020): images [b h w c] -> Tokens."""
 
 from typing import Any
 
@@ -7,14 +7,17 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from mmjax.nn.checks import positive
 from mmjax.nn.conv import Conv, depthwise
 from mmjax.nn.norm import BatchNorm
 from mmjax.types import Tokens
 
 
 class Depthwise(nn.Module):
-    """Convolution of each channel by itself, without a bias; as many rows and columns as the picture has, divided by the
-    stride and rounded up (TensorFlow's "SAME")."""
+    """Depthwise convolution without bias and with "SAME" padding: the output has ceil(side / stride) pixels per side.
+
+    kernel: side of the kernel, in pixels. stride: in pixels. dtype: of the computation.
+    """
 
     kernel: int
     stride: int = 1
@@ -29,13 +32,14 @@ class Depthwise(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Inverted bottlenecks without squeeze-and-excitation, ReLU6, batch norm after each convolution; one token for each cell
-    of the last grid, a 32nd of the picture's height and width. Their mean is what the paper's classifier takes.
+    """Inverted bottlenecks without squeeze-and-excitation, ReLU6, and batch norm after each convolution.
 
-    stages: (blocks, kernel, stride, expansion, channels) of each. A block widens x `expansion` times by a 1x1 convolution (not
-        where it is 1), filters each channel with kernel x kernel weights, and narrows it to `channels` without an activation;
-        x is added where the shape is the same. The stride is that of a stage's first block.
-    stem: channels of the first 3x3 convolution, of stride 2; head: of the last 1x1 convolution.
+    One token per cell of the last grid, whose sides are 1/32 of the image's. The classifier of the paper takes their mean.
+
+    stages: (blocks, kernel, stride, expansion, channels) of each stage. A block widens x by the factor `expansion` with a 1x1
+        convolution (omitted for 1), applies a depthwise kernel x kernel convolution, and projects to `channels` without an
+        activation. The input is added if its shape equals the output's. Only the first block of a stage has the stride.
+    stem: channels of the first convolution, 3x3 with stride 2. head: channels of the last convolution, 1x1.
     epsilon: of the batch norms. dtype: of the convolutions; statistics and tokens are float32.
     """
 
@@ -57,20 +61,21 @@ class EfficientNetLite(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False, present: Bool[Array, " b"] | None = None) -> Tokens:
-        def normalised(x, name):
+        def normalise(x, name):
             norm = BatchNorm(epsilon=self.epsilon, dtype=self.dtype, name=f"{name}_norm")
             return norm(x, train=train, present=present)
 
         def convolve(x, features, name, kernel=1, stride=1):
             sides, strides = (kernel, kernel), (stride, stride)
-            return normalised(Conv(features, sides, strides, use_bias=False, dtype=self.dtype, name=f"{name}_conv")(x), name)
+            return normalise(Conv(features, sides, strides, use_bias=False, dtype=self.dtype, name=f"{name}_conv")(x), name)
 
         def block(x, kernel, stride, expansion, channels, name):
             y = x if expansion == 1 else nn.relu6(convolve(x, x.shape[-1] * expansion, f"{name}_expand"))
             y = Depthwise(kernel, stride, self.dtype, name=f"{name}_depthwise_conv")(y)
-            y = convolve(nn.relu6(normalised(y, f"{name}_depthwise")), channels, f"{name}_project")
+            y = convolve(nn.relu6(normalise(y, f"{name}_depthwise")), channels, f"{name}_project")
             return x + y if stride == 1 and channels == x.shape[-1] else y
 
+        positive(self, "stages", "stem", "head")
         x = nn.relu6(convolve(x, self.stem, "stem", kernel=3, stride=2))
         for stage, (blocks, kernel, stride, expansion, channels) in enumerate(self.stages, 1):
             for i in range(1, blocks + 1):
@@ -81,6 +86,8 @@ class EfficientNetLite(nn.Module):
 
 
 def efficientnet_lite0(**fields: Any) -> EfficientNetLite:
-    """EfficientNet-B0's table 1 made lite; 3.4 million parameters up to the classifier. fields: any other field of
-    EfficientNetLite."""
+    """EfficientNet-Lite0: B0 of the paper's table 1 in the lite variant; 3.4 million parameters without the classifier.
+
+    fields: any other field of EfficientNetLite.
+    """
     return EfficientNetLite(**fields)

@@ -1,4 +1,4 @@
-"""Encoders of vectors that somebody has computed already, one for an example or one for every step -> Tokens."""
+"""Encoders of precomputed feature vectors, one per example or one per step -> Tokens."""
 
 from typing import Any
 
@@ -7,15 +7,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mmjax.nn import Dropout
+from mmjax.nn.checks import positive, rate
 from mmjax.nn.context import Context
 from mmjax.types import Padded, Tokens
 
 
 class Features(nn.Module):
-    """relu(W x + b) of each vector: one token for [b d], one for every step of a Padded [b n d].
+    """relu(W x + b) of each vector x: one token for [b d], one token per step for a Padded [b n d].
 
-    width: of the tokens; None gives the vectors themselves. dropout: rate on the vectors and on the tokens.
-    dtype: of the matmul.
+    width: of the tokens; None for the vectors themselves. dropout: rate on the vectors and on the tokens. dtype: of the
+    matmul.
     """
 
     width: int | None = 64
@@ -24,9 +25,12 @@ class Features(nn.Module):
 
     @nn.compact
     def __call__(self, x: Padded | Float[Array, "b d"], *, train: bool = False) -> Tokens:
+        positive(self, "width")
+        rate(self, "dropout")
         steps = x if isinstance(x, Padded) else Padded(x[:, None], jnp.ones(x.shape[0], jnp.int32))
         if steps.x.ndim != 3:
-            raise ValueError(f"Features needs vectors, [b d] or a Padded [b n d], and got a Padded {steps.x.shape}")
+            given = f"Padded {steps.x.shape}" if isinstance(x, Padded) else str(x.shape)
+            raise ValueError(f"Features takes vectors, [b d] or Padded [b n d], but the input is {given}")
         y = Dropout(self.dropout, name="in_dropout")(steps.x, train=train)
         if self.width is not None:
             y = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="dense")(y))
@@ -35,10 +39,10 @@ class Features(nn.Module):
 
 
 class Contextual(nn.Module):
-    """A token for every step of a Padded [b n d], from all that the layer lets it see of the others: `nn.context.Context`.
+    """One token per step of a Padded [b n d], each computed from several steps by `nn.context.Context`.
 
-    layer: over the steps: `LSTM`, `Bidirectional`, `SelfAttention` of mmjax.nn. width: of a dense layer with ReLU at every
-    step, None for none. dropout: rate on the steps and on the states. dtype: of the dense layer's matmul.
+    layer: over the steps, such as `LSTM`, `Bidirectional` or `SelfAttention` of mmjax.nn. width: of a dense layer with ReLU
+    at every step, None for no dense layer. dropout: rate on the steps and on the states. dtype: of the dense layer's matmul.
     """
 
     layer: nn.Module
@@ -48,5 +52,7 @@ class Contextual(nn.Module):
 
     @nn.compact
     def __call__(self, steps: Padded, *, train: bool = False) -> Tokens:
+        positive(self, "width")
+        rate(self, "dropout")
         context = Context(self.layer, self.width, self.dropout, self.dtype, name="context")
         return Tokens(context(steps.x, steps.mask, train=train), steps.mask)

@@ -9,19 +9,23 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from mmjax.nn.checks import positive
 from mmjax.types import Tokens
 
 
 class LoRA(nn.Module):
-    """An encoder whose dense kernels W [in out] are used as W + (alpha / rank) A B, A [in rank], B [rank out] (equation 3).
+    """An encoder whose dense kernels W [in out] become W + (alpha / rank) A B, with A [in rank] and B [rank out] (equation 3).
 
-    B starts at zero, so that at first the encoder is itself. Its own parameters are under "base", A and B under "lora": with
-    `Stage(1.0, learns=("encoders_text/lora", "fusion", "heads"))` they alone learn, and alone have an optimiser's state.
+    B is initialised with zeros, so the module initially equals the encoder. The encoder's parameters are under "base", A and
+    B under "lora". A training stage with `learns=("encoders_text/lora", "fusion", "heads")` trains only A and B of the
+    encoder, and only these have an optimiser state.
 
-    The sum is float32. An encoder that computes in bfloat16 rounds it, and may lose a product that is small beside W.
+    W + (alpha / rank) A B is float32. An encoder that computes in bfloat16 rounds it, which can lose a small product.
 
-    encoder: any without batch statistics. rank; alpha: dimensionless. kernels: regular expression of the dense layers' paths,
-    matched whole; the paper's are queries and values.
+    encoder: any encoder without batch statistics. rank: of A and B. alpha: dimensionless. kernels: regular expression that
+    matches the full path of each adapted dense layer; by default queries and values, as in the paper.
+
+    Raises ValueError if the encoder has other variables than parameters, or `kernels` matches no dense layer.
     """
 
     encoder: nn.Module
@@ -31,39 +35,42 @@ class LoRA(nn.Module):
 
     @nn.compact
     def __call__(self, x: Any, *, train: bool = False) -> Tokens:
+        positive(self, "rank")
         inner = self.encoder.clone(parent=None, name=None)
 
         def base(key):
             variables = inner.init(key, x)
             if set(variables) != {"params"}:
                 others = sorted(set(variables) - {"params"})
-                raise ValueError(f"LoRA.encoder: {type(inner).__name__} has {others}, and params alone can be adapted")
+                raise ValueError(f"LoRA.encoder is {type(inner).__name__}, which has {others}; LoRA supports parameters only")
             return variables["params"]
 
         params = self.param("base", base)
-        lora = self.param("lora", lambda key: self.start(key, params))
+        lora = self.param("lora", lambda key: self.init_lora(key, params))
         rngs = {"dropout": self.make_rng("dropout")} if train and self.has_rng("dropout") else {}
         return inner.apply({"params": self.folded({"base": params, "lora": lora})}, x, train=train, rngs=rngs)
 
-    def start(self, key: jax.Array, params: Mapping[str, Any]) -> dict[str, Any]:
-        """A of uniform numbers within 1 / sqrt(in), as the authors' code has it, and B of zeros, for each kernel."""
+    def init_lora(self, key: jax.Array, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Initial A, uniform within +-1 / sqrt(in) as in the authors' code, and B, zeros, for each adapted kernel."""
         flat = flatten_dict(dict(params), sep="/")
         paths = [path.removesuffix("/kernel") for path in sorted(flat) if re.fullmatch(f"(?:{self.kernels})/kernel", path)]
-        if not paths or self.rank < 1:
+        if not paths:
             dense = sorted(path.removesuffix("/kernel") for path in flat if path.endswith("/kernel"))
-            raise ValueError(f"LoRA.kernels is {self.kernels!r}, .rank {self.rank}; the dense layers are {', '.join(dense)}")
-        found = {}
+            raise ValueError(f"LoRA.kernels is {self.kernels!r}, which matches no layer; the layers are {', '.join(dense)}")
+        lora = {}
         for number, path in enumerate(paths):
             kernel = flat[f"{path}/kernel"]
             if kernel.ndim != 2:
-                raise ValueError(f"LoRA.kernels matches {path}, a kernel of shape {list(kernel.shape)}: no dense layer")
+                raise ValueError(
+                    f"LoRA.kernels matches {path}, whose kernel has shape {list(kernel.shape)}; it must match dense layers only"
+                )
             bound = kernel.shape[0] ** -0.5
             a = jax.random.uniform(jax.random.fold_in(key, number), (kernel.shape[0], self.rank), minval=-bound, maxval=bound)
-            found |= {f"{path}/a": a, f"{path}/b": jnp.zeros((self.rank, kernel.shape[1]))}
-        return unflatten_dict(found, sep="/")
+            lora |= {f"{path}/a": a, f"{path}/b": jnp.zeros((self.rank, kernel.shape[1]))}
+        return unflatten_dict(lora, sep="/")
 
     def folded(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """This module's parameters, {"base", "lora"} -> the encoder's alone, with the products added to its kernels."""
+        """{"base", "lora"}, the parameters of this module -> parameters of the encoder, with A B added to its kernels."""
         flat, lora = (flatten_dict(dict(params[name]), sep="/") for name in ("base", "lora"))
         for path in {path.rpartition("/")[0] for path in lora}:
             flat[f"{path}/kernel"] = flat[f"{path}/kernel"] + self.alpha / self.rank * (lora[f"{path}/a"] @ lora[f"{path}/b"])

@@ -1,4 +1,4 @@
-"""Residual networks (He et al., 2016): pictures [b h w c] -> Tokens."""
+"""Residual networks (He et al., 2016): images [b h w c] -> Tokens."""
 
 from typing import Any
 
@@ -6,14 +6,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mmjax.nn.checks import positive
 from mmjax.nn.conv import Conv, max_pool
 from mmjax.nn.norm import BatchNorm
 from mmjax.types import Tokens
 
-EXPANSION = 4  # a bottleneck's output has four times the channels of its 3x3 convolution
+EXPANSION = 4  # channels of a bottleneck's output per channel of its 3x3 convolution
 
 
-class Normalised(nn.Module):
+class ConvNorm(nn.Module):
     """Convolution without bias, padded by half its kernel on each side, then batch normalisation (epsilon 1e-5)."""
 
     features: int
@@ -25,7 +26,7 @@ class Normalised(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], *, train: bool = False, present: Bool[Array, " b"] | None = None
     ) -> Float[Array, "b i j o"]:
-        side = (self.kernel // 2, self.kernel // 2)  # not "SAME", which at stride 2 would pad on one side only
+        side = (self.kernel // 2, self.kernel // 2)  # "SAME" with stride 2 would pad on one side only
         x = Conv(
             self.features,
             kernel_size=(self.kernel, self.kernel),
@@ -39,15 +40,16 @@ class Normalised(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A stem, then stages of residual blocks relu(x + f(x)); one token for each cell of the last grid.
+    """A stem, then stages of residual blocks relu(x + f(x)); one token per cell of the last grid.
 
-    The masked mean of the tokens is the feature before the classifier of the paper.
+    The classifier of the paper takes the mean of the tokens.
 
-    stages: (how many blocks, channels) of each; each stage after the first halves height and width.
-    bottleneck: f is 1x1, 3x3, 1x1 convolutions to four times the channels (figure 5, right), with the stride in the 3x3
-        ("v1.5", as in torchvision); otherwise two 3x3. Where shapes change, x goes through a 1x1 convolution (option B).
-    stem: side of the first kernel. 7 is the paper's for ImageNet: stride 2, then 3x3 max-pooling of stride 2, so that 224 px
-        leave 7 x 7 tokens. Any other has stride 1 and no pooling: 3 is the paper's for CIFAR, for small pictures.
+    stages: (blocks, channels) of each stage; each stage after the first halves height and width.
+    bottleneck: f is 1x1, 3x3 and 1x1 convolutions to four times the channels (figure 5, right), with the stride in the 3x3
+        convolution ("v1.5", as in torchvision); otherwise f is two 3x3 convolutions. If the shape changes, x passes a 1x1
+        convolution (option B).
+    stem: side of the first kernel, odd. 7 is the paper's stem for ImageNet: stride 2, then 3x3 max-pooling with stride 2; an
+        image of 224 px has 7 x 7 tokens. Other values mean stride 1 and no pooling; 3 is the paper's stem for CIFAR.
     dtype: of the convolutions; statistics and tokens are float32.
     """
 
@@ -63,7 +65,7 @@ class ResNet(nn.Module):
         self, x: Float[Array, "b h w c"], *, train: bool = False, present: Bool[Array, " b"] | None = None
     ) -> Tokens:
         def convolve(x, features, kernel, stride, name):
-            return Normalised(features, kernel, stride, self.dtype, name=name)(x, train=train, present=present)
+            return ConvNorm(features, kernel, stride, self.dtype, name=name)(x, train=train, present=present)
 
         def block(x, channels, stride, name):
             sizes = ((1, 1), (3, stride), (1, 1)) if self.bottleneck else ((3, stride), (3, 1))
@@ -73,14 +75,17 @@ class ResNet(nn.Module):
                 last = i == len(sizes)
                 y = convolve(y, features if last else channels, kernel, s, f"{name}_conv{i}")
                 y = y if last else nn.relu(y)
-            if stride != 1 or x.shape[-1] != features:  # not by height and width: one pixel halved is one pixel
+            if stride != 1 or x.shape[-1] != features:  # compare strides, not sizes: half of 1 px is 1 px
                 x = convolve(x, features, 1, stride, f"{name}_shortcut")
             return nn.relu(x + y)
 
-        if self.stem < 1 or self.stem % 2 == 0:
-            raise ValueError(f"ResNet.stem is {self.stem}; the side of a kernel must be odd, such as 7 or 3")
+        positive(self, "stages", "stem")
+        if self.stem % 2 == 0:
+            raise ValueError(f"ResNet.stem is {self.stem}; it must be odd, such as 7 or 3")
+        if not self.stages:
+            raise ValueError("ResNet.stages is (); it needs at least one stage")
         x = convolve(x, self.stages[0][1], self.stem, 2 if self.stem == 7 else 1, "stem")
-        x = nn.relu(max_pool(x, 3, 2, 1) if self.stem == 7 else x)  # = max_pool(relu), cheaper
+        x = nn.relu(max_pool(x, 3, 2, 1) if self.stem == 7 else x)  # equals max_pool(relu(x)), but is cheaper
         for stage, (blocks, channels) in enumerate(self.stages, 1):
             for i in range(1, blocks + 1):
                 x = block(x, channels, 2 if stage > 1 and i == 1 else 1, f"stage{stage}_block{i}")

@@ -1,4 +1,4 @@
-"""Encoders of series, a Padded of readings x Float[b n channels] with lengths of their own (sensors, motion) -> Tokens."""
+"""Encoders of time series (sensors, motion): padded readings, x Float[b n channels] -> Tokens."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +9,15 @@ from jaxtyping import Array, Bool, Float
 
 from mmjax.nn import Dropout, Transformer, last_state
 from mmjax.nn.attention import gelu
+from mmjax.nn.checks import positive, rate, transformer_fields
 from mmjax.types import Padded, Tokens
 
 
 def causal_conv(x: Float[Array, "b n c"], kernel: Float[Array, "k c d"], dilation: int) -> Float[Array, "b n d"]:
-    """y_t = sum_i kernel_i x_{t - dilation (k - 1 - i)}, zeros before the first step (Bai et al., 2018, equation 2).
+    """y_t = sum_i kernel_i x_{t - dilation (k - 1 - i)}, with zeros before the first step (Bai et al., 2018, equation 2).
 
-    The k shifted views side by side, and one matmul: fast under `vmap` over kernels and inside `scan` on a CPU too.
+    Computed as one matmul over the k concatenated shifted views, which is also fast on a CPU under `vmap` over kernels and
+    inside `scan`.
     """
     taps, channels, features = kernel.shape
     padded = jnp.pad(x, ((0, 0), (dilation * (taps - 1), 0), (0, 0)))
@@ -27,7 +29,8 @@ def causal_conv(x: Float[Array, "b n c"], kernel: Float[Array, "k c d"], dilatio
 class CausalConv(nn.Module):
     """`causal_conv` with a bias and weight normalisation (Salimans and Kingma, 2016, equation 2): kernel = g v / |v|.
 
-    The norm is over the taps and channels that one feature reads; g starts at |v|. Result in float32.
+    The norm is over the taps and channels of each feature, and g starts at |v|. The output is float32.
+    features: output channels. taps: length of the kernel. dilation: in steps. dtype: of the matmul.
     """
 
     features: int
@@ -47,15 +50,15 @@ class CausalConv(nn.Module):
 
 
 class TemporalConvolutions(nn.Module):
-    """A stack of residual blocks, block i with dilation 2^i (Bai et al., 2018, figure 1): a layer, [b n c] -> [b n widths[-1]].
+    """A layer of residual blocks, block i with dilation 2^i (Bai et al., 2018, figure 1): [b n c] -> [b n widths[-1]].
 
-        x <- relu(x + F(x)),   F = twice (weight-normalised dilated causal convolution, ReLU, spatial dropout),
+        x <- relu(x + F(x)),   F = twice (weight-normalised dilated causal convolution, ReLU, spatial dropout)
 
-    the x that is added going through a 1x1 convolution where the widths differ. What a step gives depends on no later step,
-    and so on no padding at the end; it sees 1 + 2 (taps - 1) (2^blocks - 1) steps.
+    If the widths differ, the added x passes a 1x1 convolution. The output at a step depends on it and earlier steps only, on
+    1 + 2 (taps - 1) (2^blocks - 1) steps in all, so padding at the end has no influence.
 
-    widths: channels of each block. taps: of each convolution. dropout: rate at which whole channels of an example vanish, as
-    the paper has it (its code drops single values). dtype: of the convolutions.
+    widths: channels of each block. taps: length of each kernel. dropout: rate of dropping whole channels of an example, as in
+    the paper (its code drops single values). dtype: of the convolutions.
     """
 
     widths: tuple[int, ...] = (32, 32, 32)
@@ -67,13 +70,15 @@ class TemporalConvolutions(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n c"], mask: Bool[Array, "b n"], *, train: bool = False) -> Float[Array, "b n d"]:
+        positive(self, "widths", "taps")
+        rate(self, "dropout")
         x = jnp.where(mask[..., None], x, 0).astype(jnp.float32)
         for block, width in enumerate(self.widths):
             y = x
-            for part in ("a", "b"):
-                y = nn.relu(CausalConv(width, self.taps, 2**block, self.dtype, name=f"block{block}{part}")(y))
+            for layer in ("a", "b"):
+                y = nn.relu(CausalConv(width, self.taps, 2**block, self.dtype, name=f"block{block}{layer}")(y))
                 channels = jnp.ones((y.shape[0], 1, width), y.dtype)
-                y = y * Dropout(self.dropout, name=f"dropout{block}{part}")(channels, train=train)
+                y = y * Dropout(self.dropout, name=f"dropout{block}{layer}")(channels, train=train)
             if x.shape[-1] != width:
                 x = nn.Dense(width, dtype=self.dtype, name=f"skip{block}")(x).astype(jnp.float32)
             x = nn.relu(x + y)
@@ -81,11 +86,10 @@ class TemporalConvolutions(nn.Module):
 
 
 class TCN(nn.Module):
-    """Temporal convolution network (Bai, Kolter and Koltun, 2018, "An empirical evaluation of generic convolutional and
-    recurrent networks for sequence modeling"): `TemporalConvolutions`, whose last real step is the one token, as the paper
-    classifies, or every step is one.
+    """Temporal convolutional network (Bai, Kolter and Koltun, 2018, "An empirical evaluation of generic convolutional and
+    recurrent networks for sequence modeling"): `TemporalConvolutions`, with the last valid step as the single token.
 
-    widths, taps, dropout, dtype: as there.
+    widths, taps, dropout, dtype: as in `TemporalConvolutions`. every_step: one token per step instead.
     """
 
     widths: tuple[int, ...] = (32, 32, 32)
@@ -96,6 +100,8 @@ class TCN(nn.Module):
 
     @nn.compact
     def __call__(self, series: Padded, *, train: bool = False) -> Tokens:
+        positive(self, "widths", "taps")
+        rate(self, "dropout")
         layer = TemporalConvolutions(self.widths, self.taps, self.dropout, self.dtype, name="convolutions")
         x = layer(series.x, series.mask, train=train)
         if self.every_step:
@@ -104,10 +110,10 @@ class TCN(nn.Module):
 
 
 class TimeTransformer(nn.Module):
-    """A learned vector for each position is added, then a pre-norm Transformer, then a layer norm (as ViT's encoder).
+    """Learned position embeddings, a pre-norm Transformer and a layer norm, as in ViT: a layer, [b n d] -> [b n d].
 
-    depth, heads, hidden, dropout, activation, dtype: as in `nn.Transformer`. There are as many positions as the input that
-    the parameters were made with has.
+    depth, heads, hidden, dropout, activation, dtype: as in `nn.Transformer`. The number of positions n is that of the input at
+    initialisation.
     """
 
     depth: int = 2
@@ -128,12 +134,14 @@ class TimeTransformer(nn.Module):
 
 
 class PatchTransformer(nn.Module):
-    """Patches of `patch` steps, all channels of a patch projected to one vector, learned positions, a Transformer; a token
-    for each patch that has a real step. Patches over time as in PatchTST (Nie et al., 2023, "A time series is worth 64
-    words"), here without overlap and with the channels together; PatchTST's one model for each channel is an encoder for
-    each channel as a modality. A patch's steps beyond the length are zeros.
+    """A Transformer over patches of time: one token per patch, which is valid if one of its steps is.
 
-    patch: steps. width: of the tokens. depth, heads, hidden, dropout: of the `TimeTransformer`. dtype: of the matmuls.
+    A dense layer projects each patch of `patch` steps, with all channels, to a token; then `TimeTransformer`. PatchTST (Nie et
+    al., 2023, "A time series is worth 64 words") has overlapping patches and processes each channel by itself; for the latter,
+    make each channel a modality. Steps beyond the length count as zeros.
+
+    patch: steps per patch. width: of the tokens. depth, heads, hidden, dropout: as in `TimeTransformer`. dtype: of the
+    matmuls.
     """
 
     patch: int = 4
@@ -146,6 +154,8 @@ class PatchTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, series: Padded, *, train: bool = False) -> Tokens:
+        positive(self, "patch")
+        transformer_fields(self)
         x = jnp.where(series.mask[..., None], series.x, 0)
         x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % self.patch), (0, 0)))
         x = x.reshape(x.shape[0], -1, self.patch * x.shape[-1])

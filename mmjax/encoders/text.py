@@ -1,10 +1,11 @@
-"""Text encoders: a Padded of token numbers, x Int[b n] -> Tokens."""
+"""Text encoders: padded token ids, x Int[b n] -> Tokens."""
 
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax.nn.checks import positive, rate
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.pooling import masked_mean
 from mmjax.nn.recurrent import LSTM, read
@@ -12,10 +13,11 @@ from mmjax.types import Padded, Tokens
 
 
 class BagOfEmbeddings(nn.Module):
-    """The mean of the words' embeddings (Iyyer et al., 2015, equation 1); the one token. Their layers above it are the head's.
+    """The mean of the token embeddings (Iyyer et al., 2015, equation 1) as the single token. The paper's further layers belong
+    to the head.
 
-    vocabulary: how many token numbers there are, 0 .. vocabulary - 1. embedding: width. dropout: rate on each embedding.
-    dtype: of the embeddings; the mean is taken in float32.
+    vocabulary: number of token ids, 0 .. vocabulary - 1. embedding: width. dropout: rate on the embeddings. dtype: of the
+    embeddings; the mean is computed in float32.
     """
 
     vocabulary: int
@@ -24,18 +26,20 @@ class BagOfEmbeddings(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, words: Padded, *, train: bool = False) -> Tokens:
-        x = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, name="embed")(words.x)
-        x = masked_mean(Tokens(Dropout(self.dropout, name="dropout")(x, train=train), words.mask))
-        return Tokens(x[:, None], (words.length > 0)[:, None])
+    def __call__(self, ids: Padded, *, train: bool = False) -> Tokens:
+        positive(self, "vocabulary", "embedding")
+        rate(self, "dropout")
+        x = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, name="embed")(ids.x)
+        x = masked_mean(Tokens(Dropout(self.dropout, name="dropout")(x, train=train), ids.mask))
+        return Tokens(x[:, None], (ids.length > 0)[:, None])
 
 
 class TextRNN(nn.Module):
-    """Embedding, then a recurrent layer; its last state is the one token, or every state is one.
+    """Token embeddings, then a recurrent layer. Its last state is the single token.
 
-    vocabulary: how many token numbers there are, 0 .. vocabulary - 1. embedding: width. layer: LSTM, GRU, RNN, Bidirectional,
-    Stack, or anything with their two methods (`mmjax.nn.recurrent`). dropout: rate on the embeddings and on the tokens.
-    dtype: of the embeddings; the layer has its own.
+    vocabulary: number of token ids, 0 .. vocabulary - 1. embedding: width. layer: a recurrent layer of `mmjax.nn.recurrent`,
+    or a module with the same methods. every_step: one token per step instead. dropout: rate on the embeddings and on the
+    tokens. dtype: of the embeddings; the layer has its own.
     """
 
     vocabulary: int
@@ -46,8 +50,10 @@ class TextRNN(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, words: Padded, *, train: bool = False) -> Tokens:
-        x = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, name="embed")(words.x)
+    def __call__(self, ids: Padded, *, train: bool = False) -> Tokens:
+        positive(self, "vocabulary", "embedding")
+        rate(self, "dropout")
+        x = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, name="embed")(ids.x)
         x = Dropout(self.dropout, name="embed_dropout")(x, train=train)
-        tokens = read(self.layer, Padded(x, words.length), self.every_step, train=train)
+        tokens = read(self.layer, Padded(x, ids.length), self.every_step, train=train)
         return tokens.replace(x=Dropout(self.dropout, name="dropout")(tokens.x, train=train))

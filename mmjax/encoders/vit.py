@@ -1,4 +1,4 @@
-"""Vision Transformer (Dosovitskiy et al., 2021): pictures [b h w c] -> Tokens."""
+"""Vision Transformer (Dosovitskiy et al., 2021): images [b h w c] -> Tokens."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,32 +9,35 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mmjax.nn.attention import Transformer, gelu
+from mmjax.nn.checks import positive, transformer_fields
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Tokens
 
 
 def patches(x: Float[Array, "b h w c"], side: int) -> Float[Array, "b n d"]:
-    """The picture in squares of side x side pixels, row by row; each as rows, columns, channels."""
+    """The patches of side x side pixels of an image, row by row, each flattened in the order rows, columns, channels."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // side, side, w // side, side, c).swapaxes(2, 3)
     return x.reshape(b, (h // side) * (w // side), side * side * c)
 
 
 def _cubic(new: int, old: int) -> Float[np.ndarray, "new old"]:
-    """Row i holds the weight of each old value in new value i: torch's bicubic interpolation along one axis (Keys, 1981, with
-    a = -0.75), centres aligned, values beyond the edge like the one at it, no smoothing where it gets smaller."""
+    """Bicubic interpolation along one axis as in torch (Keys, 1981, a = -0.75): row i contains the weights for new value i.
+
+    Pixel centres are aligned (align_corners=False), edge values are repeated, and downsampling does not smooth.
+    """
     weights = np.zeros((new, old))
-    at = (np.arange(new) + 0.5) * old / new - 0.5
+    position = (np.arange(new) + 0.5) * old / new - 0.5
     for offset in range(-1, 3):
-        neighbour = np.floor(at).astype(int) + offset
-        d = np.abs(at - neighbour)
+        neighbour = np.floor(position).astype(int) + offset
+        d = np.abs(position - neighbour)
         near, far = 1.25 * d**3 - 2.25 * d**2 + 1, -0.75 * (d**3 - 5 * d**2 + 8 * d - 4)
         weights[np.arange(new), neighbour.clip(0, old - 1)] += np.where(d <= 1, near, far)
     return weights.astype(np.float32)
 
 
-def spread(positions: Float[Array, "n d"], old: tuple[int, int], new: tuple[int, int]) -> Float[Array, "m d"]:
-    """What was learned for a grid of old = (rows, columns) cells, for a grid of new ones."""
+def interpolate_grid(positions: Float[Array, "n d"], old: tuple[int, int], new: tuple[int, int]) -> Float[Array, "m d"]:
+    """Interpolates positions of a grid with old = (rows, columns) cells to a grid with new = (rows, columns) cells."""
     if old == new:
         return positions
     down, across = (jnp.asarray(_cubic(*sizes)) for sizes in zip(new, old))
@@ -43,23 +46,24 @@ def spread(positions: Float[Array, "n d"], old: tuple[int, int], new: tuple[int,
 
 
 class ViT(nn.Module):
-    """Patches as tokens after a class token, learned positions, a pre-norm Transformer, and a final norm.
+    """Patch embeddings, a class token, learned positions, a pre-norm Transformer, and a final norm.
 
-    All tokens come out, the class token first (equations 1 to 3 of the paper; its equation 4 is the first token alone).
-    class_token: SigLIP (Zhai et al., 2023) has none. first_norm: CLIP (Radford et al., 2021) has a norm before the Transformer
-    as well, and no bias in the patches' embedding.
+    It returns all tokens, the class token first (equations 1 to 3 of the paper; equation 4 takes the first token only).
 
-    patch: side of a square patch, in pixels; it must divide height and width, unless there is a grid. width, depth, heads;
-    hidden: of the MLPs.
-    epsilon: of the layer norms; the original and timm have 1e-6, transformers' ViT 1e-12.
-    activation, layer_scale: as in `mmjax.nn.Block`; DINOv2 has layer scales (Oquab et al., 2023).
-    grid: rows and columns of patches for which positions are learned; pictures of other sizes then take them interpolated.
-        What is left beside the last whole patch is cut off. With None it is that of the first picture, and other sizes are
-        refused.
-    dropout: rate on the embedded tokens and in the Transformer. dtype: of the matmuls; norms and tokens are float32.
+    patch: side of a square patch, in pixels; it must divide height and width unless `grid` is set.
+    width, depth, heads, hidden: of the Transformer.
+    dropout: rate on the embedded tokens and in the Transformer.
+    epsilon: of the layer norms; 1e-6 in the original code and timm, 1e-12 in transformers.
+    activation, layer_scale: as in `mmjax.nn.Block`; DINOv2 (Oquab et al., 2023) has layer scales.
+    class_token: False in SigLIP (Zhai et al., 2023).
+    first_norm: a layer norm before the Transformer and no bias in the patch embedding, as in CLIP (Radford et al., 2021).
+    grid: (rows, columns) of patches for which positions are learned. They are interpolated for images of other sizes, and
+        pixels beyond the last whole patch are dropped. None: the grid of the image at initialisation; other sizes raise
+        ValueError.
+    dtype: of the matmuls; norms and tokens are float32.
 
-    The patches' embedding is a matmul: a convolution's weight [width, c, patch, patch] is our kernel after
-    `weight.transpose(2, 3, 1, 0).reshape(-1, width)`. Positions are [1 + n, width], or [n, width] without class token.
+    The patch embedding is a matmul: a convolution weight [width, c, patch, patch] becomes our kernel by
+    `weight.transpose(2, 3, 1, 0).reshape(-1, width)`. Positions are [1 + n, width], or [n, width] without a class token.
     """
 
     patch: int = 16
@@ -78,12 +82,14 @@ class ViT(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Tokens:
+        positive(self, "patch", "grid")
+        transformer_fields(self)
         if self.grid is not None:
             x = x[:, : x.shape[1] // self.patch * self.patch, : x.shape[2] // self.patch * self.patch]
-        if self.patch < 1 or x.shape[1] % self.patch or x.shape[2] % self.patch:
-            raise ValueError(f"ViT.patch is {self.patch}, which must divide the picture's sides; they are {x.shape[1:3]} px")
-        found = x.shape[1] // self.patch, x.shape[2] // self.patch
-        grid = self.grid or found
+        if x.shape[1] % self.patch or x.shape[2] % self.patch:
+            raise ValueError(f"ViT.patch is {self.patch}; it must divide the image's sides, which are {x.shape[1:3]} px")
+        image_grid = x.shape[1] // self.patch, x.shape[2] // self.patch
+        grid = self.grid or image_grid
         embed = nn.Dense(self.width, use_bias=not self.first_norm, dtype=self.dtype, name="embed")
         x = embed(patches(x, self.patch)).astype(jnp.float32)
         before = int(self.class_token)
@@ -94,10 +100,11 @@ class ViT(nn.Module):
             learned = self.get_variable("params", "positions").shape[0]
             if learned != x.shape[1]:
                 raise ValueError(
-                    f"ViT.positions were made for {learned - before} patches, and the picture has {x.shape[1] - before}"
+                    f"ViT was initialised for {learned - before} patches, but the image has {x.shape[1] - before}; set "
+                    "ViT.grid to interpolate the positions"
                 )
         positions = jnp.asarray(self.param("positions", nn.initializers.normal(0.02), (before + grid[0] * grid[1], self.width)))
-        x = x + jnp.concatenate([positions[:before], spread(positions[before:], grid, found)])[None]
+        x = x + jnp.concatenate([positions[:before], interpolate_grid(positions[before:], grid, image_grid)])[None]
         if self.first_norm:
             x = nn.LayerNorm(epsilon=self.epsilon, dtype=jnp.float32, name="first_norm")(x)
         x = Dropout(self.dropout, name="dropout")(x, train=train)
@@ -118,20 +125,20 @@ class ViT(nn.Module):
 
 
 def vit_ti16(**fields: Any) -> ViT:
-    """DeiT's tiny size (Touvron et al., 2021, table 1); 5.5 million parameters at 224 px. fields: any other field of ViT."""
+    """Tiny in DeiT (Touvron et al., 2021, table 1); 5.5 million parameters at 224 px. fields: any other field of ViT."""
     return ViT(patch=16, width=192, depth=12, heads=3, hidden=768, **fields)
 
 
 def vit_s16(**fields: Any) -> ViT:
-    """DeiT's small size; 21.7 million parameters at 224 px."""
+    """Small in DeiT; 21.7 million parameters at 224 px."""
     return ViT(patch=16, width=384, depth=12, heads=6, hidden=1536, **fields)
 
 
 def vit_b16(**fields: Any) -> ViT:
-    """The paper's Base (table 1); 85.8 million parameters at 224 px."""
+    """Base in the paper (table 1); 85.8 million parameters at 224 px."""
     return ViT(patch=16, width=768, depth=12, heads=12, hidden=3072, **fields)
 
 
 def vit_l16(**fields: Any) -> ViT:
-    """The paper's Large (table 1); 303 million parameters at 224 px."""
+    """Large in the paper (table 1); 303 million parameters at 224 px."""
     return ViT(patch=16, width=1024, depth=24, heads=16, hidden=4096, **fields)

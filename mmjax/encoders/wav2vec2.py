@@ -1,4 +1,4 @@
-"""wav2vec 2.0 (Baevski et al., 2020): a Padded of samples, x Float[b t] at 16 kHz -> Tokens."""
+"""wav2vec 2.0 (Baevski et al., 2020): padded samples, x Float[b t] at 16 kHz -> Tokens."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,16 +9,18 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from mmjax.nn.attention import Transformer, gelu
+from mmjax.nn.checks import divides, positive, transformer_fields
 from mmjax.nn.conv import Conv
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Padded, Tokens
 
-TAPS_AT_ONCE = 16
+TAPS_PER_MATMUL = 16
 
 
 class TimeNorm(nn.Module):
-    """Each channel of each clip to zero mean and unit variance over the clip's real steps: torch's GroupNorm with a group for
-    each channel, in float32. The original counts padding as real; a clip alone has none, and gives these numbers.
+    """Normalises each channel of each clip over the valid steps, in float32: torch's GroupNorm with one group per channel.
+
+    The original code includes padding in the statistics; the results are equal for clips without padding.
     """
 
     epsilon: float = 1e-5
@@ -27,37 +29,36 @@ class TimeNorm(nn.Module):
     def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"]) -> Float[Array, "b n d"]:
         scale = self.param("scale", nn.initializers.ones_init(), x.shape[-1:])
         bias = self.param("bias", nn.initializers.zeros_init(), x.shape[-1:])
-        there = mask[..., None]
-        count = jnp.maximum(there.sum(axis=1, keepdims=True), 1)
-        x = jnp.where(there, x.astype(jnp.float32), 0)
-        x = jnp.where(there, x - x.sum(axis=1, keepdims=True) / count, 0)
+        valid = mask[..., None]
+        count = jnp.maximum(valid.sum(axis=1, keepdims=True), 1)
+        x = jnp.where(valid, x.astype(jnp.float32), 0)
+        x = jnp.where(valid, x - x.sum(axis=1, keepdims=True) / count, 0)
         x = x * lax.rsqrt(jnp.square(x).sum(axis=1, keepdims=True) / count + self.epsilon)
         return x * scale[None, None] + bias[None, None]
 
 
 def grouped_conv(x: Float[Array, "b n d"], kernel: Float[Array, "taps c d"]) -> Float[Array, "b n d"]:
-    """Convolution over time in groups of c channels, zeros around; with an even number of taps the further ones come before.
+    """Convolution over time in groups of c channels, with zero padding; an even kernel extends one step further back.
 
-    Some taps side by side and a matmul for each group: XLA's grouped convolution is slow on CPUs (see `nn.conv`), and all
-    taps at once, 128 of them, would take 128 times the memory.
+    Computed as matmuls over 16 concatenated taps: XLA's grouped convolution is slow on CPUs (see `nn.conv`), and one matmul
+    over all 128 taps would take 128 times the memory of x.
     """
     taps, inside, features = kernel.shape
     groups, n = features // inside, x.shape[1]
     x = jnp.pad(x, ((0, 0), (taps // 2, (taps - 1) // 2), (0, 0))).reshape(x.shape[0], -1, groups, inside)
     total = 0
-    for first in range(0, taps, TAPS_AT_ONCE):
-        some = kernel[first : first + TAPS_AT_ONCE]
-        views = jnp.concatenate([x[:, first + tap : first + tap + n] for tap in range(len(some))], axis=-1)
-        some = some.reshape(-1, groups, features // groups)
-        total = total + jnp.einsum("bngk,kgc->bngc", views, some, preferred_element_type=jnp.float32)
+    for first in range(0, taps, TAPS_PER_MATMUL):
+        part = kernel[first : first + TAPS_PER_MATMUL]
+        views = jnp.concatenate([x[:, first + tap : first + tap + n] for tap in range(len(part))], axis=-1)
+        part = part.reshape(-1, groups, features // groups)
+        total = total + jnp.einsum("bngk,kgc->bngc", views, part, preferred_element_type=jnp.float32)
     return total.reshape(x.shape[0], n, features)
 
 
 class PositionalConv(nn.Module):
-    """A grouped convolution with weight normalisation over each tap (Salimans and Kingma, 2016), and GELU: where a token is,
-    relative to its neighbours.
+    """Relative positions by a grouped convolution with weight normalisation per tap (Salimans and Kingma, 2016), and GELU.
 
-    taps: of the kernel. groups: of channels. activation: instead of GELU.
+    taps: length of the kernel. groups: of channels. activation: after the convolution. dtype: of the matmuls.
     """
 
     taps: int = 128
@@ -77,17 +78,21 @@ class PositionalConv(nn.Module):
 
 
 class Wav2Vec2(nn.Module):
-    """Convolutions over samples, a norm and a dense layer, the positional convolution, and a Transformer (figure 1 without the
-    quantisation of pretraining). With the sizes below a token every 20 ms, made from 25 ms.
+    """Convolutions over samples, a norm, a dense layer, a positional convolution, and a Transformer (figure 1 of the paper,
+    without the quantisation of pretraining). With the default sizes, one token per 20 ms, computed from 25 ms.
 
-    Tokens are those that whole windows of real samples give, as transformers' masks have it; none for a shorter clip. A padded
-    clip's tokens are those of the clip alone.
+    A token is valid if all samples of its window are, as in transformers; a shorter clip has no token. The tokens do not depend
+    on the amount of padding.
 
-    widths, kernels, strides: of the convolutions. each_norm: a layer norm after each, as in the large models; else `TimeNorm`
-    after the first. conv_bias: of them. pre_norm: of the blocks, with a norm after the last one; else post-norm, with one
-    before the first. width, depth, heads; hidden: of the MLPs. taps, groups: of the positional convolution. conv_activation:
-    after convolutions; activation: in the MLPs. epsilon: of the norms but those of the convolutions. dropout: rate before
-    and in the Transformer. dtype: of convolutions and matmuls; norms and tokens are float32.
+    widths, kernels, strides: of the convolutions, each of the same length.
+    each_norm: a layer norm after each convolution, as in the large models; otherwise `TimeNorm` after the first one.
+    conv_bias: whether the convolutions have a bias.
+    pre_norm: pre-norm blocks and a final norm; otherwise post-norm blocks and a norm before the first one.
+    width, depth, heads, hidden, activation: of the Transformer.
+    taps, groups: of the positional convolution; `groups` divides `width`.
+    conv_activation: after all convolutions.
+    epsilon: of the norms except those of the convolutions.
+    dropout: rate before and in the Transformer. dtype: of convolutions and matmuls; norms and tokens are float32.
     """
 
     widths: tuple[int, ...] = (512,) * 7
@@ -110,6 +115,14 @@ class Wav2Vec2(nn.Module):
 
     @nn.compact
     def __call__(self, wave: Padded, *, train: bool = False) -> Tokens:
+        positive(self, "widths", "kernels", "strides", "taps")
+        transformer_fields(self)
+        divides(self, "groups", "width")
+        if not len(self.widths) == len(self.kernels) == len(self.strides):
+            raise ValueError(
+                f"Wav2Vec2.widths, .kernels and .strides have {len(self.widths)}, {len(self.kernels)} and {len(self.strides)} "
+                "entries; each convolution needs one of each"
+            )
         x, mask = self._frames(wave)
         x = nn.LayerNorm(self.epsilon, name="frame_norm")(x)
         x = nn.Dense(self.width, dtype=self.dtype, name="projection")(x).astype(jnp.float32)
@@ -133,11 +146,11 @@ class Wav2Vec2(nn.Module):
         return Tokens(norm(x) if self.pre_norm else x, mask)
 
     def _frames(self, wave: Padded) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"]]:
-        least = 1
+        min_samples = 1
         for kernel, stride in zip(self.kernels[::-1], self.strides[::-1]):
-            least = (least - 1) * stride + kernel
+            min_samples = (min_samples - 1) * stride + kernel
         x = jnp.where(wave.mask, wave.x, 0)
-        x, length = jnp.pad(x, ((0, 0), (0, max(0, least - x.shape[1]))))[..., None], wave.length
+        x, length = jnp.pad(x, ((0, 0), (0, max(0, min_samples - x.shape[1]))))[..., None], wave.length
         for number, (width, kernel, stride) in enumerate(zip(self.widths, self.kernels, self.strides)):
             conv = Conv(width, (1, kernel), (1, stride), "VALID", self.conv_bias, self.dtype, name=f"conv{number}")
             x = conv(x[:, None])[:, 0].astype(jnp.float32)
@@ -151,10 +164,10 @@ class Wav2Vec2(nn.Module):
 
 
 def wav2vec2_base(**fields: Any) -> Wav2Vec2:
-    """The paper's Base (section 4.2): 12 layers of 768; 94.4 million parameters. fields: any other field of Wav2Vec2."""
+    """Base in the paper (section 4.2): 12 layers of width 768; 94.4 million parameters. fields: any other field of Wav2Vec2."""
     return Wav2Vec2(width=768, depth=12, heads=12, hidden=3072, **fields)
 
 
 def wav2vec2_large(**fields: Any) -> Wav2Vec2:
-    """The paper's Large: 24 layers of 1024, as trained on LibriVox: pre-norm, a norm after each convolution, with biases."""
+    """Large in the paper, 24 layers of width 1024, as trained on LibriVox: pre-norm, convolutions with norm and bias."""
     return Wav2Vec2(width=1024, depth=24, heads=16, hidden=4096, each_norm=True, conv_bias=True, pre_norm=True, **fields)

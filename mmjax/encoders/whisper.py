@@ -1,4 +1,4 @@
-"""Whisper (Radford et al., 2023, "Robust speech recognition via large-scale weak supervision"): log-mel frames -> Tokens."""
+"""The encoder of Whisper (Radford et al., 2023, "Robust speech recognition via large-scale weak supervision")."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,30 +10,33 @@ from jax import lax
 from jaxtyping import Float
 
 from mmjax.nn.attention import Transformer, gelu
+from mmjax.nn.checks import positive, transformer_fields
 from mmjax.nn.conv import Conv
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Padded, Tokens
 
 
-def sinusoids(positions: int, width: int) -> Float[np.ndarray, "n d"]:
-    """sin(p r_i) beside cos(p r_i), the rates r_i falling from 1 to 1 / 10000 in equal ratios."""
+def whisper_positions(positions: int, width: int) -> Float[np.ndarray, "n d"]:
+    """Sinusoidal positions: sin(p r_i), then cos(p r_i), with rates r_i in a geometric sequence from 1 to 1 / 10000."""
     rates = np.exp(-np.log(10_000) / max(width // 2 - 1, 1) * np.arange(width // 2))
     angles = np.arange(positions)[:, None] * rates[None]
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 
 class WhisperEncoder(nn.Module):
-    """Two convolutions over time with GELU, the second of stride 2, sinusoidal positions, a pre-norm Transformer whose keys
-    have no bias, and a norm (figure 1 and section 2.2). A token for two frames of 10 ms.
+    """Padded log-mel frames, x Float[b n bands] -> Tokens, one per two frames of 10 ms (figure 1 and section 2.2).
 
-    frames: x Float[b n bands], n at most twice `positions`. A clip's tokens are those of the clip alone: positions are cut to
-    the n frames, frames beyond the length count as the zeros around the clip, and token t is there if frame 2 t is. The
-    original knows 30 s alone and attends to the silence that it pads with: for its numbers give all 3000 frames with length
-    3000, as `pretrained.audio.WhisperPreprocessing` does unless told otherwise.
+    Two convolutions over time with GELU, the second with stride 2; sinusoidal positions, a pre-norm Transformer with keys
+    without bias, and a final norm.
 
-    positions: tokens of the longest clip. Their table is a parameter, since weights come with it, but has no gradient; weight
-    decay would shrink it, so leave it out of `Stage.learns`.
-    width, depth, heads; hidden, activation: of the MLPs. dropout: rate on the embedded frames and in the Transformer.
+    The tokens do not depend on the amount of padding: frames beyond the length count as zeros, and token t is valid if frame
+    2t is. The original code always pads to 30 s and attends to the padded silence. To reproduce it, pass 3000 frames with
+    length 3000, the default of `pretrained.audio.WhisperPreprocessing`.
+
+    positions: the number of tokens of the longest clip; an input has at most twice as many frames, else ValueError. The
+        position table is a parameter, as in the published weights, but has no gradient. Weight decay would shrink it, so
+        exclude it from training.
+    width, depth, heads, hidden, activation: of the Transformer. dropout: rate on the embedded frames and in the Transformer.
     dtype: of convolutions and matmuls; norms and tokens are float32.
     """
 
@@ -48,16 +51,19 @@ class WhisperEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, frames: Padded, *, train: bool = False) -> Tokens:
+        positive(self, "positions")
+        transformer_fields(self)
         if frames.x.shape[1] > 2 * self.positions:
             raise ValueError(
-                f"WhisperEncoder.positions is {self.positions}, for twice as many frames, and there are {frames.x.shape[1]}"
+                f"WhisperEncoder.positions is {self.positions}, for at most {2 * self.positions} frames, but the input has "
+                f"{frames.x.shape[1]}"
             )
         x = frames.x
         for number, stride in ((1, 1), (2, 2)):
             x = jnp.where(frames.mask[..., None], x, 0)
             conv = Conv(self.width, (1, 3), (1, stride), ((0, 0), (1, 1)), dtype=self.dtype, name=f"conv{number}")
             x = gelu(conv(x[:, None])[:, 0]).astype(jnp.float32)
-        table = self.param("position", lambda key: jnp.asarray(sinusoids(self.positions, self.width)))
+        table = self.param("position", lambda key: jnp.asarray(whisper_positions(self.positions, self.width)))
         x = x + lax.stop_gradient(table)[None, : x.shape[1]]
         x = Dropout(self.dropout, name="dropout")(x, train=train)
         mask = frames.mask[:, ::2]

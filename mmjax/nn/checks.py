@@ -50,6 +50,14 @@ def rate(module: Any, *fields: str) -> None:
             raise ValueError(f"{type(module).__name__}.{field} is {value!r}; it must be at least 0 and below 1")
 
 
+def transformer_fields(module: Any) -> None:
+    """The fields width, depth, heads, hidden and dropout of a module that contains Transformer blocks."""
+    positive(module, "hidden")
+    divides(module, "heads", "width")
+    non_negative(module, "depth")
+    rate(module, "dropout")
+
+
 def divides(module: Any, field: str, total: str) -> None:
     """`field` is a positive integer that divides the field `total`, as the number of heads divides the width."""
     positive(module, field, total)

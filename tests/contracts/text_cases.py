@@ -16,7 +16,7 @@ ENCODERS = {
     "text_rnn_both_ways": (TextRNN(vocabulary=30, embedding=6, layer=Bidirectional(RNN(4)), dropout=0.3), words),
     "bert": (BERT(vocabulary=30, width=8, depth=1, heads=2, hidden=12, positions=9, dropout=0.3), words),
     "text_one_way": (TRANSFORMER, words),
-    "text_all_ways": (TRANSFORMER.clone(one_way=False), words),
+    "text_all_ways": (TRANSFORMER.clone(causal=False), words),
     "pooled_at_the_last": (Pooled(TRANSFORMER, last_token), words),
     "pooled_by_attention": (Pooled(TRANSFORMER, AttentionPool(2, 12)), words),
     "lora": (LoRA(BERT(vocabulary=30, width=8, depth=1, heads=2, hidden=12, positions=9, dropout=0.3), rank=2), words),

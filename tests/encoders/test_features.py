@@ -1,4 +1,4 @@
-"""Vectors as tokens, and tokens that know their neighbours, against the plain equations in NumPy."""
+"""Encoders of feature vectors against the equations in NumPy, and contextual tokens by gradients."""
 
 import chex
 import jax
@@ -13,7 +13,7 @@ from mmjax.nn.recurrent import Bidirectional
 from mmjax.types import Padded
 
 B, N, D = 3, 5, 4
-LAYERS = {"lstm": LSTM(3), "both ways": Bidirectional(LSTM(3)), "attention": SelfAttention(4, heads=2)}
+LAYERS = {"lstm": LSTM(3), "bidirectional": Bidirectional(LSTM(3)), "attention": SelfAttention(4, heads=2)}
 each_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 
 
@@ -39,10 +39,10 @@ def test_a_vector_is_one_token():
     assert tokens.x.shape == (B, 1, 6) and tokens.mask.tolist() == [[True]] * B
 
 
-def test_a_sequence_has_a_token_for_each_step():
+def test_a_sequence_has_one_token_per_step():
     params, tokens = run(Features(width=6), steps())
-    _, alone = run(Features(width=6), steps().x[:, 3])  # the same key, so the same weights
-    np.testing.assert_allclose(tokens.x[:, 3], alone.x[:, 0], atol=1e-6)
+    _, single = run(Features(width=6), steps().x[:, 3])  # the same key, so the same weights
+    np.testing.assert_allclose(tokens.x[:, 3], single.x[:, 0], atol=1e-6)
     assert tokens.mask.tolist() == [[True] * 5, [True] * 2 + [False] * 3, [False] * 5]
     assert set(params["params"]) == {"dense"}
 
@@ -53,12 +53,12 @@ def test_without_a_width_the_vectors_are_the_tokens():
     np.testing.assert_array_equal(tokens.x, steps().x)
 
 
-def test_what_is_no_vector_is_refused():
-    with pytest.raises(ValueError, match=r"Features needs vectors.*\(3, 5, 2, 2\)"):
+def test_inputs_that_are_no_vectors_raise():
+    with pytest.raises(ValueError, match=r"Features takes vectors.*\(3, 5, 2, 2\)"):
         Features().init(jax.random.key(0), Padded(steps().x.reshape(B, N, 2, 2), steps().length))
 
 
-def test_contextual_is_the_layer_then_a_dense_layer_at_each_step():
+def test_contextual_equals_the_layer_and_a_dense_layer_at_each_step():
     x = steps()
     params, tokens = run(Contextual(LSTM(3), width=6), x)
     dense = params["params"]["context"]["dense"]
@@ -70,20 +70,20 @@ def test_contextual_is_the_layer_then_a_dense_layer_at_each_step():
 
 
 @each_layer
-def test_what_each_step_sees(layer):
-    """By gradient: a step sees its neighbours on the side(s) that the layer reads, no padding, and no other video."""
+def test_the_context_of_each_step(layer):
+    """By gradients: a step depends on steps in the direction(s) of the layer, on no padding, and on no other example."""
     x, module = steps(), Contextual(layer, width=6)
     params, _ = run(module, x)
-    at = jax.jit(jax.jacrev(lambda v: module.apply(params, Padded(v, x.length)).x.sum(axis=-1)))(x.x)  # [b n, b n d]
-    chex.assert_tree_all_finite(at)
-    seen = np.asarray(at).any(axis=-1)
+    jacobian = jax.jit(jax.jacrev(lambda v: module.apply(params, Padded(v, x.length)).x.sum(axis=-1)))(x.x)  # [b n, b n d]
+    chex.assert_tree_all_finite(jacobian)
+    seen = np.asarray(jacobian).any(axis=-1)
     assert seen[0, 2, 0, :3].all() and not seen[0, 2, 1:].any()
     assert seen[0, 2, 0, 3:].all() == (not isinstance(layer, LSTM))
     assert seen[1, 1, 1, :2].all() and not seen[1, 1, 1, 2:].any()
 
 
 @each_layer
-def test_padding_changes_nothing_at_real_steps(layer):
+def test_padding_does_not_change_valid_steps(layer):
     x, module = steps(), Contextual(layer, width=6)
     params, tokens = run(module, x)
     spoiled = Padded(jnp.where(x.mask[..., None], x.x, 1e3), x.length)
@@ -93,7 +93,7 @@ def test_padding_changes_nothing_at_real_steps(layer):
 
 
 @each_layer
-def test_dropout_in_training_alone(layer):
+def test_dropout_only_in_training(layer):
     x, module = steps(), Contextual(layer, width=6, dropout=0.5)
     params, tokens = run(module, x)
     train = jax.jit(lambda key: module.apply(params, x, train=True, rngs={"dropout": key}).x)
@@ -102,8 +102,7 @@ def test_dropout_in_training_alone(layer):
     assert (np.asarray(trained[0]) != trained[2]).any() and (np.asarray(trained[0]) != tokens.x).any()
 
 
-def test_layers_dropout_is_on_in_training():
-    """A layer that learns by dropout of its own is told so."""
+def test_the_dropout_of_the_layer_is_on_in_training():
     x, module = steps(), Context(SelfAttention(4, heads=2, dropout=0.5))
     params = jax.jit(module.init)(jax.random.key(1), x.x, x.mask)
     trained = jax.jit(lambda key: module.apply(params, x.x, x.mask, train=True, rngs={"dropout": key}))(jax.random.key(0))
@@ -126,7 +125,7 @@ def test_sinusoids_by_hand():
         (Contextual(SelfAttention(4, heads=2)), Contextual(SelfAttention(4, heads=2, dtype=jnp.bfloat16))),
     ],
 )
-def test_bfloat16_stays_near(module, lower):
+def test_bfloat16_is_near_float32(module, lower):
     params, tokens = run(module, steps())
     other = jax.jit(lower.apply)(params, steps())
     gap = jnp.where(steps().mask[..., None], other.x.astype(jnp.float32) - tokens.x, 0)

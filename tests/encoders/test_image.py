@@ -1,4 +1,4 @@
-"""VGG, ResNet and ViT: published sizes, shapes, small pictures, absent examples, clear errors. Parity has their arithmetic."""
+"""VGG, ResNet and ViT: published sizes, shapes, absent examples and errors. `tests/parity` compares their outputs."""
 
 import chex
 import jax
@@ -12,7 +12,7 @@ from mmjax.encoders.vit import ViT, patches, vit_b16, vit_l16, vit_s16, vit_ti16
 
 
 def shapes(module, side=224):
-    """(variables, tokens) as shapes alone."""
+    """The shapes of (variables, tokens)."""
     return jax.eval_shape(lambda x: module.init_with_output(jax.random.key(0), x), jnp.ones((2, side, side, 3)))[::-1]
 
 
@@ -20,8 +20,8 @@ def parameters(variables):
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
 
 
-# Published numbers of parameters, less those of the layer to 1000 classes: torchvision's for VGG, ResNet, ViT-B and ViT-L,
-# timm's for DeiT-Ti and DeiT-S.
+# Published numbers of parameters, including the layer to 1000 classes: torchvision for VGG, ResNet, ViT-B and ViT-L, timm for
+# DeiT-Ti and DeiT-S.
 @pytest.mark.parametrize(
     ("module", "published", "width", "tokens", "dimension"),
     [
@@ -47,7 +47,7 @@ def test_published_sizes(module, published, width, tokens, dimension):
     chex.assert_shape(out.mask, (2, tokens))
 
 
-def test_small_pictures():
+def test_small_images():
     assert shapes(vgg11(hidden=()), 32)[1].x.shape == (2, 1, 512)
     assert shapes(vgg11(hidden=(16,)), 48)[1].x.shape == (2, 1, 16)
     assert shapes(resnet18(), 32)[1].x.shape == (2, 1, 512)
@@ -55,8 +55,8 @@ def test_small_pictures():
     assert shapes(vit_ti16(), 32)[1].x.shape == (2, 5, 192)
 
 
-def test_clear_errors():
-    with pytest.raises(ValueError, match=r"VGG.stages has 5 stages.*at least 32 px a side and got 31 x 31"):
+def test_errors():
+    with pytest.raises(ValueError, match=r"VGG.stages has 5 stages.*at least 32 px per side, but the image has 31 x 31 px"):
         shapes(vgg11(), 31)
     with pytest.raises(ValueError, match=r"ViT.patch is 16.*\(40, 40\)"):
         shapes(vit_ti16(), 40)
@@ -64,30 +64,29 @@ def test_clear_errors():
         shapes(ResNet(stem=4), 32)
     model = ViT(patch=4, width=4, depth=1, heads=1, hidden=4)
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.ones((1, 8, 8, 3)))
-    with pytest.raises(ValueError, match=r"ViT.positions were made for 4 patches, and the picture has 6"):
+    with pytest.raises(ValueError, match=r"ViT was initialised for 4 patches, but the image has 6; set ViT.grid"):
         jax.eval_shape(model.apply, variables, jnp.ones((1, 8, 12, 3)))
 
 
 def test_patches_by_hand():
-    # Pixels 0 to 15 row by row: the first square of 2 x 2 is 0 1 / 4 5, the next one, to its right, 2 3 / 6 7.
+    # Pixels 0 to 15 row by row: the first patch of 2 x 2 is 0 1 / 4 5, the next one, to its right, 2 3 / 6 7.
     got = patches(jnp.arange(16.0).reshape(1, 4, 4, 1), 2)
     np.testing.assert_array_equal(got[0], [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]])
 
 
-NORMALISED = {
+WITH_BATCH_NORM = {
     "vgg": VGG(stages=((1, 4), (2, 6)), hidden=(5,), batch_norm=True, dropout=0.0),
     "basic": ResNet(stages=((1, 4), (1, 6))),
     "bottleneck": ResNet(stages=((1, 4), (1, 6)), bottleneck=True, stem=3),
 }
 
 
-@pytest.mark.parametrize("name", NORMALISED)
-def test_absent_pictures_do_not_touch_statistics_or_gradients(name):
-    model, x = NORMALISED[name], jax.random.normal(jax.random.key(1), (6, 16, 16, 3))
+@pytest.mark.parametrize("name", WITH_BATCH_NORM)
+def test_absent_images_do_not_change_statistics_or_gradients(name):
+    model, x = WITH_BATCH_NORM[name], jax.random.normal(jax.random.key(1), (6, 16, 16, 3))
     present = jnp.array([True, False, True, True, True, False])
     variables = jax.jit(model.init)(jax.random.key(0), x)
-
-    there = np.flatnonzero(present)
+    rows = np.flatnonzero(present)
 
     @jax.jit
     def run(x):
@@ -95,7 +94,7 @@ def test_absent_pictures_do_not_touch_statistics_or_gradients(name):
             tokens, updated = model.apply(
                 {**variables, "params": params}, x, train=True, present=present, mutable=["batch_stats"]
             )
-            return tokens.x[there].sum(), (tokens.x[there], updated)
+            return tokens.x[rows].sum(), (tokens.x[rows], updated)
 
         return jax.value_and_grad(loss, has_aux=True)(variables["params"])
 
@@ -104,15 +103,15 @@ def test_absent_pictures_do_not_touch_statistics_or_gradients(name):
     chex.assert_trees_all_equal(run(zeros), run(large), run(x))
     chex.assert_tree_all_finite((tokens, updated, gradient))
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), variables["batch_stats"], updated["batch_stats"])
-    assert all(jax.tree.leaves(changed))  # every layer's statistics have moved
+    assert all(jax.tree.leaves(changed))  # every layer was updated
 
 
 @pytest.mark.parametrize(
-    "model", [NORMALISED["vgg"], NORMALISED["bottleneck"], ViT(patch=8, width=8, depth=1, heads=2, hidden=8)]
+    "model", [WITH_BATCH_NORM["vgg"], WITH_BATCH_NORM["bottleneck"], ViT(patch=8, width=8, depth=1, heads=2, hidden=8)]
 )
 def test_bfloat16_is_near_float32(model):
     x = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
     variables = jax.jit(model.init)(jax.random.key(0), x)
-    exact, rough = (jax.jit(model.clone(dtype=dtype).apply)(variables, x).x for dtype in (jnp.float32, jnp.bfloat16))
-    chex.assert_type(rough, jnp.float32)
-    chex.assert_trees_all_close(rough, exact, atol=0.05 * float(jnp.abs(exact).max()))
+    full, half = (jax.jit(model.clone(dtype=dtype).apply)(variables, x).x for dtype in (jnp.float32, jnp.bfloat16))
+    chex.assert_type(half, jnp.float32)
+    chex.assert_trees_all_close(half, full, atol=0.05 * float(jnp.abs(full).max()))

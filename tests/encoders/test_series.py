@@ -1,4 +1,4 @@
-"""Series encoders against NumPy loops of the papers' equations; causality, masks and patches by gradient."""
+"""Series encoders against NumPy loops over the papers' equations; causality, masks and patches by gradients."""
 
 import chex
 import jax
@@ -17,15 +17,15 @@ def series(key=0):
     return Padded(jax.random.normal(jax.random.key(key), (B, N, C)), jnp.asarray(LENGTH))
 
 
-def moved(params, key=9):
-    """Parameters that are nowhere zero or at their initial value."""
+def perturb(params, key=9):
+    """Perturbed parameters, so that no bias is zero."""
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(key), len(leaves))
     return tree.unflatten([leaf + 0.3 * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys)])
 
 
 def loop_conv(x_nc, conv, taps, dilation):
-    """y_t = b + sum_i g v_i / |v| . x_{t - dilation (taps - 1 - i)}, a step and a feature at a time."""
+    """y_t = b + sum_i g v_i / |v| . x_{t - dilation (taps - 1 - i)}, by a loop over steps and features."""
     v, g, b = (np.asarray(conv[name], np.float64) for name in ("direction", "length", "bias"))
     y = np.zeros((len(x_nc), len(b)))
     for t in range(len(x_nc)):
@@ -39,17 +39,17 @@ def loop_conv(x_nc, conv, taps, dilation):
 
 
 def test_tcn_equals_the_papers_equations():
-    """Widths 4 and 4 after 2 channels: the first block has a 1x1 convolution beside it, the second has none."""
+    """Widths 4 and 4 after 2 channels: the first block has a 1x1 convolution on its residual, the second has none."""
     x, model = series(), TCN(widths=(4, 4), taps=3, every_step=True)
-    params = moved(jax.jit(model.init)(jax.random.key(1), x)["params"])["convolutions"]
+    params = perturb(jax.jit(model.init)(jax.random.key(1), x)["params"])["convolutions"]
     assert params.keys() == {"block0a", "block0b", "block1a", "block1b", "skip0"}
     tokens = jax.jit(model.apply)({"params": {"convolutions": params}}, x)
     for b in range(B):
         expected = np.asarray(x.x[b], np.float64)
         for block in range(2):
             y = expected
-            for part in "ab":
-                y = np.maximum(loop_conv(y, params[f"block{block}{part}"], 3, 2**block), 0)
+            for layer in "ab":
+                y = np.maximum(loop_conv(y, params[f"block{block}{layer}"], 3, 2**block), 0)
             if block == 0:
                 expected = expected @ np.asarray(params["skip0"]["kernel"]) + np.asarray(params["skip0"]["bias"])
             expected = np.maximum(expected + y, 0)
@@ -57,7 +57,7 @@ def test_tcn_equals_the_papers_equations():
     np.testing.assert_array_equal(tokens.mask, np.arange(N)[None] < LENGTH[:, None])
 
 
-def test_last_token_is_the_last_real_step():
+def test_the_single_token_is_the_last_valid_step():
     x, model = series(), TCN(widths=(4,), every_step=True)
     params = jax.jit(model.init)(jax.random.key(1), x)
     steps, last = model.apply(params, x), TCN(widths=(4,)).apply(params, x)
@@ -66,11 +66,11 @@ def test_last_token_is_the_last_real_step():
     np.testing.assert_array_equal(last.mask, [[True], [True], [False]])
 
 
-def test_tcn_sees_the_receptive_field_and_no_future():
-    """Taps 2, dilations 1 and 2: a step sees 1 + 2 (2 - 1) (2^2 - 1) = 7 steps, itself and the six before."""
+def test_the_receptive_field_of_tcn():
+    """Taps 2, dilations 1 and 2: a step depends on 1 + 2 (2 - 1) (2^2 - 1) = 7 steps, itself and the six before."""
     model, x = TCN(widths=(3, 3), taps=2, every_step=True), series().x[:1]
     x = Padded(jnp.concatenate([x, x + 1], axis=1), jnp.array([14]))
-    params = moved(jax.jit(model.init)(jax.random.key(1), x), key=2)
+    params = perturb(jax.jit(model.init)(jax.random.key(1), x), key=2)
     of_step = jax.jit(jax.vmap(jax.grad(lambda v, t: model.apply(params, Padded(v, x.length)).x[0, t].sum()), (None, 0)))
     size = np.abs(of_step(x.x, jnp.arange(14))[:, 0]).sum(axis=-1)  # [step of the output, step of the input]
     ago = np.arange(14)[:, None] - np.arange(14)[None]
@@ -79,29 +79,29 @@ def test_tcn_sees_the_receptive_field_and_no_future():
 
 
 def test_weight_normalisation():
-    """The result does not depend on the length of `direction`, and is proportional to `length`; at first they agree."""
+    """The output does not depend on the norm of `direction`; `length` scales it and is initialised with that norm."""
     x, model = series(), TemporalConvolutions(widths=(2,), taps=2)
     params = jax.jit(model.init)(jax.random.key(1), x.x, x.mask)["params"]
-    start = params["block0a"]
-    np.testing.assert_allclose(start["length"], np.linalg.norm(start["direction"].reshape(4, 2), axis=0), rtol=1e-6)
-    longer = {**params, "block0a": {**start, "direction": 3 * start["direction"]}}
+    initial = params["block0a"]
+    np.testing.assert_allclose(initial["length"], np.linalg.norm(initial["direction"].reshape(4, 2), axis=0), rtol=1e-6)
+    longer = {**params, "block0a": {**initial, "direction": 3 * initial["direction"]}}
     run = jax.jit(lambda params: model.apply({"params": params}, x.x, x.mask))
     np.testing.assert_allclose(run(params), run(longer), atol=1e-6)
-    double = {**params, "block0a": {**start, "length": 2 * start["length"]}}
+    double = {**params, "block0a": {**initial, "length": 2 * initial["length"]}}
     assert np.abs(run(params) - run(double)).max() > 1e-3
-    zero = {**params, "block0a": {**start, "direction": 0 * start["direction"]}}  # as after pruning
+    zero = {**params, "block0a": {**initial, "direction": 0 * initial["direction"]}}  # as after pruning
     chex.assert_tree_all_finite(jax.jit(jax.grad(lambda p: run(p).sum()))(zero))
 
 
-def test_dropout_takes_whole_channels():
+def test_dropout_drops_whole_channels():
     x, model = series(), TemporalConvolutions(widths=(40,), taps=1, dropout=0.5)
     params = jax.jit(model.init)(jax.random.key(1), x.x, x.mask)["params"]
-    params = jax.tree.map(jnp.abs, params) | {"skip0": jax.tree.map(jnp.zeros_like, params["skip0"])}  # what is left is F(x)
+    params = jax.tree.map(jnp.abs, params) | {"skip0": jax.tree.map(jnp.zeros_like, params["skip0"])}  # relu(F(x)) remains
     positive, everywhere = jnp.abs(x.x) + 0.1, jnp.ones((B, N), bool)
     y = model.apply({"params": params}, positive, everywhere, train=True, rngs={"dropout": jax.random.key(3)})
-    gone = np.asarray(y == 0)
-    assert (gone.all(axis=1) | ~gone.any(axis=1)).all()
-    assert 0.3 < gone[:, 0].mean() < 0.7 and (gone[0] != gone[1]).any()
+    dropped = np.asarray(y == 0)
+    assert (dropped.all(axis=1) | ~dropped.any(axis=1)).all()
+    assert 0.3 < dropped[:, 0].mean() < 0.7 and (dropped[0] != dropped[1]).any()
 
 
 @pytest.mark.parametrize("transform", ["vmap", "scan"])
@@ -119,10 +119,10 @@ def test_causal_conv_under_transformations(transform):
 PATCHES = PatchTransformer(patch=3, width=8, depth=1, heads=2, hidden=8)
 
 
-def test_patches_are_cut_and_masked():
-    """7 steps in patches of 3: three patches. Of length 3 one is real, of 4 two, of 0 none."""
+def test_patches_and_their_mask():
+    """7 steps in patches of 3: three patches. A length of 4 has two valid patches, 3 has one, 0 has none."""
     x = Padded(series().x, jnp.array([4, 3, 0]))
-    params = moved(jax.jit(PATCHES.init)(jax.random.key(1), x))
+    params = perturb(jax.jit(PATCHES.init)(jax.random.key(1), x))
     run = jax.jit(PATCHES.apply)
     tokens = run(params, x)
     chex.assert_shape(tokens.x, (B, 3, 8))
@@ -130,18 +130,18 @@ def test_patches_are_cut_and_masked():
     np.testing.assert_array_equal(tokens.mask, [[True, True, False], [True, False, False], [False] * 3])
     spoiled = run(params, Padded(jnp.where(x.mask[..., None], x.x, jnp.nan), x.length))
     np.testing.assert_array_equal(jnp.where(tokens.mask[..., None], tokens.x - spoiled.x, 0), 0)
-    shorter = run(params, Padded(x.x, jnp.array([3, 3, 0])))  # what the fourth step adds is seen by the first patch
+    shorter = run(params, Padded(x.x, jnp.array([3, 3, 0])))  # the first patch attends to the fourth step
     assert np.abs(tokens.x[0, 0] - shorter.x[0, 0]).max() > 1e-4
     np.testing.assert_allclose(tokens.x[1, 0], shorter.x[1, 0], atol=1e-6)
 
 
-def test_a_patch_is_its_steps_side_by_side():
-    """Without a block (depth 0): LN(W [x_3k; x_3k+1; x_3k+2] + b + position_k)."""
+def test_a_patch_concatenates_its_steps():
+    """With depth 0: LN(W [x_3k; x_3k+1; x_3k+2] + b + position_k)."""
     x, model = series(), PatchTransformer(patch=3, width=8, depth=0)
-    params = moved(jax.jit(model.init)(jax.random.key(1), x)["params"])
+    params = perturb(jax.jit(model.init)(jax.random.key(1), x)["params"])
     tokens = jax.jit(model.apply)({"params": params}, x)
     dense, over = params["patch_embedding"], params["over_time"]
-    padded = np.concatenate([np.asarray(x.x[0]), np.zeros((2, C))])  # the seventh step and two of zeros
+    padded = np.concatenate([np.asarray(x.x[0]), np.zeros((2, C))])  # the third patch: the seventh step and two zeros
     for k in range(3):
         y = padded[3 * k : 3 * k + 3].reshape(-1) @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"])
         y = y + np.asarray(over["positions"][k])
@@ -150,7 +150,7 @@ def test_a_patch_is_its_steps_side_by_side():
 
 
 @pytest.mark.parametrize("model", [TCN(widths=(4,)), TCN(widths=(4,), every_step=True), PATCHES])
-def test_gradient_is_zero_past_the_length(model):
+def test_the_gradient_is_zero_beyond_the_length(model):
     x = series()
     params = jax.jit(model.init)(jax.random.key(1), x)
 

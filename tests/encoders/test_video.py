@@ -1,4 +1,4 @@
-"""Video encoders: frames by hand, tubelets against a loop of a three-dimensional convolution, masks by gradient."""
+"""Video encoders: frames by hand, tubelets against a loop over a three-dimensional convolution, masks by gradients."""
 
 import chex
 import flax.linen as nn
@@ -21,17 +21,17 @@ def video(size=4):
     return Padded(jax.random.normal(jax.random.key(0), (B, N, size, size, 2)), jnp.asarray(LENGTH))
 
 
-def test_frames_one_at_a_time():
-    x, picture, lstm = video(), CNN(widths=(5,)), LSTM(6)
-    plain = FrameWise(picture, Identity())
-    model = FrameWise(picture, lstm, every_step=False)
+def test_frame_wise_equals_single_frames():
+    x, cnn, lstm = video(), CNN(widths=(5,)), LSTM(6)
+    plain = FrameWise(cnn, Identity())
+    model = FrameWise(cnn, lstm, every_step=False)
     params = jax.jit(model.init)(jax.random.key(1), x)["params"]
-    of_frame = jax.jit(lambda pictures: masked_mean(picture.apply({"params": params["encoder"]}, pictures)))
+    of_frame = jax.jit(lambda images: masked_mean(cnn.apply({"params": params["encoder"]}, images)))
     by_hand = jnp.stack([of_frame(x.x[:, frame]) for frame in range(N)], axis=1)
     frames = jax.jit(plain.apply)({"params": {"encoder": params["encoder"]}}, x)
-    real = np.asarray(x.mask)
-    np.testing.assert_array_equal(frames.mask, real)
-    np.testing.assert_allclose(np.asarray(frames.x)[real], np.asarray(by_hand)[real], atol=1e-6)
+    valid = np.asarray(x.mask)
+    np.testing.assert_array_equal(frames.mask, valid)
+    np.testing.assert_allclose(np.asarray(frames.x)[valid], np.asarray(by_hand)[valid], atol=1e-6)
     states = jax.jit(lstm.apply)({"params": params["over_time"]}, by_hand, x.mask)
     tokens = jax.jit(model.apply)({"params": params}, x)
     chex.assert_shape(tokens.x, (B, 1, 6))
@@ -55,7 +55,7 @@ def test_the_image_encoder_receives_the_frame_mask():
     np.testing.assert_array_equal(tokens.x[tokens.mask], 7)  # 4 + 3 + 0
 
 
-def test_train_reaches_encoder_and_time():
+def test_train_reaches_the_encoder_and_the_layer_over_time():
     x = video()
     for model in (
         FrameWise(CNN(widths=(8,), dropout=0.5), Identity()),
@@ -83,7 +83,7 @@ SMALL = ViViT(tubelet=(2, 2, 2), width=8, depth=1, heads=2, hidden=8)
 
 
 def test_vivit_masks_tubelets():
-    """4 frames of 4 x 4 in tubelets of 2 x 2 x 2: a class token and 2 times 4 tubelets. Of 2 frames, 4 tubelets are real."""
+    """4 frames of 4 x 4 in tubelets of 2 x 2 x 2: a class token and 2 times 4 tubelets. 2 frames have 4 valid tubelets."""
     x = video()
     x = x.replace(length=jnp.array([4, 2, 0]))
     params = jax.jit(SMALL.init)(jax.random.key(1), x)
@@ -106,7 +106,7 @@ def test_vivit_masks_tubelets():
         SMALL,
     ],
 )
-def test_gradient_is_zero_past_the_length(model):
+def test_the_gradient_is_zero_beyond_the_length(model):
     x = video()
     params = jax.jit(model.init)(jax.random.key(1), x)
 
@@ -118,9 +118,11 @@ def test_gradient_is_zero_past_the_length(model):
     assert not size[~np.asarray(x.mask)].any() and (size[np.asarray(x.mask)] > 0).all()
 
 
-def test_vivit_refuses_frames_that_no_tubelet_covers():
-    with pytest.raises(ValueError, match=r"ViViT\.tubelet is \(2, 3, 2\), which does not divide .*\(4, 4, 4\)"):
-        SMALL.clone(tubelet=(2, 3, 2)).init(jax.random.key(0), video())
+@pytest.mark.parametrize("model", [SMALL, VideoMAE(width=8, depth=1, heads=2, hidden=8)])
+def test_a_tubelet_that_does_not_divide_the_video(model):
+    name = type(model).__name__
+    with pytest.raises(ValueError, match=rf"{name}\.tubelet is \(2, 3, 2\); it must divide .*\(4, 4, 4\)"):
+        model.clone(tubelet=(2, 3, 2)).init(jax.random.key(0), video())
 
 
 def test_vivit_b16x2_has_the_published_shapes():
@@ -135,13 +137,13 @@ def test_vivit_b16x2_has_the_published_shapes():
 
 
 def test_videomae_positions():
-    """Width 4: at place 1 the sine and cosine of 1, then of 1 / 10000^(2 / 4) = 0.01; nothing of it is a parameter."""
+    """Width 4, position 1: sine and cosine of 1, then of 1 / 10000^(2 / 4) = 0.01."""
     expected = [[0, 1, 0, 1], [np.sin(1), np.cos(1), np.sin(0.01), np.cos(0.01)]]
     np.testing.assert_allclose(interleaved_sinusoids(2, 4), expected, atol=1e-7)
 
 
-def test_videomae_masks_tubelets_that_have_not_begun():
-    """Of two frames each, 2 x 1 side by side: with three real frames all have begun, with two those of the first two frames."""
+def test_videomae_masks_tubelets_beyond_the_length():
+    """Two tubelets per two frames: 3 frames have four valid tubelets, 2 frames have two."""
     model = VideoMAE(tubelet=(2, 2, 4), width=4, depth=1, heads=1, hidden=4)
     video = Padded(jax.random.normal(jax.random.key(0), (2, 4, 4, 4, 1)), jnp.array([3, 2]))
     tokens, _ = jax.jit(model.init_with_output)(jax.random.key(1), video)
