@@ -45,7 +45,7 @@ def clip(source: Source) -> Architecture:
     """The final norm applies to all image tokens, as it does to the class token in the original. The text embedding is read at
     the text's last token, the end token, whatever the id of the padding."""
     vision, words = (_section(source, *part) for part in (("vision_config", VISION), ("text_config", TEXT)))
-    image, text = image_encoder(vision, first_norm=True), text_encoder(words, one_way=True)
+    image, text = image_encoder(vision, first_norm=True), text_encoder(words, causal=True)
     width = source.integer("projection_dim", 512)
     module = TwoTowers(
         Pooled(image, first_token),

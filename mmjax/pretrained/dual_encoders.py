@@ -74,10 +74,10 @@ def image_encoder(config: Source, **fields: Any) -> ViT:
     return ViT(patch, grid=(side // patch, side // patch), **_transformer(config), **fields)
 
 
-def text_encoder(config: Source, one_way: bool) -> TextTransformer:
-    """config: text_config. one_way: causal attention."""
+def text_encoder(config: Source, causal: bool) -> TextTransformer:
+    """The text tower. config: text_config. causal: whether attention is causal."""
     numbers = {"vocabulary": config.integer("vocab_size"), "positions": config.integer("max_position_embeddings")}
-    return TextTransformer(**numbers, one_way=one_way, **_transformer(config))
+    return TextTransformer(**numbers, causal=causal, **_transformer(config))
 
 
 def _transformer(config: Source) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def siglip(source: Source) -> Architecture:
     """The text embedding is read at the last token. All texts have the same length: the encoder attends to their padding."""
     vision, words = source.section("vision_config").with_defaults(VISION), source.section("text_config").with_defaults(TEXT)
     vision.require("vision_use_head", True)
-    image, text = image_encoder(vision, class_token=False), text_encoder(words, one_way=False)
+    image, text = image_encoder(vision, class_token=False), text_encoder(words, causal=False)
     module = TwoTowers(
         Pooled(image, AttentionPool(image.heads, image.hidden, image.activation, image.epsilon)),
         Pooled(text, last_token),
