@@ -51,6 +51,7 @@ class Column:
     preprocess: batch of such items -> the encoder's input (float32; log-mel and z-scores belong here); jitted.
     original: number -> the decoded item for the preprocessing of published weights: an image uint8 [h w c], a str, or a sound
     (samples float32 [t], rate in Hz); None if there is none. fingerprint: sha256 of all originals in order, "" without them.
+    encode: any text -> an item as `read` returns it; None for other modalities.
     """
 
     count: int
@@ -58,6 +59,7 @@ class Column:
     preprocess: Callable[[Any], Any]
     original: Callable[[int], Any] | None = None
     fingerprint: str = ""
+    encode: Callable[[str], Any] | None = None
 
 
 def identity(x: Any) -> Any:

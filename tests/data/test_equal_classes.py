@@ -1,47 +1,82 @@
-"""Classes of equal weight: in training alone, so that floors and scores see the rows as they are."""
+"""Equally weighted classes in the training split, by hand."""
 
+import dataclasses
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.test_experiment import DATA, GOOD
 
-from mmjax.data import feed
-from mmjax.data.dataset import Rows, equally_weighted
-from mmjax.experiment import ExperimentError
-from mmjax.experiment.run import _Run
+from mmjax.data.dataset import Column, Dataset, Rows, identity
+from mmjax.data.decode import DataError
+from mmjax.data.equal_classes import EqualClasses, equally_weighted
+from mmjax.data.splits import CrossValidated, check_splits
 
 LABEL = np.array([0, 0, 0, 2, 2, -1], np.int32)
 WEIGHT = np.array([1, 1, 2, 0.5, 0.5, 0.25], np.float32)
-BY_HAND = [0.625, 0.625, 1.25, 1.25, 1.25, 0.25]  # classes weigh 4 and 1, so 2.5 each; no label keeps its own
+BY_HAND = [0.625, 0.625, 1.25, 1.25, 1.25, 0.25]  # the classes weigh 4 and 1, so 2.5 each; a row without a label keeps its own
 
 
-def test_by_hand():
+@dataclasses.dataclass(frozen=True)
+class Official:
+    """Six rows with an official test split; `fold` only chooses validation, here the fingerprint."""
+
+    fold: int = 0
+    folds: int = 4
+
+    def load(self):
+        targets = {"label": LABEL, "tags": np.zeros((6, 3), np.int32), "value": np.zeros(6, np.float32)}
+        rows = Rows({"x": np.arange(6)}, targets, WEIGHT)
+        return Dataset(
+            columns={"x": Column(6, lambda i: np.float32(i), identity)},
+            splits=dict.fromkeys(("train", "test"), rows),
+            metadata={split: {"id": np.array([f"{split} {i}" for i in range(6)])} for split in ("train", "test")},
+            fingerprint=f"toy {self.fold}",
+            classes={"label": ("a", "b", "c"), "tags": ("x", "y", "z")},
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Toy(Official):
+    """The same rows with folds for cross-validation."""
+
+    def at_fold(self, fold):
+        return replace(self, fold=fold)
+
+
+def test_weights_by_hand():
     rows = Rows({}, {"label": LABEL}, WEIGHT)
     np.testing.assert_allclose(equally_weighted(rows, "label").weight, BY_HAND)
-    np.testing.assert_array_equal(rows.weight, np.float32([1, 1, 2, 0.5, 0.5, 0.25]))  # a copy was changed
+    np.testing.assert_array_equal(rows.weight, np.float32([1, 1, 2, 0.5, 0.5, 0.25]))  # the argument is unchanged
 
 
-def test_rows_without_any_label_keep_their_weight():
+def test_rows_without_labels_keep_their_weight():
     rows = Rows({}, {"label": np.full(2, -1, np.int32)}, np.ones(2, np.float32))
     np.testing.assert_array_equal(equally_weighted(rows, "label").weight, 1)
 
 
-def test_training_alone_sees_them():
-    rows = Rows({"image": np.zeros(6, np.int32), "text": np.zeros(6, np.int32)}, {"label": LABEL}, WEIGHT)
-    data = replace(DATA, splits=dict.fromkeys(("train", "validation", "test"), rows))
-    run = _Run("cell", replace(GOOD, equal_classes="label"), data, feed.fill(data, lambda count: None), {}, None, {}, Path())
-    weights = {split: np.asarray(run.feed_of(split)(np.arange(6)).weight) for split in data.splits}
-    np.testing.assert_allclose(weights["train"], BY_HAND)
-    np.testing.assert_array_equal(weights["validation"], WEIGHT)
-    np.testing.assert_array_equal(weights["test"], WEIGHT)
-    np.testing.assert_array_equal(data.splits["train"].weight, WEIGHT)  # which is what the floors are fitted on
+def test_only_the_training_split_changes():
+    plain, data = Toy().load(), EqualClasses(Toy()).load()
+    np.testing.assert_allclose(data.splits["train"].weight, BY_HAND)
+    np.testing.assert_array_equal(data.splits["test"].weight, WEIGHT)
+    assert data.fingerprint != plain.fingerprint and len(data.fingerprint) == 64
+    assert data.classes == plain.classes and data.metadata.keys() == plain.metadata.keys()
 
 
-def test_what_it_cannot_be():
-    with pytest.raises(ExperimentError, match=r"equal_classes is 'mood', which the data lack; they have label"):
-        replace(GOOD, equal_classes="mood").check(DATA)
-    steps = replace(DATA, splits={"train": Rows({}, {"label": np.zeros((2, 3), np.int32)}, np.ones(2, np.float32))})
-    with pytest.raises(ExperimentError, match="'label' has labels for steps"):
-        replace(GOOD, equal_classes="label").check(steps)
+@pytest.mark.parametrize("target", ["mood", "tags", "value"])
+def test_the_target_must_be_one_class_per_row(target):
+    with pytest.raises(DataError, match=rf"EqualClasses\.target is '{target}'; the data have one class per row for label"):
+        EqualClasses(Toy(), target).load()
+
+
+def test_folds_are_those_of_the_data():
+    data = EqualClasses(Toy())
+    assert isinstance(data, CrossValidated) and data.folds == 4 and data.at_fold(2) == EqualClasses(Toy(fold=2))
+    assert data.at_fold(2).load().fingerprint != data.load().fingerprint
+    assert not check_splits(data.load())  # without groups, leaks between groups cannot be excluded
+
+
+def test_an_official_test_split_has_no_folds():
+    data = EqualClasses(Official())
+    for ask in (lambda: data.folds, lambda: data.at_fold(1)):
+        with pytest.raises(DataError, match="Official has an official test split, so it has no folds"):
+            ask()

@@ -1,4 +1,4 @@
-"""The same batches from columns on the device and from a stream, wherever a run begins."""
+"""Batches from columns on the device and from a stream are equal, for one step and for several, from any first step."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ import pytest
 
 from mmjax.data import feed
 from mmjax.data.dataset import Column, Dataset, Rows
-from mmjax.data.feed import Streamed, column_bytes, fill, fill_column, from_device
+from mmjax.data.feed import Feed, Streamed, column_bytes, fill, fill_column, from_device
 from mmjax.data.order import in_order, shuffled
 from mmjax.data.stamps import dataset as stamps_dataset
 from mmjax.data.stamps.pack import StampsPack
@@ -24,16 +24,16 @@ def stream(dataset, rows, order, first, steps, threads=4):
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 3, 2, 4), np.uint8)
 LENGTHS = np.array([4, 0, 2, 3, 1], np.int32)
-WORDS = np.arange(20, dtype=np.int16).reshape(5, 4)
+TOKENS = np.arange(20, dtype=np.int16).reshape(5, 4)
 N = 13
 
 
-def made_up():
-    """13 rows over 11 pictures and 5 texts, some rows without one or the other; picture i divided by 255, word + 1."""
+def toy():
+    """13 rows over 11 images and 5 texts; some rows lack one of them. Images are divided by 255, tokens get + 1."""
     columns = {
         "image": Column(11, lambda i: IMAGES[i], lambda x: x.astype(jnp.float32) / 255),
         "text": Column(
-            5, lambda i: Padded(WORDS[i], LENGTHS[i]), lambda x: Padded(x.x.astype(jnp.int32) + 1, x.length)
+            5, lambda i: Padded(TOKENS[i], LENGTHS[i]), lambda x: Padded(x.x.astype(jnp.int32) + 1, x.length)
         ),
     }
     image = np.array([3, 3, 0, -1, 10, 5, 6, 7, -1, 9, 1, 2, 4], np.int32)
@@ -41,39 +41,39 @@ def made_up():
     rows = Rows(
         {"image": image, "text": text}, {"label": np.arange(N, dtype=np.int32)}, np.arange(1, N + 1, dtype=np.float32)
     )
-    return Dataset(columns, {"train": rows}, {}, {}, {}, {}, "", lambda row: {}, "made up")
+    return Dataset(columns, {"train": rows}, {}, "")
 
 
 def expected(rows, index):
-    """By hand, example for example: (label, weight, picture or None, words or None)."""
+    """By hand, for each example: (label, weight, image or None, tokens or None)."""
     examples = []
     for row in np.ravel(index):
         image, text = (rows.pointer[name][row] if row >= 0 else -1 for name in ("image", "text"))
-        picture = IMAGES[image] / np.float32(255) if image >= 0 else None
-        words = WORDS[text][: LENGTHS[text]] + 1 if text >= 0 else None
-        examples.append((rows.targets["label"][row], rows.weight[row] if row >= 0 else 0, picture, words))
+        pixels = IMAGES[image] / np.float32(255) if image >= 0 else None
+        tokens = TOKENS[text][: LENGTHS[text]] + 1 if text >= 0 else None
+        examples.append((rows.targets["label"][row], rows.weight[row] if row >= 0 else 0, pixels, tokens))
     return examples
 
 
-def assert_is(batch, rows, index):
+def assert_batch(batch, rows, index):
     lead = np.shape(index)
     for leaf in jax.tree.leaves(batch):
         assert leaf.shape[: len(lead)] == lead
     flat = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[len(lead) :]), batch)
-    for i, (label, weight, picture, words) in enumerate(expected(rows, index)):
-        assert flat.weight[i] == weight and flat.present["image"][i] == (picture is not None)
-        assert flat.present["text"][i] == (words is not None)
+    for i, (label, weight, pixels, tokens) in enumerate(expected(rows, index)):
+        assert flat.weight[i] == weight and flat.present["image"][i] == (pixels is not None)
+        assert flat.present["text"][i] == (tokens is not None)
         if weight:
             assert flat.targets["label"][i] == label
-        if picture is not None:
-            np.testing.assert_allclose(flat.inputs["image"][i], picture, rtol=1e-6)
-        if words is not None:
+        if pixels is not None:
+            np.testing.assert_allclose(flat.inputs["image"][i], pixels, rtol=1e-6)
+        if tokens is not None:
             text = flat.inputs["text"]
-            assert text.x[i][: text.length[i]].tolist() == words.tolist()
+            assert text.x[i][: text.length[i]].tolist() == tokens.tolist()
 
 
 def order(step):
-    """Two seeds side by side, [s b] = [2 3], the last place of every third step padded."""
+    """Two seeds, [s b] = [2 3]; the last place of every third step is padding."""
     index = np.stack([shuffled(seed, step, N, 3) for seed in (0, 1)])
     index[:, 2] = np.where(step % 3 == 2, -1, index[:, 2])
     return index
@@ -81,42 +81,77 @@ def order(step):
 
 @pytest.fixture(scope="module")
 def streamed():
-    """Batches of steps 0 .. 8 of made_up(), in `order`."""
-    dataset = made_up()
+    """The batches of steps 0 to 8."""
+    dataset = toy()
     return list(stream(dataset, dataset.splits["train"], order, 0, 9))
 
 
 @pytest.fixture(scope="module")
 def columns():
-    return fill(made_up())
+    return fill(toy())
 
 
 def test_from_device_by_hand(columns):
-    rows = made_up().splits["train"]
+    rows = toy().splits["train"]
     batch_of = from_device(columns, rows)
     for step in range(9):
-        assert_is(batch_of(order(step)), rows, order(step))
+        assert_batch(batch_of(order(step)), rows, order(step))
     for index in in_order(N, 5):
-        assert_is(batch_of(index), rows, index)
+        assert_batch(batch_of(index), rows, index)
 
 
 def test_stream_by_hand(streamed):
-    rows = made_up().splits["train"]
+    rows = toy().splits["train"]
     assert len(streamed) == 9
     for step, batch in enumerate(streamed):
-        assert_is(batch, rows, order(step))
+        assert_batch(batch, rows, order(step))
 
 
-def test_stream_and_device_have_one_structure(columns, streamed):
-    """A step that is compiled for one takes the other: same tree, shapes and dtypes."""
-    batch = from_device(columns, made_up().splits["train"])(order(0))
+def stacked(batches):
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+
+
+CHUNKS = (range(2, 5), range(5, 6), range(6, 9))
+
+
+def test_chunks_of_several_steps(columns, streamed):
+    """[k s b] of both feeds is k batches [s b], stacked; also for a call with row numbers of that shape."""
+    rows = toy().splits["train"]
+    feeds = from_device(columns, rows), Streamed(toy(), rows, columns)
+    for feed_of in feeds:
+        assert isinstance(feed_of, Feed)
+        found = list(feed_of.chunks(order, CHUNKS))
+        assert len(found) == len(CHUNKS)
+        for chunk, batch in zip(CHUNKS, found):
+            assert batch.weight.shape == (len(chunk), 2, 3)
+            assert_batch(batch, rows, np.stack([order(step) for step in chunk]))
+            expected = stacked([streamed[step] for step in chunk])
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), batch.targets, expected.targets)
+        again = feed_of(np.stack([order(step) for step in CHUNKS[0]]))
+        jax.tree.map(np.testing.assert_array_equal, again, found[0])
+        assert list(feed_of.chunks(order, ())) == []
+
+
+def test_float_and_multi_label_targets_have_the_dimensions_of_the_index(columns):
+    rows = toy().splits["train"]
+    targets = {"value": np.linspace(0, 1, N, dtype=np.float32), "tags": np.arange(2 * N).reshape(N, 2)}
+    targets["value"][3] = np.nan
+    batch = from_device(columns, rows.replace(targets=targets))(np.array([[[3, 0]], [[12, -1]]]))
+    assert batch.targets["value"].shape == (2, 1, 2) and batch.targets["tags"].shape == (2, 1, 2, 2)
+    assert np.isnan(batch.targets["value"][0, 0, 0]) and batch.targets["value"][1, 0, 0] == 1
+    assert batch.targets["tags"][1, 0, 0].tolist() == [24, 25]
+
+
+def test_stream_and_device_have_the_same_structure(columns, streamed):
+    """A step that is compiled for one accepts the other: same tree, shapes and dtypes."""
+    batch = from_device(columns, toy().splits["train"])(order(0))
     assert jax.tree.structure(batch) == jax.tree.structure(streamed[0])
     shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype.name), b) for b in (batch, streamed[0])]
     assert shapes[0] == shapes[1]
 
 
 def test_stream_resumes_in_the_middle(streamed):
-    dataset = made_up()
+    dataset = toy()
     for first in (4, 8):
         tail = list(stream(dataset, dataset.splits["train"], order, first, 9, threads=2))
         assert len(tail) == 9 - first
@@ -126,47 +161,47 @@ def test_stream_resumes_in_the_middle(streamed):
 
 
 def test_column_bytes(columns):
-    """Pictures float32 11 x 3 x 2 x 4, words int32 5 x 4, lengths int32 5: 4 bytes each."""
-    taken = sum(leaf.nbytes for leaf in jax.tree.leaves(columns))
-    assert column_bytes(made_up()) == taken == 4 * (11 * 24 + 5 * 4 + 5)
+    """Images float32 11 x 3 x 2 x 4, tokens int32 5 x 4, lengths int32 5: 4 bytes each."""
+    found = sum(leaf.nbytes for leaf in jax.tree.leaves(columns))
+    assert column_bytes(toy()) == found == 4 * (11 * 24 + 5 * 4 + 5)
 
 
 def test_fill_reads_each_item_once(monkeypatch):
-    """In chunks of three, the last one not full: all items in order, each read once and counted once."""
+    """In chunks of three, the last one incomplete: all items in order, each read and reported once."""
     monkeypatch.setattr(feed, "CHUNK", 3)
     read, reports, shapes = [], [], set()
 
-    def finish(x):
+    def preprocess(x):
         shapes.add(x.shape)
         return x * 2
 
-    column = Column(8, lambda i: read.append(i) or np.float32(i), finish)
+    column = Column(8, lambda i: read.append(i) or np.float32(i), preprocess)
     assert np.asarray(fill_column(column, reports.append)).tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
     assert sorted(read) == list(range(8)) and reports == [3, 3, 2] and shapes == {(3,)}
 
 
 def test_damaged_item_is_reported(monkeypatch):
-    """An error while reading comes out of both feeds, not a batch without the item."""
+    """Both feeds raise an error of `read`."""
 
     def read(i):
         if i == 3:
             raise ValueError("item 3 is damaged")
         return IMAGES[i]
 
-    dataset = made_up()
+    dataset = toy()
     broken = Column(11, read, lambda x: x)
     with pytest.raises(ValueError, match="item 3 is damaged"):
         fill_column(broken)
     columns = {"image": broken, "text": dataset.columns["text"]}
-    broken_set = Dataset(columns, dataset.splits, {}, {}, {}, {}, "", lambda row: {}, "made up")
+    broken_set = Dataset(columns, dataset.splits, {}, "")
     with pytest.raises(ValueError, match="item 3 is damaged"):
         list(stream(broken_set, dataset.splits["train"], partial(shuffled, 0, rows=N, batch=N), 0, 1))
 
 
 def test_stamps(monkeypatch):
-    """The real data: log-mel frames, pictures and words of the stream are those on the device."""
+    """Log-mel frames, images and tokens of the real data are equal in both feeds."""
     monkeypatch.setattr(stamps_dataset, "open_source", lambda root: (StampsPack(root), "StampsPack"))
-    monkeypatch.setattr(stamps_dataset, "FITTED_ON", 16)
+    monkeypatch.setattr(stamps_dataset, "MAX_ITEMS", 16)
     monkeypatch.setattr(feed, "CHUNK", 64)
     dataset = stamps_dataset.Stamps(image_size=8, speech_languages=("lt",), seconds=0.5).load()
     columns, rows = fill(dataset), dataset.splits["train"]
@@ -179,10 +214,10 @@ def test_stamps(monkeypatch):
     assert np.asarray(batch.present["audio"]).tolist() == [[True] * 3 + [False] * 3]
     for name in ("present", "targets", "weight"):
         jax.tree.map(np.testing.assert_array_equal, getattr(batch, name), getattr(same, name))
-    for name, there in batch.present.items():
-        there = np.asarray(there)
+    for name, present in batch.present.items():
+        present = np.asarray(present)
         jax.tree.map(
-            lambda a, b, there=there: np.testing.assert_allclose(np.asarray(a)[there], np.asarray(b)[there], atol=1e-4),
+            lambda a, b, present=present: np.testing.assert_allclose(np.asarray(a)[present], np.asarray(b)[present], atol=1e-4),
             batch.inputs[name],
             same.inputs[name],
         )

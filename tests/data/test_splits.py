@@ -1,13 +1,15 @@
-"""Folds: groups stay whole, labels stay mixed, the seed decides, and errors name what is wrong."""
+"""Folds keep groups whole and labels mixed and depend on the seed; splits with a common id or group are refused."""
 
 import numpy as np
 import pytest
 
-from mmjax.data.splits import grouped_folds, train_validation_test
+from mmjax.data.dataset import Dataset, Rows
+from mmjax.data.decode import DataError
+from mmjax.data.splits import check_splits, grouped_folds, train_validation_test
 
 
 def random_task(seed: int, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
-    """Groups of 1 to about 6, labels with one of them rare; a group mostly shares its label."""
+    """Groups of 1 to about 6 examples and four labels, one of them rare; most groups share a label."""
     rng = np.random.default_rng(seed)
     groups = rng.integers(0, n // 3, n)
     label_of_group = rng.choice(4, n // 3, p=[0.5, 0.3, 0.15, 0.05])
@@ -45,39 +47,65 @@ def test_single_examples_divide_exactly():
         np.testing.assert_array_equal(np.bincount(fold_of[label]), [2] * 5)
 
 
-def test_the_seed_decides():
+def test_folds_depend_on_the_seed():
     groups, labels = random_task(0)
     np.testing.assert_array_equal(grouped_folds(groups, labels, seed=3), grouped_folds(groups, labels, seed=3))
     assert (grouped_folds(groups, labels, seed=3) != grouped_folds(groups, labels, seed=4)).any()
 
 
-def test_names_of_groups_do_not_matter():
+def test_folds_do_not_depend_on_the_numbers_of_the_groups():
     groups, labels = random_task(1)
     np.testing.assert_array_equal(grouped_folds(groups, labels), grouped_folds(7 * groups + 100, labels))
 
 
-def test_every_example_has_one_place():
-    fold_of = np.array([0, 1, 2, 0, 1, 2])
-    split = train_validation_test(fold_of, 2)
-    assert split.test.tolist() == [2, 5]
-    assert split.validation.tolist() == [0, 3]  # the fold after the last is the first
-    assert split.train.tolist() == [1, 4]
+def test_every_example_is_in_one_split():
+    splits = train_validation_test(np.array([0, 1, 2, 0, 1, 2]), 2)
+    found = {split: indices.tolist() for split, indices in splits.items()}
+    assert found == {"train": [1, 4], "validation": [0, 3], "test": [2, 5]}  # fold 0 follows the last fold
 
 
 @pytest.mark.parametrize("arguments, message", [
     (dict(groups=np.zeros(3), labels=np.zeros(4)), "groups .* labels"),
     (dict(groups=np.zeros((3, 2)), labels=np.zeros((3, 2))), "one dimension"),
-    (dict(groups=np.arange(3), labels=np.zeros(3), folds=1), "folds is 1"),
-    (dict(groups=np.arange(3), labels=np.zeros(3), folds=4), "groups has 3 different values"),
+    (dict(groups=np.arange(3), labels=np.zeros(3), folds=1), r"folds is 1; it must lie in \[2, 3\]"),
+    (dict(groups=np.arange(3), labels=np.zeros(3), folds=4), r"folds is 4; it must lie in \[2, 3\]"),
+    (dict(groups=np.arange(3), labels=np.zeros(3), folds=2, seed=-1), "seed of the split is -1"),
 ])
-def test_folds_that_cannot_be(arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_folds_are_refused(arguments, message):
+    with pytest.raises(DataError, match=message):
         grouped_folds(**arguments)
 
 
 @pytest.mark.parametrize("fold_of, fold, message", [
     ([0, 1, 2], 3, "fold is 3"), ([0, 1, 2], -1, "fold is -1"), ([0, 1], 0, "2 folds"), ([], 0, "folds_of has shape"),
 ])
-def test_splits_that_cannot_be(fold_of, fold, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_splits_are_refused(fold_of, fold, message):
+    with pytest.raises(DataError, match=message):
         train_validation_test(np.array(fold_of), fold)
+
+
+def dataset(**metadata):
+    """Splits of two rows with this metadata."""
+    splits = {split: Rows({}, {}, np.ones(2, np.float32)) for split in metadata}
+    return Dataset({}, splits, {split: {k: np.array(v) for k, v in columns.items()} for split, columns in metadata.items()}, "")
+
+
+def test_splits_without_a_common_id_or_group_are_leak_free():
+    """Ids may repeat within a split: a stamp has a row per clip."""
+    assert check_splits(dataset(train={"id": ["a", "a"], "group": [1, 1]}, test={"id": ["b", "c"], "group": [2, 3]}))
+
+
+def test_without_groups_nothing_is_claimed():
+    assert not check_splits(dataset(train={"id": ["a", "b"], "group": [1, 1]}, test={"id": ["c", "d"]}))
+
+
+@pytest.mark.parametrize("test, message", [
+    ({"id": ["a", "c"], "group": [2, 3]}, "id 'a' is in the splits 'train' and 'test'; an example belongs to one split"),
+    ({"id": ["a", "c"]}, "id 'a' is in the splits 'train' and 'test'"),
+    ({"id": ["c", "d"], "group": [3, 2]}, "group 2 is in the splits 'validation' and 'test'; a group belongs to one split"),
+    ({"group": [5, 6]}, "the metadata of the test split have no 'id' column"),
+])
+def test_a_common_id_or_group_is_refused(test, message):
+    train, validation = {"id": ["a", "b"], "group": [1, 1]}, {"id": ["x", "y"], "group": [2, 2]}
+    with pytest.raises(DataError, match=message):
+        check_splits(dataset(train=train, validation=validation, test=test))

@@ -1,4 +1,4 @@
-"""Features of frozen encoders: they are what the encoder says, are computed once, and are never stale or damaged."""
+"""Cached features equal the output of the encoder, are computed once, and are computed again if anything changes."""
 
 import dataclasses
 import hashlib
@@ -10,12 +10,14 @@ import jax
 import numpy as np
 import pytest
 
-from mmjax.data import encoded
-from mmjax.data.dataset import Column, Dataset, Rows, stack
+from mmjax.data.dataset import Column, Dataset, Rows, identity, stack
 from mmjax.data.decode import DataError
+from mmjax.data.scale import UnitDirections
+from mmjax.data.splits import CrossValidated
 from mmjax.nn import masked_mean
-from mmjax.pretrained import load
-from mmjax.pretrained.cached_features import CachedFeatures, cache_folder
+from mmjax.pretrained import cached_features, load
+from mmjax.pretrained.cached_features import CachedFeatures
+from mmjax.pretrained.feature_cache import cache_folder, save_features
 from tests.pretrained.tiny import bert_folder
 
 TEXTS = ("a green frog", "two red cars", "the frog", "red", "two of the green cars", "a car")
@@ -23,28 +25,29 @@ TEXTS = ("a green frog", "two red cars", "the frog", "red", "two of the green ca
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-    """A data set of a few texts, the first four for training."""
+    """A data set of a few texts; four of them are for training, from `fold` on."""
 
     texts: tuple[str, ...] = TEXTS
-    first: int = 0
+    fold: int = 0
+    folds: int = 3
+
+    def at_fold(self, fold: int) -> "Names":
+        return replace(self, fold=fold)
 
     def load(self) -> Dataset:
-        identity = hashlib.sha256(repr(self.texts).encode()).hexdigest()
-        order = np.roll(np.arange(len(self.texts)), self.first)
+        fingerprint = hashlib.sha256(repr(self.texts).encode()).hexdigest()
+        order = np.roll(np.arange(len(self.texts)), self.fold)
         parts = {"train": order[:4], "validation": order[4:5], "test": order[5:]}
         read = lambda number: np.zeros(1, np.float32)
         return Dataset(
-            columns={"text": Column(len(self.texts), read, lambda x: x, self.texts.__getitem__, identity)},
+            columns={"text": Column(len(self.texts), read, identity, self.texts.__getitem__, fingerprint)},
             splits={
                 name: Rows({"text": rows}, {"label": rows % 2}, np.ones(len(rows), np.float32)) for name, rows in parts.items()
             },
-            classes={"label": ("no", "yes")},
+            metadata={},
+            fingerprint=f"{fingerprint} {self.fold}",
             sizes={"text": {"width": 1}},
-            about={},
-            dropped={},
-            fingerprint=f"{identity} {self.first}",
-            media=lambda row: {},
-            source="memory",
+            classes={"label": ("no", "yes")},
         )
 
 
@@ -58,52 +61,55 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache, and how often something was computed."""
+    """An empty cache; returns the modalities of all computations."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    computed, compute = [], encoded._computed
-    monkeypatch.setattr(encoded, "_computed", lambda modality, *rest: (computed.append(modality), compute(modality, *rest))[1])
+    computed, compute = [], cached_features._computed
+    counted = lambda modality, *rest: (computed.append(modality), compute(modality, *rest))[1]
+    monkeypatch.setattr(cached_features, "_computed", counted)
     return computed
 
 
 def vectors(data):
     column = data.load().columns["text"]
-    return np.asarray(column.finish(np.stack([column.read(number) for number in range(column.count)])))
+    return np.asarray(column.preprocess(np.stack([column.read(number) for number in range(column.count)])))
 
 
-def test_features_are_the_encoders_z_scored_over_the_training_split(folder, cache):
+def test_features_are_z_scores_of_the_encoders_output(folder, cache):
     data = CachedFeatures(NAMES, (("text", str(folder)),)).load()
     column, plain = data.columns["text"], NAMES.load()
     assert data.sizes["text"] == {"width": 8}
     every = np.stack([column.read(number) for number in range(column.count)])
     module, variables, preprocessing = load(folder)
-    names = [plain.columns["text"].raw(number) for number in range(5)]
-    alone = jax.jit(lambda words: masked_mean(module.apply(variables, words)))(preprocessing.batch(names))
-    np.testing.assert_allclose(every[:5], alone, rtol=1e-4, atol=1e-5)
-    finished = np.asarray(column.finish(every))
+    names = [plain.columns["text"].original(number) for number in range(5)]
+    expected = jax.jit(lambda tokens: masked_mean(module.apply(variables, tokens)))(preprocessing.batch(names))
+    np.testing.assert_allclose(every[:5], expected, rtol=1e-4, atol=1e-5)
+    z = np.asarray(column.preprocess(every))
     train = np.unique(data.splits["train"].pointer["text"])
     train = train[train >= 0]
-    np.testing.assert_allclose(finished[train].mean(axis=0), 0, atol=5e-3)  # a float32 that hardly varies
-    np.testing.assert_allclose(finished[train].std(axis=0), 1, atol=5e-3)
+    np.testing.assert_allclose(z[train].mean(axis=0), 0, atol=5e-3)  # float32 features that hardly vary
+    np.testing.assert_allclose(z[train].std(axis=0), 1, atol=5e-3)
     assert data.fingerprint != plain.fingerprint
 
 
-def test_directions_are_centred_unit_vectors_with_one_deviation(folder, cache):
+def test_unit_directions(folder, cache):
+    """Centred unit vectors over one deviation; the same cached features, with another fingerprint."""
     plain = CachedFeatures(NAMES, (("text", str(folder)),))
-    data, scores = replace(plain, directions=True).load(), plain.load()
+    data, scores = replace(plain, normalize=UnitDirections()).load(), plain.load()
+    assert cache == ["text"]
     column, train = data.columns["text"], np.unique(data.splits["train"].pointer["text"])
     train = train[train >= 0]
     every = np.stack([column.read(number) for number in range(column.count)]).astype(np.float64)
     unit = every / np.linalg.norm(every, axis=1, keepdims=True)
     centred = unit - unit[train].mean(axis=0)
     expected = centred / np.sqrt(np.square(centred[train]).mean())
-    np.testing.assert_allclose(column.finish(np.float32(every)), expected, atol=5e-3)
+    np.testing.assert_allclose(column.preprocess(np.float32(every)), expected, atol=5e-3)
     assert data.fingerprint != scores.fingerprint
-    tokens = replace(plain, tokens=("text",), directions=True).load().columns["text"]
-    finished = tokens.finish(stack([tokens.read(number) for number in range(4)]))
-    assert np.isfinite(np.asarray(finished.x)).all()  # padding has no direction
+    tokens = replace(plain, tokens=("text",), normalize=UnitDirections()).load().columns["text"]
+    x = tokens.preprocess(stack([tokens.read(number) for number in range(4)])).x
+    assert np.isfinite(np.asarray(x)).all()  # padding is zero, which has no direction
 
 
-def test_tokens_are_sequences(folder, cache):
+def test_all_tokens_are_padded(folder, cache):
     data = CachedFeatures(NAMES, (("text", str(folder)),), tokens=("text",)).load()
     column = data.columns["text"]
     module, variables, preprocessing = load(folder)
@@ -113,9 +119,8 @@ def test_tokens_are_sequences(folder, cache):
         assert item.length == expected.mask[number].sum() > len(text.split())  # special tokens count
         np.testing.assert_allclose(item.x[: item.length], expected.x[number][: item.length], rtol=1e-4, atol=1e-5)
         assert not item.x[item.length :].any()
-    finished = column.finish(stack([column.read(number) for number in range(4)]))
-    real = np.asarray(finished.x)[np.asarray(finished.mask)]
-    np.testing.assert_allclose(real.mean(axis=0), 0, atol=5e-3)
+    z = column.preprocess(stack([column.read(number) for number in range(4)]))
+    np.testing.assert_allclose(np.asarray(z.x)[np.asarray(z.mask)].mean(axis=0), 0, atol=5e-3)
 
 
 def test_prompts_give_the_mean_of_unit_vectors(folder, cache):
@@ -125,31 +130,34 @@ def test_prompts_give_the_mean_of_unit_vectors(folder, cache):
     data = replace(plain, prompts=prompts).load()
     sentences = ("A green frog.", "green frog", "two of the a green frog"), ("an old car", "old car", "two of the an old car")
     module, variables, preprocessing = load(folder)
+    mean = jax.jit(lambda tokens: masked_mean(module.apply(variables, tokens)))
     for number, three in zip((0, 4), sentences):
-        x = jax.jit(lambda words: masked_mean(module.apply(variables, words)))(preprocessing.batch(three))
+        x = mean(preprocessing.batch(three))
         unit = x / np.linalg.norm(x, axis=1, keepdims=True)
         np.testing.assert_allclose(data.columns["text"].read(number), unit.mean(axis=0), rtol=1e-4, atol=1e-5)
     fingerprints = {data.fingerprint, plain.load().fingerprint, replace(plain, prompts=prompts[:2]).load().fingerprint}
     assert len(fingerprints) == len(cache) == 3
-    with pytest.raises(DataError, match="several sentences have no mean"):
+    with pytest.raises(DataError, match=r"prompts needs one vector per text, but \.tokens keeps all tokens of 'text'"):
         replace(plain, prompts=prompts, tokens=("text",)).load()
 
 
-def test_computed_once_for_all_folds(folder, cache):
+def test_features_are_computed_once_for_all_folds(folder, cache):
     data = CachedFeatures(NAMES, (("text", str(folder)),))
-    data.load(), data.load(), replace(data, data=replace(NAMES, first=2)).load()
-    assert cache == ["text"]
+    assert isinstance(data, CrossValidated) and data.folds == 3
+    assert data.at_fold(2) == CachedFeatures(Names(fold=2), data.weights)
+    prints = [data.load().fingerprint, data.load().fingerprint, data.at_fold(2).load().fingerprint]
+    assert cache == ["text"] and prints[0] == prints[1] != prints[2]
 
 
-def test_other_weights_texts_or_tokenisers_are_other_features(folder, cache, tmp_path):
+def test_other_weights_texts_or_tokenizers_are_other_features(folder, cache, tmp_path):
     other = bert_folder(tmp_path / "other", seed=1)
     same = shutil.copytree(folder, tmp_path / "same")
     words = shutil.copytree(folder, tmp_path / "words")
-    tokeniser = words / "tokenizer.json"
-    tokeniser.write_text(tokeniser.read_text().replace('"frog"', '"toad"'))
+    tokenizer = words / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace('"frog"', '"toad"'))
     for source, texts, computations in (
         (folder, TEXTS, 1),
-        (same, TEXTS, 1),  # the same content at another place
+        (same, TEXTS, 1),  # the same content in another folder
         (other, TEXTS, 2),
         (words, TEXTS, 3),
         (folder, TEXTS[::-1], 4),
@@ -162,12 +170,12 @@ def test_other_weights_texts_or_tokenisers_are_other_features(folder, cache, tmp
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-40], lambda data: data[:300] + b"\xff\x00" + data[302:], lambda data: b""]
 )
-def test_a_damaged_file_is_noticed_and_made_again(folder, cache, damage):
+def test_a_damaged_file_is_reported_and_computed_again(folder, cache, damage):
     data = CachedFeatures(NAMES, (("text", str(folder)),))
     whole = vectors(data)
     (file,) = cache_folder().iterdir()
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.warns(UserWarning, match="computed again"):
+    with pytest.warns(UserWarning, match=rf"{file.name} is damaged .*; its features are computed again"):
         np.testing.assert_array_equal(vectors(data), whole)
     assert len(cache) == 2
     with warnings.catch_warnings():
@@ -176,10 +184,34 @@ def test_a_damaged_file_is_noticed_and_made_again(folder, cache, damage):
     assert len(cache) == 2
 
 
-def test_what_cannot_be_encoded(folder, cache, tmp_path):
-    with pytest.raises(DataError, match=r"no raw 'video' with an identity to encode; they have text"):
+def test_a_cache_that_cannot_be_written_is_reported(folder, cache, monkeypatch, tmp_path):
+    """The features are returned; the next run computes them again."""
+    data = CachedFeatures(NAMES, (("text", str(folder)),))
+    whole = vectors(data)
+    (tmp_path / "occupied").write_text("a file where the cache folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "occupied"))
+    with pytest.warns(UserWarning, match=r"\.npz cannot be written .*; the next run computes its features again"):
+        np.testing.assert_array_equal(vectors(data), whole)
+    assert len(cache) == 2
+
+
+def test_a_full_disk_leaves_no_incomplete_file(tmp_path, monkeypatch):
+    def full(file, **arrays):
+        file.write_bytes(b"incomplete")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.warns(UserWarning, match="No space left on device"):
+        save_features(tmp_path / "features" / "key.npz", {"x": np.zeros(3)})
+    assert list((tmp_path / "features").iterdir()) == []
+
+
+def test_data_that_cannot_be_encoded(folder, cache, tmp_path):
+    with pytest.raises(DataError, match=r"no originals of 'video' with a fingerprint; they have text"):
         CachedFeatures(NAMES, (("video", str(folder)),)).load()
     bare = shutil.copytree(folder, tmp_path / "bare")
     (bare / "tokenizer.json").unlink()
-    with pytest.raises(DataError, match="without a preprocessing"):
+    with pytest.raises(DataError, match="the weights come without a preprocessing"):
         CachedFeatures(NAMES, (("text", str(bare)),)).load()
+    with pytest.raises(DataError, match=r"CachedFeatures\.sound_seconds is nan; it must be above 0 and at most 60"):
+        CachedFeatures(NAMES, sound_seconds=float("nan"))

@@ -61,7 +61,8 @@ class StampsTable:
         """Token ids of the names, Padded to `max_tokens`."""
         fingerprint = self._fingerprint("text", self.names)
         read = partial(_read_text, self, max_tokens)
-        return Column(len(self.kept), read, identity, self.names.__getitem__, fingerprint)
+        encode = partial(self.tokenizer.encode, max_tokens=max_tokens)
+        return Column(len(self.kept), read, identity, self.names.__getitem__, fingerprint, encode)
 
     def sounds(self, clips: list[Clip], mel: LogMel, samples: int) -> Column:
         """Log-mel frames of the first `samples` of each clip, Padded."""

@@ -1,0 +1,123 @@
+"""Any data set with texts that describe its classes, for zero-shot classification."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from mmjax.data.dataset import Column, Dataset, Rows
+from mmjax.data.decode import DataError
+from mmjax.data.splits import folds_of, with_fold
+
+PROMPT = "prompt"  # the target with the class of each prompt
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassPrompts:
+    """The same data with class prompts: additional rows of weight 0, which have a text and nothing else.
+
+    data: a data value with `load() -> Dataset`, such as Stamps. target: the classes that are described. templates: texts in
+    which "{}" stands for the name of a class, with spaces for "_"; each template gives each class a prompt. modality: of texts;
+    its column must be able to encode new texts.
+
+    The rows follow those of the validation and test split. They have no target except "prompt", the number of the class, which
+    is -1 for all other rows. Losses and other tasks skip them, since their weight is 0.
+    """
+
+    data: Annotated[Any, tyro.conf.arg(name="")]
+    target: str = "label"
+    templates: tuple[str, ...] = ("{}",)
+    modality: str = "text"
+
+    def __post_init__(self):
+        if not self.templates or not all("{}" in template for template in self.templates):
+            raise DataError(f"ClassPrompts.templates is {self.templates}; each template needs a '{{}}' for the class name")
+
+    @property
+    def folds(self) -> int:
+        return folds_of(self.data)
+
+    def at_fold(self, fold: int) -> "ClassPrompts":
+        """The same data with this test fold."""
+        return dataclasses.replace(self, data=with_fold(self.data, fold))
+
+    def load(self) -> Dataset:
+        """Loads the data and adds the prompts. Raises DataError if they have no such classes or cannot encode texts."""
+        dataset = self.data.load()
+        if self.target not in dataset.classes:
+            known = ", ".join(sorted(dataset.classes)) or "none"
+            raise DataError(f"ClassPrompts.target is {self.target!r}; the targets with classes are {known}")
+        column = dataset.columns.get(self.modality)
+        if column is None or column.encode is None:
+            able = ", ".join(sorted(name for name, other in dataset.columns.items() if other.encode)) or "none"
+            raise DataError(f"ClassPrompts.modality is {self.modality!r}; the modalities that can encode texts are {able}")
+        names = [name.replace("_", " ") for name in dataset.classes[self.target]]
+        prompts = [template.format(name) for name in names for template in self.templates]
+        label = np.repeat(np.arange(len(names), dtype=np.int32), len(self.templates))
+        splits, metadata = {}, {}
+        for split, rows in dataset.splits.items():
+            added = 0 if split == "train" else len(prompts)
+            splits[split] = _with_prompts(rows, label[:added], self.modality, column.count)
+            metadata[split] = _metadata(dataset, split, prompts[:added])
+        digest = hashlib.sha256(f"{dataset.fingerprint} prompts {self.target} {self.modality} {prompts}".encode())
+        return dataclasses.replace(
+            dataset,
+            columns={**dataset.columns, self.modality: _extended(column, prompts)},
+            splits=splits,
+            metadata=metadata,
+            media=partial(_media, dataset, prompts),
+            fingerprint=digest.hexdigest(),
+        )
+
+
+def _extended(column: Column, prompts: Sequence[str]) -> Column:
+    """The column with further items."""
+    both = lambda known, added: partial(_item, column.count, known, added, prompts)
+    return dataclasses.replace(
+        column,
+        count=column.count + len(prompts),
+        read=both(column.read, column.encode),
+        original=column.original and both(column.original, str),
+        fingerprint=column.fingerprint and hashlib.sha256(f"{column.fingerprint} {prompts}".encode()).hexdigest(),
+    )
+
+
+def _item(count: int, known: Callable, added: Callable, prompts: Sequence[str], number: int) -> Any:
+    return known(number) if number < count else added(prompts[number - count])
+
+
+def _with_prompts(rows: Rows, label: np.ndarray, modality: str, first: int) -> Rows:
+    """The rows, followed by one for each prompt, whose items begin at number `first`; label: Int[p], their classes."""
+    extend = lambda array, values: np.concatenate([array, np.broadcast_to(values, (len(label), *array.shape[1:]))])
+    absent = {name: np.full(len(label), -1, pointer.dtype) for name, pointer in rows.pointer.items()}
+    absent[modality] = np.arange(first, first + len(label), dtype=absent[modality].dtype)
+    missing = {name: target.dtype.type(np.nan if target.dtype.kind == "f" else -1) for name, target in rows.targets.items()}
+    targets = {name: extend(np.asarray(target), missing[name]) for name, target in rows.targets.items()}
+    return Rows(
+        {name: np.concatenate([pointer, absent[name]]) for name, pointer in rows.pointer.items()},
+        targets | {PROMPT: np.concatenate([np.full(len(rows), -1, np.int32), label])},
+        extend(np.asarray(rows.weight), np.float32(0)),
+    )
+
+
+def _metadata(dataset: Dataset, split: str, prompts: Sequence[str]) -> dict[str, np.ndarray]:
+    """The metadata of a split and its prompts, which form one group; columns without a value for prompts have "" or -1."""
+    known, count = dataset.metadata[split], len(prompts)
+    if len(known["id"]) != len(dataset.splits[split]):
+        raise DataError("ClassPrompts needs metadata for each row, and these data have them for each labelled step")
+    largest = max(int(metadata["group"].max()) for metadata in dataset.metadata.values())
+    values = {name: np.full(count, "" if array.dtype.kind in "UO" else -1) for name, array in known.items()}
+    values["id"] = np.array([f"{split} prompt {number}" for number in range(count)], str)
+    values["group"] = np.full(count, largest + 1 + sorted(dataset.splits).index(split))
+    if "text" in values:
+        values["text"] = np.array(prompts, str)
+    return {name: np.concatenate([array, values[name].astype(array.dtype.kind)]) for name, array in known.items()}
+
+
+def _media(dataset: Dataset, prompts: Sequence[str], row: int) -> dict[str, Any]:
+    prompt = row - len(dataset.splits["test"])
+    return dataset.media(row) if prompt < 0 else {"id": f"test prompt {prompt}", "caption": prompts[prompt]}
