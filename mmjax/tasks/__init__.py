@@ -5,5 +5,6 @@ from mmjax.tasks.defaults import TaskDefaults
 from mmjax.tasks.multilabel import MultiLabelClassify
 from mmjax.tasks.regress import Regress
 from mmjax.tasks.retrieve import Retrieve
+from mmjax.tasks.zero_shot import ZeroShot
 
-__all__ = ["Classify", "MultiLabelClassify", "Regress", "Retrieve", "TaskDefaults"]
+__all__ = ["Classify", "MultiLabelClassify", "Regress", "Retrieve", "TaskDefaults", "ZeroShot"]

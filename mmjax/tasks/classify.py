@@ -81,15 +81,7 @@ class Classify:
         return apply(tokens, present)[self.output].astype(jnp.float32)
 
     def outcomes(self, predicted: np.ndarray, units: Units) -> Outcomes:
-        probability = _probability(at_entries(predicted, units, 1))
-        best = probability.argmax(axis=1)
-        highest = np.take_along_axis(probability, best[:, None], axis=1)[:, 0]
-        valid = ~np.isnan(probability).any(axis=1)
-        return {
-            "label": units.target["label"].astype(np.int32),
-            "predicted": np.where(valid, best, -1).astype(np.int32),
-            "probability": np.where(valid, highest, 1).astype(np.float32),
-        }
+        return class_outcomes(at_entries(predicted, units, 1), units)
 
     def baselines(self, data: Dataset) -> dict[str, np.ndarray]:
         """The most frequent class of the training split; a linear SVM on TF-IDF if the metadata have texts."""
@@ -112,45 +104,70 @@ class Classify:
         return found
 
     def details(self, units: Units) -> dict[str, Metric]:
-        """Precision, recall and F1 of each class that occurs: "f1/animals"."""
-        classes = class_names(units)
-        if len(classes) > MAX_DETAILS:
-            return {}
-        return {
-            f"{name}/{classes[k]}": Metric(classification.of_class(score, k))
-            for k in sorted(classes)
-            for name, score in DETAILS.items()
-        }
+        return class_details(units)
 
     def panels(self, outcomes: Outcomes, units: Units) -> list[dict[str, Any]]:
-        """The confusion matrix, averaged over seeds; its last column holds the classes that no unit has."""
-        classes = class_names(units)
-        if len(classes) > MAX_DETAILS:
-            return []
-        order = sorted(classes)
-        code = lambda values: np.where(np.isin(values, order), np.searchsorted(order, values), len(order))
-        matrices = [
-            classification.confusion_matrix(code(label), code(predicted), units.weight, len(order) + 1)
-            for label, predicted in zip(outcomes["label"], outcomes["predicted"])
-        ]
-        values, names = np.mean(matrices, axis=0)[:-1], [classes[k] for k in order]
-        if values[:, -1].any():
-            columns = [*names, "other"]
-        else:
-            columns, values = names, values[:, :-1]
-        return [panels.matrix("Confusion matrix", names, columns, values, row_label="true", column_label="predicted")]
+        return confusion_panels(outcomes, units)
 
     def show(self, predicted: np.ndarray, units: Units, unit: int) -> dict[str, Any]:
-        """The class with the highest mean probability over seeds; "score" is this probability."""
         logits = predicted.reshape(predicted.shape[0], -1, predicted.shape[-1])[:, units.entry[unit]]
-        probability = np.nan_to_num(_probability(logits).mean(axis=0))
-        best = int(probability.argmax())
-        return {
-            "target": str(units.target["name"][unit]),
-            "predicted": class_names(units).get(best, f"class {best}"),
-            "correct": best == int(units.target["label"][unit]),
-            "score": float(probability[best]),
-        }
+        return show_class(logits, units, unit)
+
+
+def class_outcomes(logits: np.ndarray, units: Units) -> dict[str, np.ndarray]:
+    """Logits Float[u c] -> the outcomes of `metrics.classification`."""
+    probability = _probability(logits)
+    best = probability.argmax(axis=1)
+    highest = np.take_along_axis(probability, best[:, None], axis=1)[:, 0]
+    valid = ~np.isnan(probability).any(axis=1)
+    return {
+        "label": units.target["label"].astype(np.int32),
+        "predicted": np.where(valid, best, -1).astype(np.int32),
+        "probability": np.where(valid, highest, 1).astype(np.float32),
+    }
+
+
+def class_details(units: Units) -> dict[str, Metric]:
+    """Precision, recall and F1 of each class that occurs: "f1/animals"."""
+    classes = class_names(units)
+    if len(classes) > MAX_DETAILS:
+        return {}
+    return {
+        f"{name}/{classes[k]}": Metric(classification.of_class(score, k))
+        for k in sorted(classes)
+        for name, score in DETAILS.items()
+    }
+
+
+def confusion_panels(outcomes: Outcomes, units: Units) -> list[dict[str, Any]]:
+    """The confusion matrix, averaged over seeds; its last column holds the classes that no unit has."""
+    classes = class_names(units)
+    if len(classes) > MAX_DETAILS:
+        return []
+    order = sorted(classes)
+    code = lambda values: np.where(np.isin(values, order), np.searchsorted(order, values), len(order))
+    matrices = [
+        classification.confusion_matrix(code(label), code(predicted), units.weight, len(order) + 1)
+        for label, predicted in zip(outcomes["label"], outcomes["predicted"])
+    ]
+    values, names = np.mean(matrices, axis=0)[:-1], [classes[k] for k in order]
+    if values[:, -1].any():
+        columns = [*names, "other"]
+    else:
+        columns, values = names, values[:, :-1]
+    return [panels.matrix("Confusion matrix", names, columns, values, row_label="true", column_label="predicted")]
+
+
+def show_class(logits: np.ndarray, units: Units, unit: int) -> dict[str, Any]:
+    """The class with the highest mean probability over seeds, from logits Float[s c]; "score" is this probability."""
+    probability = np.nan_to_num(_probability(logits).mean(axis=0))
+    best = int(probability.argmax())
+    return {
+        "target": str(units.target["name"][unit]),
+        "predicted": class_names(units).get(best, f"class {best}"),
+        "correct": best == int(units.target["label"][unit]),
+        "score": float(probability[best]),
+    }
 
 
 def class_names(units: Units) -> dict[int, str]:

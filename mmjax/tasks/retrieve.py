@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import tyro
 
@@ -12,6 +11,7 @@ from mmjax.data.dataset import Dataset
 from mmjax.metrics import retrieval
 from mmjax.metrics.ranking import rank_outcomes, relevant_positions
 from mmjax.tasks import panels
+from mmjax.tasks.embeddings import embed, modalities_of
 from mmjax.tasks.items import items_of
 from mmjax.tasks.subsets import subsets_of
 from mmjax.tasks.units import find_output, listed, modality_of
@@ -68,10 +68,8 @@ class Retrieve:
 
     def _modalities(self, known: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The modalities that (query, gallery) are computed from, out of those known."""
-        single = {modality_of(self.query), modality_of(self.gallery)} - {""}
-        fused = tuple(sorted(self.fused or set(known) - single))
-        query, gallery = ((modality_of(output),) if modality_of(output) else fused for output in (self.query, self.gallery))
-        return query, gallery
+        query = modalities_of(self.query, self.gallery, self.fused, known)
+        return query, modalities_of(self.gallery, self.query, self.fused, known)
 
     def check(self, outputs: Mapping[str, Any], data: Dataset) -> None:
         query = find_output("Retrieve.query", self.query, outputs)
@@ -154,19 +152,12 @@ class Retrieve:
         return values[first]
 
     def predict(self, apply: Callable, tokens: Mapping[str, Tokens], present: Mapping[str, Any], batch: Batch) -> Any:
-        """{"query", "gallery"}: Float32[b d]. Zeros where all modalities of an output are absent.
-
-        An output of one modality is computed from the data's own presence, one of the fused tokens under the subset.
-        """
-
-        def embed(output: str, modalities: Sequence[str]) -> Any:
-            source = batch.present if modality_of(output) else present
-            seen = {name: source[name] & (name in modalities) for name in source}
-            any_present = jnp.stack([seen[name] for name in sorted(seen)]).any(axis=0)
-            return jnp.where(any_present[:, None], apply(tokens, seen)[output].astype(jnp.float32), 0)
-
+        """{"query", "gallery"}: Float32[b d]."""
         query, gallery = self._modalities(tuple(batch.present))
-        return {"query": embed(self.query, query), "gallery": embed(self.gallery, gallery)}
+        return {
+            "query": embed(self.query, query, apply, tokens, present, batch),
+            "gallery": embed(self.gallery, gallery, apply, tokens, present, batch),
+        }
 
     def outcomes(self, predicted: Mapping[str, np.ndarray], units: Units) -> Outcomes:
         """Both directions, whatever their weights."""
