@@ -37,8 +37,8 @@ def one_cell(table: TaskTable, subject: str, every: str, differences: Difference
         lost = [f"{name} by {table.text(table.loss(difference))}" for name, difference in of["worse"].items()]
         clauses.append(f"is worse than {join(lost)}")
     if of["inconclusive"]:
-        unclear = [f"{name}, {undecided(table, [difference])}" for name, difference in of["inconclusive"].items()]
-        clauses.append(f"is inconclusive against {', and against '.join(unclear)}")
+        unclear = [f"{name} {undecided(table, [difference])}" for name, difference in of["inconclusive"].items()]
+        clauses.append(f"is inconclusive against {join(unclear)}")
     if of["identical"]:
         clauses.append(f"makes the same predictions as {join(list(of['identical']))}")
     if of["better"]:
@@ -60,7 +60,7 @@ def several_cells(table: TaskTable, rival: str, differences: Differences) -> str
             continue
         text = f"{join(names)} {'is' if len(names) == 1 else 'are'} {verdict}"
         if verdict == "inconclusive":
-            parts.append(f"{text}, {undecided(table, values)}" if len(names) == 1 else f"{text} {undecided(table, values)}")
+            parts.append(f"{text} {undecided(table, values)}")
             continue
         amounts = [table.gain(value) if verdict == "better" else table.loss(value) for value in values]
         if len(amounts) <= MOST_INTERVALS:
@@ -74,11 +74,11 @@ def several_cells(table: TaskTable, rival: str, differences: Differences) -> str
 def undecided(table: TaskTable, differences: Sequence[Mapping[str, Any]], metric: str | None = None) -> str:
     """Inconclusive differences, the difference that would have been detected, and the data that would settle them.
 
-    `difference +0.012 [-0.018, +0.042] (detectable with 80 % power: 0.042; needs about 1,900 test units or 12 seeds)`.
+    `(difference +0.012 [-0.018, +0.042]; detectable with 80 % power: 0.042; needs about 1,900 test units or 12 seeds)`.
     Several differences are given as ranges.
     """
-    shown = f"difference {table.text(differences[0], metric, signed=True)} " if len(differences) == 1 else ""
-    return f"{shown}({'; '.join(power(differences, table.bounds(metric)))})"
+    shown = [f"difference {table.text(differences[0], metric, signed=True)}"] if len(differences) == 1 else []
+    return f"({'; '.join([*shown, *power(differences, table.bounds(metric))])})"
 
 
 def power(differences: Sequence[Mapping[str, Any]], bounds: Bounds) -> list[str]:
@@ -104,8 +104,8 @@ def power(differences: Sequence[Mapping[str, Any]], bounds: Bounds) -> list[str]
         can = sum(difference["examples_needed"] is not None or difference["seeds_needed"] is not None for difference in rest)
         some = f"{can} of the {len(differences)} need" if can < len(differences) else "needs" if can == 1 else "need"
         notes.append(f"{some} about {' or '.join(needed)}")
-    elif rest:
-        notes.append("what would settle this is unknown")
+    elif any(difference["mean"] and exists(difference["detectable"]) for difference in rest):
+        notes.append(f"{'needs' if len(rest) == 1 else 'need'} both more test units and more seeds")
     return notes
 
 

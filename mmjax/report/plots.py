@@ -60,6 +60,7 @@ def group_panel(
     groups: {value: GROUP of results.json}. subsets: [(marker, subset)]; the first is drawn filled, the others hollow.
     """
     names = sorted(groups, key=lambda name: (-groups[name]["units"], name))[:MOST_GROUPS]
+    subsets = [(marker, subset) for marker, subset in subsets if any(subset in of["subsets"] for of in groups.values())]
     lift = np.linspace(-0.3, 0.3, len(subsets)) if len(subsets) > 1 else np.zeros(1)
 
     def paint(figure: "Figure") -> None:

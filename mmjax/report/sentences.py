@@ -134,9 +134,9 @@ def _other_metrics(table: TaskTable, chosen: str | None) -> list[Sentence]:
         return []
     verdicts = _row(table, chosen).verdicts
     headline = {value["against"]: value["difference"]["verdict"] for value in verdicts if value["metric"] == table.headline}
-    sentences = []
+    texts, differences = [], []
     for metric in table.metrics[1:SHOWN_METRICS]:
-        clauses, differences = [], []
+        clauses = []
         for value in verdicts:
             difference, verdict = value["difference"], value["difference"]["verdict"]
             if value["metric"] != metric or verdict == headline.get(value["against"], verdict):
@@ -144,13 +144,13 @@ def _other_metrics(table: TaskTable, chosen: str | None) -> list[Sentence]:
             rival = _rival(table, value["against"], value["kind"])
             differences.append(difference)
             if verdict == "inconclusive":
-                clauses.append(f"inconclusive against {rival}, {undecided(table, [difference], metric)}")
+                clauses.append(f"inconclusive against {rival} {undecided(table, [difference], metric)}")
             else:
                 link = "to" if verdict == "identical" else "than"
                 clauses.append(f"{verdict} {link} {rival}, difference {table.text(difference, metric, signed=True)}")
         if clauses:
-            sentences.append(Sentence(tone(differences), f"By {metric}, {chosen} is {'; '.join(clauses)}."))
-    return sentences
+            texts.append(f"By {metric}, {chosen} is {'; '.join(clauses)}.")
+    return [Sentence(tone(differences), " ".join(texts))] if texts else []
 
 
 def _row(table: TaskTable, name: str) -> Row:

@@ -189,16 +189,23 @@ def test_the_bytes_depend_on_the_folder_alone(make_run, run_folder, text, tmp_pa
     assert str(run_folder) not in text and "elsewhere" not in text
 
 
-def test_several_runs_make_one_page_and_folds_share_a_panel(make_run, results, tmp_path):
+def test_several_runs_with_folds_and_groups_make_one_page(make_run, results, tmp_path):
     results["cells"] = {name: {**results["cells"][name], "folds": [0, 1]} for name in ("gated", "text", "image", "audio")}
     results["data"]["folds"] = 2
+    for cell in results["cells"].values():
+        cell["tasks"]["label"]["groups"] = results["cells"]["gated"]["tasks"]["label"]["groups"]
     folded = make_run(tmp_path / "folded", results=results)
-    page = Page(write_report([folded, folded], tmp_path / "report.html").read_text(encoding="utf-8"))
+    text = write_report([folded, folded], tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
     assert [attributes["id"] for tag, attributes in page.tags if tag == "article"] == ["run-1", "run-2"]
     assert sum(attributes.get("aria-label") == "Learning curves of gated" for _, attributes in page.tags) == 2
     shown = " ".join("".join(page.text).split())
     assert "The test predictions of 2 folds are joined into one test set." in shown
     assert "median over seeds of each fold" in shown
+    groups, _ = re.findall(r"<h2>By language: label</h2>(.*?)</section>", text, re.S)
+    first, _, others = groups.partition("<summary>Other cells</summary>")
+    cells = [re.findall(r'aria-label="accuracy by language of (\w+)"', part) for part in (first, others)]
+    assert cells == [["gated", "text", "image"], ["audio"]]  # the selected cell comes first
 
 
 def test_a_run_with_nothing_optional_still_makes_a_page(make_run, tmp_path):
