@@ -35,7 +35,7 @@ def init_seeds(
     pretrained: Mapping[str, Any] | None = None,
     shared: Collection[str] = (),
 ) -> TrainState:
-    """The states of all seeds, [s ...]. batch: of one seed, [b ...]; only its shapes matter. The rest: as `init_state`.
+    """The states of all seeds, [s ...]. batch: of one seed, [b ...]. Parameters as of `init_state`.
 
     Variables in `shared` are never computed: they are unused outputs inside one compiled program. It uses `lax.map` rather
     than `vmap`: orthogonal initialisers are QR decompositions, and two batched ones at a time can deadlock on a CPU with two

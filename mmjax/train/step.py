@@ -75,10 +75,12 @@ def init_state(
 ) -> TrainState:
     """The state of one seed before the first step.
 
-    batch: only its shapes matter. learns: as in `make_step`. pretrained: {path: array} that replace initial values, with paths
-    such as "params/encoders_text/word/embedding". shared: paths of frozen variables, which the state leaves out.
+    batch: arrays, or shapes and dtypes alone (`jax.ShapeDtypeStruct`). learns: as in `make_step`. pretrained: {path: array}
+    that replace initial values, with paths such as "params/encoders_text/word/embedding". shared: paths of frozen variables,
+    which the state leaves out.
     """
     init_key, train_key = jax.random.split(key)
+    batch = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype)), batch)
     flat = flatten_dict(dict(model.init(init_key, batch)), sep="/")
     flat = {path: (pretrained or {}).get(path, leaf) for path, leaf in flat.items() if path not in shared}
     stats = unflatten_dict(flat, sep="/")

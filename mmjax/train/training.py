@@ -104,8 +104,9 @@ class Training:
     ) -> tuple[TrainState, dict[str, Any]]:
         """(states of all seeds [s ...], frozen variables without a seed axis).
 
-        batch: [b ...], of one seed; only its shapes matter. pretrained: {path: array} such as `pretrained.init.read_weights`
-        returns. Pretrained variables that never change (see `frozen_paths`) are the frozen variables.
+        batch: [b ...], of one seed: arrays, or shapes and dtypes alone. pretrained: {path: array}, such as
+        `pretrained.init.read_weights` returns. The pretrained variables that never change (see `frozen_paths`) are the frozen
+        variables.
         """
         pretrained = dict(pretrained or {})
         shapes = jax.eval_shape(self.model.init, jax.random.key(0), batch)
