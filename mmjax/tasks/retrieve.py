@@ -187,13 +187,14 @@ class Retrieve:
 
     def panels(self, outcomes: Outcomes, units: Units) -> list[dict[str, Any]]:
         """A histogram of the ranks of each direction: the mean weight over seeds."""
-        edges = [*RANKS, np.iinfo(np.int32).max]
         drawn = []
         for number, direction in enumerate(self.directions[: 2 if self.both else 1]):
-            weight = np.where(units.target["direction"] == number, units.weight, 0)
+            queries = units.target["direction"] == number
+            candidates = int(np.count_nonzero(~queries))
+            edges = [*(edge for edge in RANKS if edge <= candidates), candidates + 1]
+            weight = np.where(queries, units.weight, 0)
             counts = np.mean([np.histogram(rank, edges, weights=weight)[0] for rank in outcomes["rank"]], axis=0)
-            last = int(np.flatnonzero(counts).max(initial=0))
-            drawn.append(panels.histogram(f"Ranks, {direction}", edges[: last + 2], counts[: last + 1], "rank"))
+            drawn.append(panels.histogram(f"Ranks, {direction}", edges, counts, "rank"))
         return drawn
 
     def show(self, predicted: Mapping[str, np.ndarray], units: Units, unit: int) -> dict[str, Any]:

@@ -144,8 +144,8 @@ def test_panels_and_show():
     outcomes = TASK.outcomes({name: values[0] for name, values in predicted.items()}, units)
     first, second = TASK.panels({name: values[None] for name, values in outcomes.items()}, units)
     assert first["title"] == "Ranks, image -> text"
-    assert (first["edges"], first["counts"]) == ([1, 2, 3], [1, 1])
-    assert (second["edges"], second["counts"]) == ([1, 2, 3, 6], [0, 1, 1])
+    assert (first["edges"], first["counts"]) == ([1, 2, 3], [1, 1])  # of two texts
+    assert (second["edges"], second["counts"]) == ([1, 2, 3, 4], [0, 1, 1])  # of three images
     assert len(replace(TASK, both=False).panels({name: values[None] for name, values in outcomes.items()}, units)) == 1
 
 
