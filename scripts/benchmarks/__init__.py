@@ -1,11 +1,13 @@
-"""The rows of `scripts/bench.py`: a file each, whose `cases(quick, device)` gives its cases.
+"""The rows of `scripts/bench.py`: one file each, whose `cases(quick, device)` returns its cases.
 
-    bench.py -> driver -> a worker for each side of a case: row.cases(...)[case].sides[side](weights) -> Work -> rounds -> table
+    bench.py -> driver -> a worker process for each side of a case: sides[name](weights) -> Workload -> rounds -> table
 
-Files of rows import jax and torch inside of their functions alone: a side's process holds no other library than its own.
+The files of rows import jax and torch inside functions only, so that a side's process imports no other library than its own.
 """
 
 from importlib import import_module
+
+from benchmarks.case import Case
 
 DEVICES = ("cpu", "gpu")
 ROWS = {
@@ -16,13 +18,13 @@ ROWS = {
     "resnet": "ResNet-50 and VGG-16 at 224 px, inference and training",
     "ablation": "six fusions x ten seeds, trained to the end",
     "subsets": "evaluation on all seven subsets of three modalities",
-    "fusion": "each fusion, forwards and backwards, with growing tokens and modalities",
-    "decode": "captions, word after word with a cache",
-    "input": "pictures and speech -> batches",
-    "start": "import, --help, the first step cold and from the compilation cache",
+    "fusion": "each fusion, forward and backward, with growing numbers of tokens and modalities",
+    "decode": "captions, token by token with a cache",
+    "input": "images and speech -> batches",
+    "start": "import, --help, the first step without and with the compilation cache",
 }
 
 
-def cases_of(row: str, quick: bool, device: str) -> list:
-    """The cases of a row: tiny ones where quick."""
+def cases_of(row: str, quick: bool, device: str) -> list[Case]:
+    """The cases of a row. quick: tiny ones."""
     return import_module(f"benchmarks.{row.replace('-', '_')}").cases(quick, device)

@@ -1,23 +1,23 @@
 """An ablation, trained to the end: six fusions of a small trimodal model, each with ten seeds.
 
-The data are drawn from a NumPy seed: pictures of 16 px, 12 words and 20 frames for each of 8 classes, with so much noise that
-the fusions end with 66 to 81 % of the test rows right: far from chance (12.5 %), where any two sides would agree, and from
-perfect. They lie on the device in both libraries, and both begin with the same weights and see the same batches, so that the
-final accuracies agree as far as rounding lets them: training amplifies it (0.003 was measured), and one differing answer of
-5,120 is 0.0002. mmjax trains the ten seeds of a fusion at once, torch one after another.
+The data are drawn from a NumPy seed: images of 16 px, 12 words and 20 frames for each of 8 classes. The noise is such that the
+fusions classify 66 to 81 % of the test rows correctly: far from chance (12.5 %), where any two sides would agree, and from
+perfect. The data are on the device in both libraries, and both start from the same weights and see the same batches, so the
+final accuracies agree up to rounding. Training amplifies it (the measured difference is 0.003); one differing answer of 5,120
+is 0.0002. mmjax trains the ten seeds of a fusion together, torch one after another.
 """
 
 from functools import partial
 
 import numpy as np
 
-from benchmarks.fusion import Spec, module, named
-from benchmarks.work import Case, Weights, Work
+from benchmarks.case import Case, Weights, Workload
+from benchmarks.fusion_specs import Spec, as_torch, mmjax_module
 
 CLASSES, SIDE, VOCABULARY, WORDS, FRAMES, BANDS = 8, 16, 64, 12, 20, 16
 CHANNELS, WIDTH, RATE, DECAY = (8, 16), 32, 4e-3, 1e-2
 TRAIN, TEST, BATCH = 1024, 512, 32
-NOISE, USUAL = 3, 0.4  # the noise's deviation, where classes' is 1; the share of words that are the class's own
+NOISE, OWN_WORDS = 3, 0.4  # deviation of the noise, relative to the classes; fraction of words that are typical of the class
 FUSIONS = {
     "concat": Spec("Concat", {"width": WIDTH}),
     "gated": Spec("Gated", {"width": WIDTH}),
@@ -30,14 +30,14 @@ FUSIONS = {
 
 def cases(quick: bool, device: str) -> list[Case]:
     fusions, seeds, steps = (("concat", "gmu"), 2, 3) if quick else (tuple(FUSIONS), 10, 60)
-    sides = {"mmjax": partial(ours, fusions, seeds, steps), "torch": partial(theirs, fusions, seeds, steps, device, False)}
+    sizes = fusions, seeds, steps
+    sides = {"mmjax": partial(mmjax_workload, *sizes), "torch": partial(torch_workload, *sizes, device, False)}
     if device == "gpu":
-        sides["torch compiled"] = partial(theirs, fusions, seeds, steps, device, True)
+        sides["torch compiled"] = partial(torch_workload, *sizes, device, True)
     goals = {side: {"cpu": 1.0, "gpu": 20.0}[device] for side in sides if side != "mmjax"}
     note = (
         f"{steps} steps of {BATCH} rows for each seed, then the accuracy on {TEST} test rows; outputs are each fusion's mean "
-        "accuracy over seeds. Compiling is in the first run alone, where a new process would have it again, or most of it from "
-        "the compilation cache."
+        "accuracy over seeds. Only the first run compiles; a new process would compile again, or read the compilation cache."
     )
     return [Case(f"{len(fusions)} fusions x {seeds} seeds", sides, goals, tolerance=0.02, note=note)]
 
@@ -47,28 +47,28 @@ def rows() -> dict[str, np.ndarray]:
     rng, count = np.random.default_rng(0), TRAIN + TEST
     label = rng.integers(0, CLASSES, count)
     noisy = lambda *shape: rng.standard_normal((CLASSES, *shape))[label] + NOISE * rng.standard_normal((count, *shape))
-    usual = rng.integers(0, VOCABULARY, (CLASSES, WORDS))[label]
-    words = np.where(rng.random(usual.shape) < USUAL, usual, rng.integers(0, VOCABULARY, usual.shape))
+    own = rng.integers(0, VOCABULARY, (CLASSES, WORDS))[label]
+    words = np.where(rng.random(own.shape) < OWN_WORDS, own, rng.integers(0, VOCABULARY, own.shape))
     image, audio = noisy(SIDE, SIDE, 3), noisy(FRAMES, BANDS)
     return {"image": np.float32(image), "text": words, "audio": np.float32(audio), "label": label}
 
 
-def ours(fusions: tuple[str, ...], seeds: int, steps: int, weights: Weights) -> Work:
+def mmjax_workload(fusions: tuple[str, ...], seeds: int, steps: int, weights: Weights) -> Workload:
     import jax
     import jax.numpy as jnp
     import optax
 
-    from benchmarks.ours import flat, numbers, of_seed
+    from benchmarks.mmjax_side import flatten, parameter_count, take_seed
     from mmjax.data.dataset import Rows
     from mmjax.data.feed import from_device
     from mmjax.encoders import CNN, FrameRNN, TextRNN
+    from mmjax.evaluate.predict import whole_split
     from mmjax.heads import Classifier
     from mmjax.losses import cross_entropy
     from mmjax.model import Multimodal
     from mmjax.nn import LSTM
-    from mmjax.train.parallel import single
-    from mmjax.train.seeds import init_seeds, orders
-    from mmjax.train.step import make_step
+    from mmjax.train.seeds import orders
+    from mmjax.train.training import Schedule, Training
     from mmjax.types import Padded
 
     data = rows()
@@ -86,75 +86,81 @@ def ours(fusions: tuple[str, ...], seeds: int, steps: int, weights: Weights) -> 
         "text": TextRNN(VOCABULARY, WIDTH, LSTM(WIDTH)),
         "audio": FrameRNN(WIDTH, LSTM(WIDTH)),
     }
-    plan, cells, learned, copied = single(), {}, 0, {}
+    cells, parameters, copied = {}, 0, {}
     for name in fusions:
-        model = Multimodal(encoders, module(FUSIONS[name]), {"label": Classifier(CLASSES)})
-        tx = optax.adamw(RATE, weight_decay=DECAY)
-        state = init_seeds(model, tx, range(seeds), train(order(0)[0]))
-        logits = plan.evaluate(lambda variables, batch, model=model: model.apply(variables, batch)["label"])
-        cells[name] = (state, plan.train(make_step(model, cross_entropy, tx)), logits)
-        learned += numbers(of_seed(state.params))
+        model = Multimodal(encoders, mmjax_module(FUSIONS[name]), {"label": Classifier(CLASSES)})
+        optim = lambda steps: optax.adamw(RATE, weight_decay=DECAY)
+        training = Training(model, cross_entropy, optim, Schedule(steps, steps, steps))
+        state, frozen = training.init(range(seeds), train(order(0)[0]))
+        per_call = training.automatic_steps_per_call(state, frozen, train(order(0)[0]))
+        chunks = Schedule(steps, steps, steps, per_call).chunks(0, [])
+        logits = training.plan.evaluate(lambda variables, batch, model=model: model.apply(variables, batch)["label"])
+        cells[name] = (state, training.plan.train(training.step(0)), chunks, logits)
+        parameters += parameter_count(take_seed(state.params))
         for seed in range(seeds):
-            copied |= {f"{name}/{seed}/{path}": x for path, x in named(flat(of_seed(state.params, seed))).items()}
+            copied |= {f"{name}/{seed}/{path}": x for path, x in as_torch(flatten(take_seed(state.params, seed))).items()}
     accuracy = np.zeros(len(fusions))
 
     def run():
-        for place, (state, step, logits) in enumerate(cells.values()):
+        for place, (state, step, chunks, logits) in enumerate(cells.values()):
             state, metrics = jax.tree.map(jnp.copy, state), None  # a step overwrites its state
-            for number in range(steps):
-                jax.block_until_ready(metrics)  # one step ahead of the device, as `train.loop.fit`
-                state, metrics = step(state, {}, train(order(number)[None]))
-            scores = np.asarray(logits(state.variables, {}, test(np.arange(TEST))))
+            for batches in train.chunks(order, chunks):
+                jax.block_until_ready(metrics)  # one call ahead of the device, as in `train.loop.fit`
+                state, metrics = step(state, {}, batches)
+            of_batch = lambda batch, state=state, logits=logits: logits(state.variables, {}, batch)
+            scores = whole_split(of_batch, test, TEST, axis=1, size=TEST)
             accuracy[place] = (scores.argmax(-1) == label[TRAIN:]).mean()
 
-    return Work(run, {"accuracy": accuracy}, learned, copied)  # the worker reads it after the first run
+    return Workload(run, {"accuracy": accuracy}, parameters, copied)  # the worker reads it after the first run
 
 
-def theirs(fusions: tuple[str, ...], seeds: int, steps: int, device: str, compiled: bool, weights: Weights) -> Work:
+def torch_workload(
+    fusions: tuple[str, ...], seeds: int, steps: int, device: str, compiled: bool, weights: Weights
+) -> Workload:
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.nn.functional import cross_entropy
 
-    from benchmarks.peers import adamw, count, done, flops_of, load, place
-    from benchmarks.trimodal_peer import Trimodal
+    from benchmarks.torch_side import adamw, count_flops, parameter_count, synchronized, to_device, with_weights
+    from benchmarks.torch_trimodal import Trimodal
     from mmjax.data.order import shuffled
 
-    data = {name: place(x, device) for name, x in rows().items()}
+    data = {name: to_device(x, device) for name, x in rows().items()}
     label = data.pop("label")
-    data["image"] = data["image"].permute(0, 3, 1, 2)  # channels_last as it lies in memory
-    given = [data[name] for name in ("image", "text", "audio")]
+    data["image"] = data["image"].permute(0, 3, 1, 2)  # the memory layout is channels_last
+    tensors = [data[name] for name in ("image", "text", "audio")]
     sizes = (CHANNELS, WIDTH, SIDE, VOCABULARY, BANDS, CLASSES)
     models = {name: Trimodal(FUSIONS[name], *sizes) for name in fusions}
     accuracy, flops = np.zeros(len(fusions)), 0.0
 
-    def begin(name, seed):
-        start = f"{name}/{seed}/"
-        state = {path.removeprefix(start): x for path, x in weights.items() if path.startswith(start)}
-        return load(models[name], state, device).to(memory_format=torch.channels_last)
+    def initialised(name, seed):
+        prefix = f"{name}/{seed}/"
+        state = {path.removeprefix(prefix): x for path, x in weights.items() if path.startswith(prefix)}
+        return with_weights(models[name], state, device).to(memory_format=torch.channels_last)
 
     def train(name, seed):
-        model = begin(name, seed)
+        model = initialised(name, seed)
         forward = runs[name]
         optimizer = adamw([p for p in model.parameters() if p.requires_grad], RATE, DECAY)
-        order = place(np.stack([shuffled(seed, step, TRAIN, BATCH) for step in range(steps)]), device)
+        order = to_device(np.stack([shuffled(seed, step, TRAIN, BATCH) for step in range(steps)]), device)
         for index in order:
             optimizer.zero_grad(set_to_none=True)
-            cross_entropy(forward(*(x[index] for x in given)), label[index]).backward()
+            cross_entropy(forward(*(x[index] for x in tensors)), label[index]).backward()
             optimizer.step()
         with torch.inference_mode():
-            return (model(*(x[TRAIN:] for x in given)).argmax(-1) == label[TRAIN:]).float().mean()
+            return (model(*(x[TRAIN:] for x in tensors)).argmax(-1) == label[TRAIN:]).float().mean()
 
     for name in fusions:
-        model = begin(name, 0)
-        with sdpa_kernel(SDPBackend.MATH):  # whose matmuls are counted on every device
-            one = flops_of(lambda model=model: model(*(x[:BATCH] for x in given)).sum().backward())
-        recurrent = 3 * 2 * BATCH * (WORDS + FRAMES) * 4 * WIDTH * 2 * WIDTH  # forwards and twice backwards
+        model = initialised(name, 0)
+        with sdpa_kernel(SDPBackend.MATH):  # its matmuls are counted on every device
+            one = count_flops(lambda model=model: model(*(x[:BATCH] for x in tensors)).sum().backward())
+        recurrent = 3 * 2 * BATCH * (WORDS + FRAMES) * 4 * WIDTH * 2 * WIDTH  # forward, and twice that backward
         flops += steps * seeds * (one + recurrent)
     runs = {name: torch.compile(model) if compiled else model for name, model in models.items()}
 
     def run():
-        for at, name in enumerate(fusions):
+        for place, name in enumerate(fusions):
             found = [train(name, seed) for seed in range(seeds)]
-            accuracy[at] = np.mean([float(one) for one in done(found, device)])
+            accuracy[place] = np.mean([float(one) for one in synchronized(found, device)])
 
-    return Work(run, {"accuracy": accuracy}, sum(map(count, models.values())), flops=flops)
+    return Workload(run, {"accuracy": accuracy}, sum(map(parameter_count, models.values())), flops=flops)

@@ -1,4 +1,4 @@
-"""Starts the sides of each case, compares what they give, and has them run in turn."""
+"""Starts the sides of each case, compares their outputs, and runs them in turn."""
 
 import json
 import math
@@ -21,20 +21,20 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks import cases_of
+from benchmarks.case import Case
 from benchmarks.table import growth, lines, markdown, show
-from benchmarks.work import Case
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "transformers")
-FEWEST, ENOUGH = 3, 10.0  # rounds of a case, and the seconds after which there are no more of them
-LONG = 3.0  # seconds of a run that needs none ahead of it to warm caches: its second one is the first round already
+MIN_ROUNDS, ENOUGH_SECONDS = 3, 10.0  # after ENOUGH_SECONDS, a case has no more than MIN_ROUNDS
+LONG_RUN = 3.0  # seconds; for runs of this length, the second run is already the first round, without another warm-up
 
 
 class SideError(Exception):
-    """A side that cannot be compared: it ended, or gives something else."""
+    """A side that cannot be compared: its process ended, or its outputs differ."""
 
 
 class Side:
-    """A worker's process, which imports its libraries at once and builds its work when it is told to."""
+    """A worker process. It imports its libraries immediately and builds its workload on request."""
 
     def __init__(self, row: str, case: str, name: str, device: str, folder: str, quick: bool):
         command = [sys.executable, "-m", "benchmarks.worker", row, case, name, device, folder, *(["--quick"] if quick else [])]
@@ -42,10 +42,10 @@ class Side:
         path = os.pathsep.join([str(scripts), str(scripts.parent), os.environ.get("PYTHONPATH", "")])
         env = os.environ | {
             "PYTHONPATH": path,
-            "OMP_WAIT_POLICY": "PASSIVE",  # or torch's threads spin while it is the other's turn
+            "OMP_WAIT_POLICY": "PASSIVE",  # otherwise torch's threads spin during the turns of other sides
             "JAX_PLATFORMS": {"cpu": "cpu", "gpu": "cuda"}[device],
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # several processes share the accelerator
-            "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # large pages, for every side: see docs/bench.md
+            "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # large pages for every side, see docs/bench.md
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
             "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -57,23 +57,23 @@ class Side:
         Thread(target=self.errors.extend, args=(self.process.stderr,), daemon=True).start()
         self.built: dict[str, float] = {}
 
-    def _ask(self, **said: int) -> dict[str, float]:
+    def _request(self, **values: int) -> dict[str, float]:
         with suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(said) + "\n")
+            self.process.stdin.write(json.dumps(values) + "\n")
             self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
             self.process.wait()
-            raise SideError(f"{self.name} ended with {self.process.returncode}:\n{''.join(self.errors)}")
+            raise SideError(f"{self.name} ended with exit code {self.process.returncode}:\n{''.join(self.errors)}")
         return json.loads(line)
 
     def build(self) -> None:
-        """Says what it built once the first run is over."""
-        self.built = self._ask()
+        """Builds the workload and runs it once; `built` has its facts."""
+        self.built = self._request()
 
     def run(self, runs: int) -> dict[str, float]:
-        """Seconds of one run, as the mean of some: wall, cpu; and the memory in bytes at most so far."""
-        return self._ask(runs=runs)
+        """{"wall", "cpu": mean seconds of one run, "memory": peak in bytes so far}."""
+        return self._request(runs=runs)
 
     def close(self) -> None:
         with suppress(BrokenPipeError):
@@ -86,7 +86,7 @@ class Side:
 
 
 def measure(row: str, case: Case, device: str, quick: bool, rounds: int, seconds: float) -> dict[str, Any]:
-    """What each side of a case says of itself, its largest difference from the first, and its rounds."""
+    """{side: its facts, the largest difference of its outputs from the first side's, and its rounds}."""
     sides: list[Side] = []
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -102,8 +102,8 @@ def measure(row: str, case: Case, device: str, quick: bool, rounds: int, seconds
                 if counts[0] != counts[1]:
                     raise SideError(f"{name} has {counts[0]:.0f} parameters, {sides[0].name} has {counts[1]:.0f}")
             for turn in turns(sides, rounds, seconds):
-                for name, ran in turn.items():
-                    found[name]["rounds"].append(ran)
+                for name, times in turn.items():
+                    found[name]["rounds"].append(times)
         finally:
             for side in sides:
                 side.close()
@@ -111,45 +111,45 @@ def measure(row: str, case: Case, device: str, quick: bool, rounds: int, seconds
 
 
 def turns(sides: Sequence[Side], rounds: int, seconds: float) -> Iterator[dict[str, dict[str, float]]]:
-    """Each round's figures by side: of `rounds` at most, and after FEWEST of them only until ENOUGH seconds are over.
+    """{side: its times} of each round: at most `rounds`, and at most MIN_ROUNDS once ENOUGH_SECONDS have passed.
 
-    Each round begins with another side, since who runs after whom matters: after another process has given its memory back, a
-    step of `dual` was seen to spend 300 ms more in the system to get its own.
+    Each round starts with another side, since the order matters: after another process has freed its memory, a step of `dual`
+    spends up to 300 ms more in the system to allocate its own.
     """
     began, done, runs = time.perf_counter(), 0, dict.fromkeys((side.name for side in sides), 1)
     if seconds:
-        second = {side.name: side.run(1) for side in sides}  # compiled, and caches warm
-        if min(ran["wall"] for ran in second.values()) >= LONG:
+        second = {side.name: side.run(1) for side in sides}  # compiled, with warm caches
+        if min(times["wall"] for times in second.values()) >= LONG_RUN:
             done = 1
             yield second
         for side in () if done else sides:
             if second[side.name]["wall"] < seconds:
                 runs[side.name] = math.ceil(seconds / side.run(1)["wall"])
-    while done < min(rounds, FEWEST) or (done < rounds and time.perf_counter() - began < ENOUGH):
+    while done < min(rounds, MIN_ROUNDS) or (done < rounds and time.perf_counter() - began < ENOUGH_SECONDS):
         first = done % len(sides)
         done += 1
         yield {side.name: side.run(runs[side.name]) for side in (*sides[first:], *sides[:first])}
 
 
 def _difference(folder: Path, ours: str, theirs: str, tolerance: float) -> float:
-    """The largest of all outputs' differences, as a share of the output's largest number."""
+    """The largest difference of all outputs, relative to the largest absolute value of the output."""
     largest = 0.0
     with np.load(folder / f"{ours}.npz") as mine, np.load(folder / f"{theirs}.npz") as other:
         if set(mine.files) != set(other.files):
-            raise SideError(f"{theirs} gives {sorted(other.files)}, {ours} gives {sorted(mine.files)}")
+            raise SideError(f"the outputs of {theirs} are {sorted(other.files)}, those of {ours} {sorted(mine.files)}")
         for name in mine.files:
             a, b = np.float64(mine[name]), np.float64(other[name])
             if a.shape != b.shape:
-                raise SideError(f"{name} is {b.shape} from {theirs} and {a.shape} from {ours}")
+                raise SideError(f"{name} has the shape {b.shape} in {theirs} and {a.shape} in {ours}")
             error = float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)) if a.size else 0.0
             if not error <= tolerance:
-                raise SideError(f"{name} of {theirs} differs from that of {ours} by {error:.2g} of its largest number")
+                raise SideError(f"{name} of {theirs} differs from that of {ours} by {error:.2g} of its largest value")
             largest = max(largest, error)
     return largest
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Where and with what the run took place."""
+    """The device, the CPU and the versions."""
     models = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
     found = {"device": device, "cpu": models[0] if models else platform.machine(), "cores": len(os.sched_getaffinity(0))}
     if device == "gpu":
@@ -161,7 +161,7 @@ def machine(device: str) -> dict[str, Any]:
 def bench(
     rows: list[str], device: str, quick: bool, rounds: int, seconds: float, json_file: Path | None, table_file: Path | None
 ) -> list[str]:
-    """Runs the rows and prints their table; the names of the cases that could not be compared, with why, are printed too."""
+    """Runs the rows and prints their table. Returns the names of cases that could not be compared; their errors are printed."""
     console = Console()
     record = {"machine": machine(device), "rounds": rounds, "seconds": seconds, "gemm": {}, "cases": []}
     console.print("  ".join(f"{name} {value}" for name, value in record["machine"].items()))
@@ -181,7 +181,7 @@ def bench(
                     entry["error"] = str(error)
                     failed.append(f"{row} {case.name}")
                     console.print(f"{row} {case.name}: {error}", style="red", markup=False, highlight=False)
-        entry["took"] = time.perf_counter() - began
+        entry["seconds"] = time.perf_counter() - began
         record["cases"].append(entry)
         if row == "gemm" and entry["sides"]:
             record["gemm"][case.dtype] = max(_speed(side) for side in entry["sides"].values())

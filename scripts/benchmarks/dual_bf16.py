@@ -1,12 +1,13 @@
-"""The dual encoder's training step in bfloat16: `dtype` of mmjax's towers, autocast in torch; parameters float32 in both."""
+"""The dual encoder's training step in bfloat16: the field `dtype` of mmjax's encoders, autocast in torch. Parameters are
+float32 on both sides."""
 
 from functools import partial
 
-from benchmarks.dual import SMALL, TINY, ours, peers
+from benchmarks.case import Case
+from benchmarks.dual import SMALL, TINY, mmjax_workload, torch_sides
 from benchmarks.gemm import multiplies_bfloat16
-from benchmarks.work import Case
 
-TOLERANCE = 5e-2  # of numbers with 8 bits: 1e-2 was measured
+TOLERANCE = 5e-2  # for numbers of 8 bits; the measured difference is 1e-2
 
 
 def cases(quick: bool, device: str) -> list[Case]:
@@ -15,9 +16,9 @@ def cases(quick: bool, device: str) -> list[Case]:
         Case(
             f"batch {batch}",
             {
-                "mmjax": partial(ours, size, batch, "bfloat16"),
-                **({} if slow else peers(size, batch, "bfloat16", device, quick)),
-                **({} if quick else {"mmjax float32": partial(ours, size, batch, "float32")}),
+                "mmjax": partial(mmjax_workload, size, batch, "bfloat16"),
+                **({} if slow else torch_sides(size, batch, "bfloat16", device, quick)),
+                **({} if quick else {"mmjax float32": partial(mmjax_workload, size, batch, "float32")}),
             },
             {"torch": 1.0, "torch compiled": 1.0, "mmjax float32": 2.0} if device == "cpu" else {},
             "bfloat16",

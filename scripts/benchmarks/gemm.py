@@ -1,29 +1,29 @@
-"""What the machine can do: the product of two square matrices. Speeds of the other rows are shares of the faster side's."""
+"""The speed of the machine: the product of two square matrices. The speeds of other rows are relative to the faster side's."""
 
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.work import Case, Weights, Work
+from benchmarks.case import Case, Weights, Workload
 
-SLOW = 512  # rows of a matrix whose product is computed in emulated bfloat16
+EMULATED_SIZE = 512  # rows of the matrices if bfloat16 is emulated
 
 
 def cases(quick: bool, device: str) -> list[Case]:
     size = 256 if quick else {"cpu": 2048, "gpu": 8192}[device]
-    without = device == "cpu" and not quick and not multiplies_bfloat16()
-    note = f"of {SLOW}: this CPU has no bfloat16 instructions, and torch emulates them" if without else ""
-    return [_case("float32", size, device), _case("bfloat16", SLOW if without else size, device, note)]
+    emulated = device == "cpu" and not quick and not multiplies_bfloat16()
+    note = f"of {EMULATED_SIZE}: this CPU has no bfloat16 instructions, and torch emulates them" if emulated else ""
+    return [_case("float32", size, device), _case("bfloat16", EMULATED_SIZE if emulated else size, device, note)]
 
 
 def _case(dtype: str, size: int, device: str, note: str = "") -> Case:
-    sides = {"mmjax": partial(ours, size, dtype), "torch": partial(theirs, size, dtype, device)}
+    sides = {"mmjax": partial(mmjax_workload, size, dtype), "torch": partial(torch_workload, size, dtype, device)}
     return Case(dtype, sides, dtype=dtype, tolerance=2e-2, note=note)
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether this CPU has instructions for it (AVX-512 or AMX)."""
+    """Whether this CPU has bfloat16 instructions (AVX-512 or AMX)."""
     flags = Path("/proc/cpuinfo").read_text().split()
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
@@ -32,19 +32,19 @@ def _matrix(size: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((size, size), np.float32)
 
 
-def ours(size: int, dtype: str, weights: Weights) -> Work:
+def mmjax_workload(size: int, dtype: str, weights: Weights) -> Workload:
     import jax
     import jax.numpy as jnp
 
     x = jnp.asarray(_matrix(size), dtype)
     product = jax.jit(jnp.matmul)
-    return Work(
-        lambda: product(x, x).block_until_ready(), {"product": np.asarray(product(x, x)[:8], np.float32)}, flops=2 * size**3
-    )
+    outputs = {"product": np.asarray(product(x, x)[:8], np.float32)}
+    return Workload(lambda: product(x, x).block_until_ready(), outputs, flops=2 * size**3)
 
 
-def theirs(size: int, dtype: str, device: str, weights: Weights) -> Work:
-    from benchmarks.peers import done, place
+def torch_workload(size: int, dtype: str, device: str, weights: Weights) -> Workload:
+    from benchmarks.torch_side import synchronized, to_device
 
-    x = place(_matrix(size), device, dtype)
-    return Work(lambda: done(x @ x, device), {"product": (x @ x)[:8].float().cpu().numpy()}, flops=2 * size**3)
+    x = to_device(_matrix(size), device, dtype)
+    outputs = {"product": (x @ x)[:8].float().cpu().numpy()}
+    return Workload(lambda: synchronized(x @ x, device), outputs, flops=2 * size**3)

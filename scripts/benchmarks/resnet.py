@@ -1,5 +1,5 @@
-"""ResNet-50 and VGG-16 on pictures of 224 px, 1000 classes: inference, and a training step by SGD with momentum. VGG without
-its dropout, whose draws would differ. Training compares the running batch statistics after a forward pass as well.
+"""ResNet-50 and VGG-16 on images of 224 px, 1000 classes: inference, and a training step of SGD with momentum. VGG has no
+dropout, since random masks would differ. Training also compares the running batch statistics after a forward pass.
 """
 
 from copy import deepcopy
@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.work import TOLERANCE, Case, Weights, Work
+from benchmarks.case import TOLERANCE, Case, Weights, Workload
 
-RATE, MOMENTUM, DECAY = 1e-4, 0.9, 1e-4  # at 1e-3, 1e-7 of the weights is 6e-3 of ResNet-50's third loss, in torch alone
+RATE, MOMENTUM, DECAY = 1e-4, 0.9, 1e-4  # at a rate of 1e-3, torch amplifies 1e-7 of the weights to 6e-3 of the third loss
+COMPARED = 3  # losses
 
 
 @dataclass(frozen=True)
 class Net:
-    """stages: (blocks or convolutions, channels) of each. hidden: widths of VGG's dense layers, () for a ResNet. side: of the
-    square pictures, in pixels."""
+    """stages: (number of blocks or convolutions, channels). hidden: widths of VGG's dense layers, () for a ResNet. side: of the
+    square images, in pixels."""
 
     stages: tuple[tuple[int, int], ...]
     hidden: tuple[int, ...]
@@ -28,14 +29,14 @@ class Net:
 RESNET50 = Net(((3, 64), (4, 128), (6, 256), (3, 512)), (), 224, 1000)
 VGG16 = Net(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), (4096, 4096), 224, 1000)
 TINY = {"ResNet": Net(((1, 4), (2, 8)), (), 32, 10), "VGG": Net(((1, 4), (2, 8)), (16, 8), 28, 10)}
-BATCHES = {  # of inference, of training
+BATCHES = {  # (inference, training)
     ("ResNet-50", "cpu"): ((1, 8), 8),
     ("VGG-16", "cpu"): ((1, 8), 4),
     ("ResNet-50", "gpu"): ((1, 128), 128),
     ("VGG-16", "gpu"): ((1, 128), 128),
 }
-BFLOAT16 = 5e-2  # of numbers with 8 bits
-AMPLIFIED = 10  # of fewer bits by the batch norms of a fresh ResNet-50 in training: 0.27 in bfloat16, 0.004 in inference
+BFLOAT16 = 5e-2  # tolerance for numbers of 8 bits
+AMPLIFIED = 10  # the batch norms of an untrained ResNet in training amplify rounding: 0.27 in bfloat16, 0.004 in inference
 
 
 def cases(quick: bool, device: str) -> list[Case]:
@@ -56,73 +57,74 @@ def _case(name: str, net: Net, train: bool, batch: int, dtype: str, quick: bool,
     goal = 0.9 if train and device == "cpu" else 1.0
     amplified = AMPLIFIED if train and device == "gpu" and not net.hidden else 1
     kinds = {"torch": False} if quick or device == "cpu" else {"torch": False, "torch compiled": True}
-    peers = {kind: partial(theirs, net, train, batch, dtype, device, compiled) for kind, compiled in kinds.items()}
+    sides = {kind: partial(torch_workload, net, train, batch, dtype, device, compiled) for kind, compiled in kinds.items()}
     return Case(
         f"{name} {'training' if train else 'inference'} batch {batch}{' bfloat16' if dtype == 'bfloat16' else ''}",
-        {"mmjax": partial(ours, net, train, batch, dtype), **peers},
+        {"mmjax": partial(mmjax_workload, net, train, batch, dtype), **sides},
         dict.fromkeys(kinds, goal),
         dtype,
         amplified * (BFLOAT16 if dtype == "bfloat16" else TOLERANCE[device]),
-        "" if quick or device == "gpu" else "torch not compiled: it takes 65 to 134 s",
+        "" if quick or device == "gpu" else "torch is not compiled, which would take 65 to 134 s",
     )
 
 
 def inputs(net: Net, batch: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    pictures = rng.standard_normal((batch, net.side, net.side, 3), np.float32)
-    return {"image": pictures, "label": rng.integers(0, net.classes, batch)}
+    images = rng.standard_normal((batch, net.side, net.side, 3), np.float32)
+    return {"image": images, "label": rng.integers(0, net.classes, batch)}
 
 
-def ours(net: Net, train: bool, batch: int, dtype: str, weights: Weights) -> Work:
+def mmjax_workload(net: Net, train: bool, batch: int, dtype: str, weights: Weights) -> Workload:
     import jax
     import jax.numpy as jnp
     import optax
 
-    from benchmarks.ours import numbers, training
+    from benchmarks.mmjax_side import parameter_count, training_run
     from mmjax.encoders import VGG, ResNet
     from mmjax.heads import Classifier
     from mmjax.losses import cross_entropy
     from mmjax.model import Multimodal
     from mmjax.types import Batch
 
-    given = jax.tree.map(jnp.asarray, inputs(net, batch))
-    data = Batch({"image": given["image"]}, {"image": jnp.ones(batch, bool)}, {"label": given["label"]}, jnp.ones(batch))
+    arrays = jax.tree.map(jnp.asarray, inputs(net, batch))
+    data = Batch({"image": arrays["image"]}, {"image": jnp.ones(batch, bool)}, {"label": arrays["label"]}, jnp.ones(batch))
     if net.hidden:
         encoder = VGG(net.stages, net.hidden, dropout=0.0, dtype=jnp.dtype(dtype))
     else:
         encoder = ResNet(net.stages, bottleneck=True, dtype=jnp.dtype(dtype))
-    model = Multimodal({"image": encoder}, None, {}, {"image": {"label": Classifier(net.classes)}})  # one modality: no fusion
+    model = Multimodal({"image": encoder}, unimodal_heads={"image": {"label": Classifier(net.classes)}})
     if train:
         tx = optax.chain(optax.add_decayed_weights(DECAY), optax.sgd(RATE, momentum=MOMENTUM))
-        before, run = training(model, data, cross_entropy, tx)
-        variables = before.variables
+        variables, run = training_run(model, data, cross_entropy, tx)
         outputs, changed = jax.jit(partial(model.apply, train=True, mutable=["batch_stats"]))(variables, data)
     else:
         variables, changed = jax.jit(model.init)(jax.random.key(0), data), {}
         predict = jax.jit(model.apply)
         outputs = predict(variables, data)
         run = lambda: jax.block_until_ready(predict(variables, data))
-    found = {"logits": np.asarray(outputs["image.label"]), "statistics": statistics(named(net, {**variables, **changed}))}
-    return Work(run, found, numbers(variables["params"]), named(net, variables), 0, 3 if train else 0)
+    found = {"logits": np.asarray(outputs["image.label"]), "statistics": statistics(as_torch(net, {**variables, **changed}))}
+    count, copied = parameter_count(variables["params"]), as_torch(net, variables)
+    return Workload(run, found, count, copied, compared_losses=COMPARED if train else 0)
 
 
 def statistics(weights: Weights) -> np.ndarray:
-    """All running means and variances; of VGG there are none."""
+    """All running means and variances; VGG has none."""
     names = sorted(name for name in weights if ".running_" in name)
     return np.concatenate([np.zeros(0), *(np.asarray(weights[name]) for name in names)])
 
 
-def named(net: Net, variables: dict[str, Any]) -> dict[str, np.ndarray]:
-    """As the torch sides have them."""
-    from mmjax.pretrained.layout import CONV, dense, theirs
+def as_torch(net: Net, variables: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The variables as tensors of `torch_model`."""
+    from mmjax.pretrained.convert import to_tensors
+    from mmjax.pretrained.layout import CONV, dense
     from mmjax.pretrained.resnet import resnet
     from mmjax.pretrained.source import Source
 
     if not net.hidden:
-        first = {"resnet.embedder.embedder.convolution.weight": np.zeros(0)}  # by which a classifier is known to follow
+        first = {"resnet.embedder.embedder.convolution.weight": np.zeros(0)}  # a name of models with a classifier
         names = resnet(Source("the benchmark", resnet_config(net), tensors=first)).names
         names = {path.replace("/", "/encoders_image/", 1): entry for path, entry in names.items()}
-        return theirs(names | dense("params/unimodal_heads_image_label/dense", "classifier.1"), variables)
+        return to_tensors(names | dense("params/unimodal_heads_image_label/dense", "classifier.1"), variables)
     names, at = {}, 0
     for stage, (convolutions, _) in enumerate(net.stages, 1):
         for i in range(1, convolutions + 1):
@@ -132,14 +134,14 @@ def named(net: Net, variables: dict[str, Any]) -> dict[str, np.ndarray]:
     for layer in (6, 7):
         names |= dense(f"params/encoders_image/fc{layer}", f"classifier.{3 * layer - 18}")
     names |= dense("params/unimodal_heads_image_label/dense", "classifier.6")
-    found = theirs(names, variables)
-    flat = found["classifier.0.weight"]  # rows, columns, channels; torch flattens channels first
-    found["classifier.0.weight"] = flat.reshape(len(flat), 7, 7, -1).transpose(0, 3, 1, 2).reshape(len(flat), -1)
-    return found
+    tensors = to_tensors(names, variables)
+    flat = tensors["classifier.0.weight"]  # inputs are rows, columns, channels; torch flattens channels first
+    tensors["classifier.0.weight"] = flat.reshape(len(flat), 7, 7, -1).transpose(0, 3, 1, 2).reshape(len(flat), -1)
+    return tensors
 
 
 def resnet_config(net: Net) -> dict[str, Any]:
-    """As transformers has it."""
+    """The fields of transformers' ResNetConfig."""
     return {
         "embedding_size": net.stages[0][1],
         "depths": [blocks for blocks, _ in net.stages],
@@ -147,8 +149,8 @@ def resnet_config(net: Net) -> dict[str, Any]:
     }
 
 
-def peer(net: Net) -> Any:
-    """pictures [b 3 h w] -> logits: transformers' ResNet, or torchvision's VGG without dropout, under its names."""
+def torch_model(net: Net) -> Any:
+    """Images [b 3 h w] -> logits: transformers' ResNet, or torchvision's VGG without dropout, with its names."""
     from torch import nn
     from transformers import ResNetConfig, ResNetForImageClassification
 
@@ -177,37 +179,47 @@ def peer(net: Net) -> Any:
     return VGG()
 
 
-def theirs(net: Net, train: bool, batch: int, dtype: str, device: str, compiled: bool, weights: Weights) -> Work:
+def torch_workload(
+    net: Net, train: bool, batch: int, dtype: str, device: str, compiled: bool, weights: Weights
+) -> Workload:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from benchmarks.peers import DEVICES, count, done, flops_of, load, place, train_step
+    from benchmarks.torch_side import (
+        DEVICES,
+        count_flops,
+        parameter_count,
+        synchronized,
+        to_device,
+        train_step,
+        with_weights,
+    )
 
-    given = {name: place(x, device) for name, x in inputs(net, batch).items()}
-    pictures = given["image"].permute(0, 3, 1, 2)  # channels_last as it lies in memory
-    model = load(peer(net), weights, device).to(memory_format=torch.channels_last).train(train)
+    tensors = {name: to_device(x, device) for name, x in inputs(net, batch).items()}
+    images = tensors["image"].permute(0, 3, 1, 2)  # the memory layout is channels_last
+    model = with_weights(torch_model(net), weights, device).to(memory_format=torch.channels_last).train(train)
     run_model = torch.compile(model) if compiled else model
 
     def forward(model):
         with torch.autocast(DEVICES[device], torch.bfloat16, enabled=dtype == "bfloat16"):
-            logits = model(pictures)
+            logits = model(images)
             return logits if net.hidden else logits.logits
 
-    loss = lambda model: cross_entropy(forward(model).float(), given["label"])
-    other = deepcopy(model)  # whose running statistics may change
+    loss = lambda model: cross_entropy(forward(model).float(), tensors["label"])
+    other = deepcopy(model)  # its running statistics change
     with torch.no_grad():
         logits = forward(other).float().cpu().numpy()
     changed = {name: x.cpu().numpy() for name, x in other.state_dict().items()}
     found = {"logits": logits, "statistics": statistics(changed)}  # before they change again
     if train:
-        flops = flops_of(lambda: loss(other).backward())
+        flops = count_flops(lambda: loss(other).backward())
         optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY, fused=True)
         run = train_step(lambda: loss(run_model), optimizer, device)
     else:
-        flops = flops_of(lambda: forward(other))
+        flops = count_flops(lambda: forward(other))
 
         def run():
             with torch.inference_mode():
-                return done(forward(run_model), device)
+                return synchronized(forward(run_model), device)
 
-    return Work(run, found, count(model), flops=flops, compared_runs=3 if train else 0)
+    return Workload(run, found, parameter_count(model), flops=flops, compared_losses=COMPARED if train else 0)

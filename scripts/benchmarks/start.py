@@ -1,5 +1,5 @@
-"""What one waits for before anything is trained, in processes of their own: imports, `--help`, and the first training step of
-the trimodal row's model, to its end; and, without imports, the compilation of that step alone.
+"""The delay before training, each in a process of its own: imports, `--help`, and the first training step of the trimodal row's
+model; and, without imports, the compilation of that step.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.work import Case, Weights, Work
+from benchmarks.case import Case, Weights, Workload
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPORTS = {
@@ -26,10 +26,11 @@ for name in ("data", "model", "steps", "batch", "lr", "seeds"):
     options.add_argument(f"--{{name}}")
 options.parse_args(["--help"])
 """
+STEP = "from benchmarks import start; start.mmjax_step({batch})[1]()"
 STEPS = {
-    "mmjax": "from mmjax.experiment.cli import prepare_jax; prepare_jax(); from benchmarks import start; start.our_step({batch})[1]()",
-    "mmjax cold": "from benchmarks import start; start.our_step({batch})[1]()",
-    "torch": "from benchmarks import start; start.their_step({batch}, {device!r})()",
+    "mmjax": f"from mmjax.experiment.cli import prepare_jax; prepare_jax(); {STEP}",
+    "mmjax cold": STEP,
+    "torch": "from benchmarks import start; start.torch_step({batch}, {device!r})()",
 }
 
 
@@ -39,67 +40,67 @@ def cases(quick: bool, device: str) -> list[Case]:
     helps = {"mmjax": [sys.executable, str(ROOT / "experiments" / "stamps_fusion.py"), "--help"], "torch": python(HELP)}
     sides = ("mmjax", "torch") if quick else STEPS
     steps = {side: python(STEPS[side].format(batch=batch, device=device)) for side in sides}
-    commands = lambda of: {side: partial(process, command) for side, command in of.items()}
-    warm = "mmjax with its compilation cache filled, as from an experiment's second run on; mmjax cold without any"
+    processes = lambda commands: {side: partial(process, command) for side, command in commands.items()}
+    caches = "mmjax with a filled compilation cache, as from an experiment's second run on; mmjax cold without a cache"
     return [
-        Case("import", commands({side: python(code) for side, code in IMPORTS.items()})),
-        Case("--help", commands(helps), note="of an experiment, which is to take less than 1,000 ms; torch: by argparse"),
-        Case("first step", commands(steps), note=f"imports included; {warm}"),
+        Case("import", processes({side: python(code) for side, code in IMPORTS.items()})),
+        Case("--help", processes(helps), note="of an experiment, which should take less than 1,000 ms; torch: argparse"),
+        Case("first step", processes(steps), note=f"imports included; {caches}"),
         Case(
             "compilation of a step",
             {"mmjax": partial(compilation, batch, True), "mmjax cold": partial(compilation, batch, False)},
             {"mmjax cold": 10.0},
-            note=f"XLA's part alone; {warm}",
+            note=f"XLA's part only; {caches}",
         ),
     ]
 
 
-def process(command: list[str], weights: Weights) -> Work:
-    """A process to its end, with a cache folder of its own."""
+def process(command: list[str], weights: Weights) -> Workload:
+    """Runs a process to its end, with a cache folder of its own."""
     folder = tempfile.TemporaryDirectory()
     env = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
 
     def run() -> None:
         subprocess.run(command, env=env | {"XDG_CACHE_HOME": folder.name}, check=True, stdout=subprocess.DEVNULL)
 
-    return Work(run, {})
+    return Workload(run, {})
 
 
-def our_step(batch: int) -> tuple[Callable, Callable]:
-    """The lowering of the trimodal row's training step; and its run, compilation included."""
+def mmjax_step(batch: int) -> tuple[Callable, Callable]:
+    """(lower, run) of the trimodal row's training step. lower: () -> (lowered step, arguments). run: includes compilation."""
     import jax
     import optax
 
-    from benchmarks.trimodal import DECAY, RATE, experiment
+    from benchmarks.trimodal import DECAY, RATE, mmjax_model
     from mmjax.losses import cross_entropy
     from mmjax.train.parallel import single
     from mmjax.train.seeds import init_seeds
     from mmjax.train.step import make_step
 
-    model, data = experiment(batch)
+    model, data = mmjax_model(batch)
     tx = optax.adamw(RATE, weight_decay=DECAY)
-    given = init_seeds(model, tx, [0], data), {}, jax.tree.map(lambda leaf: leaf[None, None], data)
+    arguments = init_seeds(model, tx, [0], data), {}, jax.tree.map(lambda leaf: leaf[None, None], data)
     step = single().train(make_step(model, cross_entropy, tx))
-    return lambda: (step.lower(*given), given), lambda: jax.block_until_ready(step(*given))
+    return lambda: (step.lower(*arguments), arguments), lambda: jax.block_until_ready(step(*arguments))
 
 
-def their_step(batch: int, device: str) -> Callable:
-    """torch's, with weights of its own."""
+def torch_step(batch: int, device: str) -> Callable:
+    """The same step in torch, with its own initial weights."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    from benchmarks.peers import DEVICES, adamw, place, train_step
-    from benchmarks.trimodal import DECAY, RATE, inputs, network
+    from benchmarks.torch_side import DEVICES, adamw, to_device, train_step
+    from benchmarks.trimodal import DECAY, RATE, inputs, torch_model
 
-    given = {name: place(x, device) for name, x in inputs(batch).items()}
-    model = network().to(DEVICES[device], memory_format=torch.channels_last)
+    tensors = {name: to_device(x, device) for name, x in inputs(batch).items()}
+    model = torch_model().to(DEVICES[device], memory_format=torch.channels_last)
     optimizer = adamw([p for p in model.parameters() if p.requires_grad], RATE, DECAY)
-    forward = lambda: model(given["image"].permute(0, 3, 1, 2), given["text"], given["audio"])
-    return train_step(lambda: cross_entropy(forward(), given["label"]), optimizer, device)
+    forward = lambda: model(tensors["image"].permute(0, 3, 1, 2), tensors["text"], tensors["audio"])
+    return train_step(lambda: cross_entropy(forward(), tensors["label"]), optimizer, device)
 
 
-def compilation(batch: int, warm: bool, weights: Weights) -> Work:
-    """The step is traced and lowered once; a run compiles it, or reads what the cache has of it."""
+def compilation(batch: int, warm: bool, weights: Weights) -> Workload:
+    """The step is traced and lowered once; a run compiles it, or reads it from the cache."""
     import jax
 
     from mmjax.experiment.cli import prepare_jax
@@ -109,11 +110,11 @@ def compilation(batch: int, warm: bool, weights: Weights) -> Work:
     if warm:
         os.environ["XDG_CACHE_HOME"] = folder.name
         prepare_jax()
-    lowered, given = our_step(batch)[0]()
+    lowered, arguments = mmjax_step(batch)[0]()
 
     def run(held=folder):
         jax.clear_caches()
-        return lowered.compile({"xla_embed_ir_in_executable": False})  # the default; without an option the first is kept
+        return lowered.compile({"xla_embed_ir_in_executable": False})  # the default; without options, the result is kept
 
     run()
-    return Work(run, {"loss": np.asarray(run()(*given)[1]["loss"][0])})
+    return Workload(run, {"loss": np.asarray(run()(*arguments)[1]["loss"])})

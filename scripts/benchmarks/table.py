@@ -1,4 +1,4 @@
-"""The figures of a run as lines of a table: one for each side that mmjax is compared with."""
+"""The table of a run: one line for each side that mmjax is compared with."""
 
 import statistics
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def _ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> lis
 
 
 def lines(entry: Mapping[str, Any], gemm: Mapping[str, float]) -> list[dict[str, str]]:
-    """The lines of a case; of one that could not be compared, a line that says so."""
+    """The lines of a case; if it could not be compared, one line with the reason."""
     name = f"{entry['row']} {entry['case']}"
     if "error" in entry or not entry["sides"]:
         return [{"case": name, "against": f"not compared: {entry.get('error', entry['note']).splitlines()[0]}"}]
@@ -65,7 +65,7 @@ def lines(entry: Mapping[str, Any], gemm: Mapping[str, float]) -> list[dict[str,
 
 
 def growth(record: Mapping[str, Any]) -> list[str]:
-    """A sentence for each case that has grown from a smaller one: the quotients of each side's time, and of the FLOPs."""
+    """One sentence for each case with a smaller one: the ratios of each side's time, and of the FLOPs."""
     kind = {"cpu": "cpu", "gpu": "wall"}[record["machine"]["device"]]
     sides, found = {(entry["row"], entry["case"]): entry["sides"] for entry in record["cases"]}, []
     for entry in record["cases"]:
@@ -73,18 +73,18 @@ def growth(record: Mapping[str, Any]) -> list[str]:
         if small and large:
             times = ", ".join(f"{_median(large[side], kind) / _median(small[side], kind):.3g} in {side}" for side in large)
             flops = [max(side["flops"] for side in case.values()) for case in (small, large)]
-            name = f"{entry['row']} {entry['case']} through {entry['grown_from']}"
+            name = f"{entry['row']} {entry['case']} / {entry['grown_from']}"
             found.append(f"{name}: {HEAD[kind].removesuffix(' ratio')} {times}; FLOPs {flops[1] / max(flops[0], 1):.3g}")
     return found
 
 
 def _number(value: float) -> str:
-    """Three digits, or all of those before the point."""
+    """Three significant digits, or all digits of an integer part above 100."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def show(console: Console, table: list[dict[str, str]]) -> None:
-    """As they come, since a run takes long: a paragraph for each line."""
+    """Prints each line as a paragraph, as soon as its case is finished."""
     for line in table:
         rest = "; ".join(f"{HEAD[key]} {value}" for key, value in line.items() if key not in ("case", "against", "goal"))
         goal = f" (goal {line['goal']})" if "goal" in line else ""
@@ -92,10 +92,10 @@ def show(console: Console, table: list[dict[str, str]]) -> None:
 
 
 def markdown(record: Mapping[str, Any]) -> str:
-    """A page's table, with the machine above it and the notes below."""
+    """The table as Markdown, with the machine above it and the notes below."""
     rows = [line for entry in record["cases"] for line in lines(entry, record["gemm"])]
-    about = ", ".join(f"{name} {value}" for name, value in record["machine"].items())
-    text = [f"{about}; at most {record['rounds']} rounds of at least {record['seconds']:g} s a side.", ""]
+    machine = ", ".join(f"{name} {value}" for name, value in record["machine"].items())
+    text = [f"{machine}; at most {record['rounds']} rounds of at least {record['seconds']:g} s a side.", ""]
     text += [f"| {' | '.join(HEAD.values())} |", f"|{'---|' * len(HEAD)}"]
     text += [f"| {' | '.join(line.get(key, '') for key in HEAD)} |" for line in rows]
     noted = [entry for entry in record["cases"] if entry["note"] and entry["sides"]]

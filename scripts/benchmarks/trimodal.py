@@ -1,6 +1,6 @@
-"""A training step of a small trimodal classifier: three convolutions on a picture of 64 px, an LSTM over 32 words, a dense
-layer and an LSTM over 100 audio frames; pooled, concatenated, 12 classes; AdamW. Texts and clips are full: torch's LSTM knows
-no mask.
+"""A training step of a small trimodal classifier: three convolutions on images of 64 px, an LSTM over 32 words, a dense layer
+and an LSTM over 100 audio frames; pooled, concatenated, 12 classes; AdamW. Texts and clips have the full length, since torch's
+LSTM has no mask. Another side of mmjax takes several steps in one compiled call.
 """
 
 from collections import OrderedDict
@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.work import TOLERANCE, Case, Weights, Work
+from benchmarks.case import SEVERAL_STEPS, STEPS_PER_CALL, TOLERANCE, Case, Weights, Workload
 
 CLASSES, VOCABULARY, WORDS, FRAMES, BANDS = 12, 1000, 32, 100, 64
 CHANNELS, WIDTH, FUSED = (32, 64, 128), 128, 64
 RATE, DECAY = 1e-3, 1e-2
+COMPARED = 3  # losses
 
 
 def cases(quick: bool, device: str) -> list[Case]:
@@ -21,7 +22,11 @@ def cases(quick: bool, device: str) -> list[Case]:
     return [
         Case(
             f"batch {batch}",
-            {"mmjax": partial(ours, batch)} | {side: partial(theirs, batch, device, how) for side, how in peers.items()},
+            {
+                "mmjax": partial(mmjax_workload, batch, False),
+                **{side: partial(torch_workload, batch, device, compiled) for side, compiled in peers.items()},
+                SEVERAL_STEPS: partial(mmjax_workload, batch, True),
+            },
             dict.fromkeys(peers, {"cpu": 1.1, "gpu": 1.5}[device]),
             tolerance=TOLERANCE[device],
         )
@@ -39,8 +44,8 @@ def inputs(batch: int) -> dict[str, np.ndarray]:
     }
 
 
-def experiment(batch: int) -> tuple[Any, Any]:
-    """The model of mmjax and its Batch."""
+def mmjax_model(batch: int) -> tuple[Any, Any]:
+    """(the model, its Batch)."""
     import jax
     import jax.numpy as jnp
 
@@ -51,11 +56,11 @@ def experiment(batch: int) -> tuple[Any, Any]:
     from mmjax.nn import LSTM
     from mmjax.types import Batch, Padded
 
-    given = jax.tree.map(jnp.asarray, inputs(batch))
+    arrays = jax.tree.map(jnp.asarray, inputs(batch))
     full = lambda x: Padded(x, jnp.full(batch, x.shape[1]))
-    seen = {"image": given["image"], "text": full(given["text"]), "audio": full(given["audio"])}
-    there = jnp.ones(batch, bool)
-    data = Batch(seen, dict.fromkeys(seen, there), {"label": given["label"]}, jnp.ones(batch))
+    modalities = {"image": arrays["image"], "text": full(arrays["text"]), "audio": full(arrays["audio"])}
+    present = dict.fromkeys(modalities, jnp.ones(batch, bool))
+    data = Batch(modalities, present, {"label": arrays["label"]}, jnp.ones(batch))
     model = Multimodal(
         {
             "image": VGG(tuple((1, channels) for channels in CHANNELS), hidden=()),
@@ -68,40 +73,49 @@ def experiment(batch: int) -> tuple[Any, Any]:
     return model, data
 
 
-def ours(batch: int, weights: Weights) -> Work:
+def mmjax_workload(batch: int, several: bool, weights: Weights) -> Workload:
     import jax
     import optax
 
-    from benchmarks.ours import flat, numbers, training
+    from benchmarks.mmjax_side import flatten, parameter_count, training_run
     from mmjax.losses import cross_entropy
 
-    model, data = experiment(batch)
-    before, run = training(model, data, cross_entropy, optax.adamw(RATE, weight_decay=DECAY))
-    logits = jax.jit(model.apply)(before.variables, data)["label"]
-    return Work(run, {"logits": np.asarray(logits)}, numbers(before.params), named(flat(before.params)), 0, 3)
+    model, data = mmjax_model(batch)
+    steps = STEPS_PER_CALL if several else 1
+    variables, run = training_run(model, data, cross_entropy, optax.adamw(RATE, weight_decay=DECAY), steps)
+    logits = jax.jit(model.apply)(variables, data)["label"]
+    params = variables["params"]
+    return Workload(
+        run,
+        {"logits": np.asarray(logits)},
+        parameter_count(params),
+        as_torch(flatten(params)),
+        compared_losses=COMPARED,
+        repeats=steps,
+    )
 
 
-def named(params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """As torch's modules below have them."""
+def as_torch(params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """{path: parameter of mmjax} -> {name: parameter of `torch_model`}."""
     weights = {"text.weight": params["encoders_text/embed/embedding"]}
     dense = {"frame": "encoders_audio/frame", "fused": "fusion/dense", "label": "heads_label/dense"}
-    for theirs, mine in dense.items():
-        weights |= {f"{theirs}.weight": params[f"{mine}/kernel"].T, f"{theirs}.bias": params[f"{mine}/bias"]}
+    for theirs, ours in dense.items():
+        weights |= {f"{theirs}.weight": params[f"{ours}/kernel"].T, f"{theirs}.bias": params[f"{ours}/bias"]}
     for stage in range(1, len(CHANNELS) + 1):
-        mine = f"encoders_image/conv{stage}_1"
-        weights[f"image.conv{stage}.weight"] = params[f"{mine}/kernel"].transpose(3, 2, 0, 1)
-        weights[f"image.conv{stage}.bias"] = params[f"{mine}/bias"]
+        ours = f"encoders_image/conv{stage}_1"
+        weights[f"image.conv{stage}.weight"] = params[f"{ours}/kernel"].transpose(3, 2, 0, 1)
+        weights[f"image.conv{stage}.bias"] = params[f"{ours}/bias"]
     for modality in ("text", "audio"):
-        mine, theirs = f"encoders_{modality}/layer", f"{modality}_lstm"
-        weights[f"{theirs}.weight_ih_l0"] = params[f"{mine}/input/kernel"].T
-        weights[f"{theirs}.bias_ih_l0"] = params[f"{mine}/input/bias"]
-        weights[f"{theirs}.weight_hh_l0"] = params[f"{mine}/recurrent"].T
+        ours, theirs = f"encoders_{modality}/layer", f"{modality}_lstm"
+        weights[f"{theirs}.weight_ih_l0"] = params[f"{ours}/input/kernel"].T
+        weights[f"{theirs}.bias_ih_l0"] = params[f"{ours}/input/bias"]
+        weights[f"{theirs}.weight_hh_l0"] = params[f"{ours}/recurrent"].T
         weights[f"{theirs}.bias_hh_l0"] = np.zeros(4 * WIDTH, np.float32)
     return weights
 
 
-def network() -> Any:
-    """The same in torch."""
+def torch_model() -> Any:
+    """The same model in torch."""
     import torch
     from torch import nn
     from torch.nn.functional import relu
@@ -132,22 +146,20 @@ def network() -> Any:
     return Trimodal()
 
 
-def theirs(batch: int, device: str, compiled: bool, weights: Weights) -> Work:
+def torch_workload(batch: int, device: str, compiled: bool, weights: Weights) -> Workload:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from benchmarks.peers import adamw, count, flops_of, load, place, train_step
+    from benchmarks.torch_side import adamw, count_flops, parameter_count, to_device, train_step, with_weights
 
-    given = {name: place(x, device) for name, x in inputs(batch).items()}
-    picture = given["image"].permute(0, 3, 1, 2)  # channels_last as it lies in memory
-    model = load(network(), weights, device).to(memory_format=torch.channels_last)
-    run_model = torch.compile(model) if compiled else model
-    forward = lambda: run_model(picture, given["text"], given["audio"])
+    tensors = {name: to_device(x, device) for name, x in inputs(batch).items()}
+    given = tensors["image"].permute(0, 3, 1, 2), tensors["text"], tensors["audio"]  # the memory layout is channels_last
+    model = with_weights(torch_model(), weights, device).to(memory_format=torch.channels_last)
+    forward = torch.compile(model) if compiled else model
     with torch.no_grad():
-        logits = model(picture, given["text"], given["audio"]).cpu().numpy()
+        logits = model(*given).cpu().numpy()
     optimizer = adamw([p for p in model.parameters() if p.requires_grad], RATE, DECAY)
-    loss = lambda: cross_entropy(forward(), given["label"])
-    recurrent = 3 * 2 * batch * (WORDS + FRAMES) * 4 * WIDTH * 2 * WIDTH  # forwards and twice backwards
-    plain = lambda: cross_entropy(model(picture, given["text"], given["audio"]), given["label"])
-    flops = flops_of(lambda: plain().backward()) + recurrent
-    return Work(train_step(loss, optimizer, device), {"logits": logits}, count(model), flops=flops, compared_runs=3)
+    recurrent = 3 * 2 * batch * (WORDS + FRAMES) * 4 * WIDTH * 2 * WIDTH  # forward, and twice that backward
+    flops = count_flops(lambda: cross_entropy(model(*given), tensors["label"]).backward()) + recurrent
+    step = train_step(lambda: cross_entropy(forward(*given), tensors["label"]), optimizer, device)
+    return Workload(step, {"logits": logits}, parameter_count(model), flops=flops, compared_losses=COMPARED)

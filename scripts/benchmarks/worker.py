@@ -1,7 +1,8 @@
 """One side of one case, in a process of its own: python -m benchmarks.worker ROW CASE SIDE DEVICE FOLDER [--quick]
 
-It imports its libraries and waits for a line of its standard input; then it builds the work, writes weights and outputs into
-the folder, says what it built, and answers each further line {"runs": n} with the seconds that n runs took.
+It imports its libraries and waits for a line on standard input. Then it builds the workload, writes weights and outputs into
+the folder and reports what it built. Each further line {"runs": n} makes it do the work at least n times and report the mean
+seconds of one repetition.
 """
 
 import json
@@ -15,16 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import cases_of
+from benchmarks.case import Workload
 
 
 def cpu_seconds() -> float:
-    """Of this process, all of its threads, and of the children that have ended."""
+    """CPU time of this process with all its threads, and of its finished child processes."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def memory(device: str, field: str = "VmHWM") -> int:
-    """Bytes: the accelerator's at most, by the library that was imported, or this process's by a field of its status."""
+    """Bytes: the peak of the accelerator as the imported library reports it, or a field of this process's status."""
     if device == "gpu" and "torch" in sys.modules:
         return sys.modules["torch"].cuda.max_memory_allocated()
     if device == "gpu" and "jax" in sys.modules:
@@ -33,13 +35,24 @@ def memory(device: str, field: str = "VmHWM") -> int:
     return int(line.split()[1]) * 1024
 
 
+def first_runs(work: Workload) -> tuple[float, dict[str, np.ndarray]]:
+    """(seconds of the first call, {"first losses": ...} if they are compared)."""
+    began = time.perf_counter()
+    losses = [work.run()]
+    seconds = time.perf_counter() - began
+    losses += [work.run() for _ in range(1, -(-work.compared_losses // work.repeats))]
+    if not work.compared_losses:
+        return seconds, {}
+    return seconds, {"first losses": np.concatenate([np.ravel(loss) for loss in losses])[: work.compared_losses]}
+
+
 def main() -> None:
     row, name, side, device, folder, *quick = sys.argv[1:]
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is not an answer
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # keeps the output of libraries out of the replies
 
-    def answer(**said) -> None:
-        print(json.dumps(said), file=answers)
+    def reply(**values) -> None:
+        print(json.dumps(values), file=replies)
 
     (case,) = (case for case in cases_of(row, bool(quick), device) if case.name == name)
     _import("jax" if side.startswith("mmjax") else "torch")
@@ -52,25 +65,22 @@ def main() -> None:
     work = case.sides[side](weights)
     if is_first:
         np.savez(weights_file, **work.weights)
-    began = time.perf_counter()
-    gave = [work.run()]
-    first = time.perf_counter() - began
-    gave += [work.run() for _ in range(1, work.compared_runs)]
-    runs = {"first runs": np.array([float(np.asarray(one).squeeze()) for one in gave])} if work.compared_runs else {}
-    np.savez(Path(folder) / f"{side}.npz", **work.outputs, **runs)
-    answer(parameters=work.parameters, flops=work.flops, first=first)
+    first, losses = first_runs(work)
+    np.savez(Path(folder) / f"{side}.npz", **work.outputs, **losses)
+    reply(parameters=work.parameters, flops=work.flops, first=first)
     for line in sys.stdin:
-        runs = json.loads(line)["runs"]
+        calls = -(-json.loads(line)["runs"] // work.repeats)
         began, used = time.perf_counter(), cpu_seconds()
-        for _ in range(runs):
+        for _ in range(calls):
             work.run()
         wall, cpu = time.perf_counter() - began, cpu_seconds() - used
-        answer(wall=wall / runs, cpu=cpu / runs, memory=memory(device) - (before if device == "cpu" else 0))
+        used_memory, runs = memory(device) - (before if device == "cpu" else 0), calls * work.repeats
+        reply(wall=wall / runs, cpu=cpu / runs, memory=used_memory)
 
 
 def _import(library: str) -> None:
-    """So that what imports take is not counted as the work's memory."""
-    counter = "torch.fx.experimental.symbolic_shapes"  # by which FLOPs are counted, and programs compiled
+    """Imports in advance, so that imports do not count as memory of the workload."""
+    counter = "torch.fx.experimental.symbolic_shapes"  # for counting FLOPs and for torch.compile
     for name in {"jax": ("mmjax.model", "optax"), "torch": (counter, "transformers")}[library]:
         import_module(name)
 

@@ -1,13 +1,13 @@
-"""Fusions made of fusions, and which is whose peer."""
+"""Fusions composed of fusions, and the torch module of each specification."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
-from benchmarks.fusion import Spec
-from benchmarks.fusion_peers import attention, vectors
-from benchmarks.fusion_peers.base import Fusion, Sizes
+from benchmarks.fusion_specs import Spec
+from benchmarks.torch_fusions import attention, vectors
+from benchmarks.torch_fusions.base import Fusion, Sizes
 
 
 class Only(Fusion):
@@ -84,12 +84,49 @@ class ContextOver(Fusion):
 
 
 def lstm(before: int, features: int) -> nn.LSTM:
-    """With one bias that learns: a second one of the same gates adds nothing."""
+    """An LSTM with one learned bias per gate; torch's second bias is frozen."""
     layer = nn.LSTM(before, features, batch_first=True)
     layer.bias_hh_l0.requires_grad_(False)
     return layer
 
 
 def build(spec: Spec, sizes: Sizes) -> Fusion:
-    """The torch module of mmjax's fusion of that name and those fields."""
-    return {**vars(vectors), **vars(attention), **globals()}[spec.kind](sizes, **spec.fields)
+    """The torch module for a specification. sizes: {modality: (tokens, width)}."""
+    return FUSIONS[spec.kind](sizes, **spec.fields)
+
+
+FUSIONS = {
+    fusion.__name__: fusion
+    for fusion in (
+        vectors.Concat,
+        vectors.WeightedSum,
+        vectors.Product,
+        vectors.FiLM,
+        vectors.GMU,
+        vectors.Gated,
+        vectors.TensorFusion,
+        vectors.LowRank,
+        vectors.MultiplicativeInteractions,
+        vectors.MFB,
+        vectors.MUTAN,
+        vectors.MixtureOfExperts,
+        vectors.MeanLogits,
+        vectors.WeightedLogits,
+        vectors.ProductOfExperts,
+        vectors.Stacked,
+        attention.EarlyTransformer,
+        attention.CrossAttention,
+        attention.CoAttention,
+        attention.MulT,
+        attention.Perceiver,
+        attention.Bottleneck,
+        Only,
+        Serial,
+        Parallel,
+        Append,
+        EachStep,
+        SideBySide,
+        ContextOver,
+    )
+}
+"""The name of mmjax's class -> the torch module."""

@@ -1,4 +1,4 @@
-"""What all of them share: mmjax's names for layers and parameters."""
+"""The base class of the torch fusions: layers and parameters with mmjax's names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ class Fusion(nn.Module):
         super().__init__()
         self.sizes, self.names, self.size = sizes, sorted(sizes), size
 
-    def has(self, name: str, *shape: int) -> None:
+    def add_parameter(self, name: str, *shape: int) -> None:
         self.register_parameter(name, nn.Parameter(torch.empty(shape)))
 
     def add_dense(self, name: str, before: int, after: int, bias: bool = True) -> None:
@@ -26,8 +26,8 @@ class Fusion(nn.Module):
     def add_norm(self, name: str, width: int) -> None:
         self.add_module(name, nn.LayerNorm(width, EPSILON))
 
-    def for_each(self, width: int, bias: bool = True) -> None:
-        """A dense layer for each modality's mean token."""
+    def add_dense_per_modality(self, width: int, bias: bool = True) -> None:
+        """Adds a dense layer for each modality's mean token."""
         for name in self.names:
             self.add_dense(name, self.sizes[name][1], width, bias)
 
@@ -42,5 +42,5 @@ class Fusion(nn.Module):
 
     @property
     def total(self) -> int:
-        """Widths of all modalities together."""
+        """The sum of the widths of all modalities."""
         return sum(d for _, d in self.sizes.values())

@@ -1,4 +1,4 @@
-"""Fusions of one vector for each modality, joint and late."""
+"""Joint and late fusions of one vector per modality."""
 
 from functools import reduce
 from operator import mul
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.fusion_peers.base import EPSILON, Fusion, Sizes
+from benchmarks.torch_fusions.base import EPSILON, Fusion, Sizes
 
 
 def with_one(x: Tensor) -> Tensor:
@@ -26,8 +26,8 @@ class Concat(Fusion):
 class WeightedSum(Fusion):
     def __init__(self, sizes: Sizes, width: int):
         super().__init__(sizes, 1, width)
-        self.for_each(width)
-        self.has("alpha", len(sizes))
+        self.add_dense_per_modality(width)
+        self.add_parameter("alpha", len(sizes))
 
     def forward(self, tokens):
         return torch.einsum("k,kbd->bd", self.alpha, torch.stack(self.projected(tokens)))[:, None]
@@ -36,7 +36,7 @@ class WeightedSum(Fusion):
 class Product(Fusion):
     def __init__(self, sizes: Sizes, width: int):
         super().__init__(sizes, 1, width)
-        self.for_each(width)
+        self.add_dense_per_modality(width)
 
     def forward(self, tokens):
         return F.relu(reduce(mul, self.projected(tokens)))[:, None]
@@ -62,7 +62,7 @@ class GMU(Fusion):
     def __init__(self, sizes: Sizes, width: int):
         super().__init__(sizes, 1, width)
         self.gates = 1 if len(sizes) == 2 else len(sizes)
-        self.for_each(width, bias=False)
+        self.add_dense_per_modality(width, bias=False)
         self.add_dense("gate", self.total, self.gates * width, bias=False)
 
     def forward(self, tokens):
@@ -76,7 +76,7 @@ class GMU(Fusion):
 class Gated(Fusion):
     def __init__(self, sizes: Sizes, width: int):
         super().__init__(sizes, 1, width)
-        self.for_each(width)
+        self.add_dense_per_modality(width)
         self.add_dense("gate", len(sizes) * width, len(sizes))
 
     def forward(self, tokens):
@@ -88,7 +88,7 @@ class Gated(Fusion):
 class TensorFusion(Fusion):
     def __init__(self, sizes: Sizes, width: int, inner: int):
         super().__init__(sizes, 1, width)
-        self.for_each(inner)
+        self.add_dense_per_modality(inner)
         self.add_dense("dense", (inner + 1) ** len(sizes), width)
 
     def forward(self, tokens):
@@ -101,7 +101,7 @@ class LowRank(Fusion):
     def __init__(self, sizes: Sizes, width: int, rank: int):
         super().__init__(sizes, 1, width)
         for name in self.names:
-            self.has(f"{name}_factor", rank, sizes[name][1] + 1, width)
+            self.add_parameter(f"{name}_factor", rank, sizes[name][1] + 1, width)
 
     def forward(self, tokens):
         factors = [
@@ -116,7 +116,7 @@ class MultiplicativeInteractions(Fusion):
         super().__init__(sizes, 1, width)
         before = sizes[self.names[0]][1]
         for name in self.names[1:]:
-            self.has(f"{name}_tensor", before, sizes[name][1], width)
+            self.add_parameter(f"{name}_tensor", before, sizes[name][1], width)
             self.add_dense(f"{name}_before", before, width, bias=False)
             self.add_dense(name, sizes[name][1], width)
             before = width
@@ -134,7 +134,7 @@ class MFB(Fusion):
     def __init__(self, sizes: Sizes, width: int, factors: int):
         super().__init__(sizes, 1, width)
         self.factors = factors
-        self.for_each(width * factors, bias=False)
+        self.add_dense_per_modality(width * factors, bias=False)
 
     def forward(self, tokens):
         z = reduce(mul, self.projected(tokens)).unflatten(-1, (-1, self.factors)).sum(dim=-1)
@@ -146,7 +146,7 @@ class MUTAN(Fusion):
     def __init__(self, sizes: Sizes, width: int, inner: int, rank: int):
         super().__init__(sizes, 1, width)
         self.rank = rank
-        self.for_each(inner, bias=False)
+        self.add_dense_per_modality(inner, bias=False)
         for name in self.names:
             self.add_dense(f"{name}_core", inner, rank * width, bias=False)
 
@@ -160,10 +160,10 @@ class MixtureOfExperts(Fusion):
         super().__init__(sizes, 1, width)
         self.experts, self.k = experts, k
         self.add_dense("gate", self.total, experts, bias=False)
-        self.add_dense("noise", self.total, experts, bias=False)  # of training alone
+        self.add_dense("noise", self.total, experts, bias=False)  # for training only; unused
         self.add_dense("hidden", self.total, experts * hidden)
-        self.has("kernel", experts, hidden, width)
-        self.has("bias", experts, width)
+        self.add_parameter("kernel", experts, hidden, width)
+        self.add_parameter("bias", experts, width)
 
     def forward(self, tokens):
         x = torch.cat(self.pooled(tokens), dim=-1)
@@ -175,7 +175,7 @@ class MixtureOfExperts(Fusion):
 
 
 class Late(Fusion):
-    """What the late fusions share: a classifier for each modality."""
+    """The base class of the late fusions: a classifier per modality."""
 
     def __init__(self, sizes: Sizes, classes: int, width: int):
         super().__init__(sizes, 1, classes)
@@ -184,7 +184,7 @@ class Late(Fusion):
             self.add_dense(f"{name}_logits", width, classes)
 
     def logits(self, tokens) -> Tensor:
-        """[b k c]."""
+        """The logits of all modalities, [b k c]."""
         pairs = zip(self.names, self.pooled(tokens))
         return torch.stack([self.part(f"{name}_logits")(F.relu(self.part(f"{name}_hidden")(x))) for name, x in pairs], dim=1)
 
@@ -197,7 +197,7 @@ class MeanLogits(Late):
 class WeightedLogits(Late):
     def __init__(self, sizes: Sizes, classes: int, width: int):
         super().__init__(sizes, classes, width)
-        self.has("weight", len(sizes))
+        self.add_parameter("weight", len(sizes))
 
     def forward(self, tokens):
         return torch.einsum("k,bkc->bc", self.weight.softmax(dim=-1), self.logits(tokens))[:, None]

@@ -1,4 +1,4 @@
-"""The trimodal model of ablation and subsets in plain torch: three encoders, a fusion of fusion_peers, a classifier."""
+"""The trimodal model of the rows ablation and subsets in plain torch: three encoders, a fusion and a classifier."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.fusion import Spec
-from benchmarks.fusion_peers import EarlyTransformer, build, lstm
+from benchmarks.fusion_specs import Spec
+from benchmarks.torch_fusions import EarlyTransformer, build, lstm
 
 
 class Trimodal(nn.Module):
-    """3x3 convolutions on pictures, an LSTM over words, a dense layer and an LSTM over frames; a fusion; classes.
+    """3x3 convolutions on images, an LSTM over words, a dense layer and an LSTM over audio frames; a fusion; a classifier.
 
-    channels: of each convolution; width: of the LSTMs; side: of the picture in pixels.
+    channels: of each convolution. width: of the LSTMs. side: of the square image in pixels.
     """
 
     def __init__(self, fusion: Spec, channels: Sequence[int], width: int, side: int, vocabulary: int, bands: int, classes: int):
@@ -39,11 +39,11 @@ class Trimodal(nn.Module):
         return {"audio": audio, "image": image.flatten(2).transpose(1, 2), "text": text}
 
     def decode(self, tokens: Mapping[str, Tensor], subset: Sequence[str] = ("audio", "image", "text")) -> Tensor:
-        """Of modalities that are not in the subset a transformer sees no tokens, and the other fusions zeros."""
-        there = {name: tokens[name] for name in subset}
+        """The logits. A Transformer gets no tokens of modalities outside the subset; other fusions get zeros."""
+        present = {name: tokens[name] for name in subset}
         if not isinstance(self.fusion, EarlyTransformer):
-            there = {name: there.get(name, torch.zeros_like(x)) for name, x in tokens.items()}
-        return self.heads_label.dense(self.fusion(there).mean(dim=1))
+            present = {name: present.get(name, torch.zeros_like(x)) for name, x in tokens.items()}
+        return self.heads_label.dense(self.fusion(present).mean(dim=1))
 
     def forward(self, image: Tensor, text: Tensor, audio: Tensor) -> Tensor:
         return self.decode(self.encode(image, text, audio))

@@ -4,11 +4,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.fusion_peers.base import EPSILON, Fusion, Sizes
+from benchmarks.torch_fusions.base import EPSILON, Fusion, Sizes
 
 
 class Project(Fusion):
-    """One modality's tokens in the common space."""
+    """Projects one modality's tokens to the common width."""
 
     def __init__(self, before: int, width: int):
         super().__init__({})
@@ -19,12 +19,12 @@ class Project(Fusion):
 
 
 class Embed(Fusion):
-    """The same, with a vector for each place."""
+    """Projects tokens and adds a position embedding."""
 
     def __init__(self, size: tuple[int, int], width: int):
         super().__init__({})
         self.add_module("project", Project(size[1], width))
-        self.has("position", size[0], width)
+        self.add_parameter("position", size[0], width)
 
     def forward(self, x):
         return self.part("project")(x) + self.position
@@ -43,7 +43,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention to the context, or to itself, and a perceptron, each with a norm ahead and a residual."""
+    """A pre-norm Transformer block; without a context, self-attention."""
 
     def __init__(self, width: int, heads: int, hidden: int, crosses: bool = False):
         super().__init__()
@@ -74,7 +74,7 @@ class Transformer(nn.Module):
 class EarlyTransformer(Fusion):
     def __init__(self, sizes: Sizes, width: int, hidden: int, depth: int = 2, heads: int = 4):
         super().__init__(sizes, 1, width)
-        self.has("class", 1, 1, width)
+        self.add_parameter("class", 1, 1, width)
         for name in self.names:
             self.add_module(f"{name}_embed", Embed(sizes[name], width))
         self.add_module("transformer", Transformer(depth, width, heads, hidden))
@@ -94,7 +94,7 @@ class CrossAttention(Fusion):
             self.add_module(f"{name}_project", Project(sizes[name][1], width))
         for layer in range(depth):
             self.add_module(f"block{layer}", Block(width, heads, hidden, crosses=True))
-        self.has("stand_in", 1, 1, width)  # of an absent query
+        self.add_parameter("stand_in", 1, 1, width)  # for an absent query; unused
         self.add_norm("norm", width)
 
     def forward(self, tokens):
@@ -161,7 +161,7 @@ class MulT(Fusion):
 class Perceiver(Fusion):
     def __init__(self, sizes: Sizes, width: int, hidden: int, latents: int, depth: int = 2, heads: int = 4):
         super().__init__(sizes, latents, width)
-        self.has("latents", 1, latents, width)
+        self.add_parameter("latents", 1, latents, width)
         for name in self.names:
             self.add_module(f"{name}_embed", Embed(sizes[name], width))
         self.add_module("read0", Block(width, heads, hidden, crosses=True))
@@ -180,9 +180,9 @@ class Bottleneck(Fusion):
     ):
         super().__init__(sizes, 1, width)
         self.depth, self.fusion_layer = depth, fusion_layer
-        self.has("bottleneck", 1, tokens, width)
+        self.add_parameter("bottleneck", 1, tokens, width)
         for name in self.names:
-            self.has(f"{name}_class", 1, 1, width)
+            self.add_parameter(f"{name}_class", 1, 1, width)
             self.add_module(f"{name}_embed", Embed(sizes[name], width))
             for layer in range(depth):
                 self.add_module(f"{name}_block{layer}", Block(width, heads, hidden))
