@@ -42,7 +42,7 @@ class Checkpoints:
         keep: int = 2,
         warn: Callable[[str], None] = warnings.warn,
     ):
-        logging.getLogger("absl").setLevel(logging.WARNING)  # Orbax logs every file at level INFO
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file, and tracebacks of errors it also raises
         self.folder, self.warn = Path(folder).absolute(), warn
         self.metadata = json.loads(json.dumps(metadata or {}))
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
@@ -87,8 +87,8 @@ class Checkpoints:
         """(state, best, notes) of the newest intact checkpoint; state on the device, best on the host.
 
         like: step -> (state, best) with the structure, shapes and dtypes after this step. Damaged checkpoints that are newer
-        are deleted, with a warning that names the damage. CheckpointError if none is intact, or if the checkpoint belongs to
-        another experiment or model.
+        are renamed to "<step>.damaged", with a warning that names the damage. CheckpointError if none is intact, or if the
+        checkpoint belongs to another experiment or model.
         """
         damages = []
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -98,8 +98,10 @@ class Checkpoints:
                 damages.append((step, f"{self.folder / str(step)} is damaged ({damage})"))
                 continue
             for damaged, what in damages:
+                aside = self.folder / f"{damaged}.damaged"
                 self.warn(f"{what}; continuing from step {step}")
-                shutil.rmtree(self.folder / str(damaged))
+                shutil.rmtree(aside, ignore_errors=True)
+                (self.folder / str(damaged)).rename(aside)
             self._manager.reload()
             return found
         what = "; ".join(what for _, what in damages)

@@ -34,7 +34,9 @@ def trained(toy, tmp_path_factory):
         correct = (logits.argmax(-1) == batch.targets["label"]).astype(jnp.float32)
         return jnp.stack([weighted_mean(loss, batch.weight), correct.mean()])
 
-    evaluate = toy.training.plan.evaluate(of_one_seed)
+    plan = toy.training.plan
+    evaluate, compiled = plan.evaluate(of_one_seed), plan.train(toy.training.step(0))
+    training = replace(toy.training, plan=plan._replace(train=lambda step: compiled))
     data = jax.tree.map(jnp.asarray, toy.data)
 
     def train(seeds):
@@ -46,9 +48,9 @@ def trained(toy, tmp_path_factory):
                 loss, accuracy = np.asarray(evaluate(variables, {}, data)).T
                 return {"loss": loss, "score": accuracy}
 
-            state, frozen = toy.training.init(seeds, toy.one_seed())
+            state, frozen = training.init(seeds, toy.one_seed())
             checkpoints = Checkpoints(tmp_path_factory.mktemp("checkpoints"))
-            done[seeds] = fit(toy.training, state, frozen, toy.train_data(seeds), validate, checkpoints), seen
+            done[seeds] = fit(training, state, frozen, toy.train_data(seeds), validate, checkpoints), seen
             checkpoints.close()
         return done[seeds]
 
