@@ -1,4 +1,4 @@
-"""Which examples must stay together: leak-free groups by union-find, and near-duplicate images."""
+"""Groups of examples that must share a split: connected components, and near-duplicate images."""
 
 from collections.abc import Hashable, Iterable, Sequence
 
@@ -6,34 +6,34 @@ import numpy as np
 from PIL import Image
 
 NEAR_DUPLICATE = 0.17
-"""Default threshold, chosen by eye on the Stamps set: below it come recoloured eyes, coins, faces, mirrored
-letters and signs; the first pair of different things, an apple and a basketball, comes at 0.176."""
+"""Default threshold, chosen by eye on Stamps: pairs below it are recoloured eyes, coins, faces, mirrored letters and signs;
+the first pair of different things, an apple and a basketball, is at 0.176."""
 
 SAME_DRAWING = 0.07
-"""Default threshold of `same_drawings`, chosen likewise: below it come dreidels with another letter, faces with another
-mouth, coins and road signs with another figure; the first pair of different things, two apples, comes at 0.077."""
+"""Default threshold of `same_drawings`, chosen likewise: pairs below it are dreidels with another letter, faces with another
+mouth, coins and road signs with another figure; the first pair of different things, two apples, is at 0.077."""
 
-FINGERPRINT_SIDE = 24  # pixels; few enough to forgive a redraw, enough to tell letters apart
+THUMBNAIL_SIDE = 24  # pixels; few enough to ignore small changes, enough to distinguish letters
 
 
 def connected_groups(n: int, pairs: Iterable[Sequence[int]]) -> np.ndarray:
     """Connected components of an undirected graph.
 
-    n: number of examples; pairs: edges (i, j), each end in [0, n).
-    Returns int64 (n,): group numbers 0, 1, ... in the order in which the groups first appear.
-    Raises ValueError for an end outside [0, n).
+    n: the number of examples. pairs: edges (i, j), with i and j in [0, n).
+    Returns int64 (n,): group numbers 0, 1, ... in order of first appearance.
+    Raises ValueError for an edge outside [0, n).
     """
     parent = list(range(n))
 
     def find(i: int) -> int:
         while parent[i] != i:
-            parent[i] = parent[parent[i]]  # path halving keeps the trees flat
+            parent[i] = parent[parent[i]]  # path halving
             i = parent[i]
         return i
 
     for i, j in pairs:
         if not (0 <= i < n and 0 <= j < n):
-            raise ValueError(f"pairs holds ({i}, {j}), but both ends must lie in [0, {n})")
+            raise ValueError(f"pairs contains ({i}, {j}); both must lie in [0, {n})")
         low, high = sorted((find(i), find(j)))
         parent[high] = low
     roots: dict[int, int] = {}
@@ -41,21 +41,21 @@ def connected_groups(n: int, pairs: Iterable[Sequence[int]]) -> np.ndarray:
 
 
 def pairs_sharing_a_key(keys: Sequence[Iterable[Hashable]]) -> list[tuple[int, int]]:
-    """Edges that join every two examples with a key in common.
+    """Edges whose components join all examples with a common key.
 
-    keys: one collection of hashable keys an example (captions, hashes of files, ...).
-    Returns (first holder, other holder) pairs: enough edges for the same components, not every pair.
+    keys: a collection of hashable keys for each example (captions, hashes of files, ...).
+    Returns (first example with a key, other example with it) pairs, which is enough for the components.
     """
     first: dict[Hashable, int] = {}
     return [(first[key], i) for i, own in enumerate(keys) for key in own if first.setdefault(key, i) != i]
 
 
 def drawn_part(image: np.ndarray) -> np.ndarray:
-    """The part of a canvas that something is drawn on, centred in a transparent square.
+    """The bounding box of what is drawn, centred in a transparent square.
 
-    image: uint8 (h, w, 4), straight alpha. Returns uint8 (side, side, 4); an empty canvas as it is.
+    image: uint8 (h, w, 4), straight alpha. Returns uint8 (side, side, 4); an empty image is returned unchanged.
     """
-    alpha = image[..., 3] > 16  # fainter than 6 % is a soft shadow, which should not move the box
+    alpha = image[..., 3] > 16  # a soft shadow of less than 6 % should not enlarge the box
     if not alpha.any():
         return image
     rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
@@ -67,25 +67,25 @@ def drawn_part(image: np.ndarray) -> np.ndarray:
     return square
 
 
-def fingerprint(image: np.ndarray) -> np.ndarray:
-    """What an image looks like from afar, minus what an empty canvas looks like.
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """A small copy of an image, zero where it is empty.
 
-    image: uint8 (h, w, 4), straight alpha. Returns float64 (24, 24, 4): the colours over white, less 1, in [-1, 0],
-    and the opacity in [0, 1], which keeps a white shape apart from an empty canvas.
+    image: uint8 (h, w, 4), straight alpha. Returns float64 (24, 24, 4): the colours over white, minus 1, in [-1, 0], and the
+    opacity in [0, 1], which distinguishes a white shape from an empty image.
     """
-    small = Image.fromarray(image).resize((FINGERPRINT_SIDE,) * 2, Image.Resampling.BOX)
+    small = Image.fromarray(image).resize((THUMBNAIL_SIDE,) * 2, Image.Resampling.BOX)
     pixels = np.asarray(small, dtype=np.float64) / 255
     opacity = pixels[..., 3:]
     return np.concatenate([(pixels[..., :3] - 1) * opacity, opacity], axis=-1)
 
 
 def near_duplicates(images: Sequence[np.ndarray], threshold: float = NEAR_DUPLICATE) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of images that look nearly equal, one of them mirrored or not.
+    """Pairs of images that look nearly equal, mirrored or not.
 
-    images: n arrays, uint8 (h, w, 4), of any sizes. threshold: largest distance, which is the norm of the difference
-    of two fingerprints over the geometric mean of their norms (dimensionless: 0 equal, about 1 unrelated).
-    Without that division, two thin drawings on much empty canvas would pass for equal. The smaller of two distances
-    counts: of the whole canvases, and of the drawn parts, which forgives another size or place.
+    images: n arrays, uint8 (h, w, 4), of any sizes. threshold: the largest distance: the norm of the difference of two
+    thumbnails over the geometric mean of their norms (dimensionless: 0 equal, about 1 unrelated). Without that division, two
+    thin drawings on an empty background would be near. The distance is the smaller one of the whole images and of their drawn
+    parts, so size and position do not matter.
     Returns (pairs, distances): int64 (m, 2) with i < j, and float64 (m,), sorted by (i, j).
     """
     if len(images) < 2:
@@ -96,13 +96,13 @@ def near_duplicates(images: Sequence[np.ndarray], threshold: float = NEAR_DUPLIC
 
 
 def same_drawings(images: Sequence[np.ndarray], threshold: float = SAME_DRAWING) -> np.ndarray:
-    """Pairs of images of which most is equal and little differs, however much: one drawing with another letter on it.
+    """Pairs of images that differ in a small part, however strongly, such as one drawing with two different letters.
 
-    images: n arrays, uint8 (h, w, 4). threshold: largest share of what is drawn that differs, sum |a - b| over
-    sum |a| + sum |b| of two fingerprints (dimensionless, 0 equal, 1 nothing in common).
+    images: n arrays, uint8 (h, w, 4). threshold: the largest share of what is drawn that differs: sum |a - b| over
+    sum |a| + sum |b| of two thumbnails (dimensionless, 0 equal, 1 nothing in common).
     Returns int64 (m, 2) with i < j.
     """
-    prints = np.stack([fingerprint(image).ravel() for image in images]) if len(images) else np.zeros((0, 1))
+    prints = np.stack([thumbnail(image).ravel() for image in images]) if len(images) else np.zeros((0, 1))
     drawn = np.maximum(np.abs(prints).sum(axis=1), 1e-6)
     pairs = [
         (i, i + 1 + int(j))
@@ -113,15 +113,15 @@ def same_drawings(images: Sequence[np.ndarray], threshold: float = SAME_DRAWING)
 
 
 def _distances(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Relative distances of all fingerprints, mirrored or not: float64 (n, n)."""
-    plain = np.stack([fingerprint(image).ravel() for image in images])
-    # Mirrored before the fingerprint is taken: its pixels need not line up with the image's own.
-    mirrored = np.stack([fingerprint(np.ascontiguousarray(image[:, ::-1])).ravel() for image in images])
-    norms = np.maximum(np.linalg.norm(plain, axis=1), 1e-6)  # so that two empty images are equal, not 0 / 0
+    """Relative distances of all thumbnails, mirrored or not: float64 (n, n)."""
+    plain = np.stack([thumbnail(image).ravel() for image in images])
+    # Mirrored before it is reduced, since the pixels of a thumbnail need not be aligned with those of the image.
+    mirrored = np.stack([thumbnail(np.ascontiguousarray(image[:, ::-1])).ravel() for image in images])
+    norms = np.maximum(np.linalg.norm(plain, axis=1), 1e-6)  # two empty images are equal, not 0 / 0
     squares = []
     for other in (plain, mirrored):
         square = (plain**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * plain @ other.T
-        squares.append(np.where(square < 1e-9, 0, square))  # what is left of equal rows is rounding
-    # One of a pair is mirrored; taking either gives the same up to where pixels end, so the smaller one counts.
+        squares.append(np.where(square < 1e-9, 0, square))  # equal rows differ by rounding
+    # Mirroring the one or the other image gives slightly different thumbnails; the smaller distance counts.
     smallest = np.minimum(squares[0], np.minimum(squares[1], squares[1].T))
     return np.sqrt(smallest / np.outer(norms, norms))

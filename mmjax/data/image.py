@@ -1,11 +1,11 @@
-"""Pictures -> arrays of one size, before anything random happens to them."""
+"""Images -> arrays of one size, before any random augmentation."""
 
 import numpy as np
 from PIL import Image
 
 
 def on_white(image: np.ndarray) -> np.ndarray:
-    """uint8 [h w 4] with straight alpha, or opaque [h w 3] -> [h w 4]: drawn over white, alpha kept as the fourth channel."""
+    """uint8 [h w 4] with straight alpha, or opaque [h w 3] -> [h w 4]: drawn over white, with alpha as the fourth channel."""
     if image.shape[-1] == 3:
         return np.pad(image, [(0, 0), (0, 0), (0, 1)], constant_values=255)
     alpha = image[..., 3:].astype(np.float32) / 255
@@ -14,7 +14,10 @@ def on_white(image: np.ndarray) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [h w c] -> [size size c], each channel by itself (Lanczos). Composite first: colours under alpha 0 would bleed."""
+    """uint8 [h w c] -> [size size c], each channel by itself (Lanczos).
+
+    Images with alpha must be drawn over a background first: the colours of transparent pixels would spread.
+    """
     if image.shape[:2] == (size, size):
         return image
     channels = [Image.fromarray(image[..., c]).resize((size, size), Image.Resampling.LANCZOS) for c in range(image.shape[-1])]
@@ -22,7 +25,7 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
-    """[h w c] -> [size size c]: the largest square in the middle of uint8 pixels, resized. Nothing is squeezed."""
+    """uint8 [h w c] -> [size size c]: the largest centred square, resized; proportions do not change."""
     side = min(image.shape[:2])
     top, left = ((length - side) // 2 for length in image.shape[:2])
     return resize(image[top : top + side, left : left + side], size)

@@ -1,4 +1,4 @@
-"""What happens at random in training: the identity at rate zero, right by hand, the same however a batch is split."""
+"""Augmentations: the identity at rate zero, correct by hand, and independent of how a batch is split."""
 
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -32,7 +32,7 @@ B, H, W = 8, 5, 6
 
 @dataclass(frozen=True)
 class Chain:
-    """Several, one after the other: they compile together. own: the modalities that they change."""
+    """Several augmentations in sequence, compiled together. own: the modalities that they change."""
 
     augments: tuple
     own: tuple[str, ...]
@@ -43,12 +43,12 @@ class Chain:
         return batch
 
 
-PICTURES = Chain((Shift(2), Flip(0.5), RandomCrop(0.3), Rotation(40.0), Colour(0.3, 0.3, 0.3)), ("image",))
+IMAGES = Chain((Shift(2), Flip(0.5), RandomCrop(0.3), Rotation(40.0), Colour(0.3, 0.3, 0.3)), ("image",))
 WAVES = Chain((Gain(6.0, "wave"), Noise(0.7, (0.0, 20.0), "wave")), ("wave",))
 SPECTRA = Chain((Jitter(0.1, "spectrum"), Scaling(0.1, "spectrum"), SpecAugment(2, 2, modality="spectrum")), ("spectrum",))
 MIXES = Chain((MixUp(B, 0.7), CutMix(B, 0.7)), ("image",))
 MODALITIES = Chain((DropModalities(0.5),), ())
-CHAINS = {"pictures": PICTURES, "waves": WAVES, "spectra": SPECTRA, "mixes": MIXES, "modalities": MODALITIES}
+CHAINS = {"images": IMAGES, "waves": WAVES, "spectra": SPECTRA, "mixes": MIXES, "modalities": MODALITIES}
 
 
 def batch_of(b=B, seed=0):
@@ -93,7 +93,7 @@ def test_identity_when_off(off):
 
 
 def test_split_over_devices(augment, whole):
-    """Four devices with a quarter of the batch each draw what one device draws for the whole batch."""
+    """Four devices with a quarter of the batch each draw the same as one device with the whole batch."""
     batch = batch_of()
     parts = jax.tree.map(lambda leaf: leaf.reshape(4, B // 4, *leaf.shape[1:]), batch)
     split = jax.pmap(augment.__call__, axis_name=SHARD, in_axes=(0, None))(parts, jax.random.key(3))
@@ -102,7 +102,7 @@ def test_split_over_devices(augment, whole):
 
 
 def test_under_vmap_over_seeds(augment, whole):
-    """Each seed gets what it gets alone, and seeds differ."""
+    """Each seed gets the same as by itself, and seeds differ."""
     batch, keys = batch_of(), jax.random.split(jax.random.key(1), 2)
     together = jax.jit(jax.vmap(augment.__call__, in_axes=(None, 0)))(batch, keys)
     for seed in range(2):
@@ -112,7 +112,7 @@ def test_under_vmap_over_seeds(augment, whole):
     assert any((np.asarray(leaf)[0] != np.asarray(leaf)[1]).any() for leaf in jax.tree.leaves(changed))
 
 
-def test_touches_nothing_else(augment, whole):
+def test_nothing_else_changes(augment, whole):
     batch = batch_of()
     after = whole(batch, jax.random.key(0))
     assert_same(after.weight, batch.weight)
@@ -129,25 +129,25 @@ def test_touches_nothing_else(augment, whole):
             assert_same(after.inputs[name].length, before.length)
 
 
-def pictures(picture, b=B):
-    """The same picture b times."""
-    image = np.broadcast_to(picture, (b, *picture.shape))
+def batch_of(image, b=B):
+    """The same image b times."""
+    image = np.broadcast_to(image, (b, *image.shape))
     return Batch({"image": image}, {"image": np.ones(b, bool)}, {}, np.ones(b, np.float32))
 
 
-def moved(picture, down, right):
-    """By hand: pixel (i, j) is the original's (i - down, j - right), the nearest edge where that is outside."""
-    h, w, _ = picture.shape
-    rows = [[picture[min(max(i - down, 0), h - 1), min(max(j - right, 0), w - 1)] for j in range(w)] for i in range(h)]
+def moved(image, down, right):
+    """By hand: pixel (i, j) is the original pixel (i - down, j - right), or the nearest edge outside."""
+    h, w, _ = image.shape
+    rows = [[image[min(max(i - down, 0), h - 1), min(max(j - right, 0), w - 1)] for j in range(w)] for i in range(h)]
     return np.array(rows)
 
 
 def test_shift_by_hand():
-    """Each result is the picture moved by at most one pixel each way, and all nine moves come about equally often."""
-    picture = np.arange(H * W * 2, dtype=np.float32).reshape(H, W, 2)
+    """Each result is shifted by at most one pixel each way, and all nine shifts are about equally frequent."""
+    image = np.arange(H * W * 2, dtype=np.float32).reshape(H, W, 2)
     n = 900
-    images = np.asarray(jax.jit(Shift(1).__call__)(pictures(picture, n), jax.random.key(0)).inputs["image"])
-    moves = {moved(picture, down, right).tobytes(): 0 for down in (-1, 0, 1) for right in (-1, 0, 1)}
+    images = np.asarray(jax.jit(Shift(1).__call__)(batch_of(image, n), jax.random.key(0)).inputs["image"])
+    moves = {moved(image, down, right).tobytes(): 0 for down in (-1, 0, 1) for right in (-1, 0, 1)}
     assert len(moves) == 9
     for image in images:
         moves[image.tobytes()] += 1  # KeyError: no such move
@@ -155,14 +155,14 @@ def test_shift_by_hand():
 
 
 def test_flip_by_hand():
-    """Left becomes right at rate one; at a half, about half of the pictures, whole or not at all."""
-    picture = np.arange(H * W * 2, dtype=np.float32).reshape(H, W, 2)
-    mirrored = np.array([[row[W - 1 - j] for j in range(W)] for row in picture])
-    assert (np.asarray(jax.jit(Flip(1.0).__call__)(pictures(picture), jax.random.key(0)).inputs["image"]) == mirrored).all()
+    """At rate one, left becomes right; at a half, about half of the images are mirrored."""
+    image = np.arange(H * W * 2, dtype=np.float32).reshape(H, W, 2)
+    mirrored = np.array([[row[W - 1 - j] for j in range(W)] for row in image])
+    assert (np.asarray(jax.jit(Flip(1.0).__call__)(batch_of(image), jax.random.key(0)).inputs["image"]) == mirrored).all()
     n = 400
-    images = np.asarray(jax.jit(Flip(0.5).__call__)(pictures(picture, n), jax.random.key(0)).inputs["image"])
+    images = np.asarray(jax.jit(Flip(0.5).__call__)(batch_of(image, n), jax.random.key(0)).inputs["image"])
     flipped = (images == mirrored).all(axis=(1, 2, 3))
-    assert (flipped | (images == picture).all(axis=(1, 2, 3))).all()
+    assert (flipped | (images == image).all(axis=(1, 2, 3))).all()
     assert abs(flipped.sum() - n / 2) < 5 * np.sqrt(n / 4)
 
 
@@ -182,16 +182,16 @@ def dropped(rate, present, n=2000):
 
 @pytest.mark.parametrize("rate", [0.3, 0.9])
 def test_drop_modalities_frequency(rate):
-    """Of three present ones each stays with probability 1 - rate, and all of them where all would go: + rate^3."""
+    """Each of three present modalities remains with probability 1 - rate + rate^3, since all remain if all would go."""
     kept = dropped(rate, [True, True, True])
     p = 1 - rate + rate**3
     assert np.abs(kept.sum(axis=0) - 2000 * p).max() < 5 * np.sqrt(2000 * p * (1 - p))
     assert kept.any(axis=1).all()
-    all_three = (1 - rate) ** 3 + rate**3  # independent draws: all stay, or all would go
+    all_three = (1 - rate) ** 3 + rate**3  # independent draws: all remain, or all would go
     assert abs(kept.all(axis=1).sum() - 2000 * all_three) < 5 * np.sqrt(2000 * all_three * (1 - all_three))
 
 
-def test_drop_modalities_spares_the_last_and_invents_none():
+def test_drop_modalities_keeps_the_last_and_adds_none():
     two = dropped(0.9, [True, False, True])
     assert not two[:, 1].any() and two.any(axis=1).all()
     assert 0 < (two.sum(axis=1) == 1).sum() < 2000
@@ -200,13 +200,12 @@ def test_drop_modalities_spares_the_last_and_invents_none():
     assert not dropped(0.9, [False, False, False]).any()
 
 
-def test_unchanged_by_the_feed():
-    """The same rows from the device and from a stream, whose items other threads read: the same batch once augmented."""
+def test_both_feeds_give_the_same_augmented_batch():
     pytest.importorskip("grain")
     items = np.random.default_rng(0).normal(size=(6, H, W, 4)).astype(np.float32)
     columns = {"image": Column(6, lambda i: items[i], lambda x: x * 2)}
     rows = Rows({"image": np.array([5, 0, -1, 3, 2, 4], np.int32)}, {"label": np.arange(6)}, np.ones(6, np.float32))
-    dataset = Dataset(columns, {"train": rows}, {}, {}, {}, {}, "", lambda row: {}, "made up")
+    dataset = Dataset(columns, {"train": rows}, {}, "")
     index = np.array([4, 0, 1, 5])
     (streamed,) = Streamed(dataset, rows, ["image"]).stream(lambda step: index, 0, 1)
     gathered = from_device(fill(dataset), rows)(index)

@@ -1,4 +1,4 @@
-"""Louder, noisier and masked sounds, and noisy series: the right strength, and nothing beyond a clip's length."""
+"""Gain, noise and masks of sounds, and noise of series: the right strength, and padding unchanged."""
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ def augmented(augment, batch, seed=0):
 
 
 def test_gain():
-    """One factor a clip, between 10^(-6/20) and 10^(6/20), evenly in decibels: about 1 clip in 2 gets louder."""
+    """One factor per clip, between 10^(-6/20) and 10^(6/20), uniform in decibels: about half are amplified."""
     x = np.random.default_rng(0).normal(size=(200, 5)).astype(np.float32)
     factor = augmented(Gain(6.0), batch_of(x, np.full(200, 5))) / x
     np.testing.assert_allclose(factor, np.broadcast_to(factor[:, :1], factor.shape), rtol=1e-5)
@@ -30,8 +30,8 @@ def test_gain():
     assert abs(decibels.mean()) < 5 * 6 / np.sqrt(3 * 200)
 
 
-def test_noise_has_the_power_asked_for():
-    """At 20 dB the noise of a long clip has a hundredth of the power of its real samples, and padding has none."""
+def test_noise_has_the_given_power():
+    """At 20 dB, the noise has a hundredth of the power of the clip's samples, and padding has none."""
     rng = np.random.default_rng(0)
     x, length = (3 * rng.normal(size=(6, 4000))).astype(np.float32), np.array([4000, 2000, 3000, 0, 4000, 2500])
     noise = augmented(Noise(1.0, (20.0, 20.0)), batch_of(x, length)) - x
@@ -39,12 +39,12 @@ def test_noise_has_the_power_asked_for():
     assert (noise[~real] == 0).all()
     for i in (0, 1, 2, 4, 5):
         ratio = (noise[i, : length[i]] ** 2).mean() / (x[i, : length[i]] ** 2).mean()
-        assert abs(ratio / 0.01 - 1) < 5 * np.sqrt(2 / length[i])  # a mean of n squared normals varies by 2 / n
+        assert abs(ratio / 0.01 - 1) < 5 * np.sqrt(2 / length[i])  # the mean of n squared normals has variance 2 / n
         assert abs(noise[i, : length[i]].mean()) < 5 * 0.3 / np.sqrt(length[i])
 
 
 def test_noise_rate_and_range():
-    """About half of the clips; each at a level of its own between 10 and 30 dB; silence stays silent."""
+    """About half of the clips, each with its own level between 10 and 30 dB; silence remains silent."""
     x = np.random.default_rng(0).normal(size=(200, 300)).astype(np.float32)
     x[0] = 0
     noise = augmented(Noise(0.5, (10.0, 30.0)), batch_of(x, np.full(200, 300))) - x
@@ -64,20 +64,20 @@ def masked(augment, seed=0, bands=12):
     return after == 0
 
 
-def test_spec_augment_masks_frames_in_the_real_length():
-    """One mask of 0 .. 6 frames and at most half of the clip, whole and in one piece, anywhere in the clip."""
+def test_spec_augment_masks_frames_within_the_length():
+    """One contiguous mask of 0 to 6 frames and at most half of the clip, at any position."""
     frames = masked(SpecAugment(bands=0, frames=6, share=0.5, frame_masks=1))
     assert (frames.all(axis=2) == frames.any(axis=2)).all()
     for length in (20, 9, 4, 1, 0):
         rows = frames[length == LENGTHS][:, :length, 0]
         widths, most = rows.sum(axis=1), min(6, length // 2)
         assert widths.max(initial=0) == most and (most == 0 or set(widths.tolist()) == set(range(most + 1)))
-        assert (np.abs(np.diff(np.pad(rows, ((0, 0), (1, 1))).astype(int), axis=1)).sum(axis=1) <= 2).all()  # one piece
+        assert (np.abs(np.diff(np.pad(rows, ((0, 0), (1, 1))).astype(int), axis=1)).sum(axis=1) <= 2).all()  # contiguous
         assert most == 0 or rows.any(axis=0).all()
 
 
 def test_spec_augment_masks_bands():
-    """One mask of 0 .. 5 bands over all frames of the clip; two masks at most ten, never more."""
+    """One mask of 0 to 5 bands over all frames of the clip; two masks cover at most ten."""
     bands = masked(SpecAugment(bands=5, frames=0, band_masks=1))
     long = bands[LENGTHS == 20]
     assert (long.all(axis=1) == long.any(axis=1)).all()
@@ -88,7 +88,7 @@ def test_spec_augment_masks_bands():
 
 
 def test_jitter_and_scaling():
-    """Noise of deviation 0.1 on every value; a factor of deviation 0.2 for each channel, the same at all times."""
+    """Noise of deviation 0.1 on every value; one factor of deviation 0.2 per channel."""
     x = np.random.default_rng(0).normal(size=(40, 50, 3)).astype(np.float32)
     length = np.arange(40) + 5
     real = np.arange(50)[None] < length[:, None]
@@ -105,7 +105,7 @@ def test_jitter_and_scaling():
 
 
 def test_resample_a_tone():
-    """440 Hz at 44.1 kHz becomes 440 Hz at 16 kHz; 10 kHz, above half of the new rate, vanishes."""
+    """440 Hz at 44.1 kHz remains 440 Hz at 16 kHz; 10 kHz, above half of the new rate, is removed."""
     pytest.importorskip("soxr")
     t, new = np.arange(44100) / 44100, np.arange(16000) / 16000
     low = resample(np.sin(2 * np.pi * 440 * t), 44100, 16000)

@@ -1,4 +1,4 @@
-"""Decoding: exact values where the format is lossless, and an error that names the file for each kind of damage."""
+"""Decoding: exact values for lossless formats, and an error that names the file for each kind of damage."""
 
 import io
 import struct
@@ -30,7 +30,7 @@ def wav(samples: np.ndarray, rate: int) -> bytes:
 
 
 def float_wav(samples: list[float], rate: int = 16_000) -> bytes:
-    """A 32-bit float WAV, written by hand because the wave module knows integers only."""
+    """A 32-bit float WAV, written by hand because the wave module only supports integers."""
     data = struct.pack(f"<{len(samples)}f", *samples)
     form = struct.pack("<HHIIHH", 3, 1, rate, 4 * rate, 4, 32)
     body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(data)) + data
@@ -52,7 +52,7 @@ def test_image_without_alpha_has_three_channels():
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 @pytest.mark.parametrize("clear", [None, 3])
 def test_image_of_any_mode_keeps_its_colours(mode, clear):
-    """clear: the colour, or its place in the palette, that a PNG says is transparent, where its mode has no alpha."""
+    """clear: the transparent colour of a PNG, or its index in the palette, if its mode has no alpha."""
     rng = np.random.default_rng(0)
     if mode == "I;16":
         image = Image.fromarray(rng.integers(0, 2**16, (5, 7), np.uint16))
@@ -79,13 +79,13 @@ def test_truncated_image_is_refused_wherever_it_ends():
 
 def test_image_with_a_flipped_bit_is_refused():
     whole = bytearray(png(np.zeros((8, 8, 4), np.uint8)))
-    whole[whole.index(b"IDAT") + 8] ^= 1  # inside the compressed pixels; the chunk's CRC no longer fits
+    whole[whole.index(b"IDAT") + 8] ^= 1  # inside the compressed pixels, so the CRC of the chunk differs
     with pytest.raises(DataError, match=r"crow\.png.*damaged"):
         decode_image(bytes(whole), "crow.png")
 
 
-def test_bomb_is_refused():
-    """A header that promises 40,000 x 40,000 pixels: refused before they are allocated."""
+def test_a_decompression_bomb_is_refused():
+    """A header with 40,000 x 40,000 pixels is refused before they are allocated."""
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 40_000, 40_000, 8, 6, 0, 0, 0))
@@ -111,7 +111,7 @@ def test_resampling_keeps_a_tone(rate):
     decoded = decode_audio(wav(tone, rate), "tone.wav", rate=16_000)
     assert len(decoded) == 16_000
     expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000)
-    np.testing.assert_allclose(decoded[1000:-1000], expected[1000:-1000], atol=2e-3)  # the ends feel the filter
+    np.testing.assert_allclose(decoded[1000:-1000], expected[1000:-1000], atol=2e-3)  # the filter distorts the ends
 
 
 def test_overshoot_is_clipped():
@@ -123,7 +123,7 @@ def test_overshoot_is_clipped():
     (b"", "empty"),
     (b"OggS" + bytes(100), "cannot be decoded"),
     (b"ID3 this is no sound", "cannot be decoded"),
-    (wav(np.zeros(0), 16_000), "zero length"),
+    (wav(np.zeros(0), 16_000), "has no samples"),
     (float_wav([0.1, float("nan")]), "not finite"),
     (float_wav([float("inf")]), "not finite"),
 ])

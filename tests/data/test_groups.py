@@ -1,4 +1,4 @@
-"""Union-find against a search that walks the graph, and near-duplicates on drawings made by hand."""
+"""Connected components against matrix powers, and near-duplicates among drawings made by hand."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from mmjax.data.groups import connected_groups, near_duplicates, pairs_sharing_a
 
 
 def test_groups_are_numbered_by_first_appearance():
-    # 0 alone; 1-3-4 a chain, given in awkward order; 2 alone
+    # 0; the chain 1-3-4, in another order; 2
     np.testing.assert_array_equal(connected_groups(5, [(4, 3), (3, 1)]), [0, 1, 2, 1, 1])
     np.testing.assert_array_equal(connected_groups(3, []), [0, 1, 2])
     assert connected_groups(0, []).shape == (0,)
@@ -15,20 +15,20 @@ def test_groups_are_numbered_by_first_appearance():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_groups_are_the_connected_components(seed):
-    """The reference: powers of the adjacency matrix, in which i reaches j exactly when they are connected."""
+    """The reference: i reaches j in a power of the adjacency matrix exactly if they are connected."""
     rng = np.random.default_rng(seed)
     n = 40
     pairs = rng.integers(0, n, (25, 2))
     reach = np.eye(n, dtype=int)
     reach[pairs[:, 0], pairs[:, 1]] = reach[pairs[:, 1], pairs[:, 0]] = 1
-    for _ in range(6):  # 2**6 steps are more than the longest path
+    for _ in range(6):  # 2**6 steps exceed the longest path
         reach = (reach @ reach > 0).astype(int)
     groups = connected_groups(n, pairs.tolist())
     np.testing.assert_array_equal(groups[:, None] == groups[None], reach > 0)
 
 
 @pytest.mark.parametrize("pair", [(0, 3), (-1, 0)])
-def test_an_edge_to_nowhere_is_refused(pair):
+def test_an_edge_outside_the_graph_is_refused(pair):
     with pytest.raises(ValueError, match=r"must lie in \[0, 3\)"):
         connected_groups(3, [pair])
 
@@ -66,21 +66,21 @@ def test_near_duplicates_are_found(other):
 
 @pytest.mark.parametrize("other", [
     drawing(24, 2, 2, BLUE),
-    np.ascontiguousarray(drawing(24, 2, 2, RED)[::-1]),  # upside down is another drawing, as with p and b
+    np.ascontiguousarray(drawing(24, 2, 2, RED)[::-1]),  # upside down is a different drawing, as with p and b
     np.zeros((40, 40, 4), np.uint8),
 ], ids=["colour", "upside down", "empty"])
-def test_different_images_stay_apart(other):
+def test_different_images_are_not_pairs(other):
     pairs, _ = near_duplicates([drawing(24, 2, 2, RED), other], 0.17)
     assert pairs.shape == (0, 2)
 
 
-def test_a_white_shape_is_not_an_empty_canvas():
+def test_a_white_shape_differs_from_an_empty_image():
     pairs, _ = near_duplicates([drawing(24, 2, 2, (255, 255, 255)), np.zeros((40, 40, 4), np.uint8)], 0.17)
     assert pairs.shape == (0, 2)
 
 
-def test_thin_drawings_do_not_pass_for_equal():
-    """A bar and a diagonal on much empty canvas differ in few pixels, which is all that they draw."""
+def test_thin_drawings_are_not_equal():
+    """A bar and a diagonal on an empty background differ in few pixels, but in all that is drawn."""
     bar, diagonal = np.zeros((2, 48, 48, 4), np.uint8)
     bar[:, 24], bar[0], bar[-1] = (0, 0, 0, 255), (0, 0, 0, 255), (0, 0, 0, 255)
     diagonal[range(48), range(48)] = (0, 0, 0, 255)
@@ -93,7 +93,7 @@ def test_fewer_than_two_images():
 
 
 def test_an_odd_mirrored_sign_is_found():
-    """A thin < of 41 px, which lines up with no pixel of the fingerprint, against the same as >."""
+    """A thin < of 41 px, which is not aligned with the pixels of the thumbnail, and its mirror image >."""
     sign = np.zeros((128, 128, 4), np.uint8)
     for step in range(41):
         for row in (40 + step // 2, 40 - step // 2):

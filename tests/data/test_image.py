@@ -1,4 +1,4 @@
-"""Pictures before training: drawn over white, then resized."""
+"""Images before training: drawn over white, then resized."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from mmjax.data.image import centre_crop, on_white, resize
 
 
 def test_on_white_by_hand():
-    """Red at alpha 255, 0 and 51 (a fifth): 255 * 4/5 = 204 of white shines through. Alpha stays."""
+    """Red at alpha 255, 0 and 51 (a fifth): 255 * 4/5 = 204 of white remains. Alpha does not change."""
     red = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [255, 0, 0, 51]]], np.uint8)
     assert on_white(red).tolist() == [[[255, 0, 0, 255], [255, 255, 255, 0], [255, 204, 204, 51]]]
     assert on_white(red).dtype == np.uint8 and red[0, 1].tolist() == [255, 0, 0, 0]
@@ -14,9 +14,9 @@ def test_on_white_by_hand():
 
 
 def test_resize_shapes():
-    picture = np.random.default_rng(0).integers(0, 256, (9, 7, 4), np.uint8)
-    assert resize(picture, 5).shape == (5, 5, 4) and resize(picture, 5).dtype == np.uint8
-    square = picture[:7]
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 4), np.uint8)
+    assert resize(image, 5).shape == (5, 5, 4) and resize(image, 5).dtype == np.uint8
+    square = image[:7]
     np.testing.assert_array_equal(resize(square, 7), square)
 
 
@@ -26,15 +26,15 @@ def test_resize_keeps_flat_channels_and_their_order():
 
 
 def test_resize_keeps_up_and_left():
-    """A picture whose upper left quarter alone is black: rows and columns are not exchanged, nothing is mirrored."""
-    picture = np.full((16, 32, 4), 255, np.uint8)
-    picture[:8, :8] = 0  # half of the height, a quarter of the width
-    small = resize(picture, 8)[..., 0]
+    """Only an upper left part is black: rows and columns are not exchanged, and nothing is mirrored."""
+    image = np.full((16, 32, 4), 255, np.uint8)
+    image[:8, :8] = 0  # half of the height, a quarter of the width
+    small = resize(image, 8)[..., 0]
     assert (small[:3, 0] < 40).all() and (small[5:] > 215).all() and (small[:, 4:] > 215).all()
 
 
 def test_resize_against_averages():
-    """Lanczos at an eighth of the size is close to the average of each 8 x 8 block of a smooth picture."""
+    """Lanczos at an eighth of the size is close to the average of each 8 x 8 block of a smooth image."""
     y, x = np.mgrid[:64, :64]
     smooth = (127 + 80 * np.sin(x / 20) * np.cos(y / 25)).astype(np.uint8)
     blocks = smooth.reshape(8, 8, 8, 8).mean(axis=(1, 3))
@@ -42,8 +42,8 @@ def test_resize_against_averages():
     assert np.abs(small[1:-1, 1:-1] - blocks[1:-1, 1:-1]).max() < 3
 
 
-def test_colours_under_alpha_zero_do_not_bleed():
-    """A white disc over invisible red, green or nothing: the same picture once it is drawn over white."""
+def test_colours_of_transparent_pixels_do_not_spread():
+    """A white disc over transparent red, green or black: the same image after drawing over white."""
     y, x = np.mgrid[:32, :32]
     alpha = np.where((y - 16) ** 2 + (x - 16) ** 2 < 80, 255, 0)
     results = []
@@ -56,7 +56,7 @@ def test_colours_under_alpha_zero_do_not_bleed():
 
 
 def test_centre_crop():
-    """The middle square, not squeezed: of a wide picture the ends go, of a high one top and bottom."""
+    """The centred square: a wide image loses its ends, a high one top and bottom."""
     wide = np.zeros((4, 8, 4), np.uint8)
     wide[:, 2:6] = np.arange(4, dtype=np.uint8)[None, :, None]
     np.testing.assert_array_equal(centre_crop(wide, 4), wide[:, 2:6])

@@ -1,4 +1,4 @@
-"""The order of rows is a function of (seed, step) alone, and every row comes once an epoch."""
+"""The order of rows is a function of (seed, step) alone, and every row occurs once per epoch."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def steps(seed, rows, batch, wanted):
 
 
 def test_a_function_of_seed_and_step():
-    """Asked in any order, after other questions, and whatever NumPy's global generator does, the answer is the same."""
+    """The result does not depend on earlier calls or on the global generator of NumPy."""
     forwards = steps(3, 10, 4, range(12))
     np.random.seed(0)
     steps(4, 10, 4, range(12))
@@ -21,8 +21,8 @@ def test_a_function_of_seed_and_step():
 
 
 @pytest.mark.parametrize(("rows", "batch"), [(10, 4), (10, 5), (3, 8), (1, 1), (7, 7)])
-def test_every_row_once_an_epoch(rows, batch):
-    """Batches run over the epochs' borders, and one batch may hold several epochs."""
+def test_every_row_once_per_epoch(rows, batch):
+    """Batches span epochs, and one batch may contain several."""
     epochs = 8  # whole epochs fit into rows * batch rows
     taken = np.concatenate([shuffled(0, step, rows, batch) for step in range(epochs * rows)])
     assert taken.shape == (epochs * rows * batch,)
@@ -31,25 +31,25 @@ def test_every_row_once_an_epoch(rows, batch):
 
 
 def test_batch_size_cuts_one_sequence():
-    """The same rows one after the other, however they are cut into batches."""
+    """The sequence of rows does not depend on the batch size."""
     one = np.concatenate([shuffled(5, step, 9, 1) for step in range(60)])
     np.testing.assert_array_equal(np.concatenate([shuffled(5, step, 9, 20) for step in range(3)]), one)
 
 
 def test_epochs_and_seeds_differ():
     orders = {tuple(shuffled(seed, epoch, 50, 50)) for seed in range(10) for epoch in range(10)}
-    assert len(orders) == 100  # of 50! orders; an accident has odds below 1e-60
+    assert len(orders) == 100  # of 50! orders; two equal ones have a probability below 1e-60
 
 
 def test_orders_are_uniform():
-    """Over 4000 epochs each of 6 rows is in each place 4000 / 6 times, within 5 binomial deviations."""
+    """Over 4000 epochs, each of 6 rows is at each position 4000 / 6 times, within 5 binomial deviations."""
     n = 4000
     places = np.array([shuffled(0, epoch, 6, 6) for epoch in range(n)])
     counts = np.array([np.bincount(column, minlength=6) for column in places.T])
     assert np.abs(counts - n / 6).max() < 5 * np.sqrt(n * 1 / 6 * 5 / 6)
 
 
-def test_answers_cannot_spoil_later_ones():
+def test_changing_a_result_does_not_change_later_ones():
     first = shuffled(0, 0, 6, 6)
     kept = first.copy()
     first[:] = 0
@@ -57,7 +57,7 @@ def test_answers_cannot_spoil_later_ones():
 
 
 @pytest.mark.parametrize(("rows", "batch"), [(0, 4), (4, 0), (-1, 4)])
-def test_sizes_that_make_no_sense(rows, batch):
+def test_bad_sizes_are_refused(rows, batch):
     with pytest.raises(ValueError, match=f"rows is {rows} and batch is {batch}; both must be at least 1"):
         shuffled(0, 0, rows, batch)
 

@@ -1,6 +1,6 @@
-"""What happens to a batch at random in training: (batch, key) -> batch, jitted, each example by a key of its own.
+"""Random augmentations of training batches: (batch, key) -> batch, jitted, with one key per example.
 
-Each is the identity where its strength is zero, and where the batch lacks its modality.
+Each is the identity if its strength is zero or the batch lacks its modality.
 """
 
 from mmjax.data.augment.audio import Gain, Noise, SpecAugment

@@ -1,4 +1,4 @@
-"""Sounds: waveforms are a Sequence with x [b t], spectra a Sequence with x [b n bands]. Padding stays as it is."""
+"""Augmentations of sounds: waveforms, Padded [b t], and spectra, Padded [b n bands]. Padding does not change."""
 
 from dataclasses import dataclass
 
@@ -6,31 +6,31 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Key
 
-from mmjax.data.augment.each import each, real_steps
+from mmjax.data.augment.each import for_each_example, on_valid_steps
 from mmjax.types import Batch
 
 
 @dataclass(frozen=True)
 class Gain:
-    """Makes each waveform up to `decibels` louder or softer, drawn uniformly. Not clipped: samples may leave [-1, 1]."""
+    """Amplifies or attenuates each waveform by up to `decibels`, drawn uniformly. Samples are not clipped to [-1, 1]."""
 
     decibels: float = 6.0
     modality: str = "audio"
 
     def __call__(self, batch: Batch, key: Key[Array, ""]) -> Batch:
-        def one(key, wave):
+        def change(key, wave):
             louder = jax.random.uniform(key, (), minval=-self.decibels, maxval=self.decibels)
             return wave * 10 ** (louder / 20)
 
-        return each(real_steps(one), batch, self.modality, key) if self.decibels else batch
+        return for_each_example(on_valid_steps(change), batch, self.modality, key) if self.decibels else batch
 
 
 @dataclass(frozen=True)
 class Noise:
-    """White Gaussian noise over the real samples of a waveform with probability `rate`.
+    """Adds white Gaussian noise to the samples of a waveform with probability `rate`.
 
-    snr: lowest and highest ratio of the powers of signal and noise (decibels), drawn uniformly; a clip's power is the mean
-    square of its real samples. Silence stays silent.
+    snr: the lowest and highest signal-to-noise ratio (decibels), drawn uniformly. The power of a clip is the mean square of
+    its samples without padding. Silence remains silent.
     """
 
     rate: float = 0.5
@@ -38,25 +38,25 @@ class Noise:
     modality: str = "audio"
 
     def __call__(self, batch: Batch, key: Key[Array, ""]) -> Batch:
-        def one(key, wave):
+        def change(key, wave):
             which, ratio, white = jax.random.split(key, 3)
-            real = jnp.arange(wave.x.shape[0]) < wave.length
-            power = jnp.sum(jnp.square(jnp.where(real, wave.x, 0))) / jnp.maximum(wave.length, 1)
+            valid = jnp.arange(wave.x.shape[0]) < wave.length
+            power = jnp.sum(jnp.square(jnp.where(valid, wave.x, 0))) / jnp.maximum(wave.length, 1)
             decibels = jax.random.uniform(ratio, (), minval=self.snr[0], maxval=self.snr[1])
             deviation = jnp.sqrt(power * 10 ** (-decibels / 10))
             noisy = wave.x + deviation * jax.random.normal(white, wave.x.shape)
-            return wave.replace(x=jnp.where(real & jax.random.bernoulli(which, self.rate), noisy, wave.x))
+            return wave.replace(x=jnp.where(valid & jax.random.bernoulli(which, self.rate), noisy, wave.x))
 
-        return each(one, batch, self.modality, key) if self.rate else batch
+        return for_each_example(change, batch, self.modality, key) if self.rate else batch
 
 
 @dataclass(frozen=True)
 class SpecAugment:
-    """Masks of bands and of frames, set to 0, which is the mean of z-scored spectra (Park et al., 2019; without time warping).
+    """SpecAugment without time warping (Park et al., 2019): sets bands and frames to 0, the mean of z-scored spectra.
 
-    bands, frames: the widest mask (their F and T); each is 0 up to that many wide, drawn uniformly, and lies anywhere in the
-    spectrum, or in the real length of the clip. share: of a clip's frames that one mask may cover at most (their p).
-    band_masks, frame_masks: how many of each; they may overlap.
+    bands, frames: the largest width of a mask (F and T in the paper). Widths are uniform from 0; positions are uniform in the
+    spectrum and in the length of the clip. share: the largest share of a clip's frames in one mask (p in the paper).
+    band_masks, frame_masks: the number of masks of each kind; they may overlap.
     """
 
     bands: int = 8
@@ -67,29 +67,29 @@ class SpecAugment:
     modality: str = "audio"
 
     def __call__(self, batch: Batch, key: Key[Array, ""]) -> Batch:
-        def one(key, spectrum):
+        def change(key, spectrum):
             n, bands = spectrum.x.shape
-            length, bands_there = jnp.asarray(spectrum.length), jnp.asarray(bands)
-            most_frames = jnp.minimum(self.frames, jnp.floor(self.share * length).astype(length.dtype))
-            most_bands = jnp.minimum(self.bands, bands_there)
+            length, all_bands = jnp.asarray(spectrum.length), jnp.asarray(bands)
+            max_frames = jnp.minimum(self.frames, jnp.floor(self.share * length).astype(length.dtype))
+            max_bands = jnp.minimum(self.bands, all_bands)
             frame_key, band_key = jax.random.split(key)
-            frame = stripes(jax.random.split(frame_key, self.frame_masks), n, most_frames, length)
-            band = stripes(jax.random.split(band_key, self.band_masks), bands, most_bands, bands_there)
-            real = jnp.arange(n) < length
-            return spectrum.replace(x=jnp.where(real[:, None] & (frame[:, None] | band[None]), 0, spectrum.x))
+            frame = stripes(jax.random.split(frame_key, self.frame_masks), n, max_frames, length)
+            band = stripes(jax.random.split(band_key, self.band_masks), bands, max_bands, all_bands)
+            valid = jnp.arange(n) < length
+            return spectrum.replace(x=jnp.where(valid[:, None] & (frame[:, None] | band[None]), 0, spectrum.x))
 
         off = not (self.bands and self.band_masks) and not (self.frames and self.frame_masks)
-        return batch if off else each(one, batch, self.modality, key)
+        return batch if off else for_each_example(change, batch, self.modality, key)
 
 
-def stripes(keys: Key[Array, " m"], size: int, widest: Int[Array, ""], length: Int[Array, ""]) -> Bool[Array, " size"]:
-    """True on 0 up to `widest` places in a row, for each key, somewhere in the first `length`, which are no fewer."""
+def stripes(keys: Key[Array, " m"], size: int, max_width: Int[Array, ""], length: Int[Array, ""]) -> Bool[Array, " size"]:
+    """The union of one random interval per key, of 0 to `max_width` positions within the first `length`."""
 
     def stripe(key):
         width_key, start_key = jax.random.split(key)
-        width = jax.random.randint(width_key, (), 0, widest + 1)
+        width = jax.random.randint(width_key, (), 0, max_width + 1)
         start = jax.random.randint(start_key, (), 0, length - width + 1)
-        place = jnp.arange(size)
-        return (start <= place) & (place < start + width)
+        position = jnp.arange(size)
+        return (start <= position) & (position < start + width)
 
     return jax.vmap(stripe)(keys).any(axis=0)

@@ -1,4 +1,4 @@
-"""What all augmentations of one modality share."""
+"""Helpers of augmentations that change one modality."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +11,8 @@ from mmjax.shards import example_keys
 from mmjax.types import Batch, Padded
 
 
-def each(change: Callable[[Array, Any], Any], batch: Batch, modality: str, key: Key[Array, ""]) -> Batch:
-    """`change`(key, one example's input without its batch dimension) on every input of that modality, if there is any."""
+def for_each_example(change: Callable[[Array, Any], Any], batch: Batch, modality: str, key: Key[Array, ""]) -> Batch:
+    """The batch with change(key, input of one example) for every input of a modality; unchanged without the modality."""
     if modality not in batch.inputs:
         return batch
     keys = example_keys(key, batch.weight.shape[0])
@@ -20,13 +20,13 @@ def each(change: Callable[[Array, Any], Any], batch: Batch, modality: str, key: 
     return batch.replace(inputs={**batch.inputs, modality: changed})
 
 
-def real_steps(change: Callable[[Array, Array], Array]) -> Callable[[Array, Any], Any]:
-    """`change`(key, [n ...]) for one example that is an array or a Padded, of which what is beyond its length stays."""
+def on_valid_steps(change: Callable[[Array, Array], Array]) -> Callable[[Array, Any], Any]:
+    """Extends change(key, [n ...]), for an example that is an array, to a Padded whose padding does not change."""
 
-    def one(key, x):
+    def change_one(key, x):
         if not isinstance(x, Padded):
             return change(key, x)
-        real = (jnp.arange(x.x.shape[0]) < x.length).reshape(-1, *(1,) * (x.x.ndim - 1))
-        return x.replace(x=jnp.where(real, change(key, x.x), x.x))
+        valid = (jnp.arange(x.x.shape[0]) < x.length).reshape(-1, *(1,) * (x.x.ndim - 1))
+        return x.replace(x=jnp.where(valid, change(key, x.x), x.x))
 
-    return one
+    return change_one

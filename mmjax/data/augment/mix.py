@@ -1,8 +1,8 @@
-"""Two examples become one, and so do their labels: Int[b] targets become Float[b classes] mixtures.
+"""Mixtures of two examples and of their labels: Int[b] targets become Float[b classes] distributions.
 
-The partner of an example is drawn from the whole batch, wherever it is split. Only examples are mixed that have all of the
-named modalities, with a partner that has them too; padding (weight 0) is nobody's partner. Modalities that are not named stay
-the example's own while its label is mixed: name all that tell the label, or drop the others.
+The partner of an example is drawn from the whole batch, also if the batch is split over devices. Examples are mixed only if
+both have all of the named modalities; padding (weight 0) is never mixed. Other modalities do not change although the label is
+mixed, so name every modality that determines the label, or drop the others.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from mmjax.types import Batch
 class MixUp:
     """lambda x + (1 - lambda) x' for the inputs and the label, lambda ~ Beta(alpha, alpha) (Zhang et al., 2018, section 2).
 
-    classes: of the target. alpha 0: the identity; 1: lambda is uniform. modalities: arrays of floats [b ...], which are mixed
-    by the same lambda. Each example has its own lambda and partner; its weight, and other targets, stay.
+    classes: the number of classes of the target. alpha 0: the identity; 1: lambda is uniform. modalities: arrays of floats
+    [b ...], mixed with the same lambda. Each example has its own lambda and partner; its weight and other targets remain.
     """
 
     classes: int
@@ -40,11 +40,11 @@ class MixUp:
 
 @dataclass(frozen=True)
 class CutMix:
-    """A rectangle of each picture [b h w c] is the partner's, and the label is mixed by area (Yun et al., 2019, equation 1).
+    """Pastes a rectangle of the partner's image [b h w c], and mixes the label by area (Yun et al., 2019, equation 1).
 
-    classes: of the target. alpha: the rectangle's share of the area is 1 - lambda, lambda ~ Beta(alpha, alpha), before it is
-    cut off where it leaves the picture; its centre is uniform; the label goes by the pixels that were really taken.
-    alpha 0: the identity. Each example has its own lambda, rectangle and partner; its weight, and other targets, stay.
+    classes: the number of classes of the target. alpha: the rectangle has the share 1 - lambda of the area, lambda ~
+    Beta(alpha, alpha), with a uniform centre; it is clipped to the image, and the label is mixed by the pixels that are pasted.
+    alpha 0: the identity. Each example has its own lambda, rectangle and partner; its weight and other targets remain.
     """
 
     classes: int
@@ -68,40 +68,40 @@ class CutMix:
 
 
 def distribution(target: Int[Array, " b"] | Float[Array, "b c"], classes: int) -> Float[Array, "b c"]:
-    """Class numbers as one-hot vectors; -1, no label, as zeros. What is a distribution already stays."""
+    """Classes as one-hot vectors, zeros for a missing label (-1). Distributions are returned unchanged."""
     return target if target.ndim == 2 else jax.nn.one_hot(target, classes)
 
 
 def rectangle(key: Key[Array, ""], size: tuple[int, int], share: Float[Array, ""]) -> Bool[Array, "h w"]:
-    """True in a rectangle of the picture's shape and 1 - share of its area, somewhere, cut off where it leaves the picture."""
+    """True in a random rectangle with the image's aspect ratio and 1 - share of its area, clipped to the image."""
     ends = []
     for place_key, length in zip(jax.random.split(key), size):
         side = (length * jnp.sqrt(1 - share)).astype(jnp.int32)
         start = jax.random.randint(place_key, (), 0, length) - side // 2
-        place = jnp.arange(length)
-        ends.append((start <= place) & (place < start + side))
+        position = jnp.arange(length)
+        ends.append((start <= position) & (position < start + side))
     return ends[0][:, None] & ends[1][None]
 
 
 def _drawn(
     batch: Batch, key: Key[Array, ""], modalities: tuple[str, ...], alpha: float
 ) -> tuple[Int[Array, " b"], Float[Array, " b"], Bool[Array, " b"]]:
-    """Each example's partner (its place in the whole batch), lambda, and whether both have what is to be mixed."""
+    """Each example's partner (its position in the whole batch), lambda, and whether both have all of the modalities."""
     for name in modalities:
         if not jnp.issubdtype(getattr(batch.inputs[name], "dtype", None) or jnp.int32, jnp.floating):
-            raise ValueError(f"{name!r} cannot be mixed: only inputs that are arrays of floats can")
+            raise ValueError(f"{name!r} cannot be mixed; its inputs must be arrays of floats")
     partner_key, share_key = jax.random.split(key)
-    there = batch.weight > 0
+    valid = batch.weight > 0
     for name in modalities:
-        there = there & batch.present[name]
-    count, everywhere = there.shape[0], gather_over_shards(there)
-    order = jax.random.permutation(partner_key, everywhere.shape[0])
+        valid = valid & batch.present[name]
+    count, all_valid = valid.shape[0], gather_over_shards(valid)
+    order = jax.random.permutation(partner_key, all_valid.shape[0])
     partner = jax.lax.dynamic_slice(order, (shard_index() * count,), (count,))
     share = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))(example_keys(share_key, count))
-    return partner, share, there & everywhere[partner]
+    return partner, share, valid & all_valid[partner]
 
 
 def _mixed(x: Float[Array, "b ..."], partner: Int[Array, " b"], share: Float[Array, " b"]) -> Float[Array, "b ..."]:
-    """share x + (1 - share) of the partner's; x itself, to the last bit, where the share is 1."""
+    """share x + (1 - share) x of the partner; exactly x if the share is 1."""
     share = share.reshape(-1, *(1,) * (x.ndim - 1))
     return jnp.where(share < 1, share * x + (1 - share) * gather_over_shards(x)[partner], x)

@@ -1,4 +1,4 @@
-"""Which modalities a model sees."""
+"""Random absence of modalities."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ from mmjax.types import Batch
 
 @dataclass(frozen=True)
 class DropModalities:
-    """Modality dropout: each present modality of each example vanishes with probability `rate`, but never the last one.
+    """Modality dropout: each present modality of each example becomes absent with probability `rate`.
 
-    Where the draw would take all of them, the example keeps what it had (after Neverova et al., "ModDrop", 2016).
+    If the draw would remove all of them, the example keeps what it had (after Neverova et al., "ModDrop", 2016).
     """
 
     rate: float = 0.3
