@@ -22,7 +22,7 @@ QUICK = ("Concat", "TensorFusion", "CrossAttention", "Serial")
 NOTES = {
     "Concat": "FLOPs count matmuls only: the mean over tokens, most of the work, has none.",
     "TensorFusion": "The product has 17^K entries: 83,521 for 4 modalities, and too many for any machine for 8. Without the "
-    "layer that narrows tokens from 256 to 16, it would have 257^4. FLOPs count matmuls only, which the mean has none of.",
+    "layer that narrows tokens from 256 to 16, it would have 257^4. FLOPs count matmuls only; the mean has none.",
     "MultiplicativeInteractions": "The result is 64 wide, since the tensors have d_1 d_2 width entries.",
     "MulT": "It is 32 wide inside, as published.",
     "MixtureOfExperts": "As in evaluation, without noise in the gates.",
