@@ -45,7 +45,9 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file, and tracebacks of errors it also raises
         self.folder, self.warn = Path(folder).absolute(), warn
         self.metadata = json.loads(json.dumps(metadata or {}))
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(  # interrupted saves leave folders that would block a save of the same step
+            max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        )
         try:
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         except OSError as error:
