@@ -125,7 +125,7 @@ does not include it.
 {fill(quality)}
 
 ## Counts
-{table(("what", "number"), [
+{table(("item", "number"), [
     ("stamps", counts["stamps"]), ("with text", counts["with_text"]), ("with speech", counts["with_speech"]),
     ("with a sound effect", counts["sounds"]), ("texts", sum(counts["texts"].values())),
     ("text languages", len(counts["texts"])), ("speech clips", counts["speech_clips"]),

@@ -67,7 +67,7 @@ class ImageTextPreprocessing:
 
 
 def image_encoder(config: Source, **fields: Any) -> ViT:
-    """config: vision_config. fields: those of ViT in which CLIP and SigLIP differ."""
+    """The image encoder. config: vision_config. fields: those of ViT in which CLIP and SigLIP differ."""
     side, patch = config.integer("image_size"), config.integer("patch_size")
     if patch > side:
         raise WeightsError(f"{config.where}: config.json has patch_size = {patch}, more than image_size = {side}")
@@ -75,7 +75,7 @@ def image_encoder(config: Source, **fields: Any) -> ViT:
 
 
 def text_encoder(config: Source, causal: bool) -> TextTransformer:
-    """The text tower. config: text_config. causal: whether attention is causal."""
+    """The text encoder. config: text_config. causal: whether attention is causal."""
     numbers = {"vocabulary": config.integer("vocab_size"), "positions": config.integer("max_position_embeddings")}
     return TextTransformer(**numbers, causal=causal, **_transformer(config))
 

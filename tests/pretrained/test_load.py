@@ -43,7 +43,7 @@ def test_module_variables_and_preprocessing(folder):
     assert outputs.x.shape == (2, 5, 8) and bool(jnp.isfinite(outputs.x).all())
 
 
-def test_loading_what_was_saved(folder, tmp_path):
+def test_saving_and_loading(folder, tmp_path):
     weights = load(folder)
     save(weights, tmp_path)
     again = load(tmp_path)

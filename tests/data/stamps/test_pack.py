@@ -44,7 +44,7 @@ def test_checksums_of_all_files(pack):
 
 
 def test_counts_are_the_cards(pack):
-    counts = card_table(pack, "what")
+    counts = card_table(pack, "item")
     assert len(pack) == int(counts["stamps"]) == 950  # the issue counted the source: 702 PNG, 248 SVG
     speech = Counter(language for record in pack.index for language in record["speech"])
     assert {k: int(v) for k, v in card_table(pack, "speech language").items()} == speech

@@ -26,7 +26,7 @@ def channels_first(model):
 
 
 def assert_read_back(model, weights, folder):
-    """transformers and `load` read the same weights from what we save."""
+    """transformers and `load` read back the weights that `save` wrote."""
     import torch
 
     save(weights, folder)

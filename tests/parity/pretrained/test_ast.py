@@ -1,4 +1,4 @@
-"""Audio Spectrogram Transformer: we load what transformers saves, and transformers loads what we save."""
+"""Audio Spectrogram Transformer: weights are exchanged with transformers in both directions."""
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +63,7 @@ def test_ast(given, sizes, lengths, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ASTModel", "ASTForAudioClassification"])
-def test_transformers_reads_what_we_save(kind, tmp_path):
+def test_transformers_reads_saved_weights(kind, tmp_path):
     import torch
     import transformers
 

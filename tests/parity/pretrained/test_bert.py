@@ -1,4 +1,4 @@
-"""BERT and related encoders: we load what transformers saves, and transformers loads what we save."""
+"""BERT and related encoders: weights are exchanged with transformers in both directions."""
 
 import json
 
@@ -83,7 +83,7 @@ def test_tokens(kind, sizes, rest, lengths, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_transformers_reads_what_we_save(kind, tmp_path):
+def test_transformers_reads_saved_weights(kind, tmp_path):
     import torch
     import transformers
 
@@ -119,7 +119,7 @@ def test_models_with_a_head_have_the_same_encoder(kind, headed, tmp_path):
 
 
 def test_old_names_of_norm_parameters(tmp_path):
-    """Google's bert-base-uncased has them. Both sides load them, and transformers loads what we save from them."""
+    """Google's bert-base-uncased has them. Both sides load them, and transformers reads the saved weights."""
     import torch
     from safetensors.numpy import load_file, save_file
     from transformers import BertModel

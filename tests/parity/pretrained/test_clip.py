@@ -1,4 +1,4 @@
-"""CLIP: we load what transformers saves, and transformers loads what we save."""
+"""CLIP: weights are exchanged with transformers in both directions."""
 
 import json
 
@@ -74,7 +74,7 @@ def test_images_of_another_size(tmp_path):
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-def test_transformers_reads_what_we_save(sizes, tmp_path):
+def test_transformers_reads_saved_weights(sizes, tmp_path):
     theirs = original(sizes)
     assert_read_back(theirs, published(theirs, tmp_path / "theirs"), tmp_path / "ours")
 

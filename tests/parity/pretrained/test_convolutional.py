@@ -1,4 +1,4 @@
-"""VGG, ResNet and EfficientNet: we load what the originals save, and the originals load what we save.
+"""VGG, ResNet and EfficientNet: weights are exchanged with the originals in both directions.
 
 torchvision's models are reimplemented here: torchvision cannot be installed beside a CPU-only torch.
 """

@@ -1,4 +1,4 @@
-"""ViT and DINOv2: we load what transformers and ViT's authors save, and transformers loads what we save."""
+"""ViT and DINOv2: weights are exchanged with transformers; the files of ViT's authors are loaded."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""SigLIP: we load what transformers saves, and transformers loads what we save."""
+"""SigLIP: weights are exchanged with transformers in both directions."""
 
 import json
 
@@ -51,7 +51,7 @@ def test_both_encoders(sizes, tmp_path):
 
 
 @pytest.mark.parametrize("sizes", SIZES)
-def test_transformers_reads_what_we_save(sizes, tmp_path):
+def test_transformers_reads_saved_weights(sizes, tmp_path):
     theirs = original(sizes)
     assert_read_back(theirs, published(theirs, tmp_path / "theirs"), tmp_path / "ours")
 

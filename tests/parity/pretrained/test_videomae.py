@@ -1,4 +1,4 @@
-"""VideoMAE and ViViT: we load what transformers saves, and transformers loads what we save; the same video preprocessing."""
+"""VideoMAE and ViViT: weights are exchanged with transformers in both directions; video preprocessing is equal."""
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +98,7 @@ def test_padded_frames(tmp_path):
         ("Vivit", "ForVideoClassification"),
     ],
 )
-def test_transformers_reads_what_we_save(family, head, tmp_path):
+def test_transformers_reads_saved_weights(family, head, tmp_path):
     import torch
     import transformers
 

@@ -1,4 +1,4 @@
-"""wav2vec 2.0: we load what transformers saves, and transformers loads what we save."""
+"""wav2vec 2.0: weights are exchanged with transformers in both directions."""
 
 import jax
 import jax.numpy as jnp
@@ -116,7 +116,7 @@ def test_a_padded_batch(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["Wav2Vec2Model", "Wav2Vec2ForPreTraining", "Wav2Vec2ForCTC"])
-def test_transformers_reads_what_we_save(kind, tmp_path):
+def test_transformers_reads_saved_weights(kind, tmp_path):
     """All tensors except the embedding of masked steps."""
     import torch
     import transformers

@@ -1,4 +1,4 @@
-"""Whisper: we load what transformers saves, and transformers loads what we save."""
+"""Whisper: weights are exchanged with transformers in both directions."""
 
 import jax
 import jax.numpy as jnp
@@ -177,7 +177,7 @@ def test_beam_search(penalty, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["WhisperForConditionalGeneration", "WhisperModel"])
-def test_transformers_reads_what_we_save(kind, tmp_path):
+def test_transformers_reads_saved_weights(kind, tmp_path):
     import torch
     import transformers
 
