@@ -129,7 +129,7 @@ def test_nothing_else_changes(augment, whole):
             assert_same(after.inputs[name].length, before.length)
 
 
-def batch_of(image, b=B):
+def copies_of(image, b=B):
     """The same image b times."""
     image = np.broadcast_to(image, (b, *image.shape))
     return Batch({"image": image}, {"image": np.ones(b, bool)}, {}, np.ones(b, np.float32))
@@ -146,7 +146,7 @@ def test_shift_by_hand():
     """Each result is shifted by at most one pixel each way, and all nine shifts are about equally frequent."""
     image = np.arange(H * W * 2, dtype=np.float32).reshape(H, W, 2)
     n = 900
-    images = np.asarray(jax.jit(Shift(1).__call__)(batch_of(image, n), jax.random.key(0)).inputs["image"])
+    images = np.asarray(jax.jit(Shift(1).__call__)(copies_of(image, n), jax.random.key(0)).inputs["image"])
     moves = {moved(image, down, right).tobytes(): 0 for down in (-1, 0, 1) for right in (-1, 0, 1)}
     assert len(moves) == 9
     for image in images:
@@ -158,9 +158,9 @@ def test_flip_by_hand():
     """At rate one, left becomes right; at a half, about half of the images are mirrored."""
     image = np.arange(H * W * 2, dtype=np.float32).reshape(H, W, 2)
     mirrored = np.array([[row[W - 1 - j] for j in range(W)] for row in image])
-    assert (np.asarray(jax.jit(Flip(1.0).__call__)(batch_of(image), jax.random.key(0)).inputs["image"]) == mirrored).all()
+    assert (np.asarray(jax.jit(Flip(1.0).__call__)(copies_of(image), jax.random.key(0)).inputs["image"]) == mirrored).all()
     n = 400
-    images = np.asarray(jax.jit(Flip(0.5).__call__)(batch_of(image, n), jax.random.key(0)).inputs["image"])
+    images = np.asarray(jax.jit(Flip(0.5).__call__)(copies_of(image, n), jax.random.key(0)).inputs["image"])
     flipped = (images == mirrored).all(axis=(1, 2, 3))
     assert (flipped | (images == image).all(axis=(1, 2, 3))).all()
     assert abs(flipped.sum() - n / 2) < 5 * np.sqrt(n / 4)
