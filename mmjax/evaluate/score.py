@@ -146,14 +146,15 @@ def _warnings(
         return []
     sign = 1 if task.metrics[headline].higher_is_better else -1
     value = lambda name: sign * complete[name][headline].mean
+    bounded = None not in task.metrics[headline].bounds
+    shown = lambda name: f"{complete[name][headline].mean:.3f}" if bounded else f"{complete[name][headline].mean:.4g}"
     found = []
     for name in sorted(singles, key=value, reverse=True):
         if value(name) > value(best):
             gap = verdicts[best, headline, "single", name]
             certainty = "beats" if gap.verdict == "worse" else "scores higher on test than"
             found.append(
-                f"{name} alone ({complete[name][headline].mean:.3f} {headline}) {certainty} {best} "
-                f"({complete[best][headline].mean:.3f}), the fusion selected on validation"
+                f"{name} alone ({shown(name)} {headline}) {certainty} {best} ({shown(best)}), the fusion selected on validation"
             )
     ranked = [name for name in singles if cells[name].validation is not None]
     if len(ranked) > 1:
@@ -162,6 +163,6 @@ def _warnings(
         if by_validation != by_test:
             found.append(
                 f"the best single modality is {by_validation} on validation and {by_test} on test "
-                f"({complete[by_validation][headline].mean:.3f} and {complete[by_test][headline].mean:.3f} {headline} on test)"
+                f"({shown(by_validation)} and {shown(by_test)} {headline} on test)"
             )
     return found

@@ -91,13 +91,15 @@ def _curves(file: Path, seeds: int) -> dict[str, np.ndarray]:
     if not lines:
         raise RunError(f"{file}: no lines; one line for each evaluation is expected")
     points = [parse_json(line, f"{file} line {number}") for number, line in enumerate(lines, 1)]
-    names = [name for name in points[0] if name != "step"]
+    names = list(dict.fromkeys(name for point in points for name in point if name != "step"))
     for number, point in enumerate(points, 1):
-        check(point, {"step": int, **{name: [Maybe(NUMBER)] for name in names}}, f"{file} line {number}")
-        for name in names:
+        mine = [name for name in names if name in point]  # a stage may have losses of its own
+        check(point, {"step": int, **{name: [Maybe(NUMBER)] for name in mine}}, f"{file} line {number}")
+        for name in mine:
             if len(point[name]) != seeds:
                 raise RunError(f"{file} line {number}: key '{name}' has {len(point[name])} values for {seeds} seeds")
-    curves = {name: np.array([point[name] for point in points], float) for name in names}
+    absent = [None] * seeds
+    curves = {name: np.array([point.get(name, absent) for point in points], float) for name in names}
     return {"step": np.array([point["step"] for point in points])} | curves
 
 

@@ -189,12 +189,12 @@ def example_row(units: Units, unit: int, dataset: Dataset) -> int:
 
 def chosen_examples(units: Units) -> list[int]:
     """A dozen units of different ids, spread over targets and languages; chosen before any model has seen them."""
-    order = np.random.default_rng(0).permutation(len(units.weight))
-    target = next((np.asarray(x) for x in units.target.values() if np.asarray(x).ndim == 1), np.zeros(len(order)))
+    order = np.random.default_rng(0).permutation(np.flatnonzero(units.weight > 0))
+    target = next((np.asarray(x) for x in units.target.values() if np.asarray(x).ndim == 1), np.zeros(len(units.weight)))
     ids = np.asarray(units.metadata["id"])
-    language = np.asarray(units.metadata.get("language", np.full(len(order), "")))
+    language = np.asarray(units.metadata.get("language", np.full(len(units.weight), "")))
     chosen: list[int] = []
-    while len(chosen) < min(EXAMPLES, len(set(ids.tolist()))):
+    while len(chosen) < min(EXAMPLES, len(set(ids[order].tolist()))):
         seen = {ids[unit] for unit in chosen}
         targets, languages = [target[unit] for unit in chosen], [language[unit] for unit in chosen]
         fresh = [unit for unit in order if ids[unit] not in seen]
