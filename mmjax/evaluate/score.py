@@ -40,13 +40,14 @@ def score_task(
     groups: Mapping[str, Sequence[str]],
     against: str | None = None,
     correct: bool = False,
+    fold: np.ndarray | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """(the entry of the task, {cell: its entry for the task}) of `results.json`, without what describes the task itself.
 
     baselines: {name: outcomes [1 u ...]}. groups: {cell: metadata columns}. against: a cell that all others are compared with.
-    correct: adjust the p-values of the table by Holm's rule.
+    correct: adjust the p-values of the table by Holm's rule. fold: Int[u], for test predictions joined over folds.
     """
-    score = lambda outcomes, weight=units.weight: estimates(task.metrics, outcomes, weight, units.group)
+    score = lambda outcomes, weight=units.weight: estimates(task.metrics, outcomes, weight, units.group, fold)
     scored = {name: {subset: score(o) for subset, o in cell.outcomes.items()} for name, cell in cells.items()}
     complete = {name: scored[name][cell.complete] for name, cell in cells.items()}
     below = {name: score(outcomes) for name, outcomes in baselines.items()}
@@ -58,7 +59,7 @@ def score_task(
             "subsets": {subset: to_json(found) for subset, found in scored[name].items()},
             "complete": cell.complete,
             "groups": {column: _groups(column, cell, units, score) for column in groups[name]},
-            "details": to_json(estimates(task.details(units), outcomes, units.weight, units.group)),
+            "details": to_json(estimates(task.details(units), outcomes, units.weight, units.group, fold)),
             "panels": [dict(panel) for panel in task.panels(outcomes, units)],
             "verdicts": [
                 {"against": rival, "kind": kind, "metric": metric, "difference": gap.to_json()}

@@ -40,9 +40,9 @@ def results_of(
         having = {cell: record for cell, record in records.items() if name in record["tasks"]}
         outcomes = {cell: _outcomes(out, cell, record, name) for cell, record in having.items()}
         folds = list(dict.fromkeys(_fold_name(part) for part in next(iter(having.values()))["parts"]))
-        units, baselines = read_units(out, name, folds), read_baselines(out, name, folds)
+        (units, fold), baselines = read_units(out, name, folds), read_baselines(out, name, folds)
         groups = {cell: record["groups"] for cell, record in having.items()}
-        entry, of_cell = score_task(tasks[name], units, outcomes, baselines, groups, against, holm)
+        entry, of_cell = score_task(tasks[name], units, outcomes, baselines, groups, against, holm, fold)
         entries[name] = _described(tasks[name]) | entry
         for cell, found in of_cell.items():
             scored[cell]["tasks"][name] = found

@@ -103,8 +103,8 @@ def _curves(file: Path, seeds: int) -> dict[str, np.ndarray]:
     return {"step": np.array([point["step"] for point in points])} | curves
 
 
-def read_units(out: Path, task: str, folds: list[str]) -> Units:
-    """The test units of a task; those of several folds joined, in order."""
+def read_units(out: Path, task: str, folds: list[str]) -> tuple[Units, np.ndarray | None]:
+    """(the test units of a task, Int[u] the fold of each unit); those of several folds joined. One fold: (units, None)."""
     parts = [read_arrays(out / "units" / task / f"{fold}.npz") for fold in folds]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -113,7 +113,8 @@ def read_units(out: Path, task: str, folds: list[str]) -> Units:
 
     names = ("weight", "group", "row", "entry")
     weight, group, row, entry = (joined[name] for name in names)
-    return Units(inside("target/"), weight, group, inside("metadata/"), row, entry)
+    fold = None if len(folds) == 1 else np.repeat(np.arange(len(folds)), [len(part["weight"]) for part in parts])
+    return Units(inside("target/"), weight, group, inside("metadata/"), row, entry), fold
 
 
 def read_baselines(out: Path, task: str, folds: list[str]) -> dict[str, Outcomes]:

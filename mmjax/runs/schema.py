@@ -141,6 +141,7 @@ def check_results(results: Any, file: str) -> None:
             raise RunError(f"{file}: key 'tasks.{name}.best_cell' names {task['best_cell']!r}, which is not one of the cells")
         if task["headline"] not in task["metrics"]:
             raise RunError(f"{file}: key 'tasks.{name}.headline' names {task['headline']!r}, which is not one of the metrics")
+        _check_metrics(task["baselines"], task["metrics"], f"{file}: key 'tasks.{name}.baselines")
     for name, cell in results["cells"].items():
         for task, scored in cell["tasks"].items():
             where = f"{file}: key 'cells.{name}.tasks.{task}"
@@ -148,7 +149,16 @@ def check_results(results: Any, file: str) -> None:
                 raise RunError(f"{where}' is not one of the tasks")
             if scored["complete"] not in scored["subsets"]:
                 raise RunError(f"{where}.subsets' lacks {scored['complete']!r}")
+            _check_metrics(scored["subsets"], results["tasks"][task]["metrics"], f"{where}.subsets")
             rivals = results["tasks"][task]["baselines"].keys() | results["cells"].keys()
             for i, verdict in enumerate(scored["verdicts"]):
                 if verdict["against"] not in rivals:
                     raise RunError(f"{where}.verdicts[{i}].against' names {verdict['against']!r}: no baseline or cell")
+
+
+def _check_metrics(table: Mapping[str, Any], metrics: Mapping[str, Any], where: str) -> None:
+    """Every entry of a table has a score for every metric of its task."""
+    for name, scores in table.items():
+        for metric in metrics:
+            if metric not in scores:
+                raise RunError(f"{where}.{name}' lacks the metric {metric!r}")

@@ -127,7 +127,7 @@ def test_full_size_compiles_and_takes_a_step(name, commands):
 def test_whole_file_writes_a_complete_run(whole):
     out = whole(ROOT / "experiments" / "stamps_fusion.py")
     run = read_run(out)
-    units = read_units(out, "label", ["all"])
+    units, _ = read_units(out, "label", ["all"])
     assert (out / "report.html").stat().st_size > 10_000
     assert run.results["cells"].keys() == {folder.name for folder in (out / "cells").iterdir()}
     for cell, entry in run.results["cells"].items():

@@ -1,4 +1,4 @@
-"""Reading a run folder: what is missing or wrong is named by its file and its key."""
+"""Reading a run folder: what is missing, wrong or damaged is named by its file and its key."""
 
 import json
 from pathlib import Path
@@ -6,14 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmjax.runs.read import read_run
+from mmjax.runs.folder import read_arrays, sha256, write_arrays, write_json
+from mmjax.runs.read import read_baselines, read_outcomes, read_run, read_units
 from mmjax.runs.schema import RunError
+from mmjax.runs.write import Part, chosen_examples, part_is_done, write_baselines, write_cell, write_part, write_units
+from mmjax.types import Units
+from tests.report.run_folders import write_run
 
 
-def _edit(folder: Path, path: str, value=None) -> None:
-    """Set (or, with None, remove) a key of results.json; `path` is dotted."""
+def _edit(folder: Path, path: list[str], value=None) -> None:
+    """Sets a key of results.json, or removes it (None)."""
     results = json.loads((folder / "results.json").read_text())
-    *outer, last = path.split(".")
+    *outer, last = path
     inner = results
     for name in outer:
         inner = inner[name]
@@ -27,133 +31,176 @@ def _edit(folder: Path, path: str, value=None) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        "name",
-        "best_cell",
-        "task.classes",
-        "cells.gated.verdicts",
-        "cells.text.subsets.text.ece.high",
-        "cells.gated.subsets.audio+image+text",
-        "cells.concat.subsets.image",
-        "floors.majority.accuracy",
-        "floors.tfidf_svm",
-        "peak_memory_bytes",
+        ["name"],
+        ["tasks", "label", "headline"],
+        ["data", "leak_free"],
+        ["cells", "gated", "tasks", "label", "verdicts"],
+        ["cells", "text", "tasks", "label", "subsets", "text", "ece", "high"],
+        ["comparisons", "count"],
+        ["peak_memory_bytes"],
     ],
 )
-def test_missing_key_is_named_with_its_file(key, make_run, tmp_path):
-    _edit(make_run(tmp_path), key)
+def test_a_missing_key_is_named_with_its_file(key, tmp_path):
+    write_run(tmp_path)
+    _edit(tmp_path, key)
     with pytest.raises(RunError) as error:
         read_run(tmp_path)
-    assert str(error.value) == f"{tmp_path / 'results.json'}: missing key '{key}'"
+    assert str(error.value) == f"{tmp_path / 'results.json'}: missing key '{'.'.join(key)}'"
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("best_cell", "nobody", "'best_cell' names 'nobody'"),
-        ("cells.gated.parameters", "many", "key 'cells.gated.parameters' must be int, not 'many'"),
-        ("cells.gated.parameters", True, "key 'cells.gated.parameters' must be int, not True"),
-        ("cells.gated.confusion", [[1.0]], "'cells.gated.confusion' must be 3 x 3"),
-        ("cells.gated.best_step", [1], "'cells.gated.best_step' must have one step for each of the seeds"),
-        ("cells.gated.per_class", {}, "'cells.gated.per_class' must have exactly the classes"),
-        ("floors.best_single", 3, "key 'floors.best_single' must be an object"),
-        ("seconds", "long", "key 'seconds' must be int or float"),
+        (["schema"], 1, "schema is 1, not 2: another version of mmjax wrote this run"),
+        (["tasks", "label", "best_cell"], "nobody", "'tasks.label.best_cell' names 'nobody'"),
+        (["tasks", "label", "headline"], "bleu", "'tasks.label.headline' names 'bleu'"),
+        (["tasks", "label", "baselines", "majority"], {}, "'tasks.label.baselines.majority' lacks the metric 'accuracy'"),
+        (["cells", "gated", "parameters"], "many", "key 'cells.gated.parameters' must be int, not 'many'"),
+        (["cells", "gated", "parameters"], True, "key 'cells.gated.parameters' must be int, not True"),
+        (["cells", "gated", "tasks", "label", "complete"], "smell", "'cells.gated.tasks.label.subsets' lacks 'smell'"),
+        (["cells", "gated", "tasks", "label", "subsets", "text"], {}, "subsets.text' lacks the metric 'accuracy'"),
+        (["seconds"], "long", "key 'seconds' must be int or float"),
     ],
 )
-def test_wrong_value_is_named(key, value, message, make_run, tmp_path):
-    _edit(make_run(tmp_path), key, value)
+def test_a_wrong_value_is_named(key, value, message, tmp_path):
+    write_run(tmp_path)
+    _edit(tmp_path, key, value)
     with pytest.raises(RunError) as error:
         read_run(tmp_path)
     assert message in str(error.value)
 
 
-def test_verdict_must_be_a_known_word_against_a_known_floor(make_run, tmp_path):
-    folder = make_run(tmp_path)
-    verdict = read_run(folder).results["cells"]["gated"]["verdicts"][0]
-    _edit(folder, "cells.gated.verdicts", [{**verdict, "verdict": "superb"}])
-    with pytest.raises(RunError, match=r"verdicts\[0\]\.verdict' must be one of better, worse, inconclusive"):
-        read_run(folder)
-    _edit(folder, "cells.gated.verdicts", [{**verdict, "against": "luck"}])
+def test_a_verdict_is_a_known_word_against_a_known_rival(tmp_path):
+    write_run(tmp_path)
+    key = ["cells", "gated", "tasks", "label", "verdicts"]
+    verdict = read_run(tmp_path).results["cells"]["gated"]["tasks"]["label"]["verdicts"][0]
+    _edit(tmp_path, key, [{**verdict, "difference": {**verdict["difference"], "verdict": "superb"}}])
+    with pytest.raises(RunError, match=r"verdicts\[0\]\.difference\.verdict' must be one of better, worse, inconclusive"):
+        read_run(tmp_path)
+    _edit(tmp_path, key, [{**verdict, "against": "luck"}])
     with pytest.raises(RunError, match=r"verdicts\[0\]\.against' names 'luck'"):
-        read_run(folder)
+        read_run(tmp_path)
 
 
-def test_missing_files_are_named(make_run, tmp_path):
+def test_missing_and_damaged_files_are_named(tmp_path):
     with pytest.raises(RunError, match=r"results\.json: missing file"):
         read_run(tmp_path)
-    run = read_run(make_run(tmp_path))
-    for file, read in {
-        "cells/gated/curves.jsonl": lambda: run.curves("gated"),
-        "cells/gated/predictions.npz": lambda: run.probabilities("gated"),
-        "examples/0.png": run.examples,
-        "test.npz": run.examples,
-        "examples/index.json": run.examples,
-    }.items():
-        (tmp_path / file).unlink()
-        with pytest.raises(RunError) as error:
-            read()
-        assert Path(file).name in str(error.value)
+    write_run(tmp_path)
+    curves = tmp_path / "cells" / "concat" / "all" / "curves.jsonl"
+    good = curves.read_text()
+    curves.write_text(good.replace("1", "2", 1))
+    with pytest.raises(RunError, match=r"concat/all/curves\.jsonl is damaged or missing .*--resume"):
+        read_run(tmp_path)
+    curves.unlink()
+    with pytest.raises(RunError, match=r"concat/all/curves\.jsonl is damaged or missing"):
+        read_run(tmp_path)
+    curves.write_text(good)
+    run = read_run(tmp_path)
+    next((tmp_path / "examples").glob("*.png")).unlink()
+    with pytest.raises(RunError, match=r"index\.json: names '.*png', and there is no such file"):
+        run.examples()
 
 
-def test_truncated_json_names_the_file_and_line(make_run, tmp_path):
-    run = read_run(make_run(tmp_path))
-    file = tmp_path / "cells/gated/curves.jsonl"
+def test_truncated_curves_name_the_file_and_line(tmp_path):
+    write_run(tmp_path)
+    run, file = read_run(tmp_path), tmp_path / "cells" / "concat" / "all" / "curves.jsonl"
+    lines = len(file.read_text().splitlines())
     file.write_text(file.read_text() + '{"step": 250, "train')
-    with pytest.raises(RunError, match=r"curves\.jsonl line 6: not JSON"):
-        run.curves("gated")
-    file.write_text('{"step": 0, "train_loss": [1, 2, 3], "validation_loss": [1, 2], "validation_accuracy": [0, 0, 0]}')
+    with pytest.raises(RunError, match=rf"curves\.jsonl line {lines + 1}: not JSON"):
+        run.curves("concat")
+    file.write_text('{"step": 0, "train_loss": [1, 2, 3], "validation_loss": [1, 2]}')
     with pytest.raises(RunError, match="'validation_loss' has 2 values for 3 seeds"):
-        run.curves("gated")
+        run.curves("concat")
     file.write_text("\n")
     with pytest.raises(RunError, match="no lines"):
-        run.curves("gated")
+        run.curves("concat")
 
 
-def test_null_in_a_curve_is_nan(make_run, tmp_path):
-    run = read_run(make_run(tmp_path))
-    point = {"step": 0, "train_loss": [None] * 3, "validation_loss": [2, 2, 2], "validation_accuracy": [0, 0, 0.5]}
-    (tmp_path / "cells/gated/curves.jsonl").write_text(json.dumps(point))
-    curves = run.curves("gated")
-    assert np.isnan(curves["train_loss"]).all() and curves["train_loss"].shape == (1, 3)
-    assert curves["validation_loss"].tolist() == [[2, 2, 2]]
+def test_null_and_losses_of_another_stage_are_nan_in_curves(tmp_path):
+    write_run(tmp_path)
+    points = [{"step": 1, "train_loss": [None] * 3, "train_loss/a": [1, 2, 3]}, {"step": 2, "train_loss": [2, 2, 2]}]
+    file = tmp_path / "cells" / "concat" / "all" / "curves.jsonl"
+    file.write_text("".join(json.dumps(point) + "\n" for point in points))
+    curves = read_run_curves(tmp_path)
+    assert np.isnan(curves["train_loss"][0]).all() and curves["train_loss"][1].tolist() == [2, 2, 2]
+    assert curves["train_loss/a"][0].tolist() == [1, 2, 3] and np.isnan(curves["train_loss/a"][1]).all()
 
 
-def test_probabilities_are_averaged_over_seeds_after_the_softmax(make_run, tmp_path):
-    run = read_run(make_run(tmp_path))
-    # the cell "text" has one subset; seed 0 is certain of class 0 and seeds 1 and 2 of class 1: 1/3 and 2/3.
-    # The softmax of the mean logits would be (e^-166, 1, ...) instead.
-    logits = np.full((3, 1, 40, 3), -1000, np.float32)
-    logits[0, ..., 0] = logits[1:, ..., 1] = 0
-    np.savez(tmp_path / "cells/text/predictions.npz", logits=logits, subsets=np.array(["text"]))
-    np.testing.assert_allclose(run.probabilities("text")["text"][7], [1 / 3, 2 / 3, 0], atol=1e-12)
+def read_run_curves(folder: Path) -> dict[str, np.ndarray]:
+    """The curves of a run whose sums are no longer right."""
+    record = json.loads((folder / "cells" / "concat" / "cell.json").read_text())
+    write_json(folder / "cells" / "concat" / "cell.json", record | {"sha256": {}})
+    return read_run(folder).curves("concat")["all"]
 
 
-def test_misshapen_predictions_are_refused(make_run, tmp_path):
-    run = read_run(make_run(tmp_path))
-    np.savez(tmp_path / "cells/text/predictions.npz", logits=np.zeros((2, 1, 40, 3)), subsets=np.array(["text"]))
-    with pytest.raises(RunError, match=r"shape \(2, 1, 40, 3\); expected \(3 seeds"):
-        run.probabilities("text")
-    np.savez(tmp_path / "cells/text/predictions.npz", logits=np.zeros((3, 1, 40, 3)), subsets=np.array(["image"]))
-    with pytest.raises(RunError, match="'subsets' lacks 'text'"):
-        run.probabilities("text")
+def units_of(size: int, fold: int = 0) -> Units:
+    ids = np.array([f"{fold} {number}" for number in range(size)])
+    target = {"label": np.arange(size) % 3}
+    return Units(target, np.ones(size, np.float32), np.arange(size), {"id": ids}, np.arange(size), np.arange(size))
 
 
-def test_example_of_another_row_is_refused(make_run, tmp_path):
-    run = read_run(make_run(tmp_path))
-    index = tmp_path / "examples/index.json"
-    examples, labels = json.loads(index.read_text()), run.test()["label"]
-    examples[0]["row"] = int(np.flatnonzero(labels != labels[examples[0]["row"]])[0])
-    index.write_text(json.dumps(examples))
-    with pytest.raises(RunError, match=r"key '\[0\]\.label' is"):
-        run.examples()
-    examples[0]["row"] = 40
-    index.write_text(json.dumps(examples))
-    with pytest.raises(RunError, match=r"key '\[0\]\.row' is 40, and test\.npz has 40 rows"):
-        run.examples()
+def test_folds_and_groups_of_seeds_are_joined(tmp_path):
+    """2 folds of 4 and 3 units, 3 seeds in groups of 2 and 1: outcomes [3 seeds, 7 units] in order."""
+    parts = [Part(fold, seeds, False) for fold in (0, 1) for seeds in ((0, 1), (2,))]
+    for part in parts:
+        size = 4 - part.fold
+        write_units(tmp_path, "cell", "label", part, units_of(size, part.fold))
+        write_baselines(tmp_path, "label", part, {"chance": {"hit": np.full(size, part.fold)}})
+        hit = 100 * part.fold + 10 * np.array(part.seeds)[:, None] + np.arange(size)[None]
+        outcomes = {"label": {"text": {"hit": hit}, "image+text": {"hit": -hit}}}
+        write_part(tmp_path / "cells" / "a" / part.name, {"seeds": part.seeds}, outcomes, [{"step": 1}], {})
+    write_cell(tmp_path / "cells" / "a", {}, parts, {})
+    record = json.loads((tmp_path / "cells" / "a" / "cell.json").read_text())
+    found = read_outcomes(tmp_path / "cells" / "a", record["parts"], "label")
+    expected = [[10 * seed + unit for unit in range(4)] + [100 + 10 * seed + unit for unit in range(3)] for seed in range(3)]
+    assert found["text"]["hit"].tolist() == expected
+    assert found["image+text"]["hit"].tolist() == (-np.array(expected)).tolist()
+    units, fold = read_units(tmp_path, "label", ["fold0", "fold1"])
+    assert units.metadata["id"].tolist() == [f"0 {k}" for k in range(4)] + [f"1 {k}" for k in range(3)]
+    assert fold.tolist() == [0, 0, 0, 0, 1, 1, 1]
+    baselines = read_baselines(tmp_path, "label", ["fold0", "fold1"])
+    assert baselines["chance"]["hit"].tolist() == [[0, 0, 0, 0, 1, 1, 1]]
+    assert set(record["sha256"]) == {
+        f"{part.name}/{name}" for part in parts for name in ("curves.jsonl", "outcomes.npz", "part.json")
+    }
 
 
-def test_examples_may_not_reach_outside_their_folder(make_run, tmp_path):
-    run = read_run(make_run(tmp_path))
-    index = tmp_path / "examples/index.json"
-    index.write_text(index.read_text().replace('"0.png"', '"../results.json"'))
-    with pytest.raises(RunError, match=r"names '\.\./results\.json'"):
-        run.examples()
+def test_a_part_is_done_if_its_identity_and_sums_match(tmp_path):
+    told: list[str] = []
+    assert not part_is_done(tmp_path, {"seeds": [0]}, told.append)
+    write_part(tmp_path, {"seeds": [0]}, {"label": {"text": {"hit": np.ones((1, 2))}}}, [{"step": 1}], {"seconds": 1.0})
+    assert part_is_done(tmp_path, {"seeds": [0]}, told.append) and not told
+    with pytest.raises(RunError, match=r"was run as another experiment: seeds was \[0\] and is \[0, 1\]"):
+        part_is_done(tmp_path, {"seeds": [0, 1]}, told.append)
+    write_arrays(tmp_path / "outcomes.npz", {"label/text/hit": np.zeros((1, 2))})
+    assert not part_is_done(tmp_path, {"seeds": [0]}, told.append)
+    (tmp_path / "part.json").write_text("{half")
+    assert not part_is_done(tmp_path, {"seeds": [0]}, told.append)
+    assert "outcomes.npz is damaged or missing" in told[0] and "part.json is damaged" in told[1]
+
+
+def test_units_of_one_task_must_be_the_same_for_all_cells(tmp_path):
+    part = Part(None, (0,))
+    write_units(tmp_path, "a", "label", part, units_of(4))
+    write_units(tmp_path, "b", "label", part, units_of(4))
+    with pytest.raises(RunError, match=r"cell c: the test units of task .label. differ in entry, .*from those in .*all\.npz"):
+        write_units(tmp_path, "c", "label", part, units_of(5))
+
+
+def test_damaged_arrays_and_pickles_are_refused(tmp_path):
+    write_arrays(tmp_path / "a.npz", {"x": np.arange(3)})
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    before = sha256(tmp_path / "a.npz")
+    data[len(data) // 2] ^= 1
+    (tmp_path / "a.npz").write_bytes(data)
+    assert sha256(tmp_path / "a.npz") != before
+    np.savez(tmp_path / "b.npz", x=np.array([{}], object))
+    with pytest.raises(RunError, match=r"b\.npz: damaged \(.*pickle"):
+        read_arrays(tmp_path / "b.npz")
+
+
+def test_examples_are_spread_and_scored():
+    units = units_of(40)._replace(weight=np.float32(np.arange(40) >= 20))
+    chosen = chosen_examples(units)
+    assert len(set(chosen)) == 12 and min(chosen) >= 20
+    assert np.bincount(units.target["label"][chosen]).tolist() == [4, 4, 4]
