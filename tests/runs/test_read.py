@@ -85,14 +85,14 @@ def test_a_verdict_is_a_known_word_against_a_known_rival(tmp_path):
 def test_missing_and_damaged_files_are_named(tmp_path):
     with pytest.raises(RunError, match=r"results\.json: missing file"):
         read_run(tmp_path)
-    write_run(tmp_path)
-    curves = tmp_path / "cells" / "concat" / "all" / "curves.jsonl"
+    write_run(tmp_path, folds=[0])
+    curves = tmp_path / "cells" / "concat" / "fold0" / "curves.jsonl"
     good = curves.read_text()
     curves.write_text(good.replace("1", "2", 1))
-    with pytest.raises(RunError, match=r"concat/all/curves\.jsonl is damaged or missing .*--resume"):
+    with pytest.raises(RunError, match=r"concat/fold0/curves\.jsonl is damaged or missing .*--resume"):
         read_run(tmp_path)
     curves.unlink()
-    with pytest.raises(RunError, match=r"concat/all/curves\.jsonl is damaged or missing"):
+    with pytest.raises(RunError, match=r"concat/fold0/curves\.jsonl is damaged or missing"):
         read_run(tmp_path)
     curves.write_text(good)
     run = read_run(tmp_path)
@@ -102,8 +102,8 @@ def test_missing_and_damaged_files_are_named(tmp_path):
 
 
 def test_truncated_curves_name_the_file_and_line(tmp_path):
-    write_run(tmp_path)
-    run, file = read_run(tmp_path), tmp_path / "cells" / "concat" / "all" / "curves.jsonl"
+    write_run(tmp_path, folds=[0])
+    run, file = read_run(tmp_path), tmp_path / "cells" / "concat" / "fold0" / "curves.jsonl"
     lines = len(file.read_text().splitlines())
     file.write_text(file.read_text() + '{"step": 250, "train')
     with pytest.raises(RunError, match=rf"curves\.jsonl line {lines + 1}: not JSON"):
@@ -117,9 +117,9 @@ def test_truncated_curves_name_the_file_and_line(tmp_path):
 
 
 def test_null_and_losses_of_another_stage_are_nan_in_curves(tmp_path):
-    write_run(tmp_path)
+    write_run(tmp_path, folds=[0])
     points = [{"step": 1, "train_loss": [None] * 3, "train_loss/a": [1, 2, 3]}, {"step": 2, "train_loss": [2, 2, 2]}]
-    file = tmp_path / "cells" / "concat" / "all" / "curves.jsonl"
+    file = tmp_path / "cells" / "concat" / "fold0" / "curves.jsonl"
     file.write_text("".join(json.dumps(point) + "\n" for point in points))
     curves = read_run_curves(tmp_path)
     assert np.isnan(curves["train_loss"][0]).all() and curves["train_loss"][1].tolist() == [2, 2, 2]
@@ -130,7 +130,7 @@ def read_run_curves(folder: Path) -> dict[str, np.ndarray]:
     """The curves of a run whose sums are no longer right."""
     record = json.loads((folder / "cells" / "concat" / "cell.json").read_text())
     write_json(folder / "cells" / "concat" / "cell.json", record | {"sha256": {}})
-    return read_run(folder).curves("concat")["all"]
+    return read_run(folder).curves("concat")["fold0"]
 
 
 def units_of(size: int, fold: int = 0) -> Units:
