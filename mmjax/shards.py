@@ -1,7 +1,7 @@
-"""One axis name over which batches are split, and what is exact under splitting.
+"""The axis over which batches are split, and functions that give the same results whether or not a batch is split.
 
-The same step runs on one device and, inside `pmap(..., axis_name=SHARD)`, on a part of the batch: sums run over all parts,
-and random numbers belong to an example's place in the whole batch, so that both give the same losses and parameters.
+The same step runs on one device and, inside `pmap(..., axis_name=SHARD)`, on a part of the batch. Sums run over all shards, and
+random numbers depend on the position of an example in the whole batch, so losses and parameters are equal.
 """
 
 from typing import Any
@@ -14,15 +14,15 @@ SHARD = "shard"
 
 
 def shard_index() -> Int[Array, ""] | int:
-    """Which part of the batch this is: 0 where the batch is not split."""
+    """The number of this shard; 0 if the batch is not split."""
     try:
         return jax.lax.axis_index(SHARD)
-    except NameError:  # JAX's way, and the only public one, of saying that no such axis is bound here
+    except NameError:  # the only public way to learn that no such axis is bound
         return 0
 
 
 def sum_over_shards(tree: Any) -> Any:
-    """Sums each leaf over the parts of the batch; the identity where the batch is not split."""
+    """Sums each leaf over all shards; the identity if the batch is not split."""
     try:
         return jax.lax.psum(tree, SHARD)
     except NameError:
@@ -30,7 +30,7 @@ def sum_over_shards(tree: Any) -> Any:
 
 
 def gather_over_shards(x: Array) -> Array:
-    """[b ...] of this part -> [B ...], the examples of the whole batch in their order; the identity where it is not split."""
+    """[b ...] of this shard -> [B ...] of the whole batch, in order; the identity if the batch is not split."""
     try:
         return jax.lax.all_gather(x, SHARD, tiled=True)
     except NameError:
@@ -38,6 +38,6 @@ def gather_over_shards(x: Array) -> Array:
 
 
 def example_keys(key: Key[Array, ""], count: int) -> Key[Array, " b"]:
-    """Keys for the `count` examples of this part, one each, the same however the batch is split."""
+    """One key for each of the `count` examples of this shard, independent of how the batch is split."""
     position = shard_index() * count + jnp.arange(count)
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, position)

@@ -58,18 +58,17 @@ def diagnose(step: str, metrics: Mapping[str, Any], batch: Batch, rows: Any = No
 
 
 def nonfinite_examples(batch: Batch) -> dict[str, Bool[np.ndarray, " b"]]:
-    """{"input 'name'", "target 'name'", "the weight": Bool[b]}, True where an example that counts has non-finite values.
+    """{"input 'name'", "target 'name'", "the weight": Bool[b]}, True for examples with non-finite values that reach the step.
 
-    Absent modalities, padding and missing targets (NaN) do not count.
+    Absent modalities, values beyond the length of a `Padded`, and missing targets (NaN) do not. Neither do targets of weight 0,
+    but inputs of weight 0 do: they can make a gradient NaN.
     """
     weight = np.asarray(batch.weight)
-    counts = ~(weight <= 0)  # a NaN weight counts
     found = {}
     for name, x in batch.inputs.items():
-        valid = np.asarray(batch.present[name]) & counts
-        found[f"input {name!r}"] = _any_per_example(x, valid, np.isfinite)
+        found[f"input {name!r}"] = _any_per_example(x, np.asarray(batch.present[name]), np.isfinite)
     for name, x in batch.targets.items():
-        found[f"target {name!r}"] = _any_per_example(x, counts, lambda leaf: ~np.isinf(leaf))
+        found[f"target {name!r}"] = _any_per_example(x, ~(weight <= 0), lambda leaf: ~np.isinf(leaf))
     return found | {"the weight": ~np.isfinite(weight)}
 
 
