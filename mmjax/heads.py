@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mmjax.nn import masked_mean
+from mmjax.nn.checks import positive
 from mmjax.types import Tokens
 
 
@@ -25,6 +26,7 @@ class Classifier(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Tokens, *, train: bool = False) -> Float[Array, "b classes"]:
+        positive(self, "classes", "hidden")
         x = masked_mean(tokens).astype(jnp.float32)
         for layer, width in enumerate(self.hidden):
             x = nn.relu(nn.Dense(width, name=f"hidden{layer}")(x))
@@ -38,6 +40,7 @@ class MultiLabel(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Tokens, *, train: bool = False) -> Float[Array, "b labels"]:
+        positive(self, "labels")
         return nn.Dense(self.labels, name="dense")(masked_mean(tokens).astype(jnp.float32))
 
 
@@ -48,6 +51,7 @@ class Regressor(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Tokens, *, train: bool = False) -> Float[Array, "b outputs"]:
+        positive(self, "outputs")
         return nn.Dense(self.outputs, name="dense")(masked_mean(tokens).astype(jnp.float32))
 
 
@@ -102,6 +106,7 @@ class Projection(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Tokens, *, train: bool = False) -> Float[Array, "b width"]:
+        positive(self, "width")
         x = masked_mean(tokens).astype(jnp.float32)
         if self.width is not None:
             x = nn.Dense(self.width, use_bias=self.bias, name="dense")(x)

@@ -1,0 +1,146 @@
+"""Mistakes on the command line of an experiment: one line that names the field and what is valid, never a traceback."""
+
+import errno
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from mmjax.data.decode import DataError
+from mmjax.encoders import TextRNN
+from mmjax.experiment.cli import run
+from mmjax.fusion import GMU, MeanLogits
+from mmjax.heads import Mean
+from mmjax.train.optim import AdamW
+from tests.end_to_end.conftest import ROOT
+from tests.experiment.given import DATA, GOOD
+
+
+@dataclass(frozen=True)
+class Given:
+    """The small dataset; `broken` is an error at loading."""
+
+    fold: int = 0
+    broken: bool = False
+
+    def load(self):
+        if self.broken:
+            raise DataError("images.zip is damaged; restore it")
+        return DATA
+
+
+BASE = replace(GOOD, data=Given(), optim=AdamW(), batch=2, steps=2)
+CELLS = {
+    "concat": BASE,
+    "gmu": replace(BASE, fusion=GMU(width=4)),
+    "late": replace(BASE, fusion=MeanLogits(4, width=4), heads={"label": Mean()}),
+    "text": replace(BASE, encoders={"text": TextRNN(vocabulary=30, embedding=4)}),
+}
+
+
+def refused(capsys, monkeypatch, *args: str, cells=CELLS) -> str:
+    """The message of a command that fails, checked to be one line (or the box of the parser of flags)."""
+    monkeypatch.setattr(sys, "argv", ["file.py", *args])
+    with pytest.raises(SystemExit) as error:
+        run(cells)
+    assert error.value.code in (1, 2)
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err + captured.out
+    lines = [line for line in captured.err.strip().splitlines() if line.strip()]
+    from_parser = any(line.strip(" ").startswith(("──", "---")) for line in lines)  # a box of tyro
+    assert lines and (len(lines) == 1 or from_parser), captured.err
+    return " ".join(captured.err.split())
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("cocnat", "there is no cell 'cocnat'; did you mean concat?"),
+        ("concat --fusion.widht 3", "has no flag --fusion.widht"),
+        ("--seeds 0", "--seeds is 0; it must be at least 1"),
+        ("--seeds two", "--seeds"),
+        ("--seeds-at-once 0", "--seeds-at-once is 0"),
+        ("--steps-per-call 0", "--steps-per-call is 0"),
+        ("--device-memory -1", "--device-memory is -1.0; it must be a number of gigabytes, at least 0"),
+        ("--device-memory inf", "--device-memory is inf"),
+        ("--plan tpu", "--plan"),
+        ("--folds 3", "--folds"),
+        ("--folds all", "Given has an official test split, so it has no folds"),
+        ("--full", "has no --full size"),
+        ("--against nobody", "--against is 'nobody', which does not run; the cells are concat"),
+        ("--steps 0", "steps is 0; it must be at least 1"),
+        ("--batch 0", "batch is 0; it must be at least 1"),
+        ("--batch -4", "batch is -4; it must be at least 1"),
+        ("--evaluate-every 0", "evaluate_every is 0"),
+        ("--select label.bleu", "select is 'label.bleu', but the metrics of 'label' are accuracy"),
+        ("--select mood.accuracy", "select is 'mood.accuracy', but the tasks are label"),
+        ("--groups language", "groups: the data have no column 'language'; they have group, id"),
+        ("--optim.lr 0", "AdamW.lr is 0.0"),
+        ("--optim.lr nan", "AdamW.lr is nan"),
+        ("--optim.lr inf", "AdamW.lr is inf"),
+        ("--optim.clip inf", "AdamW.clip is inf"),
+        ("--optim.clip 0", "AdamW.clip is 0.0"),
+        ("--optim.decay -1", "AdamW.decay is -1.0"),
+        ("--optim.schedule.warmup 2", "warmup is 2.0"),
+        ("concat --fusion.width 0", "Concat.width is 0"),
+        ("concat --fusion.width -3", "Concat.width is -3"),
+        ("concat --fusion.dropout 1.5", "1.5"),
+        ("gmu --fusion.width 0", "GMU.width is 0"),
+        ("late --fusion.classes 0", "MeanLogits.classes is 0"),
+        ("concat --heads.label.classes 0", "Classifier.classes is 0"),
+        ("concat --heads.label.classes 7", "tasks.label: Classify.output"),
+        ("text --encoders.text.vocabulary 3", "encoders.text.vocabulary is 3, but the tokenizer has 30 tokens"),
+        ("text --encoders.text.embedding 0", "TextRNN.embedding is 0"),
+        ("concat --encoders.image.widths 0", "CNN.widths"),
+        ("concat --tasks.label.output mood", "tasks.label: Classify.output"),
+        ("concat stray --steps 3", "there is no cell 'stray'"),
+        ("--data.broken", "images.zip is damaged; restore it"),
+    ],
+)
+def test_mistakes(args, message, capsys, monkeypatch, tmp_path):
+    assert message in refused(capsys, monkeypatch, *args.split(), "--out", str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()  # nothing was written
+
+
+def test_out_is_a_file_or_holds_other_files(capsys, monkeypatch, tmp_path):
+    file, thesis = tmp_path / "file", tmp_path / "thesis"
+    file.write_text("")
+    thesis.mkdir()
+    (thesis / "chapter.tex").write_text("all of it")
+    assert "is a file; name a folder" in refused(capsys, monkeypatch, "--out", str(file))
+    assert "is not a folder" in refused(capsys, monkeypatch, "--out", str(file / "run"))
+    for more in ([], ["--resume"]):
+        assert "holds something else than a run" in refused(capsys, monkeypatch, "--out", str(thesis), *more)
+    assert [entry.name for entry in thesis.iterdir()] == ["chapter.tex"]
+
+
+def test_a_folder_without_permission(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere, so permissions are simulated
+    assert "cannot be written to; choose another with --out" in refused(capsys, monkeypatch, "--out", str(tmp_path))
+    assert "cannot be created" in refused(capsys, monkeypatch, "--out", str(tmp_path / "run"))
+
+
+def test_a_full_disk(capsys, monkeypatch, tmp_path):
+    def full(self, target):
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(Path, "replace", full)
+    message = refused(capsys, monkeypatch, "text", "--out", str(tmp_path / "run"))
+    assert "No space left on device; what was saved before is intact, continue with --resume" in message
+    assert "run.json" in message and not list((tmp_path / "run").rglob("*.partial"))
+
+
+def test_missing_extras_are_named(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    message = refused(capsys, monkeypatch, "--tensorboard", "--out", str(tmp_path / "run"))
+    assert "--tensorboard needs tensorboardX: pip install 'mmjax[log]'" in message
+
+
+@pytest.mark.end_to_end
+def test_help_into_a_closed_pipe():
+    command = f"{sys.executable} experiments/stamps_fusion.py concat --help | head -1"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert "cells: concat" in done.stdout
+    assert done.stderr == ""
