@@ -23,7 +23,7 @@ from mmjax.data.stamps.dataset import Stamps
 from mmjax.nn import masked_mean
 from mmjax.pretrained import load_encoder
 from mmjax.pretrained.audio import WaveformPreprocessing, WhisperPreprocessing
-from mmjax.pretrained.feature_cache import cache_folder, feature_key, load_features, save_features
+from mmjax.pretrained.feature_cache import features_folder, feature_key, load_features, save_features
 from mmjax.pretrained.images import ImagePreprocessing
 from mmjax.pretrained.init import digest
 from mmjax.pretrained.texts import TextPreprocessing
@@ -107,7 +107,7 @@ def encode(modality: str, column: Column, source: str, settings: CachedFeatures)
     preprocessing = _adapted(weights.preprocessing, column, settings, source)
     inputs = [column.fingerprint, column.count, keep_tokens, digest(weights.variables), prompts]
     key = feature_key(inputs, weights.module, preprocessing)
-    file = cache_folder() / f"{key}.npz"
+    file = features_folder() / f"{key}.npz"
     features = load_features(file)
     if features is None:
         variables = jax.tree.map(jnp.asarray, weights.variables)

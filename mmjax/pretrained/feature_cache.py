@@ -24,7 +24,7 @@ from mmjax.describe import as_json
 LIBRARIES = ("jax", "flax", "numpy", "pillow", "soundfile", "soxr", "tokenizers")
 
 
-def cache_folder() -> Path:
+def features_folder() -> Path:
     """The folder of all features: mmjax/features in XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmjax" / "features"
 

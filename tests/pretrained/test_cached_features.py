@@ -17,7 +17,7 @@ from mmjax.data.splits import CrossValidated
 from mmjax.nn import masked_mean
 from mmjax.pretrained import cached_features, load
 from mmjax.pretrained.cached_features import CachedFeatures
-from mmjax.pretrained.feature_cache import cache_folder, save_features
+from mmjax.pretrained.feature_cache import features_folder, save_features
 from tests.pretrained.tiny import bert_folder
 
 TEXTS = ("a green frog", "two red cars", "the frog", "red", "two of the green cars", "a car")
@@ -173,7 +173,7 @@ def test_other_weights_texts_or_tokenizers_are_other_features(folder, cache, tmp
 def test_a_damaged_file_is_reported_and_computed_again(folder, cache, damage):
     data = CachedFeatures(NAMES, (("text", str(folder)),))
     whole = vectors(data)
-    (file,) = cache_folder().iterdir()
+    (file,) = features_folder().iterdir()
     file.write_bytes(damage(file.read_bytes()))
     with pytest.warns(UserWarning, match=rf"{file.name} is damaged .*; its features are computed again"):
         np.testing.assert_array_equal(vectors(data), whole)

@@ -41,7 +41,7 @@ class MosiTable(NamedTuple):
     features: dict[str, np.ndarray]
 
 
-def find_root(root: Path | None) -> Path:
+def find_mosi(root: Path | None) -> Path:
     """The folder: the argument, else the one that MMJAX_MOSI names. Raises DataError, which says where to get the data."""
     named = root or os.environ.get(VARIABLE)
     missing = [name for name in FILES if not named or not (Path(named) / name).is_file()]
@@ -59,7 +59,7 @@ def find_root(root: Path | None) -> Path:
 
 def read_files(root: Path | None) -> dict[str, bytes]:
     """{name: content} of every file."""
-    folder = find_root(root)
+    folder = find_mosi(root)
     return {name: (folder / name).read_bytes() for name in FILES}
 
 

@@ -20,7 +20,7 @@ RESTORE = "restore it with git, or rebuild the pack with scripts/build_stamps.py
 IN_CHECKOUT = Path(__file__).resolve().parents[3] / "data" / "stamps"
 
 
-def find_root(root: Path | str | None = None) -> Path:
+def find_pack(root: Path | str | None = None) -> Path:
     """The folder of the pack: the argument, else ./data/stamps, else data/stamps of the checkout that contains mmjax.
 
     Raises DataError, which names the folders searched and says how to get the pack.
@@ -52,8 +52,8 @@ class StampsPack:
     """
 
     def __init__(self, root: Path | str | None = None):
-        """root: the folder of the pack, None to search as `find_root` does. Raises DataError for a missing or damaged index."""
-        self.root = find_root(root)
+        """root: the folder of the pack, None to search as `find_pack` does. Raises DataError for a missing or damaged index."""
+        self.root = find_pack(root)
         self.index: list[dict[str, Any]] = _read_index(self.root / INDEX)
         self._archives: dict[tuple[int, str], zipfile.ZipFile] = {}
 

@@ -128,7 +128,7 @@ def _pairs(columns: dict[str, list], value: str) -> Iterator[tuple[str, bytes]]:
     return zip((language.decode() for language in columns["language"]), columns[value], strict=True)
 
 
-def cache_folder(fingerprint: str, cache: Path | str | None = None) -> Path:
+def prepared_folder(fingerprint: str, cache: Path | str | None = None) -> Path:
     """The folder of the prepared copy of a pack: <cache>/mmjax/tfds/<16 digits>; cache None is the user's cache."""
     base = Path(cache) if cache else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "mmjax" / "tfds" / fingerprint[:16]
@@ -142,7 +142,7 @@ def tfds_source(root: Path | str | None = None, cache: Path | str | None = None)
     is removed a day later. Raises DataError for a damaged pack or copy.
     """
     pack = StampsPack(root)
-    folder = cache_folder(pack.fingerprint, cache)
+    folder = prepared_folder(pack.fingerprint, cache)
     if not _complete(folder):
         pack.verify()
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,7 +7,7 @@ import pytest
 
 from mmjax.data.decode import DataError
 from mmjax.data.stamps import pack as pack_module
-from mmjax.data.stamps.pack import StampsPack, find_root
+from mmjax.data.stamps.pack import StampsPack, find_pack
 from tests.data.stamps.packs import write_pack
 
 
@@ -73,11 +73,11 @@ def test_damaged_index(damaged):
 
 def test_no_pack(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"no Stamps pack.*nowhere.*build_stamps"):
-        find_root(tmp_path / "nowhere")
+        find_pack(tmp_path / "nowhere")
     (tmp_path / "data" / "stamps").mkdir(parents=True)
     (tmp_path / "data" / "stamps" / "stamps.jsonl").write_text('{"folder": "x"}\n')
     monkeypatch.chdir(tmp_path)
-    assert find_root() == (tmp_path / "data" / "stamps").resolve()  # the current folder comes before the checkout
+    assert find_pack() == (tmp_path / "data" / "stamps").resolve()  # the current folder comes before the checkout
 
 
 def test_files_are_verified_once_unless_they_change(pack, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from tests.data.stamps.packs import write_pack, write_sums
 
 pytest.importorskip("tensorflow_datasets")
 
-from mmjax.data.stamps.tfds import cache_folder, tfds_source  # after the check, since it imports tensorflow_datasets
+from mmjax.data.stamps.tfds import prepared_folder, tfds_source  # after the check, since it imports tensorflow_datasets
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -67,7 +67,7 @@ def test_tensorflow_is_not_imported(source):
 def test_prepares_once(tmp_path, pack):
     root = write_pack(tmp_path / "pack", pack, list(range(5)))
     tfds_source(root, cache=tmp_path)
-    folder = cache_folder(StampsPack(root).fingerprint, tmp_path)
+    folder = prepared_folder(StampsPack(root).fingerprint, tmp_path)
     written = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     again = tfds_source(root, cache=tmp_path)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == written
@@ -84,10 +84,10 @@ def test_another_pack_has_another_folder(tmp_path, pack):
 
 def test_the_default_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder("0123456789abcdefff") == tmp_path / "xdg" / "mmjax" / "tfds" / "0123456789abcdef"
+    assert prepared_folder("0123456789abcdefff") == tmp_path / "xdg" / "mmjax" / "tfds" / "0123456789abcdef"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder("0123456789abcdefff") == tmp_path / ".cache" / "mmjax" / "tfds" / "0123456789abcdef"
+    assert prepared_folder("0123456789abcdefff") == tmp_path / ".cache" / "mmjax" / "tfds" / "0123456789abcdef"
 
 
 def test_failure_while_preparing_leaves_nothing(tmp_path, pack):
@@ -97,7 +97,7 @@ def test_failure_while_preparing_leaves_nothing(tmp_path, pack):
     write_sums(root)  # the archive was damaged before its checksum was computed
     with pytest.raises(DataError, match=r"images\.zip is damaged at"):
         tfds_source(root, cache=tmp_path)
-    assert list(cache_folder("x", tmp_path).parent.iterdir()) == []
+    assert list(prepared_folder("x", tmp_path).parent.iterdir()) == []
     (root / "images.zip").write_bytes(images)
     write_sums(root)
     assert len(tfds_source(root, cache=tmp_path)) == 5
@@ -111,7 +111,7 @@ def test_a_damaged_pack_is_not_prepared(tmp_path, pack):
 
 
 def copy_of(root, cache):
-    return cache_folder(StampsPack(root).fingerprint, cache) / "stamps" / "1.0.0"
+    return prepared_folder(StampsPack(root).fingerprint, cache) / "stamps" / "1.0.0"
 
 
 def test_an_incomplete_copy_is_prepared_again(tmp_path, pack):
@@ -137,7 +137,7 @@ def test_a_damaged_copy_is_named_with_the_remedy(tmp_path, pack, damage):
     with pytest.raises(DataError, match=r"mmjax/tfds/\w{16} .*; delete that folder, and the next run prepares it again"):
         source = tfds_source(root, cache=tmp_path)
         [source[i] for i in range(len(source))]
-    shutil.rmtree(cache_folder(StampsPack(root).fingerprint, tmp_path))
+    shutil.rmtree(prepared_folder(StampsPack(root).fingerprint, tmp_path))
     assert tfds_source(root, cache=tmp_path)[4]["image"] == pack.image_bytes(4)
 
 
@@ -147,14 +147,14 @@ def test_killed_while_preparing(tmp_path, pack):
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment, cwd=CHECKOUT,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    parent = cache_folder("x", tmp_path).parent
+    parent = prepared_folder("x", tmp_path).parent
     deadline = time.monotonic() + 60
     while not list(parent.glob("*.partial-*/stamps/*")):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert list(parent.glob("*.partial-*")) and not cache_folder(pack.fingerprint, tmp_path).exists()
+    assert list(parent.glob("*.partial-*")) and not prepared_folder(pack.fingerprint, tmp_path).exists()
     source = tfds_source(cache=tmp_path)
     assert len(source) == len(pack) and source[900] == pack[900]
     abandoned = next(parent.glob("*.partial-*"))
