@@ -23,7 +23,7 @@ from mmjax.data.stamps.dataset import Stamps
 from mmjax.nn import masked_mean
 from mmjax.pretrained import load_encoder
 from mmjax.pretrained.audio import WaveformPreprocessing, WhisperPreprocessing
-from mmjax.pretrained.feature_cache import features_folder, feature_key, load_features, save_features
+from mmjax.pretrained.feature_cache import feature_key, features_folder, load_features, save_features
 from mmjax.pretrained.images import ImagePreprocessing
 from mmjax.pretrained.init import digest
 from mmjax.pretrained.texts import TextPreprocessing
