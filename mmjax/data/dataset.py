@@ -85,7 +85,8 @@ class Dataset:
     sizes: {modality: {name: int}}, what encoders must know, such as the vocabulary. classes: {target: names of its classes or
     labels}; regression, retrieval and captions have none. dropped: {reason: count}. media: index into the metadata of the test
     split -> what the report displays: any of id, caption, language (str), image (PNG) and sound (MP3) (bytes).
-    source: what the examples were read through.
+    source: what the examples were read through. training_weight: Float[n], the weights of the training rows in the loss, None
+    for those of the split; baselines are fitted with those of the split.
     """
 
     columns: Mapping[str, Column]
@@ -97,6 +98,13 @@ class Dataset:
     dropped: Mapping[str, int] = field(default_factory=dict)
     media: Callable[[int], dict[str, Any]] = no_media
     source: str = ""
+    training_weight: np.ndarray | None = None
+
+    @property
+    def training_rows(self) -> Rows:
+        """The rows of the training split with their weights in the loss."""
+        rows = self.splits["train"]
+        return rows if self.training_weight is None else rows.replace(weight=self.training_weight)
 
 
 def stack(items: list[Any]) -> Any:

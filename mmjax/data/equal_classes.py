@@ -1,4 +1,4 @@
-"""Any data set with equally weighted classes in training."""
+"""Any data set with equally weighted classes in the loss."""
 
 import dataclasses
 import hashlib
@@ -7,17 +7,17 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from mmjax.data.dataset import Dataset, Rows
+from mmjax.data.dataset import Dataset
 from mmjax.data.decode import DataError
 from mmjax.data.splits import folds_of, with_fold
 
 
 @dataclasses.dataclass(frozen=True)
 class EqualClasses:
-    """The same data, but every class of a target has the same total weight in the training split.
+    """The same data, but every class of a target has the same total weight in the training loss.
 
     data: a data value with `load() -> Dataset`, such as Stamps. target: Int[n], one class per row.
-    Validation and test keep their weights. Baselines that are fitted on the training split see the new weights too.
+    Only `Dataset.training_weight` changes; baselines and scores use the weights of the splits.
     """
 
     data: Annotated[Any, tyro.conf.arg(name="")]
@@ -39,18 +39,18 @@ class EqualClasses:
         if self.target not in single:
             known = ", ".join(single) or "none"
             raise DataError(f"EqualClasses.target is {self.target!r}; the data have one class per row for {known}")
-        splits = {**dataset.splits, "train": equally_weighted(dataset.splits["train"], self.target)}
+        weight = equal_class_weights(targets[self.target], dataset.training_rows.weight)
         fingerprint = hashlib.sha256(f"{dataset.fingerprint} equal {self.target}".encode()).hexdigest()
-        return dataclasses.replace(dataset, splits=splits, fingerprint=fingerprint)
+        return dataclasses.replace(dataset, training_weight=weight, fingerprint=fingerprint)
 
 
-def equally_weighted(rows: Rows, target: str) -> Rows:
-    """NumPy rows reweighted so that the classes of a target, Int[n], have equal total weights; their sum does not change.
+def equal_class_weights(label: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Float[n] weights with which all classes of Int[n] labels have equal total weights; the sum does not change.
 
     Rows without a label (-1) keep their weight.
     """
-    label, weight = rows.targets[target], np.array(rows.weight)
+    weight = np.array(weight)
     valid = label >= 0
     total = np.bincount(label[valid], weight[valid])
     weight[valid] *= (total.sum() / max(np.count_nonzero(total), 1) / np.maximum(total, 1e-30))[label[valid]]
-    return rows.replace(weight=weight)
+    return weight

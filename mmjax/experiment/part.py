@@ -48,7 +48,7 @@ class PartRun:
     folder: Path
 
     def feed_of(self, name: str) -> Any:
-        rows = self.dataset.splits[name]
+        rows = self.dataset.training_rows if name == "train" else self.dataset.splits[name]
         if self.columns is None:
             return feed.Streamed(self.dataset, rows, self.experiment.encoders)
         return feed.from_device({modality: self.columns[modality] for modality in self.experiment.encoders}, rows)

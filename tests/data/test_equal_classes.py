@@ -1,4 +1,4 @@
-"""Equally weighted classes in the training split, by hand."""
+"""Equally weighted classes in the training loss, by hand."""
 
 import dataclasses
 from dataclasses import replace
@@ -8,7 +8,7 @@ import pytest
 
 from mmjax.data.dataset import Column, Dataset, Rows, identity
 from mmjax.data.decode import DataError
-from mmjax.data.equal_classes import EqualClasses, equally_weighted
+from mmjax.data.equal_classes import EqualClasses, equal_class_weights
 from mmjax.data.splits import CrossValidated, check_splits
 
 LABEL = np.array([0, 0, 0, 2, 2, -1], np.int32)
@@ -44,20 +44,23 @@ class Toy(Official):
 
 
 def test_weights_by_hand():
-    rows = Rows({}, {"label": LABEL}, WEIGHT)
-    np.testing.assert_allclose(equally_weighted(rows, "label").weight, BY_HAND)
-    np.testing.assert_array_equal(rows.weight, np.float32([1, 1, 2, 0.5, 0.5, 0.25]))  # the argument is unchanged
+    weight = WEIGHT.copy()
+    np.testing.assert_allclose(equal_class_weights(LABEL, weight), BY_HAND)
+    np.testing.assert_array_equal(weight, WEIGHT)  # the argument is unchanged
 
 
 def test_rows_without_labels_keep_their_weight():
-    rows = Rows({}, {"label": np.full(2, -1, np.int32)}, np.ones(2, np.float32))
-    np.testing.assert_array_equal(equally_weighted(rows, "label").weight, 1)
+    np.testing.assert_array_equal(equal_class_weights(np.full(2, -1, np.int32), np.ones(2, np.float32)), 1)
 
 
-def test_only_the_training_split_changes():
+def test_only_the_loss_sees_them():
+    """Baselines and scores use the splits, whose weights do not change."""
     plain, data = Toy().load(), EqualClasses(Toy()).load()
-    np.testing.assert_allclose(data.splits["train"].weight, BY_HAND)
-    np.testing.assert_array_equal(data.splits["test"].weight, WEIGHT)
+    np.testing.assert_allclose(data.training_rows.weight, BY_HAND)
+    assert data.training_rows.pointer is data.splits["train"].pointer
+    for split in ("train", "test"):
+        np.testing.assert_array_equal(data.splits[split].weight, WEIGHT)
+    np.testing.assert_array_equal(plain.training_rows.weight, WEIGHT)
     assert data.fingerprint != plain.fingerprint and len(data.fingerprint) == 64
     assert data.classes == plain.classes and data.metadata.keys() == plain.metadata.keys()
 
