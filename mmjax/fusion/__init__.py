@@ -1,4 +1,4 @@
-"""{modality: Tokens} -> Tokens. Modalities are taken in the order of their names, so that no result depends on a dict's."""
+"""Fusions: {modality: Tokens} -> Tokens. Modalities are sorted by name, so no output depends on the order of a dict."""
 
 from mmjax.fusion.attention import CoAttention, CrossAttention, MulT
 from mmjax.fusion.bottleneck import Bottleneck

@@ -1,4 +1,4 @@
-"""Fusion through bottleneck tokens: one number, the layer where they begin, leads from early to late fusion."""
+"""Fusion through bottleneck tokens; the layer at which they start moves it between early and late fusion."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,21 +9,23 @@ from jaxtyping import Array, Float
 
 from mmjax.fusion.early import Embed
 from mmjax.nn import Block, Dropout, any_token, masked_mean
+from mmjax.nn.checks import positive, transformer_fields
 from mmjax.types import Tokens
 
 
 class Bottleneck(nn.Module):
     """Multimodal bottleneck Transformer (Nagrani et al., 2021). Each modality k has its own class token, positions and layers:
 
-        x_k <- Block_k(x_k)                           in layers before `fusion_layer`,
-        [x_k; z_k] <- Block_k([x_k; z]),  z <- mean of z_k over the modalities that are there     from it on (equations 8, 9).
+        x_k <- Block_k(x_k)                                                              in layers before `fusion_layer`
+        [x_k; z_k] <- Block_k([x_k; z]),  z <- mean of z_k over the present modalities   from `fusion_layer` on (equations 8, 9)
 
-    The result is one token: the mean of the normed class tokens of the modalities that are there, so that a linear head gives
-    the paper's mean of logits.
+    The output is one token: the mean of the layer-normalised class tokens of the present modalities. A linear head over it
+    equals the paper's mean of logits.
 
-    fusion_layer: 0 (early: they exchange from the first layer on) to depth (late: never). What one modality writes into z in a
-    layer, the others read in the next: with depth - 1 nothing arrives yet, as in the paper. tokens: how many bottleneck
-    tokens. width, heads, hidden, dropout, dtype: as of `EarlyTransformer`. ValueError where the layer is out of range.
+    tokens: number of bottleneck tokens.
+    fusion_layer: from 0 (early fusion, exchange in every layer) to `depth` (late fusion, no exchange); ValueError otherwise.
+        Layer i + 1 reads from z what layer i has written, so `depth - 1` has no exchange either, as in the paper.
+    depth, width, heads, hidden, dropout, dtype: as in `EarlyTransformer`.
     """
 
     tokens: int = 4
@@ -37,14 +39,18 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def streams(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> dict[str, Float[Array, "b width"]]:
-        """Each modality's normed class token, before they are averaged; that of an absent one means nothing."""
+        """Each modality's layer-normalised class token; undefined for absent modalities."""
+        positive(self, "tokens")
+        transformer_fields(self)
         if not 0 <= self.fusion_layer <= self.depth:
-            raise ValueError(f"Bottleneck.fusion_layer is {self.fusion_layer}; it must be from 0 to the depth, {self.depth}")
+            raise ValueError(
+                f"Bottleneck.fusion_layer is {self.fusion_layer}; it must be from 0 to Bottleneck.depth, which is {self.depth}"
+            )
         names, normal = sorted(tokens), nn.initializers.normal(0.02)
-        there = jnp.stack([any_token(tokens[name]) for name in names])
+        present = jnp.stack([any_token(tokens[name]) for name in names])
 
         def tile(name, count):
-            return jnp.broadcast_to(self.param(name, normal, (1, count, self.width)), (there.shape[1], count, self.width))
+            return jnp.broadcast_to(self.param(name, normal, (1, count, self.width)), (present.shape[1], count, self.width))
 
         def start(name):
             x = jnp.concatenate(
@@ -53,10 +59,10 @@ class Bottleneck(nn.Module):
             return Dropout(self.dropout, name=f"{name}_dropout")(x, train=train)
 
         def block(name, layer, x):
-            # A class token stands ahead of a modality's tokens, and bottleneck tokens behind: both are always there.
-            ahead = jnp.ones((len(x), 1), bool)
-            behind = jnp.ones((len(x), x.shape[1] - 1 - tokens[name].mask.shape[1]), bool)
-            mask = jnp.concatenate([ahead, tokens[name].mask, behind], axis=1)
+            # [class token, the modality's tokens, bottleneck tokens]; the first and the last are always valid.
+            first = jnp.ones((len(x), 1), bool)
+            last = jnp.ones((len(x), x.shape[1] - 1 - tokens[name].mask.shape[1]), bool)
+            mask = jnp.concatenate([first, tokens[name].mask, last], axis=1)
             module = Block(self.heads, self.hidden, self.dropout, dtype=self.dtype, name=f"{name}_block{layer}")
             return module(x, mask, train=train)
 
@@ -67,13 +73,13 @@ class Bottleneck(nn.Module):
         for layer in range(self.fusion_layer, self.depth):
             y = {name: block(name, layer, jnp.concatenate([x[name], z], axis=1)) for name in names}
             x = {name: y[name][:, : x[name].shape[1]] for name in names}
-            written = jnp.stack([y[name][:, x[name].shape[1] :] for name in names])
-            count = jnp.maximum(there.sum(axis=0), 1).astype(jnp.float32)
-            z = jnp.where(there[..., None, None], written, 0).sum(axis=0) / count[:, None, None]
+            z_k = jnp.stack([y[name][:, x[name].shape[1] :] for name in names])
+            count = jnp.maximum(present.sum(axis=0), 1).astype(jnp.float32)
+            z = jnp.where(present[..., None, None], z_k, 0).sum(axis=0) / count[:, None, None]
         return {name: nn.LayerNorm(name=f"{name}_norm")(x[name][:, 0]) for name in names}
 
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
         classes = self.streams(tokens, train=train)
-        there = jnp.stack([any_token(tokens[name]) for name in sorted(tokens)], axis=1)
-        mean = masked_mean(Tokens(jnp.stack([classes[name] for name in sorted(tokens)], axis=1), there))
-        return Tokens(mean[:, None], there.any(axis=1)[:, None])
+        present = jnp.stack([any_token(tokens[name]) for name in sorted(tokens)], axis=1)
+        mean = masked_mean(Tokens(jnp.stack([classes[name] for name in sorted(tokens)], axis=1), present))
+        return Tokens(mean[:, None], present.any(axis=1)[:, None])

@@ -1,12 +1,12 @@
-"""Fusions of fusions. Each of these is a fusion, {modality: Tokens} -> Tokens, so they nest in each other without end.
+"""Fusions composed of other fusions. Each is a fusion itself, {modality: Tokens} -> Tokens, so they can be nested.
 
-A fused result is a modality like any other to the fusion after it: absent where nothing that it is made of is there.
+The output of a fusion is a modality for the next fusion. It is absent if all of its inputs are.
 
-    one after another     Serial(("image", "text"), GMU(), Concat())              # (image, text) first, then with the rest
-    side by side          Parallel({"sum": WeightedSum(), "product": Product()}, Concat())
-    a hybrid of both      Parallel({"all": Product(), "pair": Serial(("image", "text"), GMU(), Concat())}, Concat())
+    serial      Serial(("image", "text"), GMU(), Concat())              # fuses (image, text), then the result with the rest
+    parallel    Parallel({"sum": WeightedSum(), "product": Product()}, Concat())
+    hybrid      Parallel({"all": Product(), "pair": Serial(("image", "text"), GMU(), Concat())}, Concat())
 
-Two of them share parameters only where they are the same Python object.
+Two fusions share parameters only if they are the same Python object.
 """
 
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ from mmjax.types import Tokens
 
 
 def _pick(tokens: Mapping[str, Tokens], names: tuple[str, ...], field: str) -> dict[str, Tokens]:
-    """The named modalities; ValueError where there are none of that name."""
+    """The named modalities. Raises ValueError for unknown names and for none."""
     unknown = sorted(set(names) - set(tokens))
     if unknown or not names:
-        raise ValueError(f"{field} is {names}; it must name some of the modalities, which are {sorted(tokens)}")
+        raise ValueError(f"{field} is {names}; it must contain one or more of the modalities {sorted(tokens)}")
     return {name: tokens[name] for name in names}
 
 
 class Only(nn.Module):
-    """`fusion` of the named modalities alone: a branch of `Parallel`, or an ablation.
+    """Restricts a fusion to the named modalities, as a branch of `Parallel` or in an ablation.
 
         Only(("image", "text"), Product())
 
@@ -41,15 +41,16 @@ class Only(nn.Module):
 
 
 class Serial(nn.Module):
-    """`first` fuses the named modalities, and `then` its result with all others. With v = first(image, text):
+    """`first` fuses the named modalities, then `then` fuses the result with all other modalities.
 
-        Serial(("image", "text"), WeightedSum(), Concat())        # = Concat of {"audio": audio, "image_text": v}
+        Serial(("image", "text"), WeightedSum(), Concat())    # Concat of {"audio": ..., "image_text": WeightedSum's output}
 
-    Its result is named by theirs, sorted and joined by "_". More stages are nested: `then` may be a Serial that names it.
+    The name of the intermediate result consists of the names, sorted and joined by "_". For further stages, `then` can be a
+    Serial that contains this name:
 
         Serial(("image", "text"), GMU(), Serial(("audio", "image_text"), GMU(), Concat()))
 
-    names: what `first` fuses. first, then: any Fusions.
+    names: inputs of `first`. first, then: any Fusions.
     """
 
     names: tuple[str, ...]
@@ -61,18 +62,16 @@ class Serial(nn.Module):
         others = {name: t for name, t in tokens.items() if name not in self.names}
         joined = "_".join(sorted(self.names))
         if joined in others:
-            raise ValueError(f"Serial.names are fused into {joined!r}, but there is a modality of that name; rename that one")
+            raise ValueError(f"Serial.names are fused into {joined!r}, but a modality has this name; rename the modality")
         return self.then({joined: fused, **others}, train=train)
 
 
 class Parallel(nn.Module):
-    """Several fusions side by side, each of all the modalities, and `then` over their results, by the names of the branches:
+    """Each branch fuses all modalities, and `then` fuses the outputs of the branches.
 
         Parallel({"image_text": Only(("image", "text"), GMU()), "audio_image": Only(("audio", "image"), GMU())}, Concat())
 
-    `Append` as `then` keeps the branches' tokens as they are, one after another.
-
-    branches: {name: any Fusion}. then: any Fusion.
+    branches: {name: any Fusion}. then: any Fusion over {branch name: Tokens}; `Append` concatenates the tokens unchanged.
     """
 
     branches: Mapping[str, nn.Module]
@@ -85,12 +84,12 @@ class Parallel(nn.Module):
 
 
 class Append(nn.Module):
-    """All tokens one after another, modalities in the order of their names, without parameters; widths must be equal."""
+    """Concatenates the tokens of all modalities along the token axis. No parameters. ValueError if their widths differ."""
 
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
         parts = [tokens[name] for name in sorted(tokens)]
         if len({part.x.shape[-1] for part in parts}) > 1:
             widths = {name: tokens[name].x.shape[-1] for name in sorted(tokens)}
-            raise ValueError(f"Append needs tokens of one width, and got {widths}; give the fusions before it the same width")
+            raise ValueError(f"Append needs tokens of equal width, but the widths are {widths}")
         x = jnp.concatenate([part.x.astype(jnp.float32) for part in parts], axis=1)
         return Tokens(x, jnp.concatenate([part.mask for part in parts], axis=1))

@@ -1,4 +1,4 @@
-"""Early fusion: the tokens of all modalities side by side, before anything else is computed from them."""
+"""Early fusion: one Transformer over the concatenated tokens of all modalities."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +8,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mmjax.nn import Dropout, Transformer, any_token
+from mmjax.nn.checks import transformer_fields
 from mmjax.types import Tokens
 
 
 class Embed(nn.Module):
-    """One modality's tokens in the common space, W x_i + b + p_i, float32 [b n width]; b and p_i alone where there is no token.
+    """Embeds the tokens of one modality in a common space: W x_i + b + p_i, float32 [b n width]; b + p_i for masked tokens.
 
-    The bias b is the modality's own vector: what others call its type or modality embedding. p_i is learned, one for each of
-    the n places, since the grid of a CNN carries no positions; so n is the one that the model was initialised with.
+    The bias b serves as the modality (type) embedding. p_i are learned positions, since the grid of a CNN has none; n is fixed
+    at initialisation.
     """
 
     width: int
@@ -29,7 +30,7 @@ class Embed(nn.Module):
 
 
 class Project(nn.Module):
-    """One modality's tokens in the common space, W x_i + b, float32 [b n width]; b alone where there is no token."""
+    """Projects the tokens of one modality to a common width: W x_i + b, float32 [b n width]; b for masked tokens."""
 
     width: int
     dtype: Any = jnp.float32
@@ -41,11 +42,12 @@ class Project(nn.Module):
 
 
 class EarlyTransformer(nn.Module):
-    """One Transformer over [class token; the tokens of all modalities], each embedded by `Embed`; the result is one token, LN
-    of the class token. As ViLT (Kim et al., 2021, section 3.1), but on tokens that encoders have computed.
+    """One Transformer over a class token and the tokens of all modalities, each embedded by `Embed`. The output is one token,
+    the layer norm of the class token. Like ViLT (Kim et al., 2021, section 3.1), but on the outputs of encoders.
 
-    width: of the tokens. depth: how many pre-norm blocks. heads: of attention, dividing `width`. hidden: units of each block's
-    perceptron. dropout: rate on the embedded tokens, on attention weights and on what each residual adds. dtype: of matmuls.
+    width: of the tokens. depth: number of pre-norm blocks. heads: attention heads; they divide `width`. hidden: units of each
+    perceptron. dropout: rate on the embedded tokens, the attention weights and the output of each sublayer. dtype: of the
+    matmuls.
     """
 
     width: int = 64
@@ -57,13 +59,14 @@ class EarlyTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
+        transformer_fields(self)
         names = sorted(tokens)
-        there = jnp.stack([any_token(tokens[name]) for name in names]).any(axis=0)
-        summary = self.param("class", nn.initializers.normal(0.02), (1, 1, self.width))
+        present = jnp.stack([any_token(tokens[name]) for name in names]).any(axis=0)
+        class_token = self.param("class", nn.initializers.normal(0.02), (1, 1, self.width))
         embedded = [Embed(self.width, self.dtype, name=f"{name}_embed")(tokens[name]) for name in names]
-        x = jnp.concatenate([jnp.broadcast_to(summary, (len(there), 1, self.width)), *embedded], axis=1)
-        mask = jnp.concatenate([jnp.ones((len(there), 1), bool), *(tokens[name].mask for name in names)], axis=1)
+        x = jnp.concatenate([jnp.broadcast_to(class_token, (len(present), 1, self.width)), *embedded], axis=1)
+        mask = jnp.concatenate([jnp.ones((len(present), 1), bool), *(tokens[name].mask for name in names)], axis=1)
         x = Dropout(self.dropout, name="dropout")(x, train=train)
         layers = Transformer(self.depth, self.heads, self.hidden, self.dropout, dtype=self.dtype, name="transformer")
         x = nn.LayerNorm(name="norm")(layers(x, mask, train=train)[:, :1])
-        return Tokens(x, there[:, None])
+        return Tokens(x, present[:, None])

@@ -1,4 +1,4 @@
-"""Gated fusion: a weight for each modality, learned and different for each example."""
+"""Gated fusion: a weighted sum of modalities, with weights predicted for each example."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from mmjax.fusion.joint import one_token, project
 from mmjax.nn import Dropout, any_token, masked_mean, masked_softmax
+from mmjax.nn.checks import positive, rate
 from mmjax.types import Tokens
 
 
@@ -16,10 +17,10 @@ class Gated(nn.Module):
 
         g = softmax over the present modalities of (w_k . [h_1; ...; h_K] + c_k),
 
-    absent h_k being zeros in the concatenation; one token. After the softmax gates of a mixture of experts (Jacobs et al.,
-    1991), an expert being a modality; Arevalo et al. (2017), "Gated multimodal units", gate by sigmoids: `GMU`.
+    where absent h_k are zeros in the concatenation. The output is one token. These are the softmax gates of a mixture of
+    experts (Jacobs et al., 1991) with one expert per modality; `GMU` has sigmoid gates.
 
-    width: of the result. dropout: rate on the pooled tokens and on the result. dtype: of the matmuls.
+    width: of the output. dropout: rate on the mean tokens and on the output. dtype: of the matmuls.
     """
 
     width: int = 64
@@ -28,12 +29,14 @@ class Gated(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
+        positive(self, "width")
+        rate(self, "dropout")
         names = sorted(tokens)
-        there = jnp.stack([any_token(tokens[name]) for name in names], axis=1)
+        present = jnp.stack([any_token(tokens[name]) for name in names], axis=1)
         drop = [Dropout(self.dropout, name=f"{name}_dropout") for name in names]
-        pooled = [d(masked_mean(tokens[name]).astype(jnp.float32), train=train) for d, name in zip(drop, names)]
-        h = jnp.stack([nn.relu(project(x, self.width, name, self.dtype)) for name, x in zip(names, pooled)], axis=1)
-        h = jnp.where(there[..., None], h, 0)
-        gates = masked_softmax(project(h.reshape(h.shape[0], -1), len(names), "gate", self.dtype), there)
+        means = [d(masked_mean(tokens[name]).astype(jnp.float32), train=train) for d, name in zip(drop, names)]
+        h = jnp.stack([nn.relu(project(x, self.width, name, self.dtype)) for name, x in zip(names, means)], axis=1)
+        h = jnp.where(present[..., None], h, 0)
+        gates = masked_softmax(project(h.reshape(h.shape[0], -1), len(names), "gate", self.dtype), present)
         x = Dropout(self.dropout, name="dropout")(jnp.einsum("bk,bkd->bd", gates, h), train=train)
-        return one_token(x, there)
+        return one_token(x, present)

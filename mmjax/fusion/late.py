@@ -1,6 +1,6 @@
-"""Late fusion: every modality decides for itself, and the decisions are combined.
+"""Late fusion: each modality has a classifier, and the fusion combines their logits.
 
-All give one token that is the final logits, so the head over them is `heads.Mean`, which adds no parameters.
+The output of each fusion is one token, the final logits. Use it with the head `heads.Mean`, which has no parameters.
 """
 
 from collections.abc import Mapping
@@ -10,31 +10,33 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mmjax.fusion.joint import one_token, pooled, project
+from mmjax.fusion.joint import one_token, pool, project
 from mmjax.nn import Dropout, masked_mean, masked_softmax
+from mmjax.nn.checks import positive, rate
 from mmjax.types import Tokens
 
 
 def unimodal_logits(
     tokens: Mapping[str, Tokens], classes: int, width: int, dropout: float, dtype: Any, train: bool
 ) -> tuple[Float[Array, "b k c"], Bool[Array, "b k"]]:
-    """The logits of a classifier for each modality, W relu(V x_k + b) + c, and which modalities are there.
+    """The logits of one classifier per modality, W relu(V x_k + b) + c, and Bool[b k], True for present modalities.
 
-    Called inside a compact method, whose module then owns the classifiers.
+    Call it in a compact method; the classifiers become submodules of that module.
     """
-    vectors, there = pooled(tokens, dropout, train)
+    vectors, present = pool(tokens, dropout, train)
     logits = []
     for name, x in vectors.items():
         x = nn.relu(project(x, width, f"{name}_hidden", dtype))
         x = Dropout(dropout, name=f"{name}_dropout")(x, train=train)
         logits.append(project(x, classes, f"{name}_logits", dtype))
-    return jnp.stack(logits, axis=1), there
+    return jnp.stack(logits, axis=1), present
 
 
 class MeanLogits(nn.Module):
-    """The mean of the unimodal logits of those that are there.
+    """The mean of the unimodal logits of the present modalities.
 
-    classes: how many. width: of each hidden layer. dropout: rate on the x_k and on the hidden layers. dtype: of the matmuls.
+    classes: number of classes. width: of the hidden layers. dropout: rate on the x_k and on the hidden layers. dtype: of the
+    matmuls.
     """
 
     classes: int
@@ -44,16 +46,19 @@ class MeanLogits(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
-        logits, there = unimodal_logits(tokens, self.classes, self.width, self.dropout, self.dtype, train)
-        return one_token(masked_mean(Tokens(logits, there)), there)
+        positive(self, "classes", "width")
+        rate(self, "dropout")
+        logits, present = unimodal_logits(tokens, self.classes, self.width, self.dropout, self.dtype, train)
+        return one_token(masked_mean(Tokens(logits, present)), present)
 
 
 class WeightedLogits(nn.Module):
-    """sum_k w_k logits_k, the weights w = softmax over the modalities that are there of one learned number each.
+    """sum_k w_k logits_k, with w the softmax over the present modalities of one learned number per modality.
 
-    The numbers start at zero, and the result as `MeanLogits`.
+    The numbers are initialised to zero, so it initially equals `MeanLogits`.
 
-    classes: how many. width: of each hidden layer. dropout: rate on the x_k and on the hidden layers. dtype: of the matmuls.
+    classes: number of classes. width: of the hidden layers. dropout: rate on the x_k and on the hidden layers. dtype: of the
+    matmuls.
     """
 
     classes: int
@@ -63,19 +68,21 @@ class WeightedLogits(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
-        logits, there = unimodal_logits(tokens, self.classes, self.width, self.dropout, self.dtype, train)
-        score = self.param("weight", nn.initializers.zeros, (there.shape[1],))
-        weight = masked_softmax(jnp.broadcast_to(score[None], there.shape), there)
-        return one_token(jnp.einsum("bk,bkc->bc", weight, logits), there)
+        positive(self, "classes", "width")
+        rate(self, "dropout")
+        logits, present = unimodal_logits(tokens, self.classes, self.width, self.dropout, self.dtype, train)
+        score = self.param("weight", nn.initializers.zeros, (present.shape[1],))
+        weight = masked_softmax(jnp.broadcast_to(score[None], present.shape), present)
+        return one_token(jnp.einsum("bk,bkc->bc", weight, logits), present)
 
 
 class ProductOfExperts(nn.Module):
-    """Product of experts (Hinton, 2002): p(c) = prod_k p_k(c) / sum_c' prod_k p_k(c'), over the modalities that are there.
+    """Product of experts (Hinton, 2002): p(c) = prod_k p_k(c) / sum_c' prod_k p_k(c'), over the present modalities.
 
-    p_k is the softmax of the unimodal logits, and the token is log p, normalised: what a modality is sure of, no other can
-    vote away.
+    p_k is the softmax of the unimodal logits, and the output is log p.
 
-    classes: how many. width: of each hidden layer. dropout: rate on the x_k and on the hidden layers. dtype: of the matmuls.
+    classes: number of classes. width: of the hidden layers. dropout: rate on the x_k and on the hidden layers. dtype: of the
+    matmuls.
     """
 
     classes: int
@@ -85,19 +92,22 @@ class ProductOfExperts(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
-        logits, there = unimodal_logits(tokens, self.classes, self.width, self.dropout, self.dtype, train)
-        experts = jnp.where(there[..., None], nn.log_softmax(logits), 0)
-        return one_token(nn.log_softmax(experts.sum(axis=1)), there)
+        positive(self, "classes", "width")
+        rate(self, "dropout")
+        logits, present = unimodal_logits(tokens, self.classes, self.width, self.dropout, self.dtype, train)
+        experts = jnp.where(present[..., None], nn.log_softmax(logits), 0)
+        return one_token(nn.log_softmax(experts.sum(axis=1)), present)
 
 
 class Stacked(nn.Module):
     """Stacked generalisation (Wolpert, 1992): a linear classifier over the unimodal class probabilities [p_1; ...; p_K].
 
-    An absent modality's probabilities are zeros, unlike any distribution. Everything is trained at once, and gradients flow
-    into the unimodal classifiers: nothing else trains them, unless the model has auxiliary heads. (Wolpert fits them first,
-    and the stacked one on examples that they have not seen.)
+    The probabilities of an absent modality are zeros. All classifiers are trained jointly: the unimodal ones receive gradients
+    through the last one only, unless the model has auxiliary heads. (Wolpert trains the unimodal classifiers first, and the
+    last one on held-out examples.)
 
-    classes: how many. width: of each hidden layer. dropout: rate on the x_k and on the hidden layers. dtype: of the matmuls.
+    classes: number of classes. width: of the hidden layers. dropout: rate on the x_k and on the hidden layers. dtype: of the
+    matmuls.
     """
 
     classes: int
@@ -107,6 +117,8 @@ class Stacked(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
-        logits, there = unimodal_logits(tokens, self.classes, self.width, self.dropout, self.dtype, train)
-        probabilities = jnp.where(there[..., None], nn.softmax(logits), 0)
-        return one_token(project(probabilities.reshape(there.shape[0], -1), self.classes, "stack", self.dtype), there)
+        positive(self, "classes", "width")
+        rate(self, "dropout")
+        logits, present = unimodal_logits(tokens, self.classes, self.width, self.dropout, self.dtype, train)
+        probabilities = jnp.where(present[..., None], nn.softmax(logits), 0)
+        return one_token(project(probabilities.reshape(present.shape[0], -1), self.classes, "stack", self.dtype), present)

@@ -1,4 +1,4 @@
-"""A mixture of experts over modalities: which networks look at an example depends on what is there and what it says."""
+"""A mixture of experts over the concatenated modalities."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,26 +9,28 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from mmjax.fusion.joint import one_token, pooled, project
+from mmjax.fusion.joint import one_token, pool, project
 from mmjax.nn import Dropout, masked_softmax
+from mmjax.nn.checks import positive, rate
 from mmjax.shards import example_keys
 from mmjax.types import Tokens
 
 
 class MixtureOfExperts(nn.Module):
-    """v = sum_i g_i E_i(x), over experts E_i(x) = W_i relu(V_i x + a_i) + c_i that all see x = [x_1; ...; x_K].
+    """v = sum_i g_i E_i(x), with experts E_i(x) = W_i relu(V_i x + a_i) + c_i over x = [x_1; ...; x_K].
 
-    x_k is the mean token of modality k, or zeros where it is absent; one token. Gates (Shazeer et al., 2017, equations 3 to 5):
+    x_k is the mean token of modality k, or zeros if it is absent. The output is one token. The gates are those of Shazeer et
+    al. (2017, equations 3 to 5):
 
-        g = softmax over the k highest of s_i,  s_i = (G x)_i + n_i softplus((N x)_i),  n_i normal in training and 0 otherwise
+        g = softmax over the k highest s_i,  s_i = (G x)_i + n_i softplus((N x)_i),  n_i ~ N(0, 1) in training, otherwise 0
 
-    k = experts is the soft mixture of Jacobs et al. (1991), which has no noise. G and N start at zero, as published. All
-    experts are computed, for shapes are fixed: a small k makes the model sparse, not the computation. A loss that balances
-    the experts' load is left out: it would be a second output of the fusion.
+    With k = experts it is the soft mixture of Jacobs et al. (1991), without noise. G and N are initialised to zero, as
+    published. All experts are computed, since shapes are static: a small k makes the model sparse but saves no computation.
+    There is no load-balancing loss, which would need a second output.
 
-    width: of the result. experts: how many; more than modalities, if they are to specialise in combinations. k: how many an
-    example uses. hidden: of each expert. dropout: rate on the x_k and on the result. dtype: of the experts' matmuls; the gates
-    are float32, since rounding would change who is among the k.
+    width: of the output. experts: number of experts. k: number of experts per example. hidden: units of each expert. dropout:
+    rate on the x_k and on the output. dtype: of the experts' matmuls; the gates are float32, since rounding could change the
+    selected experts.
     """
 
     width: int = 64
@@ -40,9 +42,11 @@ class MixtureOfExperts(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
-        if not 1 <= self.k <= self.experts:
-            raise ValueError(f"MixtureOfExperts.k is {self.k}; it must be between 1 and experts, which is {self.experts}")
-        vectors, there = pooled(tokens, self.dropout, train)
+        positive(self, "width", "experts", "k", "hidden")
+        rate(self, "dropout")
+        if self.k > self.experts:
+            raise ValueError(f"MixtureOfExperts.k is {self.k}; it must be at most MixtureOfExperts.experts, {self.experts}")
+        vectors, present = pool(tokens, self.dropout, train)
         x = jnp.concatenate(list(vectors.values()), axis=-1)
 
         gates = self._gates(x, train)
@@ -52,7 +56,7 @@ class MixtureOfExperts(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.experts, self.width))
         outputs = jnp.einsum("beh,ehw->bew", h.astype(self.dtype), kernel).astype(jnp.float32) + bias[None]
         v = jnp.einsum("be,bew->bw", gates, outputs)
-        return one_token(Dropout(self.dropout, name="dropout")(v, train=train), there)
+        return one_token(Dropout(self.dropout, name="dropout")(v, train=train), present)
 
     def _gates(self, x: Float[Array, "b d"], train: bool) -> Float[Array, "b e"]:
         zeros = nn.initializers.zeros
@@ -63,5 +67,5 @@ class MixtureOfExperts(nn.Module):
         if train:
             keys = example_keys(self.make_rng("dropout"), x.shape[0])
             scores = scores + size * jax.vmap(lambda key: jax.random.normal(key, (self.experts,)))(keys)
-        chosen = jax.nn.one_hot(lax.top_k(scores, self.k)[1], self.experts, dtype=bool).any(axis=1)  # ties: the first ones
-        return masked_softmax(scores, chosen)
+        top_k = jax.nn.one_hot(lax.top_k(scores, self.k)[1], self.experts, dtype=bool).any(axis=1)  # of ties, the first ones
+        return masked_softmax(scores, top_k)

@@ -1,4 +1,4 @@
-"""Fusion through a few learned vectors that read the tokens of every modality."""
+"""Fusion through learned latent vectors that attend to the tokens of all modalities."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,18 +9,18 @@ import jax.numpy as jnp
 from mmjax.fusion.attention import CrossBlock
 from mmjax.fusion.early import Embed
 from mmjax.nn import Dropout, Transformer, any_token
+from mmjax.nn.checks import positive, transformer_fields
 from mmjax.types import Tokens
 
 
 class Perceiver(nn.Module):
-    """Learned latent vectors attend to the tokens of all modalities (`Embed`, `CrossBlock`), then to each other
-    (`Transformer`); the result is the normed latents, all there if any token is. After Jaegle et al. (2021), "Perceiver".
+    """Latents attend to the tokens of all modalities (`Embed`, `CrossBlock`), then to each other (`Transformer`), as in
+    Perceiver (Jaegle et al., 2021). The output is the layer-normalised latents, all valid if any token is.
 
-    The cost grows with tokens * latents, not with tokens^2. Each of the `reads` has weights of its own (the paper may share
-    them), and the tokens are the same in each.
+    The cost is proportional to tokens * latents instead of tokens^2. Each read has separate weights (the paper can share them).
 
-    latents: how many. reads: how many times the latents attend to the tokens. depth: blocks of self-attention after each read.
-    width, heads, hidden, dropout, dtype: as of `EarlyTransformer`.
+    latents: number of latents. reads: number of cross-attentions to the tokens. depth: self-attention blocks after each read.
+    width, heads, hidden, dropout, dtype: as in `EarlyTransformer`.
     """
 
     latents: int = 8
@@ -34,16 +34,18 @@ class Perceiver(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
+        positive(self, "latents", "reads")
+        transformer_fields(self)
         names, settings = sorted(tokens), (self.heads, self.hidden, self.dropout)
         embedded = [Embed(self.width, self.dtype, name=f"{name}_embed")(tokens[name]) for name in names]
         x = Dropout(self.dropout, name="dropout")(jnp.concatenate(embedded, axis=1), train=train)
         mask = jnp.concatenate([tokens[name].mask for name in names], axis=1)
         learned = self.param("latents", nn.initializers.truncated_normal(0.02), (1, self.latents, self.width))
         z = jnp.broadcast_to(learned, (len(x), *learned.shape[1:]))
-        everywhere = jnp.ones(z.shape[:2], bool)
+        all_valid = jnp.ones(z.shape[:2], bool)
         for read in range(self.reads):
             z = CrossBlock(*settings, self.dtype, name=f"read{read}")(z, x, mask, train=train)
             layers = Transformer(self.depth, *settings, dtype=self.dtype, name=f"transformer{read}")
-            z = layers(z, everywhere, train=train)
-        there = any_token(Tokens(x, mask))[:, None]
-        return Tokens(nn.LayerNorm(name="norm")(z), everywhere & there)
+            z = layers(z, all_valid, train=train)
+        present = any_token(Tokens(x, mask))[:, None]
+        return Tokens(nn.LayerNorm(name="norm")(z), all_valid & present)

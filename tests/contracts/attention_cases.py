@@ -7,14 +7,14 @@ from mmjax.fusion.perceiver import Perceiver
 from mmjax.heads import Classifier
 from tests.contracts.inputs import CLASSES
 
-# Eight wide: dropout may zero the whole of a narrower token, and the norm of next to nothing magnifies rounding.
+# Dropout may zero all of a token narrower than 8, and a layer norm of near-zero values amplifies rounding.
 SIZE = {"width": 8, "heads": 2, "hidden": 6, "dropout": 0.2}
 
 FUSIONS = {
     "early_transformer": (EarlyTransformer(depth=1, **SIZE), Classifier(CLASSES)),
     "cross_attention": (CrossAttention(query="one", depth=1, **SIZE), Classifier(CLASSES)),
     "co_attention": (CoAttention(depth=1, **SIZE), Classifier(CLASSES)),
-    "mult": (MulT(depth=1, **(SIZE | {"dropout": 0.0})), Classifier(CLASSES)),  # it compiles long enough without
+    "mult": (MulT(depth=1, **(SIZE | {"dropout": 0.0})), Classifier(CLASSES)),  # without dropout, to compile faster
     "perceiver": (Perceiver(latents=3, reads=1, depth=1, **SIZE), Classifier(CLASSES)),
     "bottleneck": (Bottleneck(tokens=2, fusion_layer=0, depth=2, **SIZE), Classifier(CLASSES)),
 }

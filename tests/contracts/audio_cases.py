@@ -10,11 +10,11 @@ from mmjax.nn.recurrent import GRU, LSTM, Bidirectional
 from mmjax.types import Padded
 from tests.contracts.inputs import BATCH, frames
 
-MEL = LogMel(rate=1000, window=0.032, hop=0.016, bands=5, low=50.0, high=500.0)  # 32 samples a window, 16 a hop
+MEL = LogMel(rate=1000, window=0.032, hop=0.016, bands=5, low=50.0, high=500.0)  # window 32 samples, hop 16
 
 
 def wave(key, samples=80):
-    """From two frames up to four, and no sample that belongs to none."""
+    """Clips of two to four frames; every sample belongs to a frame."""
     values, lengths = jax.random.split(key)
     count = jax.random.randint(lengths, (BATCH,), 2, 5)
     return Padded(jax.random.normal(values, (BATCH, samples)), 16 + 16 * count)
@@ -23,7 +23,7 @@ def wave(key, samples=80):
 # name -> (module, key -> input)
 ENCODERS = {
     "frame_lstm": (FrameRNN(width=6, layer=LSTM(6), dropout=0.3), frames),
-    "frame_gru_both_ways": (FrameRNN(width=6, layer=Bidirectional(GRU(4)), every_step=True, dropout=0.3), frames),
+    "frame_gru_bidirectional": (FrameRNN(width=6, layer=Bidirectional(GRU(4)), every_step=True, dropout=0.3), frames),
     "spectrogram_cnn": (SpectrogramCNN(widths=(4, 6), dropout=0.3), frames),
     "ast": (
         AST(bands=6, frames=9, patch=4, stride=(2, 2), width=8, depth=1, heads=2, hidden=12, dropout=0.3),

@@ -1,4 +1,4 @@
-"""What the contract suite runs over: one line a part, in the file of its family. A new part joins by adding a line there."""
+"""The cases of the contract suite. To add an encoder or a fusion, add one line to the file of its family."""
 
 import re
 from pathlib import Path
@@ -29,31 +29,32 @@ from tests.contracts.inputs import BATCH, CLASSES, frames
 README = Path(__file__).parents[2] / "README.md"
 
 
-def own_fusion() -> type:
-    """The fusion that the README has its reader write in a file outside the package."""
+def fusion_of_the_readme() -> type:
+    """The user-defined fusion of the README."""
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
-    found = {}
-    exec("\n".join(line for line in code.split("if __name__")[0].splitlines() if "stamps_fusion" not in line), found)
-    return found["SquaredSum"]
+    names = {}
+    exec("\n".join(line for line in code.split("if __name__")[0].splitlines() if "stamps_fusion" not in line), names)
+    return names["SquaredSum"]
 
 
 FAMILIES = (image_cases, text_cases, audio_cases, video_cases, series_cases, features_cases)
 ENCODERS = {name: case for family in FAMILIES for name, case in family.ENCODERS.items()}
-FUSIONS = fusion_cases.FUSIONS | attention_cases.FUSIONS | {"of_the_readme": (own_fusion()(width=6), Classifier(CLASSES))}
+README_FUSION = {"of_the_readme": (fusion_of_the_readme()(width=6), Classifier(CLASSES))}
+FUSIONS = fusion_cases.FUSIONS | attention_cases.FUSIONS | README_FUSION
 ALIGNED = fusion_cases.ALIGNED
 KINDS = {"encoder": ENCODERS, "fusion": FUSIONS, "aligned": ALIGNED}
 PARTS = [f"{kind} {name}" for kind, cases in KINDS.items() for name in cases]
 
 
 class Case(NamedTuple):
-    """A model around one part, and a batch in which its modalities are absent in turn, and in example 3 all of them."""
+    """A model with the tested module, and a batch in which its modalities are absent in turn; in example 3 all are."""
 
     model: Multimodal
     batch: Batch
 
 
 def case(part: str) -> Case:
-    """An encoder is modality "one" beside a plain one; a fusion fuses three, of many tokens and of one, or aligned in time."""
+    """An encoder encodes modality "one" beside a simple modality "two". A fusion fuses three modalities, aligned or not."""
     kind, name = part.split()
     if kind == "encoder":
         encoder, make = ENCODERS[name]
@@ -84,7 +85,7 @@ def case(part: str) -> Case:
 
 
 def in_bfloat16(module: Any) -> Any:
-    """The module, and every module in its fields, computing in bfloat16."""
+    """The module and all modules in its fields with dtype bfloat16."""
     if isinstance(module, dict):
         return {name: in_bfloat16(part) for name, part in module.items()}
     if not isinstance(module, nn.Module):

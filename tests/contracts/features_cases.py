@@ -1,4 +1,4 @@
-"""Encoders of vectors that are computed already. Fusions in time want aligned steps: tests/fusion/test_steps.py has them."""
+"""Encoders of feature vectors for the contract suite."""
 
 import jax
 

@@ -1,4 +1,4 @@
-"""Fusions of pooled vectors, and composed ones, for the contract suite: name -> (fusion, head)."""
+"""Fusions of pooled vectors and composed fusions for the contract suite: name -> (fusion, head)."""
 
 from mmjax.fusion.compose import Append, Only, Parallel, Serial
 from mmjax.fusion.gated import Gated
@@ -40,7 +40,7 @@ FUSIONS = {
     ),
 }
 
-# of modalities aligned in time, and equally wide
+# Fusions of modalities that are aligned in time and have equal widths.
 ALIGNED = {
     "append": (Append(), Classifier(CLASSES)),
     "each_step": (EachStep(GMU(width=6, dropout=0.3)), Classifier(CLASSES)),

@@ -1,4 +1,4 @@
-"""Inputs of the contract suite: a maker for each kind of modality."""
+"""Random inputs of the contract suite, by kind of modality."""
 
 import jax
 
@@ -12,9 +12,9 @@ def image(key, size=16):
 
 
 def words(key, length=7, vocabulary=30):
-    numbers, lengths = jax.random.split(key)
+    ids, lengths = jax.random.split(key)
     return Padded(
-        jax.random.randint(numbers, (BATCH, length), 0, vocabulary), jax.random.randint(lengths, (BATCH,), 1, length + 1)
+        jax.random.randint(ids, (BATCH, length), 0, vocabulary), jax.random.randint(lengths, (BATCH,), 1, length + 1)
     )
 
 

@@ -1,4 +1,4 @@
-"""Series encoders in the contract suite: one line each."""
+"""Series encoders for the contract suite."""
 
 from mmjax.encoders.series import TCN, PatchTransformer
 from tests.contracts.inputs import frames

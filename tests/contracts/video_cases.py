@@ -1,4 +1,4 @@
-"""Video encoders in the contract suite: one line each."""
+"""Video encoders for the contract suite."""
 
 import jax
 

@@ -1,4 +1,4 @@
-"""Composed fusions equal their parts, called by hand one after another."""
+"""Composed fusions equal their parts, applied one after another."""
 
 import dataclasses
 from typing import Any
@@ -32,7 +32,7 @@ def test_serial():
     tokens, params, fused = composed(Serial(("text", "image"), GMU(5), Concat(6)))
     pair = apply(GMU(5), params["first"], {name: tokens[name] for name in ("image", "text")})
     equal(fused, apply(Concat(6), params["then"], {"image_text": pair, "audio": tokens["audio"]}))
-    assert not pair.mask[-2:].any()  # neither is there: to the second fusion the pair is absent
+    assert not pair.mask[-2:].any()  # both are absent, so the pair is absent in the second fusion
     assert fused.mask[-2] and not fused.mask[-1]
 
 
@@ -76,10 +76,10 @@ def test_one_modality_and_zeros(fusion):
     ("fusion", "message"),
     [
         (Only(("image", "lidar"), GMU()), r"Only.names is \('image', 'lidar'\).*\['audio', 'image', 'text'\]"),
-        (Only((), GMU()), r"Only.names is \(\); it must name some"),
+        (Only((), GMU()), r"Only.names is \(\); it must contain one or more"),
         (Serial(("sound",), GMU(), Concat()), r"Serial.names is \('sound',\).*\['audio', 'image', 'text'\]"),
         (Parallel({}, Concat()), r"Parallel.branches is empty"),
-        (Parallel({"a": GMU(3), "b": GMU(4)}, Append()), r"tokens of one width, and got \{'a': 3, 'b': 4\}"),
+        (Parallel({"a": GMU(3), "b": GMU(4)}, Append()), r"tokens of equal width, but the widths are \{'a': 3, 'b': 4\}"),
     ],
 )
 def test_errors_name_the_field(fusion, message):
@@ -87,7 +87,7 @@ def test_errors_name_the_field(fusion, message):
         jax.eval_shape(fusion.init, jax.random.key(0), tokens_of(3))
 
 
-def test_a_result_may_not_take_a_modality_s_name():
+def test_the_name_of_the_result_must_be_unused():
     tokens = tokens_of(3)
     tokens["image_text"] = tokens["audio"]
     with pytest.raises(ValueError, match=r"Serial.names are fused into 'image_text'"):
@@ -103,6 +103,6 @@ def test_nested_fields_are_flags():
     pair = Serial(("image", "text"), GMU(5), Concat(4))
     default = Settings(Parallel({"all": Product(5), "pair": pair}, Concat(6)))
     args = ["--fusion.branches.pair.first.width", "7", "--fusion.then.width", "8", "--fusion.branches.all.dropout", "0.5"]
-    given: Any = tyro.cli(Settings, default=default, args=args).fusion
-    assert given.branches["pair"] == Serial(("image", "text"), GMU(7), Concat(4))
-    assert (given.branches["all"], given.then) == (Product(5, dropout=0.5), Concat(8))
+    parsed: Any = tyro.cli(Settings, default=default, args=args).fusion
+    assert parsed.branches["pair"] == Serial(("image", "text"), GMU(7), Concat(4))
+    assert (parsed.branches["all"], parsed.then) == (Product(5, dropout=0.5), Concat(8))

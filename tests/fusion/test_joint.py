@@ -1,4 +1,4 @@
-"""Joint fusions against their equations, written again in NumPy for one example at a time, in every pattern of presence."""
+"""Joint fusions against their equations in NumPy, by example, for every pattern of presence."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from mmjax.fusion.joint import GMU, Concat, FiLM, Product, WeightedSum
 from mmjax.types import Tokens
 from tests.fusion.tokens import apply, check, check_finite, dense, random_params, tokens_of
 
-many = pytest.mark.parametrize("modalities", [1, 2, 3])
+each_count = pytest.mark.parametrize("modalities", [1, 2, 3])
 
 
 def relu(x):
@@ -21,9 +21,9 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-@many
+@each_count
 def test_concat(modalities):
-    def formula(params, x, there):
+    def formula(params, x, present):
         h = np.concatenate(list(x.values()))
         h = relu(dense(params["hidden0"], h))
         h = relu(dense(params["hidden1"], h))
@@ -32,24 +32,24 @@ def test_concat(modalities):
     check(Concat(width=6, hidden=(5, 7)), modalities, formula)
 
 
-def test_concat_is_one_layer_by_default():
-    check(Concat(width=6), 2, lambda params, x, there: relu(dense(params["dense"], np.concatenate(list(x.values())))))
+def test_concat_has_one_layer_by_default():
+    check(Concat(width=6), 2, lambda params, x, present: relu(dense(params["dense"], np.concatenate(list(x.values())))))
 
 
-@many
+@each_count
 def test_weighted_sum(modalities):
-    def formula(params, x, there):
+    def formula(params, x, present):
         total = np.zeros(6)
         for k, name in enumerate(x):
-            if name in there:
+            if name in present:
                 total += params["alpha"][k] * dense(params[name], x[name])
-        return total * len(x) / max(len(there), 1)
+        return total * len(x) / max(len(present), 1)
 
     check(WeightedSum(width=6), modalities, formula)
 
 
-def vector(*values, there=True):
-    return Tokens(jnp.array([[values]]), jnp.array([[there]]))
+def vector(*values, present=True):
+    return Tokens(jnp.array([[values]]), jnp.array([[present]]))
 
 
 def test_weighted_sum_by_hand():
@@ -58,28 +58,28 @@ def test_weighted_sum_by_hand():
     params = {"alpha": np.array([2, 3], np.float32), "f": same, "g": same}
     fused = apply(WeightedSum(width=2), params, {"f": vector(1.0, 2.0), "g": vector(10.0, 20.0)})
     np.testing.assert_array_equal(fused.x[0, 0], [32, 64])
-    # Without g the term of f stands for both: 2/1 * 2 f.
-    fused = apply(WeightedSum(width=2), params, {"f": vector(1.0, 2.0), "g": vector(10.0, 20.0, there=False)})
+    # Without g: 2/1 * 2 f.
+    fused = apply(WeightedSum(width=2), params, {"f": vector(1.0, 2.0), "g": vector(10.0, 20.0, present=False)})
     np.testing.assert_array_equal(fused.x[0, 0], [4, 8])
-    # It starts as the mean.
-    start = jax.jit(WeightedSum(width=2).init)(jax.random.key(0), {"f": vector(1.0, 2.0), "g": vector(3.0, 4.0)})
-    np.testing.assert_array_equal(start["params"]["alpha"], [0.5, 0.5])
+    # It is initialised as the mean.
+    variables = jax.jit(WeightedSum(width=2).init)(jax.random.key(0), {"f": vector(1.0, 2.0), "g": vector(3.0, 4.0)})
+    np.testing.assert_array_equal(variables["params"]["alpha"], [0.5, 0.5])
 
 
-@many
+@each_count
 def test_product(modalities):
-    def formula(params, x, there):
+    def formula(params, x, present):
         result = np.ones(6)
-        for name in there:
+        for name in present:
             result = result * dense(params[name], x[name])
         return relu(result)
 
     check(Product(width=6), modalities, formula)
 
 
-@many
+@each_count
 def test_gmu(modalities):
-    def formula(params, x, there):
+    def formula(params, x, present):
         joined = np.concatenate(list(x.values()))
         z = sigmoid(joined @ params["gate"]["kernel"])
         h = [np.tanh(x[name] @ params[name]["kernel"]) for name in x]
@@ -90,18 +90,18 @@ def test_gmu(modalities):
     check(GMU(width=6), modalities, formula)
 
 
-@many
+@each_count
 def test_gated(modalities):
-    def formula(params, x, there):
-        h = {name: relu(dense(params[name], x[name])) if name in there else np.zeros(6) for name in x}
+    def formula(params, x, present):
+        h = {name: relu(dense(params[name], x[name])) if name in present else np.zeros(6) for name in x}
         scores = dense(params["gate"], np.concatenate(list(h.values())))
-        weight = {name: np.exp(scores[k]) for k, name in enumerate(x) if name in there}
-        return sum((weight[name] / sum(weight.values()) * h[name] for name in there), start=np.zeros(6))
+        weight = {name: np.exp(scores[k]) for k, name in enumerate(x) if name in present}
+        return sum((weight[name] / sum(weight.values()) * h[name] for name in present), start=np.zeros(6))
 
     check(Gated(width=6), modalities, formula)
 
 
-@many
+@each_count
 def test_film_modulates_every_token(modalities):
     tokens = tokens_of(modalities)
     fusion = FiLM(target=list(tokens)[-1], width=6)
@@ -124,8 +124,8 @@ def test_film_modulates_every_token(modalities):
             np.testing.assert_allclose(fused.x[b, i], relu(h), atol=1e-4, rtol=1e-4)
 
 
-def test_film_names_its_target():
-    with pytest.raises(ValueError, match=r"FiLM.target is 'video'; the modalities are \['image', 'text'\]"):
+def test_an_unknown_target_of_film():
+    with pytest.raises(ValueError, match=r"FiLM.target is 'video'; it must be one of the modalities \['image', 'text'\]"):
         FiLM("video").init(jax.random.key(0), tokens_of(2))
 
 

@@ -1,4 +1,4 @@
-"""Fusion in time: the inner fusion step by step, by hand; masks and padding by gradient; one output a step."""
+"""Fusion over time: equality with the inner fusion at each step, masks and padding by gradients, one output per step."""
 
 import chex
 import jax
@@ -8,24 +8,25 @@ import optax
 import pytest
 
 from mmjax.encoders.features import Contextual, Features
-from mmjax.evaluate.subsets import logits_by_subset, subsets_of
 from mmjax.fusion import Concat, Gated, MeanLogits
 from mmjax.fusion.steps import ContextOver, EachStep, SideBySide
 from mmjax.heads import Classifier, EachToken, Mean
 from mmjax.model import Multimodal
 from mmjax.nn import LSTM
 from mmjax.nn.recurrent import Bidirectional
+from mmjax.tasks.subsets import subsets_of
 from mmjax.train.parallel import pmapped, single
 from mmjax.train.seeds import init_seeds
 from mmjax.train.step import make_step
 from mmjax.types import Batch, Padded, Tokens
+from tests.contracts.subsets import labels_by_subset
 
 B, N, CLASSES = 4, 3, 2
 WIDTHS = {"audio": 5, "text": 4}
 
 
 def tokens():
-    """Each modality absent at some step of its own; at one both are."""
+    """Each modality is masked at some steps, and both are at one step."""
     keys = dict(zip(WIDTHS, jax.random.split(jax.random.key(0))))
     masks = {
         "audio": [[1, 1, 0], [1, 0, 1], [0, 0, 0], [1, 1, 1]],
@@ -52,16 +53,16 @@ def test_equals_the_inner_fusion_at_each_step(inner):
     params = jax.jit(EachStep(inner).init)(jax.random.key(1), parts)
     fused = EachStep(inner).apply(params, parts)
     for t in range(N):
-        now = {name: Tokens(part.x[:, t : t + 1], part.mask[:, t : t + 1]) for name, part in parts.items()}
-        expected = inner.apply({"params": params["params"]["fusion"]}, now)
+        step = {name: Tokens(part.x[:, t : t + 1], part.mask[:, t : t + 1]) for name, part in parts.items()}
+        expected = inner.apply({"params": params["params"]["fusion"]}, step)
         np.testing.assert_allclose(fused.x[:, t], expected.x[:, 0], atol=1e-6)
-        there = now["audio"].mask | now["text"].mask
-        assert fused.mask[:, t].tolist() == expected.mask[:, 0].tolist() == there[:, 0].tolist()
+        present = step["audio"].mask | step["text"].mask
+        assert fused.mask[:, t].tolist() == expected.mask[:, 0].tolist() == present[:, 0].tolist()
 
 
-def test_of_several_tokens_a_step_keeps_the_mean():
+def test_several_tokens_of_a_step_are_averaged():
     class Both(MeanLogits):
-        """Two tokens a step: the modalities themselves."""
+        """Two tokens per step: the inputs."""
 
         def __call__(self, tokens, *, train=False):
             return Tokens(*(jnp.concatenate([getattr(tokens[n], f) for n in sorted(tokens)], axis=1) for f in ("x", "mask")))
@@ -69,7 +70,7 @@ def test_of_several_tokens_a_step_keeps_the_mean():
     a, b = jnp.arange(6.0).reshape(1, 3, 2), jnp.full((1, 3, 2), 10.0)
     parts = {"a": Tokens(a, jnp.array([[True, True, False]])), "b": Tokens(b, jnp.array([[True, False, False]]))}
     fused = EachStep(Both(2)).apply({}, parts)
-    np.testing.assert_allclose(fused.x[0], [[5.0, 5.5], [2, 3], [0, 0]])  # the mean of [0 1] and 10; [2 3] alone; nothing
+    np.testing.assert_allclose(fused.x[0], [[5.0, 5.5], [2, 3], [0, 0]])  # the mean of [0 1] and 10; only [2 3]; no token
     assert fused.mask.tolist() == [[True, True, False]]
 
 
@@ -81,7 +82,7 @@ def test_side_by_side_by_hand():
     assert fused.mask.tolist() == (parts["audio"].mask | parts["text"].mask).tolist()
 
 
-def test_context_over_is_the_layer_over_the_fused_steps():
+def test_context_over_equals_the_layer_over_the_fused_steps():
     parts, fusion = tokens(), ContextOver(SideBySide(), LSTM(3), width=6)
     params = jax.jit(fusion.init)(jax.random.key(1), parts)
     context, joined = params["params"]["context"], SideBySide().apply({}, parts)
@@ -91,7 +92,7 @@ def test_context_over_is_the_layer_over_the_fused_steps():
 
 
 @each_fusion
-def test_what_is_masked_is_not_seen(fusion):
+def test_masked_tokens_have_no_influence(fusion):
     parts = tokens()
     params = jax.jit(fusion.init)(jax.random.key(1), parts)
 
@@ -103,37 +104,37 @@ def test_what_is_masked_is_not_seen(fusion):
     gradient, x = run({name: part.x for name, part in parts.items()})
     spoiled, other = run({name: jnp.where(part.mask[..., None], part.x, 1e3) for name, part in parts.items()})
     chex.assert_tree_all_finite((gradient, x))
-    there = (parts["audio"].mask | parts["text"].mask)[..., None]
-    chex.assert_trees_all_close(jnp.where(there, x, 0), jnp.where(there, other, 0), atol=1e-6)
+    present = (parts["audio"].mask | parts["text"].mask)[..., None]
+    chex.assert_trees_all_close(jnp.where(present, x, 0), jnp.where(present, other, 0), atol=1e-6)
     chex.assert_trees_all_close(gradient, spoiled, atol=1e-6)
     for name, part in parts.items():
-        seen = np.abs(gradient[name]).max(axis=-1) > 0
-        assert not seen[~np.asarray(part.mask)].any()
-        assert seen[np.asarray(part.mask)].mean() > 0.5
+        used = np.abs(gradient[name]).max(axis=-1) > 0
+        assert not used[~np.asarray(part.mask)].any()
+        assert used[np.asarray(part.mask)].mean() > 0.5
 
 
-def test_steps_that_are_not_aligned_are_refused():
+def test_different_numbers_of_steps():
     parts = tokens() | {"video": Tokens(jnp.zeros((B, 2, 3)), jnp.ones((B, 2), bool))}
     for fusion in (EachStep(Concat(6)), SideBySide()):
-        with pytest.raises(ValueError, match=r"aligned in time.*'audio': 3, 'text': 3, 'video': 2"):
+        with pytest.raises(ValueError, match=r"same number of steps.*'audio': 3, 'text': 3, 'video': 2"):
             fusion.init(jax.random.key(0), parts)
 
 
-def test_each_token_is_the_head_at_each_token():
+def test_each_token_equals_the_head_at_each_token():
     t = tokens()["text"]
     params = EachToken(Classifier(CLASSES)).init(jax.random.key(0), t)
     logits = EachToken(Classifier(CLASSES)).apply(params, t)
     assert logits.shape == (B, N, CLASSES)
     dense = params["params"]["head"]["dense"]
     expected = np.asarray(t.x) @ dense["kernel"] + np.asarray(dense["bias"])[None, None]
-    there = np.asarray(t.mask)
-    np.testing.assert_allclose(logits[there], expected[there], atol=1e-6)
-    np.testing.assert_array_equal(logits[~there], np.broadcast_to(dense["bias"], logits[~there].shape))
-    np.testing.assert_array_equal(EachToken(Mean()).apply({}, t)[there], np.asarray(t.x)[there])
+    valid = np.asarray(t.mask)
+    np.testing.assert_allclose(logits[valid], expected[valid], atol=1e-6)
+    np.testing.assert_array_equal(logits[~valid], np.broadcast_to(dense["bias"], logits[~valid].shape))
+    np.testing.assert_array_equal(EachToken(Mean()).apply({}, t)[valid], np.asarray(t.x)[valid])
 
 
 def batch():
-    """Videos of 3, 1, 2 and 3 utterances; a modality is absent here and there, in one video both."""
+    """Videos of 3, 1, 2 and 3 utterances. Each modality is absent in two videos, and both are absent in one."""
     length = jnp.array([3, 1, 2, 3])
     inputs = {name: Padded(part.x, length) for name, part in tokens().items()}
     present = {"audio": jnp.array([True, True, False, False]), "text": jnp.array([True, False, True, False])}
@@ -150,16 +151,16 @@ def model_of(name):
 
 
 def per_step(outputs, batch):
-    """-log softmax of each labelled step, meant over those of a video."""
+    """The mean cross-entropy over the labelled steps of each video."""
     label = batch.targets["label"]
     loss = optax.softmax_cross_entropy_with_integer_labels(outputs["label"], jnp.maximum(label, 0))
-    there = label >= 0
-    return jnp.where(there, loss, 0).sum(axis=1) / jnp.maximum(there.sum(axis=1), 1)
+    valid = label >= 0
+    return jnp.where(valid, loss, 0).sum(axis=1) / jnp.maximum(valid.sum(axis=1), 1)
 
 
 @pytest.mark.parametrize("name", ["late", "context over", "context over each"])
 def test_the_contract_of_missing_modalities(name):
-    """NaN where nobody may look changes neither outputs nor gradients, and subsets are what masked batches are."""
+    """NaN in masked values changes neither outputs nor gradients, and each subset equals a batch without the others."""
     model, data = model_of(name), batch()
     params = jax.jit(model.init)(jax.random.key(0), data)["params"]
 
@@ -173,21 +174,21 @@ def test_the_contract_of_missing_modalities(name):
         name: Padded(jnp.where((x.mask & data.present[name][:, None])[..., None], x.x, jnp.nan), x.length)
         for name, x in data.inputs.items()
     }
-    given, spoiled = run(params, data), run(params, data.replace(inputs=spoil))
-    chex.assert_tree_all_finite(given)
-    chex.assert_shape(given[1]["label"], (B, N, CLASSES))
-    chex.assert_type(given[1]["label"], jnp.float32)
-    chex.assert_trees_all_equal(given, spoiled)
+    plain, spoiled = run(params, data), run(params, data.replace(inputs=spoil))
+    chex.assert_tree_all_finite(plain)
+    chex.assert_shape(plain[1]["label"], (B, N, CLASSES))
+    chex.assert_type(plain[1]["label"], jnp.float32)
+    chex.assert_trees_all_equal(plain, spoiled)
     subsets = subsets_of(("audio", "text"))
-    logits = logits_by_subset(model, subsets, "label")({"params": jax.tree.map(lambda x: x[None], params)}, data)
-    plain = jax.jit(lambda data: model.apply({"params": params}, data)["label"])
+    logits = labels_by_subset(model, subsets)({"params": params}, data)
+    apply = jax.jit(lambda data: model.apply({"params": params}, data)["label"])
     for k, subset in enumerate(subsets):
         masked = data.replace(present={name: p & (name in subset) for name, p in data.present.items()})
-        chex.assert_trees_all_close(logits[0, k], plain(masked), atol=1e-5)
+        chex.assert_trees_all_close(logits[k], apply(masked), atol=1e-5)
 
 
 def test_single_and_pmap_steps_are_equal():
-    """Steps folded into the batch keep their random numbers however the batch is split."""
+    """Steps folded into the batch have the same random numbers on one and four devices."""
     encoders = {name: Features(4, dropout=0.3) for name in WIDTHS}
     model = Multimodal(encoders, EachStep(Concat(6, dropout=0.3)), {"label": HEADS["else"]})
     tx, data = optax.adam(1e-2), batch()
