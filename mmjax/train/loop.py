@@ -85,7 +85,7 @@ def fit(
 ) -> Fit:
     """Trains to the last step and returns the best variables of each seed.
 
-    state: [s ...], before the first step; it may be overwritten. frozen: as placed by the plan. validate: placed variables ->
+    state: [s ...], from `Training.init`; it may be overwritten. frozen: as placed by the plan. validate: placed variables ->
     {"score": Float[s], higher is better; "loss": Float[s]; further numbers Float[s]}. Score and loss select the best step (see
     `keep_best`).
 
@@ -144,7 +144,7 @@ class _Run:
     def train(self, chunk: range, batches: Batch) -> None:
         """The steps of one chunk, in one compiled call."""
         plan, number = self.training.plan, self.training.stage_at(chunk.start)
-        starts = chunk.start == self.training.resolved[number][1].start
+        starts = chunk.start == self.training.resolved[number][1].start > 0  # `Training.init` prepares the first stage
         if starts:
             state = self.state if self.placed is None else plan.fetch(self.placed)
             self.state = jax.jit(jax.vmap(lambda one: self.training.reset(one, number)))(state)

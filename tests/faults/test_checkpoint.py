@@ -293,9 +293,20 @@ def test_a_full_disk(copy):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(error.value)
+    assert (folder / INTERRUPTED).exists()
     checkpoints.close()
     assert not fell_back(folder, "full disk")
-    checkpoints = Checkpoints(folder, METADATA)  # the next run, with free space
+
+
+INTERRUPTED = "6.orbax-checkpoint-tmp"  # what Orbax leaves of a save of step 6 that failed or was killed
+
+
+def test_an_interrupted_save_does_not_block_the_step(copy):
+    folder = copy()
+    shutil.copytree(folder / "2", folder / INTERRUPTED)
+    assert not fell_back(folder, "interrupted")
+    shutil.copytree(folder / "2", folder / INTERRUPTED)
+    checkpoints = Checkpoints(folder, METADATA)
     checkpoints.save(6, *tree(6), notes(6))
     checkpoints.close()
     state, best, *_ = restore(folder)

@@ -136,6 +136,7 @@ def test_four_devices_train_as_one(training, start, on_one):
 def test_fit_saves_no_copy(training, start, tmp_path):
     state, frozen = start
     training = replace(training, stages=training.stages[1:])
+    state = jax.vmap(lambda one: training.reset(one, 0))(state)
     batches = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (2, len(SEEDS), *leaf.shape)), BATCH)
     evaluate = training.plan.evaluate(lambda variables, batch: training.model.apply(variables, batch)["label"])
     placed = training.plan.place(frozen)
