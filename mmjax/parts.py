@@ -1,6 +1,6 @@
-"""Every encoder, fusion, head and loss, with shapes, parameters and source: `python -m mmjax.parts`.
+"""All encoders, fusions, heads, decoders and losses with shapes, parameters and sources: `python -m mmjax.parts`.
 
-Shapes and parameters are computed from the modules, without running them. A published model stands in its published size.
+Shapes and numbers of parameters are computed from the modules by `jax.eval_shape`. Published models have their published size.
 """
 
 import math
@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax import encoders, fusion, heads, losses
+from mmjax import decoders, encoders, fusion, heads, losses
 from mmjax.nn import GRU, LSTM, RNN, Bidirectional
 from mmjax.nn.mel import LogMel
 from mmjax.types import Padded, Tokens
@@ -39,12 +39,14 @@ FUSED = Tokens(_array(1, 64), _array(1, dtype=bool))
 
 
 class Part(NamedTuple):
-    """name: as one writes it; module; given: its input, shapes alone; source: who published it."""
+    """One row of a table. name: the constructor call. input: shapes of the input. source: a citation or a description.
+    memory: shapes of the second input of a decoder."""
 
     name: str
     module: nn.Module
-    given: Any
+    input: Any
     source: str
+    memory: Tokens | None = None
 
 
 def _rnn(layer: nn.Module) -> nn.Module:
@@ -77,7 +79,7 @@ ENCODERS = (
     *(Part(f"{name}()", getattr(encoders, name)(), WORDS, "Devlin et al., 2019") for name in ("bert_base", "bert_large")),
     Part("LoRA(bert_base())", encoders.LoRA(encoders.bert_base()), WORDS, "Hu et al., 2022"),
     Part("TextTransformer()", encoders.TextTransformer(), WORDS, "Radford et al., 2021"),
-    Part("Pooled(vit_b16())", encoders.Pooled(encoders.vit_b16()), IMAGE, "one token of any encoder's"),
+    Part("Pooled(vit_b16())", encoders.Pooled(encoders.vit_b16()), IMAGE, "pooling of an encoder"),
     Part("FrameRNN()", encoders.FrameRNN(), FRAMES, "dense layer and LSTM on each frame"),
     Part("SpectrogramCNN()", encoders.SpectrogramCNN(), FRAMES, "CNN over time and frequency"),
     Part("ast_base()", encoders.ast_base(), SPECTRUM, "Gong et al., 2021"),
@@ -95,19 +97,24 @@ ENCODERS = (
         WAVE,
         "Davis and Mermelstein, 1980",
     ),
-    Part("FrameWise(CNN(), LSTM(128))", encoders.FrameWise(encoders.CNN(), LSTM(128)), _sequence(16, 32, 32, 3), "any of both"),
+    Part(
+        "FrameWise(CNN(), LSTM(128))",
+        encoders.FrameWise(encoders.CNN(), LSTM(128)),
+        _sequence(16, 32, 32, 3),
+        "image encoder and layer over time",
+    ),
     Part("vivit_b16x2()", encoders.vivit_b16x2(), VIDEO, "Arnab et al., 2021"),
     Part("videomae_b16()", encoders.videomae_b16(), _sequence(16, 224, 224, 3), "Tong et al., 2022"),
     Part("TCN()", encoders.TCN(), SERIES, "Bai et al., 2018"),
     Part("PatchTransformer()", encoders.PatchTransformer(), SERIES, "Nie et al., 2023"),
-    Part("Features()", encoders.Features(), VECTORS, "dense layer on given vectors"),
+    Part("Features()", encoders.Features(), VECTORS, "dense layer on feature vectors"),
     Part("Contextual(LSTM(64))", encoders.Contextual(LSTM(64)), VECTORS, "Poria et al., 2017"),
 )
 PAIR = ("image", "text")
 STEPS = {name: Tokens(_array(20, 64), _array(20, dtype=bool)) for name in ("audio", "text")}
 FUSIONS = (
     Part("Concat()", fusion.Concat(), TOKENS, "concatenation and a dense layer"),
-    Part("WeightedSum()", fusion.WeightedSum(), TOKENS, "v = alpha f + beta g, learned"),
+    Part("WeightedSum()", fusion.WeightedSum(), TOKENS, "v = alpha f + beta g with learned weights"),
     Part("Product()", fusion.Product(), TOKENS, "element-wise product and ReLU"),
     Part('FiLM("image")', fusion.FiLM("image"), TOKENS, "Perez et al., 2018"),
     Part("GMU()", fusion.GMU(), TOKENS, "Arevalo et al., 2017"),
@@ -125,36 +132,38 @@ FUSIONS = (
     Part("Perceiver()", fusion.Perceiver(), TOKENS, "Jaegle et al., 2021"),
     Part("Bottleneck()", fusion.Bottleneck(), TOKENS, "Nagrani et al., 2021"),
     Part("MixtureOfExperts()", fusion.MixtureOfExperts(), TOKENS, "Shazeer et al., 2017"),
-    Part("MeanLogits(10)", fusion.MeanLogits(CLASSES), TOKENS, "mean of decisions"),
-    Part("WeightedLogits(10)", fusion.WeightedLogits(CLASSES), TOKENS, "learned weights"),
+    Part("MeanLogits(10)", fusion.MeanLogits(CLASSES), TOKENS, "mean of logits"),
+    Part("WeightedLogits(10)", fusion.WeightedLogits(CLASSES), TOKENS, "learned weighted mean of logits"),
     Part("ProductOfExperts(10)", fusion.ProductOfExperts(CLASSES), TOKENS, "Hinton, 2002"),
     Part("Stacked(10)", fusion.Stacked(CLASSES), TOKENS, "Wolpert, 1992"),
-    Part('Only(("image", "text"), GMU())', fusion.Only(PAIR, fusion.GMU()), TOKENS, "a branch"),
+    Part('Only(("image", "text"), GMU())', fusion.Only(PAIR, fusion.GMU()), TOKENS, "restriction to some modalities"),
     Part(
-        'Serial(("image", "text"), GMU(), Concat())', fusion.Serial(PAIR, fusion.GMU(), fusion.Concat()), TOKENS, "by nesting"
+        'Serial(("image", "text"), GMU(), Concat())', fusion.Serial(PAIR, fusion.GMU(), fusion.Concat()), TOKENS, "composition"
     ),
     Part(
         'Parallel({"sum": WeightedSum(), "product": Product()}, Append())',
         fusion.Parallel({"sum": fusion.WeightedSum(), "product": fusion.Product()}, fusion.Append()),
         TOKENS,
-        "by nesting",
+        "composition",
     ),
-    Part("Append()", fusion.Append(), {name: TOKENS[name] for name in PAIR}, "tokens one after another"),
+    Part("Append()", fusion.Append(), {name: TOKENS[name] for name in PAIR}, "concatenation along the token axis"),
     Part("EachStep(GMU())", fusion.EachStep(fusion.GMU()), STEPS, "any fusion at each step"),
     Part("SideBySide()", fusion.SideBySide(), STEPS, "concatenation at each step"),
     Part("ContextOver(SideBySide(), LSTM(64))", fusion.ContextOver(fusion.SideBySide(), LSTM(64)), STEPS, "Poria et al., 2017"),
 )
 HEADS = (
     Part("Classifier(10)", heads.Classifier(CLASSES), FUSED, "logits"),
-    Part("Classifier(2, hidden=(64,))", heads.Classifier(2, hidden=(64,)), FUSED, "matching, by a fully connected network"),
+    Part("Classifier(2, hidden=(64,))", heads.Classifier(2, hidden=(64,)), FUSED, "matching by a fully connected network"),
     Part("MultiLabel(5)", heads.MultiLabel(5), FUSED, "independent logits"),
-    Part("Regressor()", heads.Regressor(), FUSED, "numbers"),
+    Part("Regressor()", heads.Regressor(), FUSED, "real values"),
     Part("Ordinal(5)", heads.Ordinal(5), FUSED, "McCullagh, 1980"),
     Part("Projection()", heads.Projection(), FUSED, "unit vectors for contrastive losses"),
     Part("Mean()", heads.Mean(), FUSED, "for late fusions"),
-    Part("EachToken(Classifier(10))", heads.EachToken(heads.Classifier(CLASSES)), STEPS["text"], "an output for each step"),
+    Part("EachToken(Classifier(10))", heads.EachToken(heads.Classifier(CLASSES)), STEPS["text"], "one output per step"),
 )
-# name -> (what it compares, source)
+MEMORY = Tokens(_array(49, 384), _array(49, dtype=bool))
+DECODERS = (Part("Decoder(10_000)", decoders.Decoder(10_000), WORDS, "Vaswani et al., 2017", MEMORY),)
+# name -> (compared values, source)
 LOSSES = {
     "cross_entropy": ("logits [b c] with classes, of all outputs", "Shannon, 1948"),
     "CrossEntropy": ("logits [b c] with classes or probabilities; smoothing, class weights", "Szegedy et al., 2016"),
@@ -180,7 +189,7 @@ LOSS_PARAMETERS = {
 
 
 def _shape(tree: Any) -> str:
-    """[b n d] sizes of a tree's values; b stands for the batch."""
+    """The shape of the values, such as "[b n d]", with b for the batch size."""
     if isinstance(tree, Mapping):
         return ", ".join(f"{name} {_shape(part)}" for name, part in sorted(tree.items()))
     x = tree.x if isinstance(tree, (Padded, Tokens)) else tree
@@ -188,21 +197,18 @@ def _shape(tree: Any) -> str:
 
 
 def line(part: Part) -> tuple[str, str, str, str, str]:
-    """name, input, output, parameters, source."""
-
-    def both(given):
-        return part.module.init_with_output(jax.random.key(0), given)
-
-    output, variables = jax.eval_shape(both, part.given)
+    """(name, input, output, parameters, source)."""
+    inputs = (part.input,) if part.memory is None else (part.input, part.memory)
+    output, variables = jax.eval_shape(lambda *x: part.module.init_with_output(jax.random.key(0), *x), *inputs)
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables.get("params", {})))
-    given = "the three" if part.given is TOKENS else "fused" if part.given is FUSED else _shape(part.given)
-    return part.name, given, _shape(output), f"{parameters:,}", part.source
+    shapes = "the three" if part.input is TOKENS else "fused" if part.input is FUSED else ", ".join(map(_shape, inputs))
+    return part.name, shapes, _shape(output), f"{parameters:,}", part.source
 
 
 def table() -> str:
-    """All parts as Markdown; the README holds the same."""
+    """All tables in Markdown. The README contains a copy."""
     out = []
-    for title, parts in (("Encoder", ENCODERS), ("Fusion", FUSIONS), ("Head", HEADS)):
+    for title, parts in (("Encoder", ENCODERS), ("Fusion", FUSIONS), ("Head", HEADS), ("Decoder", DECODERS)):
         out += [f"| {title} | Input | Output | Parameters | Source |", "|---|---|---|---:|---|"]
         out += [f"| `{name}` | {' | '.join(rest)} |" for name, *rest in map(line, parts)] + [""]
     out += ["| Loss | Compares | Source |", "|---|---|---|"]
@@ -213,14 +219,16 @@ def table() -> str:
 
 
 def unlisted() -> set[str]:
-    """Public encoders, fusions, heads and losses that no line shows."""
-    shown = {part.name.split("(")[0] for part in (*ENCODERS, *FUSIONS, *HEADS)} | set(LOSSES) | set(LOSS_PARAMETERS)
-    shown |= {type(part.module).__name__ for part in (*ENCODERS, *FUSIONS, *HEADS)}
-    public = {*encoders.__all__, *fusion.__all__, *losses.__all__} - {"Criterion", "counted"}
+    """Public encoders, fusions, heads, decoders and losses that are missing from the tables."""
+    rows = (*ENCODERS, *FUSIONS, *HEADS, *DECODERS)
+    listed = {part.name.split("(")[0] for part in rows} | {type(part.module).__name__ for part in rows}
+    listed |= set(LOSSES) | set(LOSS_PARAMETERS)
+    public = {*encoders.__all__, *fusion.__all__, *losses.__all__, *decoders.__all__}
+    public -= {"Cache", "Criterion", "Whisper", "counted"}  # values, types and an encoder with a decoder
     public |= {name for name, value in vars(heads).items() if isinstance(value, type) and value.__module__ == heads.__name__}
-    return public - shown
+    return public - listed
 
 
 if __name__ == "__main__":
     three = _shape(TOKENS)
-    print(f"The three: {three}; fused: {_shape(FUSED)}. Sizes follow the batch b.\n\n{table()}")
+    print(f"The three: {three}; fused: {_shape(FUSED)}; b is the batch size.\n\n{table()}")

@@ -1,4 +1,4 @@
-"""The list of parts is complete, the README shows it as it is, and the contract suite runs over every module in it."""
+"""The tables of parts are complete, the README contains them, and the contract suite covers every module in them."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from mmjax import parts
-from mmjax.evaluate.subsets import subsets_of
 from tests.contracts.cases import ALIGNED, ENCODERS, FUSIONS
 from tests.contracts.head_cases import HEADS
 from tests.contracts.loss_cases import LOSSES
@@ -28,7 +27,7 @@ def test_the_readme_has_the_table(table):
 
 
 def test_parameters_of_published_models(table):
-    """torchvision's and transformers' numbers, less what is not the encoder's: classifiers, BERT's pooler."""
+    """The numbers of torchvision and transformers without classifiers and without the pooler of BERT."""
     numbers = {cells[1].strip(" `"): int(cells[4].replace(",", "")) for cells in (
         line.split("|") for line in table.splitlines() if re.match(r"\| `", line) and line.count("|") == 6
     )}  # fmt: skip
@@ -42,15 +41,9 @@ def test_every_module_is_in_the_contract_suite():
     tested = {type(module).__name__ for module, _ in ENCODERS.values()}
     tested |= {type(module).__name__ for cases in (FUSIONS, ALIGNED, HEADS) for module, _ in cases.values()}
     listed = {type(part.module).__name__ for part in (*parts.ENCODERS, *parts.FUSIONS, *parts.HEADS)}
-    assert listed - tested == {"EachToken"}  # an output for each token: tests/fusion/test_steps.py
+    assert listed - tested == {"EachToken"}  # tests/fusion/test_steps.py
 
 
 def test_every_loss_is_in_the_contract_suite():
     tested = {type(part).__name__ for loss in LOSSES.values() for part in (loss, *vars(loss).values())}
     assert set(parts.LOSSES) <= tested | set(LOSSES)
-
-
-def test_subsets_of_many_modalities_are_few():
-    names = [f"m{k}" for k in range(12)]
-    assert [len(subset) for subset in subsets_of(names)] == [1] * 12 + [11] * 12 + [12]
-    assert len(subsets_of(names[:6])) == 63
