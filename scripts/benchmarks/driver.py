@@ -40,7 +40,8 @@ class Side:
         command = [sys.executable, "-m", "benchmarks.worker", row, case, name, device, folder, *(["--quick"] if quick else [])]
         scripts = Path(__file__).resolve().parents[1]
         path = os.pathsep.join([str(scripts), str(scripts.parent), os.environ.get("PYTHONPATH", "")])
-        env = os.environ | {
+        inherited = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+        env = inherited | {
             "PYTHONPATH": path,
             "OMP_WAIT_POLICY": "PASSIVE",  # otherwise torch's threads spin during the turns of other sides
             "JAX_PLATFORMS": {"cpu": "cpu", "gpu": "cuda"}[device],

@@ -58,10 +58,9 @@ def cases(quick: bool, device: str) -> list[Case]:
 def process(command: list[str], weights: Weights) -> Workload:
     """Runs a process to its end, with a cache folder of its own."""
     folder = tempfile.TemporaryDirectory()
-    env = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
 
     def run() -> None:
-        subprocess.run(command, env=env | {"XDG_CACHE_HOME": folder.name}, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, env=os.environ | {"XDG_CACHE_HOME": folder.name}, check=True, stdout=subprocess.DEVNULL)
 
     return Workload(run, {})
 
@@ -106,7 +105,6 @@ def compilation(batch: int, warm: bool, weights: Weights) -> Workload:
     from mmjax.experiment.cli import prepare_jax
 
     folder = tempfile.TemporaryDirectory()
-    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     if warm:
         os.environ["XDG_CACHE_HOME"] = folder.name
         prepare_jax()
