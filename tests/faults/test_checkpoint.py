@@ -1,12 +1,7 @@
 """Damaged checkpoints: an exact state is restored, of the newest checkpoint or, with a warning, of the previous one."""
 
-import contextlib
 import json
-import os
-import resource
 import shutil
-import tempfile
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,87 +10,10 @@ import pytest
 
 from mmjax.train.checkpoint import CheckpointError, Checkpoints
 from mmjax.train.finite import NonFiniteError
-from mmjax.train.seeds import no_best, seed_keys
-from mmjax.train.step import TrainState
+from tests.faults.saved import METADATA, exact, fell_back, files, notes, restore, tree
 
-METADATA = {"optim": {"lr": 0.1}}
 # After a failed read, Orbax leaves its event loop to the garbage collector, which complains
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-def notes(step):
-    return {"curves": [{"step": step, "train_loss": [0.5, 0.25], "validation_score": [0.75, 0.5]}], "seconds": 3.5}
-
-
-def tree(step: int = 4, kernel=None):
-    """(state with typed PRNG keys, best) of two seeds, with several dtypes."""
-    random = np.random.default_rng(step)
-    kernel = jnp.asarray(random.normal(size=(2, 64, 32)), jnp.float32) if kernel is None else kernel
-    params = {
-        "dense": {"kernel": kernel, "bias": jnp.ones((2, 8))},
-        "half": jnp.asarray(random.normal(size=(2, 5)), jnp.bfloat16),
-    }
-    opt_state = {"mu": jax.tree.map(jnp.zeros_like, params)}
-    state = TrainState(jnp.full(2, step, jnp.int32), params, {}, opt_state, (), seed_keys([3, 4]))
-    return state, no_best(state)
-
-
-def exact(a, b) -> bool:
-    """Same structure, dtypes, shapes and bits; keys by their integers."""
-    plain = lambda x: np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
-    if jax.tree.structure(a) != jax.tree.structure(b):
-        return False
-    pairs = [(plain(x), plain(y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))]
-    return all(x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes() for x, y in pairs)
-
-
-def restore(folder, like=None, metadata=METADATA):
-    """(state, best, notes, warnings)."""
-    warnings = []
-    checkpoints = Checkpoints(folder, metadata, warn=warnings.append)
-    try:
-        return *checkpoints.restore(like or (lambda step: tree(9))), warnings
-    finally:
-        checkpoints.close()
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    checkpoints = Checkpoints(folder, METADATA)
-    for step in (2, 4):
-        checkpoints.save(step, *tree(step), notes(step))
-    checkpoints.close()
-    return folder
-
-
-@pytest.fixture
-def copy(saved, tmp_path):
-    """() -> a new copy of the folder with the checkpoints of steps 2 and 4."""
-
-    def fresh():
-        shutil.rmtree(tmp_path / "checkpoints", ignore_errors=True)
-        return shutil.copytree(saved, tmp_path / "checkpoints")
-
-    return fresh
-
-
-def files(folder):
-    return sorted(file for file in (folder / "4").rglob("*") if file.is_file() and file.stat().st_size)
-
-
-def fell_back(folder, what) -> bool:
-    """Whether the previous checkpoint was restored; fails unless that or this one is exact."""
-    state, best, found, warnings = restore(folder)
-    step = int(state.step[0])
-    assert exact((state, best), tree(step)) and found == notes(step), what
-    if step == 4:
-        assert not warnings, what
-        return False
-    assert len(warnings) == 1 and str(folder / "4") in warnings[0] and "damaged" in warnings[0], what
-    assert warnings[0].endswith("; continuing from step 2"), what
-    assert not (folder / "4").exists() and (folder / "4.damaged").exists(), what  # so that the step can be saved again
-    return True
 
 
 def test_a_checkpoint_is_restored_exactly(saved):
@@ -251,68 +169,3 @@ def test_only_the_last_checkpoints_are_kept(tmp_path):
     assert sorted(entry.name for entry in (tmp_path / "new").iterdir() if entry.name.isdigit()) == ["2", "3"]
     state, best, found, _ = restore(tmp_path / "new", metadata={})
     assert exact((state, best), tree(3)) and found == notes(3)
-
-
-@contextlib.contextmanager
-def unprivileged():
-    """Permissions apply inside, even to root."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-
-
-def test_a_read_only_folder(saved):
-    with tempfile.TemporaryDirectory() as parent:  # not tmp_path, whose parents are closed to other users
-        os.chmod(parent, 0o755)
-        folder = shutil.copytree(saved, Path(parent) / "checkpoints")
-        checkpoints = Checkpoints(folder, METADATA)
-        os.chmod(folder, 0o555)
-        with unprivileged(), pytest.raises(CheckpointError, match=r"cannot write the checkpoint of step 6 .*earlier .* intact"):
-            checkpoints.save(6, *tree(6), notes(6))
-        with unprivileged(), pytest.raises(CheckpointError, match=r"cannot write checkpoints to .*new.*choose another --out"):
-            Checkpoints(folder / "new")
-        os.chmod(folder, 0o755)
-        checkpoints.close()
-        assert not fell_back(folder, "read-only")
-
-
-def test_a_full_disk(copy):
-    """Simulated by a limit on the size of files, which makes writes fail in the same way."""
-    folder = copy()
-    checkpoints = Checkpoints(folder, METADATA)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(CheckpointError, match=r"cannot write the checkpoint of step 6 to .*free space") as error:
-            checkpoints.save(6, *tree(6), notes(6))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "\n" not in str(error.value)
-    assert (folder / INTERRUPTED).exists()
-    checkpoints.close()
-    assert not fell_back(folder, "full disk")
-
-
-INTERRUPTED = "6.orbax-checkpoint-tmp"  # what Orbax leaves of a save of step 6 that failed or was killed
-
-
-def test_an_interrupted_save_does_not_block_the_step(copy):
-    folder = copy()
-    shutil.copytree(folder / "2", folder / INTERRUPTED)
-    checkpoints = Checkpoints(folder, METADATA)
-    assert checkpoints.latest() == 4
-    checkpoints.save(6, *tree(6), notes(6))
-    checkpoints.close()
-    state, best, *_ = restore(folder)
-    assert exact((state, best), tree(6))
-
-
-def test_the_folder_is_a_file(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match=r"cannot write checkpoints to .*file"):
-        Checkpoints(tmp_path / "file" / "checkpoints")
