@@ -104,9 +104,14 @@ REGIMES = {
     "5 joined folds, 2 seeds, seeds dominate": replace(SEEDS, seeds=2, folds=5),
     "1 seed": Regime(S40, seeds=1, seed=0.0),
     "5 seeds against a fixed baseline": Regime(S40, fixed=True),
+    "10 seeds, seeds dominate": replace(SEEDS, seeds=10),
+    "10 seeds, correlated between models (.5)": replace(SEEDS, seeds=10, shared=0.5),
+    "5 seeds, correlated between models (.9)": replace(SEEDS, shared=0.9),
     "5 seeds, correlated between models (.5)": replace(SEEDS, shared=0.5),
-    "2 seeds, correlated between models (.5)": replace(SEEDS, seeds=2, shared=0.5),
+    "3 seeds, correlated between models (.5)": replace(SEEDS, seeds=3, shared=0.5),
     "power: 40 groups, 5 seeds": Regime(S40, gain=0.8),
+    "power: 40 groups, 5 seeds, correlated (.5)": Regime(S40, gain=0.8, shared=0.5, seed=0.4),
+    "power: 40 groups, 3 seeds": Regime(S40, gain=0.8, seeds=3),
     "power: 12 groups, 3 seeds": Regime((12,) * 12, seeds=3, gain=0.8),
     "power: near 1, 5 seeds": Regime(S40, level=4.0, gain=1.6),
     "power: 5 joined folds, 2 seeds": replace(SEEDS, seeds=2, folds=5, gain=0.8),
@@ -122,8 +127,9 @@ def tables(random: np.random.Generator, count: int, regime: Regime, seed_effect=
     own = normal(count, 2, 1, len(regime.sizes))[..., group] * regime.own
     seed = _seed_effects(normal, count, regime)[..., regime.fold_of_group[group]]
     seed = regime.seed * (seed if seed_effect is None else seed_effect[None, None, :, None])
+    seed = seed * np.array([1.0, 0.0])[None, :, None, None] if regime.fixed else seed
     advantage = np.array([regime.gain, 0.0])[None, :, None, None]
-    z = regime.level + common + own + advantage + (seed * np.array([1.0, 0.0])[None, :, None, None] if regime.fixed else seed)
+    z = regime.level + common + own + advantage + seed
     label = random.integers(0, CLASSES, (count, 1, 1, len(group)))
     wrong = (label + random.integers(1, CLASSES, shape)) % CLASSES
     reference = random.poisson(8, label.shape) + 4

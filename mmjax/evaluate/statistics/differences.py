@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmjax.evaluate.statistics.estimates import Estimate, finite
-from mmjax.evaluate.statistics.variance import LEVEL, Variance, detectable, half_width, p_value, variance
+from mmjax.evaluate.statistics.variance import LEVEL, Side, Variance, detectable, half_width, p_value, variance
 
 ROUNDING = 1e-6  # of float32: two models that are right equally often may differ by less
+PAIRED = 5  # from this number of seeds on, seeds are paired; with fewer, a paired variance has too few degrees of freedom
 DOUBLINGS = 30  # beyond 2**30 times the present data, more data are no answer
 
 
@@ -40,21 +41,22 @@ class Difference:
 
 
 def difference(a: Estimate, b: Estimate) -> Difference:
-    """a - b on the same units, paired over groups; seeds are not paired.
+    """a - b on the same units, paired over groups, and over seeds if both have the same number of at least PAIRED seeds.
 
-    A deterministic baseline has one seed and no variance of seeds. If both have one seed, the result holds for these two
-    trainings only. A difference with fewer than two groups, or of a metric that is undefined, is inconclusive.
+    Equal seed numbers mean equal data order and, as far as the models agree, equal initial weights. Fewer or unequal numbers of
+    seeds are treated as independent, which errs on the safe side if they are correlated. A deterministic baseline has one seed
+    and no variance of seeds. If both have one seed, the result holds for these two trainings only. A difference with fewer
+    than two groups, or of a metric that is undefined, is inconclusive.
     """
     if a.sample.fingerprint != b.sample.fingerprint:
         raise ValueError("the estimates come from different units, weights, groups or folds, so they are not paired")
     better = a.metric.higher_is_better
     if _coincide(a, b):
         return Difference(0.0, 0.0, 0.0, 1.0, math.nan, None, None, "identical", better)
-    mean = a.mean - b.mean
-    if not math.isfinite(mean) or a.sample.groups < 2:
+    mean, found = a.mean - b.mean, variance(_sides(a, b), a.sample.degrees)
+    if not math.isfinite(mean) or not math.isfinite(found.total) or a.sample.groups < 2:
         return Difference(mean, math.nan, math.nan, math.nan, math.nan, None, None, "inconclusive", better)
     mean = 0.0 if abs(mean) < ROUNDING * max(abs(a.mean), abs(b.mean), 1e-30) else mean
-    found = variance([a.side, b.side], a.sample.degrees)
     # If all groups differ equally, no variance is seen; the next group may still show no difference.
     error = max(math.sqrt(found.total), abs(mean) / a.sample.groups)
     p, half = p_value(mean, error, found.degrees), half_width(error, found.degrees)
@@ -98,6 +100,12 @@ def _verdict(mean: float, p: float, higher_is_better: bool) -> str:
 def _coincide(a: Estimate, b: Estimate) -> bool:
     """Whether all predictions have the same outcomes, seed by seed or for every seed."""
     return a.digests == b.digests or len({*a.digests, *b.digests}) == 1
+
+
+def _sides(a: Estimate, b: Estimate) -> list[Side]:
+    if len(a.per_seed) == len(b.per_seed) >= PAIRED:
+        return [Side(a.side.influence - b.side.influence, a.side.training - b.side.training)]
+    return [a.side, b.side]
 
 
 def _needed(difference: float, present: int, at: Callable[[float], Variance]) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mmjax.evaluate.statistics.influence import draw_weights, influences
+from mmjax.evaluate.statistics.influence import Influence, draw_weights, influences
 from mmjax.evaluate.statistics.variance import Side, clipped_interval, degrees_of_freedom, score_interval, variance
 from mmjax.types import Metric, Outcomes
 
@@ -71,58 +71,50 @@ def estimates(
     The metrics are compiled together, once for each set of functions and shapes; a function that is defined anew at every call
     is compiled at every call.
     """
+    if not metrics:
+        return {}
     outcomes = {name: np.asarray(values) for name, values in outcomes.items()}
     weight = np.asarray(weight, np.float32)
+    fold = np.zeros(weight.shape, int) if fold is None else np.unique(np.asarray(fold), return_inverse=True)[1]
     _check(outcomes, weight, np.asarray(group), fold)
     names, group = np.unique(np.asarray(group), return_inverse=True)
     size = np.bincount(group, weight, len(names))
     share = size / max(size.sum(), 1e-30)
     groups = int(np.count_nonzero(share))
-    fold_of_group = _fold_of_group(group, np.zeros(len(group), int) if fold is None else np.asarray(fold), names)
     degrees = degrees_of_freedom(share) if groups > 1 else np.nan
-    sample = Sample(_digest(weight, group, fold_of_group), int(np.count_nonzero(weight)), groups, degrees)
+    sample = Sample(_digest(weight, group, fold), int(np.count_nonzero(weight)), groups, degrees)
     digests = tuple(_digest(*(outcomes[name][s][weight > 0] for name in sorted(outcomes))) for s in range(_seeds(outcomes)))
     smooth = tuple(metric.smooth for metric in metrics.values())
     draws = np.ones((0, len(names)), np.float32) if all(smooth) else draw_weights(share)
     functions = tuple(metric.value for metric in metrics.values())
-    found = influences(functions, smooth, outcomes, weight, group, np.float32(share), draws)
-    return {
-        name: _estimate(name, metric, *values, share, fold_of_group, sample, digests)
-        for (name, metric), values in zip(metrics.items(), jax.tree.map(lambda x: np.asarray(x, np.float64), found))
-    }
+    folds = int(fold.max(initial=0)) + 1
+    found = influences(functions, smooth, outcomes, weight, group, np.float32(share), draws, fold, folds)
+    found = jax.tree.map(lambda x: np.asarray(x, np.float64), found)
+    return {name: _estimate(name, metrics[name], values, share, sample, digests) for name, values in zip(metrics, found)}
 
 
 def _estimate(
-    name: str,
-    metric: Metric,
-    values: np.ndarray,
-    influence: np.ndarray,
-    share: np.ndarray,
-    fold_of_group: np.ndarray,
-    sample: Sample,
-    digests: tuple[str, ...],
+    name: str, metric: Metric, found: Influence, share: np.ndarray, sample: Sample, digests: tuple[str, ...]
 ) -> Estimate:
-    training = values[:, None]
+    parts = found.parts
     if metric.smooth:
-        influence = _checked(name, metric, values, influence)
-        folds = np.arange(fold_of_group.max(initial=0) + 1)[:, None] == fold_of_group[None, :]
-        training = influence @ folds.T + values[:, None] * (folds @ share)[None, :]  # adds up to the value
-        influence = influence / np.sqrt(np.maximum(1 - share, 1e-6))  # CR2
+        parts = _checked(name, metric, found) / np.sqrt(np.maximum(1 - share, 1e-6))  # CR2
     else:
-        influence = (influence - influence.mean(axis=1, keepdims=True)) / math.sqrt(len(influence[0]) - 1)
-    side = Side(np.float32(influence), training)
-    mean = float(values.mean()) if np.isfinite(values).all() else math.nan
+        parts = (parts - parts.mean(axis=1, keepdims=True)) / math.sqrt(parts.shape[1] - 1)
+    side = Side(np.float32(parts), found.training)
+    mean = float(found.value.mean()) if np.isfinite(found.value).all() else math.nan
     low = high = math.nan
-    if math.isfinite(mean) and sample.groups > 1:
-        found = variance([side], sample.degrees)
+    v = variance([side], sample.degrees)
+    if math.isfinite(mean) and math.isfinite(v.total) and sample.groups > 1:
         rule = partial(score_interval, groups=sample.groups) if metric.smooth else clipped_interval
-        low, high = rule(mean, math.sqrt(found.total), found.degrees, metric.bounds)
-    return Estimate(mean, low, high, tuple(values.tolist()), metric, sample, side, digests)
+        low, high = rule(mean, math.sqrt(v.total), v.degrees, metric.bounds)
+    return Estimate(mean, low, high, tuple(found.value.tolist()), metric, sample, side, digests)
 
 
-def _checked(name: str, metric: Metric, values: np.ndarray, influence: np.ndarray) -> np.ndarray:
+def _checked(name: str, metric: Metric, found: Influence) -> np.ndarray:
     """The influences, 0 at a bound of the metric: there, a root has no finite derivative (a root mean squared error of 0)."""
-    bad = np.isfinite(values) & ~np.isfinite(influence).all(axis=1)
+    values = found.value
+    bad = np.isfinite(values) & ~np.isfinite(found.parts).all(axis=1)
     bounds = np.array([[bound for bound in metric.bounds if bound is not None]])
     at_bound = (np.abs(values[:, None] - bounds) < 1e-6).any(axis=1)
     if np.any(bad & ~at_bound):
@@ -131,16 +123,16 @@ def _checked(name: str, metric: Metric, values: np.ndarray, influence: np.ndarra
             f"metric {name!r} is {values[seed]:.6g}, but its derivative with respect to the weights is not finite: guard its "
             "divisions and roots (see mmjax.metrics.weighted), or declare smooth=False"
         )
-    return np.where((bad & at_bound)[:, None], 0, influence)
+    return np.where((bad & at_bound)[:, None], 0, found.parts)
 
 
 def _seeds(outcomes: Mapping[str, np.ndarray]) -> int:
     return len(next(iter(outcomes.values())))
 
 
-def _check(outcomes: Mapping[str, np.ndarray], weight: np.ndarray, group: np.ndarray, fold: Any) -> None:
-    if weight.ndim != 1 or group.shape != weight.shape or (fold is not None and np.shape(fold) != weight.shape):
-        shapes = f"weight {weight.shape}, group {group.shape}" + ("" if fold is None else f", fold {np.shape(fold)}")
+def _check(outcomes: Mapping[str, np.ndarray], weight: np.ndarray, group: np.ndarray, fold: np.ndarray) -> None:
+    if weight.ndim != 1 or not weight.shape == group.shape == fold.shape:
+        shapes = f"weight {weight.shape}, group {group.shape}, fold {fold.shape}"
         raise ValueError(f"weight, group and fold have one value per unit; got {shapes}")
     if not np.all(np.isfinite(weight) & (weight >= 0)):
         raise ValueError(f"weights must be finite and at least 0; got {weight[~(np.isfinite(weight) & (weight >= 0))][0]}")
@@ -148,17 +140,6 @@ def _check(outcomes: Mapping[str, np.ndarray], weight: np.ndarray, group: np.nda
     for name, values in outcomes.items():
         if values.shape[:2] != (seeds, weight.size):
             raise ValueError(f"outcome {name!r} must have shape [{seeds} seeds, {weight.size} units, ...], not {values.shape}")
-
-
-def _fold_of_group(group: np.ndarray, fold: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """group Int[u], fold Int[u] -> Int[k] in 0..folds-1."""
-    fold = np.unique(fold, return_inverse=True)[1]
-    of_group = np.zeros(len(names), int)
-    of_group[group] = fold
-    divided = of_group[group] != fold
-    if divided.any():
-        raise ValueError(f"group {names[group[divided]][0]} has units in two folds; the units of a group belong to one fold")
-    return of_group
 
 
 def _digest(*arrays: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,19 @@ DRAWS = 400  # weights resampled for a metric that is not smooth
 UNITS_AT_ONCE = 2**22  # units times weightings of one block: 16 MB of weights, and a few times that inside a metric
 
 
-@partial(jax.jit, static_argnames=("functions", "smooth"))
+class Influence(NamedTuple):
+    """Of one metric and s seeds.
+
+    value: Float[s]. parts: Float[s k], the influence of each of k groups; Float[s r], the values under r random weightings, if
+    the metric is not smooth. training: Float[s f], the value as a function of the seed on one fold.
+    """
+
+    value: Any
+    parts: Any
+    training: Any
+
+
+@partial(jax.jit, static_argnames=("functions", "smooth", "folds"))
 def influences(
     functions: tuple[Callable, ...],
     smooth: tuple[bool, ...],
@@ -24,16 +36,18 @@ def influences(
     group: Any,
     share: Any,
     draws: Any,
-) -> list[tuple[jax.Array, jax.Array]]:
-    """For each metric (its values Float[s], its influences).
+    fold: Any,
+    folds: int,
+) -> list[Influence]:
+    """One `Influence` per function of (outcomes [u ...], weight [u]) -> Float[].
 
-    functions: of (outcomes [u ...], weight [u]) -> Float[]. outcomes: [s u ...]. weight: Float[u]. group: Int[u] in 0..k-1.
-    share: Float[k], the weight of each group divided by the total. draws: Float[r k], random weights of the groups.
+    outcomes: [s u ...]. weight: Float[u]. group: Int[u] in 0..k-1. share: Float[k], the weight of each group divided by the
+    total. draws: Float[r k], random weights of the groups. fold: Int[u] in 0..folds-1.
 
-    The influences of a smooth metric are Float[s k]: the derivative of the metric with respect to the weights, summed over the
-    units of a group. For up to LEFT_OUT groups they are finite differences, (1 - share) (metric - metric without the group):
-    equal for a weighted mean, and more accurate for a curved metric such as a correlation on few groups. Where a metric is
-    undefined without a group, the derivative remains. For a metric that is not smooth, the values Float[s r] of the draws.
+    The influence of a group is the derivative of a smooth metric with respect to the weights, summed over the units of the
+    group. For up to LEFT_OUT groups it is a finite difference, (1 - share) (metric - metric without the group): equal for a
+    weighted mean, and more accurate for a curved metric such as a correlation on few groups. Where a metric is undefined
+    without a group, the derivative remains.
     """
 
     def of_seed(value: Callable, is_smooth: bool, outcomes: Outcomes) -> tuple[jax.Array, jax.Array]:
@@ -45,10 +59,26 @@ def influences(
         if share.size > LEFT_OUT:
             return whole, by_group
         without = _blocks(lambda i: weigh(jnp.where(group == i, 0, weight)), jnp.arange(share.size), weight.size)
-        change = (1 - share) * (whole - without)
-        return whole, jnp.where(jnp.isfinite(without), change, by_group)
+        return whole, jnp.where(jnp.isfinite(without), (1 - share) * (whole - without), by_group)
 
-    return [jax.vmap(partial(of_seed, *metric))(outcomes) for metric in zip(functions, smooth)]
+    def of_metric(value: Callable, is_smooth: bool) -> Influence:
+        values, parts = jax.vmap(partial(of_seed, value, is_smooth))(outcomes)
+        training = values[:, None] if folds == 1 else _effects(value, outcomes, weight, fold, folds, len(values))
+        return Influence(values, parts, training)
+
+    return [of_metric(*metric) for metric in zip(functions, smooth)]
+
+
+def _effects(value: Callable, outcomes: Outcomes, weight: Any, fold: Any, folds: int, seeds: int) -> jax.Array:
+    """Float[s f]: the metric with seed s on fold f, averaged over the seeds on all other folds."""
+
+    def mixed(i: jax.Array) -> jax.Array:
+        own, f, other = i // (folds * seeds), i // seeds % folds, i % seeds
+        chosen = jnp.where(fold == f, own, other)
+        return value({name: x[chosen, jnp.arange(len(fold))] for name, x in outcomes.items()}, weight)
+
+    values = _blocks(mixed, jnp.arange(seeds * folds * seeds), weight.size)
+    return values.reshape(seeds, folds, seeds).mean(axis=2)
 
 
 def _blocks(function: Callable, inputs: jax.Array, units: int) -> jax.Array:

@@ -13,8 +13,8 @@ Bounds = tuple[float | None, float | None]
 
 
 class Side(NamedTuple):
-    """One model. influence: Float[s j]; the sum of its squares over j estimates a variance. training: Float[s f], the parts of
-    each seed's value that come from independent trainings: one, or one per fold."""
+    """One model. influence: Float[s j]; the sum of its squares over j estimates a variance. training: Float[s f],
+    each seed's value; with several folds, as a function of the training on one fold, which is independent of the others."""
 
     influence: np.ndarray
     training: np.ndarray
@@ -36,7 +36,7 @@ class Variance:
 
     @property
     def total(self) -> float:
-        return max(self.groups + self.seeds - self.interaction, self.groups, self.seeds)
+        return float(np.max([self.groups + self.seeds - self.interaction, self.groups, self.seeds]))
 
     @property
     def degrees(self) -> float:
