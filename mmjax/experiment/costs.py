@@ -15,6 +15,7 @@ from mmjax.data.dataset import Dataset
 from mmjax.describe import parameter_count
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment
+from mmjax.train.parallel import compiler_options
 from mmjax.train.seeds import orders
 
 
@@ -45,8 +46,9 @@ def costs(experiment: Experiment, dataset: Dataset, weights: Mapping[str, Any], 
     state, frozen = training.init(range(seeds), jax.tree.map(lambda leaf: leaf[0], batch), weights or None)
     parameters = parameter_count(state.params) // seeds + parameter_count(frozen.get("params", {}))
     for number, (stage, _) in enumerate(training.resolved):
-        of_stage = jax.vmap(lambda state, n=number: training.reset(state, n))(state)
-        step = jax.jit(jax.vmap(training.step(number), in_axes=(0, None, 0)))
+        of_stage = jax.jit(jax.vmap(lambda state, n=number: training.reset(state, n)))(state)
+        all_seeds = jax.vmap(training.step(number), in_axes=(0, None, 0))
+        step = jax.jit(all_seeds, donate_argnums=0, compiler_options=compiler_options())
         began = time.monotonic()
         compiled = step.lower(of_stage, frozen, batch).compile()
         seconds = time.monotonic() - began
