@@ -1,0 +1,50 @@
+"""Multi-label classification: which folders does a stamp lie in, from its image and its name?
+
+A stamp of `animals/insects/cartoon` has the tags animals, insects and cartoon; the 28 names of folders that at least 20 stamps
+have on their path are the labels. Each label has a logit of its own, trained by sigmoid cross-entropy. Concatenation and gated
+fusion are compared with each modality.
+
+Run: python experiments/stamps_tags.py --seeds 10
+Time: (to be measured)
+Expected: (to be measured)
+"""
+
+from dataclasses import replace
+
+from mmjax.data.augment import Flip, Shift
+from mmjax.data.stamps.dataset import Stamps
+from mmjax.encoders import CNN, TextRNN
+from mmjax.experiment import Experiment, main
+from mmjax.fusion import Concat, Gated
+from mmjax.heads import MultiLabel
+from mmjax.losses import On, SigmoidCrossEntropy
+from mmjax.nn import LSTM
+from mmjax.tasks import MultiLabelClassify
+from mmjax.train.optim import AdamW
+
+LABELS = 28
+IMAGE = {"image": CNN(widths=(8, 16, 32), dropout=0.2)}
+TEXT = {"text": TextRNN(vocabulary=1000, embedding=32, layer=LSTM(32), dropout=0.3)}
+
+BASE = Experiment(
+    data=Stamps(image_size=24, max_tokens=16, speech_languages=()),
+    encoders=IMAGE | TEXT,
+    fusion=Concat(width=64, dropout=0.2),
+    heads={"tags": MultiLabel(LABELS)},
+    loss=On("tags", SigmoidCrossEntropy()),
+    tasks={"tags": MultiLabelClassify("tags")},
+    select="tags.map",
+    steps=200,
+    optim=AdamW(lr=3e-3),
+    augment={"shift": Shift(2), "flip": Flip(0.5)},
+)
+
+ABLATIONS = {
+    "concat": BASE,
+    "gated": replace(BASE, fusion=Gated(width=64, dropout=0.2)),
+    "image": replace(BASE, encoders=IMAGE),
+    "text": replace(BASE, encoders=TEXT),
+}
+
+if __name__ == "__main__":
+    main(ABLATIONS)
