@@ -5,8 +5,21 @@ such a predictor. The length of the name should say most; the image, which shows
 Squared, absolute and Huber errors are compared as losses.
 
 Run: python experiments/stamps_duration.py --seeds 10
-Time: (to be measured)
-Expected: (to be measured)
+Time: about 2 min on 2 cores (156 CPU seconds), 1.2 GB
+Expected: on 165 test stamps with a French clip (fold 0), mean of 10 seeds [95 % interval over leak-free groups and seeds];
+mean absolute error and root mean squared error in seconds
+    cell               mae                      rmse       pearson
+    huber              0.359 [0.263, 0.489]     0.600      0.752
+    squared            0.383 [0.282, 0.520]     0.640      0.709
+    absolute           0.352 [0.258, 0.480]     0.587      0.764
+    image              0.540 [0.380, 0.765]     0.950      -0.013
+    text               0.360 [0.267, 0.486]     0.599      0.752
+    mean               0.598 [0.455, 0.785]     0.910      0.000
+    median             0.533 [0.377, 0.753]     0.932      0.000
+    TF-IDF + ridge     0.504 [0.391, 0.649]     0.728      0.629
+Conclusion: the name predicts the duration and beats every baseline; the image predicts nothing by itself (inconclusive against
+the mean) and adds nothing to the name that can be shown (absolute - text -0.008 [-0.031, +0.014]; a difference of 0.031 s would
+have been detected). The losses do not differ by more than their intervals.
 """
 
 from dataclasses import replace
