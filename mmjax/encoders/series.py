@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from mmjax.nn import Dropout, Transformer, last_state
 from mmjax.nn.attention import gelu
-from mmjax.nn.checks import positive, rate, transformer_fields
+from mmjax.nn.checks import non_negative, positive, rate, transformer_fields
 from mmjax.types import Padded, Tokens
 
 
@@ -125,6 +125,9 @@ class TimeTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"], *, train: bool = False) -> Float[Array, "b n d"]:
+        positive(self, "heads", "hidden")
+        non_negative(self, "depth")
+        rate(self, "dropout")
         positions = self.param("positions", nn.initializers.normal(0.02), x.shape[1:])
         x = Dropout(self.dropout, name="dropout")(x.astype(jnp.float32) + positions[None], train=train)
         x = Transformer(

@@ -151,6 +151,7 @@ class Block(nn.Module):
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | Bool[Array, "b n n"], *, train: bool = False
     ) -> Float[Array, "b n d"]:
         positive(self, "heads", "hidden")
+        rate(self, "dropout")
         norms = [nn.LayerNorm(self.epsilon, name=name) for name in ("norm1", "norm2")]  # float32
 
         def attention(y):
@@ -193,6 +194,8 @@ class Transformer(nn.Module):
         self, x: Float[Array, "b n d"], mask: Bool[Array, "b n"] | Bool[Array, "b n n"], *, train: bool = False
     ) -> Float[Array, "b n d"]:
         non_negative(self, "depth")
+        positive(self, "heads", "hidden")
+        rate(self, "dropout")
         fields = {name: getattr(self, name) for name in Block.__dataclass_fields__ if name not in ("parent", "name")}
         for number in range(self.depth):
             x = Block(**fields, name=f"block{number}")(x, mask, train=train)
