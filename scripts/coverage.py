@@ -12,6 +12,7 @@ report scores them. The last regimes have a true difference and show the power. 
 import argparse
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import jax
@@ -188,7 +189,7 @@ def former_rule(random: np.random.Generator, hit: np.ndarray, group: np.ndarray)
     return tuple(np.percentile(mean[:, 0] - mean[:, 1], [2.5, 97.5]))
 
 
-def simulate(regime: Regime, count: int, metrics=METRICS, seed: int = 0, truth=None) -> dict[str, dict[str, float]]:
+def simulate(regime: Regime, count: int, metrics: Mapping[str, Metric], seed: int = 0, truth=None) -> dict[str, dict]:
     """{metric: {"verdicts": share of tables with a verdict, "width": median, "missed": share of intervals of one model's
     score that miss the true value}}, and for "former" the former rule for accuracy."""
     random = np.random.default_rng(seed)
@@ -228,7 +229,7 @@ def main() -> None:
     started, lines = time.time(), {"verdicts": [], "missed": [], "width": []}
     for name, regime in chosen.items():
         truth = None if regime.folds > 1 or regime.gain or regime.shared else true_values(regime)
-        found = simulate(regime, given.tables, seed=given.seed, truth=truth)
+        found = simulate(regime, given.tables, METRICS, given.seed, truth)
         for key, table in lines.items():
             show = lambda x: "" if math.isnan(x) else f"{x:.3f}" if key == "width" else f"{100 * x:.1f}"
             table.append(f"| {name} | " + " | ".join(show(values[key]) for values in found.values()) + " |")

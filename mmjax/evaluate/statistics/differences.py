@@ -61,7 +61,7 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     error = max(math.sqrt(found.total), abs(mean) / a.sample.groups)
     p, half = p_value(mean, error, found.degrees), half_width(error, found.degrees)
     low, high = a.metric.bounds
-    span = math.inf if low is None or high is None else high - low
+    span = math.inf if low is None or high is None else float(high - low)
     seeds = max(len(a.per_seed), len(b.per_seed))
     return Difference(
         mean,
@@ -69,8 +69,8 @@ def difference(a: Estimate, b: Estimate) -> Difference:
         min(mean + half, span),
         p,
         detectable(found) if found.total > 0 else math.nan,
-        _needed(mean, a.sample.units, lambda more: found.of_more(examples=more, seeds=1)),
-        _needed(mean, seeds, lambda more: found.of_more(examples=1, seeds=more)) if seeds > 1 else None,
+        _needed(mean, a.sample.units, lambda more: found.of_more(examples=more)),
+        _needed(mean, seeds, lambda more: found.of_more(seeds=more)) if seeds > 1 else None,
         _verdict(mean, p, better),
         better,
     )
@@ -118,7 +118,7 @@ def _needed(difference: float, present: int, at: Callable[[float], Variance]) ->
     low, high = 0.0, float(DOUBLINGS)
     for _ in range(20):
         middle = (low + high) / 2
-        low, high = (low, middle) if settles(2**middle) else (middle, high)
-    number = math.ceil(present * 2**high)
+        low, high = (low, middle) if settles(2.0**middle) else (middle, high)
+    number = math.ceil(present * 2.0**high)
     unit = 10 ** max(len(str(number)) - 2, 0)
     return math.ceil(number / unit) * unit

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 LEVEL, POWER = 0.95, 0.8
-Bounds = tuple[float | None, float | None]
+Bounds = tuple[float | int | None, float | int | None]
 
 
 class Side(NamedTuple):
@@ -44,7 +44,7 @@ class Variance:
         parts = self.groups**2 / self.group_degrees + self.seeds**2 / self.seed_degrees
         return min(max(self.total**2 / parts, 1.0), 1e9) if parts > 0 else self.group_degrees
 
-    def of_more(self, examples: float, seeds: float) -> "Variance":
+    def of_more(self, examples: float = 1.0, seeds: float = 1.0) -> "Variance":
         """The variance expected from `examples` times as many groups and `seeds` times as many seeds."""
         both = self.interaction / (examples * seeds)
         groups = max(self.groups - self.interaction, 0.0) / examples + both
@@ -105,12 +105,12 @@ def detectable(found: Variance) -> float:
 
 def clipped_interval(mean: float, error: float, degrees: float, bounds: Bounds) -> tuple[float, float]:
     """mean +- t error, within the bounds of the metric."""
-    low, high = (default if bound is None else bound for bound, default in zip(bounds, (-math.inf, math.inf)))
+    low, high = (default if bound is None else float(bound) for bound, default in zip(bounds, (-math.inf, math.inf)))
     half = half_width(error, degrees)
     return max(mean - half, low), min(mean + half, high)
 
 
-def score_interval(mean: float, error: float, degrees: float, bounds: Bounds, groups: float) -> tuple[float, float]:
+def score_interval(mean: float, error: float, degrees: float, bounds: Bounds, groups: int) -> tuple[float, float]:
     """The interval of a smooth metric's value; it stays within the bounds of the metric.
 
     Wilson's score interval (1927): all values v with (mean - v)**2 <= t**2 error**2 f(v) / f(mean). f is (v - low) (high - v)
