@@ -28,7 +28,7 @@ def _sequence(*shape: int, dtype: Any = jnp.float32) -> Padded:
 
 
 IMAGE, SMALL_IMAGE = _array(224, 224, 3), _array(32, 32, 3)
-WORDS, FRAMES, SERIES = _sequence(32, dtype=jnp.int32), _sequence(100, 40), _sequence(100, 6)
+TOKEN_IDS, FRAMES, SERIES = _sequence(32, dtype=jnp.int32), _sequence(100, 40), _sequence(100, 6)
 WHISPER = _sequence(3000, 80)
 SPECTRUM, VIDEO, WAVE = _sequence(1024, 128), _sequence(32, 224, 224, 3), _sequence(32_000)
 VECTORS = _sequence(20, 100)
@@ -67,18 +67,18 @@ ENCODERS = (
     Part("efficientnet_lite0()", encoders.efficientnet_lite0(), IMAGE, "Tan and Le, 2019; lite"),
     *(Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Touvron et al., 2021") for name in ("vit_ti16", "vit_s16")),
     *(Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Dosovitskiy et al., 2021") for name in ("vit_b16", "vit_l16")),
-    Part("BagOfEmbeddings(10_000)", encoders.BagOfEmbeddings(10_000), WORDS, "Iyyer et al., 2015"),
-    Part("TextRNN(10_000, layer=RNN(128))", _rnn(RNN(128)), WORDS, "Elman, 1990"),
-    Part("TextRNN(10_000, layer=GRU(128))", _rnn(GRU(128)), WORDS, "Cho et al., 2014"),
-    Part("TextRNN(10_000, layer=LSTM(128))", _rnn(LSTM(128)), WORDS, "Hochreiter and Schmidhuber, 1997"),
-    Part("TextRNN(10_000, layer=Bidirectional(LSTM(128)))", _rnn(Bidirectional(LSTM(128))), WORDS, "Graves, 2005"),
+    Part("BagOfEmbeddings(10_000)", encoders.BagOfEmbeddings(10_000), TOKEN_IDS, "Iyyer et al., 2015"),
+    Part("TextRNN(10_000, layer=RNN(128))", _rnn(RNN(128)), TOKEN_IDS, "Elman, 1990"),
+    Part("TextRNN(10_000, layer=GRU(128))", _rnn(GRU(128)), TOKEN_IDS, "Cho et al., 2014"),
+    Part("TextRNN(10_000, layer=LSTM(128))", _rnn(LSTM(128)), TOKEN_IDS, "Hochreiter and Schmidhuber, 1997"),
+    Part("TextRNN(10_000, layer=Bidirectional(LSTM(128)))", _rnn(Bidirectional(LSTM(128))), TOKEN_IDS, "Graves, 2005"),
     *(
-        Part(f"{name}()", getattr(encoders, name)(), WORDS, "Turc et al., 2019")
+        Part(f"{name}()", getattr(encoders, name)(), TOKEN_IDS, "Turc et al., 2019")
         for name in ("bert_tiny", "bert_mini", "bert_small", "bert_medium")
     ),
-    *(Part(f"{name}()", getattr(encoders, name)(), WORDS, "Devlin et al., 2019") for name in ("bert_base", "bert_large")),
-    Part("LoRA(bert_base())", encoders.LoRA(encoders.bert_base()), WORDS, "Hu et al., 2022"),
-    Part("TextTransformer()", encoders.TextTransformer(), WORDS, "Radford et al., 2021"),
+    *(Part(f"{name}()", getattr(encoders, name)(), TOKEN_IDS, "Devlin et al., 2019") for name in ("bert_base", "bert_large")),
+    Part("LoRA(bert_base())", encoders.LoRA(encoders.bert_base()), TOKEN_IDS, "Hu et al., 2022"),
+    Part("TextTransformer()", encoders.TextTransformer(), TOKEN_IDS, "Radford et al., 2021"),
     Part("Pooled(vit_b16())", encoders.Pooled(encoders.vit_b16()), IMAGE, "pooling of an encoder"),
     Part("FrameRNN()", encoders.FrameRNN(), FRAMES, "dense layer and LSTM on each frame"),
     Part("SpectrogramCNN()", encoders.SpectrogramCNN(), FRAMES, "CNN over time and frequency"),
@@ -162,7 +162,7 @@ HEADS = (
     Part("EachToken(Classifier(10))", heads.EachToken(heads.Classifier(CLASSES)), STEPS["text"], "one output per step"),
 )
 MEMORY = Tokens(_array(49, 384), _array(49, dtype=bool))
-DECODERS = (Part("Decoder(10_000)", decoders.Decoder(10_000), WORDS, "Vaswani et al., 2017", MEMORY),)
+DECODERS = (Part("Decoder(10_000)", decoders.Decoder(10_000), TOKEN_IDS, "Vaswani et al., 2017", MEMORY),)
 # name -> (compared values, source)
 LOSSES = {
     "cross_entropy": ("logits [b c] with classes, of all outputs", "Shannon, 1948"),

@@ -170,7 +170,8 @@ class Decoder(nn.Module):
         if max_tokens > self.positions:
             raise ValueError(f"Decoder.positions is {self.positions}, but the cache is to hold {max_tokens} tokens")
         zeros = jnp.zeros((memory.x.shape[0] * beams, self.heads, max_tokens, self.width // self.heads), self.dtype)
-        keys_values = tuple(block.cross.keys_values(memory.x) for block in self._blocks())
+        x = jnp.where(memory.mask[..., None], memory.x, 0)  # masked values may be NaN, which attention weights of 0 would keep
+        keys_values = tuple(block.cross.keys_values(x) for block in self._blocks())
         return Cache(((zeros, zeros),) * self.depth, keys_values, memory.mask, jnp.zeros((), jnp.int32))
 
     def step(

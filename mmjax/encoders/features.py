@@ -29,8 +29,8 @@ class Features(nn.Module):
         rate(self, "dropout")
         steps = x if isinstance(x, Padded) else Padded(x[:, None], jnp.ones(x.shape[0], jnp.int32))
         if steps.x.ndim != 3:
-            given = f"Padded {steps.x.shape}" if isinstance(x, Padded) else str(x.shape)
-            raise ValueError(f"Features takes vectors, [b d] or Padded [b n d], but the input is {given}")
+            shape = f"Padded {steps.x.shape}" if isinstance(x, Padded) else str(x.shape)
+            raise ValueError(f"Features takes vectors, [b d] or Padded [b n d], but the input is {shape}")
         y = Dropout(self.dropout, name="in_dropout")(steps.x, train=train)
         if self.width is not None:
             y = nn.relu(nn.Dense(self.width, dtype=self.dtype, name="dense")(y))

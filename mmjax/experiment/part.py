@@ -68,7 +68,8 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
 
     name = run.cell if run.part.name == "all" else f"{run.cell} ({run.part.name})"
     progress.cell(name, experiment.steps)
-    checkpoints = Checkpoints(run.folder / "checkpoints", run.identity)
+    metadata = {**run.identity, "steps_per_call": per_call}  # another number gives other roundings
+    checkpoints = Checkpoints(run.folder / "checkpoints", metadata, warn=progress.print)
     with _tensorboard(run.folder, options.tensorboard) as log:
         callbacks = Callbacks(
             step=progress.step,

@@ -222,7 +222,8 @@ class AttentionPool(nn.Module):
         query = self.param("query", nn.initializers.xavier_uniform(), (1, width))
         query = jnp.broadcast_to(query[None], (tokens.x.shape[0], 1, width))
         attention = Attention(self.heads, dtype=self.dtype, name="attention")
-        y = attention(query, tokens.x, tokens.mask).astype(jnp.float32)
+        x = jnp.where(tokens.mask[..., None], tokens.x, 0)  # masked values may be NaN, which attention weights of 0 would keep
+        y = attention(query, x, tokens.mask).astype(jnp.float32)
         z = nn.Dense(self.hidden, dtype=self.dtype, name="up")(nn.LayerNorm(self.epsilon, name="norm")(y))
         z = nn.Dense(width, dtype=self.dtype, name="down")(self.activation(z))
         return (y + z.astype(jnp.float32))[:, 0]

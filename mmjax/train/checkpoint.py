@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mmjax.describe import differences
 from mmjax.train.finite import NonFiniteError
 
 
@@ -159,16 +160,6 @@ class Checkpoints:
     def close(self) -> None:
         self._manager.close()
 
-
-def differences(then: Any, now: Any, path: str = "") -> list[str]:
-    """The differences between two JSON values as phrases, such as "optim.lr was 0.001 and is 0.01"."""
-    if isinstance(then, Mapping) and isinstance(now, Mapping):
-        return [
-            line
-            for key in sorted(then.keys() | now.keys())
-            for line in differences(then.get(key), now.get(key), f"{path}.{key}" if path else key)
-        ]
-    return [] if then == now else [f"{path} was {then} and is {now}"]
 
 
 def _is_key(leaf: Any) -> bool:

@@ -11,7 +11,7 @@ def image(key, size=16):
     return jax.random.normal(key, (BATCH, size, size, 4))
 
 
-def words(key, length=7, vocabulary=30):
+def token_ids(key, length=7, vocabulary=30):
     ids, lengths = jax.random.split(key)
     return Padded(
         jax.random.randint(ids, (BATCH, length), 0, vocabulary), jax.random.randint(lengths, (BATCH,), 1, length + 1)

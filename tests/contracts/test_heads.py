@@ -1,5 +1,5 @@
-"""Every head: its output's shape and type, finite without any token, blind to tokens that are not there; by vmap over seeds,
-on four devices and of bfloat16 tokens the same."""
+"""The contract of heads: shape and dtype of the output, finite without any token, no influence of masked tokens; equal under
+vmap over seeds, on four devices and for bfloat16 tokens."""
 
 import chex
 import jax

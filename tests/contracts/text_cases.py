@@ -5,19 +5,19 @@ from mmjax.encoders.dual import Pooled, TextTransformer
 from mmjax.encoders.lora import LoRA
 from mmjax.encoders.text import BagOfEmbeddings, TextRNN
 from mmjax.nn import GRU, LSTM, RNN, AttentionPool, Bidirectional, last_token
-from tests.contracts.inputs import words
+from tests.contracts.inputs import token_ids
 
 TRANSFORMER = TextTransformer(vocabulary=30, width=8, depth=1, heads=2, hidden=12, positions=9, dropout=0.3)
 # name -> (module, key -> input)
 ENCODERS = {
-    "text_bag": (BagOfEmbeddings(vocabulary=30, embedding=6, dropout=0.3), words),
-    "text_lstm": (TextRNN(vocabulary=30, embedding=6, layer=LSTM(6), dropout=0.3), words),
-    "text_gru_states": (TextRNN(vocabulary=30, embedding=6, layer=GRU(5), every_step=True, dropout=0.3), words),
-    "text_rnn_bidirectional": (TextRNN(vocabulary=30, embedding=6, layer=Bidirectional(RNN(4)), dropout=0.3), words),
-    "bert": (BERT(vocabulary=30, width=8, depth=1, heads=2, hidden=12, positions=9, dropout=0.3), words),
-    "text_causal": (TRANSFORMER, words),
-    "text_full_attention": (TRANSFORMER.clone(causal=False), words),
-    "pooled_last_token": (Pooled(TRANSFORMER, last_token), words),
-    "attention_pooled": (Pooled(TRANSFORMER, AttentionPool(2, 12)), words),
-    "lora": (LoRA(BERT(vocabulary=30, width=8, depth=1, heads=2, hidden=12, positions=9, dropout=0.3), rank=2), words),
+    "text_bag": (BagOfEmbeddings(vocabulary=30, embedding=6, dropout=0.3), token_ids),
+    "text_lstm": (TextRNN(vocabulary=30, embedding=6, layer=LSTM(6), dropout=0.3), token_ids),
+    "text_gru_states": (TextRNN(vocabulary=30, embedding=6, layer=GRU(5), every_step=True, dropout=0.3), token_ids),
+    "text_rnn_bidirectional": (TextRNN(vocabulary=30, embedding=6, layer=Bidirectional(RNN(4)), dropout=0.3), token_ids),
+    "bert": (BERT(vocabulary=30, width=8, depth=1, heads=2, hidden=12, positions=9, dropout=0.3), token_ids),
+    "text_causal": (TRANSFORMER, token_ids),
+    "text_full_attention": (TRANSFORMER.clone(causal=False), token_ids),
+    "pooled_last_token": (Pooled(TRANSFORMER, last_token), token_ids),
+    "attention_pooled": (Pooled(TRANSFORMER, AttentionPool(2, 12)), token_ids),
+    "lora": (LoRA(BERT(vocabulary=30, width=8, depth=1, heads=2, hidden=12, positions=9, dropout=0.3), rank=2), token_ids),
 }

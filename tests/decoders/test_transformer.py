@@ -51,6 +51,17 @@ def test_no_gradient_from_later_tokens_or_masked_memory(example):
     assert np.array_equal(np.any(np.asarray(by_memory) != 0, axis=-1), memory.mask)
 
 
+def test_masked_memory_may_be_nan_and_all_of_it_may_be_masked(example):
+    ids, memory, variables = example
+    spoiled = memory.replace(x=jnp.where(memory.mask[..., None], memory.x, jnp.nan))
+    chex.assert_trees_all_equal(APPLY(variables, ids, spoiled), APPLY(variables, ids, memory))
+    absent = Tokens(jnp.full_like(memory.x, jnp.nan), jnp.zeros_like(memory.mask))
+    loss = lambda params, x: jnp.square(DECODER.apply({"params": params}, ids, absent.replace(x=x))).sum()
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))(variables["params"], absent.x)
+    chex.assert_tree_all_finite((APPLY(variables, ids, absent), gradient))
+    assert not np.any(gradient[1])
+
+
 def test_beams_share_a_memory(example):
     """Two sequences per memory equal one sequence per repeated memory."""
     ids, memory, variables = example

@@ -29,7 +29,7 @@ def test_bag_is_the_mean_of_the_valid_tokens():
     table = jnp.array([[1.0, 0.0], [0.0, 2.0], [4.0, 4.0], [0.0, 6.0]])
     chex.assert_shape(init_params(module)["embed"]["embedding"], table.shape)
     tokens = run(module, {"embed": {"embedding": table}})
-    # (0, 6) + (0, 2) + 2 (4, 4) over 4; (4, 4) + (1, 0) over 2; nothing.
+    # (0, 6) + (0, 2) + 2 (4, 4) over 4; (4, 4) + (1, 0) over 2; zero.
     np.testing.assert_array_equal(tokens.x[:, 0], [[2.0, 4.0], [2.5, 2.0], [0.0, 0.0]])
     np.testing.assert_array_equal(tokens.mask, [[True], [True], [False]])
 

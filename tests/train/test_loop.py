@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from mmjax.train.checkpoint import CheckpointError, Checkpoints, differences
+from mmjax.train.checkpoint import CheckpointError, Checkpoints
 from mmjax.train.loop import Callbacks, Stopped, StopRequest, fit
 from mmjax.train.training import Schedule
 from mmjax.types import Batch
