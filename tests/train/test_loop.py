@@ -11,6 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from mmjax.describe import differences
 from mmjax.train.checkpoint import CheckpointError, Checkpoints
 from mmjax.train.loop import Callbacks, Stopped, StopRequest, fit
 from mmjax.train.training import Schedule
