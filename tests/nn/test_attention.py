@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.nn import Attention, Block, Transformer, attend
+from mmjax.nn import Attention, AttentionPool, Block, Transformer, attend
 from mmjax.nn.attention import gelu
+from mmjax.types import Tokens
 
 B, N, M, D = 2, 3, 4, 6
 KEY = jax.random.key(0)
@@ -39,6 +40,17 @@ def test_masked_keys_have_no_influence_and_no_valid_key_yields_zeros():
     np.testing.assert_array_equal(np.abs(gradient).max(-1) > 0, mask)
     bias = params["params"]["out"]["bias"]
     np.testing.assert_array_equal(run(context)[1], np.broadcast_to(bias, (N, 8)))  # zeros, plus the bias of `out`
+
+
+def test_attention_pool_ignores_masked_tokens_even_if_they_are_nan():
+    x, mask = jax.random.normal(KEY, (B, N, D)), jnp.array([[True, False, True], [False] * 3])
+    pool = AttentionPool(heads=2, hidden=8)
+    params = jax.jit(pool.init)(KEY, Tokens(x, mask))
+    run = jax.jit(jax.value_and_grad(lambda x: jnp.sum(pool.apply(params, Tokens(x, mask)) ** 2)))
+    plain, spoiled = run(x), run(jnp.where(mask[..., None], x, jnp.nan))
+    chex.assert_tree_all_finite(spoiled)
+    chex.assert_trees_all_equal(plain, spoiled)
+    np.testing.assert_array_equal(np.abs(plain[1]).max(-1) > 0, mask)
 
 
 def test_a_mask_per_query_makes_attention_causal():
