@@ -145,5 +145,5 @@ def test_a_config_that_does_not_fit(part, field, value, message, tmp_path):
 def test_a_text_longer_than_the_positions(tmp_path):
     weights = load(published(original("quick"), tmp_path))
     texts = Padded(np.ones((1, 10), int), np.array([10]))
-    with pytest.raises(ValueError, match=r"TextTransformer\.positions is 9, and the sequences are padded to 10"):
+    with pytest.raises(ValueError, match=r"TextTransformer\.positions is 9, but the sequences are padded to 10"):
         weights.module.apply(weights.variables, texts, method="embed_text")
