@@ -153,7 +153,7 @@ class Bias(nn.Module):
 
     @nn.compact
     def __call__(self) -> Float[Array, ""]:
-        return self.param("bias", nn.initializers.constant(self.start), (1,))[0]
+        return jnp.asarray(self.param("bias", nn.initializers.constant(self.start), (1,)))[0]
 
 
 class LogVariances(nn.Module):
