@@ -1,8 +1,8 @@
-"""Regression: how many seconds does a speaker take to describe a stamp, given its name and image?
+"""Regression: how many seconds does a speaker take to describe a stamp, given its name and its image?
 
-The target is the duration of the French spoken description, from the English name and the image. A speech synthesiser needs
-such a predictor. The length of the name should say most; the image, which shows what there is to describe, may add something.
-Squared, absolute and Huber errors are compared as losses.
+The target is the duration of the French spoken description; the inputs are the English name and the image. A speech synthesiser
+needs such a predictor. The length of the name should be the strongest predictor, and the image, which shows how much there is
+to describe, may add information. Three losses are compared: squared error, absolute error and Huber.
 
 Run: python experiments/stamps_duration.py --seeds 10
 Time: about 2 min on 2 cores (156 CPU seconds), 1.2 GB

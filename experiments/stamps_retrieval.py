@@ -1,11 +1,11 @@
-"""Cross-modal retrieval: find the image, the name or the spoken description of a stamp, given the others.
+"""Cross-modal retrieval: find the image, the name or the spoken description of a stamp, given the other modalities.
 
-Every modality has an embedding of length one. A query is the normalised mean of the embeddings of the modalities that it has;
-the gallery is one modality. So each of the three galleries is searched with every subset of the other two modalities: image ->
-text, speech -> text, image + speech -> text, and so on. A candidate is relevant if it belongs to the same leak-free group as
-the query (stamps with an equal image, name or recording); ties count against the model. Three contrastive losses over the pairs
-of modalities are compared: InfoNCE (van den Oord et al., 2018; symmetric as in CLIP), pairwise sigmoid (SigLIP; Zhai et al.,
-2023) and triplets with the hardest negative (VSE++; Faghri et al., 2018); each from scratch and on frozen published encoders.
+The gallery holds one modality. A query holds any non-empty subset of the other two: image -> text, speech -> text, image +
+speech -> text, and the same for the other galleries. An embedding is the mean of the encoder tokens of its modalities, scaled
+to unit length. A candidate is relevant if it is in the leak-free group of the query (stamps that share an image, a name or a
+recording); ties count against the model. Three contrastive losses over the pairs of modalities are compared: InfoNCE (van den
+Oord et al., 2018; symmetric as in CLIP), pairwise sigmoid (SigLIP; Zhai et al., 2023) and triplets with the hardest negative
+(VSE++; Faghri et al., 2018). Each is trained from scratch and on frozen published encoders.
 
 Run: python experiments/stamps_retrieval.py --seeds 10
      python experiments/stamps_retrieval.py scratch_infonce scratch_siglip scratch_triplet --seeds 10     needs no weights
@@ -21,7 +21,7 @@ from mmjax.encoders import CNN, Features, FrameRNN, Pooled, TextRNN
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Append
 from mmjax.heads import Bias, Projection, Temperature
-from mmjax.losses import InfoNCE, WeightedLosses, SigmoidPairs, Triplet
+from mmjax.losses import InfoNCE, SigmoidPairs, Triplet, WeightedLosses
 from mmjax.nn import LSTM, masked_mean
 from mmjax.pretrained.cached_features import CachedFeatures
 from mmjax.tasks import Retrieve
@@ -34,13 +34,13 @@ STAMPS = Stamps(image_size=24, max_tokens=16, speech_languages=("fr",), seconds=
 
 
 def pairwise(loss, **settings) -> WeightedLosses:
-    """The loss over the embeddings of each pair of modalities."""
+    """The sum of this loss over all pairs of modalities."""
     of_pair = {f"{a}-{b}": (loss(f"{a}.embedding", f"{b}.embedding", **settings), 1.0) for a, b in PAIRS}
     return WeightedLosses(of_pair)
 
 
 def search(gallery: str) -> Retrieve:
-    """Queries with every subset of the other modalities over one gallery."""
+    """Retrieval from the gallery of one modality by queries of the others."""
     return Retrieve("embedding", f"{gallery}.embedding", match="group", both=False)
 
 

@@ -1,8 +1,8 @@
-"""Multi-label classification: which folders does a stamp lie in, from its image and its name?
+"""Multi-label classification: which folder names apply to a stamp, given its image and its name?
 
-A stamp of `animals/insects/cartoon` has the tags animals, insects and cartoon; the 28 names of folders that at least 20 stamps
-have on their path are the labels. Each label has a logit of its own, trained by sigmoid cross-entropy. Concatenation and gated
-fusion are compared with each modality.
+A stamp in `animals/insects/cartoon` has the tags animals, insects and cartoon. The 28 labels are the folder names that occur on
+the paths of at least 20 stamps. Each label has its own logit, trained with sigmoid cross-entropy. Concatenation and gated
+fusion are compared with each modality alone.
 
 Run: python experiments/stamps_tags.py --seeds 10
 Time: (to be measured)
