@@ -1,4 +1,4 @@
-"""The contracts: what flows between the modules of mmjax, and what each kind of module promises.
+"""The contracts of mmjax: the values that pass between modules, and a Protocol for each kind of module.
 
     source -> example -> transforms -> Batch -> encoders -> Tokens -> fusion -> heads, decoders -> losses -> step -> checkpoint
     -> tasks -> outcomes -> intervals -> report
@@ -100,7 +100,7 @@ class Balance(Protocol):
     """Combines the gradients of several losses into one (see `train.balance`).
 
     objective: params -> ({loss name: Float[]}, aux), this shard's part of each mean loss; aux[0] are the outputs.
-    Returns (loss, gradient, aux, state); loss and gradient are summed over shards, and the state is a pytree of its own.
+    Returns (loss, gradient, aux, state); loss and gradient are summed over shards. state: any pytree, from `init` at first.
     """
 
     def init(self, params: Any) -> Any: ...
@@ -117,7 +117,7 @@ class Augment(Protocol):
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """Number of training steps -> an optax transformation, schedule included."""
+    """Number of training steps -> an optax transformation that includes the learning rate schedule."""
 
     def __call__(self, steps: int) -> Any: ...
 
@@ -135,9 +135,9 @@ class Metric(NamedTuple):
     value: (outcomes of u units, their weights Float[u]) -> Float[]. A pure JAX function; NaN if it is undefined (for instance
     if all weights are zero). A unit of weight 0 must not change it.
     higher_is_better: the direction of an improvement.
-    smooth: whether `value` is differentiable with respect to the weights. Its gradient is then each unit's influence, which
-    gives the interval; a metric that is not smooth (a median) gets resampled weights instead.
-    bounds: the lowest and highest possible value, None where there is no bound.
+    smooth: whether `value` is differentiable with respect to the weights. If so, its interval comes from its gradient, which is
+    the influence of each unit; if not (a median), from random weights.
+    bounds: the lowest and highest possible value; None if there is no bound.
     """
 
     value: Callable[[Outcomes, Float[Array, " u"]], Float[Array, ""]]
@@ -147,11 +147,11 @@ class Metric(NamedTuple):
 
 
 class Units(NamedTuple):
-    """What a task scores on one split: u units, such as examples, labelled steps or queries. NumPy arrays on the host.
+    """The u scored units of one split, such as examples, labelled steps or queries. NumPy arrays on the host.
 
     target: {name: array [u ...]}, the reference answers. weight: Float32[u]. group: Int[u]; units of one group are not
-    independent. metadata: {column: array [u]} of strings or integers, always with "id". row: Int[u], the row of the split that
-    a unit belongs to. entry: Int[u], the entry of the predictions that belongs to a unit: its row, or row * steps + step.
+    independent. metadata: {column: array [u]} of strings or integers, always with "id". row: Int[u], each unit's row of the
+    split. entry: Int[u], each unit's position in the predictions: its row, or row * steps + step for labelled steps.
     """
 
     target: Mapping[str, np.ndarray]
@@ -164,10 +164,10 @@ class Units(NamedTuple):
 
 @runtime_checkable
 class Task(Protocol):
-    """What a model is asked and how its answers are scored: the only place where kinds of work differ.
+    """Defines what a model is asked and how its answers are scored. Only tasks know the kind of work (classes, ranks, words).
 
     `predict` runs on the device, inside `jit` and under `vmap` over seeds and subsets of modalities; everything else runs on
-    the host. A prediction is a pytree whose leaves lead with the rows of a batch, and later with the rows of a whole split.
+    the host. Predictions are a pytree of arrays [b ...] for a batch, and [n ...] for the n rows of a whole split.
     """
 
     @property
@@ -176,7 +176,10 @@ class Task(Protocol):
         ...
 
     def check(self, outputs: Mapping[str, Any], data: Any) -> None:
-        """Raises ValueError, naming the field, if the model's outputs (shapes) and the data do not fit. Runs before compilation."""
+        """Raises ValueError, naming the field, if the model's outputs do not fit the data. Runs before compilation.
+
+        outputs: {name: jax.ShapeDtypeStruct}. data: a `Dataset`.
+        """
         ...
 
     def subsets(self, modalities: tuple[str, ...]) -> tuple[Subset, ...]:
@@ -190,17 +193,17 @@ class Task(Protocol):
     def predict(self, apply: Callable, tokens: Mapping[str, Tokens], present: Mapping[str, Any], batch: Batch) -> Any:
         """The predictions for a batch; small, since they are kept for the whole split.
 
-        apply: (tokens, present) -> {name: outputs}, the model's `decode`. tokens: of all modalities. present: {modality:
-        Bool[b]} under the subset that is scored; `batch.present` is the presence in the data.
+        apply: (tokens, present) -> {name: outputs}, the model's `decode`. tokens: the encoded modalities. present: {modality:
+        Bool[b]}, restricted to the subset that is scored; `batch.present` is the presence in the data.
         """
         ...
 
     def outcomes(self, predicted: Any, units: Units) -> Outcomes:
-        """Predictions for all rows of a split, of one seed and subset -> the outcomes of its units."""
+        """Predictions of one seed and subset for all rows of a split, [n ...] -> the outcomes of its units, [u ...]."""
         ...
 
     def baselines(self, data: Any) -> Mapping[str, Any]:
-        """{name: predictions for the rows of the test split} of simple rivals, fitted on the training split."""
+        """{name: predictions for the rows of the test split} of simple baselines that are fitted on the training split."""
         ...
 
     def details(self, units: Units) -> Mapping[str, Metric]:
@@ -208,12 +211,12 @@ class Task(Protocol):
         ...
 
     def panels(self, outcomes: Outcomes, units: Units) -> list[Mapping[str, Any]]:
-        """Drawings for the report as JSON values (see `mmjax.tasks.panels`). outcomes: of all seeds, [s u ...]."""
+        """Plots and tables for the report as JSON values (see `mmjax.tasks.panels`). outcomes: of all seeds, [s u ...]."""
         ...
 
     def show(self, predicted: Any, units: Units, unit: int) -> Mapping[str, Any]:
         """The report's view of one unit: {"target": str, "predicted": str, "correct": bool or None, "score": float or None}.
 
-        predicted: averaged or stacked over seeds, of all rows: [s n ...].
+        predicted: the predictions of all seeds for all rows, [s n ...]. unit: its index in `units`.
         """
         ...

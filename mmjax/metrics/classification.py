@@ -1,12 +1,13 @@
 """Classification: one of several classes per unit.
 
-Outcomes: {"label": Int[u], the true class; "predicted": Int[u], negative if the model predicted nothing; "probability":
-Float[u], of the predicted class}. Every metric is NaN if all weights are 0.
+Outcomes: {"label": Int[u], the true class; "predicted": Int[u], negative if there is no prediction; "probability": Float[u],
+the probability of the predicted class, in 0..1}. Every metric is in 0..1, and NaN if all weights are 0.
 
-A ratio with an empty denominator is 0, as with `zero_division=0` in scikit-learn. Means over classes ("macro") run over the
-classes that occur, which are the true class of a unit of positive weight: they equal scikit-learn's
-`precision_recall_fscore_support(average="macro", labels=<classes in y_true>)`. A class that a group of units lacks (the units
-of one language, for instance) does not lower the mean. Macro F1 is the mean of the F1 scores, not the F1 of the means.
+A ratio with an empty denominator is 0, as with `zero_division=0` in scikit-learn. A class occurs if it is the true class of a
+unit of positive weight. Macro averages run over the classes that occur, so a class without units in some group (those of one
+language, for instance) does not lower the average of that group. They equal scikit-learn's
+`precision_recall_fscore_support(average="macro", labels=<classes in y_true>)`. Macro F1 is the mean of the F1 scores, not the
+F1 of the means.
 """
 
 from collections.abc import Callable
@@ -20,11 +21,14 @@ from jaxtyping import Array, Float
 from mmjax.metrics.weighted import mean, ratio
 from mmjax.types import Outcomes
 
-BINS = 15  # of the calibration error, as in Guo et al. (2017)
+BINS = 15  # number of bins of the calibration error, as in Guo et al. (2017)
 
 
 class Counts(NamedTuple):
-    """Weights of one class, or of each: of its correct predictions, of its units, and of the units predicted as this class."""
+    """Total weights of one class, or of each class in an array.
+
+    hit: units of the class that are predicted correctly. true: units of the class. predicted: units predicted as the class.
+    """
 
     hit: Float[Array, "..."]
     true: Float[Array, "..."]
@@ -32,10 +36,12 @@ class Counts(NamedTuple):
 
 
 def precision(counts: Counts) -> Float[Array, "..."]:
+    """hit / predicted; 0 if nothing is predicted as the class."""
     return ratio(counts.hit, counts.predicted)
 
 
 def recall(counts: Counts) -> Float[Array, "..."]:
+    """hit / true; 0 if the class does not occur."""
     return ratio(counts.hit, counts.true)
 
 
@@ -45,7 +51,7 @@ def f1(counts: Counts) -> Float[Array, "..."]:
 
 
 def _counts(outcomes: Outcomes, weight: Float[Array, " u"]) -> Counts:
-    """Counts Float[u] of every class that is the label of a unit, in u slots, most of which stay empty.
+    """Counts Float[u] with a slot for each class that is the label of a unit; all other slots are 0.
 
     The slot of a class is its first position among the sorted labels, so the number of classes need not be known.
     """
@@ -70,20 +76,23 @@ def accuracy(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]
 
 
 def f1_macro(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
+    """The mean F1 score of the classes that occur."""
     return _macro(f1, outcomes, weight)
 
 
 def precision_macro(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
+    """The mean precision of the classes that occur."""
     return _macro(precision, outcomes, weight)
 
 
 def recall_macro(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
+    """The mean recall of the classes that occur."""
     return _macro(recall, outcomes, weight)
 
 
 @cache
 def of_class(score: Callable[[Counts], Array], k: int) -> Callable[[Outcomes, Array], Array]:
-    """The metric `precision`, `recall` or `f1` of class k; NaN if no unit of positive weight has this class."""
+    """A metric: the score (`precision`, `recall` or `f1`) of class k; NaN if the class does not occur."""
 
     def value(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
         true, predicted = outcomes["label"] == k, outcomes["predicted"] == k
@@ -94,7 +103,7 @@ def of_class(score: Callable[[Counts], Array], k: int) -> Callable[[Outcomes, Ar
 
 
 def calibration_error(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """Expected calibration error (ECE): the mean over units of |accuracy - mean probability| of a unit's bin, in 0..1.
+    """Expected calibration error (ECE): the weighted mean over bins of |accuracy - mean probability|, in 0..1.
 
     Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015; 15 equally wide bins as in Guo
     et al., "On calibration of modern neural networks", ICML 2017. Bin i holds the probabilities in (i / 15, (i + 1) / 15], as
@@ -109,7 +118,7 @@ def calibration_error(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[A
 
 
 def confusion_matrix(label: np.ndarray, predicted: np.ndarray, weight: np.ndarray, classes: int) -> np.ndarray:
-    """Float64[c c]: the weight of the units of class i that were predicted as j. Computed on the host, for panels.
+    """Float64[c c]: entry [i, j] is the weight of the units of class i that are predicted as j. Runs on the host, for panels.
 
     label, predicted: Int[u]; values outside 0..c-1 are not counted. weight: Float[u].
     """

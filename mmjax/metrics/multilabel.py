@@ -1,10 +1,10 @@
 """Multi-label classification: each of l labels applies to a unit or does not.
 
 Outcomes: {"target": Int[u l], 1 or 0, -1 if unknown; "predicted": Bool[u l]; "score": Float[u l], larger if the label is more
-likely}. An unknown entry has weight 0. Every metric is NaN if all weights are 0.
+likely}. An unknown entry has weight 0. Every metric is in 0..1, and NaN if all weights are 0.
 
-Ratios with an empty denominator are 0, as with `zero_division=0` in scikit-learn. Means over labels run over the labels that
-occur, which apply to a unit of positive weight.
+Ratios with an empty denominator are 0, as with `zero_division=0` in scikit-learn. A label occurs if it applies to a unit of
+positive weight. Means over labels run over the labels that occur.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def f1_micro(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]
 
 
 def f1_samples(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """The mean over units of the F1 score of a unit's labels; 0 for a unit without true and predicted labels."""
+    """The mean over units of the F1 score of a unit's labels, which is 0 if it has neither true nor predicted labels."""
     known = (outcomes["target"] >= 0).astype(jnp.float32)
     return mean(f1(_counts(outcomes, known, 1)), weight)
 
@@ -54,8 +54,8 @@ def _average_precision(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """(the average precision of one label, the weight of its positives).
 
-    The mean over positives of the precision among the units whose score is at least as high, so tied units are one threshold:
-    scikit-learn's `average_precision_score`.
+    The mean over positives of the precision among the units whose score is at least as high. Tied units share a threshold, as
+    in scikit-learn's `average_precision_score`.
     """
     order = jnp.argsort(-score)
     ordered, positive = -score[order], jnp.where(target == 1, weight, 0)
@@ -81,7 +81,7 @@ def mean_average_precision(outcomes: Outcomes, weight: Float[Array, " u"]) -> Fl
 
 @cache
 def f1_of_label(k: int) -> Callable[[Outcomes, Array], Array]:
-    """The F1 score of label k; NaN if it does not occur."""
+    """A metric: the F1 score of label k; NaN if it does not occur."""
 
     def value(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
         chosen = {name: outcomes[name][:, k : k + 1] for name in ("target", "predicted")}
@@ -92,7 +92,7 @@ def f1_of_label(k: int) -> Callable[[Outcomes, Array], Array]:
 
 @cache
 def average_precision_of_label(k: int) -> Callable[[Outcomes, Array], Array]:
-    """The average precision of label k; NaN if it does not occur."""
+    """A metric: the average precision of label k; NaN if it does not occur."""
 
     def value(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
         chosen = {name: outcomes[name][:, k : k + 1] for name in ("target", "score")}

@@ -42,7 +42,10 @@ def _descending(relevant):
 
 @jax.jit
 def _count(similarity, negated, counts, first, last, start, size):
-    """Adds the irrelevant candidates of a block to counts Int[q r + 1], each at the best relevant one that it comes before."""
+    """Adds the irrelevant candidates of a block to counts Int[q r + 1].
+
+    counts[:, j] is the number of irrelevant candidates between the relevant candidates j - 1 and j in the ranking.
+    """
     index = start + jnp.arange(similarity.shape[1])
     relevant = (index[None, :] >= first[:, None]) & (index[None, :] < last[:, None])
     counted = (index < size)[None, :] & ~relevant
@@ -64,11 +67,12 @@ def relevant_positions(
     gallery_match: Int[np.ndarray, " g"],
     devices: Sequence[jax.Device] | None = None,
 ) -> Iterator[tuple[Int[np.ndarray, "b r"], Int[np.ndarray, " b"]]]:
-    """For consecutive blocks of b queries: the positions of their relevant candidates, ascending, and their number.
+    """For consecutive blocks of b queries: the positions of their relevant candidates from 1, ascending, and their number.
 
-    Candidates are ordered by dot product, the largest first. A candidate is relevant if its match equals that of the query; a
-    negative match equals none. Among equal similarities the irrelevant candidates come first; a NaN is the best similarity of
-    an irrelevant candidate and the worst of a relevant one. Positions beyond a query's own number have no meaning.
+    query, gallery: float32 embeddings. Candidates are ordered by dot product, the largest first. A candidate is relevant if its
+    match equals the query's; negative matches are equal to nothing. Among equal similarities the irrelevant candidates come
+    first. With a NaN similarity, irrelevant candidates come first of all and relevant ones last. Positions beyond a query's
+    number of relevant candidates are undefined.
 
     devices: the blocks of queries are spread over them; None for all local devices.
     """
@@ -77,13 +81,13 @@ def relevant_positions(
     codes = gallery_match[order]
     first, last = (np.searchsorted(codes, query_match, side).astype(np.int32) for side in ("left", "right"))
     last = np.where(query_match < 0, first, last)
-    most = 1 << int((last - first).max(initial=1) - 1).bit_length()  # a power of two, so that few shapes are compiled
+    max_relevant = 1 << int((last - first).max(initial=1) - 1).bit_length()  # a power of two, so that few shapes are compiled
     for start in range(0, len(query), QUERIES * len(devices)):
         blocks = []
         for at, device in zip(range(start, len(query), QUERIES), devices):
             rows = slice(at, at + QUERIES)
             blocks.append((device, *(_padded(x[rows], QUERIES, device) for x in (query, first, last))))
-        for at, found in zip(range(start, len(query), QUERIES), _search(blocks, gallery, order, most)):
+        for at, found in zip(range(start, len(query), QUERIES), _search(blocks, gallery, order, max_relevant)):
             count = (last - first)[at : at + QUERIES]
             yield np.asarray(found)[: len(count)], count
 
@@ -95,10 +99,10 @@ def _padded(x: np.ndarray, rows: int, device: jax.Device) -> jax.Array:
     return jax.device_put(padded, device)
 
 
-def _search(blocks: Sequence[tuple], gallery: np.ndarray, order: np.ndarray, most: int) -> list[jax.Array]:
-    """The positions Int[QUERIES most] of each block (device, queries, first, last), all blocks side by side."""
-    relevant = [jax.device_put(np.full((QUERIES, most), np.nan, np.float32), device) for device, *_ in blocks]
-    counts = [jax.device_put(np.zeros((QUERIES, most + 1), np.int32), device) for device, *_ in blocks]
+def _search(blocks: Sequence[tuple], gallery: np.ndarray, order: np.ndarray, max_relevant: int) -> list[jax.Array]:
+    """The positions Int[QUERIES max_relevant] of each block (device, queries, first, last), all blocks side by side."""
+    relevant = [jax.device_put(np.full((QUERIES, max_relevant), np.nan, np.float32), device) for device, *_ in blocks]
+    counts = [jax.device_put(np.zeros((QUERIES, max_relevant + 1), np.int32), device) for device, *_ in blocks]
 
     def candidates():
         for start in range(0, len(gallery), CANDIDATES):
@@ -119,9 +123,9 @@ def rank_outcomes(
 ) -> dict[str, np.ndarray]:
     """Positions of the relevant candidates of q queries, and their number -> the outcomes of `metrics.retrieval`.
 
-    "rank" Int32[q], of the best relevant candidate; "ap" Float32[q], the average precision; "ndcg" Float32[q], the normalised
-    discounted cumulative gain of the first k candidates (Jaervelin and Kekaelaeinen, 2002; gain 1, discount log2(1 +
-    position)). A query without relevant candidates has rank `candidates` + 1 and scores 0.
+    "rank" Int32[q], the position of the best relevant candidate; "ap" Float32[q], the average precision; "ndcg" Float32[q], the
+    normalised discounted cumulative gain of the first k candidates (Jaervelin and Kekaelaeinen, 2002; gain 1, discount
+    log2(1 + position)). A query without relevant candidates has rank `candidates` + 1, and its other outcomes are 0.
     """
     number = np.arange(1, positions.shape[1] + 1)
     valid = number <= count[:, None]

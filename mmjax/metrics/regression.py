@@ -10,17 +10,16 @@ from jaxtyping import Array, Float
 from mmjax.metrics.weighted import mean, ratio, root
 from mmjax.types import Outcomes
 
-# Centred float32 values of a constant are within a few roundings of 0; below this share of its size a value does not vary.
-CONSTANT = 1e-6
+CONSTANT = 1e-6  # a deviation below this fraction of the root mean square is rounding: the values count as constant
 
 
 def absolute_error(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """MAE: the mean of |predicted - target|."""
+    """MAE: the mean of |predicted - target|, in units of the target."""
     return mean(jnp.abs(outcomes["predicted"] - outcomes["target"]), weight)
 
 
 def root_squared_error(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """RMSE: the square root of the mean of (predicted - target)^2."""
+    """RMSE: the square root of the mean of (predicted - target)^2, in units of the target."""
     return root(mean(jnp.square(outcomes["predicted"] - outcomes["target"]), weight))
 
 
@@ -33,19 +32,19 @@ def _centred(x: Float[Array, " u"], weight: Float[Array, " u"]) -> tuple[Float[A
 
 
 def _correlation(x: Float[Array, " u"], y: Float[Array, " u"], weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """0 if the prediction x does not vary, NaN if the target y does not."""
+    """The correlation of predictions x and targets y; 0 if x does not vary, NaN if y does not."""
     (x, own), (y, other) = _centred(x, weight), _centred(y, weight)
     value = jnp.clip(ratio(mean(x * y, weight), root(own) * root(other)), -1, 1)
     return jnp.where(other == 0, jnp.nan, value)
 
 
 def pearson(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """Pearson's correlation; 0 if the predictions do not vary, NaN if the targets do not."""
+    """Pearson's correlation, in -1..1; 0 if the predictions do not vary, NaN if the targets do not."""
     return _correlation(outcomes["predicted"], outcomes["target"], weight)
 
 
 def _ranks(x: Float[Array, " u"], weight: Float[Array, " u"]) -> Float[Array, " u"]:
-    """Mean ranks in 0..1: the share of the weight below x plus half of the share that is equal to x."""
+    """Mean ranks in 0..1: the share of the weight of smaller values plus half of the share of equal values."""
     order = jnp.argsort(x)
     below = jnp.concatenate([jnp.zeros(1), jnp.cumsum(weight[order] / jnp.maximum(jnp.sum(weight), 1e-30))])
     first, last = (jnp.searchsorted(x[order], x, side=side) for side in ("left", "right"))
@@ -53,7 +52,7 @@ def _ranks(x: Float[Array, " u"], weight: Float[Array, " u"]) -> Float[Array, " 
 
 
 def spearman(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """Spearman's rank correlation: `pearson` of mean ranks, in which a unit of weight 2 counts as two units."""
+    """Spearman's rank correlation: `pearson` of the mean ranks. A unit of weight 2 counts as two units."""
     x, y = outcomes["predicted"], outcomes["target"]
     value = _correlation(_ranks(x, weight), _ranks(y, weight), weight)
     return jnp.where(jnp.isnan(mean(x, weight)), jnp.nan, value)

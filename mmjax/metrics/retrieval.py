@@ -1,7 +1,8 @@
 """Retrieval: the positions of the relevant candidates in the ranking of each query.
 
 Outcomes: {"rank": Int[u], the position of the best relevant candidate, from 1; "ap": Float[u], the average precision; "ndcg":
-Float[u], the normalised discounted cumulative gain; "direction": Int[u], 0 or 1}. A unit is a query.
+Float[u], the normalised discounted cumulative gain; "direction": Int[u], 0 or 1}. A unit is a query. Every metric is NaN if all
+weights are 0.
 
 The metrics of this module are means over queries. `over_directions` computes a metric in each direction, such as image to
 text and text to image, and takes the mean of both, as is usual for cross-modal retrieval.
@@ -23,8 +24,8 @@ Value = Callable[[Outcomes, Array], Array]
 def recall_at(k: int) -> Value:
     """R@k: the share of queries with a relevant candidate among the first k.
 
-    Cross-modal retrieval calls this recall; information retrieval calls it hit rate or success, and means the share of the
-    relevant candidates by recall. Both are equal if each query has one relevant candidate.
+    Cross-modal retrieval calls this recall. Information retrieval calls it hit rate or success; its recall is the share of the
+    relevant candidates that are among the first k. The two are equal if each query has one relevant candidate.
     """
 
     def value(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
@@ -44,11 +45,12 @@ def average_precision(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[A
 
 
 def ndcg(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
+    """nDCG: the mean over queries of the normalised discounted cumulative gain."""
     return mean(outcomes["ndcg"], weight)
 
 
 def median_rank(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """The weighted median of the ranks; the mean of both middle ranks where half of the weight is below, as in NumPy."""
+    """The weighted median of the ranks. If two ranks are in the middle, their mean, as in NumPy."""
     order = jnp.argsort(outcomes["rank"])
     rank, below = outcomes["rank"][order], jnp.cumsum(weight[order])
     half = below[-1] / 2
@@ -58,6 +60,7 @@ def median_rank(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, 
 
 
 def _only(outcomes: Outcomes, weight: Float[Array, " u"], direction: int) -> Float[Array, " u"]:
+    """The weights, 0 for queries of the other direction."""
     return jnp.where(outcomes["direction"] == direction, weight, 0)
 
 

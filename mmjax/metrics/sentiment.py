@@ -3,10 +3,10 @@
 Outcomes as in `metrics.regression`; a NaN among the predictions of positive weight makes every metric NaN.
 
 The definitions are those of the published evaluation code of MulT (Tsai et al., ACL 2019, `src/eval_metrics.py`) and MMSA (Mao
-et al., ACL 2022), with their differences. Two conventions of binary accuracy are in use, and papers often do not say which one
-they report. MMSA reports both, as "Has0" (`acc2_nonneg` here) and "Non0" (`acc2_nonzero`). MulT excludes zeros on request; with
-zeros it compares positive with non-positive scores, which is neither. Acc-5 and Acc-7 clip both scores to [-2, 2] or [-3, 3]
-and round them to integers, halves to even (`numpy.round`): 0.5 becomes 0 and 1.5 becomes 2.
+et al., ACL 2022). There are several conventions of binary accuracy, and papers often do not say which one they report. MMSA
+reports two, "Has0" (`acc2_nonneg` here) and "Non0" (`acc2_nonzero`). MulT excludes zeros on request; if it includes them, it
+compares positive with non-positive scores, a third convention that is not offered here. Acc-5 and Acc-7 clip both scores to
+[-2, 2] or [-3, 3] and round them to integers, halves to even (`numpy.round`): 0.5 becomes 0 and 1.5 becomes 2.
 
 A name stands for one definition. A changed definition gets a new name.
 """
@@ -22,7 +22,7 @@ from mmjax.types import Metric, Outcomes
 
 
 def _agreement(rule: Callable[[Any], Any], outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """The share of units whose prediction and target agree after a rule."""
+    """The weighted share of units with rule(predicted) == rule(target)."""
     predicted = outcomes["predicted"]
     agree = rule(predicted) == rule(outcomes["target"])
     return mean(jnp.where(jnp.isnan(predicted), jnp.nan, agree), weight)
@@ -39,12 +39,12 @@ def acc2_nonzero(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array,
 
 
 def acc5(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """Accuracy of the integers -2..2."""
+    """Accuracy of the scores rounded to -2..2."""
     return _agreement(lambda x: jnp.round(jnp.clip(x, -2, 2)), outcomes, weight)
 
 
 def acc7(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """Accuracy of the integers -3..3."""
+    """Accuracy of the scores rounded to -3..3."""
     return _agreement(lambda x: jnp.round(jnp.clip(x, -3, 3)), outcomes, weight)
 
 

@@ -1,4 +1,4 @@
-"""Weighted ratios and means with finite gradients, from which the metrics are made."""
+"""Weighted means, ratios and roots with finite gradients: the building blocks of the metrics."""
 
 from typing import Any
 
