@@ -1,4 +1,4 @@
-"""Simple rivals, fitted on the training split: a model that does not beat them has learned nothing from its inputs.
+"""Baselines that are fitted on the training split: a constant answer, and linear models on TF-IDF of the texts.
 
 The text baselines need scikit-learn: pip install 'mmjax[eval]'.
 """
@@ -10,9 +10,8 @@ import numpy as np
 
 from mmjax.types import Units
 
-# Scikit-learn's default pattern drops one-letter words, punctuation and emoji.
-TOKEN = r"\w+|[^\w\s]"
-PENALTIES = (0.1, 1.0, 10.0)
+TOKEN = r"\w+|[^\w\s]"  # scikit-learn's default pattern drops one-letter words, punctuation and emoji
+PENALTIES = (0.1, 1.0, 10.0)  # candidates for C of `LinearSVC` and alpha of `Ridge`
 
 
 class TextExamples(NamedTuple):
@@ -24,14 +23,20 @@ class TextExamples(NamedTuple):
 
 
 def majority_class(label: np.ndarray, weight: np.ndarray) -> int:
-    """The class with the largest total weight; the smallest class if several have it. label: Int[n]; weight: Float[n]."""
+    """The class with the largest total weight; the smallest one of tied classes. label: Int[n]; weight: Float[n].
+
+    Raises ValueError if no weight is positive.
+    """
     if not (np.asarray(weight) > 0).any():
         raise ValueError("no training example has positive weight, so there is no majority class")
     return int(np.bincount(label, np.asarray(weight, np.float64)).argmax())
 
 
 def label_frequencies(target: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The weighted share of units to which each label applies, Float64[l]; 0 if it is never known. target: Int[u l]."""
+    """The weighted share of units to which each label applies, Float64[l]; 0 for a label that is never known.
+
+    target: Int[u l], 1 or 0, negative if unknown. weight: Float[u].
+    """
     known = weight[:, None] * (target >= 0)
     return (known * (target == 1)).sum(axis=0) / np.maximum(known.sum(axis=0), 1e-30)
 
@@ -42,7 +47,7 @@ def has_text(units: Units) -> bool:
 
 
 def text_examples(units: Units, target: str) -> TextExamples:
-    """One example for all units with the same id, text and target; it has their total weight.
+    """Merges units with the same id, text and target into one example with their total weight.
 
     Rows that repeat a text, such as the recordings of one sentence by several speakers, then count as one example.
     """
@@ -54,7 +59,7 @@ def text_examples(units: Units, target: str) -> TextExamples:
 
 
 def weighted_median(values: np.ndarray, weight: np.ndarray) -> float:
-    """The median of values Float[n] that occur `weight` times; the mean of both middle values, as in NumPy."""
+    """The weighted median of values Float[n]; if two values are in the middle, their mean, as in NumPy. weight: Float[n]."""
     order = np.argsort(values)
     values, below = values[order], np.cumsum(weight[order], dtype=np.float64)
     return float(np.mean([values[np.searchsorted(below, below[-1] / 2, side)] for side in ("left", "right")]))
@@ -83,7 +88,7 @@ def _check_examples(train: TextExamples, validation: TextExamples) -> None:
 
 
 def _best_pipeline(models: Sequence[Any], train: TextExamples, validation: TextExamples) -> Any:
-    """TF-IDF and a model, fitted on `train`; of all pairs the one with the best score on `validation` (the first of equals)."""
+    """Fits every pair of TF-IDF and model on `train`; returns the first one with the best score on `validation`."""
     from sklearn.base import clone
     from sklearn.pipeline import make_pipeline
 
@@ -99,8 +104,8 @@ def _best_pipeline(models: Sequence[Any], train: TextExamples, validation: TextE
 def tfidf_svm(train: TextExamples, validation: TextExamples, texts: Sequence[str]) -> np.ndarray:
     """A linear SVM on TF-IDF -> the predicted class of each text, Int[t].
 
-    Fitted on `train` alone; features and penalty are those with the best accuracy on `validation`. Predicts the majority class
-    if all training texts are blank, or if there is only one class.
+    Fitted on `train` alone; features and penalty are selected by the accuracy on `validation`. Predicts the majority class if
+    all training texts are blank, or if there is only one class. Raises ValueError if a split has no texts.
     """
     _check_examples(train, validation)
     _scikit_learn()
@@ -116,8 +121,8 @@ def tfidf_svm(train: TextExamples, validation: TextExamples, texts: Sequence[str
 def tfidf_ridge(train: TextExamples, validation: TextExamples, texts: Sequence[str]) -> np.ndarray:
     """A ridge regression on TF-IDF -> the predicted number of each text, Float[t].
 
-    Fitted on `train` alone; features and penalty are those with the best R2 on `validation`. Predicts the mean if all training
-    texts are blank.
+    Fitted on `train` alone; features and penalty are selected by R2 on `validation`. Predicts the weighted mean if all training
+    texts are blank. Raises ValueError if a split has no texts.
     """
     _check_examples(train, validation)
     _scikit_learn()
@@ -132,8 +137,9 @@ def tfidf_ridge(train: TextExamples, validation: TextExamples, texts: Sequence[s
 def tfidf_labels(train: TextExamples, validation: TextExamples, texts: Sequence[str]) -> np.ndarray:
     """Linear SVMs on TF-IDF, one per label -> the signed distance of each text to the boundary of each label, Float[t l].
 
-    Fitted on the known labels of `train` alone; features and penalty, shared by all labels, are those with the best micro F1 on
-    `validation`. A label that applies to all training examples, or to none, has a constant distance of 1 or -1.
+    Fitted on the known labels of `train` alone; features and penalty are shared by all labels and selected by micro F1 on
+    `validation`. A label that applies to all training examples, or to none, has a constant distance of 1 or -1. Raises
+    ValueError if a split has no texts.
     """
     _check_examples(train, validation)
     _scikit_learn()

@@ -28,18 +28,18 @@ METRICS = {
     "ece": Metric(classification.calibration_error, higher_is_better=False),
 }
 DETAILS = {"precision": classification.precision, "recall": classification.recall, "f1": classification.f1}
-MAX_DETAILS = 100  # classes; scores by class and the confusion matrix are left out if there are more
+MAX_DETAILS = 100  # with more classes, results have no scores by class and no confusion matrix
 
 
 @dataclass(frozen=True)
 class Classify:
     """Scores logits [b c], or [b m c] for m steps, against classes Int[n] or Int[n m]; negative classes are missing.
 
-    output: the name of the logits, such as "label" or "image.label". target: the name of the classes; None for the last part
-    of the output's name. extra: further metrics of the outcomes in `metrics.classification`.
+    output: the name of the logits, such as "label" or "image.label". target: the name of the classes; None: the last part of
+    the output's name ("label" in both cases). extra: further metrics of the outcomes in `metrics.classification`.
 
-    A unit is a row with a class, or a step with a class; the steps of a row share its weight. A unit whose logits contain NaN
-    is wrong with probability 1. The output of a unimodal head is scored for the complete input only.
+    A unit is a row with a class, or a step with a class; the steps of a row share its weight. Logits that contain NaN count as
+    a wrong prediction with probability 1. The output of a unimodal head is scored for the complete input only.
     """
 
     output: str
@@ -90,7 +90,7 @@ class Classify:
         entries = find_target("Classify.target", self.name, data).shape
 
         def logits(predicted: Any) -> np.ndarray:
-            """Logits of all entries whose softmax is 1 for the predicted class of each unit."""
+            """Logits of all entries; the softmax is 1 for the predicted class of each unit."""
             values = np.zeros((int(np.prod(entries)), classes), np.float32)
             values[test.entry] = np.where(np.arange(classes) == np.asarray(predicted)[:, None], 0, -1e4)
             return values.reshape(*entries, classes)
@@ -128,7 +128,7 @@ def class_outcomes(logits: np.ndarray, units: Units) -> dict[str, np.ndarray]:
 
 
 def class_details(units: Units) -> dict[str, Metric]:
-    """Precision, recall and F1 of each class that occurs: "f1/animals"."""
+    """Precision, recall and F1 of each class that occurs: "f1/animals"; none for more than MAX_DETAILS classes."""
     classes = class_names(units)
     if len(classes) > MAX_DETAILS:
         return {}
@@ -140,7 +140,7 @@ def class_details(units: Units) -> dict[str, Metric]:
 
 
 def confusion_panels(outcomes: Outcomes, units: Units) -> list[dict[str, Any]]:
-    """The confusion matrix, averaged over seeds; its last column holds the classes that no unit has."""
+    """The confusion matrix, averaged over seeds; its last column counts predictions of classes that no unit has."""
     classes = class_names(units)
     if len(classes) > MAX_DETAILS:
         return []

@@ -1,4 +1,4 @@
-"""Defaults for the methods of a task that most tasks do not need."""
+"""Defaults for the optional methods of a task."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,9 +8,9 @@ from mmjax.types import Metric, Outcomes, Subset, Units
 
 
 class TaskDefaults:
-    """A task without checks, baselines, details and panels that is scored for every subset of modalities.
+    """Base class of tasks without checks, baselines, details and panels, which are scored for every subset of modalities.
 
-    A task that inherits from it defines `metrics`, `units`, `predict` and `outcomes`.
+    A subclass defines `metrics`, `units`, `predict` and `outcomes`.
     """
 
     def check(self, outputs: Mapping[str, Any], data: Any) -> None:

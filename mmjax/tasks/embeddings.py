@@ -1,4 +1,4 @@
-"""Embeddings of one modality, or of the fused tokens of several, that are compared with those of another modality."""
+"""Embeddings that are compared by their dot products: outputs of one modality, or of the fused tokens of several."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,9 +11,10 @@ from mmjax.types import Batch, Tokens
 
 
 def modalities_of(output: str, other: str, fused: tuple[str, ...] | None, known: Sequence[str]) -> tuple[str, ...]:
-    """The modalities that an output is computed from, sorted: its own one, or those that the fused tokens see.
+    """The modalities that an output is computed from, sorted: its own modality, or those of the fused tokens.
 
-    fused: the latter; None for all known modalities except that of the other output, which would give the answer away.
+    output: compared with the output `other`. fused: the modalities of the fused tokens; None: all known modalities except the
+    one of `other`, which would reveal the answer.
     """
     if modality_of(output):
         return (modality_of(output),)
@@ -30,10 +31,10 @@ def embed(
 ) -> Float[Array, "b d"]:
     """An output computed from these modalities alone; zeros where all of them are absent.
 
-    An output of one modality is computed from the data's own presence, and one of the fused tokens under the subset `present`.
-    The other arguments are those of `Task.predict`.
+    An output of one modality uses the presence in the data; an output of fused tokens uses `present`, the subset that is
+    scored. The other arguments are those of `Task.predict`.
     """
     source = batch.present if modality_of(output) else present
-    seen = {name: source[name] & (name in modalities) for name in source}
-    any_present = jnp.stack([seen[name] for name in sorted(seen)]).any(axis=0)
-    return jnp.where(any_present[:, None], apply(tokens, seen)[output].astype(jnp.float32), 0)
+    used = {name: source[name] & (name in modalities) for name in source}
+    any_present = jnp.stack([used[name] for name in sorted(used)]).any(axis=0)
+    return jnp.where(any_present[:, None], apply(tokens, used)[output].astype(jnp.float32), 0)

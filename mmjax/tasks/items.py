@@ -12,7 +12,7 @@ class Items(NamedTuple):
     """i items in the order of their first rows.
 
     row: Int[i], the first row of an item. weight: Float32[i], the total weight of its rows. of_row: Int[n], the item of each
-    row, or -1. metadata: {column: array [i]}.
+    row, -1 if it has none. metadata: {column: array [i]}.
     """
 
     row: np.ndarray
@@ -24,7 +24,8 @@ class Items(NamedTuple):
 def items_of(data: Dataset, split: str, modalities: Sequence[str]) -> Items:
     """The distinct tuples of items of these modalities among the rows of positive weight that have at least one of them.
 
-    "id" and "group" are those of the first row. In other columns of the metadata, an item whose rows differ has "" or -1.
+    "id" and "group" are those of an item's first row. In other metadata columns, an item whose rows differ has "" or -1. Raises
+    ValueError if the metadata do not have one entry per row.
     """
     rows, metadata = data.splits[split], data.metadata[split]
     pointer = np.stack([np.asarray(rows.pointer[name]) for name in modalities], axis=1)

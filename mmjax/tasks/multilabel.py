@@ -24,19 +24,19 @@ METRICS = {
     "f1_samples": Metric(multilabel.f1_samples),
     "map": Metric(multilabel.mean_average_precision),
 }
-MAX_DETAILS = 100  # labels; scores by label are left out if there are more
+MAX_DETAILS = 100  # with more labels, results have no scores by label
 
 
 @dataclass(frozen=True)
 class MultiLabelClassify:
     """Scores logits [b l] against labels Int[n l]: 1 if a label applies, 0 if not, -1 if unknown.
 
-    output: the name of the logits. target: the name of the labels; None for the last part of the output's name. threshold: of
-    the probability, the sigmoid of a logit, above which a label is predicted. extra: further metrics of the outcomes in
+    output: the name of the logits. target: the name of the labels; None: the last part of the output's name. threshold: a label
+    is predicted if its probability, the sigmoid of its logit, is above it. extra: further metrics of the outcomes in
     `metrics.multilabel`.
 
-    A unit is a row with a known label. A logit that is NaN counts as the wrong answer with the worst score. The output of a
-    unimodal head is scored for the complete input only.
+    A unit is a row with at least one known label. A NaN logit counts as a wrong prediction with the worst score. The output of
+    a unimodal head is scored for the complete input only.
     """
 
     output: str
@@ -111,7 +111,7 @@ class MultiLabelClassify:
         return found
 
     def details(self, units: Units) -> dict[str, Metric]:
-        """F1 and average precision of each label that occurs: "f1/animals", "ap/animals"."""
+        """F1 and average precision of each label that occurs: "f1/animals", "ap/animals"; none for more than MAX_DETAILS."""
         labels = label_names(units)
         if len(labels) > MAX_DETAILS:
             return {}
@@ -119,7 +119,7 @@ class MultiLabelClassify:
         return {f"{name}/{label}": Metric(value(k)) for k, label in labels.items() for name, value in values.items()}
 
     def panels(self, outcomes: Outcomes, units: Units) -> list[dict[str, Any]]:
-        """Average precision, mean over seeds, against the frequency of each label that occurs."""
+        """A scatter plot with a point for each label that occurs: its frequency and its mean average precision over seeds."""
         labels = label_names(units)
         if not labels or len(labels) > MAX_DETAILS:
             return []

@@ -1,4 +1,4 @@
-"""Panels: drawings of a task's outcomes for the report, as JSON values. NaN becomes null.
+"""Panels: plots and tables of a task's outcomes for the report, as JSON values. Numbers that are not finite become null.
 
     matrix      {"panel", "title", "rows", "columns", "values", "row_label", "column_label"}
     points      {"panel", "title", "x", "y", "labels", "x_label", "y_label", "diagonal"}
@@ -49,7 +49,7 @@ def points(
 
 
 def histogram(title: str, edges: Any, counts: Any, label: str = "") -> dict[str, Any]:
-    """Counts (or weights) in bins. edges: Float[e + 1], ascending; counts: Float[e]; label: of the axis of the edges."""
+    """Counts (or weights) in bins. edges: Float[e + 1], ascending; counts: Float[e]; label: the label of the x axis."""
     edges = np.asarray(edges)
     counts = _expect(np.asarray(counts), (len(edges) - 1,), "counts")
     return {"panel": "histogram", "title": title, "edges": _numbers(edges), "counts": _numbers(counts), "label": label}
@@ -78,7 +78,7 @@ def _expect(array: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
 
 
 def _numbers(array: np.ndarray) -> Any:
-    """Nested lists of floats with six digits; None where a number is not finite."""
+    """Nested lists of floats with six digits; None for numbers that are not finite."""
     if array.ndim > 1:
         return [_numbers(row) for row in array]
     return [float(f"{value:.6g}") if math.isfinite(value) else None for value in array.tolist()]

@@ -23,18 +23,18 @@ METRICS = {
     "spearman": Metric(regression.spearman, bounds=(-1, 1)),
     "r2": Metric(regression.r2, bounds=(None, 1)),
 }
-MAX_POINTS = 1000  # of the scatter plot
+MAX_POINTS = 1000  # points of the scatter plot
 
 
 @dataclass(frozen=True)
 class Regress:
     """Scores numbers [b 1] or [b], or [b m 1] or [b m] for m steps, against targets Float[n] or Float[n m]; NaN is missing.
 
-    output: the name of the numbers, in units of the target. target: the name of the targets; None for the last part of the
+    output: the name of the numbers, in units of the target. target: the name of the targets; None: the last part of the
     output's name. extra: further metrics of the outcomes in `metrics.regression`, such as `metrics.sentiment.SENTIMENT`.
 
-    A unit is a row with a target, or a step with a target; the steps of a row share its weight. A NaN among the predictions
-    makes the metrics NaN. The output of a unimodal head is scored for the complete input only.
+    A unit is a row with a target, or a step with a target; the steps of a row share its weight. If a prediction is NaN, so are
+    the metrics. The output of a unimodal head is scored for the complete input only.
     """
 
     output: str
@@ -101,7 +101,7 @@ class Regress:
         return {}
 
     def panels(self, outcomes: Outcomes, units: Units) -> list[dict[str, Any]]:
-        """Target and prediction of each unit, averaged over seeds; evenly spaced units if there are many."""
+        """A scatter plot of targets and predictions, averaged over seeds, of up to MAX_POINTS evenly spaced units."""
         shown = np.unique(np.linspace(0, len(units.entry) - 1, MAX_POINTS).astype(int))
         x, y = np.asarray(outcomes["target"])[0, shown], np.asarray(outcomes["predicted"])[:, shown].mean(axis=0)
         names = [str(name) for name in units.metadata["id"][shown]]

@@ -24,18 +24,19 @@ RANKS = (1, 2, 3, 6, 11, 21, 51, 101, 201, 501, 1001)  # lower edges of the bins
 class Retrieve:
     """Ranks the items of a gallery for each query, by the dot product of two outputs [b d].
 
-    query, gallery: names of the outputs. "image.embedding" is of one modality; "embedding" is of the fused tokens, which then
-    see every modality except the one of the other output. At most one of both may be of the fused tokens.
-    match: the metadata column or target whose equal values make a candidate relevant: "id" for the same example, "group" to
-    accept near-duplicates too. Missing values ("" or negative) match nothing. All rows of an item must have the same value.
-    k: the cut-offs of R@k; the largest one is that of nDCG. both: also search in the other direction; the metrics are then
-    means over both. fused: the modalities that the fused tokens see; name them if the data have modalities that the model does
-    not encode. extra: further metrics of the outcomes in `metrics.retrieval`.
+    query, gallery: names of the outputs. "image.embedding" belongs to one modality. "embedding" belongs to the fused tokens; it
+    is computed from every modality except the one of the other output. At most one of the two may belong to the fused tokens.
+    match: a metadata column or a target. A candidate is relevant if it has the query's value: "id" for the same example;
+    "group" accepts near-duplicates too. Missing values ("" or negative) match nothing. All rows of an item must have the same
+    value.
+    k: the cut-offs of R@k; nDCG uses the largest one. both: also search from the gallery to the queries; the metrics are then
+    means over the two directions. fused: the modalities of the fused tokens; name them if the data have modalities without an
+    encoder. extra: further metrics of the outcomes in `metrics.retrieval`.
 
-    Queries and candidates are the distinct items of rows of positive weight: an image with nine captions is one item, whose
-    weight is the sum of those of its rows. A row without the modality has no item. Units are the queries of both directions;
-    a query without a relevant candidate has weight 0 (it is still a candidate for others), as have all queries of the second
-    direction unless `both`. Ties and NaN count against the model; an embedding of zeros ties with everything and ranks last.
+    Queries and candidates are the distinct items of rows of positive weight: an image with nine captions is one item, with the
+    total weight of its nine rows. A row without the modality has no item. Units are the queries of both directions. A query
+    without a relevant candidate has weight 0, but is still a candidate for others. Without `both`, all queries of the second
+    direction have weight 0. Ties and NaN count against the model; an embedding of zeros ties with everything and ranks last.
     """
 
     query: str
@@ -62,12 +63,12 @@ class Retrieve:
 
     @property
     def directions(self) -> tuple[str, str]:
-        """Their names, such as "image -> text"; an output of the fused tokens goes by its own name."""
+        """The names of the two directions, such as "image -> text"; fused tokens appear under the name of their output."""
         query, gallery = (modality_of(output) or output for output in (self.query, self.gallery))
         return f"{query} -> {gallery}", f"{gallery} -> {query}"
 
     def _modalities(self, known: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The modalities that (query, gallery) are computed from, out of those known."""
+        """The modalities that the query and the gallery are computed from. known: all modalities."""
         query = modalities_of(self.query, self.gallery, self.fused, known)
         return query, modalities_of(self.gallery, self.query, self.fused, known)
 
@@ -95,7 +96,7 @@ class Retrieve:
                 )
 
     def subsets(self, modalities: Sequence[str]) -> tuple[Subset, ...]:
-        """Those of the modalities that the fused tokens see; all modalities at once if both outputs are unimodal."""
+        """The subsets of the modalities of the fused tokens; the complete input alone if both outputs are unimodal."""
         if modality_of(self.query) and modality_of(self.gallery):
             return (tuple(sorted(modalities)),)
         query, gallery = self._modalities(modalities)
@@ -103,7 +104,7 @@ class Retrieve:
         return subsets_of([name for name in modalities if name in seen])
 
     def units(self, data: Dataset, split: str) -> Units:
-        """target: {"direction": Int8[u], "match": Int32[u], a number for each value}. All query items come first."""
+        """target: {"direction": Int8[u], "match": Int32[u], equal for equal values, -1 if missing}. Query items come first."""
         sides = [items_of(data, split, side) for side in self._modalities(tuple(data.columns))]
         values = [self._match(data, split, items.row, items.of_row) for items in sides]
         known = np.unique(np.concatenate(values))
@@ -132,7 +133,7 @@ class Retrieve:
         )
 
     def _match(self, data: Dataset, split: str, first: np.ndarray, of_row: np.ndarray) -> np.ndarray:
-        """The value of each item, which all its rows must share."""
+        """The value of `match` of each item. Raises ValueError if the rows of an item differ in it."""
         metadata, targets = data.metadata[split], data.splits[split].targets
         if self.match not in metadata and self.match not in targets:
             raise ValueError(
@@ -186,7 +187,7 @@ class Retrieve:
         }
 
     def panels(self, outcomes: Outcomes, units: Units) -> list[dict[str, Any]]:
-        """A histogram of the ranks of each direction: the mean weight over seeds."""
+        """A histogram of the ranks in each direction, by weight, averaged over seeds."""
         drawn = []
         for number, direction in enumerate(self.directions[: 2 if self.both else 1]):
             queries = units.target["direction"] == number
@@ -198,7 +199,7 @@ class Retrieve:
         return drawn
 
     def show(self, predicted: Mapping[str, np.ndarray], units: Units, unit: int) -> dict[str, Any]:
-        """The best candidate by the mean similarity over seeds, which is "score", as its text or else its id."""
+        """The candidate with the highest mean similarity over seeds, by its text or else its id; "score" is the similarity."""
         direction = units.target["direction"]
         own, other = ("query", "gallery")[:: 1 if direction[unit] == 0 else -1]
         candidates = np.flatnonzero(direction != direction[unit])

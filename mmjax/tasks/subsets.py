@@ -5,7 +5,7 @@ from itertools import combinations
 
 from mmjax.types import Subset
 
-MAX_MODALITIES = 6  # with every subset; 12 modalities have 4,095 subsets
+MAX_MODALITIES = 6  # the largest number of which every subset is scored; 12 modalities have 4,095 subsets
 
 
 def subsets_of(modalities: Sequence[str]) -> tuple[Subset, ...]:

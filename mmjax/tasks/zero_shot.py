@@ -1,4 +1,4 @@
-"""Zero-shot classification: each class is described by texts, and an input belongs to the class whose texts fit best."""
+"""Zero-shot classification: texts describe each class, and an input gets the class with the most similar texts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,13 +21,13 @@ from mmjax.types import Batch, Metric, Outcomes, Subset, Tokens, Units
 class ZeroShot:
     """Scores dot products of an embedding with class embeddings, as in CLIP (Radford et al., 2021, section 3.1.4).
 
-    query: the name of an output [b d], such as "image.embedding", or "embedding" of the fused tokens, which then see every
-    modality except that of the prompts. prompts: the name of the text output [b d], such as "text.embedding". The embedding of
-    a class is the normalised mean of the normalised embeddings of its prompts, which are additional rows of the data:
-    `data=ClassPrompts(Stamps(), templates=("a picture of {}",))`.
+    query: the name of an output [b d], such as "image.embedding", or "embedding" of the fused tokens, which is computed from
+    every modality except the one of the prompts. prompts: the name of the text output [b d], such as "text.embedding". The
+    embedding of a class is the normalised mean of the normalised embeddings of its prompts, which are additional rows of the
+    data: `data=ClassPrompts(Stamps(), templates=("a picture of {}",))`.
     target: the name of the classes, Int[n]. temperature: divides the dot products before the softmax; it changes the
-    probabilities and the calibration error only. fused: the modalities that the fused tokens see; name them if the data have
-    modalities that the model does not encode. extra: further metrics of the outcomes in `metrics.classification`.
+    probabilities and the calibration error only. fused: the modalities of the fused tokens; name them if the data have
+    modalities without an encoder. extra: further metrics of the outcomes in `metrics.classification`.
 
     A unit is a row of positive weight with a class and with a modality of the query. The prompts are units of weight 0.
     """
@@ -43,7 +43,7 @@ class ZeroShot:
     def metrics(self) -> dict[str, Metric]:
         return METRICS | dict(self.extra)
 
-    def _seen(self, known: Sequence[str]) -> tuple[str, ...]:
+    def _query_modalities(self, known: Sequence[str]) -> tuple[str, ...]:
         return modalities_of(self.query, self.prompts, self.fused, known)
 
     def check(self, outputs: Mapping[str, Any], data: Dataset) -> None:
@@ -64,13 +64,13 @@ class ZeroShot:
                 raise ValueError(f"ZeroShot: some of the {len(classes)} classes of {self.target!r} have no prompts")
 
     def subsets(self, modalities: Sequence[str]) -> tuple[Subset, ...]:
-        return (tuple(sorted(modalities)),) if modality_of(self.query) else subsets_of(self._seen(modalities))
+        return (tuple(sorted(modalities)),) if modality_of(self.query) else subsets_of(self._query_modalities(modalities))
 
     def units(self, data: Dataset, split: str) -> Units:
         """target: {"label": Int[u], "name": str[u], "prompt": Bool[u]}."""
         rows, names = data.splits[split], np.array(find_classes("ZeroShot.target", self.target, data))
         label, prompt = (find_target("ZeroShot.target", name, data, split) for name in (self.target, PROMPT))
-        pointer = np.stack([rows.pointer[name] for name in self._seen(tuple(data.columns))])
+        pointer = np.stack([rows.pointer[name] for name in self._query_modalities(tuple(data.columns))])
         query = (label >= 0) & (pointer >= 0).any(axis=0) & (rows.weight > 0)
         label = np.where(prompt >= 0, prompt, label)
         target = {"label": label, "name": names[np.maximum(label, 0)], "prompt": prompt >= 0}
@@ -80,12 +80,12 @@ class ZeroShot:
         """{"query", "prompt"}: Float32[b d]."""
         arguments = apply, tokens, present, batch
         return {
-            "query": embed(self.query, self._seen(tuple(batch.present)), *arguments),
+            "query": embed(self.query, self._query_modalities(tuple(batch.present)), *arguments),
             "prompt": embed(self.prompts, (modality_of(self.prompts),), *arguments),
         }
 
     def _logits(self, predicted: Mapping[str, np.ndarray], units: Units) -> np.ndarray:
-        """Float32[u c] of all units, for classes 0..c-1; those of the prompts have no meaning."""
+        """Logits Float32[u c] of all units; those of the prompts are not used."""
         prompt = units.target["prompt"]
         labels, embedding = units.target["label"][prompt], _unit(predicted["prompt"][units.entry[prompt]])
         mean = np.stack([embedding[labels == k].mean(axis=0) for k in range(int(labels.max()) + 1)])
@@ -117,5 +117,5 @@ class ZeroShot:
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
-    """Vectors of length one along the last axis; zeros remain zeros."""
+    """Vectors of length 1 along the last axis; zeros remain zeros."""
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
