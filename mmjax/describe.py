@@ -15,7 +15,8 @@ import numpy as np
 
 
 def as_json(value: Any) -> Any:
-    """Any value of an experiment as JSON. Dataclasses and modules become their fields and the name of their class."""
+    """Any value of an experiment as JSON. Dataclasses and modules become their fields and the name of their class; functions
+    become their qualified names."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         skip = ("parent", "name") if isinstance(value, nn.Module) else ()
         names = [f.name for f in dataclasses.fields(value) if f.init and f.name not in skip]
@@ -37,7 +38,7 @@ def as_json(value: Any) -> Any:
 
 
 def _source_hash(kind: type) -> dict[str, str]:
-    """The sha256 of the source of a class outside mmjax: an edited module of a user is another experiment."""
+    """The sha256 of the source of a class outside mmjax, so that a user's edit of a module makes another experiment."""
     if kind.__module__.split(".")[0] in ("mmjax", "flax"):
         return {}
     try:
@@ -65,7 +66,7 @@ def parameter_count(params: Any) -> int:
 
 
 def differences(then: Any, now: Any, path: str = "") -> list[str]:
-    """Where two JSON values differ, in words: "optim.lr was 0.001 and is 0.01"."""
+    """The differences between two JSON values, one line each: "optim.lr was 0.001 and is 0.01"."""
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         return [
             line

@@ -97,8 +97,8 @@ class Mean(nn.Module):
 class Projection(nn.Module):
     """Mean token h -> W h / |W h|, float32 [b width]: an embedding of unit length, to be compared by dot products.
 
-    Zero, with a finite gradient, if h is zero, as it is without any token. width: None for h / |h|. bias: normalise W h + b
-    instead, which is b without any token.
+    An example without tokens has h = 0; the output is then zero and its gradient finite. width: None for h / |h|. bias: use
+    W h + b instead of W h; the output without tokens is then b / |b|.
     """
 
     width: int | None = 64
@@ -128,8 +128,8 @@ class Temperature(nn.Module):
     """Loss parameter: a temperature t > 0, Float[], by which `InfoNCE` and `SigmoidPairs` divide similarities.
 
     The parameter is log(1 / t). CLIP (Radford et al., 2021, section 2.5) starts at t = 0.07 and limits 1 / t to 100, so
-    smallest = 0.01; SigLIP (Zhai et al., 2023) starts at 0.1. Beyond the limit the value is constant, but the gradient passes,
-    so that the parameter can return. ValueError unless 0 < smallest <= start.
+    smallest = 0.01; SigLIP (Zhai et al., 2023) starts at 0.1. Beyond the limit the value is constant, but the gradient is that
+    without a limit, so that the parameter can return. ValueError unless 0 < smallest <= start.
     """
 
     start: float = 0.07

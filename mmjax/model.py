@@ -48,9 +48,11 @@ class TwoTowers(nn.Module):
     bias: nn.Module | None = None
 
     def embed_image(self, x: Any, *, train: bool = False) -> Float[Array, "b w"]:
+        """Images [b ...] -> embeddings of unit length."""
         return self.image_head(self.image(x, train=train), train=train)
 
     def embed_text(self, x: Any, *, train: bool = False) -> Float[Array, "c w"]:
+        """Texts [c ...] -> embeddings of unit length."""
         return self.text_head(self.text(x, train=train), train=train)
 
     def __call__(self, inputs: Mapping[str, Any], *, train: bool = False) -> dict[str, Array]:
@@ -72,8 +74,8 @@ class Multimodal(nn.Module):
     `heads.Temperature`; they are outputs of that name without a batch dimension. frozen: modalities whose encoders always run
     in inference mode, without dropout and with running batch statistics.
 
-    `encode` and `decode` are its two halves. `decode` takes the presence of modalities apart from the tokens, so that tokens
-    that were encoded once can be decoded for many subsets of modalities.
+    `encode` and `decode` are its two halves. `decode` takes the presence of modalities as a separate argument, so that tokens
+    are encoded once and decoded for many subsets of modalities.
     """
 
     encoders: Mapping[str, nn.Module]
@@ -84,7 +86,10 @@ class Multimodal(nn.Module):
     frozen: tuple[str, ...] = ()
 
     def encode(self, batch: Batch, *, train: bool = False) -> dict[str, Tokens]:
-        """The tokens of each modality; `decode` applies the presence of modalities to their masks."""
+        """{modality: Tokens}; `decode` applies the presence of modalities to their masks.
+
+        ValueError if the batch lacks a modality, or if `unimodal_heads` names a modality without an encoder.
+        """
         for part, given in (("inputs", batch.inputs), ("present", batch.present)):
             missing = sorted(set(self.encoders) - set(given))
             if missing:
@@ -100,7 +105,10 @@ class Multimodal(nn.Module):
         return {name: one(name, encoder) for name, encoder in self.encoders.items()}
 
     def decode(self, tokens: Mapping[str, Tokens], present: Mapping[str, Any], *, train: bool = False) -> dict[str, Array]:
-        """{name: outputs} from the tokens of the modalities that are present, {modality: Bool[b]}."""
+        """{name: outputs}. present: {modality: Bool[b]}; tokens of absent modalities are masked.
+
+        ValueError if there are heads over fused tokens but no fusion.
+        """
         if self.heads and self.fusion is None:
             raise ValueError(f"fusion is None, but the heads {sorted(self.heads)} need fused tokens; give a fusion")
         masked = {name: Tokens(t.x, t.mask & present[name][:, None]) for name, t in tokens.items()}

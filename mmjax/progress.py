@@ -1,4 +1,4 @@
-"""Progress bars of a run, one for each long stage of work, with the time left."""
+"""Progress bars of a run, one for each long task, with the remaining time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from rich.progress import Progress as Bars
 
 
 class Progress:
-    """Context manager around rich's bars. If the output is not a terminal, finished work is printed as lines."""
+    """Context manager around rich's progress bars. Without a terminal, it prints a line per trained cell instead."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -36,11 +36,12 @@ class Progress:
         self.bars.stop()
 
     def print(self, line: str) -> None:
+        """Prints a line above the bars."""
         self.console.print(line, highlight=False)
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Work of unknown length."""
+        """Shows a bar of unknown length while the block runs. what: its label."""
         task = self.bars.add_task(what, total=None, note="")
         try:
             yield
@@ -49,7 +50,7 @@ class Progress:
 
     @contextmanager
     def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Work on `total` items; yields a function that takes the number of items just finished."""
+        """Shows a bar of `total` items while the block runs; yields a function of the number of newly finished items."""
         task = self.bars.add_task(what, total=total, note="")
         try:
             yield lambda items: self.bars.update(task, advance=items)
@@ -57,15 +58,16 @@ class Progress:
             self.bars.remove_task(task)
 
     def cell(self, name: str, steps: int) -> None:
-        """Starts the bar of a cell."""
+        """Starts the bar of a cell that trains for this number of steps."""
         self._name, self._steps = name, steps
         self._cell = self.bars.add_task(f"training {name}", total=steps, note="")
 
     def step(self, done: int) -> None:
+        """Moves the bar of the cell. done: number of steps taken."""
         self.bars.update(self._cell, completed=done)
 
     def evaluated(self, record: dict[str, Any]) -> None:
-        """Shows a point of the learning curve, averaged over the seeds: the losses and the selected validation metric."""
+        """Shows a record of the learning curve, averaged over seeds: the training loss and the selected validation metric."""
         mean = lambda name: sum(record[name]) / len(record[name])
         always = ("validation_loss", "validation_score")
         metrics = [name for name in record if name.startswith("validation_") and name not in always]

@@ -14,10 +14,10 @@ SHARD = "shard"
 
 
 def shard_index() -> Int[Array, ""] | int:
-    """The number of this shard; 0 if the batch is not split."""
+    """The index of this shard; 0 if the batch is not split."""
     try:
         return jax.lax.axis_index(SHARD)
-    except NameError:  # the only public way to learn that no such axis is bound
+    except NameError:  # JAX has no public test of whether an axis name is bound
         return 0
 
 
