@@ -64,10 +64,10 @@ conv_nhwc.defvjp(_conv_forward, _conv_backward)
 def pointwise_conv(x: Float[Array, "b h w c"], kernel: Float[Array, "c o"], strided: bool = False) -> Float[Array, "b h w o"]:
     """x @ kernel: a 1 x 1 convolution. Reverse-mode differentiation only.
 
-    In the matmul of the kernel's gradient, XLA on a CPU writes the first operand transposed, and computes it in that slow order
-    if it is fused with the operand. Automatic differentiation puts dy first, fused for instance with the gradient of batch
-    norm. Here the operand with fewer channels comes first, or dy if x is a strided slice (strided=True), which XLA would
-    compute again.
+    In the matmul of the kernel's gradient, XLA on a CPU writes the first operand transposed, and computes the operations fused
+    with it in this slow order. Automatic differentiation puts dy first, often fused with the gradient of batch norm. Here the
+    operand with fewer channels comes first. If x is a strided slice (strided=True), dy comes first, since XLA would compute
+    the slice again.
     """
     return x @ kernel
 
@@ -137,7 +137,7 @@ def depthwise(
 class Conv(nn.Module):
     """Convolution over height and width, [b h w c] -> [b i j features].
 
-    features: number of output channels. kernel_size, strides: (rows, columns), in pixels.
+    features: number of output channels. kernel_size, strides: (rows, columns), in pixels. use_bias: whether it has a bias.
     padding: "SAME", "VALID", or ((top, bottom), (left, right)), in pixels.
     pool: side of the cells of a `max_pool` after the convolution, in pixels; 1 for no pooling. The bias is added after
         pooling, which gives the same result at less cost.
