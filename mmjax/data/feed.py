@@ -1,7 +1,7 @@
-"""Batches for a step: gathered from columns on the device if the data fit there, else streamed from the host by Grain.
+"""Feeds, which return the batch of given rows: from columns on the device if the data fit there, else from the host by Grain.
 
-Both feeds return the batch of the same rows for the same (seed, step). Row numbers may have any leading dimensions, such as
-[s b] for the seeds of a step and [k s b] for k steps of one compiled call; the batch has the same ones. -1 is padding.
+Both feeds return equal batches for equal row numbers. Row numbers may have any leading dimensions, such as [s b] for the seeds
+of a step and [k s b] for k steps of one compiled call; the batch has the same leading dimensions. -1 is padding.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ import numpy as np
 from mmjax.data.dataset import Column, Dataset, Rows, gather, stack
 from mmjax.types import Batch
 
-CHUNK = 256  # items that are in memory at once before preprocessing, while a column is filled
+CHUNK = 256  # items that are read and preprocessed at once when a column is loaded
 
 Order = Callable[[int], np.ndarray]
 """Step -> the row numbers of its batch, Int[... b]; all steps have the same shape."""
@@ -29,12 +29,15 @@ class Feed(Protocol):
     def __call__(self, index: np.ndarray) -> Batch: ...
 
     def chunks(self, order: Order, chunks: Sequence[range]) -> Iterator[Batch]:
-        """A batch [k ... b ...] for each chunk of k steps; the chunks follow one another without gaps."""
+        """A batch [k ... b ...] for each chunk of k steps. The chunks must be consecutive."""
         ...
 
 
-def fill_column(column: Column, report: Callable[[int], None] = lambda items: None) -> Any:
-    """All items of a column, read and preprocessed, on the device. report: called with the number of items of each chunk."""
+def load_column(column: Column, report: Callable[[int], None] = lambda items: None) -> Any:
+    """Reads and preprocesses all items of a column: array [m ...] or Padded, on the device.
+
+    report: called after each chunk with its number of items.
+    """
     preprocess = jax.jit(column.preprocess)
     parts = []
     with ThreadPoolExecutor(4) as pool:
@@ -47,13 +50,13 @@ def fill_column(column: Column, report: Callable[[int], None] = lambda items: No
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-def fill(dataset: Dataset, report: Callable[[int], None] = lambda items: None) -> dict[str, Any]:
-    """{modality: its whole column}, on the device."""
-    return {name: fill_column(column, report) for name, column in dataset.columns.items()}
+def load_columns(dataset: Dataset, report: Callable[[int], None] = lambda items: None) -> dict[str, Any]:
+    """{modality: all items of its column}, on the device; see `load_column`."""
+    return {name: load_column(column, report) for name, column in dataset.columns.items()}
 
 
 def column_bytes(dataset: Dataset) -> int:
-    """The memory that `fill` needs, in bytes, computed from shapes."""
+    """The size in bytes of the arrays that `load_columns` returns, computed from shapes; reads one item per modality."""
     total = 0
     for column in dataset.columns.values():
         item = jax.eval_shape(column.preprocess, stack([column.read(0)]))
@@ -74,7 +77,7 @@ def example_batch(dataset: Dataset, modalities: Iterable[str], batch: int) -> Ba
 
 
 class DeviceFeed:
-    """A `Feed` of the rows of one split from columns on the device, {modality: array [m ...] or Padded}."""
+    """A `Feed` of one split's rows from columns on the device, {modality: array [m ...] or Padded}."""
 
     def __init__(self, columns: Mapping[str, Any], rows: Rows):
         self.columns, self.rows = columns, jax.tree.map(jnp.asarray, rows)
@@ -87,13 +90,9 @@ class DeviceFeed:
         return (self(np.stack([order(step) for step in chunk])) for chunk in chunks)
 
 
-def from_device(columns: Mapping[str, Any], rows: Rows) -> DeviceFeed:
-    """The feed of one split's rows from columns that `fill` returned."""
-    return DeviceFeed(columns, rows)
-
 
 class _RowsOfSteps:
-    """The row numbers of all steps from `first` on, one after another: a random-access source for Grain."""
+    """The row numbers of the steps `first` to `steps` - 1 in one sequence: a random-access source for Grain."""
 
     def __init__(self, order: Order, first: int, steps: int):
         self.order, self.first, self.width = lru_cache(maxsize=16)(order), first, order(first).size
@@ -107,7 +106,7 @@ class _RowsOfSteps:
         return int(self.order(self.first + step).reshape(-1)[place])
 
 
-class Streamed:
+class HostFeed:
     """A `Feed` of one split's rows and some modalities of a data set that stays on the host; items are read when needed."""
 
     def __init__(self, dataset: Dataset, rows: Rows, modalities: Iterable[str], threads: int = 4):
@@ -148,7 +147,7 @@ class Streamed:
 
     def _items(self, order: Order, first: int, steps: int) -> Iterator[Any]:
         """The stacked items of each step."""
-        import grain  # here, since machines that keep their data on the device need no Grain
+        import grain  # imported here, since a DeviceFeed works without Grain
 
         if steps <= first:
             return

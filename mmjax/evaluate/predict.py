@@ -17,9 +17,9 @@ from mmjax.types import Batch, Loss, Subset, Task, Units
 def predict_subsets(
     model: nn.Module, tasks: Mapping[str, Task], subsets: Mapping[str, tuple[Subset, ...]]
 ) -> Callable[[Any, Batch], dict[str, Any]]:
-    """(variables of one seed, batch) -> {task: predictions [k b ...]} for the k subsets of each task.
+    """Returns (variables of one seed, batch) -> {task: predictions [k b ...]} for the k subsets of each task.
 
-    The modalities are encoded once; each subset is decoded under its own presence, by `vmap` over the masks.
+    subsets: {task: subsets}. The modalities are encoded once; `vmap` over the presence masks decodes every subset.
     """
     names = sorted(model.encoders)
 
@@ -42,9 +42,10 @@ def predict_subsets(
 
 
 def validation_predictions(model: nn.Module, loss: Loss, task: Task | None) -> Callable[[Any, Batch], dict[str, Any]]:
-    """(variables of one seed, batch) -> {"loss": Float[b], "predicted": the task's predictions [b ...]} on present modalities.
+    """Returns (variables of one seed, batch) -> {"loss": Float[b], "predicted": the task's predictions [b ...]}.
 
-    Several losses are added up with weight 1, as in training without a balance. task None: the loss alone.
+    Uses all modalities that are present. Several losses are summed, as in training without a `Balance`. task None: the loss
+    alone.
     """
 
     def evaluate(variables: Any, batch: Batch) -> dict[str, Any]:
@@ -57,18 +58,21 @@ def validation_predictions(model: nn.Module, loss: Loss, task: Task | None) -> C
     return evaluate
 
 
-def whole_split(run: Callable[[Batch], Any], feed: Callable[[np.ndarray], Batch], rows: int, axis: int, size: int) -> Any:
+def predict_split(
+    predict: Callable[[Batch], Any], feed: Callable[[np.ndarray], Batch], rows: int, axis: int, size: int
+) -> Any:
     """Predictions for all rows of a split, in order, as NumPy arrays; the padding of the last batch is removed.
 
-    run: batch -> pytree whose leaves have the rows of the batch on `axis`. size: rows per batch.
+    predict: batch -> pytree whose leaves have the rows of the batch on `axis`. feed: row numbers Int[b] -> batch. rows: their
+    number in the split. size: rows per batch.
     """
-    parts = [jax.tree.map(np.asarray, run(feed(index))) for index in in_order(rows, size)]
+    parts = [jax.tree.map(np.asarray, predict(feed(index))) for index in in_order(rows, size)]
     at = (slice(None),) * axis + (slice(rows),)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=axis)[at], *parts)
 
 
 def outcomes_of(task: Task, predicted: Any, units: Units) -> dict[str, np.ndarray]:
-    """Predictions [s n ...] of all seeds for the rows of a split -> outcomes {name: [s u ...]} of its units."""
+    """Predictions of all seeds for the rows of a split, [s n ...] -> the outcomes of its units, {name: [s u ...]}."""
     seeds = jax.tree.leaves(predicted)[0].shape[0]
     outcomes = [task.outcomes(jax.tree.map(lambda leaf, s=seed: leaf[s], predicted), units) for seed in range(seeds)]
     return {name: np.stack([np.asarray(of_seed[name]) for of_seed in outcomes]) for name in outcomes[0]}

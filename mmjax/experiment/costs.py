@@ -40,7 +40,7 @@ def costs(experiment: Experiment, dataset: Dataset, weights: Mapping[str, Any], 
     FLOPs are XLA's count for the compiled program, which counts the body of a loop (a step of a recurrent layer) once.
     """
     rows = dataset.splits["train"]
-    read = feed.Streamed(dataset, rows, experiment.encoders)
+    read = feed.HostFeed(dataset, rows, experiment.encoders)
     batch = read(orders(range(seeds), len(rows), experiment.batch)(0))
     training = training_of(experiment)
     state, frozen = training.init(range(seeds), jax.tree.map(lambda leaf: leaf[0], batch), weights or None)

@@ -13,7 +13,7 @@ import numpy as np
 from mmjax.data import feed
 from mmjax.data.dataset import Dataset
 from mmjax.describe import parameter_count
-from mmjax.evaluate.predict import metric_values, outcomes_of, predict_subsets, validation_predictions, whole_split
+from mmjax.evaluate.predict import metric_values, outcomes_of, predict_split, predict_subsets, validation_predictions
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.progress import Progress
@@ -50,8 +50,8 @@ class PartRun:
     def feed_of(self, name: str) -> Any:
         rows = self.dataset.training_rows if name == "train" else self.dataset.splits[name]
         if self.columns is None:
-            return feed.Streamed(self.dataset, rows, self.experiment.encoders)
-        return feed.from_device({modality: self.columns[modality] for modality in self.experiment.encoders}, rows)
+            return feed.HostFeed(self.dataset, rows, self.experiment.encoders)
+        return feed.DeviceFeed({modality: self.columns[modality] for modality in self.experiment.encoders}, rows)
 
 
 def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
@@ -101,7 +101,7 @@ def _validate(run: PartRun, training: Training, frozen: Any) -> Callable[[Any], 
     evaluate = training.plan.evaluate(validation_predictions(experiment.model, experiment.loss, task))
 
     def validate(variables: Any) -> dict[str, np.ndarray]:
-        found = whole_split(
+        found = predict_split(
             lambda batch: evaluate(variables, frozen, batch), feed_validation, rows, axis=1, size=experiment.batch
         )
         losses = np.where(weight > 0, found["loss"] * weight, 0)
@@ -122,7 +122,7 @@ def _predict(run: PartRun, training: Training, fitted: Fit, frozen: Any) -> None
     evaluate = training.plan.evaluate(predict_subsets(experiment.model, experiment.tasks, subsets), axis=1)
     variables, rows = training.plan.place(fitted.best.variables), len(run.dataset.splits["test"])
     size = batch * max(1, min(ROWS_AT_ONCE // batch, -(-rows // batch)))
-    predicted = whole_split(lambda batch: evaluate(variables, frozen, batch), run.feed_of("test"), rows, axis=2, size=size)
+    predicted = predict_split(lambda batch: evaluate(variables, frozen, batch), run.feed_of("test"), rows, axis=2, size=size)
     outcomes, examples = {}, {}
     for name, task in experiment.tasks.items():
         names = [subset_name(subset) for subset in subsets[name]]

@@ -192,7 +192,7 @@ def _fill(dataset: Dataset, modalities: Sequence[str], options: Any, progress: P
         return None
     items = sum(column.count for column in dataset.columns.values())
     with progress.counting("preparing the inputs", items) as advance:
-        columns = feed.fill(dataset, advance)
+        columns = feed.load_columns(dataset, advance)
     rows = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset.splits.items())
     progress.print(f"data: {rows} rows through {dataset.source}, {size * 1e3:.0f} MB on the device")
     progress.print("      dropped: " + ("; ".join(f"{count} {why}" for why, count in dataset.dropped.items()) or "nothing"))

@@ -60,9 +60,9 @@ def mmjax_workload(fusions: tuple[str, ...], seeds: int, steps: int, weights: We
 
     from benchmarks.mmjax_side import flatten, parameter_count, take_seed
     from mmjax.data.dataset import Rows
-    from mmjax.data.feed import from_device
+    from mmjax.data.feed import DeviceFeed
     from mmjax.encoders import CNN, FrameRNN, TextRNN
-    from mmjax.evaluate.predict import whole_split
+    from mmjax.evaluate.predict import predict_split
     from mmjax.heads import Classifier
     from mmjax.losses import cross_entropy
     from mmjax.model import Multimodal
@@ -78,7 +78,7 @@ def mmjax_workload(fusions: tuple[str, ...], seeds: int, steps: int, weights: We
 
     def feed(first, last):
         here = np.arange(first, last)
-        return from_device(columns, Rows(dict.fromkeys(columns, here), {"label": label[here]}, np.ones(len(here), np.float32)))
+        return DeviceFeed(columns, Rows(dict.fromkeys(columns, here), {"label": label[here]}, np.ones(len(here), np.float32)))
 
     train, test, order = feed(0, TRAIN), feed(TRAIN, TRAIN + TEST), orders(range(seeds), TRAIN, BATCH)
     encoders = {
@@ -108,7 +108,7 @@ def mmjax_workload(fusions: tuple[str, ...], seeds: int, steps: int, weights: We
                 jax.block_until_ready(metrics)  # one call ahead of the device, as in `train.loop.fit`
                 state, metrics = step(state, {}, batches)
             of_batch = lambda batch, state=state, logits=logits: logits(state.variables, {}, batch)
-            scores = whole_split(of_batch, test, TEST, axis=1, size=TEST)
+            scores = predict_split(of_batch, test, TEST, axis=1, size=TEST)
             accuracy[place] = (scores.argmax(-1) == label[TRAIN:]).mean()
 
     return Workload(run, {"accuracy": accuracy}, parameters, copied)  # the worker reads it after the first run

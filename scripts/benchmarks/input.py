@@ -95,12 +95,12 @@ def mmjax_epochs(
     import jax
 
     from mmjax.data.dataset import Column, Dataset, Rows
-    from mmjax.data.feed import Streamed
+    from mmjax.data.feed import HostFeed
     from mmjax.data.order import in_order
 
     rows = Rows({"x": np.arange(count)}, {}, np.ones(count, np.float32))
     data = Dataset({"x": Column(count, read, finish)}, {"train": rows}, {}, "")
-    source, order = Streamed(data, rows, ["x"]), in_order(count, batch)
+    source, order = HostFeed(data, rows, ["x"]), in_order(count, batch)
 
     def epoch() -> Iterator[Any]:
         for one in source.stream(lambda step: order[step], 0, len(order)):

@@ -58,9 +58,9 @@ def mmjax_workload(fusion: str, rows: int, batch: int, weights: Weights) -> Work
 
     from benchmarks.mmjax_side import flatten, parameter_count, take_seed
     from mmjax.data.dataset import Rows
-    from mmjax.data.feed import from_device
+    from mmjax.data.feed import DeviceFeed
     from mmjax.encoders import CNN, FrameRNN, TextRNN
-    from mmjax.evaluate.predict import predict_subsets, whole_split
+    from mmjax.evaluate.predict import predict_split, predict_subsets
     from mmjax.heads import Classifier
     from mmjax.model import Multimodal
     from mmjax.nn import LSTM
@@ -72,7 +72,7 @@ def mmjax_workload(fusion: str, rows: int, batch: int, weights: Weights) -> Work
     arrays = inputs(rows)
     full = lambda x: Padded(jnp.asarray(x), jnp.full(rows, x.shape[1]))
     columns = {"image": jnp.asarray(arrays["image"]), "text": full(arrays["text"]), "audio": full(arrays["audio"])}
-    feed = from_device(columns, Rows(dict.fromkeys(columns, np.arange(rows)), {}, np.ones(rows, np.float32)))
+    feed = DeviceFeed(columns, Rows(dict.fromkeys(columns, np.arange(rows)), {}, np.ones(rows, np.float32)))
     encoders = {
         "image": CNN(CHANNELS),
         "text": TextRNN(VOCABULARY, WIDTH, LSTM(WIDTH)),
@@ -84,7 +84,7 @@ def mmjax_workload(fusion: str, rows: int, batch: int, weights: Weights) -> Work
     params, outputs = take_seed(jax.device_get(state.params)), {}
 
     def run():
-        predicted = whole_split(lambda rows: predict(state.variables, {}, rows), feed, rows, axis=2, size=batch)
+        predicted = predict_split(lambda rows: predict(state.variables, {}, rows), feed, rows, axis=2, size=batch)
         outputs["logits"] = predicted["label"][0]
 
     return Workload(run, outputs, parameter_count(params), as_torch(flatten(params)))  # outputs are read after the first run

@@ -23,7 +23,7 @@ from mmjax.data.augment import (
     SpecAugment,
 )
 from mmjax.data.dataset import Column, Dataset, Rows
-from mmjax.data.feed import Streamed, fill, from_device
+from mmjax.data.feed import DeviceFeed, HostFeed, load_columns
 from mmjax.shards import SHARD
 from mmjax.types import Batch, Padded
 
@@ -207,7 +207,7 @@ def test_both_feeds_give_the_same_augmented_batch():
     rows = Rows({"image": np.array([5, 0, -1, 3, 2, 4], np.int32)}, {"label": np.arange(6)}, np.ones(6, np.float32))
     dataset = Dataset(columns, {"train": rows}, {}, "")
     index = np.array([4, 0, 1, 5])
-    (streamed,) = Streamed(dataset, rows, ["image"]).stream(lambda step: index, 0, 1)
-    gathered = from_device(fill(dataset), rows)(index)
+    (streamed,) = HostFeed(dataset, rows, ["image"]).stream(lambda step: index, 0, 1)
+    gathered = DeviceFeed(load_columns(dataset), rows)(index)
     step = jax.jit(Chain((Rotation(30.0), Flip(0.5)), ()).__call__)
     assert_same(step(streamed, jax.random.key(5)), step(gathered, jax.random.key(5)))

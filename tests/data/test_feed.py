@@ -9,7 +9,7 @@ import pytest
 
 from mmjax.data import feed
 from mmjax.data.dataset import Column, Dataset, Rows
-from mmjax.data.feed import Feed, Streamed, column_bytes, fill, fill_column, from_device
+from mmjax.data.feed import DeviceFeed, Feed, HostFeed, column_bytes, load_column, load_columns
 from mmjax.data.order import in_order, shuffled
 from mmjax.data.stamps import dataset as stamps_dataset
 from mmjax.data.stamps.pack import StampsPack
@@ -19,7 +19,7 @@ pytest.importorskip("grain")
 
 
 def stream(dataset, rows, order, first, steps, threads=4):
-    return Streamed(dataset, rows, dataset.columns, threads).stream(order, first, steps)
+    return HostFeed(dataset, rows, dataset.columns, threads).stream(order, first, steps)
 
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 3, 2, 4), np.uint8)
@@ -88,12 +88,12 @@ def streamed():
 
 @pytest.fixture(scope="module")
 def columns():
-    return fill(toy())
+    return load_columns(toy())
 
 
 def test_from_device_by_hand(columns):
     rows = toy().splits["train"]
-    batch_of = from_device(columns, rows)
+    batch_of = DeviceFeed(columns, rows)
     for step in range(9):
         assert_batch(batch_of(order(step)), rows, order(step))
     for index in in_order(N, 5):
@@ -117,7 +117,7 @@ CHUNKS = (range(2, 5), range(5, 6), range(6, 9))
 def test_chunks_of_several_steps(columns, streamed):
     """[k s b] of both feeds is k batches [s b], stacked; also for a call with row numbers of that shape."""
     rows = toy().splits["train"]
-    feeds = from_device(columns, rows), Streamed(toy(), rows, columns)
+    feeds = DeviceFeed(columns, rows), HostFeed(toy(), rows, columns)
     for feed_of in feeds:
         assert isinstance(feed_of, Feed)
         found = list(feed_of.chunks(order, CHUNKS))
@@ -136,7 +136,7 @@ def test_float_and_multi_label_targets_have_the_dimensions_of_the_index(columns)
     rows = toy().splits["train"]
     targets = {"value": np.linspace(0, 1, N, dtype=np.float32), "tags": np.arange(2 * N).reshape(N, 2)}
     targets["value"][3] = np.nan
-    batch = from_device(columns, rows.replace(targets=targets))(np.array([[[3, 0]], [[12, -1]]]))
+    batch = DeviceFeed(columns, rows.replace(targets=targets))(np.array([[[3, 0]], [[12, -1]]]))
     assert batch.targets["value"].shape == (2, 1, 2) and batch.targets["tags"].shape == (2, 1, 2, 2)
     assert np.isnan(batch.targets["value"][0, 0, 0]) and batch.targets["value"][1, 0, 0] == 1
     assert batch.targets["tags"][1, 0, 0].tolist() == [24, 25]
@@ -144,7 +144,7 @@ def test_float_and_multi_label_targets_have_the_dimensions_of_the_index(columns)
 
 def test_stream_and_device_have_the_same_structure(columns, streamed):
     """A step that is compiled for one accepts the other: same tree, shapes and dtypes."""
-    batch = from_device(columns, toy().splits["train"])(order(0))
+    batch = DeviceFeed(columns, toy().splits["train"])(order(0))
     assert jax.tree.structure(batch) == jax.tree.structure(streamed[0])
     shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype.name), b) for b in (batch, streamed[0])]
     assert shapes[0] == shapes[1]
@@ -176,7 +176,7 @@ def test_fill_reads_each_item_once(monkeypatch):
         return x * 2
 
     column = Column(8, lambda i: read.append(i) or np.float32(i), preprocess)
-    assert np.asarray(fill_column(column, reports.append)).tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert np.asarray(load_column(column, reports.append)).tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
     assert sorted(read) == list(range(8)) and reports == [3, 3, 2] and shapes == {(3,)}
 
 
@@ -191,7 +191,7 @@ def test_damaged_item_is_reported(monkeypatch):
     dataset = toy()
     broken = Column(11, read, lambda x: x)
     with pytest.raises(ValueError, match="item 3 is damaged"):
-        fill_column(broken)
+        load_column(broken)
     columns = {"image": broken, "text": dataset.columns["text"]}
     broken_set = Dataset(columns, dataset.splits, {}, "")
     with pytest.raises(ValueError, match="item 3 is damaged"):
@@ -204,13 +204,13 @@ def test_stamps(monkeypatch):
     monkeypatch.setattr(stamps_dataset, "MAX_ITEMS", 16)
     monkeypatch.setattr(feed, "CHUNK", 64)
     dataset = stamps_dataset.Stamps(image_size=8, speech_languages=("lt",), seconds=0.5).load()
-    columns, rows = fill(dataset), dataset.splits["train"]
+    columns, rows = load_columns(dataset), dataset.splits["train"]
     assert column_bytes(dataset) == sum(leaf.nbytes for leaf in jax.tree.leaves(columns))
     spoken = np.flatnonzero(rows.pointer["audio"] >= 0)[:3]
     silent = np.flatnonzero(rows.pointer["audio"] < 0)[:2]
     index = np.array([[*spoken, *silent, -1]])
     (batch,) = stream(dataset, rows, lambda step: index, 0, 1)
-    same = from_device(columns, rows)(index)
+    same = DeviceFeed(columns, rows)(index)
     assert np.asarray(batch.present["audio"]).tolist() == [[True] * 3 + [False] * 3]
     for name in ("present", "targets", "weight"):
         jax.tree.map(np.testing.assert_array_equal, getattr(batch, name), getattr(same, name))

@@ -111,7 +111,7 @@ def test_both_forms_have_the_same_utterances_in_the_same_order(folder, part):
 
 def test_it_feeds_batches(folder):
     data = Mosi(folder, context=True, folds=3).load()
-    batch = feed.from_device(feed.fill(data), data.splits["test"])(np.array([1, 0, -1]))
+    batch = feed.DeviceFeed(feed.load_columns(data), data.splits["test"])(np.array([1, 0, -1]))
     assert batch.inputs["text"].length.tolist()[:2] == [1, 11]
     assert batch.weight.tolist() == [1, 11, 0]
     assert batch.present["audio"].tolist() == [True, True, False]

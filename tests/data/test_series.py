@@ -144,7 +144,7 @@ def test_channels_together(root):
     (name,) = data.columns
     assert name == "channels00to01" and data.sizes[name] == {"steps": 4, "channels": 2}
     apart = AeonSeries("Toy", folds=3, root=root).load()
-    together, separate = feed.fill(data), feed.fill(apart)
+    together, separate = feed.load_columns(data), feed.load_columns(apart)
     np.testing.assert_allclose(together[name].x[..., 1:], separate["channel01"].x, atol=1e-6)
     picture = Image.open(io.BytesIO(data.media(0)["image"]))
     assert picture.size == (8 * 2, 8 * 2)  # 2 steps, 2 channels
