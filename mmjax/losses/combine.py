@@ -1,4 +1,4 @@
-"""From criteria to losses: pairs each output with its target, masks examples that do not count, and combines several losses.
+"""From criteria to losses: pairs each output with its target, masks invalid examples, and combines several losses.
 
 The output "label" comes from the fused tokens, "image.label" from the tokens of modality "image" alone; both are compared
 with the target "label". A unimodal output counts only in examples that have the modality. Where an output does not count, and
@@ -17,7 +17,10 @@ from mmjax.types import Batch
 
 
 def counted(output: str, batch: Batch) -> Bool[Array, " b"]:
-    """True for the examples in which the output of this name counts. ValueError if the batch lacks its modality."""
+    """True for the examples in which this output enters the loss: those of positive weight that have its modality.
+
+    ValueError if the batch lacks the modality.
+    """
     modality = output.rpartition(".")[0]
     real = batch.weight > 0
     if not modality:
@@ -28,7 +31,7 @@ def counted(output: str, batch: Batch) -> Bool[Array, " b"]:
 
 
 def pick(outputs: Mapping[str, Any], name: str) -> Any:
-    """outputs[name]. ValueError, with the names of all outputs, if there is none."""
+    """outputs[name]. ValueError, which lists all outputs, if there is no such output."""
     if name not in outputs:
         raise ValueError(f"the model has no output {name!r}; its outputs are {sorted(outputs)}")
     return outputs[name]

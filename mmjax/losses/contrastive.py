@@ -43,6 +43,7 @@ class Pairs(NamedTuple):
 
     @property
     def positive_similarity(self) -> Float[Array, " b"]:
+        """The dot product of each positive pair."""
         return jnp.sum(self.x * self.y, axis=-1)
 
     def similarities(self) -> tuple[Float[Array, "b B"], Float[Array, "b B"]]:
@@ -70,6 +71,7 @@ def pairs(outputs: Mapping[str, Array], batch: Batch, first: str, second: str) -
 
 
 def _learned(outputs: Mapping[str, Array], name: str) -> Float[Array, ""]:
+    """The loss parameter of this name. ValueError if it is not a scalar."""
     value = pick(outputs, name)
     if value.ndim:
         raise ValueError(f"output {name!r} has shape {list(value.shape)}; it must be a scalar from Multimodal.loss_parameters")
@@ -77,7 +79,7 @@ def _learned(outputs: Mapping[str, Array], name: str) -> Float[Array, ""]:
 
 
 def _temperature(outputs: Mapping[str, Array], temperature: float | str) -> Float[Array, ""] | float:
-    """The value of a temperature that is a number or the name of an output."""
+    """The value of a temperature that is given as a number or by the name of a loss parameter."""
     if isinstance(temperature, str):
         return _learned(outputs, temperature)
     if not temperature > 0:
@@ -152,7 +154,8 @@ class Triplet:
         p = pairs(outputs, batch, self.first, self.second)
 
         def one_way(similarity):
-            hardest = jnp.max(jnp.where(p.negatives, similarity, LOWEST), axis=-1)  # LOWEST, so a loss of 0, without negatives
+            # an example without negatives has LOWEST here, and so a loss of 0
+            hardest = jnp.max(jnp.where(p.negatives, similarity, LOWEST), axis=-1)
             return jax.nn.relu(self.margin - p.positive_similarity + hardest)
 
         return jnp.where(p.valid, sum(map(one_way, p.similarities())), 0)
@@ -166,8 +169,8 @@ class Correlation:
     T = S11^(-1/2) S12 S22^(-1/2), which has no gradient where a rho_k is 0. The sum of squares, tr T'T = tr S11^-1 S12 S22^-1
     S21, has its maximum at the same outputs (all rho_k = 1), needs no eigenvectors, and has a finite gradient everywhere.
 
-    The value belongs to the batch and is the same in each valid example. Use batches much larger than d: d correlations of d
-    examples are always 1. The outputs need no unit length, so `Regressor(d)` is a suitable head.
+    The value is computed over the whole batch and is the same for every valid example. Use batches much larger than d: with d
+    examples, all d correlations are 1. The outputs need not have unit length, so `Regressor(d)` is a suitable head.
     ridge: r > 0, added to the diagonals of S11 and S22 (r1 and r2 in the paper), in squared units of the outputs.
     """
 

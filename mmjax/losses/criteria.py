@@ -22,6 +22,7 @@ class Criterion(Protocol):
 
 
 def is_integer(x: Any) -> bool:
+    """Whether an array has an integer dtype: such targets are classes."""
     return jnp.issubdtype(x.dtype, jnp.integer)
 
 
@@ -39,7 +40,7 @@ def _masked(output: Any, target: Any) -> tuple[Array, Array, Array]:
 
 
 def _at_label(values: Float[Array, "b *n c"], label: Any) -> Float[Array, "b ..."]:
-    """values[..., label]; NaN if the label is out of range, so that the error is visible."""
+    """values[..., label]; NaN if the label is out of range, so that the mistake shows in the loss."""
     return jnp.take_along_axis(values, label[..., None], axis=-1)[..., 0]
 
 
@@ -93,11 +94,11 @@ class CrossEntropy:
 
 @dataclass(frozen=True)
 class Focal:
-    """- (1 - p_t)^gamma log p_t, in nats, with p_t the softmax probability of the true class: easy examples weigh less.
+    """- (1 - p_t)^gamma log p_t, in nats, with p_t the softmax probability of the true class: downweights easy examples.
 
     Lin et al., "Focal loss for dense object detection", ICCV 2017, equation 4.
 
-    output [b ... c] with c >= 2, target Int[b ...].
+    output [b ... c] with c >= 2, target Int[b ...]. gamma: dimensionless, 0 for cross-entropy.
     """
 
     gamma: float = 2.0
@@ -163,7 +164,10 @@ class AbsoluteError:
 
 @dataclass(frozen=True)
 class Huber:
-    """Mean of r^2 / 2 if |r| = |output - target| is at most `delta`, else of delta (|r| - delta / 2) (Huber, 1964)."""
+    """Mean of r^2 / 2 if |r| = |output - target| is at most `delta`, else of delta (|r| - delta / 2) (Huber, 1964).
+
+    delta: in units of the target, above 0.
+    """
 
     delta: float = 1.0
 
