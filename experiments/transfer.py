@@ -44,7 +44,7 @@ from mmjax.pretrained.tokenizer import Published
 from mmjax.tasks import Classify
 from mmjax.train.optim import AdamW
 from mmjax.train.rates import LayerWise
-from mmjax.train.stages import Stage, gradually
+from mmjax.train.stages import Stage, gradual_unfreezing
 
 CLASSES, BLOCKS = 9, 6
 MINILM = BERT(width=384, depth=BLOCKS, heads=12, hidden=1536, dropout=0.1)
@@ -89,7 +89,9 @@ ABLATIONS = {
     "last_block": learning(block(5), optim=FINE),
     "full": FROM_WEIGHTS,
     "layer_wise": replace(FROM_WEIGHTS, optim=LayerWise(FINE, BLOCKS, 0.7)),
-    "staged": replace(FROM_WEIGHTS, stages=gradually((2.0, 1.0, 1.0, 2.0), NEW, (block(5), block(4), "encoders"))),
+    "staged": replace(
+        FROM_WEIGHTS, stages=gradual_unfreezing((2.0, 1.0, 1.0, 2.0), NEW, (block(5), block(4), "encoders"))
+    ),
 }
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Training: the step, all seeds at once, one device or many, checkpoints, the loop."""
+"""Training: optimisers, the step, stages, all seeds at once, plans for one or several devices, checkpoints and the loop."""

@@ -31,8 +31,8 @@ class OGMGE:
 
     with logits_u the output "u.target" of a unimodal head, and the mean over the examples of the whole batch that have u, by
     weight. If nothing is absent and there are two modalities, rho is the ratio of sums in the paper; with sums, a rare modality
-    would count as weak. k_u = 1 if no example has u or any other modality. std is taken over each array. The unimodal heads
-    learn from losses of their own, or keep their initial values.
+    would count as weak. k_u = 1 if no example has u, or none has another modality. std is taken over each array. The unimodal
+    heads learn from losses of their own, or keep their initial values.
 
     alpha: strength, >= 0, dimensionless. noise: scale of the noise, 1 as published, 0 for OGM without noise. target: the name
     of a target of classes. ValueError if fewer than two modalities have such an output.
@@ -43,6 +43,7 @@ class OGMGE:
     target: str = "label"
 
     def init(self, params: Any) -> tuple[()]:
+        """No state."""
         return ()
 
     def __call__(self, objective: Callable, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> tuple:
@@ -165,8 +166,8 @@ def blend_weights(train: Mapping[str, Any], validation: Mapping[str, Any]) -> di
     not fall (the paper leaves this case open); |O_i| is at least 1e-6.
 
     train, validation: {loss name: (loss at the start, loss at the end)}, each from a model trained with this loss alone: one
-    per modality ("image.label", ...) and one of all modalities ("label"). The result are weights for `WeightedLosses` of a
-    model with unimodal and fused heads. ValueError if the names differ, or no validation loss fell.
+    per modality ("image.label", ...) and one of all modalities ("label"). The weights are for `WeightedLosses` of a model
+    with unimodal and fused heads. ValueError if the names differ, or no validation loss fell.
     """
     if set(train) != set(validation):
         raise ValueError(f"train has the losses {sorted(train)}, but validation {sorted(validation)}")

@@ -26,7 +26,7 @@ class CheckpointError(RuntimeError):
 
 
 class _Damaged(Exception):
-    """What is wrong with one checkpoint."""
+    """One checkpoint is damaged; the message describes the damage."""
 
 
 class Checkpoints:
@@ -80,7 +80,7 @@ class Checkpoints:
         try:
             self._manager.save(step, args=args, force=True)
             self._manager.wait_until_finished()
-        except Exception as error:  # Orbax and tensorstore raise OSError and ValueError for full disks and forbidden folders
+        except Exception as error:  # Orbax and tensorstore raise OSError and ValueError for full disks and read-only folders
             raise CheckpointError(
                 f"cannot write the checkpoint of step {step} to {self.folder}: {_line(error)}; earlier checkpoints are intact: "
                 "free space or make the folder writable, then use --resume"
@@ -111,6 +111,7 @@ class Checkpoints:
         raise CheckpointError(f"{what}; no intact checkpoint is left: delete {self.folder} to start again")
 
     def _restore(self, step: int, like: Callable[[int], tuple[Any, Any]]) -> tuple[Any, Any, dict[str, Any]]:
+        """(state, best, notes) of one checkpoint, with all hashes verified. Raises _Damaged or CheckpointError."""
         record = self._record(step)
         differing = differences(record["metadata"], self.metadata)
         if differing:
@@ -124,11 +125,11 @@ class Checkpoints:
             args = ocp.args.Composite(tree=ocp.args.StandardRestore(jax.tree.map(_empty, target)))
             tree = jax.tree.map(np.asarray, self._manager.restore(step, args=args)["tree"])
             found = _describe(tree)
-        except Exception as error:  # of Orbax, tensorstore or a JSON reader, for any kind of broken file
+        except Exception as error:  # Orbax, tensorstore and JSON readers raise many kinds of errors for damaged files
             raise _Damaged(_line(error)) from error
         wrong = [path for path in record["leaves"] if record["leaves"][path] != found.get(path)]
         if wrong:
-            raise _Damaged(f"{wrong[0]} is not what was written")
+            raise _Damaged(f"{wrong[0]} does not match its sha256")
         state = jax.tree.map(_as_device_array, target["state"], tree["state"])
         if set(np.ravel(state.step).tolist()) != {step}:
             raise _Damaged(f"its state is of step {np.ravel(state.step).tolist()}")
@@ -142,24 +143,25 @@ class Checkpoints:
         except Exception as error:  # as above
             raise _Damaged(_line(error)) from error
         if hashlib.sha256(content.encode()).hexdigest() != expected:
-            raise _Damaged("its notes are not what was written")
+            raise _Damaged("its notes do not match their sha256")
         record = json.loads(content)
         if record["step"] != step:
             raise _Damaged(f"it was written as step {record['step']}")
         return record
 
     def _check_same_model(self, step: int, leaves: Mapping[str, Any], target: Any) -> None:
+        """CheckpointError if a leaf is missing, or if its dtype or shape differs."""
         wanted = {path: [dtype, shape] for path, (dtype, shape, _) in _describe(target).items()}
         found = {path: [dtype, shape] for path, (dtype, shape, _) in leaves.items()}
         for path in sorted(wanted.keys() | found.keys()):
             if wanted.get(path) != found.get(path):
                 describe = lambda pair: "missing" if pair is None else f"{pair[0]}{pair[1]}"
                 has, needs = describe(found.get(path)), describe(wanted.get(path))
-                raise CheckpointError(f"{self.folder / str(step)} is of another model: {path} is {has} there, {needs} here")
+                raise CheckpointError(f"{self.folder / str(step)} is of another model: {path} is {has}, not {needs}")
 
     def close(self) -> None:
+        """Releases the resources of Orbax; the checkpoints stay."""
         self._manager.close()
-
 
 
 def _is_key(leaf: Any) -> bool:

@@ -37,7 +37,7 @@ def skip_nonfinite(step: Callable) -> Callable:
 
 
 def diagnose(step: str, metrics: Mapping[str, Any], batch: Batch, rows: Any = None) -> str:
-    """One line: what was not finite in a step of one seed, which inputs caused it, if any, and the remedy.
+    """One line for the first non-finite step of one seed: the non-finite numbers, the inputs that caused them, the remedy.
 
     step: names the step and the seed. metrics: {name: number}. batch: [b ...] of that step, before augmentation. rows: Int[b],
     the rows of the training split in the batch; None to name positions in the batch.
@@ -58,10 +58,10 @@ def diagnose(step: str, metrics: Mapping[str, Any], batch: Batch, rows: Any = No
 
 
 def nonfinite_examples(batch: Batch) -> dict[str, Bool[np.ndarray, " b"]]:
-    """{"input 'name'", "target 'name'", "the weight": Bool[b]}, True for examples with non-finite values that reach the step.
+    """{"input 'name'", "target 'name'", "the weight": Bool[b]}, True for examples with non-finite values that enter the step.
 
-    Absent modalities, values beyond the length of a `Padded`, and missing targets (NaN) do not. Neither do targets of weight 0,
-    but inputs of weight 0 do: they can make a gradient NaN.
+    Absent modalities, values beyond the length of a `Padded`, missing targets (NaN) and targets of weight 0 are ignored. Inputs
+    of weight 0 are not: they can make a gradient NaN.
     """
     weight = np.asarray(batch.weight)
     found = {}
@@ -72,8 +72,8 @@ def nonfinite_examples(batch: Batch) -> dict[str, Bool[np.ndarray, " b"]]:
     return found | {"the weight": ~np.isfinite(weight)}
 
 
-def _any_per_example(x: Any, valid: Bool[np.ndarray, " b"], is_good: Callable) -> Bool[np.ndarray, " b"]:
-    """True for valid examples with a value that is not good, within their length."""
+def _any_per_example(x: Any, valid: Bool[np.ndarray, " b"], is_allowed: Callable) -> Bool[np.ndarray, " b"]:
+    """True for valid examples with a value, within their length, for which `is_allowed` is False."""
     leaves, within = [x.x] if isinstance(x, Padded) else jax.tree.leaves(x), None
     if isinstance(x, Padded):
         within = np.arange(x.x.shape[1])[None] < np.asarray(x.length)[:, None]
@@ -81,7 +81,7 @@ def _any_per_example(x: Any, valid: Bool[np.ndarray, " b"], is_good: Callable) -
     for leaf in leaves:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             continue
-        wrong = ~is_good(np.asarray(leaf, np.float32))
+        wrong = ~is_allowed(np.asarray(leaf, np.float32))
         if within is not None:
             wrong &= within.reshape(within.shape + (1,) * (wrong.ndim - 2))
         bad |= wrong.reshape(len(valid), -1).any(axis=1)

@@ -56,8 +56,8 @@ class TrainData:
 
 @dataclasses.dataclass(frozen=True)
 class Callbacks:
-    """Callbacks of the training loop. step: number of steps dispatched so far. evaluated: the new record of the learning curve.
-    stop: whether to stop after the current call."""
+    """Callbacks of the training loop. step: called with the number of steps dispatched so far. evaluated: called with each new
+    record of the learning curve. stop: whether to stop after the current call."""
 
     step: Callable[[int], None] = lambda step: None
     evaluated: Callable[[dict[str, Any]], None] = lambda record: None
@@ -66,8 +66,8 @@ class Callbacks:
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """The result of training. best: each seed's best step. curves: one record per evaluation. seconds: of all parts of the run,
-    resumed ones included."""
+    """The result of training. best: each seed's best step. curves: one record per evaluation. seconds: of training, including
+    the time before a resume."""
 
     best: Best
     curves: list[dict[str, Any]]
@@ -113,7 +113,7 @@ def fit(
 
 
 class _Run:
-    """What changes during `fit`."""
+    """The mutable state of `fit`."""
 
     def __init__(self, training: Training, frozen: Any, data: TrainData, validate: Callable, checkpoints: Checkpoints):
         self.training, self.frozen, self.validate, self.checkpoints = training, frozen, validate, checkpoints
@@ -125,10 +125,11 @@ class _Run:
 
     @property
     def seconds(self) -> float:
+        """Of training so far, including the time before a resume."""
         return self.seconds_before + time.monotonic() - self.began
 
     def begin(self, state: TrainState) -> int:
-        """Takes the newest checkpoint, or this state if there is none. Returns the number of steps taken so far."""
+        """Restores the newest checkpoint, or starts from `state` without one. Returns the number of steps taken so far."""
         self.state, self.best = state, no_best(state)
         if self.checkpoints.latest() is None:
             return 0
@@ -142,7 +143,7 @@ class _Run:
         return int(np.ravel(self.state.step)[0])
 
     def train(self, chunk: range, batches: Batch) -> None:
-        """The steps of one chunk, in one compiled call."""
+        """Takes the steps of one chunk in one compiled call."""
         plan, number = self.training.plan, self.training.stage_at(chunk.start)
         starts = chunk.start == self.training.resolved[number][1].start > 0  # `Training.init` prepares the first stage
         if starts:
@@ -155,7 +156,7 @@ class _Run:
         self.monitor.add(chunk, batches, metrics)
 
     def evaluate(self, done: int) -> dict[str, Any]:
-        """A new record of the learning curve; updates the best step of each seed."""
+        """Validates after `done` steps and updates the best step of each seed. Returns the new record of the learning curve."""
         means = self.monitor.means()
         scores = {name: np.asarray(value, np.float64) for name, value in self.validate(self.placed.variables).items()}
         if done > self.training.schedule.select_after:
@@ -166,6 +167,7 @@ class _Run:
         return self.curves[-1]
 
     def save(self, done: int) -> None:
+        """Writes a checkpoint, after the check that all steps so far were finite."""
         self.monitor.settle()
         notes = {"curves": self.curves, "sums": self.monitor.sums, "seconds": self.seconds}
         self.checkpoints.save(done, self.training.plan.fetch(self.placed), self.best, notes)

@@ -13,8 +13,8 @@ from mmjax.types import Batch
 class Monitor:
     """Metrics of all seeds since the last evaluation. They are read one call late, so that the device is never idle.
 
-    steps: number of training steps. rows: step -> Int[s b], rows of the training split, or None; seeds: their numbers, None for
-    0, 1, ...; both for messages. sums: {name: [sum [s], number of steps [s]]} as lists, since checkpoints contain them.
+    steps: number of training steps. rows: step -> Int[s b], rows of the training split, or None. seeds: their numbers, None for
+    0, 1, ... Error messages use both. sums: {name: [sum [s], number of steps [s]]} as lists, since checkpoints contain them.
     """
 
     def __init__(self, steps: int, rows: Callable[[int], np.ndarray] | None = None, seeds: Sequence[int] | None = None):
@@ -23,7 +23,7 @@ class Monitor:
         self._pending: tuple[range, Batch, Any] | None = None
 
     def add(self, chunk: range, batches: Batch, metrics: Any) -> None:
-        """The metrics [k s] of a call that was just dispatched, and its batches [k s b ...]; settles the call before."""
+        """Settles the last call, then adds the metrics [k s] of a new one, with its batches [k s b ...]."""
         self.settle()
         self._pending = (chunk, batches, metrics)
 
@@ -43,7 +43,7 @@ class Monitor:
             self.sums[name] = [(np.asarray(old) + new).tolist() for old, new in zip(before, (total, counted.sum(axis=0)))]
 
     def _raise(self, chunk: range, batches: Batch, metrics: dict[str, np.ndarray]) -> None:
-        """The error of the first non-finite step."""
+        """Raises NonFiniteError for the first non-finite step."""
         k, place = np.argwhere(~metrics["finite"])[0].tolist()
         step, batch = chunk[k], jax.tree.map(lambda leaf: leaf[k, place], batches)
         rows = None if self.rows is None else self.rows(step)[place]

@@ -58,7 +58,7 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Linear:
-    """Linear warm-up over a fraction of the steps, then linear decay to `end` times lr (as BERT; Devlin et al., 2019)."""
+    """Linear warm-up over a fraction of the steps, then linear decay to `end` times lr (as in BERT; Devlin et al., 2019)."""
 
     warmup: float = 0.1
     end: float = 0.0
@@ -89,7 +89,7 @@ RANGES = {
 
 
 def _learning_rate(optimizer: Any, steps: int) -> optax.Schedule:
-    """The optimiser's schedule. ValueError if a field of the optimiser is not finite or out of its range."""
+    """The schedule of the learning rate. ValueError if a field of the optimiser is not finite or out of its range."""
     for name, (is_valid, words) in RANGES.items():
         value = getattr(optimizer, name, None)
         if value is not None and not (math.isfinite(value) and is_valid(value)):

@@ -15,8 +15,9 @@ from mmjax.train.step import Step
 class Plan(NamedTuple):
     """How functions of one seed run for all seeds on the local devices.
 
-    devices: batches must be a multiple of it. place: a tree, such as a state [s ...], variables [s ...] or frozen variables ->
-    the tree as `train` and `evaluate` take it. fetch: the inverse of place.
+    devices: their number, which must divide the rows of a batch. place: a tree on the host, such as a state [s ...],
+    variables [s ...] or frozen variables -> the same tree on the devices, as `train` and `evaluate` take it. fetch: the inverse
+    of place.
     train: step -> run, with run(placed state, placed frozen, batches [k s b ...]) -> (placed state, metrics [k s]): k steps of
     all seeds in one compiled call. The given state is overwritten (donated).
     evaluate: (function, axis = 0) -> run, with run(placed variables, placed frozen, batch [b ...]) -> leaves [s ...]. function:

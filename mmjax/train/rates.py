@@ -9,15 +9,16 @@ from typing import Any
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mmjax.train.stages import begins
+from mmjax.train.stages import has_prefix
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Scales the updates of another optimiser by path.
+    """Scales the updates of another optimiser by the paths of the parameters.
 
-    factors: {prefix: factor}, with prefixes as in `Stage.learns`; the first prefix that matches applies, 1 if none does. Weight
-    decay is part of the update and is scaled too; clipping comes first. ValueError unless factors are finite and >= 0.
+    optim: the other optimiser. factors: {prefix: factor}, with prefixes as in `Stage.learns`; the first prefix that matches
+    applies, and the factor is 1 if none does. Weight decay is part of the update and is scaled too; clipping comes first.
+    ValueError unless factors are finite and >= 0.
 
         Rates(AdamW(lr=1e-3), {"encoders": 0.1})
     """
@@ -33,7 +34,7 @@ class Rates:
             raise ValueError(f"Rates.factors is {dict(self.factors)}; factors must be finite and at least 0")
 
         def factor(path):
-            return next((factor for prefix, factor in self.factors.items() if begins(path, prefix)), 1.0)
+            return next((factor for prefix, factor in self.factors.items() if has_prefix(path, prefix)), 1.0)
 
         return optax.chain(self.optim(steps), _scale_by_path(factor))
 
@@ -75,7 +76,7 @@ class LayerWise:
 
 
 def _scale_by_path(factor_of: Callable[[str], float]) -> optax.GradientTransformation:
-    """factor_of: path of a parameter -> factor of its update."""
+    """Multiplies each update by a factor. factor_of: path of a parameter -> its factor."""
 
     def scale(updates, params=None):
         flat = flatten_dict(dict(updates), sep="/")

@@ -35,7 +35,7 @@ def init_seeds(
     pretrained: Mapping[str, Any] | None = None,
     shared: Collection[str] = (),
 ) -> TrainState:
-    """The states of all seeds, [s ...]. batch: of one seed, [b ...]. Parameters as of `init_state`.
+    """The states of all seeds, [s ...]. batch: of one seed, [b ...]. The other arguments are those of `init_state`.
 
     Variables in `shared` are never computed: they are unused outputs inside one compiled program. It uses `lax.map` rather
     than `vmap`: orthogonal initialisers are QR decompositions, and two batched ones at a time can deadlock on a CPU with two
@@ -57,7 +57,7 @@ def orders(seeds: Sequence[int], rows: int, batch: int) -> Callable[[int], np.nd
 
 @struct.dataclass
 class Best:
-    """Each seed at its best step on the validation split. NumPy arrays on the host.
+    """The best step of each seed on the validation split, with its variables. NumPy arrays on the host.
 
     score: Float64[s], higher is better, -inf before any evaluation. loss: Float64[s], the validation loss. step: Int64[s].
     variables: [s ...], without the frozen variables that all seeds share.
@@ -79,7 +79,7 @@ def no_best(state: TrainState) -> Best:
 def keep_best(
     best: Best, step: int, score: Float[Any, " s"], loss: Float[Any, " s"], fetch: Callable[[], Any]
 ) -> Best:
-    """Replaces the seeds that are better at this step; the others stay.
+    """Updates the seeds that are better at this step; the others keep their best step.
 
     The higher score is better; if scores differ by at most 1e-6 * max(1, |best|), the lower loss; if both are equal, the
     earlier step. NaN is never better. fetch: () -> variables [s ...], called only if a seed is better.

@@ -1,4 +1,4 @@
-"""Stages of training: which parameters learn, with which loss and optimiser, for which share of the steps."""
+"""Stages of training, each with its own learning parameters, loss, optimiser and share of the steps."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,11 +16,11 @@ EVERYTHING = ("",)
 class Stage:
     """One stage of training, with its own optimiser and schedule.
 
-    share: of all steps, relative to the shares of the other stages, > 0. learns: the parameters that learn, each entry a prefix
-    of their paths: whole names between "/", each a regular expression. "encoders", "heads", "unimodal_heads" and
-    "loss_parameters" stand for all modules of that group, "" for everything. Examples: "fusion", "encoders_image",
-    "encoders_text/transformer/block(4|5)". All other parameters are frozen and have no optimiser state. loss, optim: of this
-    stage; None for those of the experiment.
+    share: of all steps, relative to the shares of the other stages, > 0. learns: the parameters that learn, as prefixes of
+    their paths. A prefix is a regular expression that must end at a "/" or at the end of the path. "encoders", "heads",
+    "unimodal_heads" and "loss_parameters" stand for all modules of that group, "" for everything. Examples: "fusion",
+    "encoders_image", "encoders_text/transformer/block(4|5)". All other parameters are frozen and have no optimiser state. loss,
+    optim: of this stage; None for those of the experiment. ValueError if share is out of range or learns is empty.
     """
 
     share: float = 1.0
@@ -52,24 +52,24 @@ def resolve(stages: Sequence[Stage], steps: int) -> tuple[tuple[Stage, range], .
     return tuple((stage, range(first, end)) for stage, first, end in zip(stages, [0, *ends], ends))
 
 
-def gradually(shares: Sequence[float], first: Sequence[str], then: Sequence[str]) -> tuple[Stage, ...]:
+def gradual_unfreezing(shares: Sequence[float], first: Sequence[str], then: Sequence[str]) -> tuple[Stage, ...]:
     """Gradual unfreezing (Howard and Ruder, 2018, "Universal language model fine-tuning for text classification").
 
     `first` learns in all stages; each entry of `then`, such as the blocks of an encoder from last to first, joins one stage
     later. shares: one per stage, one more than entries of `then`; otherwise ValueError.
     """
     if len(shares) != len(then) + 1:
-        raise ValueError(f"gradually has {len(shares)} shares for {len(then) + 1} stages")
+        raise ValueError(f"gradual_unfreezing has {len(shares)} shares for {len(then) + 1} stages")
     return tuple(Stage(share, (*first, *then[:number])) for number, share in enumerate(shares))
 
 
 def does_learn(path: str, learns: Sequence[str]) -> bool:
     """Whether the parameter with this path, such as "encoders_text/word/embedding", learns (see `Stage.learns`)."""
-    return any(begins(path, prefix) for prefix in learns)
+    return any(has_prefix(path, prefix) for prefix in learns)
 
 
-def begins(path: str, prefix: str) -> bool:
-    """Whether a path begins with a prefix, by the rules of `Stage.learns`."""
+def has_prefix(path: str, prefix: str) -> bool:
+    """Whether a path starts with a prefix, by the rules of `Stage.learns`."""
     whole = rf"(?:{prefix})(?=/|$)" if prefix not in ("", *GROUPS) else f"{prefix}(?=_)" if prefix else ""
     return re.match(whole, path) is not None
 
@@ -83,12 +83,12 @@ def split(params: Mapping[str, Any], learns: Sequence[str]) -> tuple[dict[str, A
 
 
 def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Two trees with disjoint leaves as one."""
+    """The union of two trees with disjoint leaves."""
     return unflatten_dict(flatten_dict(dict(one), sep="/") | flatten_dict(dict(other), sep="/"), sep="/")
 
 
 def restricted(tree: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of a tree whose paths `like` has too."""
+    """The leaves of `tree` whose paths are also in `like`."""
     flat, kept = flatten_dict(dict(tree), sep="/"), flatten_dict(dict(like), sep="/")
     return unflatten_dict({path: leaf for path, leaf in flat.items() if path in kept}, sep="/")
 
@@ -96,8 +96,8 @@ def restricted(tree: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, An
 def frozen_paths(shapes: Mapping[str, Any], pretrained: Iterable[str], stages: Iterable[Stage]) -> frozenset[str]:
     """Paths of variables that are the same in all seeds throughout training, and so are stored once.
 
-    These are the pretrained parameters that learn in no stage, and the other pretrained variables (batch statistics) of
-    encoders of which no parameter learns in any stage: such encoders run in inference mode.
+    These are the pretrained parameters that learn in no stage, and the pretrained batch statistics of encoders that are fully
+    frozen in all stages, since such encoders run in inference mode.
 
     shapes: the variables of the model, such as `jax.eval_shape(model.init, key, batch)`. pretrained: paths such as
     "params/encoders_text/word/embedding" and "batch_stats/encoders_image/norm/mean".

@@ -44,7 +44,8 @@ Step = Callable[[TrainState, Any, Batch], tuple[TrainState, dict[str, Float[Arra
 
 frozen: the variables that all seeds share, {"params": tree, collection: tree}; {} if there are none.
 metrics: "loss"; "loss/<name>" of each of several losses; "gradient_norm" and "update_norm", global norms over the parameters
-that learn, before clipping and after the optimiser; "finite", False if any of these or a new statistic is NaN or infinite.
+that learn, before clipping and after the optimiser; "finite", False if any of these or an updated batch statistic is NaN or
+infinite.
 """
 
 
@@ -52,6 +53,7 @@ class SumOfLosses:
     """The default balance: the gradient of the sum of the losses."""
 
     def init(self, params: Any) -> tuple[()]:
+        """No state."""
         return ()
 
     def __call__(self, objective: Callable, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> tuple:

@@ -17,14 +17,18 @@ from mmjax.train.step import Step, TrainState, init_state, make_step, reset_opti
 from mmjax.types import Augment, Balance, Batch, Loss, Optimizer
 
 MAX_STEPS_PER_CALL = 32
-SMALL = 4_000_000  # parameters of all seeds; above it the dispatch of a step costs little beside the step
+SMALL = 4_000_000  # parameters of all seeds; in larger models, the time to dispatch a step is negligible
 MAX_BATCH_BYTES = 64_000_000  # of the batches of one call
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """steps: of training. evaluate_every, checkpoint_every: steps between evaluations and between checkpoints; the last step
-    has both. steps_per_call: steps in one compiled call. select_after: only evaluations after this step can be the best."""
+    """When a training evaluates and saves. ValueError if a number is below 1.
+
+    steps: number of training steps. evaluate_every, checkpoint_every: steps between evaluations and between checkpoints; both
+    also happen after the last step. steps_per_call: steps in one compiled call. select_after: evaluations up to this step
+    cannot select the best step.
+    """
 
     steps: int
     evaluate_every: int
@@ -54,9 +58,9 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained and how.
+    """A training: model, loss, optimiser, schedule, stages and plan.
 
-    model; loss. optim: number of steps -> optax transformation. stages: in order; () for one stage in which everything learns.
+    optim: number of steps -> optax transformation. stages: in order; () for one stage in which everything learns.
     augment: {name: (batch, key) -> batch}, applied in order. balance: how several losses become one gradient, None for the
     gradient of their sum. wrappers: functions of a step, such as `skip_nonfinite`, the first one innermost. plan: how steps run
     on devices.
@@ -78,11 +82,11 @@ class Training:
         return resolve(self.stages, self.schedule.steps)
 
     def stage_at(self, step: int) -> int:
-        """The number of the stage in which this step lies."""
+        """The index of the stage of a step."""
         return next(number for number, (_, steps) in enumerate(self.resolved) if step in steps)
 
     def optimizer(self, number: int) -> optax.GradientTransformation:
-        """The optimiser of a stage."""
+        """The optimiser of a stage. number: its index."""
         stage, steps = self.resolved[number]
         return (stage.optim or self.optim)(len(steps))
 
@@ -117,7 +121,7 @@ class Training:
         return state, unflatten_dict({path: pretrained[path] for path in sorted(shared)}, sep="/")
 
     def dry_run(self, batch: Batch) -> TrainState:
-        """One step of each stage by shapes alone. Raises whatever a module, loss, optimiser or stage raises."""
+        """One step of each stage by shapes alone. Errors of modules, losses, optimisers and stages pass through."""
 
         def run(batch):
             state = init_state(self.model, self.optimizer(0), jax.random.key(0), batch, self.balance)
@@ -128,9 +132,9 @@ class Training:
         return jax.eval_shape(run, batch)
 
     def automatic_steps_per_call(self, state: TrainState, frozen: Any, batch: Batch) -> int:
-        """Steps per call that suit the size of a model: several for small models, where dispatch takes a noticeable share of
-        a step; 1 for large ones. A divisor of all distances between evaluations, checkpoints and stages, so that one program
-        is compiled per stage. batch: [b ...], of one seed."""
+        """Steps per call by the size of the model: several for small models, where dispatch takes a noticeable share of a
+        step; 1 for large ones. The number divides all distances between evaluations, checkpoints and stages, so that one
+        program is compiled per stage. batch: [b ...], of one seed."""
         size = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
         seeds = state.step.shape[0]
         batch_bytes = seeds * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(batch))

@@ -19,7 +19,7 @@ from mmjax.train.checkpoint import CheckpointError, Checkpoints
 from mmjax.train.loop import Callbacks, Stopped, fit
 from mmjax.train.parallel import single
 from mmjax.train.seeds import init_seeds
-from mmjax.train.stages import Stage, does_learn, frozen_paths, gradually, merged, resolve, split
+from mmjax.train.stages import Stage, does_learn, frozen_paths, gradual_unfreezing, merged, resolve, split
 from mmjax.train.step import init_state, make_step
 from mmjax.train.training import Training
 from mmjax.types import Batch
@@ -54,12 +54,12 @@ def test_does_learn():
     assert not does_learn("fusion/dense", ("dense",))
 
 
-def test_gradually():
-    stages = gradually((2.0, 1.0, 1.0), ("heads",), ("fusion", "encoders"))
+def test_gradual_unfreezing():
+    stages = gradual_unfreezing((2.0, 1.0, 1.0), ("heads",), ("fusion", "encoders"))
     assert [stage.learns for stage in stages] == [("heads",), ("heads", "fusion"), ("heads", "fusion", "encoders")]
     assert [stage.share for stage in stages] == [2.0, 1.0, 1.0]
     with pytest.raises(ValueError, match="2 shares for 3 stages"):
-        gradually((1.0, 1.0), ("heads",), ("fusion", "encoders"))
+        gradual_unfreezing((1.0, 1.0), ("heads",), ("fusion", "encoders"))
 
 
 def test_frozen_paths():
