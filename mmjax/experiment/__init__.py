@@ -1,5 +1,22 @@
 """The Experiment value: validation, running, the command line and costs."""
 
-from mmjax.experiment.value import Experiment, ExperimentError, main
+from collections.abc import Mapping
+
+from mmjax.experiment.value import Experiment, ExperimentError
 
 __all__ = ["Experiment", "ExperimentError", "main"]
+
+
+def main(
+    ablations: Mapping[str, Experiment],
+    full: Mapping[str, Experiment] | None = None,
+    by_name: Mapping[str, Experiment] | None = None,
+) -> None:
+    """The command line of an experiment file (see `mmjax.experiment.cli`).
+
+    full: the cells in the full size of their source, for `--full`. by_name: cells that run only if they are named, such as
+    those that fetch weights.
+    """
+    from mmjax.experiment.cli import run  # here, since importing an experiment file needs neither evaluation nor report
+
+    run(ablations, full, by_name)

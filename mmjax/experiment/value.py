@@ -1,7 +1,7 @@
 """The Experiment value: the data, the modules of the model, the training and the tasks of one cell of an ablation."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import field
 from typing import Any
 
@@ -86,18 +86,3 @@ class Experiment:
             head, _, metric = metric.partition(".")
             task = f"{task}.{head}"
         return task, metric
-
-
-def main(
-    ablations: Mapping[str, Experiment],
-    full: Mapping[str, Experiment] | None = None,
-    by_name: Mapping[str, Experiment] | None = None,
-) -> None:
-    """The command line of an experiment file (see `mmjax.experiment.cli`).
-
-    full: the cells in the full size of their source, for `--full`. by_name: cells that run only if they are named, such as
-    those that fetch weights.
-    """
-    from mmjax.experiment.cli import run  # here, since importing an experiment file needs neither evaluation nor report
-
-    run(ablations, full, by_name)
