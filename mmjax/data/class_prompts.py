@@ -1,4 +1,4 @@
-"""Any data set with texts that describe its classes, for zero-shot classification."""
+"""A wrapper that adds texts describing the classes of a data set, for zero-shot classification."""
 
 import dataclasses
 import hashlib
@@ -18,14 +18,14 @@ PROMPT = "prompt"  # the target with the class of each prompt
 
 @dataclasses.dataclass(frozen=True)
 class ClassPrompts:
-    """The same data with class prompts: additional rows of weight 0, which have a text and nothing else.
+    """The same data with class prompts: additional rows of weight 0 that have a text and no other modality.
 
-    data: a data value with `load() -> Dataset`, such as Stamps. target: the classes that are described. templates: texts in
-    which "{}" stands for the name of a class, with spaces for "_"; each template gives each class a prompt. modality: of texts;
-    its column must be able to encode new texts.
+    data: any value with `load() -> Dataset`, such as Stamps(). target: the target whose classes are described. templates: texts
+    with "{}" for the name of the class, in which "_" becomes a space; each class has one prompt per template. modality: the
+    text modality; its column needs `encode`. Raises DataError for a template without "{}".
 
-    The rows follow those of the validation and test split. They have no target except "prompt", the number of the class, which
-    is -1 for all other rows. Losses and other tasks skip them, since their weight is 0.
+    The prompts are the last rows of the validation split and of the test split. They have no target except "prompt", the number
+    of the class, which is -1 for all other rows. Losses and other tasks ignore them, since their weight is 0.
     """
 
     data: Annotated[Any, tyro.conf.arg(name="")]
@@ -46,7 +46,11 @@ class ClassPrompts:
         return dataclasses.replace(self, data=with_fold(self.data, fold))
 
     def load(self) -> Dataset:
-        """Loads the data and adds the prompts. Raises DataError if they have no such classes or cannot encode texts."""
+        """Loads the data and adds the prompts.
+
+        Raises DataError if the target has no classes, if the modality cannot encode texts, or if the metadata do not have one
+        entry per row.
+        """
         dataset = self.data.load()
         if self.target not in dataset.classes:
             known = ", ".join(sorted(dataset.classes)) or "none"
@@ -75,13 +79,13 @@ class ClassPrompts:
 
 
 def _extended(column: Column, prompts: Sequence[str]) -> Column:
-    """The column with further items."""
-    both = lambda known, added: partial(_item, column.count, known, added, prompts)
+    """The column with the prompts as further items."""
+    extend = lambda known, added: partial(_item, column.count, known, added, prompts)
     return dataclasses.replace(
         column,
         count=column.count + len(prompts),
-        read=both(column.read, column.encode),
-        original=column.original and both(column.original, str),
+        read=extend(column.read, column.encode),
+        original=column.original and extend(column.original, str),
         fingerprint=column.fingerprint and hashlib.sha256(f"{column.fingerprint} {prompts}".encode()).hexdigest(),
     )
 
@@ -91,7 +95,7 @@ def _item(count: int, known: Callable, added: Callable, prompts: Sequence[str], 
 
 
 def _with_prompts(rows: Rows, label: np.ndarray, modality: str, first: int) -> Rows:
-    """The rows, followed by one for each prompt, whose items begin at number `first`; label: Int[p], their classes."""
+    """The rows, followed by one row per prompt. label: Int[p], their classes. first: the number of the first prompt item."""
     extend = lambda array, values: np.concatenate([array, np.broadcast_to(values, (len(label), *array.shape[1:]))])
     absent = {name: np.full(len(label), -1, pointer.dtype) for name, pointer in rows.pointer.items()}
     absent[modality] = np.arange(first, first + len(label), dtype=absent[modality].dtype)
@@ -105,7 +109,7 @@ def _with_prompts(rows: Rows, label: np.ndarray, modality: str, first: int) -> R
 
 
 def _metadata(dataset: Dataset, split: str, prompts: Sequence[str]) -> dict[str, np.ndarray]:
-    """The metadata of a split and its prompts, which form one group; columns without a value for prompts have "" or -1."""
+    """The metadata of a split and of its prompts, which form one group; in other columns, prompts have "" or -1."""
     known, count = dataset.metadata[split], len(prompts)
     if len(known["id"]) != len(dataset.splits[split]):
         raise DataError("ClassPrompts needs metadata for each row, and these data have them for each labelled step")

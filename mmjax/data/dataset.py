@@ -1,7 +1,7 @@
 """A prepared data set: rows that point into columns, one column per modality.
 
 A row is an example. Its pointer into a column is the number of its item of that modality, or -1 if the modality is absent.
-Several rows may point to one item: an image that nine voices describe is stored once.
+Several rows may point to one item: an image with nine spoken descriptions gives nine rows and is stored once.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from mmjax.types import Batch
 
 @struct.dataclass
 class Rows:
-    """The examples of one split: a pytree of arrays that lead with the n rows.
+    """The n examples of one split: a pytree of arrays [n ...].
 
-    pointer: {modality: Int[n]}, -1 where the modality is absent.
+    pointer: {modality: Int[n]}, the number of each row's item, -1 if the modality is absent.
     targets: {name: array}: Int[n], a class; Int[n m], a class for each of m steps; Int[n l], 0 or 1 for each of l labels; or
     Float[n ...], values. A target is missing if it is negative (integers) or NaN (floats).
     weight: Float[n].
@@ -36,7 +36,7 @@ class Rows:
         return self.weight.shape[0]
 
     def at(self, index: Int[Array, "*b"]) -> "Rows":
-        """The rows with these numbers. -1 gives padding: all modalities absent, weight 0, any target."""
+        """The rows with these numbers. -1 is padding: all modalities absent, weight 0, undefined targets."""
         real = index >= 0
         taken = jax.tree.map(lambda leaf: leaf[index], self)
         pointer = {name: jnp.where(real, p, -1) for name, p in taken.pointer.items()}
@@ -47,11 +47,12 @@ class Rows:
 class Column:
     """How one modality's items are read and preprocessed.
 
-    count: the number of items. read: number -> array or Padded without batch dimension, small (uint8, int16); runs on the host.
-    preprocess: batch of such items -> the encoder's input (float32; log-mel and z-scores belong here); jitted.
-    original: number -> the decoded item for the preprocessing of published weights: an image uint8 [h w c], a str, or a sound
-    (samples float32 [t], rate in Hz); None if there is none. fingerprint: sha256 of all originals in order, "" without them.
-    encode: any text -> an item as `read` returns it; None for other modalities.
+    count: the number of items. read: number -> array or Padded without batch dimension, of a small dtype (uint8, int16); runs
+    on the host. preprocess: a batch of these items -> the encoder's input (float32; computes log-mel frames and z-scores);
+    jitted.
+    original: number -> the decoded item for the preprocessing of published models: an image uint8 [h w c], a str, or a sound
+    (samples float32 [t], rate in Hz); None if there are no originals. fingerprint: sha256 of all originals in order, "" without
+    originals. encode: any text -> an item as `read` returns it; None if the modality is not text.
     """
 
     count: int
@@ -75,18 +76,18 @@ def no_media(row: int) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """What `load` of a data value returns; splits are named "train", "validation" and "test", their leaves are NumPy arrays.
+    """The prepared splits of a data set, such as `Stamps().load()` returns them.
 
-    columns: {modality: Column}. splits: {split: Rows}.
+    columns: {modality: Column}. splits: {split: Rows} for "train", "validation" and "test"; the leaves are NumPy arrays.
     metadata: {split: {column: array [n]}}, with an entry for each row, or for each labelled step if targets have steps. Always
     "id" (str), which names an example, and "group" (int): examples of one group are not independent and share a split.
-    Optional columns, such as "text" and "language" (str), are displayed and group the results.
-    fingerprint: sha256 of the data and of every choice that made them.
-    sizes: {modality: {name: int}}, what encoders must know, such as the vocabulary. classes: {target: names of its classes or
-    labels}; regression, retrieval and captions have none. dropped: {reason: count}. media: index into the metadata of the test
-    split -> what the report displays: any of id, caption, language (str), image (PNG) and sound (MP3) (bytes).
-    source: what the examples were read through. training_weight: Float[n], the weights of the training rows in the loss, None
-    for those of the split; baselines are fitted with those of the split.
+    Other columns, such as "text" and "language" (str), are displayed, and results can be grouped by them.
+    fingerprint: sha256 of the data and of all options that affect an example.
+    sizes: {modality: {name: int}}, sizes that determine the fields of encoders, such as the vocabulary. classes: {target: names
+    of its classes or labels}; other targets have no entry. dropped: {reason: count} of examples or parts that are left out.
+    media: index into the metadata of the test split -> media for the report: any of id, caption, language (str), image (PNG
+    bytes) and sound (MP3 bytes). source: the name of the reader of the examples. training_weight: Float[n], the weights of the
+    training rows in the loss; None: the weights of the split, which baselines always use.
     """
 
     columns: Mapping[str, Column]

@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 
 class DataError(ValueError):
-    """Data are missing, damaged or do not fit their description. The message names the file or field, and what is valid."""
+    """Data are missing, damaged or not as described. The message names the file or field, and states valid values."""
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Any data set with equally weighted classes in the loss."""
+"""A wrapper that weights the classes of a data set equally in the loss."""
 
 import dataclasses
 import hashlib
@@ -14,9 +14,9 @@ from mmjax.data.splits import folds_of, with_fold
 
 @dataclasses.dataclass(frozen=True)
 class EqualClasses:
-    """The same data, but every class of a target has the same total weight in the training loss.
+    """The same data, but all classes of a target have equal total weights in the training loss.
 
-    data: a data value with `load() -> Dataset`, such as Stamps. target: Int[n], one class per row.
+    data: any value with `load() -> Dataset`, such as Stamps(). target: the name of a target Int[n], one class per row.
     Only `Dataset.training_weight` changes; baselines and scores use the weights of the splits.
     """
 
@@ -45,7 +45,7 @@ class EqualClasses:
 
 
 def equal_class_weights(label: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Float[n] weights with which all classes of Int[n] labels have equal total weights; the sum does not change.
+    """Rescales weights Float[n] so that all classes of labels Int[n] have equal total weights; the sum does not change.
 
     Rows without a label (-1) keep their weight.
     """

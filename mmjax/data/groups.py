@@ -6,12 +6,12 @@ import numpy as np
 from PIL import Image
 
 NEAR_DUPLICATE = 0.17
-"""Default threshold, chosen by eye on Stamps: pairs below it are recoloured eyes, coins, faces, mirrored letters and signs;
-the first pair of different things, an apple and a basketball, is at 0.176."""
+"""Default threshold of `near_duplicates`, chosen by eye on Stamps: pairs below it are recoloured eyes, coins, faces, mirrored
+letters and signs; the first pair of different objects, an apple and a basketball, has the distance 0.176."""
 
 SAME_DRAWING = 0.07
-"""Default threshold of `same_drawings`, chosen likewise: pairs below it are dreidels with another letter, faces with another
-mouth, coins and road signs with another figure; the first pair of different things, two apples, is at 0.077."""
+"""Default threshold of `same_drawings`, also chosen by eye: pairs below it are dreidels with another letter, faces with another
+mouth, coins and road signs with another figure; the first pair of different objects, two apples, has the distance 0.077."""
 
 THUMBNAIL_SIDE = 24  # pixels; few enough to ignore small changes, enough to distinguish letters
 
@@ -41,17 +41,17 @@ def connected_groups(n: int, pairs: Iterable[Sequence[int]]) -> np.ndarray:
 
 
 def pairs_sharing_a_key(keys: Sequence[Iterable[Hashable]]) -> list[tuple[int, int]]:
-    """Edges whose components join all examples with a common key.
+    """Edges that connect all examples with a common key.
 
-    keys: a collection of hashable keys for each example (captions, hashes of files, ...).
-    Returns (first example with a key, other example with it) pairs, which is enough for the components.
+    keys: for each example, its hashable keys (captions, hashes of files, ...).
+    Returns pairs (first example with a key, other example with this key), which suffice for `connected_groups`.
     """
     first: dict[Hashable, int] = {}
     return [(first[key], i) for i, own in enumerate(keys) for key in own if first.setdefault(key, i) != i]
 
 
 def drawn_part(image: np.ndarray) -> np.ndarray:
-    """The bounding box of what is drawn, centred in a transparent square.
+    """The bounding box of the visible pixels, centred in a transparent square.
 
     image: uint8 (h, w, 4), straight alpha. Returns uint8 (side, side, 4); an empty image is returned unchanged.
     """
@@ -68,7 +68,7 @@ def drawn_part(image: np.ndarray) -> np.ndarray:
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """A small copy of an image, zero where it is empty.
+    """A small copy of an image, in which transparent pixels are 0.
 
     image: uint8 (h, w, 4), straight alpha. Returns float64 (24, 24, 4): the colours over white, minus 1, in [-1, 0], and the
     opacity in [0, 1], which distinguishes a white shape from an empty image.
@@ -82,10 +82,10 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 def near_duplicates(images: Sequence[np.ndarray], threshold: float = NEAR_DUPLICATE) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of images that look nearly equal, mirrored or not.
 
-    images: n arrays, uint8 (h, w, 4), of any sizes. threshold: the largest distance: the norm of the difference of two
-    thumbnails over the geometric mean of their norms (dimensionless: 0 equal, about 1 unrelated). Without that division, two
-    thin drawings on an empty background would be near. The distance is the smaller one of the whole images and of their drawn
-    parts, so size and position do not matter.
+    images: n arrays, uint8 (h, w, 4), of any sizes. threshold: the largest distance of a pair. The distance is the norm of the
+    difference of two thumbnails, divided by the geometric mean of their norms (dimensionless: 0 equal, about 1 unrelated).
+    Without the division, any two thin drawings on an empty background would be close. Whole images and their drawn parts are
+    compared, and the smaller distance counts, so size and position do not matter.
     Returns (pairs, distances): int64 (m, 2) with i < j, and float64 (m,), sorted by (i, j).
     """
     if len(images) < 2:
@@ -98,16 +98,16 @@ def near_duplicates(images: Sequence[np.ndarray], threshold: float = NEAR_DUPLIC
 def same_drawings(images: Sequence[np.ndarray], threshold: float = SAME_DRAWING) -> np.ndarray:
     """Pairs of images that differ in a small part, however strongly, such as one drawing with two different letters.
 
-    images: n arrays, uint8 (h, w, 4). threshold: the largest share of what is drawn that differs: sum |a - b| over
-    sum |a| + sum |b| of two thumbnails (dimensionless, 0 equal, 1 nothing in common).
+    images: n arrays, uint8 (h, w, 4). threshold: the largest distance of a pair, sum |a - b| / (sum |a| + sum |b|) of their
+    thumbnails a and b (dimensionless: 0 equal, 1 nothing in common).
     Returns int64 (m, 2) with i < j.
     """
-    prints = np.stack([thumbnail(image).ravel() for image in images]) if len(images) else np.zeros((0, 1))
-    drawn = np.maximum(np.abs(prints).sum(axis=1), 1e-6)
+    small = np.stack([thumbnail(image).ravel() for image in images]) if len(images) else np.zeros((0, 1))
+    size = np.maximum(np.abs(small).sum(axis=1), 1e-6)
     pairs = [
         (i, i + 1 + int(j))
-        for i in range(len(prints) - 1)
-        for j in np.flatnonzero(np.abs(prints[i + 1 :] - prints[i]).sum(axis=1) <= threshold * (drawn[i] + drawn[i + 1 :]))
+        for i in range(len(small) - 1)
+        for j in np.flatnonzero(np.abs(small[i + 1 :] - small[i]).sum(axis=1) <= threshold * (size[i] + size[i + 1 :]))
     ]
     return np.array(pairs, np.int64).reshape(-1, 2)
 
@@ -122,6 +122,6 @@ def _distances(images: Sequence[np.ndarray]) -> np.ndarray:
     for other in (plain, mirrored):
         square = (plain**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * plain @ other.T
         squares.append(np.where(square < 1e-9, 0, square))  # equal rows differ by rounding
-    # Mirroring the one or the other image gives slightly different thumbnails; the smaller distance counts.
+    # Mirroring the first or the second image of a pair gives slightly different distances; the smaller one counts.
     smallest = np.minimum(squares[0], np.minimum(squares[1], squares[1].T))
     return np.sqrt(smallest / np.outer(norms, norms))

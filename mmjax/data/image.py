@@ -5,7 +5,7 @@ from PIL import Image
 
 
 def on_white(image: np.ndarray) -> np.ndarray:
-    """uint8 [h w 4] with straight alpha, or opaque [h w 3] -> [h w 4]: drawn over white, with alpha as the fourth channel."""
+    """uint8 [h w 4] with straight alpha, or opaque [h w 3] -> uint8 [h w 4]: the image over white, and alpha unchanged."""
     if image.shape[-1] == 3:
         return np.pad(image, [(0, 0), (0, 0), (0, 1)], constant_values=255)
     alpha = image[..., 3:].astype(np.float32) / 255
@@ -14,9 +14,9 @@ def on_white(image: np.ndarray) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [h w c] -> [size size c], each channel by itself (Lanczos).
+    """uint8 [h w c] -> uint8 [size size c], one channel at a time (Lanczos).
 
-    Images with alpha must be drawn over a background first: the colours of transparent pixels would spread.
+    Images with alpha must be drawn over a background first, or the colours of transparent pixels leak into visible ones.
     """
     if image.shape[:2] == (size, size):
         return image
@@ -25,7 +25,7 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [h w c] -> [size size c]: the largest centred square, resized; proportions do not change."""
+    """uint8 [h w c] -> uint8 [size size c]: the largest centred square, resized; proportions do not change."""
     side = min(image.shape[:2])
     top, left = ((length - side) // 2 for length in image.shape[:2])
     return resize(image[top : top + side, left : left + side], size)

@@ -15,7 +15,10 @@ def _epoch(seed: int, epoch: int, rows: int) -> np.ndarray:
 
 
 def shuffled(seed: int, step: int, rows: int, batch: int) -> np.ndarray:
-    """Int64[batch], the rows of a step. Every row occurs once per epoch; each epoch is shuffled anew; batches span epochs."""
+    """Int64[batch], the rows of a step. Every row occurs once per epoch; each epoch has a new order; batches span epochs.
+
+    Raises ValueError if rows or batch is below 1.
+    """
     if rows < 1 or batch < 1:
         raise ValueError(f"rows is {rows} and batch is {batch}; both must be at least 1")
     place = step * batch + np.arange(batch)

@@ -1,4 +1,4 @@
-"""Normalisation of a column, with statistics of training items alone."""
+"""Normalisation of a column by the mean and deviation of its training items."""
 
 import dataclasses
 from typing import Protocol, runtime_checkable
@@ -17,12 +17,12 @@ MAX_ITEMS = 400  # training items that the mean and deviation of a column are co
 def standardized(
     column: Column, pointer: np.ndarray, max_items: int = MAX_ITEMS, shared_deviation: bool = False
 ) -> Column:
-    """The column with z-scores, (x - mean) / deviation, for each feature along the last axis.
+    """The column with z-scores, (x - mean) / deviation, of each feature along the last axis.
 
-    The last axis has the colours of images, the bands of spectra or the channels of series; constant features are only
-    centred. pointer: the items of the training rows; at most `max_items` of them, evenly spaced, are read. Padding does not
-    count. shared_deviation: one deviation for all features, the root of their mean variance, which keeps the angles between
-    centred vectors.
+    Features are the colours of images, the bands of spectra or the channels of series; constant features are only centred.
+    pointer: Int[n], the items of the training rows, negative if absent; at most `max_items` of them, evenly spaced, are read.
+    Padding is ignored. shared_deviation: divides all features by the root of their mean variance, which preserves the angles
+    between centred vectors.
     Raises DataError if there is no training item.
     """
     used = np.unique(pointer[pointer >= 0])
@@ -53,14 +53,14 @@ def standardized(
 
 @runtime_checkable
 class Normalize(Protocol):
-    """(column, items of the training rows) -> the normalised column; a frozen dataclass."""
+    """(column, pointer Int[n] of the training rows) -> the normalised column; a frozen dataclass."""
 
     def __call__(self, column: Column, pointer: np.ndarray) -> Column: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Standardize:
-    """z-scores of every feature over all training items."""
+    """z-scores of every feature, with the statistics of all training items."""
 
     def __call__(self, column: Column, pointer: np.ndarray) -> Column:
         return standardized(column, pointer, column.count)
@@ -68,9 +68,9 @@ class Standardize:
 
 @dataclasses.dataclass(frozen=True)
 class UnitDirections:
-    """Vectors scaled to unit length, centred over all training items and divided by one deviation for all features.
+    """Scales vectors to unit length, subtracts the mean of all training items, and divides by one deviation for all features.
 
-    For fusions that depend on angles, such as `RandomFourier`: z-scoring would amplify features that are near zero in most
+    Suits fusions that depend on angles, such as `RandomFourier`: z-scores would amplify features that are near zero in most
     items.
     """
 

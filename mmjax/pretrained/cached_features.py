@@ -40,13 +40,13 @@ class CachedFeatures:
 
     The features of an item are the mean of its tokens, [d]; `mmjax.encoders.Features` is their encoder.
 
-    data: a data value whose columns have originals, such as Stamps. weights: (modality, source) pairs, with sources as in
-    `mmjax.pretrained.load_encoder`. sound_seconds: longer recordings are truncated, and none are padded to the length of the
-    original preprocessing. whole_images: resizes whole images where the preprocessing would crop the centre; drawings fill
-    their frame. tokens: modalities that keep all their tokens, Padded [n d]. normalize: `Standardize()`, or `UnitDirections()`
-    for fusions that depend on angles; fitted on the training split.
-    prompts: sentences that each text is put into. The features are the mean over them of unit vectors, as in the prompt
-    ensembles of CLIP (Radford et al., 2021). In a prompt, "{}" is the text, "{phrase}" the text in lower case without a final
+    data: any value with `load() -> Dataset` whose columns have originals, such as Stamps(). weights: (modality, source) pairs,
+    with sources as in `mmjax.pretrained.load_encoder`. sound_seconds: longer recordings are truncated, and none are
+    padded to the length of the original preprocessing. whole_images: resizes whole images where the preprocessing would crop
+    the centre; drawings fill their frame. tokens: modalities that keep all their tokens, Padded [n d]. normalize:
+    `Standardize()`, or `UnitDirections()` for fusions that depend on angles; fitted on the training split.
+    prompts: templates for each text. The features are the mean of the unit vectors of all prompts, as in the prompt ensembles
+    of CLIP (Radford et al., 2021). In a prompt, "{}" is the text, "{phrase}" the text in lower case without a final
     point, and "{noun}" the phrase without an English article.
     """
 

@@ -19,8 +19,8 @@ class Gain:
 
     def __call__(self, batch: Batch, key: Key[Array, ""]) -> Batch:
         def change(key, wave):
-            louder = jax.random.uniform(key, (), minval=-self.decibels, maxval=self.decibels)
-            return wave * 10 ** (louder / 20)
+            gain = jax.random.uniform(key, (), minval=-self.decibels, maxval=self.decibels)
+            return wave * 10 ** (gain / 20)
 
         return for_each_example(on_valid_steps(change), batch, self.modality, key) if self.decibels else batch
 
@@ -29,8 +29,8 @@ class Gain:
 class Noise:
     """Adds white Gaussian noise to the samples of a waveform with probability `rate`.
 
-    snr: the lowest and highest signal-to-noise ratio (decibels), drawn uniformly. The power of a clip is the mean square of
-    its samples without padding. Silence remains silent.
+    snr: the lowest and highest signal-to-noise ratio (decibels); the ratio is drawn uniformly between them. The power of a clip
+    is the mean square of its samples without padding. Silence remains silent.
     """
 
     rate: float = 0.5
@@ -54,9 +54,9 @@ class Noise:
 class SpecAugment:
     """SpecAugment without time warping (Park et al., 2019): sets bands and frames to 0, the mean of z-scored spectra.
 
-    bands, frames: the largest width of a mask (F and T in the paper). Widths are uniform from 0; positions are uniform in the
-    spectrum and in the length of the clip. share: the largest share of a clip's frames in one mask (p in the paper).
-    band_masks, frame_masks: the number of masks of each kind; they may overlap.
+    bands, frames: the largest width of a mask (F and T in the paper). Widths are drawn uniformly from 0 to the largest, and
+    positions uniformly within all bands or within the clip's length. share: the largest share of a clip's frames in one mask
+    (p in the paper). band_masks, frame_masks: the number of masks of each kind; they may overlap.
     """
 
     bands: int = 8

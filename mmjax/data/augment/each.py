@@ -1,4 +1,4 @@
-"""Helpers of augmentations that change one modality."""
+"""Helpers for augmentations that change one modality."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from mmjax.types import Batch, Padded
 
 
 def for_each_example(change: Callable[[Array, Any], Any], batch: Batch, modality: str, key: Key[Array, ""]) -> Batch:
-    """The batch with change(key, input of one example) for every input of a modality; unchanged without the modality."""
+    """Replaces each example's input x of a modality by change(key, x); a batch without the modality does not change."""
     if modality not in batch.inputs:
         return batch
     keys = example_keys(key, batch.weight.shape[0])
@@ -21,7 +21,7 @@ def for_each_example(change: Callable[[Array, Any], Any], batch: Batch, modality
 
 
 def on_valid_steps(change: Callable[[Array, Array], Array]) -> Callable[[Array, Any], Any]:
-    """Extends change(key, [n ...]), for an example that is an array, to a Padded whose padding does not change."""
+    """Extends change(key, x) from arrays x [n ...] of one example to Padded, where the padding does not change."""
 
     def change_one(key, x):
         if not isinstance(x, Padded):

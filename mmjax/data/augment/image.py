@@ -1,4 +1,4 @@
-"""Augmentations of images, float32 [b h w c], z-scored or not. Edges are repeated outside an image; nothing is clipped."""
+"""Augmentations of images, float32 [b h w c], z-scored or not. Images continue with their edge; values are not clipped."""
 
 from dataclasses import dataclass
 
@@ -46,8 +46,9 @@ class Flip:
 class RandomCrop:
     """A random crop of each image, resized to the image's size by bilinear interpolation (Szegedy et al., 2015).
 
-    area: the smallest share of the image's area; shares are uniform up to 1, and 1 is the identity. ratio: the largest factor
-    between the aspect ratios of crop and image, log-uniform; a crop is never larger than the image.
+    area: the smallest share of the image's area; the share is drawn uniformly from area to 1, and area 1 is the identity.
+    ratio: the largest factor between the aspect ratios of crop and image, drawn log-uniformly; a crop is never larger than the
+    image. Raises ValueError for an area outside (0, 1] or a ratio below 1.
     """
 
     area: float = 0.5
@@ -56,14 +57,17 @@ class RandomCrop:
 
     def __post_init__(self):
         if not 0 < self.area <= 1 or self.ratio < 1:
-            raise ValueError(f"RandomCrop.area is {self.area} (valid: above 0, at most 1), .ratio {self.ratio} (at least 1)")
+            raise ValueError(
+                f"RandomCrop.area is {self.area} and ratio is {self.ratio}; area must be above 0 and at most 1, and ratio at "
+                "least 1"
+            )
 
     def __call__(self, batch: Batch, key: Key[Array, ""]) -> Batch:
         def change(key, image):
             area, ratio, top, left = jax.random.uniform(key, (4,))
             area = self.area + (1 - self.area) * area
-            wider = self.ratio ** (ratio - 0.5)  # the width is multiplied and the height divided by it
-            height, width = jnp.minimum(jnp.sqrt(area) / wider, 1), jnp.minimum(jnp.sqrt(area) * wider, 1)
+            stretch = self.ratio ** (ratio - 0.5)  # multiplies the width and divides the height, so the area remains
+            height, width = jnp.minimum(jnp.sqrt(area) / stretch, 1), jnp.minimum(jnp.sqrt(area) * stretch, 1)
             return cropped(image, top * (1 - height), left * (1 - width), height, width)
 
         return for_each_example(change, batch, self.modality, key) if self.area < 1 else batch
@@ -85,12 +89,12 @@ class Rotation:
 
 @dataclass(frozen=True)
 class Colour:
-    """Changes brightness, contrast and saturation of the first three channels (Howard, 2013); others, such as alpha, remain.
+    """Changes brightness, contrast and saturation of the first three channels (Howard, 2013), but not of others, such as alpha.
 
-    brightness: the largest offset of all colours, in the units of the image (of pixels in [0, 1], or z-scores). contrast: each
-    colour's distance from its mean over the image is multiplied by a factor in [1 - contrast, 1 + contrast], at least 0.
-    saturation: likewise each pixel's distance from its grey value, the mean of its colours.
-    z-scored channels give the same contrast, and nearly the same saturation if their deviations are similar.
+    brightness: the largest offset that is added to all colours, in units of the image (pixels in [0, 1], or z-scores).
+    contrast: the factor of each colour's difference from its mean over the image is drawn from [1 - contrast, 1 + contrast], at
+    least 0. saturation: likewise for each pixel's difference from its grey value, the mean of its colours.
+    On z-scored images, contrast acts as on pixels, and saturation nearly so if the channels have similar deviations.
     """
 
     brightness: float = 0.2
@@ -135,7 +139,7 @@ def bilinear(image: Float[Array, "h w c"], row: Float[Array, "m n"], column: Flo
 
 
 def rotated(image: Float[Array, "h w c"], angle: Float[Array, ""]) -> Float[Array, "h w c"]:
-    """Rotated about its centre, counter-clockwise by `angle` (radians); bilinear, the edge repeated."""
+    """The image rotated about its centre, counter-clockwise by `angle` (radians); bilinear, the edge repeated."""
     h, w, _ = image.shape
     y, x = jnp.mgrid[:h, :w]
     y, x = y - (h - 1) / 2, x - (w - 1) / 2
@@ -150,7 +154,7 @@ def cropped(
     height: Float[Array, ""],
     width: Float[Array, ""],
 ) -> Float[Array, "h w c"]:
-    """The crop that begins at (top, left), resized to the whole image; all in shares of its sides. Bilinear."""
+    """The crop of size (height, width) at (top, left), in shares of the image's sides, resized bilinearly to [h w c]."""
     h, w, _ = image.shape
     row = h * top + height * (jnp.arange(h) + 0.5) - 0.5  # the centres of the new pixels
     column = w * left + width * (jnp.arange(w) + 0.5) - 0.5

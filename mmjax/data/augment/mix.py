@@ -1,8 +1,8 @@
 """Mixtures of two examples and of their labels: Int[b] targets become Float[b classes] distributions.
 
-The partner of an example is drawn from the whole batch, also if the batch is split over devices. Examples are mixed only if
-both have all of the named modalities; padding (weight 0) is never mixed. Other modalities do not change although the label is
-mixed, so name every modality that determines the label, or drop the others.
+The partner of an example is drawn from the whole batch, even if the batch is split over devices. Two examples are mixed only if
+all of the named modalities are present in both; padding (weight 0) is never mixed. Modalities that are not named do not change
+although the label does, so name every modality that determines the label, or drop the others.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ class MixUp:
     """lambda x + (1 - lambda) x' for the inputs and the label, lambda ~ Beta(alpha, alpha) (Zhang et al., 2018, section 2).
 
     classes: the number of classes of the target. alpha 0: the identity; 1: lambda is uniform. modalities: arrays of floats
-    [b ...], mixed with the same lambda. Each example has its own lambda and partner; its weight and other targets remain.
+    [b ...], mixed with the same lambda. Each example has its own lambda and partner. Weights and other targets do not change.
+    Raises ValueError if a modality is not an array of floats.
     """
 
     classes: int
@@ -42,9 +43,10 @@ class MixUp:
 class CutMix:
     """Pastes a rectangle of the partner's image [b h w c], and mixes the label by area (Yun et al., 2019, equation 1).
 
-    classes: the number of classes of the target. alpha: the rectangle has the share 1 - lambda of the area, lambda ~
-    Beta(alpha, alpha), with a uniform centre; it is clipped to the image, and the label is mixed by the pixels that are pasted.
-    alpha 0: the identity. Each example has its own lambda, rectangle and partner; its weight and other targets remain.
+    classes: the number of classes of the target. alpha: the rectangle covers the share 1 - lambda of the area, lambda ~
+    Beta(alpha, alpha). Its centre is uniform, it is clipped to the image, and the label is mixed by the share of pasted pixels.
+    alpha 0: the identity. Each example has its own lambda, rectangle and partner. Weights and other targets do not change.
+    Raises ValueError if the modality is not an array of floats.
     """
 
     classes: int
@@ -68,7 +70,7 @@ class CutMix:
 
 
 def distribution(target: Int[Array, " b"] | Float[Array, "b c"], classes: int) -> Float[Array, "b c"]:
-    """Classes as one-hot vectors, zeros for a missing label (-1). Distributions are returned unchanged."""
+    """Classes as one-hot vectors, zeros for a missing class (-1). Distributions are returned unchanged."""
     return target if target.ndim == 2 else jax.nn.one_hot(target, classes)
 
 
@@ -86,7 +88,7 @@ def rectangle(key: Key[Array, ""], size: tuple[int, int], share: Float[Array, ""
 def _drawn(
     batch: Batch, key: Key[Array, ""], modalities: tuple[str, ...], alpha: float
 ) -> tuple[Int[Array, " b"], Float[Array, " b"], Bool[Array, " b"]]:
-    """Each example's partner (its position in the whole batch), lambda, and whether both have all of the modalities."""
+    """(the position of each example's partner in the whole batch, lambda, True where both have all of the modalities)."""
     for name in modalities:
         if not jnp.issubdtype(getattr(batch.inputs[name], "dtype", None) or jnp.int32, jnp.floating):
             raise ValueError(f"{name!r} cannot be mixed; its inputs must be arrays of floats")
@@ -102,6 +104,6 @@ def _drawn(
 
 
 def _mixed(x: Float[Array, "b ..."], partner: Int[Array, " b"], share: Float[Array, " b"]) -> Float[Array, "b ..."]:
-    """share x + (1 - share) x of the partner; exactly x if the share is 1."""
+    """share x + (1 - share) x[partner]; exactly x, also with NaN in x[partner], if the share is 1."""
     share = share.reshape(-1, *(1,) * (x.ndim - 1))
     return jnp.where(share < 1, share * x + (1 - share) * gather_over_shards(x)[partner], x)

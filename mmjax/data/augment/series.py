@@ -11,7 +11,7 @@ from mmjax.types import Batch
 
 @dataclass(frozen=True)
 class Jitter:
-    """Adds independent normal noise to every value. deviation: of the noise, in the units of the series."""
+    """Adds independent normal noise to every value. deviation: its standard deviation, in the units of the series."""
 
     deviation: float = 0.05
     modality: str = "series"
@@ -25,7 +25,7 @@ class Jitter:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Multiplies each channel by a normal factor with mean 1. deviation: of the factor, dimensionless."""
+    """Multiplies each channel by a normal factor with mean 1. deviation: its standard deviation, dimensionless."""
 
     deviation: float = 0.1
     modality: str = "series"
