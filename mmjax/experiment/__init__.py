@@ -1,4 +1,4 @@
-"""The Experiment value: validation, running, the command line and costs."""
+"""Experiments: the Experiment value, its validation, running, the command line and costs."""
 
 from collections.abc import Mapping
 
@@ -14,9 +14,9 @@ def main(
 ) -> None:
     """The command line of an experiment file (see `mmjax.experiment.cli`).
 
-    full: the cells in the full size of their source, for `--full`. by_name: cells that run only if they are named, such as
+    full: the cells in the size of the published models, for `--full`. by_name: cells that run only if they are named, such as
     those that fetch weights.
     """
-    from mmjax.experiment.cli import run  # here, since importing an experiment file needs neither evaluation nor report
+    from mmjax.experiment.cli import run  # not at the top: importing an experiment file needs no command line
 
     run(ablations, full, by_name)

@@ -1,4 +1,4 @@
-"""Validation of an experiment against its data, by shapes alone, before anything compiles."""
+"""Validation of an experiment against its data, before anything compiles: only shapes are computed."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -17,11 +17,12 @@ from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.model import Multimodal
 from mmjax.train.stages import does_learn
 
-REFUSALS = (ValueError, TypeError, AttributeError, IndexError, KeyError, ZeroDivisionError, FlaxError, re.error)
+# modules, losses and tasks raise these for arguments that do not fit
+MISMATCHES = (ValueError, TypeError, AttributeError, IndexError, KeyError, ZeroDivisionError, FlaxError, re.error)
 
 
 def check(experiment: Experiment, data: Dataset) -> None:
-    """Raises ExperimentError, naming the field, where the parts of an experiment or its data do not fit together."""
+    """Raises ExperimentError, which names the field, if an experiment does not fit its data or is not consistent."""
     for name in ("steps", "batch", "evaluate_every", "checkpoint_every"):
         if getattr(experiment, name) < 1:
             raise ExperimentError(f"{name} is {getattr(experiment, name)}; it must be at least 1")
@@ -45,7 +46,7 @@ def check(experiment: Experiment, data: Dataset) -> None:
     _check_tasks(experiment, data)
     outputs = _check_shapes(experiment, example_batch(data, experiment.encoders, experiment.batch))
     for name, task in experiment.tasks.items():
-        with _errors_name(f"tasks.{name}"):
+        with _errors_in(f"tasks.{name}"):
             task.check(outputs, data)
 
 
@@ -54,7 +55,7 @@ def _check_tasks(experiment: Experiment, data: Dataset) -> None:
         raise ExperimentError('tasks is empty; name at least one, such as {"label": Classify("label")}')
     for name in experiment.tasks:
         if not re.fullmatch(r"[\w.-]+", name):
-            raise ExperimentError(f"tasks: the name {name!r} is a file name too; use letters, digits, '_', '-' and '.'")
+            raise ExperimentError(f"tasks: the name {name!r} cannot be a file name; use letters, digits, '_', '-' and '.'")
     if experiment.selection is not None:
         task, metric = experiment.selection
         if task not in experiment.tasks:
@@ -69,24 +70,24 @@ def _check_tasks(experiment: Experiment, data: Dataset) -> None:
 
 
 def _check_shapes(experiment: Experiment, batch: Any) -> dict[str, Any]:
-    """Evaluates shapes module by module, so that an error names the module. Returns the shapes of the outputs."""
+    """Computes shapes module by module, so that an error names the module. Returns {output: shape and dtype}."""
     key, tokens = jax.random.key(0), {}
     for name, encoder in experiment.encoders.items():
         one = Multimodal({name: encoder}, experiment.fusion, {})
-        with _errors_name(f"encoders.{name}", encoder, batch.inputs[name]):
+        with _errors_in(f"encoders.{name}", encoder, batch.inputs[name]):
             tokens |= jax.eval_shape(lambda batch, m=one: m.init_with_output(key, batch, method="encode"), batch)[0]
     if experiment.heads:
-        with _errors_name("fusion", experiment.fusion, tokens):
+        with _errors_in("fusion", experiment.fusion, tokens):
             fused = jax.eval_shape(lambda tokens: experiment.fusion.init_with_output(key, tokens), tokens)[0]
     for output, head in experiment.outputs.items():
         unimodal = "." in output
         given = tokens[output.split(".")[0]] if unimodal else fused
-        with _errors_name(f"unimodal_heads.{output}" if unimodal else f"heads.{output}", head, given):
+        with _errors_in(f"unimodal_heads.{output}" if unimodal else f"heads.{output}", head, given):
             jax.eval_shape(lambda given, m=head: m.init_with_output(key, given), given)
     for output, module in experiment.loss_parameters.items():
-        with _errors_name(f"loss_parameters.{output}", module, ()):
+        with _errors_in(f"loss_parameters.{output}", module, ()):
             jax.eval_shape(lambda m=module: m.init_with_output(key))
-    with _errors_name("training"):
+    with _errors_in("training"):
         training_of(experiment).dry_run(batch)
     outputs, variables = jax.eval_shape(lambda batch: experiment.model.init_with_output(key, batch), batch)
     paths = flatten_dict(dict(variables["params"]), sep="/")
@@ -99,11 +100,11 @@ def _check_shapes(experiment: Experiment, batch: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _errors_name(field: str, module: Any = None, given: Any = None) -> Iterator[None]:
-    """Turns an error inside into an ExperimentError that names the field, its module and the given shapes."""
+def _errors_in(field: str, module: Any = None, given: Any = None) -> Iterator[None]:
+    """Turns an error in the block into an ExperimentError that names the field, its module and the shapes of its inputs."""
     try:
         yield
-    except REFUSALS as error:
+    except MISMATCHES as error:
         if module is None:
             raise ExperimentError(f"{field}: {error}") from error
         shapes = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", given)
@@ -111,4 +112,5 @@ def _errors_name(field: str, module: Any = None, given: Any = None) -> Iterator[
 
 
 def listed(names: Iterable[str]) -> str:
+    """Sorted names, joined by commas."""
     return ", ".join(sorted(names))

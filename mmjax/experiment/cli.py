@@ -2,9 +2,9 @@
 
     python experiments/NAME.py [CELL ...] [--FLAG VALUE ...]
 
-CELL names pick entries of the file's ABLATIONS. Without a name all of them run, but not those of its BY_NAME. Flags change
-values only, in every cell that runs. `--full` takes the cells of the source's full size instead, and `--costs` prints what each
-cell costs without training it.
+Each CELL is a key of the file's ABLATIONS or BY_NAME. Without a name, all cells of ABLATIONS run. Flags only change values, in
+every cell that runs. `--full` takes the cells from FULL, which have the size of the published models. `--costs` prints the cost
+of each cell without training it.
 """
 
 import contextlib
@@ -28,18 +28,18 @@ from mmjax.experiment.value import Experiment, ExperimentError
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to run; the same for all cells.
+    """Options of a run, the same for all cells.
 
     seeds: number of seeds, numbered from 0. seeds_at_once: seeds trained side by side by `vmap`; None for all of them, 1 for
     one after another. folds: "all" trains every fold of the data and joins the test predictions into one set.
-    plan: "single" runs on one device, "pmap" splits each batch over all of them. steps_per_call: training steps in one
+    plan: "single" runs on one device, "pmap" splits each batch over all local devices. steps_per_call: training steps in one
     compiled call; None chooses it by the size of the model.
-    out: run folder, by default runs/NAME. resume: continue the run in that folder. keep_predictions: save the predictions too,
-    not only the outcomes. tensorboard: also write event files.
+    out: run folder, by default runs/NAME. resume: continue the run in that folder. keep_predictions: save predictions as well
+    as outcomes. tensorboard: also write event files.
     against: a cell that all others are compared with. holm: correct the verdicts for the number of comparisons (Holm, 1979).
     device_memory: gigabytes of prepared data that may stay on the device; larger data are streamed.
-    full: the cells in the full size of their source, for an accelerator. costs: compile each cell, take one step and print its
-    parameters, FLOPs and memory; nothing is trained or written.
+    full: run the cells in the size of the published models, for an accelerator. costs: compile each cell, take one step and
+    print its parameters, FLOPs and memory; nothing is trained or written.
     """
 
     seeds: int = 5
@@ -58,7 +58,7 @@ class Options:
     costs: bool = False
 
     def check(self) -> None:
-        """Raises ExperimentError for a value out of its range."""
+        """Raises ExperimentError if a value is out of its range."""
         for name in ("seeds", "seeds_at_once", "steps_per_call"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -68,19 +68,22 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Line:
+class _Arguments:
+    """The values of all flags."""
+
     options: Annotated[Options, tyro.conf.arg(name="")]
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
 
 
-def _parse(experiment: Experiment, flags: list[str], prog: str) -> tuple[_Line, list[str]]:
-    line = _Line(Options(), experiment)
+def _parse(experiment: Experiment, flags: list[str], prog: str) -> tuple[_Arguments, list[str]]:
+    """(the values of the flags, unknown flags). Exits for a wrong value and for --help."""
+    default = _Arguments(Options(), experiment)
     config = (tyro.conf.FlagCreatePairsOff,)
-    return tyro.cli(_Line, default=line, args=flags, prog=prog, return_unknown_args=True, config=config)
+    return tyro.cli(_Arguments, default=default, args=flags, prog=prog, return_unknown_args=True, config=config)
 
 
-def _knows(experiment: Experiment, flag: str) -> bool:
-    """Whether this cell has the flag. Its parser reports an unknown flag, and exits for a known one without a value."""
+def _has_flag(experiment: Experiment, flag: str) -> bool:
+    """Whether this cell has the flag. Its parser returns an unknown flag, and exits for a known one without a value."""
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         try:
             return flag not in _parse(experiment, [flag], "")[1]
@@ -89,7 +92,7 @@ def _knows(experiment: Experiment, flag: str) -> bool:
 
 
 def fail(message: str) -> None:
-    """Prints one line on standard error and exits with code 2, as shells do for a wrong command."""
+    """Prints one line on standard error and exits with code 2, the convention for a wrong command line."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
 
@@ -97,9 +100,9 @@ def fail(message: str) -> None:
 def parse(
     ablations: Mapping[str, Experiment], args: list[str], prog: str, by_name: Mapping[str, Experiment] | None = None
 ) -> tuple[Options, dict[str, Experiment]]:
-    """The options, and the cells that run, with their flags applied. Exits with one line for a wrong cell, flag or value.
+    """(options, the cells that run with the flags applied). Exits with one line for a wrong cell, flag or value.
 
-    by_name: cells that run only if they are named.
+    args: without the program. by_name: cells that run only if they are named.
     """
     every = {**ablations, **(by_name or {})}
     first_flag = next((i for i, arg in enumerate(args) if arg.startswith("-")), len(args))
@@ -107,34 +110,35 @@ def parse(
     for name in names:
         if name not in every:
             close = difflib.get_close_matches(name, every, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            hint = f"; did you mean {close[0]}?" if close else "."
             fail(f"there is no cell {name!r}{hint} The cells are {', '.join(every)}")
     if {"-h", "--help"} & set(flags):
         print(f"cells: {', '.join(every)}\n")
     chosen = {name: every[name] for name in names or ablations}
-    lines = {}
+    parsed = {}
     for name, experiment in chosen.items():
-        lines[name], unknown = _parse(experiment, flags, f"{prog} {name}")
+        parsed[name], unknown = _parse(experiment, flags, f"{prog} {name}")
         if unknown:
             _unknown_flag(unknown[0].split("=")[0], name, every)
-    options = next(iter(lines.values())).options
+    options = next(iter(parsed.values())).options
     try:
         options.check()
     except ExperimentError as error:
         fail(str(error))
-    return options, {name: line.experiment for name, line in lines.items()}
+    return options, {name: arguments.experiment for name, arguments in parsed.items()}
 
 
 def _unknown_flag(flag: str, cell: str, ablations: Mapping[str, Experiment]) -> None:
+    """Exits with one line that names the cells which have the flag."""
     if not flag.startswith("--"):
         fail(f"{flag!r} is neither a flag nor the value of one; cells are named before the first flag")
-    owners = [name for name, experiment in ablations.items() if _knows(experiment, flag)]
+    owners = [name for name, experiment in ablations.items() if _has_flag(experiment, flag)]
     where = f"it exists in {', '.join(owners)}: name those cells before the flags" if owners else "no cell has it"
     fail(f"cell {cell!r} has no flag {flag}; {where}. `{cell} --help` lists its flags")
 
 
 def prepare_jax() -> None:
-    """Keeps compiled programs in the user's cache: what takes half a second to compile is compiled once."""
+    """Configures JAX to cache compiled programs on disk if they took at least 0.5 s to compile."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmjax" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -151,7 +155,7 @@ def run(
     try:
         _run(ablations, full, by_name, args)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has gone, as in `--help | head -1`
+    except BrokenPipeError:  # the reader of the output has closed it, as in `--help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
 
@@ -165,7 +169,7 @@ def _run(
     file = Path(sys.argv[0])
     if "--full" in args:
         if not full:
-            fail(f"{file.name} has no --full size: its default size is the full one")
+            fail(f"{file.name} has no --full size: its cells already have the full size")
         ablations, by_name = full, None
     every = {**ablations, **(by_name or {})}
     options, cells = parse(ablations, args, file.name, by_name)
@@ -200,14 +204,15 @@ def _run(
     except (ExperimentError, DataError, WeightsError, CheckpointError, RunError, NonFiniteError, ImportError) as error:
         _exit_with(f"error: {error}", 1)
     except Stopped as stopped:
-        _exit_with(f"{stopped}; everything is saved, and the same command with --resume continues", 130)
+        _exit_with(f"{stopped}; everything is saved: continue with the same command and --resume", 130)
     except BrokenPipeError:
         raise
     except OSError as error:  # a full disk, a folder without permission
         name = f"{error.filename}: " if error.filename else ""
-        _exit_with(f"error: {name}{error.strerror or error}; what was saved before is intact, continue with --resume", 1)
+        _exit_with(f"error: {name}{error.strerror or error}; earlier files are intact: continue with --resume", 1)
 
 
 def _exit_with(line: str, code: int) -> None:
+    """Prints one line on standard error and exits."""
     print(line, file=sys.stderr)
     raise SystemExit(code) from None

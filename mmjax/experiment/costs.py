@@ -1,4 +1,4 @@
-"""What the cells of an experiment cost, by XLA's analysis of the training step: `python experiments/NAME.py --costs`."""
+"""The costs of the cells of an experiment, by XLA's analysis of the training step: `python experiments/NAME.py --costs`."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -22,8 +22,8 @@ from mmjax.train.seeds import orders
 class Costs(NamedTuple):
     """The cost of one training step of all seeds in one stage.
 
-    learns: the paths of what learns in the stage, None without stages. parameters: of one seed, frozen ones included.
-    flops: of one seed. memory: the largest number of bytes in use. compile_seconds; loss: of the step that was taken.
+    learns: `Stage.learns`, None without stages. parameters: their number for one seed, frozen ones included. flops: of one
+    seed. memory: in bytes, of arguments, outputs and temporaries. compile_seconds: time to compile. loss: in that step.
     """
 
     learns: tuple[str, ...] | None
@@ -35,7 +35,7 @@ class Costs(NamedTuple):
 
 
 def costs(experiment: Experiment, dataset: Dataset, weights: Mapping[str, Any], seeds: int) -> Iterator[Costs]:
-    """Compiles the step of each stage, analyses it, and takes it on real data from the initial parameters.
+    """Compiles the training step of each stage, analyses it, and runs it once on training data with the initial parameters.
 
     FLOPs are XLA's count for the compiled program, which counts the body of a loop (a step of a recurrent layer) once.
     """
@@ -62,10 +62,10 @@ def costs(experiment: Experiment, dataset: Dataset, weights: Mapping[str, Any], 
 
 
 def print_costs(cells: Mapping[str, Experiment], loaded: Any, options: Any) -> None:
-    """Prints a line for each cell, or for each of its stages. loaded: what `run.load_and_check` returns for the cells."""
+    """Prints a line for each cell, or for each of its stages. loaded: the result of `run.load_and_check` for the cells."""
     console = Console()
     table = Table(title=f"one training step, {options.seeds} seeds on {jax.devices()[0].device_kind}", box=SIMPLE_HEAD)
-    for name in ("cell", "batch", "parameters", "GFLOP a seed", "memory, MB", "compiled in, s", "loss"):
+    for name in ("cell", "batch", "parameters", "GFLOP per seed", "memory, MB", "compile time, s", "loss"):
         table.add_column(name, justify="left" if name == "cell" else "right", no_wrap=name == "cell")
     stages = []  # printed below the table, where there is room
     for cell, experiment in cells.items():

@@ -1,4 +1,4 @@
-"""One part of a cell: some of its seeds on one fold, from training to saved outcomes."""
+"""Runs one part of a cell, that is, some of its seeds on one fold: training, predictions, saved outcomes."""
 
 import dataclasses
 import time
@@ -28,13 +28,17 @@ from mmjax.train.stages import split
 from mmjax.train.training import Training
 from mmjax.types import Units
 
-ROWS_AT_ONCE = 256
+ROWS_AT_ONCE = 256  # of the test split, in one call
 
 
 @dataclasses.dataclass(frozen=True)
 class PartRun:
-    """What a part needs. columns: on the device, or None if the data are streamed. pretrained: {path: array} of published
-    weights. units: {task: units of the test split}. identity: JSON that must be equal for the part to be resumed."""
+    """The inputs of a part.
+
+    columns: {modality: column on the device}, or None if the data are streamed. pretrained: {path: array} of published weights.
+    units: {task: units of the test split}. options: of the command line. identity: JSON that must be equal for the part to be
+    resumed. folder: of the part.
+    """
 
     cell: str
     part: Part
@@ -48,6 +52,7 @@ class PartRun:
     folder: Path
 
     def feed_of(self, name: str) -> Any:
+        """The `Feed` of a split: "train", "validation" or "test"."""
         rows = self.dataset.training_rows if name == "train" else self.dataset.splits[name]
         if self.columns is None:
             return feed.HostFeed(self.dataset, rows, self.experiment.encoders)
@@ -55,7 +60,10 @@ class PartRun:
 
 
 def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
-    """Trains, predicts the test split with each seed's best variables, and saves the outcomes."""
+    """Trains all seeds of the part, predicts the test split with each seed's best variables, and saves the outcomes.
+
+    ExperimentError if the validation score of a seed is never finite; also raises the errors of `train.loop.fit`.
+    """
     experiment, options = run.experiment, run.options
     order = orders(run.part.seeds, len(run.dataset.splits["train"]), experiment.batch)
     train_feed = run.feed_of("train")
@@ -68,7 +76,7 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
 
     name = run.cell if run.part.name == "all" else f"{run.cell} ({run.part.name})"
     progress.cell(name, experiment.steps)
-    metadata = {**run.identity, "steps_per_call": per_call}  # another number gives other roundings
+    metadata = {**run.identity, "steps_per_call": per_call}  # with another number, results differ by rounding
     checkpoints = Checkpoints(run.folder / "checkpoints", metadata, warn=progress.print)
     with _tensorboard(run.folder, options.tensorboard) as log:
         callbacks = Callbacks(
@@ -80,7 +88,7 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
         validate = _validate(run, training, frozen)
         fitted = fit(training, state, frozen, data, validate, checkpoints, callbacks)
     checkpoints.close()
-    undefined = np.flatnonzero(~np.isfinite(fitted.best.score)).tolist()
+    undefined = [seed for seed, score in zip(run.part.seeds, fitted.best.score) if not np.isfinite(score)]
     if undefined:
         raise ExperimentError(
             f"cell {run.cell}: the validation score of the seeds {undefined} was never a finite number. Check that the "
@@ -90,8 +98,11 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
 
 
 def _validate(run: PartRun, training: Training, frozen: Any) -> Callable[[Any], dict[str, np.ndarray]]:
-    """placed variables -> {"score": higher is better, "loss", the selected metric}, each Float[s], on the validation split with
-    all modalities that are present."""
+    """The function `validate` of `fit`: placed variables -> {"score", "loss", the selected metric}, each Float[s].
+
+    It scores the validation split with all present modalities. "score" is the selected metric, or the loss, with the sign that
+    makes higher better.
+    """
     experiment, selection = run.experiment, run.experiment.selection
     rows, weight = len(run.dataset.splits["validation"]), np.asarray(run.dataset.splits["validation"].weight, np.float64)
     feed_validation, task = run.feed_of("validation"), None
@@ -116,6 +127,7 @@ def _validate(run: PartRun, training: Training, frozen: Any) -> Callable[[Any], 
 
 
 def _predict(run: PartRun, training: Training, fitted: Fit, frozen: Any) -> None:
+    """Predicts the test split for every subset of modalities and saves outcomes, examples and facts."""
     began, experiment, batch = time.monotonic(), run.experiment, run.experiment.batch
     modalities = tuple(sorted(experiment.encoders))
     subsets = {name: task.subsets(modalities) for name, task in experiment.tasks.items()}
@@ -153,9 +165,9 @@ def _flat(predicted: Mapping[str, Any]) -> dict[str, np.ndarray]:
 def _answers(
     run: PartRun, task: Any, units: Units, predicted: Mapping[str, Any], complete: str
 ) -> tuple[list[str], list[dict[str, Any]]]:
-    """(reference answers, {subset: answer}) of the examples, with all modalities and with each one by itself.
+    """(reference answers, [{subset: answer}]) of the examples, with all modalities and with each one by itself.
 
-    The answer is None where the example has no modality of the subset: a model without input still returns its prior.
+    An answer is None if the example has no modality of the subset, since predictions without any input are not shown.
     """
     pointer = run.dataset.splits["test"].pointer
     shown = [complete, *(name for name in predicted if "+" not in name and name != complete)]
@@ -171,6 +183,7 @@ def _answers(
 
 
 def _training_facts(experiment: Experiment, training: Training, fitted: Fit, frozen: Any) -> dict[str, Any]:
+    """The entries of part.json about the training: parameters, best steps, validation scores and stages."""
     params, seeds = fitted.best.variables["params"], len(fitted.best.step)
     stored_once = parameter_count(frozen.get("params", {}))
     step_of_record = {record["step"]: record for record in fitted.curves}
@@ -198,6 +211,7 @@ def _training_facts(experiment: Experiment, training: Training, fitted: Fit, fro
 
 
 def _tensorboard(folder: Path, wanted: bool) -> AbstractContextManager[Callable[[Mapping[str, Any]], None]]:
+    """A function that logs each evaluation as event files, or does nothing if they are not wanted."""
     return _event_files(folder) if wanted else nullcontext(lambda record: None)
 
 
@@ -212,7 +226,7 @@ def summary_writer() -> Any:
 
 @contextmanager
 def _event_files(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A function that logs each evaluation. Closed before Python exits, when the writer's threads could no longer start."""
+    """A function that logs each evaluation. The writer is closed here, since it cannot start threads while Python exits."""
     writer = summary_writer()(str(folder / "tensorboard"))
 
     def log(record: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`results.json`: the scores of all cells in a run folder, from their saved outcomes."""
+"""Computes `results.json`: the scores of all cells in a run folder, from their saved outcomes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,10 +25,11 @@ def results_of(
     holm: bool,
     report: Any = print,
 ) -> dict[str, Any]:
-    """The results of all cells that the folder holds, those of this command first.
+    """The results of all cells in the folder, those of this command first.
 
-    header: name, command and description. cells: those of this command. every: all cells of the experiment file, whose tasks
-    score the cells of earlier commands. data: the entry "data" of the results.
+    header: name, command and description. cells: those of this command. every: all cells of the experiment file; their tasks
+    score the cells of earlier commands. data: the entry "data" of the results. report: called with a line for each cell that is
+    left out. RunError if a file of a cell is damaged.
     """
     done = sorted(file.parent.name for file in out.glob("cells/*/cell.json"))
     records = {cell: check_cell(out / "cells" / cell) for cell in [*cells, *(name for name in done if name not in cells)]}
@@ -88,20 +89,20 @@ FACTS = ("modalities", "fusion", "parameters", "seeds", "folds", "steps", "stage
 
 
 def entry_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a cell's record that the results repeat."""
+    """The entries of cell.json that results.json repeats."""
     return {name: record[name] for name in FACTS} | {"experiment": record["identity"]["experiment"]}
 
 
 def _scorable(
     records: Mapping[str, Any], tasks: Mapping[str, Task], cells: Mapping[str, Experiment], report: Any
 ) -> dict[str, Any]:
-    """The cells that can stand in one table: with these tasks, and as many folds as the cells of this command."""
+    """The records of the cells of this command, and of earlier ones with the same tasks and folds."""
     first = records[next(iter(cells))]
     kept = {}
     for cell, record in records.items():
         known = all(name in tasks and as_json(tasks[name]) == task for name, task in record["tasks"].items())
         if cell not in cells and (not known or record["folds"] != first["folds"]):
-            report(f"cell {cell} of an earlier command has other tasks or folds; the table leaves it out")
+            report(f"cell {cell} of an earlier command has other tasks or folds, so it is not in the table")
             continue
         kept[cell] = record
     return kept

@@ -37,7 +37,10 @@ from mmjax.types import Units
 
 
 def fold_numbers(cells: Mapping[str, Experiment], options: Any) -> list[int | None]:
-    """The folds to run: [None] for the data's own split, else all folds of a cross-validation."""
+    """The folds to run: [None] for the data's own split, else all folds of a cross-validation.
+
+    ExperimentError if the cells have different numbers of folds; DataError if the data have an official test split.
+    """
     if options.folds is None:
         return [None]
     counts = {name: folds_of(experiment.data) for name, experiment in cells.items()}
@@ -47,6 +50,7 @@ def fold_numbers(cells: Mapping[str, Experiment], options: Any) -> list[int | No
 
 
 def at_fold(experiment: Experiment, fold: int | None) -> Experiment:
+    """The experiment with this fold as the test split; None for the data's own split."""
     return experiment if fold is None else dataclasses.replace(experiment, data=with_fold(experiment.data, fold))
 
 
@@ -86,13 +90,13 @@ def _read_weights(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
 
 
 def check_options(cells: Mapping[str, Experiment], options: Any) -> None:
-    """Raises ExperimentError for what can be checked before any data are read."""
+    """Raises ExperimentError for wrong options, before any data are read."""
     devices = jax.local_device_count()
     for name, experiment in cells.items():
         if options.plan == "pmap" and experiment.batch % devices:
-            raise ExperimentError(f"cell {name}: batch is {experiment.batch}, which does not split over {devices} devices")
+            raise ExperimentError(f"cell {name}: batch is {experiment.batch}; it must be a multiple of the {devices} devices")
     if options.against is not None and options.against not in cells:
-        raise ExperimentError(f"--against is {options.against!r}, which does not run; the cells are {', '.join(cells)}")
+        raise ExperimentError(f"--against is {options.against!r}, not a cell of this run; the cells are {', '.join(cells)}")
     if options.tensorboard:
         summary_writer()
 
@@ -106,7 +110,7 @@ def run_cells(
     loaded: Loaded,
     console: Console,
 ) -> dict[str, Any]:
-    """Trains and evaluates every part that the folder does not hold yet, then writes and returns the results.
+    """Trains and evaluates every part that is not yet in the folder, then writes and returns the results.
 
     header: name, command, description. every: all cells of the experiment file. loaded: `load_and_check` of the first fold.
     """
@@ -129,6 +133,7 @@ def run_cells(
 
 
 def _seed_groups(options: Any) -> list[tuple[int, ...]]:
+    """The seeds that are trained side by side, group by group."""
     size = options.seeds_at_once or options.seeds
     return [tuple(range(first, min(first + size, options.seeds))) for first in range(0, options.seeds, size)]
 
@@ -184,11 +189,11 @@ def _units(out: Path, cell: str, experiment: Experiment, dataset: Dataset, part:
 
 
 def _fill(dataset: Dataset, modalities: Sequence[str], options: Any, progress: Progress) -> Any:
-    """The columns of these modalities on the device if they fit, else None: then they are streamed."""
+    """{modality: its column on the device}, or None if they exceed --device-memory and must be streamed."""
     dataset = dataclasses.replace(dataset, columns={name: dataset.columns[name] for name in modalities})
     size = feed.column_bytes(dataset) / 1e9
     if size > options.device_memory:
-        progress.print(f"data: {size:.2f} GB prepared, over --device-memory {options.device_memory:g}: streamed by Grain")
+        progress.print(f"data: {size:.2f} GB prepared, above --device-memory {options.device_memory:g}, so Grain streams them")
         return None
     items = sum(column.count for column in dataset.columns.values())
     with progress.counting("preparing the inputs", items) as advance:
@@ -240,6 +245,7 @@ def _finish_cell(folder: Path, experiment: Experiment, parts: Sequence[Part], op
 
 
 def _report(out: Path, results: Mapping[str, Any], console: Console) -> None:
+    """Prints the tables and writes report.html."""
     from mmjax.report.tables import print_results
 
     print_results(results, console)

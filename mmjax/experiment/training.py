@@ -1,4 +1,4 @@
-"""The training of an experiment, as a value of `mmjax.train`."""
+"""The `Training` value of an experiment."""
 
 from mmjax.experiment.value import Experiment
 from mmjax.train.finite import skip_nonfinite
@@ -8,7 +8,7 @@ from mmjax.train.training import Schedule, Training
 
 
 def training_of(experiment: Experiment, plan: Plan | None = None, steps_per_call: int = 1) -> Training:
-    """How the experiment is trained under a plan (None: on one device)."""
+    """The training of an experiment under a plan; None for one device."""
     schedule = Schedule(
         experiment.steps,
         experiment.evaluate_every,
@@ -30,9 +30,9 @@ def training_of(experiment: Experiment, plan: Plan | None = None, steps_per_call
 
 
 def first_selectable(experiment: Experiment) -> int:
-    """The first step after which an evaluation may select the best step: when every head has begun to learn.
+    """The number of steps after which an evaluation may select the best step: when every head has begun to learn.
 
-    Before it, the selected score could come from a head with its initial weights.
+    Earlier, the score could come from a head with its initial weights.
     """
     paths = [("unimodal_heads_" if "." in name else "heads_") + name.replace(".", "_") for name in experiment.outputs]
     stages = resolve(experiment.stages, experiment.steps)

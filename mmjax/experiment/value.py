@@ -1,4 +1,4 @@
-"""The Experiment value: the data, the modules of the model, the training and the tasks of one cell of an ablation."""
+"""The Experiment value: data, model, training and tasks of one cell of an ablation."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from mmjax.train.stages import Stage
 
 
 class ExperimentError(ValueError):
-    """The parts of an experiment do not fit together, or a run cannot go on; the message names the field and what is valid."""
+    """An experiment is not valid, or a run cannot continue; the message names the field and gives the valid values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Experiment:
     data: a frozen dataclass with `load() -> Dataset`, such as `Stamps`.
     encoders: {modality: Encoder}. fusion: a Fusion, or None if there are no heads over fused tokens.
     heads: {output: Head} over the fused tokens. unimodal_heads: {modality: {name: Head}} over the tokens of one modality; their
-    outputs are named "modality.name". loss_parameters: {output: module without inputs}, numbers that a loss learns.
-    weights: {path of an encoder's parameters, such as "encoders_text": published weights it is initialised from}.
+    outputs are named "modality.name". loss_parameters: {output: module without inputs}, scalars that a loss learns.
+    weights: {path of an encoder's parameters, such as "encoders_text": name of the published weights that initialise them}.
 
     Training:
     loss; balance: how several losses become one gradient, None for the gradient of their sum. optim: steps -> optax
@@ -65,6 +65,7 @@ class Experiment:
 
     @property
     def model(self) -> Multimodal:
+        """The whole model."""
         return Multimodal(self.encoders, self.fusion, self.heads, self.unimodal_heads, self.loss_parameters)
 
     @property

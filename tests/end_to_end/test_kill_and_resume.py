@@ -75,7 +75,7 @@ def test_killed_and_terminated_it_ends_with_the_same_bits(commands, whole, tmp_p
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
     third = max(steps_in(checkpoints))
-    assert f"stopped after step {third} of 24; everything is saved, and the same command with --resume continues" in output
+    assert f"stopped after step {third} of 24; everything is saved: continue with the same command and --resume" in output
     assert "Traceback" not in output
     assert second < third < 24
 

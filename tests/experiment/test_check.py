@@ -46,7 +46,7 @@ def test_fitting_experiments_are_accepted(changes):
         ({"heads": {}}, "at least one encoder and one head"),
         ({"fusion": None}, r"fusion is None, but the heads label need fused tokens"),
         ({"tasks": {}}, r"tasks is empty"),
-        ({"tasks": {"a/b": Classify("label")}}, r"tasks: the name 'a/b' is a file name too"),
+        ({"tasks": {"a/b": Classify("label")}}, r"tasks: the name 'a/b' cannot be a file name"),
         ({"tasks": {"label": Classify("mood")}}, r"tasks\.label: Classify\.output: .*'mood'"),
         ({"tasks": {"label": Classify("label", target="mood")}}, r"tasks\.label: Classify\.target: .*'mood'.*label"),
         ({"select": "mood.accuracy"}, r"select is 'mood\.accuracy', but the tasks are label"),

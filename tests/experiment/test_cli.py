@@ -186,7 +186,7 @@ def test_out_must_be_a_folder_of_this_version(tmp_path):
 
 
 def test_against_names_a_cell_that_runs():
-    with pytest.raises(ExperimentError, match=r"--against is 'txt', which does not run; the cells are concat, late, text"):
+    with pytest.raises(ExperimentError, match=r"--against is 'txt', not a cell of this run; the cells are concat, late, text"):
         check_options(CELLS, Options(against="txt"))
 
 

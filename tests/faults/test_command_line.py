@@ -69,7 +69,7 @@ def refused(capsys, monkeypatch, *args: str, cells=CELLS) -> str:
         ("--folds 3", "--folds"),
         ("--folds all", "Given has an official test split, so it has no folds"),
         ("--full", "has no --full size"),
-        ("--against nobody", "--against is 'nobody', which does not run; the cells are concat"),
+        ("--against nobody", "--against is 'nobody', not a cell of this run; the cells are concat"),
         ("--steps 0", "steps is 0; it must be at least 1"),
         ("--batch 0", "batch is 0; it must be at least 1"),
         ("--batch -4", "batch is -4; it must be at least 1"),
@@ -128,7 +128,7 @@ def test_a_full_disk(capsys, monkeypatch, tmp_path):
 
     monkeypatch.setattr(Path, "replace", full)
     message = refused(capsys, monkeypatch, "text", "--out", str(tmp_path / "run"))
-    assert "No space left on device; what was saved before is intact, continue with --resume" in message
+    assert "No space left on device; earlier files are intact: continue with --resume" in message
     assert "run.json" in message and not list((tmp_path / "run").rglob("*.partial"))
 
 
