@@ -1,12 +1,12 @@
 """Labelled series with several channels, from the `.ts` files of the UEA and UCR archives in the package `aeon`.
 
-Classification. JapaneseVowels (Kudo et al., 1999): which of 9 men says "ae", 12 coefficients of linear prediction, 7 to 29
-steps; 270 training and 370 test series. BasicMotions: standing, walking, running or badminton, 3 axes of an accelerometer and
-3 of a gyroscope at 10 Hz, 100 steps; 40 and 40.
+Classification. JapaneseVowels (Kudo et al., 1999): which of 9 men says "ae", from 12 coefficients of linear prediction, 7 to 29
+steps; 270 training and 370 test series. BasicMotions: standing, walking, running or badminton, from 3 axes of an accelerometer
+and 3 of a gyroscope at 10 Hz, 100 steps; 40 training and 40 test series.
 Regression (Tan et al., "Time series extrinsic regression", 2021). CardanoSentiment: the sentiment of a day's news about a
-currency, from its hourly price and traded volume, 24 steps; 74 and 33. Covid3Month: the death rate of a country, from its
-daily cases, 84 steps; 140 and 61.
-The package is never imported: its files are read in place.
+currency, from its hourly price and traded volume, 24 steps; 74 training and 33 test series. Covid3Month: the death rate of a
+country, from its daily cases, 84 steps; 140 training and 61 test series.
+The package is not imported; its files are read in place.
 """
 
 import dataclasses
@@ -30,9 +30,9 @@ from mmjax.types import Padded
 
 
 def read_ts(data: bytes, name: str) -> tuple[list[np.ndarray], list[Any], list[str]]:
-    """A `.ts` file -> series [steps, channels] float32; the target of each; and the class names in the header's order.
+    """The content of a `.ts` file -> (series, float32 [steps, channels]; their targets; class names in the header's order).
 
-    Targets are class names (str), or numbers (float) in a file for regression, which has no classes.
+    Targets are class names (str) for classification, and numbers (float) for regression, which has no class names.
     A line is an example: channels separated by ":", values by ",", the target last. name: the file's name in errors.
     Raises DataError for time stamps, missing values, no targets, or channels of different length.
     """
@@ -56,7 +56,7 @@ def read_ts(data: bytes, name: str) -> tuple[list[np.ndarray], list[Any], list[s
         series.append(values)
         targets.append(_number(target, name, number) if regression else _class(target, classes, name, number))
     if not series:
-        raise DataError(f"{name} has no examples; it should have one line for each after @data")
+        raise DataError(f"{name} has no examples; after @data it should have one line per example")
     return series, targets, classes
 
 
@@ -77,7 +77,7 @@ def _number(text: str, name: str, number: int) -> float:
 
 
 def find_archive(root: Path | None = None) -> Path:
-    """The folder with one folder per data set: `root`, else the one in the installed `aeon`."""
+    """The folder with one folder per data set: `root`, else the data of the installed `aeon`. Raises DataError without aeon."""
     if root is not None:
         return root
     found = importlib.util.find_spec("aeon")
@@ -93,12 +93,13 @@ def find_archive(root: Path | None = None) -> Path:
 class AeonSeries:
     """One data set of the archive. Target: "label", Int[n], for classification; "value", Float[n], for regression.
 
-    name: of the data set. channels: the number of consecutive channels in a modality: 1 gives a modality per channel
-    ("channel00", "channel01", ...), 3 the two sensors of BasicMotions ("channels00to02", "channels03to05"), all of them one.
-    folds, fold, split_seed: fold `fold` of the training series is the validation split, stratified by class or by fifths of
+    name: the name of the data set. channels: the number of consecutive channels per modality. 1 gives one modality per channel
+    ("channel00", "channel01", ...), 3 gives the two sensors of BasicMotions ("channels00to02", "channels03to05").
+    folds, fold, split_seed: fold `fold` of the training series is the validation split, stratified by class or by quintiles of
     the value. The test split is the official one, so there is no cross-validation.
     Equal series form a group; training series that are also in the test split are dropped.
-    root: the folder with one folder per data set, None for the installed aeon's.
+    root: the folder with one folder per data set; None: the data of the installed aeon.
+    Raises DataError for a fold that does not exist.
     """
 
     name: str = "JapaneseVowels"
@@ -116,7 +117,10 @@ class AeonSeries:
             )
 
     def load(self) -> Dataset:
-        """Reads both files. The z-scores of each channel come from the training split alone."""
+        """Reads both files and fits the z-scores of each channel on the training split.
+
+        Raises DataError for files that are missing, damaged or inconsistent, and for channels that do not divide their number.
+        """
         digest = hashlib.sha256(json.dumps({k: v for k, v in dataclasses.asdict(self).items() if k != "root"}).encode())
         files = {split: read_ts(*self._file(split, digest)) for split in ("TRAIN", "TEST")}
         classes = tuple(files["TRAIN"][2])
@@ -129,7 +133,7 @@ class AeonSeries:
             target, values = "value", np.array(targets, np.float32)
         count, group = len(files["TRAIN"][0]), _groups(series)
         official = np.flatnonzero(~np.isin(group[:count], group[count:]))
-        strata = values[official] if classes else _fifths(values[official])
+        strata = values[official] if classes else _quintiles(values[official])
         fold_of = grouped_folds(group[official], strata, self.folds, self.split_seed)
         items = {
             "train": official[fold_of != self.fold],
@@ -158,7 +162,7 @@ class AeonSeries:
         )
 
     def modalities(self, width: int) -> dict[str, slice]:
-        """{name: its channels}, of a data set with `width` channels."""
+        """{modality: its channels} of a data set with `width` channels."""
 
         def name(first: int) -> str:
             return f"channel{first:02}" if self.channels == 1 else f"channels{first:02}to{first + self.channels - 1:02}"
@@ -191,13 +195,13 @@ def _list(names: Any) -> str:
 
 
 def _groups(series: Sequence[np.ndarray]) -> np.ndarray:
-    """Int32[n], the number of the first series with the same values."""
+    """Int32[n], for each series the number of the first series with equal values."""
     first: dict[bytes, int] = {}
     return np.array([first.setdefault(x.tobytes(), i) for i, x in enumerate(series)], np.int32)
 
 
-def _fifths(values: np.ndarray) -> np.ndarray:
-    """Int[n], which fifth of the sorted values each is in."""
+def _quintiles(values: np.ndarray) -> np.ndarray:
+    """Int[n] in 0..4, the fifth of the sorted values that each value belongs to."""
     rank = np.empty(len(values), np.int64)
     rank[np.argsort(values, kind="stable")] = np.arange(len(values))
     return rank * 5 // len(values)

@@ -1,4 +1,4 @@
-"""Splits without leaks: whole groups go to one fold, every fold has about the same mix of labels, and splits are checked."""
+"""Splits without leaks: a group belongs to one fold, folds have similar label frequencies, and splits are checked."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -11,9 +11,9 @@ from mmjax.data.decode import DataError
 
 @runtime_checkable
 class CrossValidated(Protocol):
-    """A data value whose test split may be any of its folds, so that every example is a test example once.
+    """Data with folds, each of which can be the test split, so that every example is a test example once.
 
-    at_fold(k): the same data with fold k as the test split; ids and groups do not change. It also has an attribute
+    at_fold(k): the same data with fold k as the test split; ids and groups do not change. It also has the attribute
     `folds`, the number of folds.
     """
 
@@ -23,12 +23,12 @@ class CrossValidated(Protocol):
 
 
 def folds_of(data: Any) -> int:
-    """The number of folds of the data inside a wrapper. Raises DataError if the data have an official test split."""
+    """The number of folds of the data in a wrapper. Raises DataError if the data have an official test split."""
     return _cross_validated(data).folds
 
 
 def with_fold(data: Any, fold: int) -> Any:
-    """The data inside a wrapper with this test fold. Raises DataError if the data have an official test split."""
+    """The data in a wrapper with this test fold. Raises DataError if the data have an official test split."""
     return _cross_validated(data).at_fold(fold)
 
 
@@ -39,13 +39,13 @@ def _cross_validated(data: Any) -> Any:
 
 
 def grouped_folds(groups: np.ndarray, labels: np.ndarray, folds: int = 5, seed: int = 0) -> np.ndarray:
-    """Stratified, grouped k-fold: deals whole groups to folds so that every label is spread evenly.
+    """Stratified, grouped k-fold: assigns whole groups to folds so that every label is spread evenly.
 
-    groups: (n,) integers, equal for examples that must stay together. labels: (n,) integers or strings. folds: at least 2.
-    seed: decides the order among groups of equal size.
+    groups: (n,) integers, equal for examples that must be in one fold. labels: (n,) integers or strings. folds: at least 2.
+    seed: determines the order of groups of equal size.
     Returns int64 (n,), the fold of each example in [0, folds). The result depends on the arguments alone.
-    Greedy, largest group first: a group goes to the fold where its labels are rarest, and among those to the smallest fold.
-    Raises DataError, which names the argument.
+    Greedy, largest group first: a group goes to the fold where its labels are rarest; of several, to the smallest fold.
+    Raises DataError, naming the argument, for other shapes, a negative seed, or more folds than groups.
     """
     groups, labels = np.asarray(groups), np.asarray(labels)
     if groups.ndim != 1 or labels.shape != groups.shape:
@@ -65,8 +65,8 @@ def grouped_folds(groups: np.ndarray, labels: np.ndarray, folds: int = 5, seed: 
     totals_fl = np.zeros((folds, len(label_names)))
     fold_of_group = np.zeros(len(group_names), dtype=np.int64)
     for group in order:
-        crowding_f = totals_fl @ (weights_l * counts_gl[group])
-        fold = np.lexsort((totals_fl.sum(axis=1), crowding_f))[0]
+        overlap_f = totals_fl @ (weights_l * counts_gl[group])
+        fold = np.lexsort((totals_fl.sum(axis=1), overlap_f))[0]
         totals_fl[fold] += counts_gl[group]
         fold_of_group[group] = fold
     return fold_of_group[group_of]
@@ -77,7 +77,7 @@ def train_validation_test(folds_of: np.ndarray, fold: int) -> dict[str, np.ndarr
 
     folds_of: integers (n,), the fold of each example as returned by `grouped_folds`; at least three folds.
     Returns {split: int64 indices of its examples, ascending}; every example is in one split.
-    Raises DataError for fewer folds, or for a fold that does not exist.
+    Raises DataError for fewer than three folds, or for a fold that does not exist.
     """
     folds_of = np.asarray(folds_of)
     if folds_of.ndim != 1 or len(folds_of) == 0:
@@ -93,9 +93,9 @@ def train_validation_test(folds_of: np.ndarray, fold: int) -> dict[str, np.ndarr
 
 
 def check_splits(dataset: Dataset) -> bool:
-    """Whether the splits are known to be leak-free: True if all of them state their groups.
+    """Whether the splits are known to be leak-free, which is True if the metadata of all of them have groups.
 
-    Raises DataError if an id or a group occurs in two splits, and if a split has no ids.
+    Raises DataError if an id or a group occurs in two splits, or if the metadata of a split have no ids.
     """
     for split in dataset.splits:
         if "id" not in dataset.metadata.get(split, {}):

@@ -1,7 +1,7 @@
 """Text -> token ids, by tokenizers of the `tokenizers` library that are trained on the training split alone.
 
-A trainer is a value, such as `BPE(vocabulary=1000)`; its `train(texts)` returns the same tokenizer in every run.
-Text is normalised to Unicode NFKC and lowercased. Id 0 is padding, id 1 is unknown.
+A trainer is a frozen dataclass, such as `BPE(vocabulary=1000)`; its `train(texts)` returns the same tokenizer in every run.
+Text is normalised to Unicode NFKC and lowercased. Id 0 is padding, id 1 is an unknown token.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from mmjax.data.decode import DataError
 from mmjax.types import Padded
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
-MIN_COUNT = 2  # a token that occurs once in training becomes [UNK]; otherwise [UNK] would be untrained in the test split
+MIN_COUNT = 2  # a token that occurs once in training becomes [UNK]; otherwise the embedding of [UNK] would not be trained
 
 STOP_WORDS = tuple(
     "i me my myself we us our ours ourselves you your yours yourself yourselves he him his himself she her hers herself it its "
@@ -24,8 +24,8 @@ STOP_WORDS = tuple(
     "then once here there when where why how all any both each few more most other some such no nor not only own same so than "
     "too very s t d ll m re ve don".split()
 )
-"""English stop words: the Snowball list (Porter, 2001). Its contractions, such as "don't", appear as the pieces that the
-tokenizers produce ("don", "t")."""
+"""English stop words: the Snowball list (Porter, 2001). Contractions, such as "don't", are split as by the tokenizers ("don",
+"t")."""
 
 
 @runtime_checkable
@@ -39,7 +39,7 @@ class Tokenizer(Protocol):
     vocabulary: int
 
     def ids(self, text: str) -> list[int]:
-        """All token ids of a text; [] if it has none."""
+        """All token ids of a text; [] for a blank text."""
         ...
 
     def encode(self, text: str, max_tokens: int) -> Padded:
@@ -77,10 +77,10 @@ class TrainedTokenizer:
 
 @dataclass(frozen=True)
 class BPE:
-    """Byte-pair encoding (Sennrich et al., 2016) within words. Every digit is a token, so all numbers can be written.
+    """Byte-pair encoding (Sennrich et al., 2016) within words. Every digit is a token, so every number can be encoded.
 
-    vocabulary: the largest number of tokens, unless there are more characters.
-    There is no end-of-word marker: the library numbers those in the order of a hash table, which differs between runs.
+    vocabulary: the largest number of tokens, unless there are more characters. Raises DataError if it is not positive.
+    There is no end-of-word marker: the library numbers such tokens in the order of a hash table, which differs between runs.
     """
 
     vocabulary: int = 1000
@@ -99,6 +99,7 @@ class Words:
     """One token per word, number or run of punctuation that occurs at least twice in training; all others are unknown.
 
     vocabulary: the largest number of tokens; the most frequent are kept. stop_words: words to remove, such as STOP_WORDS.
+    Raises DataError if the vocabulary is not positive.
     """
 
     vocabulary: int = 1000
@@ -112,8 +113,8 @@ class Words:
         tokenizer = _untrained(library.models.WordLevel(unk_token=UNKNOWN), library.pre_tokenizers.Whitespace())
         if self.stop_words:
             stop = "|".join(_escaped(tokenizer.normalizer.normalize_str(word)) for word in self.stop_words)
-            without = library.pre_tokenizers.Split(library.Regex(rf"\A(?:{stop})\z"), "removed")
-            tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence([tokenizer.pre_tokenizer, without])
+            remove = library.pre_tokenizers.Split(library.Regex(rf"\A(?:{stop})\z"), "removed")
+            tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence([tokenizer.pre_tokenizer, remove])
         options = _options(self.vocabulary)
         return _trained(tokenizer, library.trainers.WordLevelTrainer(min_frequency=MIN_COUNT, **options), texts)
 
@@ -123,7 +124,8 @@ class WordPiece:
     """WordPiece (Devlin et al., 2019): the longest matching pieces of a word; pieces inside a word begin with ##.
 
     The pieces come from BPE merges, as in the library, not from likelihoods (Schuster and Nakajima, 2012).
-    vocabulary: the largest number of tokens, unless there are more characters. A word with an unknown character is unknown.
+    vocabulary: the largest number of tokens, unless there are more characters. Raises DataError if it is not positive.
+    A word with an unknown character is unknown.
     """
 
     vocabulary: int = 1000
@@ -152,7 +154,7 @@ class WordPiece:
 
 @dataclass(frozen=True)
 class Characters:
-    """One token per character that occurs in training. Runs of white space become one space, none at the ends."""
+    """One token per character that occurs in training. Runs of white space become one space; the ends are stripped."""
 
     def train(self, texts: Iterable[str]) -> TrainedTokenizer:
         library = _library()
@@ -206,7 +208,7 @@ def _trained(tokenizer: Any, trainer: Any, texts: Iterable[str]) -> TrainedToken
 
 
 def _escaped(word: str) -> str:
-    """A literal word as a regular expression of the library."""
+    """A word as a regular expression of the library that matches it literally."""
     return "".join(c if c.isalnum() else rf"\x{{{ord(c):x}}}" for c in word)
 
 
@@ -214,11 +216,11 @@ PRIVATE, PRIVATE_SIZE = 0xF0000, 0x20000  # the private planes have room for the
 
 
 def _to_private(character: str) -> str:
-    """The stand-in of a character inside a word. Characters beyond the second plane (rare ideographs) share one."""
+    """The substitute of a character inside a word. All characters beyond the second plane (rare ideographs) share one."""
     return chr(PRIVATE + (ord(character) if ord(character) < PRIVATE_SIZE else ord("\ufffd")))
 
 
 def _piece(token: str) -> str:
-    """The word piece of a token of plain and stand-in characters."""
+    """The word piece of a token, which has plain characters or their substitutes; ## marks pieces inside a word."""
     plain = "".join(chr(ord(c) - PRIVATE) if ord(c) >= PRIVATE else c for c in token)
     return f"##{plain}" if ord(token[0]) >= PRIVATE else plain

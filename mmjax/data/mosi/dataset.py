@@ -1,8 +1,8 @@
-"""Is this utterance positive or negative, given its words, the voice and the face? CMU-MOSI in its published features.
+"""Binary sentiment of utterances from their words, the voice and the face: CMU-MOSI in its published features.
 
-The networks that made the features of words and face were trained on the labels of all training videos. On training videos
-that a model was not trained on, it is therefore far better than on test videos (linear model: 98 against 76 % from the words),
-so scores on the validation split say little. The published labels are binary, so there is no regression target.
+The networks that computed the features of words and face were trained on the labels of all training videos. Scores on the
+validation split, which is a part of these videos, are therefore far higher than on the test split (linear model on the words:
+98 against 76 %), and say little. The published labels are binary, so there is no regression target.
 `mmjax.data.mosi.files` describes the files and their sources.
 """
 
@@ -29,12 +29,14 @@ CLASSES = ("negative", "positive")
 class Mosi:
     """CMU-MOSI in two forms with the same test utterances in the same order: by video, then by number.
 
-    context: False, a row is an utterance, its inputs are vectors [b d], its target Int[n]. True, a row is a video, its inputs
-    are its utterances, Padded [b m d] to the longest video, its target Int[n m], -1 beyond its length; it weighs as much as
-    it has utterances. The metadata have one entry per utterance in both.
-    folds, fold, split_seed: the training videos are dealt into folds, and fold `fold` is the validation split. The test split
+    Target "label": 0 negative, 1 positive. Modalities: "text" (d = 100), "audio" (73) and "video" (100).
+    context: False: a row is an utterance; inputs are vectors [b d], the target Int[n]. True: a row is a video; inputs are its
+    utterances, Padded [b m d] to the longest video, the target Int[n m], -1 beyond the video's length, and the weight is the
+    number of utterances. The metadata have one entry per utterance in both forms.
+    folds, fold, split_seed: the training videos are divided into folds, and fold `fold` is the validation split. The test split
     is the official one, so there is no cross-validation.
-    root: the folder, None for the one that the environment variable MMJAX_MOSI names.
+    root: the folder of the files; None: the value of the environment variable MMJAX_MOSI.
+    Raises DataError for a fold that does not exist.
     """
 
     root: Path | None = None
@@ -51,7 +53,7 @@ class Mosi:
             )
 
     def load(self) -> Dataset:
-        """Reads and checks all files, cuts validation from the training videos, and fits z-scores on the rest of them."""
+        """Reads and checks all files, splits the videos, and fits z-scores on the training split. Raises DataError."""
         files = read_files(self.root)
         table = read_table(files)
         official = np.flatnonzero(table.train)

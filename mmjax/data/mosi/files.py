@@ -4,7 +4,7 @@
 al., "Context-Dependent Sentiment Analysis in User-Generated Videos" (ACL 2017). Research data, not part of this project. A
 folder that the user names contains
 
-    transcripts.csv                      one row per utterance: "VIDEO_NUMBER", words, number of the video, label (1 positive)
+    transcripts.csv                      one row per utterance: id VIDEO_NUMBER, words, number of the video, label (1 positive)
     {text,audio,video}_{train,test}.csv  one row per utterance: 100 (words), 73 (voice) or 100 (face) features, then the label
     index_{train,test}.csv               row k: the row in the transcripts (from 0) of row k of the split's feature files
 """
@@ -42,11 +42,14 @@ class MosiTable(NamedTuple):
 
 
 def find_mosi(root: Path | None) -> Path:
-    """The folder: the argument, else the one that MMJAX_MOSI names. Raises DataError, which says where to get the data."""
-    named = root or os.environ.get(VARIABLE)
-    missing = [name for name in FILES if not named or not (Path(named) / name).is_file()]
+    """The folder of the files: `root`, else the value of MMJAX_MOSI.
+
+    Raises DataError, which says where to get the data, if a file is missing.
+    """
+    folder = root or os.environ.get(VARIABLE)
+    missing = [name for name in FILES if not folder or not (Path(folder) / name).is_file()]
     if missing:
-        searched = f"{Path(named).resolve()} has no {', '.join(missing)}" if named else "no folder was named"
+        searched = f"{Path(folder).resolve()} has no {', '.join(missing)}" if folder else "no folder was named"
         raise DataError(
             f"no CMU-MOSI features: {searched}. Name a folder with {', '.join(FILES)} by --data.root "
             f"or by the environment variable {VARIABLE}. They are research data and not part of mmjax: ask for the "
@@ -54,11 +57,11 @@ def find_mosi(root: Path | None) -> Path:
             "et al., ACL 2017), and for CMU-MOSI itself its authors at Carnegie Mellon University (Zadeh et al., 2016); "
             "mmjax/data/mosi/files.py describes each file"
         )
-    return Path(named)
+    return Path(folder)
 
 
 def read_files(root: Path | None) -> dict[str, bytes]:
-    """{name: content} of every file."""
+    """{name: content} of all FILES. Raises DataError if one is missing."""
     folder = find_mosi(root)
     return {name: (folder / name).read_bytes() for name in FILES}
 
@@ -98,7 +101,7 @@ class _Utterance(NamedTuple):
 
 
 def _title(id: str) -> str:
-    """The video of an utterance's id."""
+    """The name of the video in an utterance's id."""
     return id.rsplit("_", 1)[0]
 
 
@@ -139,7 +142,7 @@ def _label(text: str, name: str, row: int) -> int:
 
 
 def _index(files: dict[str, bytes], split: str, count: int) -> np.ndarray:
-    """Int[n], the transcript of each row of a split's files. count: of the transcripts."""
+    """Int[n], the row of the transcripts of each row of a split's files. count: the number of transcripts."""
     name, numbers = f"index_{split}.csv", []
     for k, row in enumerate(_rows(files, name), 1):
         if len(row) != 1 or not row[0].strip().isdecimal() or int(row[0]) >= count:
@@ -149,7 +152,7 @@ def _index(files: dict[str, bytes], split: str, count: int) -> np.ndarray:
 
 
 def _check_official_split(utterances: list[_Utterance], rows: dict[str, np.ndarray]) -> None:
-    """Every utterance is in one split, once, and so is every video."""
+    """Raises DataError unless every utterance is in one split, once, and every video in one split."""
     both = np.concatenate([rows[split] for split in OFFICIAL])
     missing = sorted(set(range(len(utterances))) - set(both.tolist()))
     if missing or len(both) > len(utterances):
@@ -161,7 +164,7 @@ def _check_official_split(utterances: list[_Utterance], rows: dict[str, np.ndarr
 
 
 def _features(files: dict[str, bytes], modality: str, split: str, utterances: list[_Utterance]) -> np.ndarray:
-    """Float64[n d] of one file, whose rows are these utterances."""
+    """Float64[n d], the features in one file. utterances: of its rows, whose labels must be equal."""
     name, width, values = f"{modality}_{split}.csv", WIDTHS[modality], []
     rows = _rows(files, name)
     if len(rows) != len(utterances):
