@@ -1,7 +1,7 @@
-"""Which of nine folders does a stamp belong to, given its image, its name and a spoken description?
+"""The Stamps task: which of nine folders a stamp belongs to, from its image, its name and a spoken description.
 
 A stamp is one drawing or photo of the pack. An example (row) is a stamp with one of its speech clips, or without audio if it
-has none. All rows of a stamp, and all stamps of a leak-free group, are in one split.
+has no clip. All rows of a stamp, and all stamps of a leak-free group, are in one split.
 """
 
 import dataclasses
@@ -24,13 +24,13 @@ from mmjax.data.stamps.table import StampsTable
 from mmjax.data.text import BPE, TokenizerTrainer
 from mmjax.nn.mel import LogMel
 
-LIMITS = {"image_size": 1024, "seconds": 60.0, "max_tokens": 1024}  # above what the pack has: 128 px, 20 s and 54 words
+LIMITS = {"image_size": 1024, "seconds": 60.0, "max_tokens": 1024}  # the pack's largest are 128 px, 20 s and 54 words
 
 
 def open_source(root: Path | None) -> tuple[Any, str]:
-    """The pack, through TFDS if it is installed, else from its archives, and a name for reports; the items are the same.
+    """(the pack, the name of its reader for reports): through TFDS if it is installed, else from its archives.
 
-    The archives are verified before they are read. Raises DataError for a damaged file.
+    The items are the same. The archives are verified before they are read. Raises DataError for a missing or damaged file.
     """
     try:
         from mmjax.data.stamps.tfds import tfds_source
@@ -50,12 +50,14 @@ class Stamps:
     "duration" of the whole clip, Float[n], seconds, NaN without one (regression; from the audio it is trivial if clips are not
     truncated).
 
-    image_size: pixels per side. mel: the audio front end. seconds: longer clips are truncated. text_language: language of the
-    names; test_text_language: of those in the test split, None for the same. speech_languages: of the clips. tokenizer: trained
-    on the names of the training split. max_tokens: longer names are truncated.
+    image_size: pixels per side. mel: the audio front end. seconds: longer clips are truncated. text_language: the language of
+    the names; test_text_language: the language of the names in the test split, None for `text_language`. speech_languages: the
+    languages of the clips. tokenizer: trained on the names of the training split. max_tokens: longer names are truncated.
     folds, fold, split_seed: grouped, stratified k-fold; fold `fold` is the test split, the next one validation, the rest
-    training. validation_parts: the validation fold is cut into so many parts, and all but the first are training.
-    root: the folder of the pack, None to search for it.
+    training. validation_parts: divides the validation fold into this number of parts; the first remains the validation split,
+    and the others are added to the training split.
+    root: the folder of the pack; None: search for it as `find_pack` does.
+    Raises DataError, naming the field, for an invalid value; `load` does so for languages that the pack does not have.
     """
 
     image_size: int = 40
@@ -93,11 +95,11 @@ class Stamps:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The classes of "language"."""
+        """The classes of the target "language"."""
         return tuple(sorted(self.speech_languages))
 
     def load(self) -> Dataset:
-        """Reads the index, makes the splits, and fits the tokenizer and z-scores on training. Media are read later."""
+        """Reads the index, makes the splits, and fits tokenizer and z-scores on the training split; reads most media later."""
         table = self.table()
         clips = clips_of(table, self.speech_languages)
         seconds = clip_seconds(table, clips)
@@ -166,7 +168,7 @@ class Stamps:
         return {"image": image, "text": table.texts(self.max_tokens)}
 
     def sizes(self, table: StampsTable) -> dict[str, dict[str, int]]:
-        """What encoders of images and names must know."""
+        """`Dataset.sizes` of images and names."""
         return {
             "image": {"size": self.image_size, "channels": 4},
             "text": {"vocabulary": table.tokenizer.vocabulary, "length": self.max_tokens},

@@ -21,7 +21,7 @@ IN_CHECKOUT = Path(__file__).resolve().parents[3] / "data" / "stamps"
 
 
 def find_pack(root: Path | str | None = None) -> Path:
-    """The folder of the pack: the argument, else ./data/stamps, else data/stamps of the checkout that contains mmjax.
+    """The folder of the pack: `root`, else ./data/stamps, else data/stamps of the checkout that contains mmjax.
 
     Raises DataError, which names the folders searched and says how to get the pack.
     """
@@ -35,7 +35,7 @@ def find_pack(root: Path | str | None = None) -> Path:
 
 
 def labels_of(index: Sequence[dict[str, Any]], min_count: int = 40) -> tuple[str, ...]:
-    """The classes of the label task: top folders with at least min_count stamps, sorted by name."""
+    """The classes of the target "label": top-level folders with at least min_count stamps, sorted by name."""
     counts = Counter(record["folder"] for record in index)
     return tuple(sorted(folder for folder, count in counts.items() if count >= min_count))
 
@@ -44,15 +44,16 @@ class StampsPack:
     """Random access to the committed pack. Items are dicts:
 
     id, folder, subfolder: str; group: int (stamps of one group share a split); image: bytes (PNG, RGBA, 128x128);
-    texts: {language: str}; speech: {language: bytes} (MP3, mono, 16 kHz); sound: bytes, b"" if there is none;
-    spoken: {language: bytes}, the spoken names of letters and digits. Languages without text or speech have no key.
+    texts: {language: str}; speech: {language: bytes} (MP3, mono, 16 kHz), spoken descriptions; sound: bytes, the sound effect,
+    b"" if there is none; spoken: {language: bytes}, the spoken names of letters and digits. Languages without a text or a clip
+    have no key.
 
     `index` has the same records with the names of archive members in place of media.
     A pack can be pickled and copied into worker processes: archives open lazily, once per process.
     """
 
     def __init__(self, root: Path | str | None = None):
-        """root: the folder of the pack, None to search as `find_pack` does. Raises DataError for a missing or damaged index."""
+        """root: the folder of the pack; None: search as `find_pack` does. Raises DataError for a missing or damaged index."""
         self.root = find_pack(root)
         self.index: list[dict[str, Any]] = _read_index(self.root / INDEX)
         self._archives: dict[tuple[int, str], zipfile.ZipFile] = {}
@@ -86,7 +87,7 @@ class StampsPack:
         return self._read("sounds.zip", member) if member else b""
 
     def labels(self, min_count: int = 40) -> tuple[str, ...]:
-        """The classes of the label task, see `labels_of`."""
+        """The classes of the target "label", see `labels_of`."""
         return labels_of(self.index, min_count)
 
     @cached_property
@@ -97,9 +98,9 @@ class StampsPack:
         return digest.hexdigest()
 
     def verify(self) -> None:
-        """Reads every listed file (58 MB, 0.04 s) unless this process has read the same files before.
+        """Checks the sha256 of every listed file (58 MB, 0.04 s), unless this process has checked the same files before.
 
-        Raises DataError for the first one that is missing or whose sha256 is not the listed one.
+        Raises DataError for the first file that is missing or has another sha256.
         """
         listed = tuple(_listed(self.root / SUMS).items())
         _verify(self.root, listed, tuple(_status(self.root / name) for name, _ in listed))
@@ -115,7 +116,7 @@ class StampsPack:
     def _read(self, archive: str, member: str) -> bytes:
         path = self.root / archive
         try:
-            # The key has the process: after a fork, parent and child would share one file position.
+            # The key includes the process: after a fork, parent and child would share one file position.
             key = (os.getpid(), archive)
             if key not in self._archives:
                 self._archives[key] = zipfile.ZipFile(path)
@@ -162,7 +163,7 @@ def _listed(path: Path) -> dict[str, str]:
 
 
 def _status(path: Path) -> tuple[int, int]:
-    """The size in bytes and the time of modification in ns, which change when a file is written."""
+    """The size (bytes) and the time of modification (ns) of a file, which change when it is written."""
     try:
         status = path.stat()
     except OSError as error:
@@ -172,7 +173,7 @@ def _status(path: Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=4)
 def _verify(root: Path, listed: tuple[tuple[str, str], ...], statuses: tuple[tuple[int, int], ...]) -> None:
-    """Compares every file with its sha256. statuses: of the files; a part of the cache's key alone."""
+    """Compares every file with its sha256. statuses: `_status` of the files; used only as a part of the cache's key."""
     del statuses
     for name, digest in listed:
         if hashlib.sha256(_read_file(root / name)).hexdigest() != digest:

@@ -1,8 +1,7 @@
-"""Does this name belong to this image? True pairs of the Stamps pack, and random and hard negatives.
+"""Image-text matching on the Stamps pack: whether a name belongs to an image, with random and hard negatives.
 
-A negative is the name of another stamp of the same split and of another leak-free group, which cannot be true of the image:
-its words are not all in the image's own name, nor the reverse ("A frog." fits "A green frog."). The name of a hard negative
-comes from the image's own folder.
+A negative is the name of a stamp of the same split and of another leak-free group. It cannot describe the image: neither name
+contains all words of the other ("A frog." fits "A green frog."). A hard negative is a name from the image's own folder.
 """
 
 import dataclasses
@@ -27,10 +26,12 @@ KINDS = ("match", "random", "hard")
 class StampsPairs:
     """Image-text matching: modalities "image" and "text", target "match" with the classes "no" and "yes".
 
-    stamps: images, names and splits; its seed also draws the negatives; its speech clips are not used.
-    negatives: names of each kind, random and hard, for each training image, from as many other stamps if there are enough.
-    As many rows have the true name, so half of the training rows are true and all weigh the same. In validation and test,
-    an image has one row of each kind: match with weight 1, random and hard with weight 1/2.
+    stamps: images, names and splits; its split_seed also draws the negatives; its speech clips are not used.
+    negatives: the number of random negatives, and of hard negatives, of each training image. They come from different stamps if
+    there are enough. An equal number of rows have the true name, so half of the training rows are true and all of an image's
+    rows have the same weight. In validation and test, an image has one row of each kind: match with weight 1, random and hard
+    with weight 1/2.
+    Raises DataError for a number outside 1..100.
     """
 
     stamps: Annotated[Stamps, tyro.conf.arg(name="")] = Stamps()
@@ -49,7 +50,7 @@ class StampsPairs:
         return dataclasses.replace(self, stamps=self.stamps.at_fold(fold))
 
     def load(self) -> Dataset:
-        """Makes the splits as Stamps does, draws negatives within each, and fits tokenizer and z-scores on training pairs."""
+        """Makes the splits of Stamps, draws negatives in each split, and fits tokenizer and z-scores on the training split."""
         table = self.stamps.table()
         words = [frozenset(re.findall(r"\w+", unicodedata.normalize("NFKC", name).casefold())) for name in table.names]
         rng = np.random.default_rng(self.stamps.split_seed)
@@ -61,12 +62,12 @@ class StampsPairs:
             splits[split], metadata[split] = _rows(table, named, negatives, repeat=split == "train")
             without_hard += sum(not hard for _, hard in negatives)
         rows = [" ".join(row) for columns in metadata.values() for row in zip(columns["id"], columns["named"], columns["pair"])]
-        choices = dataclasses.replace(self, stamps=dataclasses.replace(self.stamps, root=None))
+        options = dataclasses.replace(self, stamps=dataclasses.replace(self.stamps, root=None))
         return Dataset(
             columns=self.stamps.columns(table, splits["train"]),
             splits=splits,
             metadata=metadata,
-            fingerprint=table.digest(choices, rows),
+            fingerprint=table.digest(options, rows),
             sizes=self.stamps.sizes(table),
             classes={"match": ("no", "yes")},
             dropped={**table.dropped, "images without a hard negative": without_hard},
@@ -83,9 +84,9 @@ def _negatives(
     count: int,
     rng: np.random.Generator,
 ) -> tuple[list[int], list[int]]:
-    """The items whose names are the negatives of this item: `count` random and `count` hard ones.
+    """(random, hard): the items whose names are negatives of this item, `count` of each.
 
-    If there are fewer candidates they repeat; without any hard candidate the second list is empty.
+    If there are fewer candidates, they are repeated; without any hard candidate the second list is empty.
     """
     candidates = [
         other
@@ -102,20 +103,20 @@ def _negatives(
 def _rows(
     table: StampsTable, named: Sequence[int], negatives: Sequence[tuple[list[int], list[int]]], repeat: bool
 ) -> tuple[Rows, dict[str, np.ndarray]]:
-    """The rows of these items with their negatives, and their metadata: of the image, and the row's name ("text"), the id of
-    the stamp that the name belongs to ("named"), and one of KINDS ("pair").
+    """The rows of these items and of their negatives, and the metadata: those of the image, the name ("text"), the id of the
+    stamp that the name belongs to ("named"), and one of KINDS ("pair").
 
-    The true rows of an image weigh 1 together, and so do its negatives, half for each kind if it has both.
-    repeat: as many true rows as negatives, else one.
+    The true rows of an image have the total weight 1, and so have its negatives, half for each kind if it has both.
+    repeat: repeats the true row once per negative.
     """
     image, text, pair, weight = [], [], [], []
     for item, (random, hard) in zip(named, negatives):
-        wrong = len(random) + len(hard)
-        true = wrong if repeat else 1
-        image += [item] * (true + wrong)
+        false = len(random) + len(hard)
+        true = false if repeat else 1
+        image += [item] * (true + false)
         text += [item] * true + random + hard
         pair += [kind for kind, count in zip(KINDS, (true, len(random), len(hard))) for _ in range(count)]
-        weight += [1 / true] * true + [1 / wrong] * wrong
+        weight += [1 / true] * true + [1 / false] * false
     image, text, pair = np.array(image, np.int32), np.array(text, np.int32), np.array(pair)
     metadata = table.metadata(image) | {
         "text": np.array([table.names[item] for item in text]),

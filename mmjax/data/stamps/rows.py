@@ -1,4 +1,4 @@
-"""The rows of the Stamps task: a row for each speech clip of a stamp, with its targets."""
+"""The rows of the Stamps task: one row per speech clip of a stamp, with its targets."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,17 +10,17 @@ from mmjax.data.dataset import Rows
 from mmjax.data.decode import audio_seconds
 from mmjax.data.stamps.table import Clip, StampsTable, speech_name
 
-MIN_TAGGED = 20  # stamps that share a folder before it is a tag
+MIN_TAGGED = 20  # a folder name is a tag if at least this number of stamps have it on their path
 
 
 def clips_of(table: StampsTable, languages: Iterable[str]) -> list[Clip]:
-    """The clips of all items in these languages, by item and then in the order of the languages."""
+    """The clips of all items in these languages, sorted by item and then in the order of the languages."""
     spoken = [record["speech"] for record in table.records]
     return [(item, language) for item, speech in enumerate(spoken) for language in languages if language in speech]
 
 
 def clip_seconds(table: StampsTable, clips: Sequence[Clip]) -> np.ndarray:
-    """Float64[clips]: the duration of each whole clip, in seconds."""
+    """Float64[clips]: the duration of each clip in seconds, before truncation. Raises DataError for a damaged clip."""
     seconds = [
         audio_seconds(table.source.speech_bytes(table.kept[item], language), speech_name(table.records[item], language))
         for item, language in clips
@@ -29,7 +29,7 @@ def clip_seconds(table: StampsTable, clips: Sequence[Clip]) -> np.ndarray:
 
 
 def tag_names(records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The labels of "tags", sorted: names of folders that at least 20 stamps have on their path, wherever it occurs there."""
+    """The labels of "tags", sorted: folder names on the paths of at least 20 stamps, at any depth."""
     counts = Counter(tag for record in records for tag in _folders(record))
     return tuple(sorted(tag for tag, count in counts.items() if count >= MIN_TAGGED))
 
@@ -51,10 +51,10 @@ def stamp_rows(
     languages: tuple[str, ...],
     one_each: bool,
 ) -> tuple[Rows, dict[str, np.ndarray]]:
-    """The rows of these items with their targets, and their metadata. The rows of one stamp weigh 1 together.
+    """The rows of these items with their targets, and their metadata. The rows of one stamp have the total weight 1.
 
-    seconds: Float64[clips]. languages: the classes of "language". one_each: one row per stamp, with clips in alternating
-    languages; for the validation split, which is evaluated often.
+    seconds: Float64[clips]. items: Int[m]. languages: the classes of "language". one_each: one row per stamp, with clips in
+    alternating languages; for the validation split, which is evaluated often.
     """
     by_item: dict[int, list[int]] = {}
     for number, (item, _) in enumerate(clips):

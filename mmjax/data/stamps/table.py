@@ -1,4 +1,4 @@
-"""The stamps of a task: their splits without leaks, and how their images, names and speech clips are read."""
+"""The stamps of a task, with their splits and with columns that read their images, names and speech clips."""
 
 import dataclasses
 import hashlib
@@ -22,10 +22,10 @@ Clip = tuple[int, str]  # an item of the table, and the language of a speech cli
 
 @dataclasses.dataclass(frozen=True)
 class StampsTable:
-    """Item k is the stamp number kept[k] of the source; the image and text columns have the same numbering.
+    """The stamps of a task. Item k is stamp number kept[k] of the source; the image and text columns have the same numbering.
 
-    source: `StampsPack` or `TfdsStamps`; reader: its name in reports. records: the source's index of each item.
-    labels: the class names; label, group: Int32[items]. names: "" where there is none; lengths: Int[items], in tokens.
+    source: `StampsPack` or `TfdsStamps`; reader: its name in reports. records: each item's entry of the source's index.
+    labels: the class names; label, group: Int32[items]. names: "" for an item without a name; lengths: Int[items], in tokens.
     splits: {split: Int[m] items}. tokenizer: trained on the names of the training split. dropped: {reason: count}.
     """
 
@@ -43,29 +43,29 @@ class StampsTable:
     dropped: Mapping[str, int]
 
     def item(self, id: str) -> int:
-        """The item with this id."""
+        """The number of the item with this id."""
         return next(item for item, record in enumerate(self.records) if record["id"] == id)
 
     def metadata(self, items: np.ndarray) -> dict[str, np.ndarray]:
-        """id, subfolder and group of these items, for `Dataset.metadata`."""
+        """The columns "id", "subfolder" and "group" of these items, for `Dataset.metadata`. items: Int[n]."""
         columns = {key: np.array([self.records[item][key] for item in items]) for key in ("id", "subfolder")}
         return columns | {"group": self.group[items]}
 
     def images(self, size: int) -> Column:
-        """Images [size size 4] in [0, 1], drawn over white; alpha is the fourth channel."""
+        """Images float32 [size size 4] in [0, 1], drawn over white; alpha is the fourth channel."""
         fingerprint = self._fingerprint("image", [record["id"] for record in self.records])
         scale = lambda x: x.astype(jnp.float32) / 255
         return Column(len(self.kept), partial(_read_image, self, size), scale, partial(_image, self), fingerprint)
 
     def texts(self, max_tokens: int) -> Column:
-        """Token ids of the names, Padded to `max_tokens`."""
+        """Token ids of the names, Padded int32 [max_tokens]."""
         fingerprint = self._fingerprint("text", self.names)
         read = partial(_read_text, self, max_tokens)
         encode = partial(self.tokenizer.encode, max_tokens=max_tokens)
         return Column(len(self.kept), read, identity, self.names.__getitem__, fingerprint, encode)
 
     def sounds(self, clips: list[Clip], mel: LogMel, samples: int) -> Column:
-        """Log-mel frames of the first `samples` of each clip, Padded."""
+        """Log-mel frames of the first `samples` samples of each clip, Padded float32 [frames bands]."""
         fingerprint = self._fingerprint("audio", [f"{self.records[item]['id']} {language}" for item, language in clips])
         read, original = partial(_read_audio, self, clips, mel.rate, samples), partial(_sound, self, clips)
         return Column(len(clips), read, partial(_log_mel, mel), original, fingerprint)
@@ -73,9 +73,9 @@ class StampsTable:
     def _fingerprint(self, kind: str, items: Iterable[str]) -> str:
         return hashlib.sha256(json.dumps([self.source.fingerprint, kind, *items]).encode()).hexdigest()
 
-    def digest(self, choices: Any, rows: Iterable[str]) -> str:
-        """sha256 of the pack, the choices (by their repr), the trained tokenizer, and one line per row."""
-        digest = hashlib.sha256(f"{self.source.fingerprint} {choices!r}\n{self.tokenizer.library.to_str()}\n".encode())
+    def digest(self, options: Any, rows: Iterable[str]) -> str:
+        """sha256 of the pack, the options (by their repr), the trained tokenizer, and one line per row."""
+        digest = hashlib.sha256(f"{self.source.fingerprint} {options!r}\n{self.tokenizer.library.to_str()}\n".encode())
         digest.update("\n".join(rows).encode())
         return digest.hexdigest()
 
@@ -85,7 +85,7 @@ def speech_name(record: Mapping[str, Any], language: str) -> str:
     return f"speech {language} of {record['id']}"
 
 
-RATE = 16_000  # Hz, of the pack's clips
+RATE = 16_000  # Hz, the sample rate of the pack's clips
 
 
 def _image(table: StampsTable, item: int) -> np.ndarray:

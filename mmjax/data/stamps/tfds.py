@@ -26,7 +26,7 @@ except ImportError as failure:
 from mmjax.data.decode import DataError, check_language
 from mmjax.data.stamps.pack import StampsPack, labels_of
 
-SPLIT = "stamps"  # the only one: leak-free folds are made from the groups, see mmjax.data.splits
+SPLIT = "stamps"  # the only TFDS split; mmjax.data.splits makes the leak-free folds
 REMEDY = "delete that folder, and the next run prepares it again"
 ABANDONED_S = 24 * 3600  # an incomplete folder of this age is left over from a process that was killed
 
@@ -38,7 +38,7 @@ class StampsBuilder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def __init__(self, *, data_dir: Path, pack: StampsPack | None = None):
-        """data_dir: the TFDS folder that has stamps/<version>/. pack: what to write; not needed to read."""
+        """data_dir: the TFDS folder that contains stamps/<version>/. pack: the pack to write; None for reading."""
         self._pack = pack
         super().__init__(data_dir=str(data_dir), file_format="array_record")
 
@@ -71,7 +71,7 @@ class TfdsStamps:
     """Random access to an array_record copy, with the items, index and methods of StampsPack. Can be pickled."""
 
     def __init__(self, folder: Path, pack: StampsPack):
-        """folder: of the prepared copy. pack: its index and fingerprint are used; its archives stay closed.
+        """folder: the prepared copy. pack: provides index and fingerprint; its archives stay closed.
 
         Raises DataError, here and on reads, if the copy is damaged.
         """
@@ -116,7 +116,7 @@ class TfdsStamps:
         return self[i]["sound"]
 
     def labels(self, min_count: int = 40) -> tuple[str, ...]:
-        """The classes of the label task, see `mmjax.data.stamps.pack.labels_of`."""
+        """The classes of the target "label", see `mmjax.data.stamps.pack.labels_of`."""
         return labels_of(self.index, min_count)
 
 
@@ -129,7 +129,10 @@ def _pairs(columns: dict[str, list], value: str) -> Iterator[tuple[str, bytes]]:
 
 
 def prepared_folder(fingerprint: str, cache: Path | str | None = None) -> Path:
-    """The folder of the prepared copy of a pack: <cache>/mmjax/tfds/<16 digits>; cache None is the user's cache."""
+    """The folder of the prepared copy of a pack: <cache>/mmjax/tfds/<first 16 digits of the fingerprint>.
+
+    cache: None for XDG_CACHE_HOME, else ~/.cache.
+    """
     base = Path(cache) if cache else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "mmjax" / "tfds" / fingerprint[:16]
 
@@ -138,8 +141,8 @@ def tfds_source(root: Path | str | None = None, cache: Path | str | None = None)
     """Opens the prepared copy of a pack, which is verified and prepared first if the cache has none.
 
     root: the pack, as in StampsPack. cache: a folder in place of XDG_CACHE_HOME or ~/.cache. Each fingerprint has its own
-    folder. A folder gets its name only when it is complete, so an interrupted preparation is never read; what it leaves behind
-    is removed a day later. Raises DataError for a damaged pack or copy.
+    folder. A folder gets its name only when it is complete, so an interrupted preparation is never read, and its temporary
+    folder is removed a day later. Raises DataError for a damaged pack or copy.
     """
     pack = StampsPack(root)
     folder = prepared_folder(pack.fingerprint, cache)
