@@ -1,1 +1,1 @@
-"""The run folder: its schema, writing, reading and loading. No other package knows the format."""
+"""The run folder: its schema, writing and reading. No other package depends on the format."""

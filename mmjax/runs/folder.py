@@ -1,4 +1,4 @@
-"""Opening a run folder: its marker, a lock against a second process, and files that are written whole or not at all."""
+"""Opening a run folder, with a marker and a lock against a second process; atomic writes and checked reads of its files."""
 
 import fcntl
 import hashlib
@@ -17,7 +17,10 @@ MARKER, LOCK = "run.json", "run.lock"
 
 
 def check_folder(out: Path, resume: bool) -> None:
-    """Raises RunError if a run cannot be written to `out`, before anything else is done."""
+    """Raises RunError if a run cannot be written to `out`: a file, a read-only folder, or a folder of something else.
+
+    resume: whether the folder may hold a run that is continued.
+    """
     if out.exists() and not out.is_dir():
         raise RunError(f"--out {out} is a file; name a folder")
     if not out.exists():
@@ -30,7 +33,7 @@ def check_folder(out: Path, resume: bool) -> None:
     if not any(out.iterdir()):
         return
     if not (out / MARKER).is_file():
-        raise RunError(f"the folder {out} holds something else than a run of mmjax ({MARKER} is missing); choose another --out")
+        raise RunError(f"the folder {out} has files, but is not a run of mmjax ({MARKER} is missing); choose another --out")
     marker = read_json(out / MARKER)
     if marker.get("schema") != SCHEMA:
         raise RunError(f"the folder {out} was written by another version of mmjax; choose another with --out")
@@ -40,7 +43,10 @@ def check_folder(out: Path, resume: bool) -> None:
 
 @contextmanager
 def locked(out: Path, name: str) -> Iterator[None]:
-    """Creates the folder and its marker, and holds its lock: two processes never write to one run folder."""
+    """Creates the folder and its marker, and holds its lock, so that two processes never write to one run folder.
+
+    name: of the experiment, for the marker. RunError if another process holds the lock.
+    """
     out.mkdir(parents=True, exist_ok=True)
     if not (out / MARKER).is_file():
         write_json(out / MARKER, {"mmjax": name, "schema": SCHEMA})
@@ -58,17 +64,17 @@ def locked(out: Path, name: str) -> Iterator[None]:
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Writes JSON; a crash leaves the old file or none."""
+    """Writes JSON; after a crash the file is the old one or missing, never half-written. ValueError for NaN and infinity."""
     _replace(file, lambda scratch: scratch.write_text(json.dumps(value, indent=1, allow_nan=False)))
 
 
 def write_text(file: Path, text: str) -> None:
-    """Writes text; a crash leaves the old file or none."""
+    """Writes text, as safely as `write_json`."""
     _replace(file, lambda scratch: scratch.write_text(text, encoding="utf-8"))
 
 
 def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes {name: array} as npz; a crash leaves the old file or none."""
+    """Writes {name: array} as npz, as safely as `write_json`."""
 
     def write(scratch: Path) -> None:
         with scratch.open("wb") as opened:
@@ -78,6 +84,7 @@ def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def _replace(file: Path, write: Any) -> None:
+    """write: path -> None, which writes the file to a scratch path; it is then renamed, which is atomic."""
     file.parent.mkdir(parents=True, exist_ok=True)
     scratch = file.with_name(f"{file.name}.partial")
     try:
@@ -89,6 +96,7 @@ def _replace(file: Path, write: Any) -> None:
 
 
 def read_text(file: Path) -> str:
+    """A text file. RunError if it is missing or not UTF-8."""
     if not file.is_file():
         raise RunError(f"{file}: missing file")
     try:
@@ -98,13 +106,15 @@ def read_text(file: Path) -> str:
 
 
 def parse_json(text: str, where: str) -> Any:
+    """Parses JSON. where: names the text in the RunError for text that is not JSON."""
     try:
-        return json.loads(text, parse_constant=lambda _: None)  # Python writes NaN, which JSON lacks: read it as null
+        return json.loads(text, parse_constant=lambda _: None)  # curves contain NaN, which is not JSON
     except json.JSONDecodeError as error:
         raise RunError(f"{where}: not JSON: {error}") from None
 
 
 def read_json(file: Path) -> Any:
+    """A JSON file, with NaN as None. RunError if it is missing or damaged."""
     return parse_json(read_text(file), str(file))
 
 
@@ -120,9 +130,10 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
 
 
 def sha256(file: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def damaged(folder: Path, sums: Mapping[str, str]) -> list[str]:
-    """The files of {name: sha256} that are missing from the folder or differ."""
+    """The names of the files that are missing from the folder or have another sha256. sums: {name: sha256}."""
     return [name for name, expected in sums.items() if not (folder / name).is_file() or sha256(folder / name) != expected]

@@ -1,4 +1,4 @@
-"""Run folders, read strictly: every error is a RunError that names the file, the key and the remedy."""
+"""Reads run folders and checks them: a RunError names the file, the key and the remedy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ EXAMPLE = {
     "sound": Maybe(str),
 }
 SHOWN = {"predicted": str, "correct": Maybe(bool), "score": Maybe(NUMBER)}
-REMEDY = "run the same command with --resume to write it again"
+REMEDY = "repeat the command that wrote this cell with --resume to write it again"
 
 
 def read_run(folder: Path | str) -> "Run":
-    """The run in `folder`, with its `results.json` and the sha256 of its cells' files checked."""
+    """The run in `folder`. Checks `results.json` and the sha256 of all files of its cells; RunError if one is damaged."""
     folder = Path(folder)
     results = read_json(folder / "results.json")
     check_results(results, str(folder / "results.json"))
@@ -45,7 +45,7 @@ def check_cell(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder. Each method reads and checks its file again; nothing is written or cached."""
+    """One run folder. Each method reads and checks its files anew; nothing is written or cached."""
 
     folder: Path
     results: dict[str, Any]
@@ -64,7 +64,7 @@ class Run:
         }
 
     def examples(self) -> list[dict[str, Any]]:
-        """The examples that the run kept, with `image` and `sound` as paths or None."""
+        """The saved test examples, with `image` and `sound` as paths or None."""
         file = self.folder / "examples" / "index.json"
         if not file.is_file():
             return []
@@ -73,7 +73,10 @@ class Run:
         return [{**e, "image": _beside(file, e["image"]), "sound": _beside(file, e["sound"])} for e in examples]
 
     def shown(self, cell: str) -> dict[str, list[dict[str, Any]]]:
-        """{task: [{subset: answer or None}]} of a cell, in the order of the examples of that task."""
+        """{task: [{subset: answer or None}]}: the cell's answers for the examples of each task, in their order.
+
+        An answer is {"predicted": str, "correct": bool or None, "score": float or None}.
+        """
         file = self.folder / "cells" / cell / "examples.json"
         if not file.is_file():
             return {}
@@ -87,15 +90,16 @@ class Run:
 
 
 def _curves(file: Path, seeds: int) -> dict[str, np.ndarray]:
+    """{"step": Int[e], name: Float[e s]} of one part."""
     lines = [line for line in read_text(file).splitlines() if line.strip()]
     if not lines:
         raise RunError(f"{file}: no lines; one line for each evaluation is expected")
     points = [parse_json(line, f"{file} line {number}") for number, line in enumerate(lines, 1)]
     names = list(dict.fromkeys(name for point in points for name in point if name != "step"))
     for number, point in enumerate(points, 1):
-        mine = [name for name in names if name in point]  # a stage may have losses of its own
-        check(point, {"step": int, **{name: [Maybe(NUMBER)] for name in mine}}, f"{file} line {number}")
-        for name in mine:
+        given = [name for name in names if name in point]  # a stage may have losses of its own
+        check(point, {"step": int, **{name: [Maybe(NUMBER)] for name in given}}, f"{file} line {number}")
+        for name in given:
             if len(point[name]) != seeds:
                 raise RunError(f"{file} line {number}: key '{name}' has {len(point[name])} values for {seeds} seeds")
     absent = [None] * seeds
@@ -104,7 +108,10 @@ def _curves(file: Path, seeds: int) -> dict[str, np.ndarray]:
 
 
 def read_units(out: Path, task: str, folds: list[str]) -> tuple[Units, np.ndarray | None]:
-    """(the test units of a task, Int[u] the fold of each unit); those of several folds joined. One fold: (units, None)."""
+    """(the test units of a task, the fold of each unit, Int[u]); units of several folds are joined. One fold: (units, None).
+
+    folds: "all", or "fold0", "fold1", ... `row` and `entry` of joined units count within their fold.
+    """
     parts = [read_arrays(out / "units" / task / f"{fold}.npz") for fold in folds]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -118,7 +125,7 @@ def read_units(out: Path, task: str, folds: list[str]) -> tuple[Units, np.ndarra
 
 
 def read_baselines(out: Path, task: str, folds: list[str]) -> dict[str, Outcomes]:
-    """{baseline: outcomes [1 u ...]} of a task; those of several folds joined. Only baselines that every fold has."""
+    """{baseline: outcomes [1 u ...]} of a task; outcomes of several folds are joined. Only baselines that every fold has."""
     parts = [_nested(read_arrays(out / "units" / task / f"{fold}.baselines.npz"), 1) for fold in folds]
     names = [name for name in parts[0] if all(name in part for part in parts)]
     return {
@@ -136,6 +143,7 @@ def read_outcomes(folder: Path, parts: list[Mapping[str, Any]], task: str) -> di
 
 
 def _joined(parts: list[dict[str, Outcomes]], axis: int) -> dict[str, Outcomes]:
+    """{subset: outcomes}, concatenated along the axis of seeds (0) or units (1)."""
     return {
         subset: {name: np.concatenate([part[subset][name] for part in parts], axis=axis) for name in parts[0][subset]}
         for subset in parts[0]
@@ -143,7 +151,7 @@ def _joined(parts: list[dict[str, Outcomes]], axis: int) -> dict[str, Outcomes]:
 
 
 def _nested(arrays: Mapping[str, np.ndarray], depth: int) -> dict[str, Any]:
-    """{"a/b/c": array} -> {"a": {"b": {"c": array}}}, split at the first `depth` slashes; names behind them keep theirs."""
+    """{"a/b/c": array} -> {"a": {"b": {"c": array}}}, split at the first `depth` slashes; the last name keeps the others."""
     tree: dict[str, Any] = {}
     for path, array in arrays.items():
         *folders, name = path.split("/", depth)
@@ -155,8 +163,9 @@ def _nested(arrays: Mapping[str, np.ndarray], depth: int) -> dict[str, Any]:
 
 
 def _beside(index: Path, name: str | None) -> Path | None:
+    """The path of a file in the folder of the index. RunError if it is not there, or if the name contains a folder."""
     if name is None:
         return None
     if Path(name).name != name or not (index.parent / name).is_file():
-        raise RunError(f"{index}: names {name!r}, and there is no such file beside it")
+        raise RunError(f"{index}: names {name!r}, but its folder has no such file")
     return index.parent / name

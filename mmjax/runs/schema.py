@@ -1,4 +1,4 @@
-"""The shape of a run's `results.json`, and a checker that names the first thing that is wrong by file and key."""
+"""The schema of a run's `results.json`, and a check that names the file and the key of the first error."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,26 +6,26 @@ from typing import Any
 
 
 class RunError(ValueError):
-    """A run folder is not what the schema says; the message names the file and the key."""
+    """A run folder is damaged, incomplete, in use or of another version; the message names the file and the remedy or key."""
 
 
 @dataclass(frozen=True)
 class Each:
-    """A mapping from any name to values of one shape."""
+    """A mapping from any names to values of one spec."""
 
     spec: Any
 
 
 @dataclass(frozen=True)
 class Maybe:
-    """A value of this shape, or null. The key itself is still required."""
+    """A value of this spec, or null. The key itself is still required."""
 
     spec: Any
 
 
-NUMBER = (int, float)  # bool is an int to Python; `check` refuses it
+NUMBER = (int, float)  # in Python a bool is an int; `check` rejects it
 VERDICTS = ("better", "worse", "inconclusive", "identical")
-# null stands for a number that does not exist (the precision of a class that was never predicted), since JSON has no NaN
+# null stands for an undefined number, such as the precision of a class that was never predicted, since JSON has no NaN
 ESTIMATE = {"mean": Maybe(NUMBER), "low": Maybe(NUMBER), "high": Maybe(NUMBER), "per_seed": [Maybe(NUMBER)]}
 DIFFERENCE = {
     "mean": Maybe(NUMBER),
@@ -33,13 +33,13 @@ DIFFERENCE = {
     "high": Maybe(NUMBER),
     "p": Maybe(NUMBER),  # two-sided; adjusted by Holm's rule if comparisons.holm
     "detectable": Maybe(NUMBER),  # the difference that would have been detected with 80 % power
-    "examples_needed": Maybe(int),  # roughly how many test examples would settle the observed difference; null if none would
+    "examples_needed": Maybe(int),  # rough number of test units that would settle the observed difference; null if none would
     "seeds_needed": Maybe(int),  # the same with more seeds
     "verdict": VERDICTS,  # seen from the cell: "better" respects the direction of the metric
 }
 KINDS = ("baseline", "single", "cell")
 VERDICT = {"against": str, "kind": KINDS, "metric": str, "difference": DIFFERENCE}
-# Where a cell has no interval (one seed, two groups) low and high are null. {metric: ESTIMATE}:
+# {metric: ESTIMATE}; low and high are null without an interval, as with fewer than two groups of test units
 SCORES = Each(ESTIMATE)
 GROUP = {"units": int, "weight": NUMBER, "subsets": Each(SCORES)}
 CELL_TASK = {
@@ -103,7 +103,11 @@ SCHEMA = 2
 
 
 def check(value: Any, spec: Any, file: str, key: str = "") -> None:
-    """Raise `RunError` at the first place where `value` departs from `spec`. Keys that the spec lacks are welcome."""
+    """Raises RunError for the first mismatch of a JSON value and its spec. Keys that are not in the spec are allowed.
+
+    A spec is a type, a tuple of types, a tuple of words, a list of one spec, a mapping, `Each`, `Maybe` or `Any`. file, key:
+    where the value comes from, for the message.
+    """
     where = f"{file}: key '{key}'" if key else f"{file}: the file"
     if spec is Any or (isinstance(spec, Maybe) and value is None):
         return
@@ -132,7 +136,7 @@ def check(value: Any, spec: Any, file: str, key: str = "") -> None:
 
 
 def check_results(results: Any, file: str) -> None:
-    """Checks `results.json`: its shape, and the names that must agree with each other."""
+    """Checks `results.json`: its schema, and that tasks, metrics, subsets and rivals are named consistently."""
     if isinstance(results, Mapping) and results.get("schema") != SCHEMA:
         raise RunError(f"{file}: schema is {results.get('schema')!r}, not {SCHEMA}: another version of mmjax wrote this run")
     check(results, RESULTS, file)
@@ -157,7 +161,7 @@ def check_results(results: Any, file: str) -> None:
 
 
 def _check_metrics(table: Mapping[str, Any], metrics: Mapping[str, Any], where: str) -> None:
-    """Every entry of a table has a score for every metric of its task."""
+    """RunError unless each entry of a table has a score for each metric of its task."""
     for name, scores in table.items():
         for metric in metrics:
             if metric not in scores:

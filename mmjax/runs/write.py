@@ -1,11 +1,11 @@
-"""What a run leaves behind. Every file is written whole or not at all; the file that marks a step as done is written last.
+"""Writes the files of a run folder. The file that marks a part or a cell as done is written last.
 
     RUN/run.json, run.lock                marker and lock of the folder
-    RUN/results.json, report.html         the results, and the page made of them
+    RUN/results.json, report.html         the results, and the page that shows them
     RUN/units/TASK/FOLD.npz               the test units of a task: targets, weights, groups, metadata
     RUN/units/TASK/FOLD.baselines.npz     the outcomes of its baselines
     RUN/examples/                         a dozen test units with their media: index.json, images and sounds
-    RUN/cells/CELL/cell.json              what the cell is, and the sha256 of each of its files; written when the cell is done
+    RUN/cells/CELL/cell.json              experiment, facts and the sha256 of each file of the cell; marks the cell as done
     RUN/cells/CELL/examples.json          the cell's answers for those examples
     RUN/cells/CELL/PART/                  curves.jsonl, outcomes.npz, part.json (written last), checkpoints/
 
@@ -53,15 +53,11 @@ class Part:
         return self.fold_name if self.together else f"{self.fold_name}.seeds{self.seeds[0]}-{self.seeds[-1]}"
 
 
-def identity_differs(file: Path, identity: Mapping[str, Any]) -> list[str]:
-    """In words, where the identity in a JSON file differs from this one."""
-    return differences(read_json(file).get("identity"), json.loads(json.dumps(identity)))
-
-
 def part_is_done(folder: Path, identity: Mapping[str, Any], report: Any) -> bool:
-    """Whether the part is complete and undamaged. A damaged file is reported; the part is then written again.
+    """Whether the part is complete and undamaged. If a file is damaged, the caller must write the part again.
 
-    Raises RunError if the folder holds another experiment.
+    identity: JSON of the experiment, seeds, data and weights. report: called with a line for each damaged file. RunError if the
+    folder holds another experiment.
     """
     file = folder / "part.json"
     if not file.is_file():
@@ -75,7 +71,7 @@ def part_is_done(folder: Path, identity: Mapping[str, Any], report: Any) -> bool
         return False
     if differing:
         raise RunError(
-            f"{folder} was run as another experiment: {'; '.join(differing[:5])}. Give the same values, or another --out"
+            f"{folder} holds another experiment: {'; '.join(differing[:5])}. Give the same values, or choose another --out"
         )
     for name in wrong:
         report(f"{folder / name} is damaged or missing; this part is evaluated again from its last checkpoint")
@@ -90,7 +86,11 @@ def write_part(
     facts: Mapping[str, Any],
     predictions: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """A finished part. outcomes: {task: {subset: {name: [s u ...]}}}. facts: JSON about the training. predictions: arrays."""
+    """Writes a finished part.
+
+    outcomes: {task: {subset: {name: [s u ...]}}}. curves: records of the learning curve. facts: JSON about the training.
+    predictions: {"task/path": array [s k n ...]}, None to save none.
+    """
     arrays = {
         f"{task}/{subset}/{name}": array
         for task, subsets in outcomes.items()
@@ -108,7 +108,7 @@ def write_part(
 
 
 def write_cell(folder: Path, identity: Mapping[str, Any], parts: Sequence[Part], facts: Mapping[str, Any]) -> None:
-    """Marks a cell as done: what it is, its parts, and the sha256 of every file."""
+    """Writes cell.json: identity, facts, parts, and the sha256 of every file of the cell."""
     names = [file for part in parts for file in sorted((folder / part.name).iterdir()) if file.is_file()]
     if (folder / "examples.json").is_file():
         names.append(folder / "examples.json")
@@ -122,7 +122,10 @@ def write_cell(folder: Path, identity: Mapping[str, Any], parts: Sequence[Part],
 
 
 def write_units(out: Path, cell: str, task: str, part: Part, units: Units) -> None:
-    """The test units of a task. All cells that share a task must share its units, since they are compared unit by unit."""
+    """Writes the test units of a task, or checks them if another cell has written them. cell: for messages.
+
+    RunError if they differ: cells are compared unit by unit, so all cells that share a task must share its units.
+    """
     arrays = {"weight": units.weight, "group": units.group, "row": units.row, "entry": units.entry}
     arrays |= {f"target/{name}": np.asarray(array) for name, array in units.target.items()}
     arrays |= {f"metadata/{name}": np.asarray(array) for name, array in units.metadata.items()}
@@ -134,34 +137,35 @@ def write_units(out: Path, cell: str, task: str, part: Part, units: Units) -> No
     differing = [
         name
         for name in sorted(arrays.keys() | before.keys())
-        if name not in arrays or name not in before or not same(arrays[name], before[name])
+        if name not in arrays or name not in before or not _equal(arrays[name], before[name])
     ]
     if differing:
         raise RunError(
-            f"cell {cell}: the test units of task {task!r} differ in {', '.join(differing)} from those in {file}; cells of one "
-            "table share data.fold, data.text_language and the like. Run it by itself, with another --out"
+            f"cell {cell}: the test units of task {task!r} differ in {', '.join(differing)} from those in {file}; all "
+            "cells of a table need the same units (data.fold, data.text_language, ...). Run this cell with another --out"
         )
 
 
-def same(a: np.ndarray, b: np.ndarray) -> bool:
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
     """Equal shapes and values; NaN equals NaN."""
     return a.shape == b.shape and (a.dtype.kind == b.dtype.kind) and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
 def write_baselines(out: Path, task: str, part: Part, outcomes: Mapping[str, Outcomes]) -> None:
-    """Outcomes [u ...] of the baselines of a task."""
+    """Writes the outcomes of the baselines of a task, {baseline: {name: [u ...]}}."""
     arrays = {f"{name}/{key}": np.asarray(array) for name, of in outcomes.items() for key, array in of.items()}
     write_arrays(baselines_file(out, task, part), arrays)
 
 
 def baselines_file(out: Path, task: str, part: Part) -> Path:
+    """The file of the outcomes of a task's baselines."""
     return out / "units" / task / f"{part.fold_name}.baselines.npz"
 
 
 def write_examples(out: Path, task: str, units: Units, targets: Sequence[str], dataset: Dataset) -> None:
-    """The examples of a task, with the media of their rows. targets: the reference answers, as text.
+    """Writes the examples of a task with the media of their rows, unless an earlier cell has. targets: reference answers.
 
-    The first cell that has the task writes them; the answers of each cell are in its own folder.
+    The answers of each cell are in its own folder.
     """
     folder, index_file = out / "examples", out / "examples" / "index.json"
     index = read_json(index_file) if index_file.is_file() else []
@@ -182,13 +186,13 @@ def write_examples(out: Path, task: str, units: Units, targets: Sequence[str], d
 
 
 def example_row(units: Units, unit: int, dataset: Dataset) -> int:
-    """The entry of the test split's metadata that belongs to a unit: its row, or its number among the labelled steps."""
+    """The index into the test split's metadata that belongs to a unit: its row, or its number among the labelled steps."""
     rows = len(dataset.splits["test"])
     return int(units.row[unit]) if len(dataset.metadata["test"]["id"]) == rows else unit
 
 
 def chosen_examples(units: Units) -> list[int]:
-    """A dozen units of different ids, spread over targets and languages; chosen before any model has seen them."""
+    """At most EXAMPLES units of different ids, spread over targets and languages. The choice does not depend on predictions."""
     order = np.random.default_rng(0).permutation(np.flatnonzero(units.weight > 0))
     target = next((np.asarray(x) for x in units.target.values() if np.asarray(x).ndim == 1), np.zeros(len(units.weight)))
     ids = np.asarray(units.metadata["id"])
@@ -214,9 +218,11 @@ def versions() -> dict[str, str]:
 
 
 def device() -> str:
+    """The kind and the number of the devices of all processes."""
     return f"{jax.devices()[0].device_kind} x {jax.device_count()}"
 
 
 def peak_memory() -> int:
-    """Bytes: the largest resident set of this process (macOS counts in bytes, Linux in KiB)."""
+    """The largest resident set size of this process so far, in bytes."""
+    # macOS counts in bytes, Linux in KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -158,7 +158,7 @@ def test_help_lists_cells_and_flags(capsys):
 def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("all of it")
     for resume in (False, True):
-        with pytest.raises(RunError, match=r"holds something else than a run of mmjax .*--out"):
+        with pytest.raises(RunError, match=r"is not a run of mmjax .*--out"):
             check_folder(tmp_path, resume)
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -112,7 +112,7 @@ def test_out_is_a_file_or_holds_other_files(capsys, monkeypatch, tmp_path):
     assert "is a file; name a folder" in refused(capsys, monkeypatch, "--out", str(file))
     assert "is not a folder" in refused(capsys, monkeypatch, "--out", str(file / "run"))
     for more in ([], ["--resume"]):
-        assert "holds something else than a run" in refused(capsys, monkeypatch, "--out", str(thesis), *more)
+        assert "is not a run of mmjax" in refused(capsys, monkeypatch, "--out", str(thesis), *more)
     assert [entry.name for entry in thesis.iterdir()] == ["chapter.tex"]
 
 

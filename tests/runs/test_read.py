@@ -97,7 +97,7 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     curves.write_text(good)
     run = read_run(tmp_path)
     next((tmp_path / "examples").glob("*.png")).unlink()
-    with pytest.raises(RunError, match=r"index\.json: names '.*png', and there is no such file"):
+    with pytest.raises(RunError, match=r"index\.json: names '.*png', but its folder has no such file"):
         run.examples()
 
 
@@ -170,7 +170,7 @@ def test_a_part_is_done_if_its_identity_and_sums_match(tmp_path):
     assert not part_is_done(tmp_path, {"seeds": [0]}, told.append)
     write_part(tmp_path, {"seeds": [0]}, {"label": {"text": {"hit": np.ones((1, 2))}}}, [{"step": 1}], {"seconds": 1.0})
     assert part_is_done(tmp_path, {"seeds": [0]}, told.append) and not told
-    with pytest.raises(RunError, match=r"was run as another experiment: seeds was \[0\] and is \[0, 1\]"):
+    with pytest.raises(RunError, match=r"holds another experiment: seeds was \[0\] and is \[0, 1\]"):
         part_is_done(tmp_path, {"seeds": [0, 1]}, told.append)
     write_arrays(tmp_path / "outcomes.npz", {"label/text/hit": np.zeros((1, 2))})
     assert not part_is_done(tmp_path, {"seeds": [0]}, told.append)
