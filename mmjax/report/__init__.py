@@ -3,6 +3,6 @@
 - `tables.print_results`: the tables and conclusions of a run in the terminal.
 - `page.write_report`: the page (`python -m mmjax.report RUN ... --out report.html`).
 
-Both read results through `mmjax.runs.read` and know no task by name. Only the page needs the `report` extra (matplotlib and
+Both read results through `mmjax.runs.read` and treat all tasks alike. Only the page needs the `report` extra (matplotlib and
 jinja2).
 """

@@ -14,6 +14,7 @@ from mmjax.runs.schema import RunError
 
 
 def main() -> None:
+    """Runs `report`, also if the reader of its output closes the pipe."""
     try:
         try:
             report()
@@ -25,7 +26,7 @@ def main() -> None:
 
 
 def report() -> None:
-    """Reads the command line, prints the tables and writes the page."""
+    """Reads the command line, prints the tables and writes the page. Exits with one line for an error."""
     parser = argparse.ArgumentParser(
         prog="python -m mmjax.report",
         description="Make one self-contained HTML page from run folders, and print the tables of each run.",

@@ -21,7 +21,10 @@ NORMS = (("gradient_norm", GREEN, "-"), ("update_norm", PINK, "--"))
 
 @dataclass(frozen=True)
 class Limits:
-    """The ranges that the panels of a page share, so that cells can be compared. metric: by the name of the curve."""
+    """The ranges (low, high) that all panels of learning curves share, so that cells can be compared.
+
+    step: the last step. metric: {name of the curve: range}. norm: above 0, since its axis is logarithmic.
+    """
 
     step: int
     loss: tuple[float, float]
@@ -30,13 +33,13 @@ class Limits:
 
 
 def metric_name(parts: Parts) -> str | None:
-    """The curve of the validation metric, such as "validation_accuracy"."""
+    """The name of the curve of the validation metric, such as "validation_accuracy"; None without one."""
     names = [name for part in parts.values() for name in part]
     return next((name for name in names if name.startswith("validation_") and name != "validation_loss"), None)
 
 
 def limits(cells: Iterable[Parts], bounds: Mapping[str, Bounds]) -> Limits:
-    """The common ranges of these cells. bounds: of the metrics by name, where they are known."""
+    """The common ranges of these cells. bounds: {metric: its bounds}; a metric without an entry has none."""
     cells = list(cells)
     parts = [part for cell in cells for part in cell.values()]
     norms = _values(parts, [name for name, *_ in NORMS])
@@ -60,7 +63,10 @@ def _values(parts: Sequence[Mapping[str, np.ndarray]], names: Sequence[str]) -> 
 
 
 def learning_curves(cell: str, parts: Parts, best_step: Sequence[Sequence[int]], shared: Limits) -> str:
-    """One cell. Each seed is faint, the median over the seeds of a fold is thick; ticks mark each seed's best step."""
+    """The SVG of one cell: faint lines for seeds, a thick line for the median over the seeds of a fold, ticks at best steps.
+
+    best_step: [fold][seed]. shared: the ranges of the axes.
+    """
     metric = metric_name(parts)
     norms = any(name in part for name, *_ in NORMS for part in parts.values())
 

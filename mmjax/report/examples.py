@@ -1,4 +1,4 @@
-"""Test examples as the page shows them: the media embedded, and the predictions of one cell."""
+"""Cards of test examples for the page, with embedded media and the predictions of one cell."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ MEDIA = {
 
 @dataclass(frozen=True)
 class Answer:
-    """The cell's prediction from one subset of the modalities. predicted: None if the example lacks them."""
+    """The cell's prediction from one subset of the modalities. predicted: None if the example has none of them."""
 
     subset: str
     predicted: str | None
@@ -39,7 +39,10 @@ class Card:
 
 
 def cards(examples: Sequence[Mapping[str, Any]], shown: Mapping[str, Sequence[Mapping[str, Any]]], task: str) -> list[Card]:
-    """The cards of a task. examples: of all tasks. shown: {task: [{subset: answer or None}]} of a cell (`Run.shown`)."""
+    """The cards of a task. examples: of all tasks. shown: {task: [{subset: answer or None}]} of a cell (`Run.shown`).
+
+    RunError if their numbers differ, or if a file of media has an unknown type.
+    """
     mine = [example for example in examples if example["task"] == task]
     if not mine or task not in shown:
         return []
@@ -65,5 +68,5 @@ def _data_uri(file: Path | None) -> str | None:
     if file is None:
         return None
     if file.suffix.lower() not in MEDIA:
-        raise RunError(f"{file}: a page cannot show {file.suffix!r}; known are {', '.join(MEDIA)}")
+        raise RunError(f"{file}: the page cannot show {file.suffix!r} files, only {', '.join(MEDIA)}")
     return f"data:{MEDIA[file.suffix.lower()]};base64,{base64.b64encode(file.read_bytes()).decode()}"

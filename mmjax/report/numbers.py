@@ -1,4 +1,4 @@
-"""Numbers as text: as many digits as their metric needs, and a dash for a number that does not exist."""
+"""Numbers as text: as many digits as their metric needs, and a dash for an undefined number."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -17,6 +17,7 @@ def is_bounded(bounds: Bounds) -> bool:
 
 
 def exists(value: Number | None) -> bool:
+    """Whether a number is defined: neither None nor NaN nor infinite."""
     return value is not None and math.isfinite(value)
 
 
@@ -45,7 +46,7 @@ def interval(value: Estimate, bounds: Bounds = UNIT, signed: bool = False) -> st
 
 
 def span(values: Iterable[Number], bounds: Bounds = UNIT) -> str:
-    """`0.038` if all values print alike, otherwise `0.038 to 0.045`."""
+    """`0.038` if all values look the same when rounded, otherwise `0.038 to 0.045`."""
     values = sorted(values)
     digits = decimals(values, bounds)
     low, high = _fixed(values[0], digits), _fixed(values[-1], digits)
@@ -60,12 +61,13 @@ def rough(counts: Iterable[int]) -> str:
 
 
 def _rounded(count: int) -> int:
-    """Rounded up, since fewer examples than are needed settle nothing."""
+    """Two significant digits, rounded up since the count is a minimum."""
     unit = 10 ** max(len(str(count)) - 2, 0)
     return -(-count // unit) * unit
 
 
 def _fixed(value: Number | None, digits: int, signed: bool = False) -> str:
+    """A number with `digits` decimals, without the sign of a negative zero unless signed."""
     if not exists(value):
         return NONE
     text = f"{value:+,.{digits}f}" if signed else f"{value:,.{digits}f}"

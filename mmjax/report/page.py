@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained page, a pure function of run folders. It holds no script, font or outside address."""
+"""`report.html`: one self-contained page, a pure function of run folders, without scripts, fonts or links to other hosts."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,10 @@ from mmjax.runs.read import Run, read_run
 
 
 def write_report(runs: Sequence[Path | str], out: Path | str) -> Path:
-    """Writes the page of these run folders to `out` and returns its path. Equal folders give equal bytes."""
+    """Writes the page of these run folders to `out` and returns its path. Equal folders give equal bytes.
+
+    RunError if a run folder is damaged; ImportError if the `report` extra is missing.
+    """
     text = render([read_run(folder) for folder in runs])
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +38,7 @@ def render(runs: Sequence[Run]) -> str:
         raise ImportError("the report's page needs jinja2: pip install 'mmjax[report]'") from error
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # captions and class names are data, and data may hold a <script>
+        autoescape=True,  # captions and class names are data and may contain a <script>
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -46,7 +49,7 @@ def render(runs: Sequence[Run]) -> str:
 
 
 def _article(run: Run) -> dict[str, Any]:
-    """What run.html shows of one run."""
+    """The values of the template run.html."""
     results = run.results
     names = ordered_cells(results)
     curves = {name: run.curves(name) for name in names}

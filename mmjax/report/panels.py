@@ -1,4 +1,4 @@
-"""The drawings that a task returns as JSON values (`mmjax.tasks.panels`) as SVG."""
+"""Draws the panels of a task, which are JSON values (`mmjax.tasks.panels`), as SVG."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Panel = Mapping[str, Any]
-ANY = (None, None)
-MOST_NUMBERS = 24  # rows or columns of a matrix up to which its numbers fit into the squares
-MOST_LABELS = 30
-
+UNBOUNDED = (None, None)
+MAX_NUMBERS = 24  # a matrix with more rows or columns has small squares without numbers
+MAX_LABELS = 30  # more points are drawn without labels
 
 NUMBERS = [Maybe(NUMBER)]
 SPECS = {
@@ -53,12 +52,12 @@ def draw_panel(panel: Panel, key: str) -> str:
 
 
 def _matrix(panel: Panel) -> str:
-    """Each number as text on a square, the darker the larger it is within its row; negative numbers in another colour."""
+    """Squares with numbers. A square is darker for a larger number of its row, and of another colour for a negative one."""
     values, rows, columns = floats(panel["values"]), panel["rows"], panel["columns"]
     values = values.reshape(len(rows), len(columns))
     largest = np.maximum(np.abs(np.nan_to_num(values)).max(axis=1, initial=0.0), 1e-30)
-    digits = decimals(values.ravel().tolist(), ANY)
-    small = max(len(rows), len(columns)) <= MOST_NUMBERS
+    digits = decimals(values.ravel().tolist(), UNBOUNDED)
+    small = max(len(rows), len(columns)) <= MAX_NUMBERS
     side = 36 if small else 14
 
     def paint(figure: "Figure") -> None:
@@ -86,6 +85,7 @@ def _matrix(panel: Panel) -> str:
 
 
 def _points(panel: Panel) -> str:
+    """A scatter plot, with labels if there are few points, and the diagonal if asked for."""
     x, y = floats(panel["x"]), floats(panel["y"])
 
     def paint(figure: "Figure") -> None:
@@ -95,7 +95,7 @@ def _points(panel: Panel) -> str:
         if panel["diagonal"] and np.isfinite(x).any() and np.isfinite(y).any():
             ends = [min(np.nanmin(x), np.nanmin(y)), max(np.nanmax(x), np.nanmax(y))]
             axes.plot(ends, ends, "--", color=GREY, linewidth=1.2, zorder=1.5)
-        if len(panel["labels"]) <= MOST_LABELS:
+        if len(panel["labels"]) <= MAX_LABELS:
             for label, a, b in zip(panel["labels"], x, y):
                 if np.isfinite(a) and np.isfinite(b):
                     axes.annotate(shorten(label, 18), (a, b), (4, 3), textcoords="offset points", fontsize=8)
@@ -109,7 +109,7 @@ def _points(panel: Panel) -> str:
 
 
 def _histogram(panel: Panel) -> str:
-    """Bars of equal width between the labelled edges, since bins of ranks often widen tenfold."""
+    """Bars of equal width between labelled edges, since bins of ranks differ in width by orders of magnitude."""
     edges, counts = floats(panel["edges"]), floats(panel["counts"])
 
     def paint(figure: "Figure") -> None:
@@ -127,9 +127,10 @@ def _histogram(panel: Panel) -> str:
 
 
 def _intervals(panel: Panel) -> str:
+    """A bar with an interval for each name."""
     mean = floats(panel["mean"])
     low, high = (mean if panel[key] is None else floats(panel[key]) for key in ("low", "high"))
-    span = nice_range(np.concatenate([mean, low, high]), ANY, zero=True)
+    span = nice_range(np.concatenate([mean, low, high]), UNBOUNDED, zero=True)
 
     def paint(figure: "Figure") -> None:
         axes = figure.add_subplot()
@@ -138,7 +139,7 @@ def _intervals(panel: Panel) -> str:
         if panel["low"] is not None and panel["high"] is not None:
             error = np.stack([mean - low, high - mean]).clip(min=0)
             axes.errorbar(mean, y, xerr=error, fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5)
-        horizontal_rows(axes, panel["names"], mean, ANY, span)
+        horizontal_rows(axes, panel["names"], mean, UNBOUNDED, span)
         axes.set_xlabel(panel["label"])
         title(axes, panel["title"])
 

@@ -1,4 +1,4 @@
-"""Verdicts in words: one cell against several rivals, several cells against one rival, and what an open verdict needs."""
+"""Verdicts in words: one cell against several rivals, several cells against one, and the data to settle inconclusive ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from mmjax.report.rows import TaskTable
 
 Differences = Mapping[str, Mapping[str, Any]]
 """{name: DIFFERENCE of results.json}"""
-MOST_INTERVALS = 3  # a larger group shows the range of its differences instead of each interval
+MAX_INTERVALS = 3  # for more differences, their range is given instead of each interval
 
 
 def join(names: Sequence[str]) -> str:
@@ -23,11 +23,15 @@ def tone(differences: Iterable[Mapping[str, Any]]) -> str:
 
 
 def all_better(differences: Differences) -> bool:
+    """Whether every verdict is "better"."""
     return all(difference["verdict"] == "better" for difference in differences.values())
 
 
 def one_cell(table: TaskTable, subject: str, every: str, differences: Differences) -> str:
-    """One cell against each rival; the rivals that it does not beat come first. `every` names all rivals."""
+    """One cell against each rival; rivals that it does not beat come first.
+
+    subject: the name of the cell. every: a phrase for all rivals, such as "every baseline". differences: by rival.
+    """
     of = _by_verdict(differences)
     beaten = join([f"{name} by {table.text(table.gain(difference))}" for name, difference in of["better"].items()])
     if all_better(differences):
@@ -49,7 +53,7 @@ def one_cell(table: TaskTable, subject: str, every: str, differences: Difference
 
 
 def several_cells(table: TaskTable, rival: str, differences: Differences) -> str:
-    """Several cells, the keys of `differences`, against one rival, grouped by verdict."""
+    """Several cells against one rival, grouped by verdict. differences: by cell."""
     parts, of = [], _by_verdict(differences)
     for verdict in ("better", "identical", "inconclusive", "worse"):
         names, values = list(of[verdict]), list(of[verdict].values())
@@ -63,7 +67,7 @@ def several_cells(table: TaskTable, rival: str, differences: Differences) -> str
             parts.append(f"{text} {undecided(table, values)}")
             continue
         amounts = [table.gain(value) if verdict == "better" else table.loss(value) for value in values]
-        if len(amounts) <= MOST_INTERVALS:
+        if len(amounts) <= MAX_INTERVALS:
             by = join([table.text(amount) for amount in amounts])
         else:
             by = span([amount["mean"] for amount in amounts], table.bounds())
@@ -72,7 +76,7 @@ def several_cells(table: TaskTable, rival: str, differences: Differences) -> str
 
 
 def undecided(table: TaskTable, differences: Sequence[Mapping[str, Any]], metric: str | None = None) -> str:
-    """Inconclusive differences, the difference that would have been detected, and the data that would settle them.
+    """Inconclusive differences, the detectable difference, and the data that would settle them.
 
     `(difference +0.012 [-0.018, +0.042]; detectable with 80 % power: 0.042; needs about 1,900 test units or 12 seeds)`.
     Several differences are given as ranges.
@@ -84,7 +88,7 @@ def undecided(table: TaskTable, differences: Sequence[Mapping[str, Any]], metric
 def power(differences: Sequence[Mapping[str, Any]], bounds: Bounds) -> list[str]:
     """The detectable difference and the data that would settle the observed one; ranges for several differences.
 
-    A difference whose own interval excludes 0 is inconclusive after Holm's correction only; its p-value is given instead.
+    If its interval excludes 0, a difference is inconclusive only because of Holm's correction; its p-value is given instead.
     """
     notes = []
     detectable = [difference["detectable"] for difference in differences if exists(difference["detectable"])]

@@ -1,4 +1,4 @@
-"""The page's plots of scores. Each panel is a drawing of its own, so that phones show one column."""
+"""The page's plots of scores. Each panel is a separate SVG, so that narrow screens show one column."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,9 @@ from mmjax.report.svg import BLUE, GREEN, GREY, INK, PANEL_WIDTH, PINK, draw, ho
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LINES = (("--", GREY), (":", PINK), ("-.", GREEN), ((0, (1, 3)), INK))  # of baselines, in order; style.html has the same
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # of the complete input and of each modality; section.html shows them too
-MOST_GROUPS = 20
+LINES = (("--", GREY), (":", PINK), ("-.", GREEN), ((0, (1, 3)), INK))  # of baselines, in order; equal to those in style.html
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # of the complete input and of each modality; task.html explains them
+MAX_GROUPS = 20
 
 
 def subset_panel(
@@ -59,7 +59,7 @@ def group_panel(
 
     groups: {value: GROUP of results.json}. subsets: [(marker, subset)]; the first is drawn filled, the others hollow.
     """
-    names = sorted(groups, key=lambda name: (-groups[name]["units"], name))[:MOST_GROUPS]
+    names = sorted(groups, key=lambda name: (-groups[name]["units"], name))[:MAX_GROUPS]
     subsets = [(marker, subset) for marker, subset in subsets if any(subset in of["subsets"] for of in groups.values())]
     lift = np.linspace(-0.3, 0.3, len(subsets)) if len(subsets) > 1 else np.zeros(1)
 

@@ -1,4 +1,4 @@
-"""One task's results as rows and differences, for the terminal's table, the sentences and the page."""
+"""The results of one task as rows and differences, for the terminal's table, the sentences and the page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ SHOWN_METRICS = 3  # of the terminal's table: the headline metric and the next t
 class Row:
     """One line of a task's table.
 
-    kind: "multimodal" and "single" are cells that see several modalities and one; "baseline" is a rule without training.
-    scores: {metric: ESTIMATE} with all modalities of the cell. modalities: joined by "+".
+    kind: "multimodal" for cells of several modalities, "single" for cells of one, "baseline" for a simple rival of the task,
+    such as the majority class. scores: {metric: ESTIMATE} with all modalities of the cell. modalities: joined by "+".
     """
 
     name: str
@@ -30,17 +30,19 @@ class Row:
 
 @dataclass(frozen=True)
 class TaskTable:
-    """A view of one task of `results` (results.json); every number is copied from there."""
+    """A view of one task of `results` (results.json) that computes no numbers of its own."""
 
     results: Mapping[str, Any]
     name: str
 
     @property
     def task(self) -> Mapping[str, Any]:
+        """The entry of the task in results.json."""
         return self.results["tasks"][self.name]
 
     @property
     def headline(self) -> str:
+        """The name of the headline metric."""
         return self.task["headline"]
 
     @property
@@ -104,12 +106,13 @@ class TaskTable:
 
 
 def _negative(value: Estimate) -> dict[str, Any]:
+    """The estimate of minus the number."""
     turned = {"mean": value["mean"], "low": value["high"], "high": value["low"]}
     return {key: None if each is None else -each for key, each in turned.items()}
 
 
 def is_single(cell: Mapping[str, Any]) -> bool:
-    """Whether the cell sees one modality."""
+    """Whether the cell has one modality."""
     return len(cell["modalities"]) == 1
 
 

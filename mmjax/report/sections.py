@@ -1,4 +1,4 @@
-"""What the page shows of one task: its table, comparisons, plots, details and examples, as values for task.html."""
+"""The section of the page for one task: table, comparisons, plots, details and examples, as values for task.html."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from mmjax.report.sentences import selected_cell, task_sentences
 from mmjax.report.svg import BLUE, GREY, ORANGE, nice_range
 from mmjax.runs.read import Run
 
-COLUMNS = 4  # metrics of the main table; a second table holds them all if there are more
+COLUMNS = 4  # metrics in the main table; if there are more, a second table has all of them
 
 
 def task_section(run: Run, name: str) -> dict[str, Any]:
-    """All values of task.html. Details, panels and examples are those of the selected cell, or of the first without one."""
+    """All values of task.html. The selected cell, or else the first cell, comes first and gives the examples."""
     table = TaskTable(run.results, name)
     chosen, _ = selected_cell(table)
     chosen = chosen or next(iter(table.cells))
@@ -47,7 +47,7 @@ def task_section(run: Run, name: str) -> dict[str, Any]:
 
 
 def _scale(rows: Sequence[Row], table: TaskTable) -> tuple[float, float]:
-    """The range of the table's small drawings."""
+    """The range of the small drawings in the table."""
     scores = [row.scores[table.headline] for row in rows]
     values = [value for score in scores for value in (*score["per_seed"], *(score[key] for key in ("mean", "low", "high")))]
     return nice_range(values, table.bounds())
@@ -105,7 +105,7 @@ def _markers(table: TaskTable, cell: str | None = None) -> list[tuple[str, str]]
 
 
 def _range(scores: Sequence[Mapping[str, Any]], table: TaskTable) -> tuple[float, float]:
-    """The common range of a task's plots: the metric's bounds if it lies in [0, 1], else one around 0 and all scores."""
+    """The common range of a task's plots: [0, 1] if these are the metric's bounds, else a range around 0 and all scores."""
     if tuple(table.bounds()) == (0, 1):
         return 0.0, 1.0
     return nice_range([score[key] for score in scores for key in ("mean", "low", "high")], (None, None), zero=True)

@@ -1,7 +1,8 @@
 """The conclusions of a run in sentences: warnings, fusion against single modalities, baselines, then notes.
 
-Every number is copied from results.json. An inconclusive verdict states which difference would have been detected and how
-many examples or seeds would settle it."""
+Every number is copied from results.json. An inconclusive verdict comes with the detectable difference and with the number of
+examples or seeds that would settle it.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,20 +12,20 @@ from mmjax.report.rows import SHOWN_METRICS, Row, TaskTable, folds_text
 
 
 class Sentence(NamedTuple):
-    """tone: "warning", "better", "worse", "inconclusive" or "note"."""
+    """tone: "warning", "better", "worse", "inconclusive" or "note"; it selects the mark and the colour."""
 
     tone: str
     text: str
 
 
 def task_sentences(results: Mapping[str, Any], name: str) -> list[Sentence]:
-    """What the run shows on one task, the conclusion first."""
+    """The conclusions on one task: warnings first, then fusion, baselines and further comparisons."""
     table = TaskTable(results, name)
     chosen, how = selected_cell(table)
     multimodal = [row.name for row in table.rows if row.kind == "multimodal"]
     sentences = [Sentence("warning", text) for text in table.task["warnings"]]
     if chosen and multimodal and chosen not in multimodal:
-        text = f"{_scored(table, chosen, how)} sees a single modality."
+        text = f"{_scored(table, chosen, how)} has a single modality."
         sentences.append(Sentence("note", text))
     fusion = _single_modalities(table, multimodal, chosen, how)
     cells = [row.name for row in table.rows if row.kind != "baseline"]
@@ -36,7 +37,7 @@ def task_sentences(results: Mapping[str, Any], name: str) -> list[Sentence]:
 
 
 def run_sentences(results: Mapping[str, Any]) -> list[Sentence]:
-    """What holds for all tasks of the run: comparisons, seeds, folds, splits."""
+    """Notes on the whole run: comparisons, seeds, folds, splits."""
     count, tasks, cells = results["comparisons"]["count"], results["tasks"], results["cells"]
     texts = []
     if count:
@@ -64,7 +65,7 @@ def run_sentences(results: Mapping[str, Any]) -> list[Sentence]:
 
 
 def selected_cell(table: TaskTable) -> tuple[str | None, str]:
-    """The cell that validation selected, by this task or else by another one, and how; None without a selection."""
+    """(the cell selected on validation, by this task or else by another one; how, in words). (None, "") without a selection."""
     tasks = table.results["tasks"]
     best = table.task["best_cell"]
     if best is None:
@@ -81,7 +82,7 @@ def _single_modalities(table: TaskTable, multimodal: list[str], chosen: str | No
     cells = table.results["cells"]
     singles = {row.modalities for row in table.rows if row.kind == "single"}
     if not singles or not multimodal:
-        # a task that no single modality can answer, such as retrieval of images by text, raises no such question
+        # the question does not arise if no single modality can solve the task, as in retrieval of images by text
         open_question = any("+" not in subset for name in multimodal for subset in table.cells[name]["subsets"])
         text = "No cell was trained on a single modality, so the table does not show whether fusion helps."
         return [Sentence("note", text)] if open_question else []
@@ -96,7 +97,10 @@ def _single_modalities(table: TaskTable, multimodal: list[str], chosen: str | No
 def _verdicts(
     table: TaskTable, kind: str, every: str, names: Sequence[str], noun: str, chosen: str | None, how: str
 ) -> list[Sentence]:
-    """The cells against all rivals of one kind: the chosen cell with its numbers, then the others in one sentence."""
+    """The cells against all rivals of one kind: a sentence on the chosen cell, then one on the others.
+
+    every, noun: phrases for all rivals and for a cell. how: how the cell was chosen, "" to leave out its score.
+    """
     found = {_rival(table, rival, kind): cells for rival, cells in table.differences(kind).items()}
     by_cell = {name: {rival: cells[name] for rival, cells in found.items() if name in cells} for name in names}
     by_cell = {name: differences for name, differences in by_cell.items() if differences}
@@ -120,6 +124,7 @@ def _verdicts(
 
 
 def _count(by_cell: Mapping[str, Mapping[str, Any]], noun: str, every: str) -> str:
+    """How many of the cells beat every rival."""
     winners, total = [name for name, differences in by_cell.items() if all_better(differences)], len(by_cell)
     if not winners:
         return f"{f'Neither {noun}' if total == 2 else f'None of the {total} {noun}s'} is shown to beat {every}."
@@ -129,7 +134,7 @@ def _count(by_cell: Mapping[str, Mapping[str, Any]], noun: str, every: str) -> s
 
 
 def _other_metrics(table: TaskTable, chosen: str | None) -> list[Sentence]:
-    """Where another metric gives the selected cell another verdict than the headline metric."""
+    """The verdicts on the selected cell by other metrics that differ from those by the headline metric."""
     if chosen is None:
         return []
     verdicts = _row(table, chosen).verdicts
@@ -162,6 +167,6 @@ def _scored(table: TaskTable, name: str, how: str) -> str:
 
 
 def _rival(table: TaskTable, name: str, kind: str) -> str:
-    """The name of a rival, with the modality of a single-modality cell if the name does not tell it."""
+    """The name of a rival, with the modality of a single-modality cell unless that is its name."""
     modalities = table.results["cells"][name]["modalities"] if kind == "single" else [name]
     return name if modalities == [name] else f"{name} ({'+'.join(modalities)})"

@@ -1,4 +1,4 @@
-"""The settings on which the cells of a run differ, and durations for people."""
+"""The settings that differ between the cells of a run, and durations as text."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -88,12 +88,13 @@ def floats(values: Any) -> np.ndarray:
     return np.array(values, float)
 
 
-def shorten(name: str, most: int = 28) -> str:
-    """A name that fits beside a plot."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+def shorten(name: str, max_length: int = 28) -> str:
+    """A name that fits beside a plot, cut with an ellipsis if it is longer."""
+    return name if len(name) <= max_length else f"{name[: max_length - 1]}…"
 
 
 def title(axes: "Axes", text: str) -> None:
+    """Sets the title of a panel, aligned to the left."""
     axes.set_title(shorten(text, 46), loc="left", fontsize=10, fontweight="bold")
 
 
@@ -111,16 +112,19 @@ def nice_range(values: Sequence[Number | None] | np.ndarray, bounds: Bounds, zer
     low, high = float(known.min()), float(known.max())
     step = 10.0 ** np.floor(np.log10(max(high - low, 1e-9)))
     low, high = step * np.floor(low / step + 1e-9), step * np.ceil(high / step - 1e-9)
-    least, most = bounds
-    low = low if least is None else max(low, min(least, float(known.min())))
-    high = high if most is None else min(high, max(most, float(known.max())))
+    lowest, highest = bounds
+    low = low if lowest is None else max(low, min(lowest, float(known.min())))
+    high = high if highest is None else min(high, max(highest, float(known.max())))
     return (float(low), float(high)) if high > low else (float(low), float(low) + step)
 
 
 def horizontal_rows(
     axes: "Axes", names: Sequence[str], values: Sequence[Number | None] | np.ndarray, bounds: Bounds, span: tuple[float, float]
 ) -> None:
-    """Axes with a row for each name: the value as text to the right, the range below."""
+    """Formats axes with a row for each name: the value as text to the right, the ends of the range below.
+
+    bounds: of the metric, for the number of decimals. span: the range of the horizontal axis.
+    """
     y = np.arange(len(names))
     for i, value in zip(y, floats(values)):
         if np.isfinite(value):

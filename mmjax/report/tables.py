@@ -15,11 +15,11 @@ from mmjax.report.sentences import run_sentences, task_sentences
 STYLES = {"better": "green", "worse": "red", "inconclusive": "yellow", "identical": "yellow", "warning": "bold red", "note": ""}
 MARKS = {"better": "+", "worse": "-", "inconclusive": "?", "identical": "=", "warning": "!", "note": " "}
 VERDICT_WORDS = (("better", "beats"), ("inconclusive", "inconclusive:"), ("identical", "identical to"), ("worse", "worse than"))
-WIDE = 100  # columns from which the table also describes each cell, and writes verdicts as words instead of marks
+WIDE = 100  # a terminal of at least this many columns gets descriptions of cells, and verdicts in words instead of marks
 
 
 def print_results(results: Mapping[str, Any], console: Console) -> None:
-    """Prints each task's table and conclusions, then what holds for all of them."""
+    """Prints each task's table and conclusions, then the notes on the whole run."""
     for name in results["tasks"]:
         console.print(results_table(results, name, console.width))
         _print_sentences(task_sentences(results, name), console)
