@@ -1,1 +1,1 @@
-"""Evaluation: predictions for every subset of modalities, scores, and statistics; knows no task by name."""
+"""Evaluation of any `Task`: predictions for every subset of modalities, scores, and statistics."""

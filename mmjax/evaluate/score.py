@@ -1,4 +1,4 @@
-"""From the outcomes of every cell to the numbers of `results.json`: scores, groups, verdicts and warnings of one task."""
+"""The outcomes of all cells on one task -> its entries in `results.json`: scores, groups, verdicts and warnings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,11 @@ Scores = Mapping[str, Estimate]
 
 @dataclass(frozen=True)
 class CellOutcomes:
-    """What one cell predicted for the units of one task.
+    """The outcomes of one cell on the units of one task.
 
-    outcomes: {subset: {name: [s u ...]}}. complete: the subset with all modalities. modalities: of the cell. validation: its
-    mean validation score by `select`, None if the cell selects by another task.
+    outcomes: {subset: {name: [s u ...]}}. complete: the name of the subset with all modalities. modalities: the modalities that
+    the cell encodes. validation: the mean over seeds of its validation score by `select`; None if the cell selects by another
+    task. higher_is_better: the direction of this score.
     """
 
     outcomes: Mapping[str, Outcomes]
@@ -28,7 +29,7 @@ class CellOutcomes:
 
     @property
     def single(self) -> bool:
-        """Whether the cell sees one modality only, which makes it a rival of the fusion cells."""
+        """Whether the cell has one modality. All other cells are compared with such cells."""
         return len(self.modalities) == 1
 
 
@@ -39,19 +40,19 @@ def score_task(
     baselines: Mapping[str, Outcomes],
     groups: Mapping[str, Sequence[str]],
     against: str | None = None,
-    correct: bool = False,
+    adjust: bool = False,
     fold: np.ndarray | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """(the entry of the task, {cell: its entry for the task}) of `results.json`, without what describes the task itself.
+    """(`TASK`, {cell: `CELL_TASK`}) as in `mmjax.runs.schema`; the caller adds the description of the task.
 
     baselines: {name: outcomes [1 u ...]}. groups: {cell: metadata columns}. against: a cell that all others are compared with.
-    correct: adjust the p-values of the table by Holm's rule. fold: Int[u], for test predictions joined over folds.
+    adjust: adjusts the p-values of each metric by Holm's rule. fold: Int[u], for test predictions joined over folds.
     """
     score = lambda outcomes, weight=units.weight: estimates(task.metrics, outcomes, weight, units.group, fold)
     scored = {name: {subset: score(o) for subset, o in cell.outcomes.items()} for name, cell in cells.items()}
     complete = {name: scored[name][cell.complete] for name, cell in cells.items()}
-    below = {name: score(outcomes) for name, outcomes in baselines.items()}
-    verdicts = _verdicts(list(task.metrics), cells, complete, below, against, correct)
+    scored_baselines = {name: score(outcomes) for name, outcomes in baselines.items()}
+    verdicts = _verdicts(list(task.metrics), cells, complete, scored_baselines, against, adjust)
     entries = {}
     for name, cell in cells.items():
         outcomes = cell.outcomes[cell.complete]
@@ -72,7 +73,7 @@ def score_task(
         "units": int(np.count_nonzero(units.weight)),
         "groups": len(np.unique(units.group[units.weight > 0])),
         "best_cell": best,
-        "baselines": {name: to_json(found) for name, found in below.items()},
+        "baselines": {name: to_json(found) for name, found in scored_baselines.items()},
         "interval": INTERVAL,
         "warnings": _warnings(next(iter(task.metrics)), task, cells, complete, verdicts, best),
     }
@@ -80,11 +81,12 @@ def score_task(
 
 
 def to_json(scores: Scores) -> dict[str, Any]:
+    """{metric: `ESTIMATE` of `mmjax.runs.schema`}."""
     return {name: estimate.to_json() for name, estimate in scores.items()}
 
 
 def best_cell(cells: Mapping[str, CellOutcomes]) -> str | None:
-    """The cell with the best validation score; a fusion wherever one was run, and never chosen on test."""
+    """The cell with the best validation score, among fusion cells if there are any; None without validation scores."""
     chosen = {name: cell for name, cell in cells.items() if cell.validation is not None}
     fused = {name: cell for name, cell in chosen.items() if not cell.single}
     key = lambda name: chosen[name].validation if chosen[name].higher_is_better else -chosen[name].validation
@@ -92,7 +94,7 @@ def best_cell(cells: Mapping[str, CellOutcomes]) -> str | None:
 
 
 def _groups(column: str, cell: CellOutcomes, units: Units, score: Any) -> dict[str, Any]:
-    """{value: its scores} of a metadata column, for the complete input and for each modality by itself."""
+    """{value: `GROUP`} of a metadata column, with the scores of the complete input and of each modality by itself."""
     values = np.asarray(units.metadata[column])
     shown = [subset for subset in cell.outcomes if subset == cell.complete or "+" not in subset]
     table = {}
@@ -115,7 +117,7 @@ def _verdicts(
     complete: Mapping[str, Scores],
     baselines: Mapping[str, Scores],
     against: str | None,
-    correct: bool,
+    adjust: bool,
 ) -> dict[Key, Difference]:
     """Paired differences of each cell to every baseline, to every single modality, and to the cell `against`."""
     gaps: dict[Key, Difference] = {}
@@ -127,9 +129,9 @@ def _verdicts(
                 rivals += [("single", rival, complete[rival]) for rival, other in cells.items() if other.single]
             if against in cells and name != against and not (cells[against].single and not cell.single):
                 rivals.append(("cell", against, complete[against]))
-            mine = complete[name][metric]
-            family |= {(name, metric, kind, rival): difference(mine, scores[metric]) for kind, rival, scores in rivals}
-        gaps |= holm(family) if correct else family
+            own = complete[name][metric]
+            family |= {(name, metric, kind, rival): difference(own, scores[metric]) for kind, rival, scores in rivals}
+        gaps |= holm(family) if adjust else family
     return gaps
 
 
@@ -141,7 +143,7 @@ def _warnings(
     verdicts: Mapping[Key, Difference],
     best: str | None,
 ) -> list[str]:
-    """What a reader must know before any verdict: a single modality that beats the selected fusion, and changed ranks."""
+    """Warnings that precede the verdicts: single modalities that score above the selected fusion, and other ranks on test."""
     singles = [name for name, cell in cells.items() if cell.single]
     if best is None or not singles or cells[best].single:
         return []

@@ -1,8 +1,8 @@
-"""Intervals and verdicts for any `Metric`, paired over groups of test units and aware of training seeds.
+"""Intervals and verdicts for any `Metric`, from the variance over groups of test units and over training seeds.
 
     ours = estimates(task.metrics, outcomes, units.weight, units.group)     # outcomes of all seeds: [s u ...]
-    rival = estimates(task.metrics, baseline, units.weight, units.group)    # a baseline has one seed
-    gap = difference(ours["accuracy"], rival["accuracy"])                   # gap.verdict: "better", "worse", ...
+    other = estimates(task.metrics, baseline, units.weight, units.group)    # a baseline has one seed
+    gap = difference(ours["accuracy"], other["accuracy"])                   # gap.verdict: "better", "worse", ...
 
 The gradient of a metric with respect to the weights is each unit's influence on it (Efron's infinitesimal jackknife). Sums of
 influence over groups give the variance due to the test set; the spread over seeds gives the variance due to training. The

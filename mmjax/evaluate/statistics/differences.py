@@ -1,4 +1,4 @@
-"""Paired differences between two models, their verdicts, and the data that would settle them."""
+"""Paired differences between two models, their verdicts, and the number of examples or seeds that would settle them."""
 
 import math
 from collections.abc import Callable, Hashable, Mapping
@@ -6,21 +6,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmjax.evaluate.statistics.estimates import Estimate, finite
-from mmjax.evaluate.statistics.variance import LEVEL, Side, Variance, detectable, half_width, p_value, variance
+from mmjax.evaluate.statistics.variance import LEVEL, Contributions, Variance, detectable, half_width, p_value, variance
 
-ROUNDING = 1e-6  # of float32: two models that are right equally often may differ by less
-PAIRED = 5  # from this number of seeds on, seeds are paired; with fewer, a paired variance has too few degrees of freedom
-DOUBLINGS = 30  # beyond 2**30 times the present data, more data are no answer
+ROUNDING = 1e-6  # relative; in float32, equally good models may differ by this
+MIN_PAIRED_SEEDS = 5  # with fewer seeds, a paired variance has too few degrees of freedom
+DOUBLINGS = 30  # a difference that 2**30 times the present data would not settle counts as one that no data would settle
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference a - b of two means over seeds, its 95 % interval and its verdict, seen from a.
+    """The difference a - b of two means over seeds, its 95 % interval and its verdict on a.
 
     p: two-sided. detectable: the difference that would be detected with 80 % power. examples_needed, seeds_needed: roughly how
     many test units, or seeds, in total would detect the observed difference with 80 % power; None if no number would.
-    verdict: "better" and "worse" respect the direction of the metric; "identical" if all predictions coincide. Numbers that do
-    not exist are NaN.
+    verdict: "better" or "worse" in the direction of the metric; "inconclusive"; "identical" if all outcomes are equal. Numbers
+    that are undefined are NaN.
     """
 
     mean: float
@@ -41,23 +41,24 @@ class Difference:
 
 
 def difference(a: Estimate, b: Estimate) -> Difference:
-    """a - b on the same units, paired over groups, and over seeds if both have the same number of at least PAIRED seeds.
+    """a - b on the same units, paired over groups, and over seeds if both have an equal number of at least MIN_PAIRED_SEEDS.
 
-    Equal seed numbers mean equal data order and, as far as the models agree, equal initial weights. Fewer or unequal numbers of
-    seeds are treated as independent, which errs on the safe side if they are correlated. A deterministic baseline has one seed
-    and no variance of seeds. If both have one seed, the result holds for these two trainings only. A difference with fewer
-    than two groups, or of a metric that is undefined, is inconclusive.
+    Seed k of both models has the same data order and, where the models have the same layers, the same initial weights. Fewer or
+    unequal numbers of seeds are treated as independent, which is conservative if they are positively correlated. A
+    deterministic baseline has one seed and no variance of seeds. If both have one seed, the result holds for these two
+    trainings only. With fewer than two groups, or an undefined metric, the verdict is "inconclusive".
+    Raises ValueError if the estimates come from different units, weights, groups or folds.
     """
     if a.sample.fingerprint != b.sample.fingerprint:
         raise ValueError("the estimates come from different units, weights, groups or folds, so they are not paired")
     better = a.metric.higher_is_better
     if _coincide(a, b):
         return Difference(0.0, 0.0, 0.0, 1.0, math.nan, None, None, "identical", better)
-    mean, found = a.mean - b.mean, variance(_sides(a, b), a.sample.degrees)
+    mean, found = a.mean - b.mean, variance(_contributions(a, b), a.sample.degrees)
     if not math.isfinite(mean) or not math.isfinite(found.total) or a.sample.groups < 2:
         return Difference(mean, math.nan, math.nan, math.nan, math.nan, None, None, "inconclusive", better)
     mean = 0.0 if abs(mean) < ROUNDING * max(abs(a.mean), abs(b.mean), 1e-30) else mean
-    # If all groups differ equally, no variance is seen; the next group may still show no difference.
+    # If the difference is equal in all groups, their variance is 0, although it may be 0 in the next group.
     error = max(math.sqrt(found.total), abs(mean) / a.sample.groups)
     p, half = p_value(mean, error, found.degrees), half_width(error, found.degrees)
     low, high = a.metric.bounds
@@ -69,8 +70,8 @@ def difference(a: Estimate, b: Estimate) -> Difference:
         min(mean + half, span),
         p,
         detectable(found) if found.total > 0 else math.nan,
-        _needed(mean, a.sample.units, lambda more: found.of_more(examples=more)),
-        _needed(mean, seeds, lambda more: found.of_more(seeds=more)) if seeds > 1 else None,
+        _needed(mean, a.sample.units, lambda factor: found.extrapolated(examples=factor)),
+        _needed(mean, seeds, lambda factor: found.extrapolated(seeds=factor)) if seeds > 1 else None,
         _verdict(mean, p, better),
         better,
     )
@@ -79,7 +80,7 @@ def difference(a: Estimate, b: Estimate) -> Difference:
 def holm(differences: Mapping[Hashable, Difference]) -> dict[Hashable, Difference]:
     """The same differences with p-values adjusted for their number (Holm, 1979), and verdicts by the adjusted p-values.
 
-    The probability of any false verdict among them is then at most 5 %. Intervals stay those of single differences.
+    The probability of any false verdict among them is then at most 5 %. Intervals are not adjusted.
     """
     tested = sorted((key for key in differences if not math.isnan(differences[key].p)), key=lambda key: differences[key].p)
     adjusted, largest = dict(differences), 0.0
@@ -98,19 +99,24 @@ def _verdict(mean: float, p: float, higher_is_better: bool) -> str:
 
 
 def _coincide(a: Estimate, b: Estimate) -> bool:
-    """Whether all predictions have the same outcomes, seed by seed or for every seed."""
+    """Whether the outcomes of all units are equal: for each seed, or for all seeds of both models."""
     return a.digests == b.digests or len({*a.digests, *b.digests}) == 1
 
 
-def _sides(a: Estimate, b: Estimate) -> list[Side]:
-    if len(a.per_seed) == len(b.per_seed) >= PAIRED:
-        return [Side(a.side.influence - b.side.influence, a.side.training - b.side.training)]
-    return [a.side, b.side]
+def _contributions(a: Estimate, b: Estimate) -> list[Contributions]:
+    """The contributions to a - b: one item for paired seeds, else one per model."""
+    x, y = a.contributions, b.contributions
+    if len(a.per_seed) == len(b.per_seed) >= MIN_PAIRED_SEEDS:
+        return [Contributions(x.influence - y.influence, x.training - y.training)]
+    return [x, y]
 
 
 def _needed(difference: float, present: int, at: Callable[[float], Variance]) -> int | None:
-    """The number of units or seeds, to two digits, at which `difference` is detectable; `present` if it already is."""
-    settles = lambda more: detectable(at(more)) <= abs(difference)
+    """The number of units or seeds, to two digits, at which `difference` is detectable; None if no number suffices.
+
+    present: the number at hand, returned if it suffices. at: factor -> the variance with factor * present units or seeds.
+    """
+    settles = lambda factor: detectable(at(factor)) <= abs(difference)
     if difference == 0 or not settles(2.0**DOUBLINGS):
         return None
     if settles(1.0):

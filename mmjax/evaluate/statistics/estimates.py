@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from mmjax.evaluate.statistics.influence import Influence, draw_weights, influences
-from mmjax.evaluate.statistics.variance import Side, clipped_interval, degrees_of_freedom, score_interval, variance
+from mmjax.evaluate.statistics.variance import Contributions, clipped_interval, degrees_of_freedom, score_interval, variance
 from mmjax.types import Metric, Outcomes
 
 INTERVAL = "95 %: t interval, variance over groups of test units and over seeds by influence functions"
@@ -19,10 +19,10 @@ ONE_SEED = "one seed was trained: no claim is made about other seeds"
 
 
 class Sample(NamedTuple):
-    """What two paired estimates share: the same units, weights and groups.
+    """The test units of an estimate; two estimates are paired if they have equal samples.
 
-    fingerprint: of all of them. units: number of units of positive weight; groups: of their groups. degrees: of freedom of the
-    variance over groups.
+    fingerprint: a hash of the weights, groups and folds. units: the number of units of positive weight. groups: the number of
+    their groups. degrees: the degrees of freedom of the variance over groups.
     """
 
     fingerprint: str
@@ -33,10 +33,10 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of a metric over seeds, its 95 % interval and the value of each seed. NaN where there is none.
+    """The mean of a metric over seeds, its 95 % interval and the value of each seed; NaN if undefined.
 
-    There is no interval for fewer than two groups of test units, nor if the metric is undefined for one of the seeds. With one
-    seed the interval covers other test sets only (`ONE_SEED`).
+    The interval is undefined with fewer than two groups of test units, or if the metric is undefined for a seed. With one seed,
+    the interval accounts for the choice of test units only (`ONE_SEED`).
     """
 
     mean: float
@@ -45,8 +45,8 @@ class Estimate:
     per_seed: tuple[float, ...]
     metric: Metric = field(repr=False, compare=False)
     sample: Sample = field(repr=False, compare=False)
-    side: Side = field(repr=False, compare=False)
-    digests: tuple[str, ...] = field(repr=False, compare=False)  # of each seed's outcomes
+    contributions: Contributions = field(repr=False, compare=False)
+    digests: tuple[str, ...] = field(repr=False, compare=False)  # hashes of each seed's outcomes
 
     def to_json(self) -> dict[str, Any]:
         """As `ESTIMATE` of `mmjax.runs.schema`, with None for NaN."""
@@ -55,7 +55,7 @@ class Estimate:
 
 
 def finite(x: float) -> float | None:
-    """JSON has neither NaN nor infinity."""
+    """x, or None if it is NaN or infinite, since JSON has neither."""
     return x if math.isfinite(x) else None
 
 
@@ -68,8 +68,9 @@ def estimates(
     units of one group are not independent. fold: Int[u], for test predictions joined over the folds of a cross-validation,
     where a model with s seeds was trained s times per fold; None for one test set.
 
-    The metrics are compiled together, once for each set of functions and shapes; a function that is defined anew at every call
-    is compiled at every call.
+    All metrics are compiled as one program, once for each set of functions and shapes; a new function object compiles again.
+    Raises ValueError, naming the argument, for shapes that do not fit, for negative or non-finite weights, and for a smooth
+    metric without a finite gradient.
     """
     if not metrics:
         return {}
@@ -101,18 +102,21 @@ def _estimate(
         parts = _checked(name, metric, found) / np.sqrt(np.maximum(1 - share, 1e-6))  # CR2
     else:
         parts = (parts - parts.mean(axis=1, keepdims=True)) / math.sqrt(parts.shape[1] - 1)
-    side = Side(np.float32(parts), found.training)
+    contributions = Contributions(np.float32(parts), found.training)
     mean = float(found.value.mean()) if np.isfinite(found.value).all() else math.nan
     low = high = math.nan
-    v = variance([side], sample.degrees)
+    v = variance([contributions], sample.degrees)
     if math.isfinite(mean) and math.isfinite(v.total) and sample.groups > 1:
         rule = partial(score_interval, groups=sample.groups) if metric.smooth else clipped_interval
         low, high = rule(mean, math.sqrt(v.total), v.degrees, metric.bounds)
-    return Estimate(mean, low, high, tuple(found.value.tolist()), metric, sample, side, digests)
+    return Estimate(mean, low, high, tuple(found.value.tolist()), metric, sample, contributions, digests)
 
 
 def _checked(name: str, metric: Metric, found: Influence) -> np.ndarray:
-    """The influences, 0 at a bound of the metric: there, a root has no finite derivative (a root mean squared error of 0)."""
+    """The influences; 0 if they are not finite at a bound of the metric, such as a root mean squared error of 0.
+
+    Raises ValueError if they are not finite elsewhere.
+    """
     values = found.value
     bad = np.isfinite(values) & ~np.isfinite(found.parts).all(axis=1)
     bounds = np.array([[bound for bound in metric.bounds if bound is not None]])

@@ -10,16 +10,16 @@ import numpy as np
 
 from mmjax.types import Outcomes
 
-LEFT_OUT = 100  # up to this number of groups, each is left out in turn; the gradient suffices for more
-DRAWS = 400  # weights resampled for a metric that is not smooth
-UNITS_AT_ONCE = 2**22  # units times weightings of one block: 16 MB of weights, and a few times that inside a metric
+MAX_LEFT_OUT = 100  # up to this number of groups, each group is left out in turn; with more, the gradient is accurate enough
+DRAWS = 400  # random weightings for a metric that is not smooth
+UNITS_AT_ONCE = 2**22  # units times weightings of one block: 16 MB of weights, and a few times as much inside a metric
 
 
 class Influence(NamedTuple):
-    """Of one metric and s seeds.
+    """The values of one metric for s seeds, and their dependence on groups and on trainings.
 
-    value: Float[s]. parts: Float[s k], the influence of each of k groups; Float[s r], the values under r random weightings, if
-    the metric is not smooth. training: Float[s f], the value as a function of the seed on one fold.
+    value: Float[s]. parts: Float[s k], the influence of each of k groups; if the metric is not smooth, Float[s r], its values
+    under r random weightings. training: Float[s f], the mean value with seed s on fold f and all seeds on the other folds.
     """
 
     value: Any
@@ -44,10 +44,10 @@ def influences(
     outcomes: [s u ...]. weight: Float[u]. group: Int[u] in 0..k-1. share: Float[k], the weight of each group divided by the
     total. draws: Float[r k], random weights of the groups. fold: Int[u] in 0..folds-1.
 
-    The influence of a group is the derivative of a smooth metric with respect to the weights, summed over the units of the
-    group. For up to LEFT_OUT groups it is a finite difference, (1 - share) (metric - metric without the group): equal for a
-    weighted mean, and more accurate for a curved metric such as a correlation on few groups. Where a metric is undefined
-    without a group, the derivative remains.
+    The influence of a group is the sum over its units of weight times the derivative of the metric with respect to the weight.
+    For up to MAX_LEFT_OUT groups it is the finite difference (1 - share) (metric - metric without the group): equal for a
+    weighted mean, and more accurate for a nonlinear metric, such as a correlation, on few groups. If the metric is undefined
+    without a group, the derivative is used.
     """
 
     def of_seed(value: Callable, is_smooth: bool, outcomes: Outcomes) -> tuple[jax.Array, jax.Array]:
@@ -56,21 +56,21 @@ def influences(
             return weigh(weight), _blocks(lambda draw: weigh(weight * draw[group]), draws, weight.size)
         whole, gradient = jax.value_and_grad(weigh)(weight)
         by_group = jax.ops.segment_sum(jnp.where(weight > 0, weight * gradient, 0), group, share.size)
-        if share.size > LEFT_OUT:
+        if share.size > MAX_LEFT_OUT:
             return whole, by_group
         without = _blocks(lambda i: weigh(jnp.where(group == i, 0, weight)), jnp.arange(share.size), weight.size)
         return whole, jnp.where(jnp.isfinite(without), (1 - share) * (whole - without), by_group)
 
     def of_metric(value: Callable, is_smooth: bool) -> Influence:
         values, parts = jax.vmap(partial(of_seed, value, is_smooth))(outcomes)
-        training = values[:, None] if folds == 1 else _effects(value, outcomes, weight, fold, folds, len(values))
+        training = values[:, None] if folds == 1 else _by_fold(value, outcomes, weight, fold, folds, len(values))
         return Influence(values, parts, training)
 
     return [of_metric(*metric) for metric in zip(functions, smooth)]
 
 
-def _effects(value: Callable, outcomes: Outcomes, weight: Any, fold: Any, folds: int, seeds: int) -> jax.Array:
-    """Float[s f]: the metric with seed s on fold f, averaged over the seeds on all other folds."""
+def _by_fold(value: Callable, outcomes: Outcomes, weight: Any, fold: Any, folds: int, seeds: int) -> jax.Array:
+    """Float[s f]: the metric with seed s on fold f and one seed on all other folds, averaged over the latter."""
 
     def mixed(i: jax.Array) -> jax.Array:
         own, f, other = i // (folds * seeds), i // seeds % folds, i % seeds
@@ -88,10 +88,10 @@ def _blocks(function: Callable, inputs: jax.Array, units: int) -> jax.Array:
 
 
 def draw_weights(share: np.ndarray) -> np.ndarray:
-    """share Float[k] -> Float32[DRAWS k]: random weights of the groups with mean 1, always the same for the same shares.
+    """Random weights of the groups with mean 1, Float32[DRAWS k]; a deterministic function of share Float[k].
 
-    This is the Bayesian bootstrap over groups (Rubin, 1981) with Gamma weights of variance 1 / (1 - share), which makes the
-    variance of a weighted mean that of CR2. No weight is 0, so no class disappears from a draw.
+    This is the Bayesian bootstrap over groups (Rubin, 1981) with Gamma weights of variance 1 / (1 - share), for which the
+    variance of a weighted mean is the CR2 variance. No weight is 0, so no class disappears from a draw.
     """
     shape = np.clip(1 - share, 1e-6, 1)
     return np.float32(np.random.default_rng(0).gamma(shape, 1 / shape, (DRAWS, share.size)))

@@ -12,9 +12,12 @@ LEVEL, POWER = 0.95, 0.8
 Bounds = tuple[float | int | None, float | int | None]
 
 
-class Side(NamedTuple):
-    """One model. influence: Float[s j]; the sum of its squares over j estimates a variance. training: Float[s f],
-    each seed's value; with several folds, as a function of the training on one fold, which is independent of the others."""
+class Contributions(NamedTuple):
+    """The contributions of groups and of trainings to the values of s seeds.
+
+    influence: Float[s j]; the sum of its squares over j estimates the variance over groups. training: Float[s f], the value of
+    each seed; with f folds, its dependence on the training of each fold, which is independent of the other folds.
+    """
 
     influence: np.ndarray
     training: np.ndarray
@@ -22,10 +25,10 @@ class Side(NamedTuple):
 
 @dataclass(frozen=True)
 class Variance:
-    """The parts of the variance of an estimate (Cameron, Gelbach and Miller, 2011), and the degrees of freedom of two of them.
+    """The two-way components of the variance of an estimate (Cameron, Gelbach and Miller, 2011).
 
-    groups: of the sums over each group of units; seeds: of the values of each training. Both contain the interaction of the
-    two. Without several seeds, seeds and interaction are 0.
+    groups: the variance over groups of units. seeds: the variance over trainings. Both contain the interaction of the two. With
+    one seed, seeds and interaction are 0. group_degrees, seed_degrees: degrees of freedom.
     """
 
     groups: float
@@ -36,6 +39,7 @@ class Variance:
 
     @property
     def total(self) -> float:
+        """groups + seeds - interaction, but at least each of the two, since noise may make the interaction too large."""
         return float(np.max([self.groups + self.seeds - self.interaction, self.groups, self.seeds]))
 
     @property
@@ -44,39 +48,39 @@ class Variance:
         parts = self.groups**2 / self.group_degrees + self.seeds**2 / self.seed_degrees
         return min(max(self.total**2 / parts, 1.0), 1e9) if parts > 0 else self.group_degrees
 
-    def of_more(self, examples: float = 1.0, seeds: float = 1.0) -> "Variance":
-        """The variance expected from `examples` times as many groups and `seeds` times as many seeds."""
+    def extrapolated(self, examples: float = 1.0, seeds: float = 1.0) -> "Variance":
+        """The variance expected with `examples` times as many groups and `seeds` times as many seeds."""
         both = self.interaction / (examples * seeds)
         groups = max(self.groups - self.interaction, 0.0) / examples + both
-        own = max(self.seeds - self.interaction, 0.0) / seeds + both
-        return Variance(groups, own, both, self.group_degrees * examples, self.seed_degrees * seeds)
+        trainings = max(self.seeds - self.interaction, 0.0) / seeds + both
+        return Variance(groups, trainings, both, self.group_degrees * examples, self.seed_degrees * seeds)
 
 
-def variance(models: Sequence[Side], group_degrees: float) -> Variance:
-    """Of one model's mean over its seeds, or of the difference of two models' means.
+def variance(models: Sequence[Contributions], group_degrees: float) -> Variance:
+    """The variance of one model's mean over seeds, or of the difference of the means of two models.
 
-    Both models see the same groups, so their influences are subtracted group by group. Their seeds are independent: the
-    variances add up. A model with one seed adds no variance of seeds.
+    Two models have the same groups, so their influences are subtracted group by group. Their seeds are independent, so the
+    variances over seeds add up. A model with one seed adds no variance over seeds.
     """
-    means = [side.influence.mean(axis=0) for side in models]
+    means = [model.influence.mean(axis=0) for model in models]
     groups = np.sum((means[0] - means[1] if len(means) == 2 else means[0]) ** 2)
     seeds = interaction = over_degrees = 0.0
-    for side, mean in zip(models, means):
-        count = len(side.influence)
+    for model, mean in zip(models, means):
+        count = len(model.influence)
         if count > 1:
-            parts = side.training.var(axis=0, ddof=1) / count
+            parts = model.training.var(axis=0, ddof=1) / count
             seeds += parts.sum()
             over_degrees += np.sum(parts**2) / (count - 1)
-            interaction += np.sum((side.influence - mean) ** 2) / (count * (count - 1))
+            interaction += np.sum((model.influence - mean) ** 2) / (count * (count - 1))
     seed_degrees = seeds**2 / over_degrees if over_degrees > 0 else np.inf
     return Variance(float(groups), float(seeds), float(interaction), group_degrees, float(seed_degrees))
 
 
 def degrees_of_freedom(share: np.ndarray) -> float:
-    """Of the CR2 variance of a mean over groups with these shares of the weight (Bell and McCaffrey, 2002), at least 1.
+    """Degrees of freedom, at least 1, of the CR2 variance of a mean over groups (Bell and McCaffrey, 2002).
 
-    The working model is that the means of the groups are independent with one variance, which is the worst case: unequal
-    groups then count as fewer. With k equal groups this is k - 1.
+    share: Float[k], each group's share of the weight. The working model is that the means of the groups are independent with
+    equal variances, which is the worst case: unequal groups then count as fewer. With k equal groups the result is k - 1.
 
     CR2 is the quadratic form y' M y with M = A' D A, A = I - 1 h' and D = diag(h**2 / (1 - h)). By Satterthwaite's rule it has
     trace(M)**2 / trace(M M) degrees of freedom; since A A' = I + H - h_i - h_j with H = sum(h**2), both traces are sums.
@@ -90,16 +94,17 @@ def degrees_of_freedom(share: np.ndarray) -> float:
 
 
 def p_value(difference: float, error: float, degrees: float) -> float:
-    """Two-sided, of a t statistic. Without any error, 1 if there is no difference and 0 if there is one."""
+    """The two-sided p-value of a t statistic. With an error of 0: 1 if the difference is 0, else 0."""
     return float(2 * stdtr(degrees, -abs(difference) / error)) if error > 0 else float(difference == 0)
 
 
 def half_width(error: float, degrees: float) -> float:
+    """Half the width of the 95 % t interval of a value with this standard error."""
     return float(stdtrit(degrees, (1 + LEVEL) / 2)) * error
 
 
 def detectable(found: Variance) -> float:
-    """The difference that a test of this variance detects with a probability of 80 %."""
+    """The smallest true difference that a two-sided test at 5 % detects with 80 % power, given this variance."""
     return float((stdtrit(found.degrees, (1 + LEVEL) / 2) + stdtrit(found.degrees, POWER)) * math.sqrt(found.total))
 
 
@@ -113,12 +118,12 @@ def clipped_interval(mean: float, error: float, degrees: float, bounds: Bounds) 
 def score_interval(mean: float, error: float, degrees: float, bounds: Bounds, groups: int) -> tuple[float, float]:
     """The interval of a smooth metric's value; it stays within the bounds of the metric.
 
-    Wilson's score interval (1927): all values v with (mean - v)**2 <= t**2 error**2 f(v) / f(mean). f is (v - low) (high - v)
-    between two bounds, as for a proportion, the distance to the bound if there is one only, as for a count, and constant
-    without bounds, where the interval is mean +- t error.
+    Wilson's score interval (1927): all values v with (mean - v)**2 <= t**2 error**2 f(v) / f(mean). With two bounds, f(v) is
+    (v - low) (high - v), as for a proportion; with one bound it is the distance to the bound, as for a count; without bounds it
+    is constant, and the interval is mean +- t error.
 
-    A mean at a bound shows no error (all units are right, say). Between two bounds the interval is then that of a proportion
-    of `groups` trials; with one bound there is none (NaN, NaN).
+    The error of a mean at a bound is 0 (all units are right, for instance). With two bounds, the interval is then the one of a
+    proportion in `groups` trials; with one bound it is (NaN, NaN).
     """
     low, high = bounds
     if low is None and high is None:
