@@ -207,7 +207,7 @@ class Task(Protocol):
         ...
 
     def details(self, units: Units) -> Mapping[str, Metric]:
-        """Further metrics of the complete input that the report shows beside the table, such as F1 by class ("f1/animals")."""
+        """Further metrics for the complete input, outside the main table of the report, such as F1 by class ("f1/animals")."""
         ...
 
     def panels(self, outcomes: Outcomes, units: Units) -> list[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""Bytes of one image, recording or text -> arrays and strings. Every error names the file and says what is expected."""
+"""Bytes of one image, recording or text -> arrays and strings. Every error names the file and the expected content."""
 
 import io
 from collections.abc import Collection
@@ -33,7 +33,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 def decode_audio(data: bytes, name: str, rate: int = 16_000) -> np.ndarray:
     """Decodes MP3, Ogg, FLAC or WAV to one channel at `rate` Hz.
 
-    data: the encoded file. name: its name in errors. rate: of the result, in Hz. Channels are averaged.
+    data: the encoded file. name: its name in errors. rate: the sample rate of the result in Hz. Channels are averaged.
     Returns float32 (t,) in [-1, 1].
     Raises DataError for data that cannot be decoded, has no samples or non-finite ones; ValueError for a rate below 1.
     """

@@ -107,10 +107,10 @@ def check_splits(dataset: Dataset) -> bool:
     return True
 
 
-def _check_disjoint(column: str, what: str, values: Mapping[str, np.ndarray]) -> None:
+def _check_disjoint(column: str, noun: str, values: Mapping[str, np.ndarray]) -> None:
     split_of: dict[Any, str] = {}
     for split, array in values.items():
         for value in np.unique(array).tolist():
             other = split_of.setdefault(value, split)
             if other != split:
-                raise DataError(f"{column} {value!r} is in the splits {other!r} and {split!r}; {what} belongs to one split")
+                raise DataError(f"{column} {value!r} is in the splits {other!r} and {split!r}; {noun} belongs to one split")

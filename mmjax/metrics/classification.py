@@ -4,8 +4,8 @@ Outcomes: {"label": Int[u], the true class; "predicted": Int[u], negative if the
 the probability of the predicted class, in 0..1}. Every metric is in 0..1, and NaN if all weights are 0.
 
 A ratio with an empty denominator is 0, as with `zero_division=0` in scikit-learn. A class occurs if it is the true class of a
-unit of positive weight. Macro averages run over the classes that occur, so a class without units in some group (those of one
-language, for instance) does not lower the average of that group. They equal scikit-learn's
+unit of positive weight. Macro averages run over the classes that occur, so a class without units in some group (one language,
+for instance) does not lower the average of that group. They equal scikit-learn's
 `precision_recall_fscore_support(average="macro", labels=<classes in y_true>)`. Macro F1 is the mean of the F1 scores, not the
 F1 of the means.
 """

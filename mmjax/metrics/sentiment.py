@@ -29,12 +29,12 @@ def _agreement(rule: Callable[[Any], Any], outcomes: Outcomes, weight: Float[Arr
 
 
 def acc2_nonneg(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """Binary accuracy, negative against non-negative, of all units."""
+    """Accuracy of all units in two classes: negative and non-negative."""
     return _agreement(lambda x: x >= 0, outcomes, weight)
 
 
 def acc2_nonzero(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """Binary accuracy, negative against positive, of the units whose target is not 0. A prediction of 0 counts as negative."""
+    """Accuracy of the units with a target other than 0 in two classes: positive, and not positive (0 included)."""
     return _agreement(lambda x: x > 0, outcomes, jnp.where(outcomes["target"] == 0, 0, weight))
 
 

@@ -1,4 +1,4 @@
-"""Tasks: what a model is asked and how its answers are scored (the protocol `mmjax.types.Task`)."""
+"""Tasks: each defines what a model is asked and how its answers are scored (the protocol `mmjax.types.Task`)."""
 
 from mmjax.tasks.classify import Classify
 from mmjax.tasks.defaults import TaskDefaults

@@ -72,6 +72,7 @@ class Classify:
         return (tuple(sorted(modalities)),) if modality_of(self.output) else subsets_of(modalities)
 
     def units(self, data: Dataset, split: str) -> Units:
+        """target: {"label": Int[u], "name": str[u], the name of the class}."""
         label = find_target("Classify.target", self.name, data, split)
         names = np.array(find_classes("Classify.target", self.name, data))
         return target_units(data, split, label >= 0, {"label": label, "name": names[np.maximum(label, 0)]})
@@ -81,6 +82,7 @@ class Classify:
         return apply(tokens, present)[self.output].astype(jnp.float32)
 
     def outcomes(self, predicted: np.ndarray, units: Units) -> Outcomes:
+        """The outcomes of `metrics.classification`."""
         return class_outcomes(at_entries(predicted, units, 1), units)
 
     def baselines(self, data: Dataset) -> dict[str, np.ndarray]:

@@ -24,8 +24,8 @@ class Items(NamedTuple):
 def items_of(data: Dataset, split: str, modalities: Sequence[str]) -> Items:
     """The distinct tuples of items of these modalities among the rows of positive weight that have at least one of them.
 
-    "id" and "group" are those of an item's first row. In other metadata columns, an item whose rows differ has "" or -1. Raises
-    ValueError if the metadata do not have one entry per row.
+    An item has the "id" and "group" of its first row. In other metadata columns, an item whose rows differ has "" or -1.
+    Raises ValueError if the metadata do not have one entry per row.
     """
     rows, metadata = data.splits[split], data.metadata[split]
     pointer = np.stack([np.asarray(rows.pointer[name]) for name in modalities], axis=1)

@@ -85,6 +85,7 @@ class MultiLabelClassify:
         return apply(tokens, present)[self.output].astype(jnp.float32)
 
     def outcomes(self, predicted: np.ndarray, units: Units) -> Outcomes:
+        """The outcomes of `metrics.multilabel`; the score is the logit."""
         logits, target = at_entries(predicted, units, 1), units.target["target"]
         undefined, applies = np.isnan(logits), target == 1
         return {

@@ -66,6 +66,7 @@ class Regress:
         return (tuple(sorted(modalities)),) if modality_of(self.output) else subsets_of(modalities)
 
     def units(self, data: Dataset, split: str) -> Units:
+        """target: {"target": Float32[u]}."""
         target = find_target("Regress.target", self.name, data, split)
         return target_units(data, split, ~np.isnan(target), {"target": target.astype(np.float32)})
 
@@ -75,6 +76,7 @@ class Regress:
         return predicted.reshape(batch.targets[self.name].shape)
 
     def outcomes(self, predicted: np.ndarray, units: Units) -> Outcomes:
+        """The outcomes of `metrics.regression`."""
         return {"target": units.target["target"], "predicted": at_entries(predicted, units, 0).astype(np.float32)}
 
     def baselines(self, data: Dataset) -> dict[str, np.ndarray]:
@@ -101,7 +103,7 @@ class Regress:
         return {}
 
     def panels(self, outcomes: Outcomes, units: Units) -> list[dict[str, Any]]:
-        """A scatter plot of targets and predictions, averaged over seeds, of up to MAX_POINTS evenly spaced units."""
+        """A scatter plot: targets, and predictions averaged over seeds, for up to MAX_POINTS evenly spaced units."""
         shown = np.unique(np.linspace(0, len(units.entry) - 1, MAX_POINTS).astype(int))
         x, y = np.asarray(outcomes["target"])[0, shown], np.asarray(outcomes["predicted"])[:, shown].mean(axis=0)
         names = [str(name) for name in units.metadata["id"][shown]]

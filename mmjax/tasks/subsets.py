@@ -11,7 +11,7 @@ MAX_MODALITIES = 6  # the largest number of which every subset is scored; 12 mod
 def subsets_of(modalities: Sequence[str]) -> tuple[Subset, ...]:
     """Every non-empty subset, small subsets first, names sorted: 7 subsets of three modalities.
 
-    Above MAX_MODALITIES modalities: each by itself, all but one, and all of them.
+    With more than MAX_MODALITIES modalities: single modalities, all but one, and all.
     """
     names = sorted(modalities)
     count = len(names)

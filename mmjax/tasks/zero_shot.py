@@ -92,6 +92,7 @@ class ZeroShot:
         return (predicted["query"][units.entry] @ _unit(mean).T / self.temperature).astype(np.float32)
 
     def outcomes(self, predicted: Mapping[str, np.ndarray], units: Units) -> Outcomes:
+        """The outcomes of `metrics.classification`."""
         return class_outcomes(self._logits(predicted, units), units)
 
     def baselines(self, data: Dataset) -> dict[str, dict[str, np.ndarray]]:

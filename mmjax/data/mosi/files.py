@@ -164,7 +164,7 @@ def _check_official_split(utterances: list[_Utterance], rows: dict[str, np.ndarr
 
 
 def _features(files: dict[str, bytes], modality: str, split: str, utterances: list[_Utterance]) -> np.ndarray:
-    """Float64[n d], the features in one file. utterances: of its rows, whose labels must be equal."""
+    """Float64[n d], the features in one file. utterances: one per row, with the same labels as in the file."""
     name, width, values = f"{modality}_{split}.csv", WIDTHS[modality], []
     rows = _rows(files, name)
     if len(rows) != len(utterances):

@@ -103,8 +103,8 @@ def _negatives(
 def _rows(
     table: StampsTable, named: Sequence[int], negatives: Sequence[tuple[list[int], list[int]]], repeat: bool
 ) -> tuple[Rows, dict[str, np.ndarray]]:
-    """The rows of these items and of their negatives, and the metadata: those of the image, the name ("text"), the id of the
-    stamp that the name belongs to ("named"), and one of KINDS ("pair").
+    """The rows of these items and of their negatives, and their metadata: the columns of the image, the name ("text"), the id
+    of the stamp that the name belongs to ("named"), and one of KINDS ("pair").
 
     The true rows of an image have the total weight 1, and so have its negatives, half for each kind if it has both.
     repeat: repeats the true row once per negative.
@@ -128,7 +128,7 @@ def _rows(
 
 
 def _media(table: StampsTable, metadata: Mapping[str, np.ndarray], row: int) -> dict[str, Any]:
-    """{id: of the image, caption: the name of the pair, image: PNG} of a test row."""
+    """{id: the id of the image, caption: the name of the pair, image: PNG} of a test row."""
     id = str(metadata["id"][row])
     image = table.source.image_bytes(table.kept[table.item(id)])
     return {"id": id, "caption": str(metadata["text"][row]), "image": image}

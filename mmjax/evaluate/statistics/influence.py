@@ -51,14 +51,14 @@ def influences(
     """
 
     def of_seed(value: Callable, is_smooth: bool, outcomes: Outcomes) -> tuple[jax.Array, jax.Array]:
-        weigh = partial(value, outcomes)
+        of_weight = partial(value, outcomes)
         if not is_smooth:
-            return weigh(weight), _blocks(lambda draw: weigh(weight * draw[group]), draws, weight.size)
-        whole, gradient = jax.value_and_grad(weigh)(weight)
+            return of_weight(weight), _blocks(lambda draw: of_weight(weight * draw[group]), draws, weight.size)
+        whole, gradient = jax.value_and_grad(of_weight)(weight)
         by_group = jax.ops.segment_sum(jnp.where(weight > 0, weight * gradient, 0), group, share.size)
         if share.size > MAX_LEFT_OUT:
             return whole, by_group
-        without = _blocks(lambda i: weigh(jnp.where(group == i, 0, weight)), jnp.arange(share.size), weight.size)
+        without = _blocks(lambda i: of_weight(jnp.where(group == i, 0, weight)), jnp.arange(share.size), weight.size)
         return whole, jnp.where(jnp.isfinite(without), (1 - share) * (whole - without), by_group)
 
     def of_metric(value: Callable, is_smooth: bool) -> Influence:

@@ -122,8 +122,8 @@ def score_interval(mean: float, error: float, degrees: float, bounds: Bounds, gr
     (v - low) (high - v), as for a proportion; with one bound it is the distance to the bound, as for a count; without bounds it
     is constant, and the interval is mean +- t error.
 
-    The error of a mean at a bound is 0 (all units are right, for instance). With two bounds, the interval is then the one of a
-    proportion in `groups` trials; with one bound it is (NaN, NaN).
+    The error of a mean at a bound is 0 (all units are right, for instance). With two bounds, the interval then equals the
+    interval of a proportion in `groups` trials; with one bound it is (NaN, NaN).
     """
     low, high = bounds
     if low is None and high is None:
