@@ -110,7 +110,7 @@ def _folder(source: str | Path) -> Path:
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
-    """revision: None for the newest commit of the main branch."""
+    """The files of a model on a hub. revision: None for the newest commit of the main branch."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:

@@ -80,7 +80,7 @@ def _module(source: Source, first: int = 0) -> BERT:
 
 
 def _named(source: Source, module: BERT, prefix: str, block: BlockNames, layers: str) -> Architecture:
-    """prefix: of all names if the weights include a head. layers: the prefix of the blocks' names after that."""
+    """The architecture. prefix: of all names if the weights include a head. layers: prefix of the blocks' names after that."""
     prefix = prefix if f"{prefix}embeddings.word_embeddings.weight" in source.tensors else ""
     embeddings = f"{prefix}embeddings"
     names: Names = {

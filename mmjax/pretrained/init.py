@@ -1,13 +1,12 @@
-"""Initialisation of a model's encoders from published weights."""
+"""Published weights as initial values of a model's encoders (see `mmjax.train.training.Training.init`)."""
 
 import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 
 from mmjax.pretrained.files import WeightsError, first_names
 
@@ -20,7 +19,7 @@ def read_weights(shapes: Mapping[str, Any], weights: Mapping[str, str]) -> dict[
     `mmjax.pretrained.load_encoder`. Raises WeightsError unless a source has exactly the names and shapes of the model's
     parameters at its path.
     """
-    from mmjax.pretrained import load_encoder  # here: it needs libraries that a run without published weights does not
+    from mmjax.pretrained import load_encoder  # here: runs without published weights do not need its libraries
 
     expected = {name: leaf.shape for name, leaf in flatten_dict(dict(shapes), sep="/").items()}
     variables = {source: load_encoder(source).variables for source in dict.fromkeys(weights.values())}
@@ -52,15 +51,6 @@ def _check(path: str, source: str, found: Mapping[str, Any], wanted: Mapping[str
         if leaf.shape != wanted[name]:
             sizes = f"{list(leaf.shape)} in {source}, but {list(wanted[name])} in the encoder"
             raise WeightsError(f"weights.{path}: {name} is {sizes}")
-
-
-def init_from_pretrained(variables: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables of one seed with published arrays (see `read_weights`) in their places; can be jitted and vmapped.
-
-    Arrays whose names `variables` lacks are ignored, so learned and frozen variables can be initialised separately.
-    """
-    flat = flatten_dict(dict(variables), sep="/")
-    return unflatten_dict({name: jnp.asarray(arrays.get(name, leaf)) for name, leaf in flat.items()}, sep="/")
 
 
 def digest(variables: Mapping[str, Any]) -> str:

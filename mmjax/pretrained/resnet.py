@@ -14,8 +14,8 @@ from mmjax.pretrained.vgg import TORCHVISION
 
 
 def _names(module: ResNet, stem: tuple[str, str], part: Callable[[int, int, int | None], tuple[str, str]]) -> Names:
-    """stem: the published names of its convolution and norm. part: (stage, block, convolution) from 0 -> the same two names;
-    None for the convolution of the shortcut."""
+    """The name table of a ResNet. stem: the published names of its convolution and norm. part: (stage, block, convolution) from
+    0 -> the same two names; the convolution is None for the shortcut."""
     names: Names = {}
 
     def add(ours: str, theirs: tuple[str, str]) -> None:

@@ -88,7 +88,7 @@ class TextPreprocessing:
 
 @lru_cache(maxsize=16)
 def _opened(file: Path, max_tokens: int, lower: bool, removed: str, version: tuple[int, int]) -> Any:
-    """version: changes when the file is written again."""
+    """The tokenizer of a file, cached. version: changes when the file is written again."""
     library = _read(file)
     library.no_padding()
     library.enable_truncation(max_tokens)

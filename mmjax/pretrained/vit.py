@@ -35,7 +35,7 @@ def dinov2(source: Source) -> Architecture:
 
 
 def _transformers(source: Source, prefix: str, block: BlockNames, hidden: int, **fields: Any) -> Architecture:
-    """prefix: of the encoder in a model with a head. fields: those of ViT in which the two differ."""
+    """ViT or DINOv2. prefix: of the encoder in a model with a head. fields: those of ViT in which the two differ."""
     source.require("qkv_bias", True)
     prefix = prefix if f"{prefix}embeddings.cls_token" in source.tensors else ""
     sides, patch = source.height_width("image_size"), source.height_width("patch_size")

@@ -1,4 +1,4 @@
-"""The benchmark's figures from rounds made up by hand, its refusals, and what it says of sides that give something else."""
+"""The benchmark: its table from hand-made rounds, the number of runs, and its errors."""
 
 import re
 import sys
@@ -7,8 +7,10 @@ import bench
 import numpy as np
 import pytest
 from benchmarks import ROWS, driver
+from benchmarks.case import Workload
 from benchmarks.driver import SideError, _difference
 from benchmarks.table import HEAD, growth, lines, markdown
+from benchmarks.worker import first_runs
 
 
 def side(wall: list[float], cpu: list[float], memory: float, **more: float) -> dict:
@@ -22,8 +24,8 @@ def entry(**more) -> dict:
         "torch": side([0.2, 0.2, 0.3], [0.2, 0.6, 0.4], 1234e6, parameters=12345, flops=3e9, difference=3e-4),
         "slow": side([1.0, 1.0, 1.0], [2.0, 2.0, 2.0], 1.5e6, first=2.0),
     }
-    made = {"row": "dual", "case": "batch 64", "dtype": "float32", "goals": {"torch": 1.5}, "note": "", "grown_from": ""}
-    return {**made, "sides": sides, **more}
+    fields = {"row": "dual", "case": "batch 64", "dtype": "float32", "goals": {"torch": 1.5}, "note": "", "grown_from": ""}
+    return {**fields, "sides": sides, **more}
 
 
 def test_a_line_for_each_other_side():
@@ -50,7 +52,7 @@ def test_a_line_for_each_other_side():
     assert set(torch) == set(HEAD)
 
 
-def test_what_is_not_known_is_left_out():
+def test_unknown_values_are_omitted():
     sides = {"mmjax": side([0.0123], [0.01], 1e6), "torch": side([0.0246], [0.01], 1e6)}
     (line,) = lines(entry(sides=sides, goals={}), {"float32": 1e9})
     assert line["ours"] == "12.3 / 10"
@@ -59,23 +61,23 @@ def test_what_is_not_known_is_left_out():
     assert "speed" in line and "share" not in line  # no GEMM of this dtype
 
 
-def test_what_was_not_compared_says_why():
-    told = lambda **more: lines(entry(**more), {})
-    assert told(sides={}, note="needs an accelerator") == [
+def test_a_case_without_a_comparison_has_its_reason():
+    table = lambda **more: lines(entry(**more), {})
+    assert table(sides={}, note="needs an accelerator") == [
         {"case": "dual batch 64", "against": "not compared: needs an accelerator"}
     ]
-    assert told(error="torch ended with 1:\nTraceback") == [
+    assert table(error="torch ended with 1:\nTraceback") == [
         {"case": "dual batch 64", "against": "not compared: torch ended with 1:"}
     ]
 
 
-def test_the_page():
+def test_markdown():
     cases = [entry(note="a note"), entry(row="clip-b16", sides={}, note="needs an accelerator")]
     text = markdown(
         {"machine": {"device": "cpu", "cores": 2}, "rounds": 3, "seconds": 0.5, "gemm": {"float32": 60e9}, "cases": cases}
     )
-    about, _, head, rule, torch, slow, absent, _, *notes = text.split("\n")
-    assert about == "device cpu, cores 2; at most 3 rounds of at least 0.5 s a side."
+    machine, _, head, rule, torch, slow, absent, _, *notes = text.split("\n")
+    assert machine == "device cpu, cores 2; at most 3 rounds of at least 0.5 s a side."
     assert head.split(" | ")[2] == "CPU time ratio"
     assert {line.count("|") for line in (head, rule, torch, slow, absent)} == {len(HEAD) + 1}
     assert torch.startswith("| dual batch 64 | torch | 1.00 [1.00, 3.00] | 2.00 [1.00, 3.00] | >= 1.5 | 100 / 200 |")
@@ -83,70 +85,71 @@ def test_the_page():
     assert notes == ["- dual batch 64: a note", ""]
 
 
-def test_how_a_case_has_grown():
+def test_growth_of_a_case():
     larger = {
         "mmjax": side([0.1] * 3, [0.6, 0.5, 0.5], 5e6),  # CPU 0.5 and 0.2
         "torch": side([0.1] * 3, [0.6, 0.5, 0.7], 5e6, flops=12e9),  # 0.6 and 0.4; FLOPs 12e9 and 3e9
     }
     grown = entry(case="batch 256", grown_from="batch 64", sides=larger)
-    told = lambda *cases: growth({"machine": {"device": "cpu"}, "cases": cases})
-    assert told(entry(), grown) == ["dual batch 256 through batch 64: CPU time 2.5 in mmjax, 1.5 in torch; FLOPs 4"]
-    assert told(entry(sides={}, error="torch ended"), grown) == told(entry(), grown | {"sides": {}}) == told(grown) == []
+    sentences = lambda *cases: growth({"machine": {"device": "cpu"}, "cases": cases})
+    assert sentences(entry(), grown) == ["dual batch 256 / batch 64: CPU time 2.5 in mmjax, 1.5 in torch; FLOPs 4"]
+    failed = entry(sides={}, error="torch ended")
+    assert sentences(failed, grown) == sentences(entry(), grown | {"sides": {}}) == sentences(grown) == []
 
 
-def test_an_unknown_row_is_refused(monkeypatch, capsys):
+def test_an_unknown_row(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["bench.py", "dual", "duel"])
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as error:
         bench.main()
-    assert ended.value.code == 2
-    said = " ".join(capsys.readouterr().err.split())
-    assert f"there is no row duel; rows are {', '.join(ROWS)}" in said
+    assert error.value.code == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"unknown row duel; the rows are {', '.join(ROWS)}" in message
 
 
 class Clocked:
-    """A side whose runs take some seconds each, of a clock that stands still otherwise."""
+    """A side whose runs advance a fake clock by a fixed number of seconds."""
 
     def __init__(self, name: str, takes: float, clock: list[float]):
-        self.name, self.takes, self.clock, self.asked = name, takes, clock, []
+        self.name, self.takes, self.clock, self.requests = name, takes, clock, []
 
     def run(self, runs: int) -> dict[str, float]:
-        self.asked.append(runs)
+        self.requests.append(runs)
         self.clock[0] += runs * self.takes
         return {"wall": self.takes}
 
 
 @pytest.mark.parametrize(
-    ("takes", "seconds", "rounds", "asked"),
+    ("takes", "seconds", "rounds", "requests"),
     [
-        ((0.125, 1.0), 0.0, 7, ([1] * 7, [1] * 7)),  # no time to fill: one run a round, and none ahead
-        ((0.125, 0.25), 0.5, 7, ([1, 1, *[4] * 7], [1, 1, *[2] * 7])),  # two ahead, to know how many make half a second
-        ((0.5, 1.0), 0.5, 6, ([1] * 7, [1] * 7)),  # one ahead; 9 s are over after five rounds, 10.5 after six
+        ((0.125, 1.0), 0.0, 7, ([1] * 7, [1] * 7)),  # no minimum time: one run per round, without a warm-up
+        ((0.125, 0.25), 0.5, 7, ([1, 1, *[4] * 7], [1, 1, *[2] * 7])),  # two warm-up runs, for the number of runs in 0.5 s
+        ((0.5, 1.0), 0.5, 6, ([1] * 7, [1] * 7)),  # one warm-up run; 9 s have passed after five rounds, 10.5 after six
         ((10.0, 2.0), 0.5, 3, ([1] * 4, [1] * 4)),  # at least three
-        ((10.0, 20.0), 0.5, 3, ([1] * 3, [1] * 3)),  # and none ahead where both take long
+        ((10.0, 20.0), 0.5, 3, ([1] * 3, [1] * 3)),  # no warm-up if both sides are slow
     ],
 )
-def test_rounds_are_fewer_where_they_take_long(monkeypatch, takes, seconds, rounds, asked):
+def test_slow_cases_have_fewer_rounds(monkeypatch, takes, seconds, rounds, requests):
     clock = [0.0]
     monkeypatch.setattr(driver.time, "perf_counter", lambda: clock[0])
     sides = [Clocked(name, one, clock) for name, one in zip(("mmjax", "torch"), takes)]
     assert len(list(driver.turns(sides, 7, seconds))) == rounds
-    assert tuple(side.asked for side in sides) == asked
+    assert tuple(side.requests for side in sides) == requests
 
 
-def test_each_round_begins_with_another_side():
+def test_each_round_starts_with_another_side():
     class Named:
         def __init__(self, name):
             self.name = name
 
         def run(self, runs):
-            asked.append(self.name)
+            order.append(self.name)
             return {"wall": 1.0}
 
     for names, expected in (("ab", "ab ba ab"), ("abc", "abc bca cab abc")):
-        asked = []
+        order = []
         rounds = expected.split()
         assert [list(turn) for turn in driver.turns([Named(name) for name in names], len(rounds), 0.0)] == [*map(list, rounds)]
-        assert asked == [*expected.replace(" ", "")]
+        assert order == [*expected.replace(" ", "")]
 
 
 def test_the_largest_difference_of_all_outputs(tmp_path):
@@ -160,14 +163,23 @@ def test_the_largest_difference_of_all_outputs(tmp_path):
 @pytest.mark.parametrize(
     ("theirs", "message"),
     [
-        ({"x": np.array([1.0, 2.2])}, "x of torch differs from that of mmjax by 0.1 of its largest number"),
+        ({"x": np.array([1.0, 2.2])}, "x of torch differs from that of mmjax by 0.1 of its largest value"),
         ({"x": np.array([1.0, np.nan])}, "x of torch differs from that of mmjax by nan"),
-        ({"x": np.array([[1.0, 2.0]])}, "x is (1, 2) from torch and (2,) from mmjax"),
-        ({"y": np.array([1.0, 2.0])}, "torch gives ['y'], mmjax gives ['x']"),
+        ({"x": np.array([[1.0, 2.0]])}, "x has the shape (1, 2) in torch and (2,) in mmjax"),
+        ({"y": np.array([1.0, 2.0])}, "the outputs of torch are ['y'], those of mmjax ['x']"),
     ],
 )
-def test_a_side_that_gives_something_else(tmp_path, theirs, message):
+def test_sides_with_different_outputs(tmp_path, theirs, message):
     np.savez(tmp_path / "mmjax.npz", x=np.array([1.0, 2.0]))
     np.savez(tmp_path / "torch.npz", **theirs)
     with pytest.raises(SideError, match=re.escape(message)):
         _difference(tmp_path, "mmjax", "torch", 0.05)
+
+
+@pytest.mark.parametrize(("repeats", "calls"), [(1, 3), (2, 2), (4, 1)])
+def test_the_first_losses_are_collected_over_calls(repeats, calls):
+    """Three losses are compared, whatever the number of steps per call."""
+    losses = iter(np.arange(12.0).reshape(-1, repeats))
+    work = Workload(lambda: next(losses), {}, compared_losses=3, repeats=repeats)
+    np.testing.assert_array_equal(first_runs(work)[1]["first losses"], [0, 1, 2])
+    assert len(list(losses)) == 12 // repeats - calls
