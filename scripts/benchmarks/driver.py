@@ -25,8 +25,8 @@ from benchmarks.case import Case
 from benchmarks.table import growth, lines, markdown, show
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "transformers")
-MIN_ROUNDS, ENOUGH_SECONDS = 3, 10.0  # after ENOUGH_SECONDS, a case has no more than MIN_ROUNDS
-LONG_RUN = 3.0  # seconds; for runs of this length, the second run is already the first round, without another warm-up
+MIN_ROUNDS, ENOUGH_SECONDS = 3, 10.0  # further rounds start only within ENOUGH_SECONDS
+LONG_RUN = 3.0  # seconds; the second run of longer work is its first round, without another warm-up
 
 
 class SideError(Exception):
@@ -112,7 +112,7 @@ def measure(row: str, case: Case, device: str, quick: bool, rounds: int, seconds
 
 
 def turns(sides: Sequence[Side], rounds: int, seconds: float) -> Iterator[dict[str, dict[str, float]]]:
-    """{side: its times} of each round: at most `rounds`, and at most MIN_ROUNDS once ENOUGH_SECONDS have passed.
+    """{side: its times} of each round: at least MIN_ROUNDS, further ones within ENOUGH_SECONDS, and at most `rounds`.
 
     Each round starts with another side, since the order matters: after another process has freed its memory, a step of `dual`
     spends up to 300 ms more in the system to allocate its own.
