@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import sys
 import zipfile
-from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside this file
 
-from stamps_card import card, credits
+from stamps_card import card, count, credits
 from stamps_media import Clip, Drawing, convert, draw
 from stamps_scan import CleaningReport, Stamp, scan
 
@@ -189,38 +188,6 @@ def leak_free_groups(stamps: dict[str, Stamp], drawings: dict[str, Drawing], has
     media = [*audio, *equal_images, *near.tolist()]
     return (connected_groups(len(names), [*media, *pairs_sharing_a_key(captions)]),
             connected_groups(len(names), [*media, *pairs_sharing_a_key(english)]))
-
-
-def count(records: list[dict], clips: dict[str, Clip], archives: dict[str, dict[str, bytes]], report: CleaningReport) -> dict:
-    """All numbers of the card."""
-    sizes = Counter(record["group"] for record in records)
-    speech = Counter(lang for record in records for lang in record["speech"])
-    error = sum(clip.mel_error for clip in clips.values()) if clips else None
-    return {
-        "stamps": len(records), "folders": Counter(record["folder"] for record in records),
-        "subfolders": len({record["subfolder"] for record in records}),
-        "texts": Counter(lang for record in records for lang in record["texts"]),
-        "speech": speech, "speech_clips": sum(speech.values()), "with_speech": sum(bool(r["speech"]) for r in records),
-        "with_text": sum(bool(r["texts"]) for r in records),
-        "sounds": sum(r["sound"] is not None for r in records),
-        "spoken": Counter(lang for record in records for lang in record["spoken"]),
-        "groups": len(sizes), "largest_group": max(sizes.values()), "audio_hours": round(
-            sum(clip.seconds for clip in clips.values()) / 3600, 3),
-        "source_rates_hz": Counter(str(clip.rate) for clip in clips.values()),
-        "stored_members": {name: len(members) for name, members in sorted(archives.items())},
-        "mel_error_db": mel_summary(error),
-        "cleaning": {action: {reason: len(items) for reason, items in table.items()} for action, table in
-                     (("dropped", report.dropped), ("repaired", report.repaired), ("noted", report.noted))},
-    }
-
-
-def mel_summary(histograms: np.ndarray | None) -> dict:
-    if histograms is None:
-        return {}
-    middles = (np.arange(histograms.shape[1]) + 0.5) * 0.1
-    return {part: {"mean": round(float((row * middles).sum() / row.sum()), 2),
-                   "p95": round(float(middles[np.searchsorted(row.cumsum(), 0.95 * row.sum())]), 2)}
-            for part, row in zip(("below_7200_hz", "all_bands"), histograms, strict=True)}
 
 
 def write(out: Path, records: list[dict], archives: dict[str, dict[str, bytes]], texts: dict[str, bytes]) -> None:

@@ -1,11 +1,14 @@
-"""The data set card: its text, with the numbers of the build."""
+"""The data set card: its numbers and its text."""
 
 import gzip
 import re
 import textwrap
+from collections import Counter
 from pathlib import Path
 
-from stamps_media import CLIPPED_RUN, MP3_LEVEL, SIDE
+import numpy as np
+from stamps_media import CLIPPED_RUN, MP3_LEVEL, SIDE, Clip
+from stamps_scan import CleaningReport
 
 from mmjax.data.groups import NEAR_DUPLICATE, SAME_DRAWING
 
@@ -44,6 +47,38 @@ REASONS = {
     "byte-equal image": "the same file under two names; both are packed and share a group",
     "near-duplicate images": "pairs of similar images, mirrored or not; both are packed and share a group",
 }
+
+
+def count(records: list[dict], clips: dict[str, Clip], archives: dict[str, dict[str, bytes]], report: CleaningReport) -> dict:
+    """All numbers of the card."""
+    sizes = Counter(record["group"] for record in records)
+    speech = Counter(lang for record in records for lang in record["speech"])
+    error = sum(clip.mel_error for clip in clips.values()) if clips else None
+    return {
+        "stamps": len(records), "folders": Counter(record["folder"] for record in records),
+        "subfolders": len({record["subfolder"] for record in records}),
+        "texts": Counter(lang for record in records for lang in record["texts"]),
+        "speech": speech, "speech_clips": sum(speech.values()), "with_speech": sum(bool(r["speech"]) for r in records),
+        "with_text": sum(bool(r["texts"]) for r in records),
+        "sounds": sum(r["sound"] is not None for r in records),
+        "spoken": Counter(lang for record in records for lang in record["spoken"]),
+        "groups": len(sizes), "largest_group": max(sizes.values()), "audio_hours": round(
+            sum(clip.seconds for clip in clips.values()) / 3600, 3),
+        "source_rates_hz": Counter(str(clip.rate) for clip in clips.values()),
+        "stored_members": {name: len(members) for name, members in sorted(archives.items())},
+        "mel_error_db": mel_summary(error),
+        "cleaning": {action: {reason: len(items) for reason, items in table.items()} for action, table in
+                     (("dropped", report.dropped), ("repaired", report.repaired), ("noted", report.noted))},
+    }
+
+
+def mel_summary(histograms: np.ndarray | None) -> dict:
+    if histograms is None:
+        return {}
+    middles = (np.arange(histograms.shape[1]) + 0.5) * 0.1
+    return {part: {"mean": round(float((row * middles).sum() / row.sum()), 2),
+                   "p95": round(float(middles[np.searchsorted(row.cumsum(), 0.95 * row.sum())]), 2)}
+            for part, row in zip(("below_7200_hz", "all_bands"), histograms, strict=True)}
 
 
 def credits(changelog: Path) -> tuple[str, list[str]]:
