@@ -1,7 +1,8 @@
 """Feeds, which return the batch of given rows: from columns on the device if the data fit there, else from the host by Grain.
 
-Both feeds return equal batches for equal row numbers. Row numbers may have any leading dimensions, such as [s b] for the seeds
-of a step and [k s b] for k steps of one compiled call; the batch has the same leading dimensions. -1 is padding.
+Both feeds return equal batches for equal row numbers, except for the inputs of absent modalities, which are undefined. Row
+numbers may have any leading dimensions, such as [s b] for the seeds of a step and [k s b] for k steps of one compiled call; the
+batch has the same leading dimensions. -1 is padding.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
