@@ -159,6 +159,11 @@ def _warnings(
             found.append(
                 f"{name} alone ({shown(name)} {headline}) {certainty} {best} ({shown(best)}), the fusion selected on validation"
             )
+        elif cells[name].validation is not None and sign * cells[name].validation > sign * cells[best].validation:
+            found.append(
+                f"{name} alone scores higher than {best} on validation ({cells[name].validation:.3f} and "
+                f"{cells[best].validation:.3f}), but not on test ({shown(name)} and {shown(best)})"
+            )
     ranked = [name for name in singles if cells[name].validation is not None]
     if len(ranked) > 1:
         by_validation = best_cell({name: cells[name] for name in ranked})

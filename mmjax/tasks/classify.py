@@ -61,6 +61,11 @@ class Classify:
         classes = find_classes("Classify.target", self.name, data)
         if not np.issubdtype(label.dtype, np.integer):
             raise ValueError(f"Classify.target: {self.name!r} has dtype {label.dtype}; classes must be integers")
+        for split in data.splits:
+            largest = find_target("Classify.target", self.name, data, split).max(initial=-1)
+            if largest >= len(classes):
+                known = f"{len(classes)} classes are known"
+                raise ValueError(f"Classify.target: {self.name!r} has class {largest} in the {split} split; {known}")
         if len(shape) != label.ndim + 1 or shape[1:-1] != label.shape[1:] or shape[-1] != len(classes):
             wanted = ["b", *map(str, label.shape[1:]), str(len(classes))]
             raise ValueError(

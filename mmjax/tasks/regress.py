@@ -61,6 +61,9 @@ class Regress:
             raise ValueError(
                 f"Regress.output: {self.output!r} has the shape {list(shape)}; target {self.name!r} needs [{wanted}]"
             )
+        for split in data.splits:
+            if not np.isfinite(find_target("Regress.target", self.name, data, split)).any():
+                raise ValueError(f"Regress.target: {self.name!r} is missing in every row of the {split} split")
 
     def subsets(self, modalities: Sequence[str]) -> tuple[Subset, ...]:
         return (tuple(sorted(modalities)),) if modality_of(self.output) else subsets_of(modalities)
