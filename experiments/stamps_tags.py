@@ -5,8 +5,17 @@ the paths of at least 20 stamps. Each label has its own logit, trained with sigm
 fusion are compared with each modality alone.
 
 Run: python experiments/stamps_tags.py --seeds 10
-Time: (to be measured)
-Expected: (to be measured)
+Time: about 1.5 min on 2 cores (116 CPU seconds), 1.3 GB
+Expected: on 170 test stamps (fold 0), mean of 10 seeds [95 % interval over leak-free groups and seeds]; threshold 0.5
+    cell               micro F1                 macro F1   mAP
+    concat             0.352 [0.182, 0.570]     0.166      0.374
+    gated              0.297 [0.149, 0.506]     0.128      0.322
+    image              0.262 [0.127, 0.465]     0.091      0.253
+    text               0.272 [0.135, 0.474]     0.083      0.283
+    prior              0.000 [0.000, 0.040]     0.000      0.071
+    TF-IDF + SVM       0.653 [0.530, 0.758]     0.570      0.572
+Conclusion: concatenation beats both modalities (concat - image +0.089 [+0.037, +0.142], concat - text +0.079 [+0.043, +0.115]);
+for gated fusion this is inconclusive. No model from scratch reaches TF-IDF + SVM on the name.
 """
 
 from dataclasses import replace
