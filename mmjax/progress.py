@@ -40,18 +40,18 @@ class Progress:
         self.console.print(line, highlight=False)
 
     @contextmanager
-    def waiting(self, what: str) -> Iterator[None]:
-        """Shows a bar of unknown length while the block runs. what: its label."""
-        task = self.bars.add_task(what, total=None, note="")
+    def waiting(self, label: str) -> Iterator[None]:
+        """Shows a bar of unknown length while the block runs."""
+        task = self.bars.add_task(label, total=None, note="")
         try:
             yield
         finally:
             self.bars.remove_task(task)
 
     @contextmanager
-    def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    def counting(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
         """Shows a bar of `total` items while the block runs; yields a function of the number of newly finished items."""
-        task = self.bars.add_task(what, total=total, note="")
+        task = self.bars.add_task(label, total=total, note="")
         try:
             yield lambda items: self.bars.update(task, advance=items)
         finally:

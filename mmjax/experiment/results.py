@@ -111,12 +111,12 @@ def _scorable(
 def _outcomes(out: Path, cell: str, record: Mapping[str, Any], task: str) -> CellOutcomes:
     found = read_outcomes(out / "cells" / cell, record["parts"], task)
     select = record["validation"]
-    mine = select["task"] == task
+    selects = select["task"] == task
     return CellOutcomes(
         outcomes=found,
         complete=record["complete"][task],
         modalities=tuple(record["modalities"]),
-        validation=select["mean"] if mine else None,
+        validation=select["mean"] if selects else None,
         higher_is_better=select["higher_is_better"],
     )
 

@@ -184,7 +184,7 @@ def _units(out: Path, cell: str, experiment: Experiment, dataset: Dataset, part:
         write_units(out, cell, name, part, units)
         if not baselines_file(out, name, part).is_file():
             predicted = task.baselines(dataset)
-            write_baselines(out, name, part, {rival: task.outcomes(said, units) for rival, said in predicted.items()})
+            write_baselines(out, name, part, {rival: task.outcomes(values, units) for rival, values in predicted.items()})
     return found
 
 

@@ -43,18 +43,18 @@ def cards(examples: Sequence[Mapping[str, Any]], shown: Mapping[str, Sequence[Ma
 
     RunError if their numbers differ, or if a file of media has an unknown type.
     """
-    mine = [example for example in examples if example["task"] == task]
-    if not mine or task not in shown:
+    own = [example for example in examples if example["task"] == task]
+    if not own or task not in shown:
         return []
-    if len(mine) != len(shown[task]):
-        raise RunError(f"examples.json: key '{task}' has {len(shown[task])} entries for {len(mine)} examples")
+    if len(own) != len(shown[task]):
+        raise RunError(f"examples.json: key '{task}' has {len(shown[task])} entries for {len(own)} examples")
     return [
         Card(
             example["id"], example["target"], example["caption"], example["language"],
             _data_uri(example["image"]), _data_uri(example["sound"]),
             tuple(_answer(subset, answer) for subset, answer in answers.items()),
         )
-        for example, answers in zip(mine, shown[task])
+        for example, answers in zip(own, shown[task])
     ]  # fmt: skip
 
 

@@ -100,15 +100,15 @@ class Checkpoints:
             except _Damaged as damage:
                 damages.append((step, f"{self.folder / str(step)} is damaged ({damage})"))
                 continue
-            for damaged, what in damages:
+            for damaged, message in damages:
                 aside = self.folder / f"{damaged}.damaged"
-                self.warn(f"{what}; continuing from step {step}")
+                self.warn(f"{message}; continuing from step {step}")
                 shutil.rmtree(aside, ignore_errors=True)
                 (self.folder / str(damaged)).rename(aside)
             self._manager.reload()
             return found
-        what = "; ".join(what for _, what in damages)
-        raise CheckpointError(f"{what}; no intact checkpoint is left: delete {self.folder} to start again")
+        messages = "; ".join(message for _, message in damages)
+        raise CheckpointError(f"{messages}; no intact checkpoint is left: delete {self.folder} to start again")
 
     def _restore(self, step: int, like: Callable[[int], tuple[Any, Any]]) -> tuple[Any, Any, dict[str, Any]]:
         """(state, best, notes) of one checkpoint, with all hashes verified. Raises _Damaged or CheckpointError."""

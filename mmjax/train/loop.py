@@ -97,7 +97,7 @@ def fit(
     """
     schedule = training.schedule
     run = _Run(training, frozen, data, validate, checkpoints)
-    chunks = schedule.chunks(run.begin(state), [steps.stop for _, steps in training.resolved])
+    chunks = schedule.chunks(run.restore(state), [steps.stop for _, steps in training.resolved])
     for chunk, batches in zip(chunks, data.batches(chunks)):
         run.train(chunk, batches)
         done, last = chunk.stop, chunk.stop == schedule.steps
@@ -128,7 +128,7 @@ class _Run:
         """Of training so far, including the time before a resume."""
         return self.seconds_before + time.monotonic() - self.began
 
-    def begin(self, state: TrainState) -> int:
+    def restore(self, state: TrainState) -> int:
         """Restores the newest checkpoint, or starts from `state` without one. Returns the number of steps taken so far."""
         self.state, self.best = state, no_best(state)
         if self.checkpoints.latest() is None:
