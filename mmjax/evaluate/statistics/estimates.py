@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -107,8 +106,9 @@ def _estimate(
     low = high = math.nan
     v = variance([contributions], sample.degrees)
     if math.isfinite(mean) and math.isfinite(v.total) and sample.groups > 1:
-        rule = partial(score_interval, groups=sample.groups) if metric.smooth else clipped_interval
-        low, high = rule(mean, math.sqrt(v.total), v.degrees, metric.bounds)
+        low, high = score_interval(mean, math.sqrt(v.total), v.degrees, metric.bounds, sample.groups)
+        if not metric.smooth and math.isnan(low):  # a median may equal the bound and still have an error
+            low, high = clipped_interval(mean, math.sqrt(v.total), v.degrees, metric.bounds)
     return Estimate(mean, low, high, tuple(found.value.tolist()), metric, sample, contributions, digests)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 LEVEL, POWER = 0.95, 0.8
+TWO_TRAININGS = 4 / 3  # at most so many degrees of freedom for two seeds: Welch's estimate from two values each is too high
 Bounds = tuple[float | int | None, float | int | None]
 
 
@@ -73,6 +74,8 @@ def variance(models: Sequence[Contributions], group_degrees: float) -> Variance:
             over_degrees += np.sum(parts**2) / (count - 1)
             interaction += np.sum((model.influence - mean) ** 2) / (count * (count - 1))
     seed_degrees = seeds**2 / over_degrees if over_degrees > 0 else np.inf
+    if max(model.training.size for model in models) == 2:
+        seed_degrees = min(seed_degrees, TWO_TRAININGS)
     return Variance(float(groups), float(seeds), float(interaction), group_degrees, float(seed_degrees))
 
 
@@ -116,7 +119,7 @@ def clipped_interval(mean: float, error: float, degrees: float, bounds: Bounds) 
 
 
 def score_interval(mean: float, error: float, degrees: float, bounds: Bounds, groups: int) -> tuple[float, float]:
-    """The interval of a smooth metric's value; it stays within the bounds of the metric.
+    """The interval of a metric's value; it stays within the bounds of the metric.
 
     Wilson's score interval (1927): all values v with (mean - v)**2 <= t**2 error**2 f(v) / f(mean). With two bounds, f(v) is
     (v - low) (high - v), as for a proportion; with one bound it is the distance to the bound, as for a count; without bounds it
