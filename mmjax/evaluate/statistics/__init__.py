@@ -11,6 +11,6 @@ docs/statistics.md explains the method and shows how often its verdicts are wron
 """
 
 from mmjax.evaluate.statistics.differences import Difference, difference, holm
-from mmjax.evaluate.statistics.estimates import INTERVAL, ONE_SEED, Estimate, estimates
+from mmjax.evaluate.statistics.estimates import INTERVAL, Estimate, estimates
 
-__all__ = ["INTERVAL", "ONE_SEED", "Difference", "Estimate", "difference", "estimates", "holm"]
+__all__ = ["INTERVAL", "Difference", "Estimate", "difference", "estimates", "holm"]

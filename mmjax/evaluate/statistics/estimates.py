@@ -14,7 +14,6 @@ from mmjax.evaluate.statistics.variance import Contributions, clipped_interval, 
 from mmjax.types import Metric, Outcomes
 
 INTERVAL = "95 %: t interval, variance over groups of test units and over seeds by influence functions"
-ONE_SEED = "one seed was trained: no claim is made about other seeds"
 
 
 class Sample(NamedTuple):
@@ -35,7 +34,7 @@ class Estimate:
     """The mean of a metric over seeds, its 95 % interval and the value of each seed; NaN if undefined.
 
     The interval is undefined with fewer than two groups of test units, or if the metric is undefined for a seed. With one seed,
-    the interval accounts for the choice of test units only (`ONE_SEED`).
+    the interval accounts for the choice of test units only.
     """
 
     mean: float
