@@ -18,7 +18,7 @@ class CellOutcomes:
 
     outcomes: {subset: {name: [s u ...]}}. complete: the name of the subset with all modalities. modalities: the modalities that
     the cell encodes. validation: the mean over seeds of its validation score by `select`; None if the cell selects by another
-    task. higher_is_better: the direction of this score.
+    task. higher_is_better: the direction of this score. select: its name; scores of different names are not compared.
     """
 
     outcomes: Mapping[str, Outcomes]
@@ -26,6 +26,7 @@ class CellOutcomes:
     modalities: tuple[str, ...]
     validation: float | None
     higher_is_better: bool = True
+    select: str = ""
 
     @property
     def single(self) -> bool:
@@ -42,11 +43,13 @@ def score_task(
     against: str | None = None,
     adjust: bool = False,
     fold: np.ndarray | None = None,
+    selected: str | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """(`TASK`, {cell: `CELL_TASK`}) as in `mmjax.runs.schema`; the caller adds the description of the task.
 
     baselines: {name: outcomes [1 u ...]}. groups: {cell: metadata columns}. against: a cell that all others are compared with.
     adjust: adjusts the p-values of each metric by Holm's rule. fold: Int[u], for test predictions joined over folds.
+    selected: the cell that another task selected; warnings are about it if no cell selects by this task.
     """
     score = lambda outcomes, weight=units.weight: estimates(task.metrics, outcomes, weight, units.group, fold)
     scored = {name: {subset: score(o) for subset, o in cell.outcomes.items()} for name, cell in cells.items()}
@@ -75,7 +78,7 @@ def score_task(
         "best_cell": best,
         "baselines": {name: to_json(found) for name, found in scored_baselines.items()},
         "interval": INTERVAL,
-        "warnings": _warnings(next(iter(task.metrics)), task, cells, complete, verdicts, best),
+        "warnings": _warnings(next(iter(task.metrics)), task, cells, complete, verdicts, best or selected),
     }
     return entry, entries
 
@@ -86,8 +89,13 @@ def to_json(scores: Scores) -> dict[str, Any]:
 
 
 def best_cell(cells: Mapping[str, CellOutcomes]) -> str | None:
-    """The cell with the best validation score, among fusion cells if there are any; None without validation scores."""
-    chosen = {name: cell for name, cell in cells.items() if cell.validation is not None}
+    """The cell with the best validation score, among fusion cells if there are any; None without validation scores.
+
+    Only cells that select by the same score as the first one are compared.
+    """
+    scored = {name: cell for name, cell in cells.items() if cell.validation is not None}
+    first = next(iter(scored.values()), None)
+    chosen = {name: cell for name, cell in scored.items() if cell.select == first.select}
     fused = {name: cell for name, cell in chosen.items() if not cell.single}
     key = lambda name: chosen[name].validation if chosen[name].higher_is_better else -chosen[name].validation
     return max(fused or chosen, key=key, default=None)
@@ -145,7 +153,7 @@ def _warnings(
 ) -> list[str]:
     """Warnings that precede the verdicts: single modalities that score above the selected fusion, and other ranks on test."""
     singles = [name for name, cell in cells.items() if cell.single]
-    if best is None or not singles or cells[best].single:
+    if best not in cells or not singles or cells[best].single:
         return []
     sign = 1 if task.metrics[headline].higher_is_better else -1
     value = lambda name: sign * complete[name][headline].mean
@@ -159,12 +167,12 @@ def _warnings(
             found.append(
                 f"{name} alone ({shown(name)} {headline}) {certainty} {best} ({shown(best)}), the fusion selected on validation"
             )
-        elif cells[name].validation is not None and sign * cells[name].validation > sign * cells[best].validation:
+        elif _leads(cells[name], cells[best]):
             found.append(
                 f"{name} alone scores higher than {best} on validation ({cells[name].validation:.3f} and "
                 f"{cells[best].validation:.3f}), but not on test ({shown(name)} and {shown(best)})"
             )
-    ranked = [name for name in singles if cells[name].validation is not None]
+    ranked = [name for name in singles if cells[name].validation is not None and cells[name].select == cells[best].select]
     if len(ranked) > 1:
         by_validation = best_cell({name: cells[name] for name in ranked})
         by_test = max(ranked, key=value)
@@ -174,3 +182,10 @@ def _warnings(
                 f"({shown(by_validation)} and {shown(by_test)} {headline} on test)"
             )
     return found
+
+
+def _leads(cell: CellOutcomes, other: CellOutcomes) -> bool:
+    """Whether a cell has the better validation score of two; False if their scores cannot be compared."""
+    if cell.validation is None or other.validation is None or cell.select != other.select:
+        return False
+    return (cell.validation > other.validation) == cell.higher_is_better and cell.validation != other.validation

@@ -194,7 +194,7 @@ def _run(
         if not options.costs:
             check_folder(out, options.resume)
         check_options(cells, options)
-        fold = fold_numbers(cells, options)[0]
+        fold = None if options.costs else fold_numbers(cells, options)[0]
         with console.status("reading the data"):
             loaded = load_and_check(cells, fold)
         if options.costs:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from mmjax.data import feed
 from mmjax.data.dataset import Dataset
 from mmjax.describe import parameter_count
 from mmjax.evaluate.predict import metric_values, outcomes_of, predict_split, predict_subsets, validation_predictions
+from mmjax.evaluate.statistics.estimates import finite
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.progress import Progress
-from mmjax.runs.folder import write_json
 from mmjax.runs.write import Part, chosen_examples, write_examples, write_part
 from mmjax.tasks.subsets import subset_name
 from mmjax.train.checkpoint import Checkpoints
@@ -78,7 +78,7 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
     progress.cell(name, experiment.steps)
     metadata = {**run.identity, "steps_per_call": per_call}  # with another number, results differ by rounding
     checkpoints = Checkpoints(run.folder / "checkpoints", metadata, warn=progress.print)
-    with _tensorboard(run.folder, options.tensorboard) as log:
+    with _tensorboard(run.folder, run.part.seeds, options.tensorboard) as log:
         callbacks = Callbacks(
             step=progress.step,
             evaluated=lambda record: (progress.evaluated(record), log(record)),
@@ -144,11 +144,9 @@ def _predict(run: PartRun, training: Training, fitted: Fit, frozen: Any) -> None
         if run.part.fold in (None, 0):
             write_examples(run.folder.parents[2], name, run.units[name], targets, run.dataset)
     seconds = fitted.seconds + time.monotonic() - began
-    facts = {"seconds": seconds} | _training_facts(experiment, training, fitted, frozen)
+    facts = {"seconds": seconds, "plan": run.options.plan} | _training_facts(experiment, training, fitted, frozen)
     kept = _flat(predicted) if run.options.keep_predictions else None
-    if not (run.folder.parent / "examples.json").is_file():
-        write_json(run.folder.parent / "examples.json", examples)
-    write_part(run.folder, run.identity, outcomes, fitted.curves, facts, kept)
+    write_part(run.folder, run.identity, outcomes, fitted.curves, facts, examples, kept)
 
 
 def at_subset(predicted: Any, number: int) -> Any:
@@ -199,7 +197,7 @@ def _training_facts(experiment: Experiment, training: Training, fitted: Fit, fro
                 "last": steps.stop,
                 "learns": list(stage.learns),
                 "parameters": parameter_count(split(params, stage.learns)[0]) // seeds,
-                "validation": float(np.mean(value(inside[-1]))) if inside else None,
+                "validation": finite(float(np.mean(value(inside[-1])))) if inside else None,
             }
         )
     return {
@@ -210,9 +208,11 @@ def _training_facts(experiment: Experiment, training: Training, fitted: Fit, fro
     }
 
 
-def _tensorboard(folder: Path, wanted: bool) -> AbstractContextManager[Callable[[Mapping[str, Any]], None]]:
+def _tensorboard(
+    folder: Path, seeds: Sequence[int], wanted: bool
+) -> AbstractContextManager[Callable[[Mapping[str, Any]], None]]:
     """A function that logs each evaluation as event files, or does nothing if they are not wanted."""
-    return _event_files(folder) if wanted else nullcontext(lambda record: None)
+    return _event_files(folder, seeds) if wanted else nullcontext(lambda record: None)
 
 
 def summary_writer() -> Any:
@@ -225,14 +225,14 @@ def summary_writer() -> Any:
 
 
 @contextmanager
-def _event_files(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+def _event_files(folder: Path, seeds: Sequence[int]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """A function that logs each evaluation. The writer is closed here, since it cannot start threads while Python exits."""
     writer = summary_writer()(str(folder / "tensorboard"))
 
     def log(record: Mapping[str, Any]) -> None:
         for name, values in record.items():
             if name != "step":
-                writer.add_scalars(name, {f"seed{seed}": value for seed, value in enumerate(values)}, record["step"])
+                writer.add_scalars(name, {f"seed{seed}": value for seed, value in zip(seeds, values)}, record["step"])
         writer.flush()
 
     try:

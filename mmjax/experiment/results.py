@@ -36,14 +36,18 @@ def results_of(
     tasks: dict[str, Task] = {name: task for e in (*every.values(), *cells.values()) for name, task in e.tasks.items()}
     records = _scorable(records, tasks, cells, report)
     scored = {name: entry_of(record) | {"tasks": {}} for name, record in records.items()}
-    entries = {}
+    entries: dict[str, Any] = {}
+    selected = None  # by the first task that a cell selects by
     for name in dict.fromkeys(task for record in records.values() for task in record["tasks"]):
         having = {cell: record for cell, record in records.items() if name in record["tasks"]}
         outcomes = {cell: _outcomes(out, cell, record, name) for cell, record in having.items()}
         folds = list(dict.fromkeys(_fold_name(part) for part in next(iter(having.values()))["parts"]))
         (units, fold), baselines = read_units(out, name, folds), read_baselines(out, name, folds)
         groups = {cell: record["groups"] for cell, record in having.items()}
-        entry, of_cell = score_task(tasks[name], units, outcomes, baselines, groups, against, holm, fold)
+        entry, of_cell = score_task(
+            tasks[name], units, outcomes, baselines, groups, against, holm, fold, selected
+        )
+        selected = selected or entry["best_cell"]
         entries[name] = _described(tasks[name]) | entry
         for cell, found in of_cell.items():
             scored[cell]["tasks"][name] = found
@@ -118,6 +122,7 @@ def _outcomes(out: Path, cell: str, record: Mapping[str, Any], task: str) -> Cel
         modalities=tuple(record["modalities"]),
         validation=select["mean"] if selects else None,
         higher_is_better=select["higher_is_better"],
+        select=select["select"],
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,11 @@ from mmjax.experiment.results import data_facts, results_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.pretrained.init import digest, read_weights
 from mmjax.progress import Progress
-from mmjax.runs.folder import locked, read_json, write_json
+from mmjax.runs.folder import locked, read_record, write_json
 from mmjax.runs.write import (
     Part,
-    baselines_file,
-    device,
+    has_baselines,
     part_is_done,
-    versions,
     write_baselines,
     write_cell,
     write_units,
@@ -56,22 +55,39 @@ def at_fold(experiment: Experiment, fold: int | None) -> Experiment:
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """The inputs of the cells on one fold. datasets: {data: its dataset}; weights: {cell: {path: published array}}."""
+    """The inputs of the cells on one fold. datasets: {data: its dataset}; weights: {cell: {path: published array}}.
+
+    leak_free: whether the splits of all datasets were checked to have no common id and no common group.
+    """
 
     datasets: Mapping[Any, Dataset]
     weights: Mapping[str, Mapping[str, Any]]
+    leak_free: bool = False
 
 
-def load_and_check(cells: Mapping[str, Experiment], fold: int | None = None) -> Loaded:
-    """Loads each dataset and each set of published weights once, and checks every cell against them."""
+def load_and_check(
+    cells: Mapping[str, Experiment], fold: int | None = None, read: dict[str, Any] | None = None
+) -> Loaded:
+    """Loads each dataset and each set of published weights once, and checks every cell against them.
+
+    read: weights that were read before, by what determines them; new ones are added.
+    """
     datasets: dict[Any, Dataset] = {}
     weights: dict[str, Any] = {}
-    read: dict[str, Any] = {}
+    tasks: dict[str, tuple[str, Any]] = {}
+    leak_free = True
+    read = {} if read is None else read
     for name, experiment in cells.items():
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise ExperimentError(f"cell {name!r}: the name is a folder name too; use letters, digits, '_', '-' and '.'")
+        for task_name, task in experiment.tasks.items():
+            first, same = tasks.setdefault(task_name, (name, as_json(task)))
+            if same != as_json(task):
+                raise ExperimentError(f"cell {name}: its task {task_name!r} is not that of cell {first}; rename one of them")
         experiment = at_fold(experiment, fold)
         if experiment.data not in datasets:
             datasets[experiment.data] = experiment.data.load()
-            check_splits(datasets[experiment.data])
+            leak_free &= check_splits(datasets[experiment.data])
         try:
             check(experiment, datasets[experiment.data])
         except ExperimentError as error:
@@ -80,7 +96,7 @@ def load_and_check(cells: Mapping[str, Experiment], fold: int | None = None) -> 
         if experiment.weights and key not in read:
             read[key] = _read_weights(experiment, datasets[experiment.data])
         weights[name] = read.get(key, {}) if experiment.weights else {}
-    return Loaded(datasets, weights)
+    return Loaded(datasets, weights, leak_free)
 
 
 def _read_weights(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
@@ -116,15 +132,17 @@ def run_cells(
     """
     folds = fold_numbers(cells, options)
     groups = _seed_groups(options)
-    with locked(out, header["name"]), StopRequest() as stop, Progress(console) as progress:
-        first = loaded.datasets[at_fold(next(iter(cells.values())), folds[0]).data]
-        facts = data_facts(first, None if folds == [None] else folds, check_splits(first))
+    layout = {"--folds": options.folds, "--seeds-at-once": options.seeds_at_once}
+    with locked(out, header["name"], layout), StopRequest() as stop, Progress(console) as progress:
+        first, leak_free, read = loaded.datasets[at_fold(next(iter(cells.values())), folds[0]).data], True, {}
         for fold in folds:
-            loaded = loaded if fold == folds[0] else load_and_check(cells, fold)
+            loaded = loaded if fold == folds[0] else load_and_check(cells, fold, read)
+            leak_free &= loaded.leak_free
             _run_fold(fold, groups, cells, options, out, loaded, stop, progress)
         parts = [Part(fold, group, len(groups) == 1) for fold in folds for group in groups]
         for name, experiment in cells.items():
             _finish_cell(out / "cells" / name, experiment, parts, options)
+        facts = data_facts(first, None if folds == [None] else folds, leak_free)
         with progress.waiting("scoring"):
             results = results_of(header, cells, every, out, facts, options.against, options.holm, progress.print)
         write_json(out / "results.json", results)
@@ -153,7 +171,7 @@ def _run_fold(
     for name, original in cells.items():
         experiment = at_fold(original, fold)
         dataset, weights = loaded.datasets[experiment.data], loaded.weights[name]
-        units = _units(out, name, experiment, dataset, Part(fold, groups[0]))
+        units = _units(out, name, experiment, dataset, Part(fold, groups[0]), progress.print)
         for group in groups:
             part, folder = Part(fold, group, len(groups) == 1), out / "cells" / name
             identity = {
@@ -162,7 +180,8 @@ def _run_fold(
                 "data": dataset.fingerprint,
                 "weights": digest(weights) if weights else None,
             }
-            if part_is_done(folder / part.name, identity, progress.print):
+            wanted_files = ["predictions.npz"] if options.keep_predictions else []
+            if part_is_done(folder / part.name, identity, progress.print, wanted_files):
                 continue
             if stop.asked:
                 raise Stopped(f"stopped before cell {name}")
@@ -176,13 +195,13 @@ def _run_fold(
             run_part(run, stop, progress)
 
 
-def _units(out: Path, cell: str, experiment: Experiment, dataset: Dataset, part: Part) -> dict[str, Units]:
+def _units(out: Path, cell: str, experiment: Experiment, dataset: Dataset, part: Part, report: Any) -> dict[str, Units]:
     """{task: units of the test split}, saved with their baselines by the first cell that has the task."""
     found = {}
     for name, task in experiment.tasks.items():
         units = found[name] = task.units(dataset, "test")
-        write_units(out, cell, name, part, units)
-        if not baselines_file(out, name, part).is_file():
+        write_units(out, cell, name, part, units, report)
+        if not has_baselines(out, name, part, report):
             predicted = task.baselines(dataset)
             write_baselines(out, name, part, {rival: task.outcomes(values, units) for rival, values in predicted.items()})
     return found
@@ -206,7 +225,7 @@ def _fill(dataset: Dataset, modalities: Sequence[str], options: Any, progress: P
 
 def _finish_cell(folder: Path, experiment: Experiment, parts: Sequence[Part], options: Any) -> None:
     """Writes cell.json from the records of the parts."""
-    records = {part: read_json(folder / part.name / "part.json") for part in parts}
+    records = {part: read_record(folder / part.name / "part.json") for part in parts}
     folds = list(dict.fromkeys(part.fold for part in parts))
     of_fold = {fold: [records[part] for part in parts if part.fold == fold] for fold in folds}
     joined = lambda name: [[x for record in of_fold[fold] for x in record[name]] for fold in folds]
@@ -237,9 +256,7 @@ def _finish_cell(folder: Path, experiment: Experiment, parts: Sequence[Part], op
         "complete": {name: subset_name(task.subsets(modalities)[-1]) for name, task in experiment.tasks.items()},
         "seconds": sum(record["seconds"] for record in records.values()),
         "peak_memory_bytes": max(record["peak_memory_bytes"] for record in records.values()),
-        "plan": options.plan,
-        "device": device(),
-        "versions": versions(),
+        **{name: first[name] for name in ("plan", "device", "versions")},
     }
     write_cell(folder, identity, parts, facts)
 

@@ -35,21 +35,25 @@ def check_folder(out: Path, resume: bool) -> None:
     if not (out / MARKER).is_file():
         raise RunError(f"the folder {out} has files, but is not a run of mmjax ({MARKER} is missing); choose another --out")
     marker = read_json(out / MARKER)
-    if marker.get("schema") != SCHEMA:
+    if not isinstance(marker, dict) or marker.get("schema") != SCHEMA:
         raise RunError(f"the folder {out} was written by another version of mmjax; choose another with --out")
     if not resume:
         raise RunError(f"the folder {out} is not empty; continue it with --resume, or choose another with --out")
 
 
 @contextmanager
-def locked(out: Path, name: str) -> Iterator[None]:
+def locked(out: Path, name: str, layout: Mapping[str, Any]) -> Iterator[None]:
     """Creates the folder and its marker, and holds its lock, so that two processes never write to one run folder.
 
-    name: of the experiment, for the marker. RunError if another process holds the lock.
+    name: of the experiment, for the marker. layout: {flag: value} of the flags that decide the parts of every cell, such as
+    --folds; a run must be continued with the same values. RunError if they differ, or if another process holds the lock.
     """
     out.mkdir(parents=True, exist_ok=True)
     if not (out / MARKER).is_file():
-        write_json(out / MARKER, {"mmjax": name, "schema": SCHEMA})
+        write_json(out / MARKER, {"mmjax": name, "schema": SCHEMA, "layout": dict(layout)})
+    for flag, before in read_json(out / MARKER).get("layout", {}).items():
+        if before != layout[flag]:
+            raise RunError(f"the folder {out} was run with {flag} {before}, not {layout[flag]}; choose another with --out")
     with (out / LOCK).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system even if the process is killed
@@ -66,6 +70,23 @@ def locked(out: Path, name: str) -> Iterator[None]:
 def write_json(file: Path, value: Any) -> None:
     """Writes JSON; after a crash the file is the old one or missing, never half-written. ValueError for NaN and infinity."""
     _replace(file, lambda scratch: scratch.write_text(json.dumps(value, indent=1, allow_nan=False)))
+
+
+def write_record(file: Path, record: Mapping[str, Any]) -> None:
+    """Writes a JSON record with the sha256 of its own content, which `read_record` checks."""
+    write_json(file, {**record, "record_sha256": _record_hash(record)})
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """A record of `write_record`. Raises RunError if it is missing or differs from what was written."""
+    record = read_json(file)
+    if not isinstance(record, dict) or record.pop("record_sha256", None) != _record_hash(record):
+        raise RunError(f"{file} is damaged (its sha256 differs)")
+    return record
+
+
+def _record_hash(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def write_text(file: Path, text: str) -> None:

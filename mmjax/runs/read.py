@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.runs.folder import damaged, parse_json, read_arrays, read_json, read_text
+from mmjax.runs.folder import damaged, parse_json, read_arrays, read_json, read_record, read_text
 from mmjax.runs.schema import NUMBER, Maybe, RunError, check, check_results
 from mmjax.types import Outcomes, Units
 
@@ -36,8 +36,11 @@ def read_run(folder: Path | str) -> "Run":
 
 
 def check_cell(folder: Path) -> dict[str, Any]:
-    """The record of a cell. Raises RunError if one of the cell's files is missing or differs from its sha256."""
-    record = read_json(folder / "cell.json")
+    """The record of a cell. Raises RunError if it, or one of the cell's files, is missing or differs from its sha256."""
+    try:
+        record = read_record(folder / "cell.json")
+    except RunError as error:
+        raise RunError(f"{error}; {REMEDY}") from None
     for name in damaged(folder, record["sha256"]):
         raise RunError(f"{folder / name} is damaged or missing (its sha256 differs); {REMEDY}")
     return record
@@ -54,7 +57,7 @@ class Run:
         """{"all" or "fold0", ...: {"step": Int[e], name: Float[e s]}} of e evaluations and s seeds; NaN where null."""
         folder = self.folder / "cells" / cell
         of_fold: dict[str, list[dict[str, np.ndarray]]] = {}
-        for part in read_json(folder / "cell.json")["parts"]:
+        for part in read_record(folder / "cell.json")["parts"]:
             name = "all" if part["fold"] is None else f"fold{part['fold']}"
             of_fold.setdefault(name, []).append(_curves(folder / part["name"] / "curves.jsonl", len(part["seeds"])))
         return {
@@ -73,11 +76,9 @@ class Run:
         return [{**e, "image": _beside(file, e["image"]), "sound": _beside(file, e["sound"])} for e in examples]
 
     def shown(self, cell: str) -> dict[str, list[dict[str, Any]]]:
-        """{task: [{subset: answer or None}]}: the cell's answers for the examples of each task, in their order.
-
-        An answer is {"predicted": str, "correct": bool or None, "score": float or None}.
-        """
-        file = self.folder / "cells" / cell / "examples.json"
+        """{task: [{subset: answer or None}]} of a cell, in the order of the examples of that task."""
+        folder = self.folder / "cells" / cell
+        file = folder / read_record(folder / "cell.json")["parts"][0]["name"] / "examples.json"
         if not file.is_file():
             return {}
         answers = read_json(file)

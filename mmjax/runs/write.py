@@ -6,8 +6,7 @@
     RUN/units/TASK/FOLD.baselines.npz     the outcomes of its baselines
     RUN/examples/                         a dozen test units with their media: index.json, images and sounds
     RUN/cells/CELL/cell.json              experiment, facts and the sha256 of each file of the cell; marks the cell as done
-    RUN/cells/CELL/examples.json          the cell's answers for those examples
-    RUN/cells/CELL/PART/                  curves.jsonl, outcomes.npz, part.json (written last), checkpoints/
+    RUN/cells/CELL/PART/                  curves.jsonl, outcomes.npz, examples.json, part.json (last), checkpoints/
 
 A part is one training run: some seeds on one fold. FOLD is "all" without cross-validation, else "fold0", "fold1", ...
 """
@@ -27,7 +26,17 @@ import numpy as np
 
 from mmjax.data.dataset import Dataset
 from mmjax.describe import differences
-from mmjax.runs.folder import damaged, read_arrays, read_json, sha256, write_arrays, write_json, write_text
+from mmjax.runs.folder import (
+    damaged,
+    read_arrays,
+    read_json,
+    read_record,
+    sha256,
+    write_arrays,
+    write_json,
+    write_record,
+    write_text,
+)
 from mmjax.runs.schema import RunError
 from mmjax.types import Outcomes, Units
 
@@ -53,21 +62,21 @@ class Part:
         return self.fold_name if self.together else f"{self.fold_name}.seeds{self.seeds[0]}-{self.seeds[-1]}"
 
 
-def part_is_done(folder: Path, identity: Mapping[str, Any], report: Any) -> bool:
+def part_is_done(folder: Path, identity: Mapping[str, Any], report: Any, files: Sequence[str] = ()) -> bool:
     """Whether the part is complete and undamaged. If a file is damaged, the caller must write the part again.
 
-    identity: JSON of the experiment, seeds, data and weights. report: called with a line for each damaged file. RunError if the
-    folder holds another experiment.
+    identity: JSON of the experiment, seeds, data and weights. report: called with a line for each damaged file. files: further
+    files that are wanted, such as predictions.npz. RunError if the folder holds another experiment.
     """
     file = folder / "part.json"
     if not file.is_file():
         return False
     try:
-        record = read_json(file)
+        record = read_record(file)
         differing = differences(record["identity"], json.loads(json.dumps(identity)))
-        wrong = damaged(folder, record["sha256"])
-    except (RunError, KeyError, TypeError) as error:
-        report(f"{file} is damaged ({error}); this part is evaluated again from its last checkpoint")
+        wrong = damaged(folder, record["sha256"]) + [name for name in files if name not in record["sha256"]]
+    except RunError as error:
+        report(f"{error}; this part is evaluated again from its last checkpoint")
         return False
     if differing:
         raise RunError(
@@ -84,12 +93,13 @@ def write_part(
     outcomes: Mapping[str, Mapping[str, Outcomes]],
     curves: Sequence[Mapping[str, Any]],
     facts: Mapping[str, Any],
+    examples: Mapping[str, Any] | None = None,
     predictions: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Writes a finished part.
 
     outcomes: {task: {subset: {name: [s u ...]}}}. curves: records of the learning curve. facts: JSON about the training.
-    predictions: {"task/path": array [s k n ...]}, None to save none.
+    examples: {task: [{subset: answer}]}. predictions: {"task/path": array [s k n ...]}, None to save none.
     """
     arrays = {
         f"{task}/{subset}/{name}": array
@@ -99,41 +109,42 @@ def write_part(
     }
     write_arrays(folder / "outcomes.npz", arrays)
     write_text(folder / "curves.jsonl", "".join(json.dumps(record) + "\n" for record in curves))
-    files = ["outcomes.npz", "curves.jsonl"]
+    write_json(folder / "examples.json", dict(examples or {}))
+    files = ["outcomes.npz", "curves.jsonl", "examples.json"]
     if predictions is not None:
         write_arrays(folder / "predictions.npz", predictions)
         files.append("predictions.npz")
-    record = {"identity": identity, **facts, "peak_memory_bytes": peak_memory()}
-    write_json(folder / "part.json", record | {"sha256": {name: sha256(folder / name) for name in files}})
+    measured = {"peak_memory_bytes": peak_memory(), "device": device(), "versions": versions()}
+    record = {"identity": json.loads(json.dumps(identity)), **facts, **measured}
+    write_record(folder / "part.json", record | {"sha256": {name: sha256(folder / name) for name in files}})
 
 
 def write_cell(folder: Path, identity: Mapping[str, Any], parts: Sequence[Part], facts: Mapping[str, Any]) -> None:
     """Writes cell.json: identity, facts, parts, and the sha256 of every file of the cell."""
     names = [file for part in parts for file in sorted((folder / part.name).iterdir()) if file.is_file()]
-    if (folder / "examples.json").is_file():
-        names.append(folder / "examples.json")
     record = {
         "identity": identity,
         "parts": [{"name": part.name, "fold": part.fold, "seeds": list(part.seeds)} for part in parts],
         **facts,
         "sha256": {file.relative_to(folder).as_posix(): sha256(file) for file in names},
     }
-    write_json(folder / "cell.json", record)
+    write_record(folder / "cell.json", record)
 
 
-def write_units(out: Path, cell: str, task: str, part: Part, units: Units) -> None:
+def write_units(out: Path, cell: str, task: str, part: Part, units: Units, report: Any) -> None:
     """Writes the test units of a task, or checks them if another cell has written them. cell: for messages.
 
-    RunError if they differ: cells are compared unit by unit, so all cells that share a task must share its units.
+    report: called with a line if the file is damaged, which is then written again. RunError if the units differ: cells are
+    compared unit by unit, so all cells that share a task must share its units.
     """
     arrays = {"weight": units.weight, "group": units.group, "row": units.row, "entry": units.entry}
     arrays |= {f"target/{name}": np.asarray(array) for name, array in units.target.items()}
     arrays |= {f"metadata/{name}": np.asarray(array) for name, array in units.metadata.items()}
     file = out / "units" / task / f"{part.fold_name}.npz"
-    if not file.is_file():
+    before = _undamaged(file, report)
+    if before is None:
         write_arrays(file, arrays)
         return
-    before = read_arrays(file)
     differing = [
         name
         for name in sorted(arrays.keys() | before.keys())
@@ -144,6 +155,17 @@ def write_units(out: Path, cell: str, task: str, part: Part, units: Units) -> No
             f"cell {cell}: the test units of task {task!r} differ in {', '.join(differing)} from those in {file}; all "
             "cells of a table need the same units (data.fold, data.text_language, ...). Run this cell with another --out"
         )
+
+
+def _undamaged(file: Path, report: Any) -> dict[str, np.ndarray] | None:
+    """The arrays of a file; None if it is missing or damaged, which is reported."""
+    if not file.is_file():
+        return None
+    try:
+        return read_arrays(file)
+    except RunError as error:
+        report(f"{error}; it is written again")
+        return None
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:
@@ -157,6 +179,11 @@ def write_baselines(out: Path, task: str, part: Part, outcomes: Mapping[str, Out
     write_arrays(baselines_file(out, task, part), arrays)
 
 
+def has_baselines(out: Path, task: str, part: Part, report: Any) -> bool:
+    """Whether the outcomes of a task's baselines are saved and undamaged."""
+    return _undamaged(baselines_file(out, task, part), report) is not None
+
+
 def baselines_file(out: Path, task: str, part: Part) -> Path:
     """The file of the outcomes of a task's baselines."""
     return out / "units" / task / f"{part.fold_name}.baselines.npz"
@@ -168,7 +195,10 @@ def write_examples(out: Path, task: str, units: Units, targets: Sequence[str], d
     The answers of each cell are in its own folder.
     """
     folder, index_file = out / "examples", out / "examples" / "index.json"
-    index = read_json(index_file) if index_file.is_file() else []
+    try:
+        index = read_json(index_file) if index_file.is_file() else []
+    except RunError:
+        index = []  # damaged: each task that is evaluated writes its examples again
     if any(entry["task"] == task for entry in index):
         return
     for unit, target in zip(chosen_examples(units), targets, strict=True):

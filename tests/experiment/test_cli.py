@@ -163,14 +163,25 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+LAYOUT = {"--folds": None}
+
+
+def test_a_run_is_continued_with_the_same_folds(tmp_path):
+    with locked(tmp_path / "run", "mine", LAYOUT):
+        pass
+    other = {"--folds": "all"}
+    with pytest.raises(RunError, match=r"was run with --folds None, not all"), locked(tmp_path / "run", "mine", other):
+        pass
+
+
 def test_a_run_is_continued_with_resume_only(tmp_path):
-    with locked(tmp_path / "run", "mine"):
+    with locked(tmp_path / "run", "mine", LAYOUT):
         with pytest.raises(RunError, match=r"is not empty; continue it with --resume, or choose another with --out"):
             check_folder(tmp_path / "run", False)
         check_folder(tmp_path / "run", True)
-        with pytest.raises(RunError, match=r"is in use by process \d+"), locked(tmp_path / "run", "mine"):
+        with pytest.raises(RunError, match=r"is in use by process \d+"), locked(tmp_path / "run", "mine", LAYOUT):
             pass
-    with locked(tmp_path / "run", "mine"):  # free again
+    with locked(tmp_path / "run", "mine", LAYOUT):  # free again
         pass
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmjax.runs.folder import sha256
+from mmjax.runs.folder import sha256, write_record
 from mmjax.runs.schema import SCHEMA
 from mmjax.tasks import panels
 
@@ -192,10 +192,10 @@ def _write_cell(folder: Path, cell: dict[str, Any], examples: list[dict[str, Any
         if example["task"] == "matching":
             entry = {subset: {"predicted": "rank 3 of 47", "correct": None, "score": None} for subset in entry}
         shown[example["task"]].append(entry)
-    (folder / "examples.json").write_text(json.dumps(shown))
-    names = ["examples.json", *(f"{part['name']}/curves.jsonl" for part in parts)]
-    record = {"parts": parts, "sha256": {name: sha256(folder / name) for name in names}}
-    (folder / "cell.json").write_text(json.dumps(record))
+    examples = f"{parts[0]['name']}/examples.json"
+    (folder / examples).write_text(json.dumps(shown))
+    names = [examples, *(f"{part['name']}/curves.jsonl" for part in parts)]
+    write_record(folder / "cell.json", {"parts": parts, "sha256": {name: sha256(folder / name) for name in names}})
 
 
 def _write_examples(folder: Path, rng: np.random.Generator) -> list[dict[str, Any]]:

@@ -6,10 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmjax.runs.folder import read_arrays, sha256, write_arrays, write_json
+from mmjax.runs.folder import read_arrays, read_record, sha256, write_arrays, write_record
 from mmjax.runs.read import read_baselines, read_outcomes, read_run, read_units
 from mmjax.runs.schema import RunError
-from mmjax.runs.write import Part, chosen_examples, part_is_done, write_baselines, write_cell, write_part, write_units
+from mmjax.runs.write import (
+    Part,
+    chosen_examples,
+    has_baselines,
+    part_is_done,
+    write_baselines,
+    write_cell,
+    write_part,
+    write_units,
+)
 from mmjax.types import Units
 from tests.report.run_folders import write_run
 
@@ -128,8 +137,8 @@ def test_null_and_losses_of_another_stage_are_nan_in_curves(tmp_path):
 
 def read_run_curves(folder: Path) -> dict[str, np.ndarray]:
     """The curves of a run whose sums are no longer right."""
-    record = json.loads((folder / "cells" / "concat" / "cell.json").read_text())
-    write_json(folder / "cells" / "concat" / "cell.json", record | {"sha256": {}})
+    record = read_record(folder / "cells" / "concat" / "cell.json")
+    write_record(folder / "cells" / "concat" / "cell.json", record | {"sha256": {}})
     return read_run(folder).curves("concat")["fold0"]
 
 
@@ -144,7 +153,7 @@ def test_folds_and_groups_of_seeds_are_joined(tmp_path):
     parts = [Part(fold, seeds, False) for fold in (0, 1) for seeds in ((0, 1), (2,))]
     for part in parts:
         size = 4 - part.fold
-        write_units(tmp_path, "cell", "label", part, units_of(size, part.fold))
+        write_units(tmp_path, "cell", "label", part, units_of(size, part.fold), print)
         write_baselines(tmp_path, "label", part, {"chance": {"hit": np.full(size, part.fold)}})
         hit = 100 * part.fold + 10 * np.array(part.seeds)[:, None] + np.arange(size)[None]
         outcomes = {"label": {"text": {"hit": hit}, "image+text": {"hit": -hit}}}
@@ -161,7 +170,7 @@ def test_folds_and_groups_of_seeds_are_joined(tmp_path):
     baselines = read_baselines(tmp_path, "label", ["fold0", "fold1"])
     assert baselines["chance"]["hit"].tolist() == [[0, 0, 0, 0, 1, 1, 1]]
     assert set(record["sha256"]) == {
-        f"{part.name}/{name}" for part in parts for name in ("curves.jsonl", "outcomes.npz", "part.json")
+        f"{part.name}/{name}" for part in parts for name in ("curves.jsonl", "examples.json", "outcomes.npz", "part.json")
     }
 
 
@@ -174,17 +183,38 @@ def test_a_part_is_done_if_its_identity_and_sums_match(tmp_path):
         part_is_done(tmp_path, {"seeds": [0, 1]}, told.append)
     write_arrays(tmp_path / "outcomes.npz", {"label/text/hit": np.zeros((1, 2))})
     assert not part_is_done(tmp_path, {"seeds": [0]}, told.append)
-    (tmp_path / "part.json").write_text("{half")
-    assert not part_is_done(tmp_path, {"seeds": [0]}, told.append)
-    assert "outcomes.npz is damaged or missing" in told[0] and "part.json is damaged" in told[1]
+    write_part(tmp_path, {"seeds": [0]}, {}, [{"step": 1}], {"validation": [0.5]})
+    assert part_is_done(tmp_path, {"seeds": [0]}, told.append)
+    assert not part_is_done(tmp_path, {"seeds": [0]}, told.append, ["predictions.npz"])  # wanted, but not saved
+    text = (tmp_path / "part.json").read_text()
+    for damage in (text.replace("0.5", "9.5"), "[]", "{}", "{half"):  # a changed digit would select the best cell
+        (tmp_path / "part.json").write_text(damage)
+        assert not part_is_done(tmp_path, {"seeds": [0]}, told.append)
+    assert "outcomes.npz is damaged or missing" in told[0] and "predictions.npz" in told[1]
+    assert all("part.json" in line for line in told[2:]) and len(told) == 6
+
+
+def test_damaged_units_are_written_again(tmp_path):
+    part, told = Part(None, (0,)), []
+    for _ in range(2):
+        write_units(tmp_path, "a", "label", part, units_of(4), told.append)
+        write_baselines(tmp_path, "label", part, {"chance": {"hit": np.zeros(4)}})
+        assert has_baselines(tmp_path, "label", part, told.append) and not told
+        for name in ("all.npz", "all.baselines.npz"):
+            (tmp_path / "units" / "label" / name).write_bytes(b"half a zip")
+        assert not has_baselines(tmp_path, "label", part, told.append)
+        write_units(tmp_path, "a", "label", part, units_of(4), told.append)
+        assert read_units(tmp_path, "label", ["all"])[0].weight.tolist() == [1] * 4
+        assert len(told) == 2 and all("it is written again" in line for line in told)
+        told.clear()
 
 
 def test_units_of_one_task_must_be_the_same_for_all_cells(tmp_path):
     part = Part(None, (0,))
-    write_units(tmp_path, "a", "label", part, units_of(4))
-    write_units(tmp_path, "b", "label", part, units_of(4))
+    write_units(tmp_path, "a", "label", part, units_of(4), print)
+    write_units(tmp_path, "b", "label", part, units_of(4), print)
     with pytest.raises(RunError, match=r"cell c: the test units of task .label. differ in entry, .*from those in .*all\.npz"):
-        write_units(tmp_path, "c", "label", part, units_of(5))
+        write_units(tmp_path, "c", "label", part, units_of(5), print)
 
 
 def test_damaged_arrays_and_pickles_are_refused(tmp_path):
