@@ -35,9 +35,9 @@ query; then recall@1 of each modality as the only query
     scratch_siglip     0.045 [0.021, 0.093]     0.189       0.092   50.5          0.040   0.057
     scratch_triplet    0.005 [0.002, 0.013]     0.094       0.044   67.2          0.007   0.019
 Conclusion (`--against frozen_infonce`): frozen features are better than models from scratch (scratch_infonce - frozen_infonce
--0.157 [-0.259, -0.055] with text as gallery); from scratch no loss is shown to beat chance by recall@1. On frozen features InfoNCE
-beats the pairwise sigmoid (-0.037 [-0.064, -0.010] for text, -0.045 [-0.084, -0.007] for images) and triplets (-0.029 [-0.053,
--0.005] and -0.032 [-0.054, -0.009]); for audio as gallery this is inconclusive.
+-0.157 [-0.259, -0.055] with text as gallery); from scratch no loss is shown to beat chance by recall@1. On frozen features
+InfoNCE beats the pairwise sigmoid (-0.037 [-0.064, -0.010] for text, -0.045 [-0.084, -0.007] for images) and triplets (-0.029
+[-0.053, -0.005] and -0.032 [-0.054, -0.009]); for audio as gallery this is inconclusive.
 """
 
 from dataclasses import replace
