@@ -20,12 +20,12 @@ from mmjax.types import Batch, Metric, Outcomes, Subset, Tokens, Units
 METRICS = {
     "accuracy": Metric(classification.accuracy),
     "f1_macro": Metric(classification.f1_macro),
+    "ece": Metric(classification.calibration_error, higher_is_better=False),
     "precision_macro": Metric(classification.precision_macro),
     "recall_macro": Metric(classification.recall_macro),
     "f1_micro": Metric(classification.accuracy),
     "precision_micro": Metric(classification.accuracy),
     "recall_micro": Metric(classification.accuracy),
-    "ece": Metric(classification.calibration_error, higher_is_better=False),
 }
 DETAILS = {"precision": classification.precision, "recall": classification.recall, "f1": classification.f1}
 MAX_DETAILS = 100  # with more classes, results have no scores by class and no confusion matrix
