@@ -107,6 +107,8 @@ def _groups(column: str, cell: CellOutcomes, units: Units, score: Any) -> dict[s
     shown = [subset for subset in cell.outcomes if subset == cell.complete or "+" not in subset]
     table = {}
     for value in np.unique(values[units.weight > 0]).tolist():
+        if value == "":  # missing, such as the language of an example without speech
+            continue
         weight = np.where(values == value, units.weight, 0).astype(np.float32)
         table[str(value)] = {
             "units": int(np.count_nonzero(weight)),
