@@ -145,9 +145,10 @@ def write_units(out: Path, cell: str, task: str, part: Part, units: Units, repor
     if before is None:
         write_arrays(file, arrays)
         return
+    of_outcomes = (arrays.keys() | before.keys()) - {"row", "entry"}  # a row may be an example, or a sequence of them
     differing = [
         name
-        for name in sorted(arrays.keys() | before.keys())
+        for name in sorted(of_outcomes)
         if name not in arrays or name not in before or not _equal(arrays[name], before[name])
     ]
     if differing:

@@ -213,7 +213,7 @@ def test_units_of_one_task_must_be_the_same_for_all_cells(tmp_path):
     part = Part(None, (0,))
     write_units(tmp_path, "a", "label", part, units_of(4), print)
     write_units(tmp_path, "b", "label", part, units_of(4), print)
-    with pytest.raises(RunError, match=r"cell c: the test units of task .label. differ in entry, .*from those in .*all\.npz"):
+    with pytest.raises(RunError, match=r"cell c: the test units of task .label. differ in group, .*from those in .*all\.npz"):
         write_units(tmp_path, "c", "label", part, units_of(5), print)
 
 
