@@ -104,6 +104,9 @@ REGIMES = {
     "scores near 0, 3 seeds": Regime(S40, seeds=3, level=-4.0),
     "5 joined folds, 3 seeds": Regime(S40, seeds=3, seed=0.3, folds=5),
     "5 joined folds, 2 seeds, seeds dominate": replace(SEEDS, seeds=2, folds=5),
+    "5 joined folds, 3 seeds, seeds dominate": replace(SEEDS, seeds=3, folds=5),
+    "3 joined folds, 2 seeds": Regime(S40, seeds=2, own=0.3, seed=0.3, folds=3),
+    "5 joined folds, 5 seeds, seeds dominate": replace(SEEDS, folds=5),
     "1 seed": Regime(S40, seeds=1, seed=0.0),
     "5 seeds against a fixed baseline": Regime(S40, fixed=True),
     "10 seeds, seeds dominate": replace(SEEDS, seeds=10),
@@ -116,6 +119,7 @@ REGIMES = {
     "power: 40 groups, 3 seeds": Regime(S40, gain=0.8, seeds=3),
     "power: 12 groups, 3 seeds": Regime((12,) * 12, seeds=3, gain=0.8),
     "power: near 1, 5 seeds": Regime(S40, level=4.0, gain=1.6),
+    "power: 5 joined folds, 3 seeds": Regime(S40, seeds=3, seed=0.3, folds=5, gain=0.6),
     "power: 5 joined folds, 2 seeds": replace(SEEDS, seeds=2, folds=5, gain=0.8),
 }
 

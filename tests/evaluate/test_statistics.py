@@ -132,7 +132,7 @@ def test_joined_folds_have_independent_trainings():
     found = mean_of(scores, fold=fold)
     groups, _, interaction = parts_of(scores, np.arange(24))
     of_fold = np.array([(2 / 3) ** 2, (1 / 3) ** 2]) * [scores[:, fold == f].mean(axis=1).var(ddof=1) / 3 for f in (0, 1)]
-    degrees = of_fold.sum() ** 2 / (np.sum(of_fold**2) / 2)
+    degrees = 2 * 25 / 17  # (4/9 + 1/9)^2 / ((4/9)^2 + (1/9)^2) folds with two degrees of freedom each
     expected = interval(scores.mean(), groups, of_fold.sum(), interaction, 23, degrees)
     np.testing.assert_allclose([found.low, found.high], expected, rtol=1e-3)
 

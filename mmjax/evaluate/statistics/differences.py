@@ -107,7 +107,7 @@ def _contributions(a: Estimate, b: Estimate) -> list[Contributions]:
     """The contributions to a - b: one item for paired seeds, else one per model."""
     x, y = a.contributions, b.contributions
     if len(a.per_seed) == len(b.per_seed) >= MIN_PAIRED_SEEDS:
-        return [Contributions(x.influence - y.influence, x.training - y.training)]
+        return [Contributions(x.influence - y.influence, x.training - y.training, x.folds)]
     return [x, y]
 
 

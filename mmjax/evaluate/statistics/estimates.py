@@ -86,21 +86,31 @@ def estimates(
     smooth = tuple(metric.smooth for metric in metrics.values())
     draws = np.ones((0, len(names)), np.float32) if all(smooth) else draw_weights(share)
     functions = tuple(metric.value for metric in metrics.values())
-    folds = int(fold.max(initial=0)) + 1
-    found = influences(functions, smooth, outcomes, weight, group, np.float32(share), draws, fold, folds)
+    inputs = (outcomes, weight, group, np.float32(share), draws, fold)
+    found = influences(functions, smooth, *inputs, folds=int(fold.max(initial=0)) + 1)
     found = jax.tree.map(lambda x: np.asarray(x, np.float64), found)
-    return {name: _estimate(name, metrics[name], values, share, sample, digests) for name, values in zip(metrics, found)}
+    squares = np.bincount(fold, weight) ** 2
+    folds = float(max(squares.sum() ** 2 / max(np.sum(squares**2), 1e-30), 1.0))  # their effective number
+    return {
+        name: _estimate(name, metrics[name], values, share, folds, sample, digests) for name, values in zip(metrics, found)
+    }
 
 
 def _estimate(
-    name: str, metric: Metric, found: Influence, share: np.ndarray, sample: Sample, digests: tuple[str, ...]
+    name: str,
+    metric: Metric,
+    found: Influence,
+    share: np.ndarray,
+    folds: float,
+    sample: Sample,
+    digests: tuple[str, ...],
 ) -> Estimate:
     parts = found.parts
     if metric.smooth:
         parts = _checked(name, metric, found) / np.sqrt(np.maximum(1 - share, 1e-6))  # CR2
     else:
         parts = (parts - parts.mean(axis=1, keepdims=True)) / math.sqrt(parts.shape[1] - 1)
-    contributions = Contributions(np.float32(parts), found.training)
+    contributions = Contributions(np.float32(parts), found.training, folds)
     mean = float(found.value.mean()) if np.isfinite(found.value).all() else math.nan
     low = high = math.nan
     v = variance([contributions], sample.degrees)

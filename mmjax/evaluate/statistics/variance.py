@@ -17,11 +17,13 @@ class Contributions(NamedTuple):
     """The contributions of groups and of trainings to the values of s seeds.
 
     influence: Float[s j]; the sum of its squares over j estimates the variance over groups. training: Float[s f], the value of
-    each seed; with f folds, its dependence on the training of each fold, which is independent of the other folds.
+    each seed; with f folds, its dependence on the training of each fold, which is independent of the other folds. folds: their
+    effective number, f for folds of equal weight.
     """
 
     influence: np.ndarray
     training: np.ndarray
+    folds: float
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def variance(models: Sequence[Contributions], group_degrees: float) -> Variance:
     """The variance of one model's mean over seeds, or of the difference of the means of two models.
 
     Two models have the same groups, so their influences are subtracted group by group. Their seeds are independent, so the
-    variances over seeds add up. A model with one seed adds no variance over seeds.
+    variances over seeds add up. A model with one seed adds no variance over seeds. The trainings of all folds are assumed to
+    vary equally, so their degrees of freedom add up.
     """
     means = [model.influence.mean(axis=0) for model in models]
     groups = np.sum((means[0] - means[1] if len(means) == 2 else means[0]) ** 2)
@@ -69,9 +72,9 @@ def variance(models: Sequence[Contributions], group_degrees: float) -> Variance:
     for model, mean in zip(models, means):
         count = len(model.influence)
         if count > 1:
-            parts = model.training.var(axis=0, ddof=1) / count
-            seeds += parts.sum()
-            over_degrees += np.sum(parts**2) / (count - 1)
+            own = model.training.var(axis=0, ddof=1).sum() / count
+            seeds += own
+            over_degrees += own**2 / (model.folds * (count - 1))
             interaction += np.sum((model.influence - mean) ** 2) / (count * (count - 1))
     seed_degrees = seeds**2 / over_degrees if over_degrees > 0 else np.inf
     if max(model.training.size for model in models) == 2:
