@@ -1,7 +1,4 @@
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -289,28 +286,3 @@ def test_bad_input_is_named():
     root = {"root": Metric(lambda outcomes, weight: jnp.sqrt(0 * score_mean(outcomes, weight)) + 0.5)}
     with pytest.raises(ValueError, match=r"metric 'root' is 0.5, but its derivative"):
         estimates(root, {"score": np.ones((1, 150))}, np.ones(150), np.arange(150))
-
-
-@pytest.fixture(scope="module")
-def coverage():
-    path = Path(__file__).resolve().parents[2] / "scripts" / "coverage.py"
-    spec = importlib.util.spec_from_file_location("simulated_coverage", path)
-    module = sys.modules["simulated_coverage"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_verdicts_are_rarely_false_where_two_seeds_dominate(coverage):
-    found = coverage.simulate(coverage.REGIMES["40 groups, 2 seeds, seeds dominate"], 250, ACCURACY)
-    assert found["accuracy"]["verdicts"] <= 0.075  # 5 % and two standard errors
-    assert found["former"]["verdicts"] >= 0.12  # the percentile interval that this rule replaced
-
-
-def test_the_simulation_prints_its_tables(coverage, monkeypatch, capsys):
-    monkeypatch.setattr(coverage, "METRICS", {"Pearson": coverage.METRICS["Pearson"]})
-    monkeypatch.setattr(coverage, "MANY_UNITS", 200)
-    monkeypatch.setattr(coverage, "MANY_SEEDS", 3)
-    monkeypatch.setattr(sys, "argv", ["coverage.py", "12 groups, equal", "--tables", "2"])
-    coverage.main()
-    printed = capsys.readouterr().out
-    assert "| regime | Pearson | accuracy, former rule |" in printed and "2 tables of each regime, seed 0" in printed
