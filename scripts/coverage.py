@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How often are the verdicts of `mmjax.evaluate.statistics` wrong? Simulated tables of two equally good models.
 
-    python scripts/coverage.py                              every regime; about 15 minutes on one core
+    python scripts/coverage.py                              every regime; about 13 minutes on two cores
     python scripts/coverage.py "12 groups" --tables 500     the regimes with these words in their name
 
 A table holds the outcomes of two models with several seeds on grouped test units. Both models draw their effects from the same
