@@ -92,7 +92,15 @@ def pmapped() -> Plan:
             _steps(step), axis_name=SHARD, in_axes=(0, 0, 2), out_axes=(0, None), donate_argnums=0, devices=devices
         )
         split_rows = jax.jit(partial(jax.tree.map, partial(split, axis=2)))  # one program: leaf by leaf takes much longer
-        return lambda state, frozen, batches: spread(state, frozen, split_rows(batches))
+
+        def run(state, frozen, batches):
+            result = spread(state, frozen, split_rows(batches))
+            # XLA launches programs on CPU devices from a pool of one thread per device. A program with collectives holds
+            # these threads until it runs on all devices, and a launch that waits because 32 later ones are queued holds one
+            # as well: then the last device never starts, and the process is aborted after 40 seconds.
+            return jax.block_until_ready(result) if devices[0].platform == "cpu" else result
+
+        return run
 
     def evaluate(function, axis=0):
         spread = jax.pmap(_evaluation(function), axis_name=SHARD, out_axes=axis + 1, devices=devices)
