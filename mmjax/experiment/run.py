@@ -25,6 +25,7 @@ from mmjax.runs.folder import locked, read_record, write_json
 from mmjax.runs.write import (
     Part,
     has_baselines,
+    has_examples,
     part_is_done,
     write_baselines,
     write_cell,
@@ -181,7 +182,8 @@ def _run_fold(
                 "weights": digest(weights) if weights else None,
             }
             wanted_files = ["predictions.npz"] if options.keep_predictions else []
-            if part_is_done(folder / part.name, identity, progress.print, wanted_files):
+            shown = fold not in (None, 0) or has_examples(out, experiment.tasks, progress.print)
+            if part_is_done(folder / part.name, identity, progress.print, wanted_files) and shown:
                 continue
             if stop.asked:
                 raise Stopped(f"stopped before cell {name}")

@@ -12,6 +12,7 @@ from mmjax.report.rows import ordered_cells
 from mmjax.report.sections import task_section
 from mmjax.report.sentences import run_sentences
 from mmjax.report.settings import duration, settings_that_differ
+from mmjax.runs.folder import write_text
 from mmjax.runs.read import Run, read_run
 
 
@@ -22,8 +23,7 @@ def write_report(runs: Sequence[Path | str], out: Path | str) -> Path:
     """
     text = render([read_run(folder) for folder in runs])
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8", newline="\n")
+    write_text(out, text)
     return out
 
 

@@ -88,7 +88,7 @@ def undecided(table: TaskTable, differences: Sequence[Mapping[str, Any]], metric
 def power(differences: Sequence[Mapping[str, Any]], bounds: Bounds) -> list[str]:
     """The detectable difference and the data that would settle the observed one; ranges for several differences.
 
-    If its interval excludes 0, a difference is inconclusive only because of Holm's correction; its p-value is given instead.
+    If its interval excludes 0, a difference is inconclusive only because of Holm's correction; its p-value is given as well.
     """
     notes = []
     detectable = [difference["detectable"] for difference in differences if exists(difference["detectable"])]
@@ -98,18 +98,17 @@ def power(differences: Sequence[Mapping[str, Any]], bounds: Bounds) -> list[str]
     if corrected:
         some = f"{len(corrected)} of the {len(differences)}: " if len(corrected) < len(differences) else ""
         notes.append(f"{some}p {span([difference['p'] for difference in corrected], UNIT)} after Holm's correction")
-    rest = [difference for difference in differences if not _excludes_zero(difference)]
     needed = [
         f"{rough(counts)} {noun}"
         for key, noun in (("examples_needed", "test units"), ("seeds_needed", "seeds"))
-        if (counts := [difference[key] for difference in rest if difference[key] is not None])
+        if (counts := [difference[key] for difference in differences if difference[key] is not None])
     ]
     if needed:
-        can = sum(difference["examples_needed"] is not None or difference["seeds_needed"] is not None for difference in rest)
+        can = sum({difference["examples_needed"], difference["seeds_needed"]} != {None} for difference in differences)
         some = f"{can} of the {len(differences)} need" if can < len(differences) else "needs" if can == 1 else "need"
         notes.append(f"{some} about {' or '.join(needed)}")
-    elif any(difference["mean"] and exists(difference["detectable"]) for difference in rest):
-        notes.append(f"{'needs' if len(rest) == 1 else 'need'} both more test units and more seeds")
+    elif any(difference["mean"] and exists(difference["detectable"]) for difference in differences):
+        notes.append(f"{'needs' if len(differences) == 1 else 'need'} both more test units and more seeds")
     return notes
 
 

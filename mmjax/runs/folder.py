@@ -91,7 +91,12 @@ def _record_hash(record: Mapping[str, Any]) -> str:
 
 def write_text(file: Path, text: str) -> None:
     """Writes text, as safely as `write_json`."""
-    _replace(file, lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    write_bytes(file, text.encode())
+
+
+def write_bytes(file: Path, data: bytes) -> None:
+    """Writes bytes, as safely as `write_json`."""
+    _replace(file, lambda scratch: scratch.write_bytes(data))
 
 
 def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:

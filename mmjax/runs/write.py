@@ -16,7 +16,7 @@ import json
 import platform
 import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,13 @@ from mmjax.runs.folder import (
     read_record,
     sha256,
     write_arrays,
+    write_bytes,
     write_json,
     write_record,
     write_text,
 )
-from mmjax.runs.schema import RunError
+from mmjax.runs.read import EXAMPLE
+from mmjax.runs.schema import RunError, check
 from mmjax.types import Outcomes, Units
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "mmjax")
@@ -195,11 +197,7 @@ def write_examples(out: Path, task: str, units: Units, targets: Sequence[str], d
 
     The answers of each cell are in its own folder.
     """
-    folder, index_file = out / "examples", out / "examples" / "index.json"
-    try:
-        index = read_json(index_file) if index_file.is_file() else []
-    except RunError:
-        index = []  # damaged: each task that is evaluated writes its examples again
+    folder, index = out / "examples", _examples(out) or []
     if any(entry["task"] == task for entry in index):
         return
     for unit, target in zip(chosen_examples(units), targets, strict=True):
@@ -209,11 +207,29 @@ def write_examples(out: Path, task: str, units: Units, targets: Sequence[str], d
         for kind, ending in (("image", "png"), ("sound", "mp3")):
             if shown[kind]:
                 file = f"{task}-{unit}.{ending}"
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / file).write_bytes(shown[kind])
+                write_bytes(folder / file, shown[kind])
                 shown[kind] = file
         index.append({"task": task, "unit": unit, "target": target} | shown)
-    write_json(index_file, index)
+    write_json(folder / "index.json", index)
+
+
+def has_examples(out: Path, tasks: Iterable[str], report: Any) -> bool:
+    """Whether the examples of all these tasks are saved. report: called with a line if their index is damaged."""
+    index = _examples(out)
+    if index is None:
+        report(f"{out / 'examples' / 'index.json'} is damaged; the examples are written again")
+    return {*tasks} <= {entry["task"] for entry in index or []}
+
+
+def _examples(out: Path) -> list[dict[str, Any]] | None:
+    """The entries of examples/index.json; None if it is damaged."""
+    file = out / "examples" / "index.json"
+    try:
+        index = read_json(file) if file.is_file() else []
+        check(index, [EXAMPLE], str(file))
+        return index
+    except RunError:
+        return None
 
 
 def example_row(units: Units, unit: int, dataset: Dataset) -> int:

@@ -39,6 +39,13 @@ def test_damaged_and_missing_files_are_written_again(commands, whole, tmp_path):
     assert after["tasks"] == before["tasks"]
     assert (out / "report.html").stat().st_size > 10_000
 
+    index = out / "examples" / "index.json"
+    before = index.read_text()
+    index.write_text(before[:-20])
+    output = " ".join(commands.run(FILE, *args, "--resume").split())
+    assert "index.json is damaged; the examples are written again" in output
+    assert json.loads(index.read_text()) == json.loads(before)
+
     other = commands.start(FILE, *args, "--resume", "--data.fold", 1)
     output, _ = other.communicate()
     assert other.returncode == 1

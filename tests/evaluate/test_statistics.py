@@ -246,13 +246,31 @@ def test_as_many_seeds_as_needed_would_settle_the_difference():
 
 
 def test_holm_by_hand():
-    gap = lambda p, mean=1.0: Difference(mean, 0.0, 0.0, p, 0.0, None, None, "better")
+    gap = lambda p, mean=1.0: Difference(mean, 0.0, 0.0, p, "better")
     # .005 * 4, .01 * 3, .03 * 2, and .04 takes the .06 before it. A test that does not exist counts for nothing.
     p = {"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005, "e": float("nan")}
     adjusted = holm({key: gap(value, -1.0 if key == "d" else 1.0) for key, value in p.items()})
     assert list(adjusted) == list(p)
     np.testing.assert_allclose([adjusted[key].p for key in p], [0.03, 0.06, 0.06, 0.02, np.nan])
     assert [adjusted[key].verdict for key in "abcd"] == ["better", "inconclusive", "inconclusive", "worse"]
+    # Two remain, so each would need p < .05 / 2; the others were compared with .05 / 4 and .05 / 3.
+    assert [adjusted[key].alpha for key in "dacb"] == pytest.approx([0.05 / 4, 0.05 / 3, 0.05 / 2, 0.05 / 2])
+
+
+def test_an_inconclusive_difference_needs_more_than_it_had():
+    """Also if it is inconclusive only because of Holm's correction, or because equal differences have no variance."""
+    scores = normal(1, 50) - normal(1, 50).mean() + 0.3
+    gap = difference(mean_of(scores), mean_of(np.zeros((1, 50))))
+    assert gap.verdict == "better" and gap.p > 0.01 and gap.examples_needed is None  # nothing is needed
+    adjusted = holm({i: gap for i in range(6)})[0]
+    error, degrees = scipy.stats.sem(scores[0]), 49
+    assert adjusted.verdict == "inconclusive"
+    assert adjusted.detectable == pytest.approx(error * scipy.stats.t.ppf([1 - 0.025 / 6, 0.8], degrees).sum(), rel=1e-6)
+    assert 50 < adjusted.examples_needed < 200
+    two_groups = [mean_of(np.full((1, 10), value), group=np.arange(10) // 5) for value in (0.1, 0.0)]
+    equal = difference(*two_groups)  # t = 2 with one degree of freedom
+    assert equal.verdict == "inconclusive" and equal.p == pytest.approx(2 * scipy.stats.t.sf(2, 1))
+    assert equal.examples_needed > 10
 
 
 def test_a_median_gets_its_asymptotic_standard_error():

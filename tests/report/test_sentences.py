@@ -121,14 +121,15 @@ def test_differences_that_nothing_settles():
     )
 
 
-def test_a_verdict_that_is_open_after_correction_only_gives_its_p_value():
+def test_a_verdict_that_is_open_after_correction_only_gives_its_p_value_and_what_it_needs():
     corrected = {**WON, "verdict": "inconclusive", "p": 0.081}
     ((_, text),) = _texts(_results({"fused": _cell("text image", _verdict("text", "single", corrected)), **SINGLES}))
-    assert "(difference +0.033 [+0.013, +0.054]; detectable with 80 % power: 0.042; p 0.081 after Holm's correction)" in text
+    assert "(difference +0.033 [+0.013, +0.054]; detectable with 80 % power: 0.042; p 0.081 after Holm's correction; " in text
+    assert "; needs about 1,900 test units or 12 seeds)" in text
     some = {"early": _cell("text image", _verdict("text", "single", corrected)),
             "late": _cell("text image", _verdict("text", "single", OPEN))}  # fmt: skip
     ((_, text),) = _texts(_results({**some, **SINGLES}, best=None))
-    assert "1 of the 2: p 0.081 after Holm's correction; 1 of the 2 need about 1,900 test units or 12 seeds" in text
+    assert "1 of the 2: p 0.081 after Holm's correction; need about 1,900 test units or 12 seeds" in text
 
 
 def test_baselines_follow_in_one_sentence():

@@ -1,7 +1,7 @@
 """Paired differences between two models, their verdicts, and the number of examples or seeds that would settle them."""
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,27 +17,60 @@ DOUBLINGS = 30  # a difference that 2**30 times the present data would not settl
 class Difference:
     """The difference a - b of two means over seeds, its 95 % interval and its verdict on a.
 
-    p: two-sided. detectable: the difference that would be detected with 80 % power. examples_needed, seeds_needed: roughly how
-    many test units, or seeds, in total would detect the observed difference with 80 % power; None if no number would.
-    verdict: "better" or "worse" in the direction of the metric; "inconclusive"; "identical" if all outcomes are equal. Numbers
-    that are undefined are NaN.
+    p: two-sided. verdict: "better" or "worse" in the direction of the metric; "inconclusive"; "identical" if all outcomes are
+    equal. Numbers that are undefined are NaN. variance: None if undefined. units, seeds: their numbers. alpha: the largest p
+    that would not be inconclusive; less than 5 % after a correction for several differences.
     """
 
     mean: float
     low: float
     high: float
     p: float
-    detectable: float
-    examples_needed: int | None
-    seeds_needed: int | None
     verdict: str
     higher_is_better: bool = True
+    variance: Variance | None = None
+    units: int = 0
+    seeds: int = 1
+    alpha: float = 1 - LEVEL
+
+    @property
+    def detectable(self) -> float:
+        """The difference that would be detected with 80 % power; NaN if the variance is undefined or 0."""
+        return detectable(self.variance, self.alpha) if self.variance and self.variance.error > 0 else math.nan
+
+    @property
+    def examples_needed(self) -> int | None:
+        """Roughly how many test units in total would detect an inconclusive difference with 80 % power; None if no number."""
+        return self._needed(self.units, "examples")
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """The same with more seeds; None as well if both models have one seed."""
+        return self._needed(self.seeds, "seeds") if self.seeds > 1 else None
 
     def to_json(self) -> dict[str, Any]:
         """As `DIFFERENCE` of `mmjax.runs.schema`, with None for NaN."""
         numbers = {name: finite(getattr(self, name)) for name in ("mean", "low", "high", "p", "detectable")}
         needed = {"examples_needed": self.examples_needed, "seeds_needed": self.seeds_needed}
         return numbers | needed | {"verdict": self.verdict}
+
+    def _needed(self, present: int, source: str) -> int | None:
+        """The number of units or seeds, to two digits, with which the difference is detectable; None if none suffices."""
+        if self.verdict != "inconclusive" or self.variance is None or self.mean == 0:
+            return None
+
+        def settles(doublings: float) -> bool:
+            return detectable(self.variance.extrapolated(**{source: 2.0**doublings}), self.alpha) <= abs(self.mean)
+
+        low, high = 0.0, float(DOUBLINGS)
+        if not settles(high):
+            return None
+        for _ in range(20):
+            middle = (low + high) / 2
+            low, high = (low, middle) if settles(middle) else (middle, high)
+        number = math.ceil(present * 2.0**high)
+        unit = 10 ** max(len(str(number)) - 2, 0)
+        return math.ceil(number / unit) * unit
 
 
 def difference(a: Estimate, b: Estimate) -> Difference:
@@ -52,35 +85,27 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     if a.sample.fingerprint != b.sample.fingerprint:
         raise ValueError("the estimates come from different units, weights, groups or folds, so they are not paired")
     better = a.metric.higher_is_better
+    units, seeds = a.sample.units, max(len(a.per_seed), len(b.per_seed))
     if _coincide(a, b):
-        return Difference(0.0, 0.0, 0.0, 1.0, math.nan, None, None, "identical", better)
+        return Difference(0.0, 0.0, 0.0, 1.0, "identical", better, None, units, seeds)
     mean, found = a.mean - b.mean, variance(_contributions(a, b), a.sample.degrees)
     if not math.isfinite(mean) or not math.isfinite(found.total) or a.sample.groups < 2:
-        return Difference(mean, math.nan, math.nan, math.nan, math.nan, None, None, "inconclusive", better)
+        return Difference(mean, math.nan, math.nan, math.nan, "inconclusive", better, None, units, seeds)
     mean = 0.0 if abs(mean) < ROUNDING * max(abs(a.mean), abs(b.mean), 1e-30) else mean
     # If the difference is equal in all groups, their variance is 0, although it may be 0 in the next group.
-    error = max(math.sqrt(found.total), abs(mean) / a.sample.groups)
-    p, half = p_value(mean, error, found.degrees), half_width(error, found.degrees)
+    found = replace(found, floor=abs(mean) / a.sample.groups)
+    p, half = p_value(mean, found.error, found.degrees), half_width(found.error, found.degrees)
     low, high = a.metric.bounds
     span = math.inf if low is None or high is None else float(high - low)
-    seeds = max(len(a.per_seed), len(b.per_seed))
-    return Difference(
-        mean,
-        max(mean - half, -span),
-        min(mean + half, span),
-        p,
-        detectable(found) if found.total > 0 else math.nan,
-        _needed(mean, a.sample.units, lambda factor: found.extrapolated(examples=factor)),
-        _needed(mean, seeds, lambda factor: found.extrapolated(seeds=factor)) if seeds > 1 else None,
-        _verdict(mean, p, better),
-        better,
-    )
+    interval = max(mean - half, -span), min(mean + half, span)
+    return Difference(mean, *interval, p, _verdict(mean, p, better), better, found, units, seeds)
 
 
 def holm(differences: Mapping[Hashable, Difference]) -> dict[Hashable, Difference]:
     """The same differences with p-values adjusted for their number (Holm, 1979), and verdicts by the adjusted p-values.
 
-    The probability of any false verdict among them is then at most 5 %. Intervals are not adjusted.
+    The probability of any false verdict among them is then at most 5 %. Intervals are not adjusted. The detectable difference
+    and the numbers needed are those of a test at the level that the difference has to reach among the others.
     """
     tested = sorted((key for key in differences if not math.isnan(differences[key].p)), key=lambda key: differences[key].p)
     adjusted, largest = dict(differences), 0.0
@@ -89,6 +114,9 @@ def holm(differences: Mapping[Hashable, Difference]) -> dict[Hashable, Differenc
         largest = max(largest, min(1.0, (len(tested) - i) * gap.p))
         verdict = gap.verdict if gap.verdict == "identical" else _verdict(gap.mean, largest, gap.higher_is_better)
         adjusted[key] = replace(gap, p=largest, verdict=verdict)
+    left = sum(adjusted[key].p > 1 - LEVEL for key in tested)
+    for i, key in enumerate(tested):
+        adjusted[key] = replace(adjusted[key], alpha=(1 - LEVEL) / max(len(tested) - i, left))
     return adjusted
 
 
@@ -110,21 +138,3 @@ def _contributions(a: Estimate, b: Estimate) -> list[Contributions]:
         return [Contributions(x.influence - y.influence, x.training - y.training, x.folds)]
     return [x, y]
 
-
-def _needed(difference: float, present: int, at: Callable[[float], Variance]) -> int | None:
-    """The number of units or seeds, to two digits, at which `difference` is detectable; None if no number suffices.
-
-    present: the number at hand, returned if it suffices. at: factor -> the variance with factor * present units or seeds.
-    """
-    settles = lambda factor: detectable(at(factor)) <= abs(difference)
-    if difference == 0 or not settles(2.0**DOUBLINGS):
-        return None
-    if settles(1.0):
-        return present
-    low, high = 0.0, float(DOUBLINGS)
-    for _ in range(20):
-        middle = (low + high) / 2
-        low, high = (low, middle) if settles(2.0**middle) else (middle, high)
-    number = math.ceil(present * 2.0**high)
-    unit = 10 ** max(len(str(number)) - 2, 0)
-    return math.ceil(number / unit) * unit

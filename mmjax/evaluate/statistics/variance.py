@@ -31,7 +31,7 @@ class Variance:
     """The two-way components of the variance of an estimate (Cameron, Gelbach and Miller, 2011).
 
     groups: the variance over groups of units. seeds: the variance over trainings. Both contain the interaction of the two. With
-    one seed, seeds and interaction are 0. group_degrees, seed_degrees: degrees of freedom.
+    one seed, seeds and interaction are 0. group_degrees, seed_degrees: degrees of freedom. floor: the least standard error.
     """
 
     groups: float
@@ -39,11 +39,17 @@ class Variance:
     interaction: float
     group_degrees: float
     seed_degrees: float
+    floor: float = 0.0
 
     @property
     def total(self) -> float:
         """groups + seeds - interaction, but at least each of the two, since noise may make the interaction too large."""
         return float(np.max([self.groups + self.seeds - self.interaction, self.groups, self.seeds]))
+
+    @property
+    def error(self) -> float:
+        """The standard error."""
+        return float(np.maximum(np.sqrt(self.total), self.floor))
 
     @property
     def degrees(self) -> float:
@@ -56,7 +62,9 @@ class Variance:
         both = self.interaction / (examples * seeds)
         groups = max(self.groups - self.interaction, 0.0) / examples + both
         trainings = max(self.seeds - self.interaction, 0.0) / seeds + both
-        return Variance(groups, trainings, both, self.group_degrees * examples, self.seed_degrees * seeds)
+        return Variance(
+            groups, trainings, both, self.group_degrees * examples, self.seed_degrees * seeds, self.floor / examples
+        )
 
 
 def variance(models: Sequence[Contributions], group_degrees: float) -> Variance:
@@ -109,9 +117,9 @@ def half_width(error: float, degrees: float) -> float:
     return float(stdtrit(degrees, (1 + LEVEL) / 2)) * error
 
 
-def detectable(found: Variance) -> float:
-    """The smallest true difference that a two-sided test at 5 % detects with 80 % power, given this variance."""
-    return float((stdtrit(found.degrees, (1 + LEVEL) / 2) + stdtrit(found.degrees, POWER)) * math.sqrt(found.total))
+def detectable(found: Variance, alpha: float = 1 - LEVEL) -> float:
+    """The smallest true difference that a two-sided test with error rate `alpha` detects with 80 % power."""
+    return float((stdtrit(found.degrees, 1 - alpha / 2) + stdtrit(found.degrees, POWER)) * found.error)
 
 
 def clipped_interval(mean: float, error: float, degrees: float, bounds: Bounds) -> tuple[float, float]:
