@@ -1,20 +1,25 @@
 """Values as JSON and as one line, and the differences between two of them."""
 
+import enum
+import functools
 import importlib.util
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from mmjax.describe import as_json, as_line, differences, parameter_count
+from mmjax.describe import DescribeError, as_json, as_line, differences, from_json, parameter_count
 from mmjax.encoders import CNN, TextRNN
 from mmjax.experiment import Experiment
 from mmjax.fusion import Concat, MeanLogits
 from mmjax.heads import Classifier
 from mmjax.tasks import Classify
 from mmjax.train.optim import Adam
+from mmjax.types import Metric
 
 FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
 GOOD = Experiment(
@@ -40,18 +45,21 @@ def test_every_cell_as_json(file, monkeypatch):
     assert json.loads(json.dumps(cells, allow_nan=False)) == cells  # writing and reading change nothing
     assert len({json.dumps(cell, sort_keys=True) for cell in cells.values()}) == len(cells)  # no two cells are equal
     for cell in cells.values():
-        assert cell["class"] == "Experiment"
+        assert cell["class"] == "mmjax.experiment.value:Experiment"
+        assert as_json(from_json(cell)) == cell
         assert "object at 0x" not in json.dumps(cell)  # an address differs in the next process
 
 
 def test_as_json_by_hand():
     cell = as_json(replace(GOOD, optim=Adam(lr=0.5)))
-    assert cell["encoders"]["image"] == {"class": "CNN", "widths": [4], "dropout": 0.0, "dtype": "float32"}
-    assert cell["optim"] == {"class": "Adam", "lr": 0.5, "clip": 1.0, "schedule": {"class": "Constant"}}
-    assert cell["loss"] == "cross_entropy"
+    module = "mmjax.encoders.image:CNN"
+    assert cell["encoders"]["image"] == {"class": module, "widths": [4], "dropout": 0.0, "dtype": {"dtype": "float32"}}
+    optim = {"class": "mmjax.train.optim:Adam", "lr": 0.5, "clip": 1.0, "schedule": {"class": "mmjax.train.optim:Constant"}}
+    assert cell["optim"] == optim
+    assert cell["loss"] == {"function": "mmjax.losses.criteria:cross_entropy"}
     assert cell["tasks"]["label"]["output"] == "label"
-    assert as_json(CNN(dtype=jnp.bfloat16))["dtype"] == "bfloat16"
-    assert as_json(CNN(dtype=jnp.dtype("float16")))["dtype"] == "float16"
+    assert as_json(CNN(dtype=jnp.bfloat16))["dtype"] == {"dtype": "bfloat16"}
+    assert as_json(CNN(dtype=jnp.dtype("float16")))["dtype"] == {"dtype": "float16"}
 
 
 @pytest.mark.parametrize(
@@ -61,8 +69,8 @@ def test_as_json_by_hand():
         ({"optim": Adam(clip=2.0)}, ["optim.clip"]),
         ({"batch": 33}, ["batch"]),
         ({"encoders": {**GOOD.encoders, "image": CNN(widths=(5,))}}, ["encoders.image.widths"]),
-        ({"encoders": {**GOOD.encoders, "image": CNN(widths=(4,), dtype=jnp.bfloat16)}}, ["encoders.image.dtype"]),
-        ({"loss": max}, ["loss"]),
+        ({"encoders": {**GOOD.encoders, "image": CNN(widths=(4,), dtype=jnp.bfloat16)}}, ["encoders.image.dtype.dtype"]),
+        ({"loss": max}, ["loss.function"]),
     ],
 )
 def test_one_changed_value_is_one_difference(changes, where):
@@ -79,7 +87,57 @@ def test_a_class_outside_mmjax_has_the_hash_of_its_source():
     described = as_json(Mine())
     source = described.pop("source")
     assert len(source) == 16 and int(source, 16) >= 0
-    assert described == {"class": "Mine", "root": "here", "nested": [[1, 2], {"a": None}]}
+    name = "tests.test_describe:test_a_class_outside_mmjax_has_the_hash_of_its_source.<locals>.Mine"
+    assert described == {"class": name, "root": {"path": "here"}, "nested": [[1, 2], {"a": None}]}
+    with pytest.raises(DescribeError, match=r"<locals>\.Mine cannot be rebuilt; use a class .* at the top of its file"):
+        from_json(described)
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+def twice(x, factor=2):
+    return x * factor
+
+
+def test_every_kind_of_value_comes_back():
+    values = {
+        "array": np.float32([[0.1, 2.5], [np.pi, -1]]),
+        "dtype": jnp.dtype(jnp.bfloat16),
+        "enum": Colour.RED,
+        "path": Path("a/b"),
+        "partial": functools.partial(twice, factor=3),
+        "module": CNN(widths=(4, 8), dtype=jnp.dtype("float32")),
+        "function": nn.relu,
+        "metric": Metric(twice, bounds=(0, None)),
+        "names": {"class": 1, "path": {"x": (2,)}},
+        "numbers": (1, 2.5, True, None, "text", np.float32(0.5)),
+    }
+    found = from_json(json.loads(json.dumps(as_json(values))))
+    np.testing.assert_array_equal(found.pop("array"), values["array"])
+    partial, expected = found.pop("partial"), values.pop("partial")
+    assert partial(7) == expected(7) == 21
+    values.pop("array")
+    assert found == values
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"function": "os:system"}, "os:system cannot be rebuilt"),
+        ({"partial": {"function": "subprocess:call"}, "args": [["true"]], "keywords": {}}, "subprocess:call cannot be rebuilt"),
+        ({"class": "mmjax.losses:cross_entropy"}, "is not a dataclass, module or named tuple"),
+        ({"class": "mmjax.encoders.image:Gone"}, "mmjax.encoders.image has no 'Gone' any more"),
+        ({"class": "my_modules:Mine"}, "my_modules cannot be imported; add the folder of my_modules.py to PYTHONPATH"),
+        ({"class": "mmjax.encoders.image:CNN", "depth": 3}, "has other fields than when it was saved: .*depth"),
+        (as_json(lambda x: x), "cannot be rebuilt"),
+        (as_json(object()), "object object .* cannot be saved; use a dataclass or a function"),
+    ],
+)
+def test_what_cannot_be_rebuilt_is_named(value, message):
+    with pytest.raises(DescribeError, match=message):
+        from_json(value)
 
 
 def test_as_line_shows_what_differs_from_the_defaults():

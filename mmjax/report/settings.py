@@ -16,8 +16,11 @@ def settings_that_differ(experiments: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, str]:
-    """`{"optim": {"lr": 0.1}}` -> `{"optim.lr": "0.1"}`; a list is one value."""
+    """`{"optim": {"lr": 0.1}}` -> `{"optim.lr": "0.1"}`; a list is one value, and classes and functions have no module."""
     if isinstance(tree, Mapping) and tree:
+        if set(tree) <= {"function", "dtype", "path"}:  # see `mmjax.describe.as_json`
+            return {prefix: next(iter(tree.values())).rpartition(":")[2]}
+        tree = {name: sub.rpartition(":")[2] if name == "class" else sub for name, sub in tree.items()}
         inner = [_flat(sub, f"{prefix}.{name}" if prefix else str(name)) for name, sub in tree.items()]
         return {name: value for settings in inner for name, value in settings.items()}
     return {prefix: tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False)}
