@@ -41,10 +41,10 @@ class Pairs(NamedTuple):
         """negatives[i, j] is True if j is a valid example other than i."""
         return self.all_valid[None, :] & ~self.positive
 
-    @property
-    def positive_similarity(self) -> Float[Array, " b"]:
-        """The dot product of each positive pair."""
-        return jnp.sum(self.x * self.y, axis=-1)
+    def of_positives(self, similarity: Float[Array, "b B"]) -> Float[Array, " b"]:
+        """The similarity of each positive pair, from the same matrix product as those of the negatives: a product of its own
+        would round differently, and dividing the difference by a small temperature would magnify it."""
+        return jnp.sum(jnp.where(self.positive, similarity, 0), axis=-1)
 
     def similarities(self) -> tuple[Float[Array, "b B"], Float[Array, "b B"]]:
         """(x with all_y, y with all_x): dot products, which are cosines if the outputs have unit length."""
@@ -106,7 +106,7 @@ class InfoNCE:
         t = _temperature(outputs, self.temperature)
 
         def one_way(similarity):
-            logits = jnp.where(p.all_valid[None, :], (similarity - p.positive_similarity[:, None]) / t, LOWEST)
+            logits = jnp.where(p.all_valid[None, :], (similarity - p.of_positives(similarity)[:, None]) / t, LOWEST)
             return jax.nn.logsumexp(logits, axis=-1)
 
         values = sum(map(one_way, p.similarities())) / 2
@@ -156,7 +156,7 @@ class Triplet:
         def one_way(similarity):
             # an example without negatives has LOWEST here, and so a loss of 0
             hardest = jnp.max(jnp.where(p.negatives, similarity, LOWEST), axis=-1)
-            return jax.nn.relu(self.margin - p.positive_similarity + hardest)
+            return jax.nn.relu(self.margin - p.of_positives(similarity) + hardest)
 
         return jnp.where(p.valid, sum(map(one_way, p.similarities())), 0)
 

@@ -5,12 +5,15 @@ makes every metric NaN. Every metric is NaN if all weights are 0.
 """
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from mmjax.metrics.weighted import mean, ratio, root
 from mmjax.types import Outcomes
 
-CONSTANT = 1e-6  # a deviation below this fraction of the root mean square is rounding: the values count as constant
+CONSTANT = 2.0**-24
+"""A standard deviation of at most this fraction of the root mean square is rounding of float32, half a unit in the last place:
+the values count as constant."""
 
 
 def absolute_error(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
@@ -24,11 +27,17 @@ def root_squared_error(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[
 
 
 def _centred(x: Float[Array, " u"], weight: Float[Array, " u"]) -> tuple[Float[Array, " u"], Float[Array, ""]]:
-    """(x minus its weighted mean, its weighted variance; 0 if x does not vary)."""
+    """(x minus its weighted mean, its weighted variance; 0 if x does not vary).
+
+    The mean of large values is rounded, so the values are centred twice. The first shift is a constant for the gradient: the
+    result does not depend on it, and the gradient of the second mean adds small numbers only.
+    """
     x = jnp.where(weight > 0, x, 0)  # here, so that a NaN of weight 0 does not reach the gradient of the mean
-    centred = x - mean(x, weight)
+    shifted = jnp.where(weight > 0, x - lax.stop_gradient(mean(x, weight)), 0)
+    centred = shifted - mean(shifted, weight)
     variance = mean(jnp.square(centred), weight)
-    return centred, jnp.where(variance <= mean(jnp.square(CONSTANT * x), weight), 0, variance)
+    constant = variance <= mean(jnp.square(CONSTANT * x), weight)
+    return centred, jnp.where(constant, 0, variance)
 
 
 def _correlation(x: Float[Array, " u"], y: Float[Array, " u"], weight: Float[Array, " u"]) -> Float[Array, ""]:

@@ -77,6 +77,21 @@ def test_contrastive_losses_are_their_formulas_over_valid_pairs(loss, formula):
     np.testing.assert_allclose(full, formula(X.astype(np.float64), Y.astype(np.float64)), rtol=2e-4, atol=1e-6)
 
 
+def test_info_nce_is_never_negative_at_a_low_temperature():
+    """At t = 0.01, a difference of 1e-7 between two ways to compute one cosine would be -1e-5 nats. Here each negative is
+    orthogonal to the example, so the loss is 7 exp(-100), which is 0 in float32."""
+    random = np.random.default_rng(0)
+    basis = np.linalg.qr(random.normal(size=(64, 64)))[0][:B].astype(np.float32)
+    loss = InfoNCE(*NAMES, temperature=0.01)
+    values = jax.jit(lambda x, y: loss({NAMES[0]: x, NAMES[1]: y}, batch()))
+    x, y = basis, (basis / np.linalg.norm(basis, axis=1, keepdims=True)).astype(np.float32)
+    for scale in (1, np.float32(1.0000001)):
+        found = np.asarray(values(x * scale, y))
+        assert (found >= 0).all() and (found < 1e-20).all()
+    close = np.asarray(values(x + random.normal(size=x.shape).astype(np.float32) * 0.02, y))
+    assert (close >= 0).all()
+
+
 @each
 def test_finite_at_zero_embeddings_and_with_one_or_no_valid_example(loss, formula):
     zeros = {name: jnp.zeros((B, 2)) for name in NAMES} | LEARNED

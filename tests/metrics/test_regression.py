@@ -127,6 +127,29 @@ def test_correlation_far_from_zero():
         np.testing.assert_allclose(other[name][0], near[name][0], atol=1e-4)
 
 
+@pytest.mark.parametrize("centre", [1e2, 1e4, 1e5, 1e6, -1e6, 4e6])
+def test_pearson_and_its_gradient_at_any_centre(centre):
+    """Against float64 on the same float32 numbers. The gradient with respect to a weight of Pearson's r of weighted units is
+    (z_x z_y - r (z_x^2 + z_y^2) / 2) / total weight, with z the units in standard deviations from the weighted mean."""
+    outcomes, weight = units(2)
+    far = {name: x + np.float32(centre * (1 if name == "target" else -0.7)) for name, x in outcomes.items()}
+    value, gradient = all_metrics(far, jnp.asarray(weight))["pearson"]
+    x, y, w = (np.float64(array) for array in (far["predicted"], far["target"], weight))
+    z = lambda x: (x - np.average(x, weights=w)) / np.sqrt(np.average((x - np.average(x, weights=w)) ** 2, weights=w))
+    r = np.average(z(x) * z(y), weights=w)
+    np.testing.assert_allclose(value, r, atol=1e-5)
+    expected = (z(x) * z(y) - r * (z(x) ** 2 + z(y) ** 2) / 2) / w.sum()
+    np.testing.assert_allclose(gradient[weight > 0], expected[weight > 0], atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("value", [0.3, 1e6 + 0.5, 1e-8])
+def test_a_flicker_in_the_last_place_is_constant(value):
+    outcomes, weight = units(0)
+    step = np.nextafter(np.float32(value), np.float32(2 * value))
+    flicker = np.where(np.arange(UNITS) % 2, step, np.float32(value)).astype(np.float32)
+    assert all_metrics(outcomes | {"predicted": flicker}, jnp.asarray(weight))["pearson"][0] == 0
+
+
 @pytest.mark.parametrize("junk", [np.nan, np.inf, 1e30])
 def test_units_of_weight_zero_change_nothing(junk):
     outcomes, weight = units(3)
