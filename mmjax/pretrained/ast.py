@@ -4,7 +4,7 @@ import numpy as np
 
 from mmjax.encoders.audio import AST
 from mmjax.pretrained.audio import ASTPreprocessing
-from mmjax.pretrained.convert import Architecture
+from mmjax.pretrained.convert import Architecture, example_array
 from mmjax.pretrained.layout import CONV, POSITIONS, Layout, Names, dense, norm
 from mmjax.pretrained.source import Source
 from mmjax.pretrained.vit import VIT
@@ -18,12 +18,12 @@ def ast(source: Source) -> Architecture:
     source.require("hidden_act", "gelu")
     source.require("qkv_bias", True)
     module = AST(
-        bands=source.integer("num_mel_bins"),
-        frames=source.integer("max_length"),
+        bands=source.integer("num_mel_bins", maximum=1024),
+        frames=source.integer("max_length", maximum=2**16),
         patch=source.integer("patch_size"),
         stride=(source.integer("frequency_stride"), source.integer("time_stride")),
         width=source.integer("hidden_size"),
-        depth=source.integer("num_hidden_layers"),
+        depth=source.layers("num_hidden_layers"),
         heads=source.integer("num_attention_heads"),
         hidden=source.integer("intermediate_size"),
         dropout=source.fraction("hidden_dropout_prob"),
@@ -40,5 +40,5 @@ def ast(source: Source) -> Architecture:
     }
     for layer in range(module.depth):
         names |= VIT.at(f"params/transformer/block{layer}", f"{prefix}encoder.layer.{layer}")
-    frames = Padded(np.zeros((1, module.frames, module.bands), np.float32), np.array([module.frames], np.int32))
+    frames = Padded(example_array(1, module.frames, module.bands), np.array([module.frames], np.int32))
     return Architecture(module, frames, names, ASTPreprocessing.of(source), unused=(r"classifier\..*",))

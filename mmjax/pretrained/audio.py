@@ -91,7 +91,7 @@ class WhisperPreprocessing:
         settings.require("do_normalize", False, None)
         bands = source.integer("num_mel_bins")
         settings.require("feature_size", bands)
-        return WhisperPreprocessing(bands, settings.positive("chunk_length", 30.0))
+        return WhisperPreprocessing(bands, settings.positive("chunk_length", 30.0, maximum=3600))
 
     @property
     def samples(self) -> int:
@@ -209,7 +209,8 @@ class WaveformPreprocessing:
             return None
         settings.require("feature_size", 1)
         settings.require("padding_value", 0.0, 0)
-        return WaveformPreprocessing(settings.flag("do_normalize", True), rate=settings.integer("sampling_rate", 16_000))
+        rate = settings.integer("sampling_rate", 16_000, maximum=1_000_000)
+        return WaveformPreprocessing(settings.flag("do_normalize", True), rate=rate)
 
     def read(self, recording: Recording) -> Padded:
         """One recording -> x [seconds * rate] as float32 or int16, length int32 []."""

@@ -50,7 +50,7 @@ def distilbert(source: Source) -> Architecture:
     module = BERT(
         vocabulary=source.integer("vocab_size"),
         width=source.integer("dim"),
-        depth=source.integer("n_layers"),
+        depth=source.layers("n_layers"),
         heads=source.integer("n_heads"),
         hidden=source.integer("hidden_dim"),
         positions=source.integer("max_position_embeddings"),
@@ -67,7 +67,7 @@ def _module(source: Source, first: int = 0) -> BERT:
     return BERT(
         vocabulary=source.integer("vocab_size"),
         width=source.integer("hidden_size"),
-        depth=source.integer("num_hidden_layers"),
+        depth=source.layers("num_hidden_layers"),
         heads=source.integer("num_attention_heads"),
         hidden=source.integer("intermediate_size"),
         positions=source.integer("max_position_embeddings"),

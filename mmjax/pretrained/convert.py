@@ -1,5 +1,6 @@
 """Published tensors <-> the variables of our modules, by the name tables of `mmjax.pretrained.layout`."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mmjax.pretrained.files import WeightsError, first_names
+from mmjax.pretrained.files import WeightsError, first_names, shown
 from mmjax.pretrained.layout import Names
 
 
@@ -37,10 +38,9 @@ def to_variables(
 ) -> tuple[dict, dict | None, list[str]]:
     """(variables, the classifier's variables or None, the names of unused tensors).
 
-    where: the source of the tensors, for error messages. Raises WeightsError if a tensor is missing, unknown, or of another
-    shape or dtype.
+    where: the source of the tensors, for error messages. Raises WeightsError if a tensor is missing, unknown, of another shape
+    or dtype, or not finite.
     """
-    expected, width = _expected(architecture, where)
     names, classifier = architecture.names, architecture.classifier
     if not _published(classifier) <= set(tensors):
         classifier = {}
@@ -52,6 +52,7 @@ def to_variables(
     unknown = {name for name in unused if not any(re.fullmatch(pattern, name) for pattern in architecture.unused)}
     if unknown:
         raise WeightsError(f"{where}: {type(architecture.module).__name__} has no parameters for {first_names(unknown)}")
+    expected, width = _expected(architecture, where)  # after the checks of names: many layers take long
     flat = {path: _array(path, entry, tensors, expected[path], where) for path, entry in names.items()}
     head = _head(classifier, tensors, width, where) if classifier else None
     return unflatten_dict(flat, sep="/"), head, sorted(unused)
@@ -93,8 +94,9 @@ def _expected(architecture: Architecture, where: str) -> tuple[dict[str, tuple[i
     """
     try:
         out, variables = jax.eval_shape(architecture.module.init_with_output, jax.random.key(0), architecture.example_input)
-    except (ValueError, TypeError, ZeroDivisionError) as error:
-        raise WeightsError(f"{where}: config.json describes an impossible module: {error}") from error
+    except Exception as error:  # impossible sizes fail in many ways
+        reason = shown(str(error).partition("\n")[0])
+        raise WeightsError(f"{where}: config.json describes an impossible module: {reason}") from error
     expected = {path: leaf.shape for path, leaf in flatten_dict(dict(variables), sep="/").items()}
     if set(expected) != set(architecture.names):
         raise AssertionError(f"{type(architecture.module).__name__}: names differ in {set(expected) ^ set(architecture.names)}")
@@ -106,16 +108,26 @@ def _array(path: str, entry: tuple, tensors: Mapping[str, np.ndarray], shape: tu
     name, layout = entry
     names = name if isinstance(name, tuple) else (name,)
     arrays = [tensors[one] for one in names]
+    shapes = " and ".join(str(list(array.shape)) for array in arrays)
     for one, array in zip(names, arrays):
         if not (np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"):
             raise WeightsError(f"{where}: {one} is {array.dtype.name}; it must be floating point")
+    size = sum(array.size for array in arrays)
+    if layout.slice_index is None and size != math.prod(shape):  # before a layout copies it
+        raise WeightsError(f"{where}: {name} of shape {shapes} gives {size} numbers, but {path} must be {list(shape)}")
     try:
-        found = np.asarray(layout.to_ours(*arrays), np.float32)
+        found = layout.to_ours(*arrays)
     except (ValueError, IndexError) as error:
-        shapes = " and ".join(str(list(array.shape)) for array in arrays)
-        raise WeightsError(f"{where}: {name} of shape {shapes} cannot become {path}: {error}") from error
+        raise WeightsError(f"{where}: {name} of shape {shapes} cannot become {path}: {shown(error)}") from error
     if found.shape != shape:
-        raise WeightsError(
-            f"{where}: {name} of shape {list(arrays[0].shape)} gives {list(found.shape)}, but {path} must be {list(shape)}"
-        )
+        raise WeightsError(f"{where}: {name} of shape {shapes} gives {list(found.shape)}, but {path} must be {list(shape)}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = np.array(found, np.float32)  # a copy: the tensors are views of a file
+    if not np.isfinite(found).all():
+        raise WeightsError(f"{where}: {name} has values that are NaN or infinite; all weights must be finite")
     return found
+
+
+def example_array(*shape: int) -> np.ndarray:
+    """Zeros for an `Architecture.example_input`, float32 [*shape], which take no memory."""
+    return np.broadcast_to(np.float32(0), shape)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmjax.pretrained.files import WEIGHTS_FILE, WeightsError, write_arrays
+from mmjax.pretrained.files import WEIGHTS_FILE, WeightsError, shown, write_arrays
 
 TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 ACTIVATIONS = {0: "relu", 1: "gelu_new", 3: "gelu"}
@@ -53,7 +53,7 @@ class Reader:
             raise WeightsError(f"{self.where}: unknown type {kind} at byte {self.at}; supported are {known}")
         dtype = np.dtype(TYPES[kind]).newbyteorder("<")
         if size != int(np.prod(shape, dtype=object)) * dtype.itemsize:
-            raise WeightsError(f"{self.where}: {size} bytes at byte {self.at} do not fit {dtype.name} of shape {shape}")
+            raise WeightsError(f"{self.where}: {size} bytes at byte {self.at} do not fit {dtype.name} of shape {shown(shape)}")
         return np.frombuffer(self.take(size), dtype).reshape(shape)
 
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from mmjax.encoders.dual import TextTransformer
 from mmjax.encoders.vit import ViT
+from mmjax.pretrained.convert import example_array
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.images import ImagePreprocessing
 from mmjax.pretrained.layout import SAME, BlockNames, Layout, Names, norm, patches
-from mmjax.pretrained.source import Source
+from mmjax.pretrained.source import SIDE, Source
 from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.types import Padded
 
@@ -68,7 +69,7 @@ class ImageTextPreprocessing:
 
 def image_encoder(config: Source, **fields: Any) -> ViT:
     """The image encoder. config: vision_config. fields: those of ViT in which CLIP and SigLIP differ."""
-    side, patch = config.integer("image_size"), config.integer("patch_size")
+    side, patch = config.integer("image_size", maximum=SIDE), config.integer("patch_size")
     if patch > side:
         raise WeightsError(f"{config.where}: config.json has patch_size = {patch}, more than image_size = {side}")
     return ViT(patch, grid=(side // patch, side // patch), **_transformer(config), **fields)
@@ -83,7 +84,7 @@ def text_encoder(config: Source, causal: bool) -> TextTransformer:
 def _transformer(config: Source) -> dict[str, Any]:
     return {
         "width": config.integer("hidden_size"),
-        "depth": config.integer("num_hidden_layers"),
+        "depth": config.layers("num_hidden_layers"),
         "heads": config.integer("num_attention_heads"),
         "hidden": config.integer("intermediate_size"),
         "epsilon": config.positive("layer_norm_eps"),
@@ -130,4 +131,4 @@ def example_input(image: ViT, text: TextTransformer, channels: int) -> dict[str,
     """One image and one text of the encoders' sizes. channels: of the image."""
     height, width = (cells * image.patch for cells in image.grid)
     tokens = Padded(np.zeros((1, text.positions), np.int32), np.array([text.positions], np.int32))
-    return {"image": np.zeros((1, height, width, channels), np.float32), "text": tokens}
+    return {"image": example_array(1, height, width, channels), "text": tokens}

@@ -5,16 +5,17 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mmjax.encoders.efficientnet import EfficientNetLite
-from mmjax.pretrained.convert import Architecture
+from mmjax.pretrained.convert import Architecture, example_array
 from mmjax.pretrained.files import WEIGHTS_FILE, write_arrays
 from mmjax.pretrained.images import BICUBIC, ImagePreprocessing
 from mmjax.pretrained.layout import CONV, Names, batch_norm, dense
 from mmjax.pretrained.pickles import read_pickled
-from mmjax.pretrained.source import Source, are_integers
+from mmjax.pretrained.source import LAYERS, Source, are_integers
 
 LITE0 = {
     "model_type": "efficientnet-lite",
@@ -39,8 +40,8 @@ PREPROCESSING = {
 
 def efficientnet_lite(source: Source) -> Architecture:
     """config.json has the fields of `LITE0`."""
-    fits = lambda value: isinstance(value, list | tuple) and len(value) > 0 and all(are_integers(stage, 5) for stage in value)
-    stages = source.read("stages", fits, "a list of [blocks, kernel, stride, expansion, channels], all integers of at least 1")
+    expected = f"a list of [blocks, kernel, stride, expansion, channels] from 1, at most {LAYERS} blocks and kernels up to 31"
+    stages = source.read("stages", _are_stages, expected)
     stages = tuple(tuple(map(int, stage)) for stage in stages)
     names = _part("stem", "_conv_stem", "_bn0") | _part("head", "_conv_head", "_bn1")
     number = 0
@@ -55,12 +56,18 @@ def efficientnet_lite(source: Source) -> Architecture:
     module = EfficientNetLite(stages, source.integer("stem"), source.integer("head"), source.positive("batch_norm_eps"))
     return Architecture(
         module,
-        np.zeros((1, 224, 224, 3), np.float32),
+        example_array(1, 224, 224, 3),
         names,
         ImagePreprocessing.of(source),
         unused=(r".*\.num_batches_tracked",),
         classifier=dense("params", "_fc"),
     )
+
+
+def _are_stages(value: Any) -> bool:
+    """Whether it is a list of [blocks, kernel, stride, expansion, channels] of a possible size."""
+    fits = isinstance(value, list | tuple) and len(value) > 0 and all(are_integers(stage, 5) for stage in value)
+    return fits and sum(stage[0] for stage in value) <= LAYERS and all(stage[1] <= 31 for stage in value)
 
 
 def _part(ours: str, convolution: str, norm: str) -> Names:

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
+from mmjax.data.decode import MAX_PIXELS, pixels
 from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.source import Settings, Source, is_number
+from mmjax.pretrained.source import SIDE, Settings, Source, is_number
 
 BILINEAR, BICUBIC = int(Image.Resampling.BILINEAR), int(Image.Resampling.BICUBIC)
 HALF = [[0.5] * 3, [0.5] * 3]
@@ -101,6 +102,8 @@ class ImagePreprocessing:
         if isinstance(self.size, tuple):
             return self.size
         longer = int(self.size * max(height, width) / min(height, width))
+        if longer * self.size > MAX_PIXELS:
+            raise ValueError(f"an image of {height} x {width} pixels is too long for a shorter side of {self.size} pixels")
         return (longer, self.size) if width <= height else (self.size, longer)
 
     def _cropped(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "i j 3"]:
@@ -122,7 +125,9 @@ class ImagePreprocessing:
 
 
 def rgb(image: UInt8[np.ndarray, "h w c"] | Image.Image) -> UInt8[np.ndarray, "h w 3"]:
-    """Repeats grey in all three channels and blends transparent pixels with white."""
+    """Repeats grey in all three channels, scales 16 bits to 8, and blends transparent pixels with white."""
+    if isinstance(image, Image.Image) and image.mode.startswith("I;16"):  # 16 bits, which Pillow would clip
+        image = pixels(image)
     if isinstance(image, Image.Image):
         if "A" in image.getbands() or image.info.get("transparency") is not None:
             image = image.convert("RGBA")
@@ -183,9 +188,9 @@ def _size(settings: Settings, name: str, square: bool) -> tuple[int, int] | int:
     sides = settings.section(name)
     named = {side for side, length in given.items() if length is not None}
     if named == {"height", "width"}:
-        return sides.integer("height"), sides.integer("width")
+        return sides.integer("height", maximum=SIDE), sides.integer("width", maximum=SIDE)
     if named == {"shortest_edge"}:
-        return sides.integer("shortest_edge")
+        return sides.integer("shortest_edge", maximum=SIDE)
     raise settings.error(name, "height and width, or shortest_edge")
 
 

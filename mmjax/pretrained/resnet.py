@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 
-import numpy as np
-
 from mmjax.encoders.resnet import EXPANSION, ResNet
-from mmjax.pretrained.convert import Architecture
+from mmjax.pretrained.convert import Architecture, example_array
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.images import ImagePreprocessing
 from mmjax.pretrained.layout import CONV, Names, batch_norm, dense
-from mmjax.pretrained.source import Source
+from mmjax.pretrained.source import LAYERS, Source
 from mmjax.pretrained.vgg import TORCHVISION
 
 
@@ -55,7 +53,7 @@ def torchvision(source: Source) -> Architecture:
 
     return Architecture(
         module,
-        np.zeros((1, 224, 224, tensors["conv1.weight"].shape[1]), np.float32),
+        example_array(1, 224, 224, tensors["conv1.weight"].shape[1]),
         _names(module, ("conv1", "bn1"), part),
         ImagePreprocessing.of(source) or TORCHVISION,
         unused=(r".*\.num_batches_tracked",),
@@ -71,12 +69,15 @@ def resnet(source: Source) -> Architecture:
     source.require("downsample_in_bottleneck", False)
     bottleneck = source.config.get("layer_type", "bottleneck") == "bottleneck"
     expansion = EXPANSION if bottleneck else 1
-    widths, depths, first = source.integers("hidden_sizes"), source.integers("depths"), source.integer("embedding_size")
+    widths, depths = source.integers("hidden_sizes"), source.integers("depths", maximum=LAYERS)
+    first = source.integer("embedding_size")
     if first * expansion != widths[0] or any(width % expansion for width in widths) or len(widths) != len(depths):
         raise WeightsError(
             f"{source.where}: config.json has embedding_size = {first}, hidden_sizes = {widths}, depths = {depths}; the first "
             f"hidden size must be {first * expansion}, all must be multiples of {expansion}, and each needs a depth"
         )
+    if sum(depths) > LAYERS:
+        raise source.error("depths", f"a list of at most {LAYERS} blocks in all")
     module = ResNet(tuple((depth, width // expansion) for depth, width in zip(depths, widths)), bottleneck)
     prefix = "resnet." if "resnet.embedder.embedder.convolution.weight" in source.tensors else ""
 
@@ -89,7 +90,7 @@ def resnet(source: Source) -> Architecture:
 
     return Architecture(
         module,
-        np.zeros((1, 224, 224, source.integer("num_channels", 3)), np.float32),
+        example_array(1, 224, 224, source.integer("num_channels", 3)),
         _names(module, pair(f"{prefix}embedder.embedder"), part),
         ImagePreprocessing.of(source),
         unused=(r".*\.num_batches_tracked",),

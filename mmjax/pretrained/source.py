@@ -10,10 +10,11 @@ import jax
 import numpy as np
 
 from mmjax.nn.attention import gelu, gelu_sigmoid, gelu_tanh
-from mmjax.pretrained.files import WeightsError, read_arrays, read_json, weights_file
+from mmjax.pretrained.files import WeightsError, read_arrays, read_json, shown, weights_file
 
 ACTIVATIONS = {
     "gelu": gelu,
+    "gelu_python": gelu,
     "gelu_new": gelu_tanh,
     "gelu_fast": gelu_tanh,
     "gelu_pytorch_tanh": gelu_tanh,
@@ -21,6 +22,12 @@ ACTIVATIONS = {
     "relu": jax.nn.relu,
 }
 """transformers' name of an activation -> our function."""
+LARGEST = 2**20
+"""No size of a published model is larger. Absurd sizes would exhaust the memory before the tensors are found not to fit."""
+LAYERS = 1000
+"""The largest number of layers."""
+SIDE = 2**14
+"""The largest side of an image, in pixels."""
 
 T = TypeVar("T", bound="Settings")
 
@@ -30,15 +37,15 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def is_integer(value: Any, minimum: int = 1) -> bool:
-    """Whether it is an integer of at least `minimum`. Some JSON writers turn 12 into 12.0."""
-    return is_number(value) and value == int(value) and value >= minimum
+def is_integer(value: Any, minimum: int = 1, maximum: int | float = LARGEST) -> bool:
+    """Whether it is an integer in a range. Some JSON writers turn 12 into 12.0."""
+    return is_number(value) and value == int(value) and minimum <= value <= maximum
 
 
-def are_integers(values: Any, count: int | None = None, minimum: int = 1) -> bool:
-    """Whether it is a list of `count` integers; None for any positive number of them."""
-    fits = isinstance(values, list | tuple) and len(values) == (count or max(len(values), 1))
-    return fits and all(is_integer(value, minimum) for value in values)
+def are_integers(values: Any, count: int | None = None, minimum: int = 1, maximum: int | float = LARGEST) -> bool:
+    """Whether it is a list of `count` integers in a range; None for any positive number of them up to 1000."""
+    fits = isinstance(values, list | tuple) and len(values) == (count or min(max(len(values), 1), 1000))
+    return fits and all(is_integer(value, minimum, maximum) for value in values)
 
 
 @dataclass(frozen=True)
@@ -69,30 +76,39 @@ class Settings:
 
     def error(self, name: str, expected: str) -> WeightsError:
         """An error for the caller to raise. expected: a description of valid values."""
-        return WeightsError(f"{self.where}: {self.file} has {name} = {self.config[name]!r}; it must be {expected}")
+        return WeightsError(f"{self.where}: {self.file} has {name} = {shown(repr(self.config[name]))}; it must be {expected}")
 
-    def integer(self, name: str, default: int | None = None, minimum: int = 1) -> int:
-        """An integer of at least `minimum`."""
-        return int(self.read(name, lambda value: is_integer(value, minimum), f"an integer of at least {minimum}", default))
+    def integer(self, name: str, default: int | None = None, minimum: int = 1, maximum: int | float = LARGEST) -> int:
+        """An integer in a range."""
+        expected = f"an integer of at least {minimum} and at most {maximum}"
+        return int(self.read(name, lambda value: is_integer(value, minimum, maximum), expected, default))
 
-    def integers(self, name: str, count: int | None = None, minimum: int = 1) -> tuple[int, ...]:
-        """A list of `count` integers; None for any positive number of them."""
-        expected = f"a list of {f'{count} ' if count else ''}integers of at least {minimum}"
-        return tuple(map(int, self.read(name, lambda values: are_integers(values, count, minimum), expected)))
+    def layers(self, name: str) -> int:
+        """A number of layers."""
+        return self.integer(name, maximum=LAYERS)
+
+    def integers(
+        self, name: str, count: int | None = None, minimum: int = 1, maximum: int | float = LARGEST
+    ) -> tuple[int, ...]:
+        """A list of `count` integers in a range; None for any positive number of them up to 1000."""
+        expected = f"a list of {f'{count} ' if count else ''}integers of at least {minimum} and at most {maximum}"
+        fits = lambda values: are_integers(values, count, minimum, maximum)
+        return tuple(map(int, self.read(name, fits, expected)))
 
     def height_width(self, name: str) -> tuple[int, int]:
-        """A size given as one integer or as (height, width)."""
-        fits = lambda value: is_integer(value) or are_integers(value, 2)
-        height, width = np.broadcast_to(self.read(name, fits, "an integer of at least 1, or two of them"), 2)
+        """A size in pixels, given as one integer or as (height, width)."""
+        fits = lambda value: is_integer(value, maximum=SIDE) or are_integers(value, 2, maximum=SIDE)
+        height, width = np.broadcast_to(self.read(name, fits, f"an integer from 1 to {SIDE}, or two of them"), 2)
         return int(height), int(width)
 
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number."""
         return float(self.read(name, is_number, "a finite number", default))
 
-    def positive(self, name: str, default: float | None = None) -> float:
-        """A finite positive number."""
-        return float(self.read(name, lambda value: is_number(value) and value > 0, "a positive number", default))
+    def positive(self, name: str, default: float | None = None, maximum: int | float = sys.float_info.max) -> float:
+        """A finite positive number of at most `maximum`."""
+        expected = "a positive number" if maximum == sys.float_info.max else f"a positive number of at most {maximum}"
+        return float(self.read(name, lambda value: is_number(value) and 0 < value <= maximum, expected, default))
 
     def fraction(self, name: str) -> float:
         """A number from 0 to 1, such as a dropout rate."""
@@ -113,13 +129,14 @@ class Settings:
         # In Python, True == 1 and False == 0.
         if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in supported):
             known = ", ".join(map(repr, supported))
-            raise WeightsError(f"{self.where}: {self.file} has {name} = {value!r}; only {known} is supported")
+            raise WeightsError(f"{self.where}: {self.file} has {name} = {shown(repr(value))}; only {known} is supported")
 
     def activation(self, name: str = "hidden_act") -> Callable:
         """The activation function that the field names."""
         if self.string(name) not in ACTIVATIONS:
             known = ", ".join(ACTIVATIONS)
-            raise WeightsError(f"{self.where}: {self.file} has {name} = {self.config[name]!r}; supported are {known}")
+            given = shown(repr(self.config[name]))
+            raise WeightsError(f"{self.where}: {self.file} has {name} = {given}; supported are {known}")
         return ACTIVATIONS[self.config[name]]
 
     def section(self: T, name: str, default: Mapping[str, Any] | None = None) -> T:
@@ -159,7 +176,10 @@ class Source(Settings):
 
 def read_source(path: Path, config: Mapping[str, Any] | None = None) -> Source:
     """Reads a folder with config.json and weights, or a single file of weights. config: replaces config.json."""
-    file = weights_file(path)
-    folder = path if path.is_dir() else None
-    read = read_json(folder / "config.json") if folder and config is None else {}
-    return Source(str(path), dict(config) if config is not None else read, read_arrays(file), folder)
+    try:
+        file = weights_file(path)
+        folder = path if path.is_dir() else None
+        read = read_json(folder / "config.json") if folder and config is None else {}
+        return Source(str(path), dict(config) if config is not None else read, read_arrays(file), folder)
+    except OSError as error:
+        raise WeightsError(f"{path}: it cannot be read: {error.strerror}") from error

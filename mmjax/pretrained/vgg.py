@@ -1,9 +1,10 @@
 """VGG under torchvision's names, with or without batch norm. There is no config.json: all sizes are read off the tensors."""
 
-import numpy as np
+
+import re
 
 from mmjax.encoders.vgg import VGG
-from mmjax.pretrained.convert import Architecture
+from mmjax.pretrained.convert import Architecture, example_array
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.images import BILINEAR, ImagePreprocessing, round_half
 from mmjax.pretrained.layout import CONV, Layout, Names, batch_norm, dense
@@ -51,6 +52,8 @@ def vgg(source: Source) -> Architecture:
         if normalised:
             names |= batch_norm(f"norm{where}", f"features.{at + 1}")
         expected = at + step
+    if expected == 0:
+        raise WeightsError(f"{source.where}: features.0.weight must be a convolution with 4 axes")
     hidden = []
     for layer, theirs in enumerate(("classifier.0", "classifier.3")):
         if f"{theirs}.weight" in tensors:
@@ -61,7 +64,7 @@ def vgg(source: Source) -> Architecture:
             names |= dense(f"params/fc{6 + layer}", theirs, **({} if layer else {"layout": _grid(CELLS, CELLS)}))
     return Architecture(
         VGG(tuple(map(tuple, stages)), tuple(hidden), normalised),
-        np.zeros((1, 224, 224, tensors["features.0.weight"].shape[1]), np.float32),
+        example_array(1, 224, 224, tensors["features.0.weight"].shape[1]),
         names,
         ImagePreprocessing.of(source) or TORCHVISION,
         unused=(r".*\.num_batches_tracked",),
@@ -70,5 +73,4 @@ def vgg(source: Source) -> Architecture:
 
 
 def _is_convolution(name: str, axes: int) -> bool:
-    parts = name.split(".")
-    return axes == 4 and len(parts) == 3 and parts[0] == "features" and parts[1].isdigit() and parts[2] == "weight"
+    return axes == 4 and re.fullmatch(r"features\.[0-9]{1,3}\.weight", name) is not None

@@ -1,5 +1,6 @@
 """VideoMAE and ViViT: transformers' video encoders, or the encoders of their models for tasks or pretraining."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from mmjax.encoders.video import VideoMAE, ViViT
-from mmjax.pretrained.convert import Architecture
+from mmjax.pretrained.convert import Architecture, example_array
 from mmjax.pretrained.images import ImagePreprocessing, from_settings
 from mmjax.pretrained.layout import CLASS_TOKEN, POSITIONS, SAME, Names, dense, norm, patches
 from mmjax.pretrained.source import Settings, Source
 from mmjax.pretrained.vit import VIT
 from mmjax.types import Padded
 
+MAX_POSITIONS = 2**24
+"""Numbers in a table of sinusoidal positions: 16,384 tokens of width 1024."""
 TYPE_FIELDS = ("image_processor_type", "video_processor_type", "feature_extractor_type")
 
 
@@ -49,7 +52,7 @@ def _videos(source: Source, kind: str) -> VideoPreprocessing | None:
     files = [source.settings(name) for name in ("preprocessor_config.json", "video_preprocessor_config.json")]
     for settings in (*files, source.settings("processor_config.json").section("video_processor", {})):
         if settings.config:
-            return _of(settings, kind, source.integer("num_frames"))
+            return _of(settings, kind, source.integer("num_frames", maximum=4096))
     return None
 
 
@@ -70,9 +73,9 @@ def _of(settings: Settings, kind: str, frames: int) -> VideoPreprocessing:
 
 
 def _example_input(source: Source) -> Padded:
-    frames = source.integer("num_frames")
+    frames = source.integer("num_frames", maximum=4096)
     shape = *source.height_width("image_size"), source.integer("num_channels")
-    return Padded(np.zeros((1, frames, *shape), np.float32), np.array([frames], np.int32))
+    return Padded(example_array(1, frames, *shape), np.array([frames], np.int32))
 
 
 def videomae(source: Source) -> Architecture:
@@ -85,13 +88,17 @@ def videomae(source: Source) -> Architecture:
     module = VideoMAE(
         tubelet=tubelet,
         width=source.integer("hidden_size"),
-        depth=source.integer("num_hidden_layers"),
+        depth=source.layers("num_hidden_layers"),
         heads=source.integer("num_attention_heads"),
         hidden=source.integer("intermediate_size"),
         final_norm=not source.flag("use_mean_pooling"),
         epsilon=source.positive("layer_norm_eps"),
         dropout=source.fraction("hidden_dropout_prob"),
     )
+    video = _example_input(source)
+    tokens = math.prod(total // side for total, side in zip(video.x.shape[1:4], tubelet))
+    if tokens * module.width > MAX_POSITIONS:
+        raise source.error("hidden_size", f"at most {MAX_POSITIONS // tokens}, since each video has {tokens} positions")
     projection = "embeddings.patch_embeddings.projection"
     prefix = "videomae." if f"videomae.{projection}.weight" in source.tensors else ""
     names: Names = dense("params/tubelet_embedding", f"{prefix}{projection}", layout=patches(*tubelet))
@@ -110,7 +117,7 @@ def videomae(source: Source) -> Architecture:
         "mask_token",
         r"position_embeddings",
     )
-    return Architecture(module, _example_input(source), names, _videos(source, "VideoMAE"), unused)
+    return Architecture(module, video, names, _videos(source, "VideoMAE"), unused)
 
 
 def vivit(source: Source) -> Architecture:
@@ -122,7 +129,7 @@ def vivit(source: Source) -> Architecture:
     module = ViViT(
         tubelet=tubelet,
         width=source.integer("hidden_size"),
-        depth=source.integer("num_hidden_layers"),
+        depth=source.layers("num_hidden_layers"),
         heads=source.integer("num_attention_heads"),
         hidden=source.integer("intermediate_size"),
         dropout=source.fraction("hidden_dropout_prob"),

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import numpy as np
-
 from mmjax.encoders.vit import ViT
 from mmjax.nn.attention import gelu_tanh
-from mmjax.pretrained.convert import Architecture
+from mmjax.pretrained.convert import Architecture, example_array
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.images import BILINEAR, ImagePreprocessing
 from mmjax.pretrained.layout import CLASS_TOKEN, POSITIONS, SAME, BlockNames, Layout, Names, dense, norm, patches
@@ -26,7 +24,7 @@ def vit(source: Source) -> Architecture:
 def dinov2(source: Source) -> Architecture:
     """Dinov2Model, or the encoder of Dinov2ForImageClassification. Positions are interpolated for images of other sizes."""
     source.require("use_swiglu_ffn", False)
-    hidden = int(source.integer("hidden_size") * source.positive("mlp_ratio"))
+    hidden = int(source.integer("hidden_size") * source.positive("mlp_ratio", maximum=1000))
     sides = source.height_width("image_size")
     if sides[0] != sides[1]:
         raise WeightsError(f"{source.where}: config.json has image_size = {sides}; it must be a square")
@@ -39,7 +37,7 @@ def _transformers(source: Source, prefix: str, block: BlockNames, hidden: int, *
     source.require("qkv_bias", True)
     prefix = prefix if f"{prefix}embeddings.cls_token" in source.tensors else ""
     sides, patch = source.height_width("image_size"), source.height_width("patch_size")
-    depth = source.integer("num_hidden_layers")
+    depth = source.layers("num_hidden_layers")
     if patch[0] != patch[1] or sides[0] % patch[0] or sides[1] % patch[0]:
         raise WeightsError(f"{source.where}: config.json has patch_size = {patch}; it must be a square that divides {sides}")
     module = ViT(
@@ -64,7 +62,7 @@ def _transformers(source: Source, prefix: str, block: BlockNames, hidden: int, *
         names |= block.at(ours, theirs)
         if module.layer_scale is not None:
             names |= {f"{ours}/scale{number}": (f"{theirs}.layer_scale{number}.lambda1", SAME) for number in "12"}
-    image = np.zeros((1, *sides, source.integer("num_channels", 3)), np.float32)
+    image = example_array(1, *sides, source.integer("num_channels", 3))
     unused = (rf"{prefix}pooler\..*", rf"{prefix}embeddings\.mask_token", r"classifier\..*")
     return Architecture(module, image, names, ImagePreprocessing.of(source), unused)
 
@@ -102,7 +100,7 @@ def augreg(source: Source) -> Architecture:
     heads = shapes[f"{attention.format(0)}/query/kernel"][1]
     hidden = shapes[f"{mlp.format(0)}/Dense_0/kernel"][1]
     depth = sum(name.endswith("/LayerNorm_0/scale") for name in shapes)
-    cells = round((shapes[positions][1] - 1) ** 0.5)
+    cells = round(max(0, shapes[positions][1] - 1) ** 0.5)
     kernel, bias, out = _heads(heads)
     embedding = Layout(FLAT.to_ours, lambda x: x.reshape(side, side, channels, width))
     names: Names = {
@@ -131,7 +129,7 @@ def augreg(source: Source) -> Architecture:
     default = ImagePreprocessing((size, size), BILINEAR, None, mean=(0.5,) * 3, deviation=(0.5,) * 3)
     return Architecture(
         ViT(side, width, depth, heads, hidden, activation=gelu_tanh),
-        np.zeros((1, size, size, channels), np.float32),
+        example_array(1, size, size, channels),
         names,
         ImagePreprocessing.of(source) or default,
         unused=("head/.*", "pre_logits/.*"),

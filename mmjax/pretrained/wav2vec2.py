@@ -4,7 +4,7 @@ import numpy as np
 
 from mmjax.encoders.wav2vec2 import Wav2Vec2
 from mmjax.pretrained.audio import WaveformPreprocessing
-from mmjax.pretrained.convert import Architecture
+from mmjax.pretrained.convert import Architecture, example_array
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.layout import CONV_TIME, SAME, BlockNames, Layout, Names, dense, norm
 from mmjax.pretrained.source import Source
@@ -22,7 +22,17 @@ BLOCK = BlockNames(
     norm2="final_layer_norm",
 )
 LENGTHS = Layout(lambda x: x.reshape(x.shape[-1]), lambda x: x.reshape(1, 1, -1))  # [1 1 k] <-> [k]
-HEADS = (r"lm_head\..*", r"quantizer\..*", r"project_(hid|q)\..*", r"projector\..*", r"classifier\..*", r"layer_weights")
+HEADS = (
+    r"lm_head\..*",
+    r"quantizer\..*",
+    r"project_(hid|q)\..*",
+    r"projector\..*",
+    r"classifier\..*",
+    r"layer_weights",
+    r"tdnn\..*",  # of x-vectors, as are the next two
+    r"feature_extractor\.(weight|bias)",
+    r"objective\..*",
+)
 
 
 def wav2vec2(source: Source) -> Architecture:
@@ -31,7 +41,7 @@ def wav2vec2(source: Source) -> Architecture:
     source.require("adapter_attn_dim", None)
     source.require("feat_extract_norm", "group", "layer")
     each_norm, bias = source.string("feat_extract_norm") == "layer", source.flag("conv_bias")
-    widths, kernels, strides = (source.integers(f"conv_{name}") for name in ("dim", "kernel", "stride"))
+    widths, kernels, strides = (source.integers(f"conv_{name}", maximum=4096) for name in ("dim", "kernel", "stride"))
     if not len(widths) == len(kernels) == len(strides):
         raise WeightsError(f"{source.where}: config.json has conv_dim, conv_kernel and conv_stride of different lengths")
     module = Wav2Vec2(
@@ -42,10 +52,10 @@ def wav2vec2(source: Source) -> Architecture:
         conv_bias=bias,
         pre_norm=source.flag("do_stable_layer_norm"),
         width=source.integer("hidden_size"),
-        depth=source.integer("num_hidden_layers"),
+        depth=source.layers("num_hidden_layers"),
         heads=source.integer("num_attention_heads"),
         hidden=source.integer("intermediate_size"),
-        taps=source.integer("num_conv_pos_embeddings"),
+        taps=source.integer("num_conv_pos_embeddings", maximum=4096),
         groups=source.integer("num_conv_pos_embedding_groups"),
         conv_activation=source.activation("feat_extract_activation"),
         activation=source.activation(),
@@ -71,5 +81,5 @@ def wav2vec2(source: Source) -> Architecture:
             names |= norm(f"params/conv_norm{number}", f"{layer}.layer_norm")
     for number in range(module.depth):
         names |= BLOCK.at(f"params/transformer/block{number}", f"{prefix}encoder.layers.{number}")
-    wave = Padded(np.zeros((1, 16_000), np.float32), np.array([16_000], np.int32))
+    wave = Padded(example_array(1, 16_000), np.array([16_000], np.int32))
     return Architecture(module, wave, names, WaveformPreprocessing.of(source), unused=(rf"{prefix}masked_spec_embed", *HEADS))

@@ -119,7 +119,7 @@ def fetch(name: str) -> Path:
 
 def _code(wheel: Wheel) -> str:
     """sha256 of the source code that unpacks a wheel."""
-    modules = (inspect.getmodule(wheel.unpack), sys.modules[__name__], files, pickles)
+    modules = (inspect.getmodule(wheel.unpack), sys.modules[__name__], files.write_arrays, pickles)
     return hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()
 
 

@@ -6,7 +6,7 @@ from mmjax.decoders.transformer import Decoder
 from mmjax.decoders.whisper import Whisper
 from mmjax.encoders.whisper import WhisperEncoder
 from mmjax.pretrained.audio import WhisperPreprocessing
-from mmjax.pretrained.convert import Architecture
+from mmjax.pretrained.convert import Architecture, example_array
 from mmjax.pretrained.layout import SAME, BlockNames, Layout, Names, dense, norm
 from mmjax.pretrained.source import Source
 from mmjax.types import Padded
@@ -29,12 +29,12 @@ def whisper(source: Source) -> Architecture:
     """Encoder and decoder. The encoder alone is `module.encoder` with `variables["params"]["encoder"]`."""
     activation = source.activation("activation_function")
     source.require("tie_word_embeddings", True)
-    width, bands = source.integer("d_model"), source.integer("num_mel_bins")
+    width, bands = source.integer("d_model"), source.integer("num_mel_bins", maximum=1024)
     sources, targets = source.integer("max_source_positions"), source.integer("max_target_positions")
     encoder = WhisperEncoder(
         positions=sources,
         width=width,
-        depth=source.integer("encoder_layers"),
+        depth=source.layers("encoder_layers"),
         heads=source.integer("encoder_attention_heads"),
         hidden=source.integer("encoder_ffn_dim"),
         activation=activation,
@@ -43,7 +43,7 @@ def whisper(source: Source) -> Architecture:
     decoder = Decoder(
         vocabulary=source.integer("vocab_size"),
         width=width,
-        depth=source.integer("decoder_layers"),
+        depth=source.layers("decoder_layers"),
         heads=source.integer("decoder_attention_heads"),
         hidden=source.integer("decoder_ffn_dim"),
         positions=targets,
@@ -55,7 +55,7 @@ def whisper(source: Source) -> Architecture:
     return Architecture(
         Whisper(encoder, decoder),
         {
-            "frames": Padded(np.zeros((1, 2 * sources, bands), np.float32), length),
+            "frames": Padded(example_array(1, 2 * sources, bands), length),
             "tokens": Padded(np.zeros((1, 1), np.int32), np.ones(1, np.int32)),
         },
         _names(encoder, decoder, "model." if "model.encoder.conv1.weight" in source.tensors else ""),

@@ -64,10 +64,29 @@ def test_image_of_any_mode_keeps_its_colours(mode, clear):
     image.save(buffer, "PNG", **options)
     decoded = decode_image(buffer.getvalue(), "a.png")
     whole = np.array(Image.open(buffer).convert("RGBA"))
+    if mode == "I;16":  # Pillow clips them
+        grey = np.asarray(Image.open(buffer)).astype(np.float64)
+        colours = np.repeat(np.round(grey / 65535 * 255)[..., None], 3, axis=-1)
+        whole = np.concatenate([colours, np.where(grey == clear, 0, 255)[..., None]], axis=-1)
     transparent = bool(options) or mode in ("LA", "RGBA")
     assert decoded.shape == (5, 7, 4 if transparent else 3)
     np.testing.assert_array_equal(decoded, whole[..., : decoded.shape[-1]])
     assert transparent or (whole[..., 3] == 255).all()
+
+
+@pytest.mark.parametrize("value, expected", [(0, 0), (127, 0), (129, 1), (10_000, 39), (65_535, 255)])
+def test_grey_of_16_bits_is_scaled(value, expected):
+    """value / 65535 * 255, rounded: 10000 gives 38.9."""
+    decoded = decode_image(png(np.full((2, 3), value, np.uint16)), "a.png")
+    np.testing.assert_array_equal(decoded, np.full((2, 3, 3), expected))
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "GIF", "BMP", "JPEG"])
+def test_formats(form):
+    buffer = io.BytesIO()
+    pixels = np.full((4, 6, 3), (200, 30, 90), np.uint8)
+    Image.fromarray(pixels).save(buffer, form, **({"lossless": True} if form == "WEBP" else {}))
+    np.testing.assert_allclose(decode_image(buffer.getvalue(), "a"), pixels, atol=3 if form == "JPEG" else 0)
 
 
 def test_truncated_image_is_refused_wherever_it_ends():

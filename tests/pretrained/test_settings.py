@@ -217,11 +217,23 @@ def test_invalid_settings_of_a_tokenizer(file, monkeypatch, tmp_path):
     check_settings(monkeypatch, tmp_path, file, TOKENIZERS[file], read)
 
 
-def test_an_invalid_padding_of_a_tokenizer(monkeypatch, tmp_path):
-    bert_folder(tmp_path)
+PADDING = {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": None, "pad_id": 3, "pad_type_id": 0}
+
+
+@pytest.mark.parametrize("wrong", ["7", None, [], nan, -1, 1.5, True])
+def test_an_invalid_padding_of_a_tokenizer(wrong, tmp_path):
+    file = bert_folder(tmp_path) / "tokenizer.json"
     read = lambda: TextPreprocessing.of(Source("here", {}, {}, tmp_path), 9)
-    settings = json.loads((tmp_path / "tokenizer.json").read_text()) | {"padding": {"pad_id": 3}}
-    check_settings(monkeypatch, tmp_path, "tokenizer.json", settings, read)
+    own = json.loads(file.read_text())
+    padding = PADDING | {"pad_token": "two"}
+    file.write_text(json.dumps(own | {"padding": padding}))
+    assert read().padding == 3
+    file.write_text(json.dumps(own | {"padding": padding | {"pad_id": wrong}}))
+    with pytest.raises(WeightsError, match=r"tokenizer\.json: not a tokenizer"):
+        read()
+    file.write_text(json.dumps(own | {"padding": padding | {"direction": "Left"}}))
+    with pytest.raises(WeightsError, match=r"here: tokenizer\.json pads on the left; only 'right' is supported"):
+        read()
 
 
 def check_settings(monkeypatch, folder, file, settings, read):
