@@ -29,7 +29,8 @@ def as_json(value: Any) -> Any:
 
     A dataclass or module becomes {"class": "package.module:Name", field: value, ...}, with the hash of its source if it is not
     part of mmjax. Functions become {"function": "package.module:name"}; dtypes, arrays, paths, enums and `functools.partial`
-    have similar forms, tuples become lists, and a mapping with such a key becomes {"items": pairs}. Anything else becomes {"unknown": its repr}, which cannot be rebuilt.
+    have similar forms. Tuples become lists, and a mapping with a key of these forms becomes {"items": pairs}. Anything else
+    becomes {"unknown": its repr}, which cannot be rebuilt.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         skip = ("parent", "name") if isinstance(value, nn.Module) else ()

@@ -220,3 +220,8 @@ class Task(Protocol):
         predicted: the predictions of all seeds for all rows, [s n ...]. unit: its index in `units`.
         """
         ...
+
+    def answers(self, predicted: Any, classes: Mapping[str, tuple[str, ...]]) -> Mapping[str, np.ndarray]:
+        """The answers to n new inputs, {name: array [n ...]}, averaged over seeds: "predicted", and others such as
+        "probability". predicted: the predictions of all seeds, [s n ...]. classes: {target: names}, as in `Dataset`."""
+        ...

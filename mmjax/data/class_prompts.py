@@ -56,9 +56,9 @@ class ClassPrompts:
             known = ", ".join(sorted(dataset.classes)) or "none"
             raise DataError(f"ClassPrompts.target is {self.target!r}; the targets with classes are {known}")
         column = dataset.columns.get(self.modality)
-        if column is None or column.encode is None:
-            able = ", ".join(sorted(name for name, other in dataset.columns.items() if other.encode)) or "none"
-            raise DataError(f"ClassPrompts.modality is {self.modality!r}; the modalities that can encode texts are {able}")
+        if column is None or column.parse is None:
+            able = ", ".join(sorted(name for name, other in dataset.columns.items() if other.parse)) or "none"
+            raise DataError(f"ClassPrompts.modality is {self.modality!r}; the modalities that can read new texts are {able}")
         names = [name.replace("_", " ") for name in dataset.classes[self.target]]
         prompts = [template.format(name) for name in names for template in self.templates]
         label = np.repeat(np.arange(len(names), dtype=np.int32), len(self.templates))
@@ -84,7 +84,7 @@ def _extended(column: Column, prompts: Sequence[str]) -> Column:
     return dataclasses.replace(
         column,
         count=column.count + len(prompts),
-        read=extend(column.read, column.encode),
+        read=extend(column.read, column.parse),
         original=column.original and extend(column.original, str),
         fingerprint=column.fingerprint and hashlib.sha256(f"{column.fingerprint} {prompts}".encode()).hexdigest(),
     )

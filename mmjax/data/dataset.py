@@ -52,7 +52,11 @@ class Column:
     jitted.
     original: number -> the decoded item for the preprocessing of published models: an image uint8 [h w c], a str, or a sound
     (samples float32 [t], rate in Hz); None if there are no originals. fingerprint: sha256 of all originals in order, "" without
-    originals. encode: any text -> an item as `read` returns it; None if the modality is not text.
+    originals. parse: a new raw input, such as a path, text or array -> an item as `read` returns it (see `mmjax.data.inputs`);
+    None if the column has no inputs from outside.
+
+    A trained model is saved with `preprocess` and `parse`, so they should be functions with a name at the top of their file,
+    frozen dataclasses, or `functools.partial` of these.
     """
 
     count: int
@@ -60,7 +64,7 @@ class Column:
     preprocess: Callable[[Any], Any]
     original: Callable[[int], Any] | None = None
     fingerprint: str = ""
-    encode: Callable[[str], Any] | None = None
+    parse: Callable[[Any], Any] | None = None
 
 
 def identity(x: Any) -> Any:

@@ -1,5 +1,8 @@
 """Images -> arrays of one size, before any random augmentation."""
 
+from typing import Any
+
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -22,6 +25,11 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
         return image
     channels = [Image.fromarray(image[..., c]).resize((size, size), Image.Resampling.LANCZOS) for c in range(image.shape[-1])]
     return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+
+
+def to_unit(x: Any) -> Any:
+    """uint8 -> float32 in [0, 1]; the preprocessing of a batch of images on the device."""
+    return x.astype(jnp.float32) / 255
 
 
 def centre_crop(image: np.ndarray, size: int) -> np.ndarray:

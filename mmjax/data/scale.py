@@ -1,7 +1,9 @@
 """Normalisation of a column by the mean and deviation of its training items."""
 
 import dataclasses
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -40,15 +42,24 @@ def standardized(
     constant = deviation <= 1e-6 * np.abs(values).max(axis=0)  # relative, since a constant feature varies by rounding
     deviation = np.where(constant, 1, deviation).astype(deviation.dtype)
 
-    def scale(x):
+    return dataclasses.replace(column, preprocess=Scaled(column.preprocess, mean, deviation))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scaled:
+    """(x - mean) / deviation along the last axis, after other preprocessing. mean, deviation: Float32[d]."""
+
+    before: Callable[[Any], Any]
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    def __call__(self, batch: Any) -> Any:
+        x = self.before(batch)
+        return Padded(self._scale(x.x), x.length) if isinstance(x, Padded) else self._scale(x)
+
+    def _scale(self, x):
         lead = (None,) * (x.ndim - 1)
-        return (x - mean[lead]) / deviation[lead]
-
-    def preprocess(batch):
-        x = column.preprocess(batch)
-        return Padded(scale(x.x), x.length) if isinstance(x, Padded) else scale(x)
-
-    return dataclasses.replace(column, preprocess=preprocess)
+        return (x - self.mean[lead]) / self.deviation[lead]
 
 
 @runtime_checkable
@@ -75,8 +86,13 @@ class UnitDirections:
     """
 
     def __call__(self, column: Column, pointer: np.ndarray) -> Column:
-        unit = dataclasses.replace(column, preprocess=lambda batch: _unit(column.preprocess(batch)))
+        unit = dataclasses.replace(column, preprocess=partial(unit_vectors, column.preprocess))
         return standardized(unit, pointer, column.count, shared_deviation=True)
+
+
+def unit_vectors(before: Callable[[Any], Any], batch: Any) -> Any:
+    """The preprocessed batch, with vectors of length 1."""
+    return _unit(before(batch))
 
 
 def _unit(x):

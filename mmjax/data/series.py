@@ -24,9 +24,9 @@ from PIL import Image
 
 from mmjax.data.dataset import Column, Dataset, Rows, identity
 from mmjax.data.decode import DataError
+from mmjax.data.inputs import SeriesInput
 from mmjax.data.scale import standardized
 from mmjax.data.splits import grouped_folds
-from mmjax.types import Padded
 
 
 def read_ts(data: bytes, name: str) -> tuple[list[np.ndarray], list[Any], list[str]]:
@@ -142,7 +142,9 @@ class AeonSeries:
         }
         width, longest = series[0].shape[1], max(map(len, series))
         modalities = self.modalities(width)
-        columns = {name: Column(len(series), partial(_read, series, longest, at), identity) for name, at in modalities.items()}
+        parse = SeriesInput(longest, self.channels)
+        read = lambda channels, number: parse(series[number][:, channels])
+        columns = {name: Column(len(series), partial(read, at), identity, parse=parse) for name, at in modalities.items()}
         ids = np.array([f"{split.lower()} {i}" for split, (x, _, _) in files.items() for i in range(len(x))])
         return Dataset(
             columns={name: standardized(column, items["train"], count) for name, column in columns.items()},
@@ -205,12 +207,6 @@ def _quintiles(values: np.ndarray) -> np.ndarray:
     rank = np.empty(len(values), np.int64)
     rank[np.argsort(values, kind="stable")] = np.arange(len(values))
     return rank * 5 // len(values)
-
-
-def _read(series: list[np.ndarray], longest: int, channels: slice, number: int) -> Padded:
-    """These channels of one series, padded with zeros to the steps of the longest."""
-    values = series[number][:, channels]
-    return Padded(np.pad(values, ((0, longest - len(values)), (0, 0))), np.int32(len(values)))
 
 
 def _media(series: list[np.ndarray], row: int) -> dict[str, Any]:

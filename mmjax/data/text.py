@@ -6,6 +6,7 @@ Text is normalised to Unicode NFKC and lowercased. Id 0 is padding, id 1 is an u
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -56,9 +57,14 @@ class TokenizerTrainer(Protocol):
 
 @dataclass(frozen=True)
 class TrainedTokenizer:
-    """A `Tokenizer` around a trained `tokenizers.Tokenizer`."""
+    """A `Tokenizer` around a trained `tokenizers.Tokenizer`. definition: its JSON."""
 
-    library: Any
+    definition: str
+
+    @cached_property
+    def library(self) -> Any:
+        """The `tokenizers.Tokenizer`."""
+        return _library().Tokenizer.from_str(self.definition)
 
     @property
     def vocabulary(self) -> int:
@@ -149,7 +155,8 @@ class WordPiece:
         ids = pieces.library.get_vocab()
         names = dict.fromkeys(_piece(token) for token in sorted(ids, key=ids.get))  # two tokens may have the name "###"
         vocabulary = {name: number for number, name in enumerate(names)}
-        return TrainedTokenizer(_untrained(library.models.WordPiece(vocabulary, unk_token=UNKNOWN), _words_and_digits()))
+        tokenizer = _untrained(library.models.WordPiece(vocabulary, unk_token=UNKNOWN), _words_and_digits())
+        return TrainedTokenizer(tokenizer.to_str())
 
 
 @dataclass(frozen=True)
@@ -204,7 +211,7 @@ def _options(vocabulary: int) -> dict[str, Any]:
 
 def _trained(tokenizer: Any, trainer: Any, texts: Iterable[str]) -> TrainedTokenizer:
     tokenizer.train_from_iterator(sorted(texts), trainer)  # sorted: the merges must not depend on the order of examples
-    return TrainedTokenizer(tokenizer)
+    return TrainedTokenizer(tokenizer.to_str())
 
 
 def _escaped(word: str) -> str:

@@ -18,7 +18,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import tyro
@@ -173,14 +173,10 @@ def _run(
         ablations, by_name = full, None
     every = {**ablations, **(by_name or {})}
     options, cells = parse(ablations, args, file.name, by_name)
-    prepare_jax()
     from rich.console import Console
 
     from mmjax.data.decode import DataError
-    from mmjax.experiment.costs import print_costs
-    from mmjax.experiment.run import check_options, fold_numbers, load_and_check, run_cells
     from mmjax.pretrained.files import WeightsError
-    from mmjax.runs.folder import check_folder
     from mmjax.runs.schema import RunError
     from mmjax.train.checkpoint import CheckpointError
     from mmjax.train.finite import NonFiniteError
@@ -189,18 +185,8 @@ def _run(
     description = (inspect.getdoc(sys.modules["__main__"]) or "").split("\n\n")[0]
     command = f"python {shlex.join([os.path.relpath(file), *args])}"
     header = {"name": file.stem, "command": command, "description": description}
-    out, console = options.out or Path("runs") / file.stem, Console()
     try:
-        if not options.costs:
-            check_folder(out, options.resume)
-        check_options(cells, options)
-        fold = None if options.costs else fold_numbers(cells, options)[0]
-        with console.status("reading the data"):
-            loaded = load_and_check(cells, fold)
-        if options.costs:
-            print_costs(cells, loaded, options)
-            return
-        run_cells(header, cells, every, options, out, loaded, console)
+        run_options(header, cells, every, options, options.out or Path("runs") / file.stem, Console())
     except (ExperimentError, DataError, WeightsError, CheckpointError, RunError, NonFiniteError, ImportError) as error:
         _exit_with(f"error: {error}", 1)
     except Stopped as stopped:
@@ -210,6 +196,35 @@ def _run(
     except OSError as error:  # a full disk, a folder without permission
         name = f"{error.filename}: " if error.filename else ""
         _exit_with(f"error: {name}{error.strerror or error}; earlier files are intact: continue with --resume", 1)
+
+
+def run_options(
+    header: Mapping[str, str],
+    cells: Mapping[str, Experiment],
+    every: Mapping[str, Experiment],
+    options: Options,
+    out: Path,
+    console: Any,
+) -> None:
+    """Runs the cells, or prints their costs. Arguments as those of `mmjax.experiment.run.run_cells`, whose errors pass through.
+
+    Everything that can be checked is checked before the training begins.
+    """
+    prepare_jax()
+    from mmjax.experiment.costs import print_costs
+    from mmjax.experiment.run import check_options, fold_numbers, load_and_check, run_cells
+    from mmjax.runs.folder import check_folder
+
+    if not options.costs:
+        check_folder(out, options.resume)
+    check_options(cells, options)
+    fold = None if options.costs else fold_numbers(cells, options)[0]
+    with console.status("reading the data"):
+        loaded = load_and_check(cells, fold)
+    if options.costs:
+        print_costs(cells, loaded, options)
+        return
+    run_cells(header, cells, every, options, out, loaded, console)
 
 
 def _exit_with(line: str, code: int) -> None:

@@ -18,6 +18,7 @@ from mmjax.evaluate.statistics.estimates import finite
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.progress import Progress
+from mmjax.runs.model import write_model
 from mmjax.runs.write import Part, chosen_examples, write_examples, write_part
 from mmjax.tasks.subsets import subset_name
 from mmjax.train.checkpoint import Checkpoints
@@ -146,7 +147,9 @@ def _predict(run: PartRun, training: Training, fitted: Fit, frozen: Any) -> None
     seconds = fitted.seconds + time.monotonic() - began
     facts = {"seconds": seconds, "plan": run.options.plan} | _training_facts(experiment, training, fitted, frozen)
     kept = _flat(predicted) if run.options.keep_predictions else None
-    write_part(run.folder, run.identity, outcomes, fitted.curves, facts, examples, kept)
+    arguments = experiment, run.dataset, run.part.seeds, fitted.best.variables, run.identity["weights"] or ""
+    model_files = write_model(run.folder, *arguments)
+    write_part(run.folder, run.identity, outcomes, fitted.curves, facts, examples, kept, model_files)
 
 
 def at_subset(predicted: Any, number: int) -> Any:

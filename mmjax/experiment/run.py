@@ -22,6 +22,7 @@ from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.pretrained.init import digest, read_weights
 from mmjax.progress import Progress
 from mmjax.runs.folder import locked, read_record, write_json
+from mmjax.runs.model import MODEL, VARIABLES
 from mmjax.runs.write import (
     Part,
     has_baselines,
@@ -181,7 +182,7 @@ def _run_fold(
                 "data": dataset.fingerprint,
                 "weights": digest(weights) if weights else None,
             }
-            wanted_files = ["predictions.npz"] if options.keep_predictions else []
+            wanted_files = [MODEL, VARIABLES] + ["predictions.npz"] * options.keep_predictions
             shown = fold not in (None, 0) or has_examples(out, experiment.tasks, progress.print)
             if part_is_done(folder / part.name, identity, progress.print, wanted_files) and shown:
                 continue

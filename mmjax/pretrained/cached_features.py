@@ -5,7 +5,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated, Any
 
 import jax
@@ -17,6 +17,7 @@ from rich.console import Console
 
 from mmjax.data.dataset import Column, Dataset, identity, stack
 from mmjax.data.decode import DataError
+from mmjax.data.inputs import image_array, sound_array, text
 from mmjax.data.scale import Normalize, Standardize
 from mmjax.data.splits import folds_of, with_fold
 from mmjax.data.stamps.dataset import Stamps
@@ -32,6 +33,7 @@ from mmjax.types import Padded, Tokens
 
 PUBLISHED = (("image", "efficientnet-lite0"), ("text", "minilm"), ("audio", "whisper-tiny.en#encoder"))
 CHUNK = 32  # items that are encoded at once
+RATE = 16_000  # Hz, of recordings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +84,8 @@ class CachedFeatures:
                     f"{', '.join(sorted(known)) or 'none'}"
                 )
             column = columns[modality]
-            key, features = encode(modality, column, source, self)
-            encoded = Column(column.count, partial(_item, features), identity)
+            key, features, parse = encode(modality, column, source, self)
+            encoded = Column(column.count, partial(_item, features), identity, parse=parse)
             columns[modality] = self.normalize(encoded, data.splits["train"].pointer[modality])
             sizes[modality] = {"width": features["x"].shape[-1]}
             keys.append(key)
@@ -92,10 +94,13 @@ class CachedFeatures:
         return dataclasses.replace(data, columns=columns, sizes=sizes, fingerprint=fingerprint)
 
 
-def encode(modality: str, column: Column, source: str, settings: CachedFeatures) -> tuple[str, dict[str, np.ndarray]]:
+def encode(
+    modality: str, column: Column, source: str, settings: CachedFeatures
+) -> tuple[str, dict[str, np.ndarray], "FeatureInput"]:
     """The features of a column by the weights of a source, from the cache if it has them.
 
-    Returns (their key, features): x Float32[items d]; or x Float32[items n d] and length Int32[items] if all tokens are kept.
+    Returns (their key, features, the reader of new inputs). Features: x Float32[items d]; or x Float32[items n d] and length
+    Int32[items] if all tokens are kept.
     """
     weights, items = load_encoder(source), column.count
     prompts = settings.prompts if isinstance(weights.preprocessing, TextPreprocessing) else ()
@@ -104,32 +109,101 @@ def encode(modality: str, column: Column, source: str, settings: CachedFeatures)
         raise DataError(f"CachedFeatures.prompts needs one vector per text, but .tokens keeps all tokens of {modality!r}")
     if prompts:
         column = _prompted(column, prompts)
-    preprocessing = _adapted(weights.preprocessing, column, settings, source)
+    max_tokens = _longest(weights.preprocessing, column)
+    parse = FeatureInput(source, prompts, keep_tokens, settings.sound_seconds, settings.whole_images, max_tokens)
+    preprocessing = parse.preprocessing(weights)
     inputs = [column.fingerprint, column.count, keep_tokens, digest(weights.variables), prompts]
     key = feature_key(inputs, weights.module, preprocessing)
     file = features_folder() / f"{key}.npz"
     features = load_features(file)
     if features is None:
-        variables = jax.tree.map(jnp.asarray, weights.variables)
-        apply = lambda variables, x: _features(weights.module.apply(variables, preprocessing.finish(x)), keep_tokens)
-        run = jax.jit(apply)
-        features = _computed(modality, column, preprocessing.read, lambda x: run(variables, x))
+        features = _computed(modality, column, preprocessing.read, parse.encoder(weights))
         if prompts:
             features = {"x": _mean_direction(features["x"].reshape(items, len(prompts), -1))}
         save_features(file, features)
-    return key, features
+    return key, features, parse
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureInput:
+    """A new image, text or recording -> its features, [d] or Padded [n d], as `CachedFeatures` has them before `normalize`.
+
+    source: the published weights, which are loaded on first use. max_tokens: of the longest text; longer ones are truncated.
+    Other fields: as in `CachedFeatures`.
+    """
+
+    source: str
+    prompts: tuple[str, ...] = ()
+    keep_tokens: bool = False
+    sound_seconds: float = 4.0
+    whole_images: bool = True
+    max_tokens: int | None = None
+
+    def __call__(self, raw: Any) -> Any:
+        weights, read, run = _loaded(self)
+        match weights.preprocessing:
+            case TextPreprocessing():
+                originals = [prompt_text(template, text(raw)) for template in self.prompts] or [text(raw)]
+            case ImagePreprocessing():
+                originals = [image_array(raw)]
+            case _:
+                originals = [(sound_array(raw, RATE), RATE)]
+        features = {name: np.asarray(x) for name, x in run(stack([read(original) for original in originals])).items()}
+        if self.prompts:
+            features = {"x": _mean_direction(features["x"][None])}
+        return _item(features, 0)
+
+    def preprocessing(self, weights: Any) -> Any:
+        """The preprocessing of the weights without needless padding and cropping: recordings of `sound_seconds`, whole images,
+        and texts padded to the longest."""
+        preprocessing = weights.preprocessing
+        match preprocessing:
+            case None:
+                raise DataError(f"{self.source}: the weights come without a preprocessing, so they cannot encode anything")
+            case WhisperPreprocessing():
+                return dataclasses.replace(preprocessing, seconds=self.sound_seconds, attend_to_padding=False)
+            case WaveformPreprocessing():
+                return dataclasses.replace(preprocessing, seconds=self.sound_seconds)
+            case ImagePreprocessing() if preprocessing.crop and self.whole_images:
+                return dataclasses.replace(preprocessing, size=preprocessing.crop, crop=None)
+            case TextPreprocessing() if self.max_tokens is not None:
+                return dataclasses.replace(preprocessing, max_tokens=self.max_tokens)
+            case _:
+                return preprocessing
+
+    def encoder(self, weights: Any) -> Callable[[Any], dict[str, Array]]:
+        """The compiled function: a batch of items -> their features."""
+        preprocessing, variables = self.preprocessing(weights), jax.tree.map(jnp.asarray, weights.variables)
+        apply = lambda variables, x: _features(weights.module.apply(variables, preprocessing.finish(x)), self.keep_tokens)
+        run = jax.jit(apply)
+        return lambda x: run(variables, x)
+
+
+@lru_cache(maxsize=8)
+def _loaded(parse: FeatureInput) -> tuple[Any, Callable[[Any], Any], Callable[[Any], dict[str, Array]]]:
+    """(weights, original -> item, batch of items -> features)."""
+    weights = load_encoder(parse.source)
+    return weights, parse.preprocessing(weights).read, parse.encoder(weights)
+
+
+def prompt_text(template: str, text: str) -> str:
+    """A text in a prompt, see `CachedFeatures.prompts`."""
+    phrase = text.strip().removesuffix(".").lower()
+    noun = re.sub(r"^(an?|the|some)\s+", "", phrase)
+    return template.format(text, phrase=phrase, noun=noun)
 
 
 def _prompted(column: Column, prompts: tuple[str, ...]) -> Column:
     """The column of every text in every prompt; the prompts of a text follow one another."""
-
-    def original(number: int) -> str:
-        text = column.original(number // len(prompts))
-        phrase = text.strip().removesuffix(".").lower()
-        noun = re.sub(r"^(an?|the|some)\s+", "", phrase)
-        return prompts[number % len(prompts)].format(text, phrase=phrase, noun=noun)
-
+    original = lambda number: prompt_text(prompts[number % len(prompts)], column.original(number // len(prompts)))
     return dataclasses.replace(column, count=column.count * len(prompts), original=original)
+
+
+def _longest(preprocessing: Any, column: Column) -> int | None:
+    """The number of tokens of the longest text of a column; None if texts are padded anyway, or the column is not text."""
+    if not isinstance(preprocessing, TextPreprocessing) or preprocessing.attend_to_padding:
+        return None
+    return preprocessing.batch([column.original(number) for number in range(column.count)]).x.shape[1]
 
 
 def _mean_direction(x: np.ndarray) -> np.ndarray:
@@ -147,25 +221,6 @@ def _features(tokens: Tokens, keep_tokens: bool) -> dict[str, Array]:
 def _item(features: dict[str, np.ndarray], number: int) -> Any:
     x = features["x"][number]
     return Padded(x, features["length"][number]) if "length" in features else x
-
-
-def _adapted(preprocessing: Any, column: Column, settings: CachedFeatures, source: str) -> Any:
-    """The preprocessing of the weights without needless padding and cropping: recordings of `sound_seconds`, whole images, and
-    texts padded to the longest."""
-    match preprocessing:
-        case None:
-            raise DataError(f"{source}: the weights come without a preprocessing, so they cannot encode anything")
-        case WhisperPreprocessing():
-            return dataclasses.replace(preprocessing, seconds=settings.sound_seconds, attend_to_padding=False)
-        case WaveformPreprocessing():
-            return dataclasses.replace(preprocessing, seconds=settings.sound_seconds)
-        case ImagePreprocessing() if preprocessing.crop and settings.whole_images:
-            return dataclasses.replace(preprocessing, size=preprocessing.crop, crop=None)
-        case TextPreprocessing() if not preprocessing.attend_to_padding:
-            texts = preprocessing.batch([column.original(number) for number in range(column.count)])
-            return dataclasses.replace(preprocessing, max_tokens=texts.x.shape[1])
-        case _:
-            return preprocessing
 
 
 def _computed(

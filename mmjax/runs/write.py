@@ -4,9 +4,10 @@
     RUN/results.json, report.html         the results, and the page that shows them
     RUN/units/TASK/FOLD.npz               the test units of a task: targets, weights, groups, metadata
     RUN/units/TASK/FOLD.baselines.npz     the outcomes of its baselines
-    RUN/examples/                         a dozen test units with their media: index.json, images and sounds
+    RUN/examples/                         test units with their media: index.json, images and sounds
     RUN/cells/CELL/cell.json              experiment, facts and the sha256 of each file of the cell; marks the cell as done
-    RUN/cells/CELL/PART/                  curves.jsonl, outcomes.npz, examples.json, part.json (last), checkpoints/
+    RUN/cells/CELL/PART/                  curves.jsonl, outcomes.npz, examples.json, part.json (last), checkpoints/, and the
+                                          trained models: model.json, variables.safetensors (see `mmjax.runs.model`)
 
 A part is one training run: some seeds on one fold. FOLD is "all" without cross-validation, else "fold0", "fold1", ...
 """
@@ -16,6 +17,7 @@ import json
 import platform
 import resource
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -43,7 +45,8 @@ from mmjax.runs.schema import RunError, check
 from mmjax.types import Outcomes, Units
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "mmjax")
-EXAMPLES = 12
+EXAMPLES = 100
+MAX_CANDIDATES = 50 * EXAMPLES  # test units among which the examples are chosen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,11 +100,13 @@ def write_part(
     facts: Mapping[str, Any],
     examples: Mapping[str, Any] | None = None,
     predictions: Mapping[str, np.ndarray] | None = None,
+    others: Sequence[str] = (),
 ) -> None:
     """Writes a finished part.
 
     outcomes: {task: {subset: {name: [s u ...]}}}. curves: records of the learning curve. facts: JSON about the training.
-    examples: {task: [{subset: answer}]}. predictions: {"task/path": array [s k n ...]}, None to save none.
+    examples: {task: [{subset: answer}]}. predictions: {"task/path": array [s k n ...]}, None to save none. others: names of
+    further files of the part that are already written.
     """
     arrays = {
         f"{task}/{subset}/{name}": array
@@ -112,7 +117,7 @@ def write_part(
     write_arrays(folder / "outcomes.npz", arrays)
     write_text(folder / "curves.jsonl", "".join(json.dumps(record) + "\n" for record in curves))
     write_json(folder / "examples.json", dict(examples or {}))
-    files = ["outcomes.npz", "curves.jsonl", "examples.json"]
+    files = ["outcomes.npz", "curves.jsonl", "examples.json", *others]
     if predictions is not None:
         write_arrays(folder / "predictions.npz", predictions)
         files.append("predictions.npz")
@@ -240,16 +245,19 @@ def example_row(units: Units, unit: int, dataset: Dataset) -> int:
 
 def chosen_examples(units: Units) -> list[int]:
     """At most EXAMPLES units of different ids, spread over targets and languages. The choice does not depend on predictions."""
-    order = np.random.default_rng(0).permutation(np.flatnonzero(units.weight > 0))
+    order = np.random.default_rng(0).permutation(np.flatnonzero(units.weight > 0))[:MAX_CANDIDATES]
     target = next((np.asarray(x) for x in units.target.values() if np.asarray(x).ndim == 1), np.zeros(len(units.weight)))
     ids = np.asarray(units.metadata["id"])
     language = np.asarray(units.metadata.get("language", np.full(len(units.weight), "")))
-    chosen: list[int] = []
-    while len(chosen) < min(EXAMPLES, len(set(ids[order].tolist()))):
-        seen = {ids[unit] for unit in chosen}
-        targets, languages = [target[unit] for unit in chosen], [language[unit] for unit in chosen]
-        fresh = [unit for unit in order if ids[unit] not in seen]
-        chosen.append(int(min(fresh, key=lambda unit: (targets.count(target[unit]), languages.count(language[unit])))))
+    fresh = {unit: (ids[unit], target[unit], language[unit]) for unit in order.tolist()}
+    targets, languages, chosen = Counter(), Counter(), []
+    while fresh and len(chosen) < EXAMPLES:
+        unit = min(fresh, key=lambda unit: (targets[fresh[unit][1]], languages[fresh[unit][2]]))
+        name, target_of, language_of = fresh[unit]
+        targets[target_of] += 1
+        languages[language_of] += 1
+        chosen.append(unit)
+        fresh = {other: of for other, of in fresh.items() if of[0] != name}
     return chosen
 
 

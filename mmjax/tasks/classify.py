@@ -120,6 +120,11 @@ class Classify:
         logits = predicted.reshape(predicted.shape[0], -1, predicted.shape[-1])[:, units.entry[unit]]
         return show_class(logits, units, unit)
 
+    def answers(self, predicted: np.ndarray, classes: Mapping[str, tuple[str, ...]]) -> dict[str, np.ndarray]:
+        """{"predicted": str[n *m], "probability": Float32[n *m c]}."""
+        probability = _probability(predicted).mean(axis=0)
+        return {"predicted": np.array(classes[self.name])[probability.argmax(axis=-1)], "probability": probability}
+
 
 def class_outcomes(logits: np.ndarray, units: Units) -> dict[str, np.ndarray]:
     """Logits Float[u c] -> the outcomes of `metrics.classification`."""

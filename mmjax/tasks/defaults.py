@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mmjax.tasks.subsets import subsets_of
 from mmjax.types import Metric, Outcomes, Subset, Units
 
@@ -32,3 +34,13 @@ class TaskDefaults:
         """The reference answer alone, as text."""
         target = ", ".join(str(values[unit]) for values in units.target.values())
         return {"target": target, "predicted": "", "correct": None, "score": None}
+
+    def answers(self, predicted: Any, classes: Mapping[str, tuple[str, ...]]) -> Mapping[str, np.ndarray]:
+        """The predictions of each seed, [n s ...], since a mean may have no meaning."""
+        return each_seed(predicted)
+
+
+def each_seed(predicted: Any) -> dict[str, np.ndarray]:
+    """Predictions [s n ...] -> {"predicted": [n s ...]}, or the same for each entry of a mapping."""
+    named = predicted if isinstance(predicted, Mapping) else {"predicted": predicted}
+    return {name: np.moveaxis(np.asarray(values), 0, 1) for name, values in named.items()}

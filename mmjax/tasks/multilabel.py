@@ -142,6 +142,12 @@ class MultiLabelClassify:
             "score": None,
         }
 
+    def answers(self, predicted: np.ndarray, classes: Mapping[str, tuple[str, ...]]) -> dict[str, np.ndarray]:
+        """{"predicted": str[n], the labels joined by ", ", "probability": Float32[n l]}, from the mean logit."""
+        logits, names = predicted.mean(axis=0), np.array(classes[self.name])
+        labels = [", ".join(names[row]) for row in logits > self._logit_threshold]
+        return {"predicted": np.array(labels, str), "probability": 1 / (1 + np.exp(-logits))}
+
 
 def label_names(units: Units) -> dict[int, str]:
     """{label: name} of the labels that apply to at least one unit."""

@@ -116,3 +116,7 @@ class Regress:
         """The mean prediction over seeds."""
         value = float(predicted.reshape(len(predicted), -1)[:, units.entry[unit]].mean())
         return {"target": f"{units.target['target'][unit]:.3g}", "predicted": f"{value:.3g}", "correct": None, "score": None}
+
+    def answers(self, predicted: np.ndarray, classes: Mapping[str, tuple[str, ...]]) -> dict[str, np.ndarray]:
+        """{"predicted": Float32[n *m]}."""
+        return {"predicted": predicted.mean(axis=0)}

@@ -11,6 +11,7 @@ from mmjax.data.dataset import Dataset
 from mmjax.metrics import retrieval
 from mmjax.metrics.ranking import rank_outcomes, relevant_positions
 from mmjax.tasks import panels
+from mmjax.tasks.defaults import each_seed
 from mmjax.tasks.embeddings import embed, modalities_of
 from mmjax.tasks.items import items_of
 from mmjax.tasks.subsets import subsets_of
@@ -215,3 +216,7 @@ class Retrieve:
             "correct": bool(relevant[best]),
             "score": float(similarity[best]) if np.isfinite(similarity[best]) else None,
         }
+
+    def answers(self, predicted: Mapping[str, np.ndarray], classes: Mapping[str, tuple[str, ...]]) -> dict[str, np.ndarray]:
+        """{"query", "gallery"}: the embeddings of each seed, Float32[n s d]; seeds have no common space."""
+        return each_seed(predicted)

@@ -11,6 +11,7 @@ from mmjax.data.class_prompts import PROMPT
 from mmjax.data.dataset import Dataset
 from mmjax.tasks.baselines import majority_class
 from mmjax.tasks.classify import METRICS, class_details, class_outcomes, confusion_panels, show_class
+from mmjax.tasks.defaults import each_seed
 from mmjax.tasks.embeddings import embed, modalities_of
 from mmjax.tasks.subsets import subsets_of
 from mmjax.tasks.units import find_classes, find_output, find_target, modality_of, target_units
@@ -115,6 +116,10 @@ class ZeroShot:
         seeds = range(len(predicted["query"]))
         logits = [self._logits({name: values[seed] for name, values in predicted.items()}, units)[unit] for seed in seeds]
         return show_class(np.stack(logits), units, unit)
+
+    def answers(self, predicted: Mapping[str, np.ndarray], classes: Mapping[str, tuple[str, ...]]) -> dict[str, np.ndarray]:
+        """{"query", "prompt"}: the embeddings of each seed, Float32[n s d]."""
+        return each_seed(predicted)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ NAMES = ["cat", "bus"]
 class Given:
     """Three rows per split; the second has no text."""
 
-    encode: bool = True
+    readable: bool = True
     folds = 5
 
     def load(self) -> Dataset:
@@ -29,7 +29,7 @@ class Given:
             "text": np.array(["cat", "", "bus"]),
             "page": np.arange(3),
         }
-        column = Column(2, NAMES.__getitem__, identity, NAMES.__getitem__, "names", str.upper if self.encode else None)
+        column = Column(2, NAMES.__getitem__, identity, NAMES.__getitem__, "names", str.upper if self.readable else None)
         splits = ("train", "validation", "test")
         return Dataset(
             columns={"image": Column(3, lambda i: np.float32(i), identity), "text": column},
@@ -87,7 +87,7 @@ def test_media_of_rows_and_of_prompts():
     [
         (replace(DATA, target="kind"), "ClassPrompts.target is 'kind'; the targets with classes are label"),
         (replace(DATA, modality="image"), "ClassPrompts.modality is 'image'; the modalities that can encode texts are text"),
-        (replace(DATA, data=Given(encode=False)), "the modalities that can encode texts are none"),
+        (replace(DATA, data=Given(readable=False)), "the modalities that can read new texts are none"),
     ],
 )
 def test_errors_name_the_field(value, message):

@@ -8,7 +8,7 @@ import pytest
 
 from mmjax.data import feed
 from mmjax.data.decode import DataError
-from mmjax.data.mosi.dataset import Mosi, z_scores
+from mmjax.data.mosi.dataset import Mosi, ZScores
 from mmjax.data.mosi.files import FILES, VARIABLE, WIDTHS
 from mmjax.data.splits import CrossValidated, check_splits
 
@@ -206,7 +206,7 @@ def test_more_folds_than_videos(folder):
 
 def test_z_scores_are_fitted_on_the_training_rows():
     x = np.array([[1.0, 5], [3, 5], [100, 6]])  # the first two are training rows: mean 2 and deviation 1; feature 2 is constant
-    np.testing.assert_array_equal(z_scores(x, np.array([0, 1])), [[-1, 0], [1, 0], [98, 1]])
+    np.testing.assert_array_equal(ZScores.of(x[:2]).scaled(x), [[-1, 0], [1, 0], [98, 1]])
 
 
 def test_the_published_counts(published):

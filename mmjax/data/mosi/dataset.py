@@ -18,6 +18,7 @@ import numpy as np
 
 from mmjax.data.dataset import Column, Dataset, Rows, identity
 from mmjax.data.decode import DataError
+from mmjax.data.inputs import SeriesInput, VectorInput
 from mmjax.data.mosi.files import FILES, MosiTable, read_files, read_table
 from mmjax.data.splits import grouped_folds
 from mmjax.types import Padded
@@ -63,14 +64,14 @@ class Mosi:
             "validation": official[fold_of == self.fold],
             "test": np.flatnonzero(~table.train),
         }
-        features = {name: z_scores(x, utterances["train"]) for name, x in table.features.items()}
-        columns, splits = (_by_video if self.context else _by_utterance)(table, features, utterances)
+        scores = {name: ZScores.of(x[utterances["train"]]) for name, x in table.features.items()}
+        columns, splits = (_by_video if self.context else _by_utterance)(table, scores, utterances)
         return Dataset(
             columns=columns,
             splits=splits,
             metadata={split: _metadata(table, at) for split, at in utterances.items()},
             fingerprint=self._fingerprint(files),
-            sizes={name: {"width": x.shape[1]} for name, x in features.items()},
+            sizes={name: {"width": x.shape[1]} for name, x in table.features.items()},
             classes={"label": CLASSES},
             media=partial(_media, table, utterances["test"]),
             source="the published features of CMU-MOSI",
@@ -85,17 +86,35 @@ class Mosi:
         return digest.hexdigest()
 
 
-def z_scores(x: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Float64[n d] -> Float32[n d], (x - mean) / deviation over the training utterances; constant features are only centred."""
-    mean, deviation = x[train].mean(axis=0), x[train].std(axis=0)
-    return ((x - mean) / np.where(deviation > 1e-8, deviation, 1)).astype(np.float32)
+@dataclasses.dataclass(frozen=True, eq=False)
+class ZScores:
+    """Features [... d] -> Float32[... d], (x - mean) / deviation; `parse` of one utterance [d], or of a video [m d]."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    steps: int | None = None
+
+    @classmethod
+    def of(cls, x: np.ndarray) -> "ZScores":
+        """The statistics of training utterances Float64[n d]; constant features are only centred."""
+        deviation = x.std(axis=0)
+        return cls(x.mean(axis=0), np.where(deviation > 1e-8, deviation, 1))
+
+    def scaled(self, x: np.ndarray) -> np.ndarray:
+        return ((x - self.mean) / self.deviation).astype(np.float32)
+
+    def __call__(self, raw: Any) -> Any:
+        width = len(self.mean)
+        parse = VectorInput(width) if self.steps is None else SeriesInput(self.steps, width)
+        return parse(self.scaled(np.asarray(raw, np.float64)))
 
 
 def _by_utterance(
-    table: MosiTable, features: Mapping[str, np.ndarray], utterances: Mapping[str, np.ndarray]
+    table: MosiTable, scores: Mapping[str, ZScores], utterances: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, Column], dict[str, Rows]]:
     """Columns and splits with one row per utterance."""
-    columns = {name: Column(len(x), x.__getitem__, identity) for name, x in features.items()}
+    features = {name: scores[name].scaled(x) for name, x in table.features.items()}
+    columns = {name: Column(len(x), x.__getitem__, identity, parse=scores[name]) for name, x in features.items()}
     splits = {
         split: Rows(dict.fromkeys(features, at.astype(np.int32)), {"label": table.label[at]}, np.ones(len(at), np.float32))
         for split, at in utterances.items()
@@ -104,9 +123,10 @@ def _by_utterance(
 
 
 def _by_video(
-    table: MosiTable, features: Mapping[str, np.ndarray], utterances: Mapping[str, np.ndarray]
+    table: MosiTable, scores: Mapping[str, ZScores], utterances: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, Column], dict[str, Rows]]:
     """Columns and splits with one row per video; its utterances are contiguous in the table."""
+    features = {name: scores[name].scaled(x) for name, x in table.features.items()}
     _, first, length = np.unique(table.video, return_index=True, return_counts=True)
     order = np.argsort(first)  # videos in the order of the table, not of their numbers
     first, length = first[order], length[order]
@@ -120,7 +140,10 @@ def _by_video(
         padded[:n] = x[first[number] : first[number] + n]
         return Padded(padded, np.int32(n))
 
-    columns = {name: Column(len(first), partial(read, x), identity) for name, x in features.items()}
+    columns = {
+        name: Column(len(first), partial(read, x), identity, parse=dataclasses.replace(scores[name], steps=longest))
+        for name, x in features.items()
+    }
     splits = {}
     for split, at in utterances.items():
         videos = np.flatnonzero(np.isin(first, at)).astype(np.int32)

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from mmjax.data.dataset import Column, identity
 from mmjax.data.decode import decode_audio, decode_image
-from mmjax.data.image import on_white, resize
+from mmjax.data.image import to_unit
+from mmjax.data.inputs import ImageInput, SoundInput, TextInput
 from mmjax.data.text import Tokenizer
 from mmjax.nn.mel import LogMel
 from mmjax.types import Padded
@@ -54,21 +55,18 @@ class StampsTable:
     def images(self, size: int) -> Column:
         """Images float32 [size size 4] in [0, 1], drawn over white; alpha is the fourth channel."""
         fingerprint = self._fingerprint("image", [record["id"] for record in self.records])
-        scale = lambda x: x.astype(jnp.float32) / 255
-        return Column(len(self.kept), partial(_read_image, self, size), scale, partial(_image, self), fingerprint)
+        return _column(len(self.kept), ImageInput(size), to_unit, partial(_image, self), fingerprint)
 
     def texts(self, max_tokens: int) -> Column:
         """Token ids of the names, Padded int32 [max_tokens]."""
-        fingerprint = self._fingerprint("text", self.names)
-        read = partial(_read_text, self, max_tokens)
-        encode = partial(self.tokenizer.encode, max_tokens=max_tokens)
-        return Column(len(self.kept), read, identity, self.names.__getitem__, fingerprint, encode)
+        fingerprint, parse = self._fingerprint("text", self.names), TextInput(self.tokenizer, max_tokens)
+        return _column(len(self.kept), parse, identity, self.names.__getitem__, fingerprint)
 
     def sounds(self, clips: list[Clip], mel: LogMel, samples: int) -> Column:
         """Log-mel frames of the first `samples` samples of each clip, Padded float32 [frames bands]."""
         fingerprint = self._fingerprint("audio", [f"{self.records[item]['id']} {language}" for item, language in clips])
-        read, original = partial(_read_audio, self, clips, mel.rate, samples), partial(_sound, self, clips)
-        return Column(len(clips), read, partial(_log_mel, mel), original, fingerprint)
+        parse = SoundInput(mel.rate, samples)
+        return _column(len(clips), parse, partial(log_mel, mel), partial(_sound, self, clips), fingerprint)
 
     def _fingerprint(self, kind: str, items: Iterable[str]) -> str:
         return hashlib.sha256(json.dumps([self.source.fingerprint, kind, *items]).encode()).hexdigest()
@@ -88,34 +86,21 @@ def speech_name(record: Mapping[str, Any], language: str) -> str:
 RATE = 16_000  # Hz, the sample rate of the pack's clips
 
 
+def _column(count: int, parse: Callable, preprocess: Callable, original: Callable, fingerprint: str) -> Column:
+    """A column whose items are its parsed originals."""
+    return Column(count, lambda number: parse(original(number)), preprocess, original, fingerprint, parse)
+
+
 def _image(table: StampsTable, item: int) -> np.ndarray:
     return decode_image(table.source.image_bytes(table.kept[item]), f"image of {table.records[item]['id']}")
 
 
 def _sound(table: StampsTable, clips: list[Clip], number: int) -> tuple[np.ndarray, int]:
-    return _wave(table, clips[number], RATE), RATE
-
-
-def _wave(table: StampsTable, clip: Clip, rate: int) -> np.ndarray:
-    item, language = clip
+    item, language = clips[number]
     data = table.source.speech_bytes(table.kept[item], language)
-    return decode_audio(data, speech_name(table.records[item], language), rate)
+    return decode_audio(data, speech_name(table.records[item], language), RATE), RATE
 
 
-def _read_image(table: StampsTable, size: int, item: int) -> np.ndarray:
-    return resize(on_white(_image(table, item)), size)
-
-
-def _read_text(table: StampsTable, max_tokens: int, item: int) -> Padded:
-    return table.tokenizer.encode(table.names[item], max_tokens)
-
-
-def _read_audio(table: StampsTable, clips: list[Clip], rate: int, samples: int, number: int) -> Padded:
-    wave = _wave(table, clips[number], rate)[:samples]
-    x = np.zeros(samples, np.int16)
-    x[: len(wave)] = np.round(wave * 32767)
-    return Padded(x, np.int32(len(wave)))
-
-
-def _log_mel(mel: LogMel, wave: Padded) -> Padded:
+def log_mel(mel: LogMel, wave: Padded) -> Padded:
+    """int16 samples -> log-mel frames."""
     return mel.sequence(Padded(wave.x.astype(jnp.float32) / 32767, wave.length))

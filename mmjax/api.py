@@ -1,0 +1,42 @@
+"""Running experiments from Python."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mmjax.experiment.cli import Options, run_options
+from mmjax.experiment.value import Experiment, ExperimentError
+from mmjax.results import Results, load_run
+
+
+def run(
+    cells: Mapping[str, Experiment],
+    seeds: int = 5,
+    out: Path | str = "runs/experiment",
+    resume: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Results:
+    """Trains and scores every cell, writes the run folder `out`, and returns its results.
+
+    The equivalent of the command line of an experiment file: `run(ABLATIONS, seeds=10, against="concat")` does what
+    `python FILE.py --seeds 10 --against concat` does. options: any other option of `mmjax.experiment.cli.Options`. resume:
+    continue in a folder that already has results. quiet: print nothing.
+    Raises the errors that the command line prints: ExperimentError for wrong cells and options, DataError for data,
+    WeightsError for published weights, RunError for the folder, NonFiniteError for losses and gradients.
+    """
+    try:
+        chosen = Options(seeds=seeds, out=Path(out), resume=resume, **options)
+    except TypeError:
+        known = [name for name in Options.__dataclass_fields__ if name not in ("full", "costs")]
+        unknown = sorted(set(options) - set(known))
+        raise ExperimentError(f"there is no option {', '.join(unknown)}; the options are {', '.join(known)}") from None
+    if not cells:
+        raise ExperimentError("there are no cells; give {name: Experiment}")
+    chosen.check()
+    console = Console(quiet=quiet)
+    header = {"name": Path(out).name, "command": f"mmjax.run(seeds={seeds}, out={str(out)!r})", "description": ""}
+    run_options(header, dict(cells), dict(cells), chosen, Path(out), console)
+    return load_run(out)

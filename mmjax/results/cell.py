@@ -1,0 +1,191 @@
+"""A trained cell: predictions for new inputs, its variables, saving and export. No training data are needed."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from mmjax.data.dataset import stack
+from mmjax.data.decode import DataError
+from mmjax.evaluate.predict import predict_subsets
+from mmjax.results.export import exported
+from mmjax.runs.folder import write_bytes
+from mmjax.runs.model import SavedModel, read_model, save_model
+from mmjax.runs.schema import RunError
+from mmjax.train.stages import merged
+from mmjax.types import Padded
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One trained cell of a run. Its models are those of all seeds, and of all folds of a cross-validation.
+
+    folders: the folder of each part. names: each part's name in errors, such as "fold0".
+    """
+
+    name: str
+    folders: tuple[Path, ...]
+
+    @cached_property
+    def models(self) -> tuple[SavedModel, ...]:
+        """The models of each part, read on first use."""
+        return tuple(read_model(folder) for folder in self.folders)
+
+    @property
+    def module(self) -> nn.Module:
+        """The whole model, a `mmjax.model.Multimodal`."""
+        return self.models[0].module
+
+    @property
+    def tasks(self) -> Mapping[str, Any]:
+        """{name: Task}."""
+        return self.models[0].tasks
+
+    @property
+    def classes(self) -> Mapping[str, tuple[str, ...]]:
+        """{target: names of its classes or labels}."""
+        return self.models[0].classes
+
+    def variables(self, seed: int = 0, part: int = 0) -> dict[str, Any]:
+        """The variables of one seed, as `module.apply` takes them. part: the index in `models`, of folds or groups of seeds.
+
+        ValueError if the seed is not in the part.
+        """
+        model = self.models[part]
+        if seed not in model.seeds:
+            raise ValueError(f"seed is {seed}; the seeds of {self.folders[part].name} are {list(model.seeds)}")
+        position = model.seeds.index(seed)
+        return merged(jax.tree.map(lambda leaf: leaf[position], model.variables), model.frozen)
+
+    def predict(
+        self, inputs: Mapping[str, Sequence[Any]], each_seed: bool = False, batch: int = 32
+    ) -> dict[str, Any]:
+        """The answers of every task to n new inputs: {task: {"predicted": array [n ...], ...}} (see `Task.answers`).
+
+        inputs: {modality: n raw inputs}; an image is a path, bytes or an array, a text a str, a recording a path, bytes or
+        (samples, rate), and a series or vector an array. None where one is missing; a modality may be left out completely.
+        Answers are averaged over seeds, and over folds. each_seed: a list with the answers of each seed instead. batch: inputs
+        per compiled call.
+        DataError, naming the modality and the number of the input, if an input cannot be read.
+        """
+        count = self._check(inputs)
+        parts = [_predictions(model, inputs, count, batch, self.name) for model in self.models]
+        predicted = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        answers = lambda of_task, task: dict(self.tasks[task].answers(of_task, self.classes))
+        if not each_seed:
+            return {task: answers(predicted[task], task) for task in self.tasks}
+        return {
+            task: [
+                answers(jax.tree.map(lambda leaf, k=k: leaf[k : k + 1], predicted[task]), task)
+                for k in range(jax.tree.leaves(predicted[task])[0].shape[0])
+            ]
+            for task in self.tasks
+        }
+
+    def save(self, folder: Path | str) -> Path:
+        """Writes the models to a folder: model.json and variables.safetensors for each part. `load_cell` reads them.
+
+        Frozen published weights are not repeated; they are found by name.
+        """
+        folder = Path(folder)
+        for model, source in zip(self.models, self.folders):
+            save_model(folder / source.name, source, model)
+        return folder
+
+    def export(self, path: Path | str, part: int = 0) -> Path:
+        """Writes `jax.export` bytes of the prediction function of one part, and a JSON file beside them that describes them.
+
+        The function takes ({modality: items}, {modality: present Bool[b]}) for any batch size b, on CPU, GPU and TPU, and
+        returns {task: predictions [s b ...]} of all seeds. Items are raw arrays before preprocessing, such as uint8 images
+        [b h w 4], or {"x", "length"}; the JSON file gives their shapes. mmjax is not needed to run it:
+
+            function = jax.export.deserialize(bytearray(open(path, "rb").read()))
+            answers = function.call({"image": images}, {"image": present})
+        """
+        path = Path(path)
+        data, description = exported(self.models[part])
+        write_bytes(path, data)
+        write_bytes(path.with_suffix(path.suffix + ".json"), json.dumps(description, indent=1).encode())
+        return path
+
+    def _check(self, inputs: Mapping[str, Sequence[Any]]) -> int:
+        """The number of inputs."""
+        readers = self.models[0].readers
+        unknown = sorted(set(inputs) - set(readers))
+        if unknown or not inputs:
+            given = f"{unknown[0]!r} is not a modality of cell {self.name}" if unknown else "inputs are empty"
+            raise DataError(f"{given}; its modalities are {', '.join(readers)}")
+        for modality, values in inputs.items():
+            if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+                raise DataError(f"{modality}: a list of inputs is expected, not {type(values).__name__}; write [input]")
+        counts = {modality: len(values) for modality, values in inputs.items()}
+        if len(set(counts.values())) > 1 or not next(iter(counts.values())):
+            raise DataError(f"inputs have different lengths or none: {counts}; give one for each example, or None")
+        return next(iter(counts.values()))
+
+
+def load_cell(folder: Path | str) -> Cell:
+    """The cell that `Cell.save` wrote to this folder. RunError if there is none."""
+    folder = Path(folder)
+    parts = tuple(sorted(file.parent for file in folder.glob("*/model.json")))
+    if not parts:
+        raise RunError(f"{folder} has no saved model; it should be a folder that Cell.save wrote")
+    return Cell(folder.name, parts)
+
+
+def _predictions(model: SavedModel, inputs: Mapping[str, Sequence[Any]], count: int, batch: int, name: str) -> Any:
+    """{task: predictions [s n ...]} of one part."""
+    subsets = {task: (value.subsets(tuple(model.readers))[-1],) for task, value in model.tasks.items()}
+    predict = predict_subsets(model.module, model.tasks, subsets)
+
+    @jax.jit
+    def run(variables, frozen, items, present):
+        prepared = model.batch(items, present)
+        found = jax.vmap(lambda one: predict(merged(one, frozen), prepared))(variables)
+        return jax.tree.map(lambda leaf: leaf[:, 0], found)
+
+    variables, frozen = (jax.tree.map(jnp.asarray, tree) for tree in (model.variables, model.frozen))
+    size = min(batch, count)
+    parts = []
+    for items, present in _batches(model, inputs, count, size, name):
+        parts.append(jax.tree.map(np.asarray, run(variables, frozen, items, present)))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, :count], *parts)
+
+
+def _batches(
+    model: SavedModel, inputs: Mapping[str, Sequence[Any]], count: int, size: int, name: str
+) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """(items, present) of each batch; the last one is padded with absent inputs."""
+    for start in range(0, count, size):
+        numbers = range(start, start + size)
+        items, present = {}, {}
+        for modality, reader in model.readers.items():
+            values = inputs.get(modality, ())
+            raw = [values[number] if number < len(values) else None for number in numbers]
+            present[modality] = np.array([value is not None for value in raw])
+            parse = partial(_parsed, reader, modality, name)
+            items[modality] = stack([reader.empty if value is None else parse(i, value) for i, value in zip(numbers, raw)])
+        yield items, present
+
+
+def _parsed(reader: Any, modality: str, name: str, number: int, raw: Any) -> Any:
+    """The item of one raw input, with the shape and dtype of the training items. DataError names the modality and number."""
+    if reader.parse is None:
+        raise DataError(f"{modality}: the data of cell {name} do not say how new inputs are read; give its Column a `parse`")
+    try:
+        item = reader.parse(raw)
+    except (DataError, ImportError) as error:
+        raise type(error)(f"{modality}[{number}]: {error}") from None
+    leaves = {"x": item.x, "length": item.length} if isinstance(item, Padded) else {"": item}
+    for key, expected in reader.item.items():
+        found = np.asarray(leaves.get(key))
+        if found.shape != expected.shape:
+            raise DataError(f"{modality}[{number}]: its item has the shape {list(found.shape)}, not {list(expected.shape)}")
+    return item

@@ -1,0 +1,45 @@
+"""A trained model as a function that runs without mmjax: bytes of `jax.export`."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export
+
+from mmjax.evaluate.predict import predict_subsets
+from mmjax.runs.model import SavedModel, as_item
+from mmjax.train.stages import merged
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def exported(model: SavedModel) -> tuple[bytes, dict[str, Any]]:
+    """(bytes, description as JSON) of the prediction function of all seeds, for any batch size (see `Cell.export`)."""
+    subsets = {task: (value.subsets(tuple(model.readers))[-1],) for task, value in model.tasks.items()}
+    predict = predict_subsets(model.module, model.tasks, subsets)
+    variables, frozen = (jax.tree.map(jnp.asarray, tree) for tree in (model.variables, model.frozen))
+
+    def run(inputs, present):
+        items = {name: as_item(leaves if isinstance(leaves, dict) else {"": leaves}) for name, leaves in inputs.items()}
+        prepared = model.batch(items, present)
+        found = jax.vmap(lambda one: predict(merged(one, frozen), prepared))(variables)
+        return jax.tree.map(lambda leaf: leaf[:, 0], found)
+
+    (b,) = export.symbolic_shape("b")
+    shape = lambda leaf: jax.ShapeDtypeStruct((b, *leaf.shape), leaf.dtype)
+    inputs = {
+        name: shape(reader.item[""]) if "" in reader.item else {key: shape(leaf) for key, leaf in reader.item.items()}
+        for name, reader in model.readers.items()
+    }
+    present = {name: jax.ShapeDtypeStruct((b,), bool) for name in model.readers}
+    function = export.export(jax.jit(run), platforms=PLATFORMS)(inputs, present)
+    describe = lambda tree: jax.tree.map(lambda leaf: {"shape": [str(n) for n in leaf.shape], "dtype": str(leaf.dtype)}, tree)
+    outputs = jax.tree.unflatten(function.out_tree, function.out_avals)
+    description = {
+        "inputs": describe(inputs),
+        "present": describe(present),
+        "outputs": describe(outputs),
+        "seeds": list(model.seeds),
+        "classes": {name: list(names) for name, names in model.classes.items()},
+    }
+    return bytes(function.serialize()), description

@@ -1,0 +1,178 @@
+"""The trained models of a part of a run, saved so that they can read new inputs without the data they were trained on.
+
+    PART/model.json              module, tasks, class names, and how each modality's inputs are read and preprocessed
+    PART/variables.safetensors   the best variables of each seed, [s ...] by path; frozen published weights are not repeated
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from mmjax.data.dataset import Dataset
+from mmjax.describe import DescribeError, as_json, from_json
+from mmjax.pretrained.init import digest, read_weights
+from mmjax.runs.folder import read_json, write_bytes, write_json
+from mmjax.runs.schema import RunError
+from mmjax.types import Batch, Padded
+
+MODEL, VARIABLES = "model.json", "variables.safetensors"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How new inputs of one modality become the encoder's input.
+
+    parse: a raw input -> an item; None if the data set has no inputs from outside. preprocess: a batch of items -> the
+    encoder's input. item: {"": zeros} or {"x", "length": zeros} of one item, as NumPy arrays.
+    """
+
+    parse: Any
+    preprocess: Any
+    item: Mapping[str, np.ndarray]
+
+    @property
+    def empty(self) -> Any:
+        """The item that stands for an absent input: zeros, of length 0 if it is a `Padded`."""
+        return as_item(self.item)
+
+
+def as_item(leaves: Mapping[str, Any]) -> Any:
+    """{"": array} -> array; {"x", "length"} -> Padded."""
+    return leaves[""] if "" in leaves else Padded(leaves["x"], leaves["length"])
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """The models of all seeds of one part.
+
+    module: the whole model. tasks: {name: Task}. readers: {modality: Reader}. classes: {target: names}. targets: {name: zeros
+    of one row}. seeds: their numbers. variables: {collection: tree [s ...]} of all seeds, on the host. frozen: {collection:
+    tree}, published weights that all seeds share.
+    """
+
+    module: nn.Module
+    tasks: Mapping[str, Any]
+    readers: Mapping[str, Reader]
+    classes: Mapping[str, tuple[str, ...]]
+    targets: Mapping[str, np.ndarray]
+    seeds: tuple[int, ...]
+    variables: Mapping[str, Any]
+    frozen: Mapping[str, Any]
+
+    def batch(self, inputs: Mapping[str, Any], present: Mapping[str, Any]) -> Batch:
+        """The preprocessed batch; works under jit. inputs: {modality: batch of items}. present: {modality: Bool[b]}."""
+        rows = jax.tree.leaves(present)[0].shape[0]
+        targets = {name: jnp.zeros((rows, *zeros.shape), zeros.dtype) for name, zeros in self.targets.items()}
+        found = {name: reader.preprocess(inputs[name]) for name, reader in self.readers.items()}
+        return Batch(found, dict(present), targets, jnp.ones(rows, jnp.float32))
+
+
+def write_model(
+    folder: Path, experiment: Any, dataset: Dataset, seeds: Sequence[int], variables: Any, frozen: str
+) -> list[str]:
+    """Writes the models of a part and returns the names of the files.
+
+    experiment: the `Experiment`. variables: the best variables of all seeds, [s ...], without frozen ones. frozen: the digest
+    of the published weights, "" without any.
+    """
+    readers = {}
+    for name in sorted(experiment.encoders):
+        column = dataset.columns[name]
+        leaves = {"": column.read(0)}
+        if isinstance(leaves[""], Padded):
+            leaves = {"x": leaves[""].x, "length": leaves[""].length}
+        item = {key: {"shape": list(np.shape(leaf)), "dtype": np.asarray(leaf).dtype.name} for key, leaf in leaves.items()}
+        readers[name] = {"parse": as_json(column.parse), "preprocess": as_json(column.preprocess), "item": item}
+    rows = dataset.splits["test"]
+    model = {
+        "module": as_json(experiment.model),
+        "tasks": as_json(experiment.tasks),
+        "readers": readers,
+        "classes": as_json(dataset.classes),
+        "targets": {
+            name: {"shape": list(target.shape[1:]), "dtype": np.asarray(target).dtype.name}
+            for name, target in rows.targets.items()
+        },
+        "seeds": list(seeds),
+        "weights": as_json(experiment.weights),
+        "frozen": frozen,
+    }
+    write_json(folder / MODEL, model)
+    write_variables(folder / VARIABLES, variables)
+    return [MODEL, VARIABLES]
+
+
+def save_model(folder: Path, source: Path, model: SavedModel) -> None:
+    """Copies the models of the part `source` to another folder; `model` is what `read_model` found there."""
+    write_json(folder / MODEL, read_json(source / MODEL))
+    write_variables(folder / VARIABLES, model.variables)
+
+
+def write_variables(file: Path, variables: Mapping[str, Any]) -> None:
+    """Writes {collection: tree} as safetensors, by path ("params/heads_label/kernel")."""
+    arrays = {path: np.ascontiguousarray(leaf) for path, leaf in flatten_dict(dict(variables), sep="/").items()}
+    write_bytes(file, safetensors.numpy.save(arrays))
+
+
+def read_model(folder: Path) -> SavedModel:
+    """The models of a part, or those that `write_model` wrote anywhere else.
+
+    RunError, naming the file, if it is missing or damaged, if a class cannot be imported, or if the published weights have
+    changed.
+    """
+    file = folder / MODEL
+    model = read_json(file)
+    try:
+        module, tasks = from_json(model["module"]), from_json(model["tasks"])
+        readers = {
+            name: Reader(from_json(entry["parse"]), from_json(entry["preprocess"]), _zeros(entry["item"]))
+            for name, entry in model["readers"].items()
+        }
+        classes, targets = from_json(model["classes"]), _zeros(model["targets"])
+        seeds, weights, frozen = tuple(model["seeds"]), model["weights"], model["frozen"]
+    except DescribeError as error:
+        raise RunError(f"{file}: {error}") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{file} is damaged ({type(error).__name__}: {error}); write the run again") from None
+    variables = _read_variables(folder / VARIABLES)
+    saved = SavedModel(module, tasks, readers, classes, targets, seeds, variables, {})
+    if not weights:
+        return saved
+    arrays = read_weights(_shapes(saved), weights)
+    if frozen and digest(arrays) != frozen:
+        raise RunError(f"{file}: the weights {', '.join(weights.values())} differ from those that the model was trained with")
+    own = flatten_dict(dict(variables), sep="/")
+    missing = {path: array for path, array in arrays.items() if path not in own}
+    return SavedModel(module, tasks, readers, classes, targets, seeds, variables, unflatten_dict(missing, sep="/"))
+
+
+def _shapes(saved: SavedModel) -> Any:
+    """The shapes of one seed's variables."""
+
+    def init():
+        inputs = {name: jax.tree.map(lambda leaf: leaf[None], reader.empty) for name, reader in saved.readers.items()}
+        present = {name: jnp.ones(1, bool) for name in inputs}
+        return saved.module.init(jax.random.key(0), saved.batch(inputs, present))
+
+    return jax.eval_shape(init)
+
+
+def _read_variables(file: Path) -> dict[str, Any]:
+    try:
+        arrays = safetensors.numpy.load_file(file)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise RunError(f"{file} is missing or damaged ({error}); write the run again") from None
+    return unflatten_dict(arrays, sep="/")
+
+
+def _zeros(described: Mapping[str, Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    return {name: np.zeros(entry["shape"], jnp.dtype(entry["dtype"])) for name, entry in described.items()}

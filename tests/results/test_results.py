@@ -1,0 +1,91 @@
+"""Tables, comparisons and figures of a finished run."""
+
+import csv
+import io
+
+import pandas
+import pytest
+
+import mmjax
+from mmjax.experiment import ExperimentError
+from mmjax.runs.schema import RunError
+from tests.results.pets import EXPERIMENT
+
+
+def test_the_table_has_the_numbers_of_results_json(results):
+    assert list(results) == ["all", "text"] and len(results) == 2 and results.tasks == ["kind", "age", "tags"]
+    rows = {row["cell"]: row for row in results.table("age")}
+    assert list(rows) == ["all", "text", "mean", "median"]
+    entry = results.json["cells"]["text"]["tasks"]["age"]
+    score, row = entry["subsets"][entry["complete"]]["mae"], rows["text"]
+    assert (row["mae"], row["mae_low"], row["mae_high"]) == (score["mean"], score["low"], score["high"])
+    assert rows["all"]["kind"] == "multimodal" and rows["text"]["kind"] == "single" and rows["mean"]["kind"] == "baseline"
+
+
+def test_csv_and_latex(results, tmp_path):
+    text = results.to_csv(tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_text() == text
+    read = list(csv.DictReader(io.StringIO(text)))
+    assert [row["cell"] for row in read] == [row["cell"] for row in results.table()]
+    assert float(read[0]["accuracy"]) == pytest.approx(results.table()[0]["accuracy"])
+    latex = results.to_latex(tmp_path / "table.tex")
+    assert latex.startswith("\\begin{tabular}{llrr}\n\\toprule\ncell & accuracy & f1\\_macro & ece \\\\\n")
+    best = results.json["tasks"]["kind"]["best_cell"]
+    assert f"\\textbf{{{best}}} & " in latex and latex.count(" \\\\\n") == 1 + len(results.table())
+
+
+def test_pandas(results):
+    frame = results.to_pandas("tags")
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.set_index("cell").loc["all", "f1_micro"] == results.table("tags")[0]["f1_micro"]
+
+
+def test_plot(results, tmp_path):
+    figure = results.plot(tmp_path / "figure.png", "age", "rmse")
+    axes = figure.axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [row["cell"] for row in results.table("age")][::-1]
+    assert axes.get_xlabel().startswith("rmse") and (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def test_a_comparison_is_the_verdict_of_the_run(results):
+    for rival in ("text", "majority"):
+        verdicts = results.json["cells"]["all"]["tasks"]["kind"]["verdicts"]
+        (expected,) = [v["difference"] for v in verdicts if v["against"] == rival and v["metric"] == "f1_macro"]
+        found = results.compare("all", rival, "f1_macro")
+        assert found.to_json() == pytest.approx(expected, nan_ok=True)
+    opposite = results.compare("text", "all")
+    assert opposite.mean == pytest.approx(-results.compare("all", "text").mean)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r: r["gone"], "there is no cell 'gone' in .*; the cells are all, text"),
+        (lambda r: r.table("gone"), "there is no task 'gone'; the tasks are kind, age, tags"),
+        (lambda r: r.compare("all", "gone"), "'gone' is no cell or baseline of task 'kind'; they are all, text, majority"),
+        (lambda r: r.compare("all", "text", "mae"), "task 'kind' has no metric 'mae'; its metrics are accuracy, f1_macro"),
+    ],
+)
+def test_wrong_names_are_listed(results, call, message):
+    with pytest.raises(KeyError, match=message):
+        call(results)
+
+
+def test_run_raises_what_the_command_line_prints(results, tmp_path):
+    with pytest.raises(ExperimentError, match="there is no option sedes; the options are seeds, seeds_at_once"):
+        mmjax.run({"all": EXPERIMENT}, sedes=3, out=tmp_path)
+    with pytest.raises(ExperimentError, match="--seeds is 0"):
+        mmjax.run({"all": EXPERIMENT}, seeds=0, out=tmp_path)
+    with pytest.raises(ExperimentError, match="there are no cells"):
+        mmjax.run({}, out=tmp_path)
+    with pytest.raises(RunError, match="is not empty"):
+        mmjax.run({"all": EXPERIMENT}, out=results.run.folder, quiet=True)
+    with pytest.raises(RunError, match=r"results\.json"):
+        mmjax.load_run(tmp_path)
+
+
+def test_the_package_is_lazy():
+    assert set(dir(mmjax)) >= {"__version__", "run", "load_run", "load_weights", "encoders"}
+    assert mmjax.load_weights is mmjax.pretrained.load_encoder
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        mmjax.nothing  # noqa: B018
