@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmjax.report.numbers import Bounds
-from mmjax.report.svg import BLUE, GREEN, INK, ORANGE, PANEL_WIDTH, PINK, draw, nice_range, title
+from mmjax.report.svg import BLUE, GREEN, GREY, INK, ORANGE, PANEL_WIDTH, PINK, draw, nice_range, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,3 +100,30 @@ def _lines(axes: "Axes", parts: Parts, lines: Iterable[tuple[str, str, str]]) ->
                 width = 1.8 if len(parts) == 1 else 1.1
                 axes.plot(part["step"], np.median(part[name], axis=1), color=colour, linestyle=style, linewidth=width)
     axes.tick_params(length=0)
+
+
+RUNS = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PINK, ":"), (INK, "-"), (GREY, "--"))  # equal to those in style.html
+
+
+def overlaid_curves(name: str, runs: Mapping[str, Parts], shared: Limits) -> str:
+    """The SVG of one cell in several runs: the median over the seeds of each fold, a colour and a style for each run.
+
+    runs: {label: its curves}, in the order of RUNS. shared: the ranges of the axes.
+    """
+    metrics = list(dict.fromkeys(filter(None, map(metric_name, runs.values()))))
+
+    def paint(figure: "Figure") -> None:
+        rows = figure.subplots(1 + len(metrics), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, curve in zip(rows, ["validation_loss", *metrics]):
+            for (colour, style), parts in zip(RUNS * len(runs), runs.values()):
+                for part in parts.values():
+                    if curve in part:
+                        axes.plot(part["step"], np.median(part[curve], axis=1), color=colour, linestyle=style, linewidth=1.5)
+            axes.set(ylabel=curve.removeprefix("validation_"), xlim=(0, shared.step))
+            axes.set_ylim(shared.metric.get(curve, shared.loss))
+            axes.tick_params(length=0)
+        rows[0].set_ylabel("validation loss")
+        rows[-1].set_xlabel("step")
+        title(rows[0], name)
+
+    return draw(PANEL_WIDTH, 150 + 80 * len(metrics), f"Learning curves of {name} in {len(runs)} runs", paint)

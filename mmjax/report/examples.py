@@ -1,8 +1,13 @@
-"""Cards of test examples for the page, with embedded media and the predictions of one cell."""
+"""Cards of test examples for the page, with media and the predictions of every cell.
+
+Images and sounds are embedded in the page as data, each content once, and browsers load them lazily. A file of more than
+MAX_FILE bytes, or one beyond MAX_PAGE bytes in all, stays in the run folder: the page names it and links to it.
+"""
 
 import base64
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,7 @@ MEDIA = {
     ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",
     ".mp3": "audio/mpeg", ".wav": "audio/wav", ".ogg": "audio/ogg", ".opus": "audio/ogg", ".flac": "audio/flac",
 }  # fmt: skip
+MAX_FILE, MAX_PAGE = 100_000, 16_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -26,35 +32,80 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Medium:
+    """An image or a sound. uri: its content as a data URI; "" if another medium of the page has the same content, or if it is
+    not embedded. id: of the content. name, kilobytes: of the file."""
+
+    uri: str
+    id: str
+    embedded: bool
+    name: str
+    kilobytes: int
+
+
+@dataclass(frozen=True)
 class Card:
-    """One test example. image, sound: data URIs. answers: the complete input first."""
+    """One test example. image, sound: media. answers: {cell: answers}, the complete input first."""
 
     id: str
     target: str
     caption: str | None
     language: str | None
-    image: str | None
-    sound: str | None
-    answers: tuple[Answer, ...]
+    image: Medium | None
+    sound: Medium | None
+    answers: Mapping[str, tuple[Answer, ...]]
 
 
-def cards(examples: Sequence[Mapping[str, Any]], shown: Mapping[str, Sequence[Mapping[str, Any]]], task: str) -> list[Card]:
-    """The cards of a task. examples: of all tasks. shown: {task: [{subset: answer or None}]} of a cell (`Run.shown`).
+@dataclass
+class Embedded:
+    """The media that the page has so far: {sha256 of the content: whether it is embedded}, and their bytes in all."""
 
-    RunError if their numbers differ, or if a file of media has an unknown type.
+    known: dict[str, bool] = field(default_factory=dict)
+    size: int = 0
+
+    def add(self, file: Path | None) -> Medium | None:
+        """The medium of a file. Raises RunError if its type is unknown."""
+        if file is None:
+            return None
+        kind = MEDIA.get(file.suffix.lower())
+        if kind is None:
+            raise RunError(f"{file}: the page cannot show {file.suffix!r} files, only {', '.join(MEDIA)}")
+        content = file.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        first = digest not in self.known
+        if first:
+            self.known[digest] = len(content) <= min(MAX_FILE, MAX_PAGE - self.size)
+            self.size += len(content) * self.known[digest]
+        embedded = self.known[digest]
+        uri = f"data:{kind};base64,{base64.b64encode(content).decode()}" if first and embedded else ""
+        return Medium(uri, f"m{digest}", embedded, file.name, -(-len(content) // 1000))
+
+
+def cards(
+    examples: Sequence[Mapping[str, Any]],
+    shown: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
+    task: str,
+    media: Embedded,
+) -> list[Card]:
+    """The cards of a task. examples: of all tasks. shown: {cell: {task: [{subset: answer or None}]}} (`Run.shown`), the cell
+    that is shown first of all. media: of the page so far.
+
+    RunError if the numbers of examples and answers differ, or if a file of media has an unknown type.
     """
     own = [example for example in examples if example["task"] == task]
-    if not own or task not in shown:
+    answers = {cell: of[task] for cell, of in shown.items() if task in of}
+    if not own or not answers:
         return []
-    if len(own) != len(shown[task]):
-        raise RunError(f"examples.json: key '{task}' has {len(shown[task])} entries for {len(own)} examples")
+    for cell, of in answers.items():
+        if len(own) != len(of):
+            raise RunError(f"cells/{cell}: examples.json: key '{task}' has {len(of)} entries for {len(own)} examples")
     return [
         Card(
             example["id"], example["target"], example["caption"], example["language"],
-            _data_uri(example["image"]), _data_uri(example["sound"]),
-            tuple(_answer(subset, answer) for subset, answer in answers.items()),
+            media.add(example["image"]), media.add(example["sound"]),
+            {cell: tuple(_answer(subset, answer) for subset, answer in of[i].items()) for cell, of in answers.items()},
         )
-        for example, answers in zip(own, shown[task])
+        for i, example in enumerate(own)
     ]  # fmt: skip
 
 
@@ -62,11 +113,3 @@ def _answer(subset: str, answer: Mapping[str, Any] | None) -> Answer:
     if answer is None:
         return Answer(subset, None, None, None)
     return Answer(subset, answer["predicted"], answer["correct"], answer["score"])
-
-
-def _data_uri(file: Path | None) -> str | None:
-    if file is None:
-        return None
-    if file.suffix.lower() not in MEDIA:
-        raise RunError(f"{file}: the page cannot show {file.suffix!r} files, only {', '.join(MEDIA)}")
-    return f"data:{MEDIA[file.suffix.lower()]};base64,{base64.b64encode(file.read_bytes()).decode()}"

@@ -1,13 +1,20 @@
-"""`report.html`: one self-contained page, a pure function of run folders, without scripts, fonts or links to other hosts."""
+"""`report.html`: one self-contained page, a pure function of run folders, without fonts or links to other hosts.
 
+The page is readable without scripts. Its one inline script sorts tables, selects cells and filters examples. The page's
+content security policy allows that script by its hash and nothing else, whatever the data contain.
+"""
+
+import base64
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmjax.report import numbers
-from mmjax.report.curves import learning_curves, limits
-from mmjax.report.phrases import power
+from mmjax.report.curves import Limits, learning_curves, limits
+from mmjax.report.examples import Embedded
+from mmjax.report.joint import joint_curves, joint_tasks
 from mmjax.report.rows import ordered_cells
 from mmjax.report.sections import task_section
 from mmjax.report.sentences import run_sentences
@@ -28,7 +35,7 @@ def write_report(runs: Sequence[Path | str], out: Path | str) -> Path:
 
 
 def render(runs: Sequence[Run]) -> str:
-    """The page as text, one article for each run."""
+    """The page as text: one article for each run; before them, several runs are compared."""
     if not runs:
         raise ValueError("a report needs at least one run folder")
     try:
@@ -43,22 +50,38 @@ def render(runs: Sequence[Run]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["power"] = lambda difference, bounds: power([difference], bounds)
     environment.filters |= {"number": numbers.number, "interval": numbers.interval, "svg": Markup, "duration": duration}
-    return environment.get_template("page.html").render(runs=[_article(run) for run in runs]) + "\n"
+    script = (Path(__file__).parent / "script.html").read_text(encoding="utf-8")
+    media = Embedded()
+    articles = [_article(run, media) for run in runs]
+    several = len(runs) > 1
+    page = environment.get_template("page.html").render(
+        runs=articles,
+        joint=joint_tasks(runs) if several else [],
+        joint_curves=joint_curves(runs, _limits(runs)) if several else [],
+        script=Markup(script),  # ours, unlike the data
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    return page + "\n"
 
 
-def _article(run: Run) -> dict[str, Any]:
+def _limits(runs: Sequence[Run]) -> Limits:
+    """The common ranges of the learning curves of these runs."""
+    tasks = [task for run in runs for task in run.results["tasks"].values()]
+    bounds = {metric: value["bounds"] for task in tasks for metric, value in task["metrics"].items()}
+    return limits([run.curves(name) for run in runs for name in run.results["cells"]], bounds)
+
+
+def _article(run: Run, media: Embedded) -> dict[str, Any]:
     """The values of the template run.html."""
     results = run.results
     names = ordered_cells(results)
     curves = {name: run.curves(name) for name in names}
-    bounds = {metric: value["bounds"] for task in results["tasks"].values() for metric, value in task["metrics"].items()}
-    shared = limits(curves.values(), bounds)
+    shared = _limits([run])
     experiments = {name: results["cells"][name]["experiment"] for name in names}
     return {
         "results": results,
-        "tasks": [task_section(run, name) for name in results["tasks"]],
+        "tasks": [task_section(run, name, media) for name in results["tasks"]],
         "notes": run_sentences(results),
         "seeds": sorted({len(cell["seeds"]) for cell in results["cells"].values()}),
         "curves": [learning_curves(name, curves[name], results["cells"][name]["best_step"], shared) for name in names],

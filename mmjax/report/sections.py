@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mmjax.report.examples import cards
+from mmjax.report.differences import lines, marks, rivals, table_line
+from mmjax.report.examples import Embedded, cards
 from mmjax.report.numbers import UNIT, Bounds, exists, interval
 from mmjax.report.panels import draw_panel
 from mmjax.report.plots import LINES, MARKERS, group_panel, subset_panel
@@ -12,26 +13,27 @@ from mmjax.report.sentences import selected_cell, task_sentences
 from mmjax.report.svg import BLUE, GREY, ORANGE, nice_range
 from mmjax.runs.read import Run
 
-COLUMNS = 4  # metrics in the main table; if there are more, a second table has all of them
+COLUMNS = 4  # metrics in the table of results; a second table has all of them, with intervals
 
 
-def task_section(run: Run, name: str) -> dict[str, Any]:
-    """All values of task.html. The selected cell, or else the first cell, comes first and gives the examples."""
+def task_section(run: Run, name: str, media: Embedded) -> dict[str, Any]:
+    """All values of task.html. The selected cell, or else the first cell, comes first. media: embedded in the page so far."""
     table = TaskTable(run.results, name)
     chosen, _ = selected_cell(table)
     chosen = chosen or next(iter(table.cells))
+    order = sorted(table.cells, key=lambda cell: cell != chosen)
+    examples = cards(run.examples(), {cell: run.shown(cell) for cell in order}, name, media)
     return {
         "table": table,
         "chosen": chosen,
-        "order": sorted(table.cells, key=lambda cell: cell != chosen),
+        "order": order,
         "sentences": task_sentences(run.results, name),
         "columns": table.metrics[:COLUMNS],
-        "scale": _scale(table.rows, table),
-        "baselines": [
-            {"name": row.name, "mean": row.scores[table.headline]["mean"], "line": number % len(LINES)}
-            for number, row in enumerate(row for row in table.rows if row.kind == "baseline")
-        ],
-        "comparisons": [{"metric": metric, **_comparisons(table, metric)} for metric in table.metrics],
+        "scale": score_range(table.rows, table),
+        "baselines": baselines_of(table),
+        "lines": [table_line(row, marks(table, row)) for row in table.rows],
+        "rivals": [name for _, name in rivals(table)],
+        "differences": {metric: found for metric in table.metrics if (found := lines(table, metric))},
         "subsets": _subset_plots(table),
         "groups": _group_plots(table, chosen),
         "markers": _markers(table),
@@ -42,23 +44,26 @@ def task_section(run: Run, name: str) -> dict[str, Any]:
             if scored["panels"]
         },
         "has_matrix": any(panel["panel"] == "matrix" for scored in table.cells.values() for panel in scored["panels"]),
-        "cards": cards(run.examples(), run.shown(chosen), name),
+        "cards": examples,
+        "has_errors": any(of[0].correct is False for card in examples for of in card.answers.values()),
+        "modalities": {modality for scored in table.cells.values() for modality in scored["complete"].split("+")},
     }
 
 
-def _scale(rows: Sequence[Row], table: TaskTable) -> tuple[float, float]:
-    """The range of the small drawings in the table."""
+def baselines_of(table: TaskTable) -> list[dict[str, Any]]:
+    """[{"name", "mean", "line"}] of the baselines, with the number of their line style in the drawings."""
+    names = [row for row in table.rows if row.kind == "baseline"]
+    return [
+        {"name": row.name, "mean": row.scores[table.headline]["mean"], "line": number % len(LINES)}
+        for number, row in enumerate(names)
+    ]
+
+
+def score_range(rows: Sequence[Row], table: TaskTable) -> tuple[float, float]:
+    """The range of the small drawings in the table of results."""
     scores = [row.scores[table.headline] for row in rows]
     values = [value for score in scores for value in (*score["per_seed"], *(score[key] for key in ("mean", "low", "high")))]
     return nice_range(values, table.bounds())
-
-
-def _comparisons(table: TaskTable, metric: str) -> dict[str, Any]:
-    """{"rivals": [(kind, name)], "cells": {cell: [DIFFERENCE or None]}} by one metric."""
-    rivals = [(kind, name) for kind in ("single", "baseline", "cell") for name in table.differences(kind, metric)]
-    found = {(kind, name): table.differences(kind, metric)[name] for kind, name in rivals}
-    cells = {cell: [found[rival].get(cell) for rival in rivals] for cell in table.cells}
-    return {"rivals": rivals, "cells": {cell: values for cell, values in cells.items() if any(values)}}
 
 
 def _subset_plots(table: TaskTable) -> list[str]:

@@ -2,7 +2,9 @@
 
 Tests of other packages may use `write_run` too: `from tests.report.run_folders import write_run`."""
 
+import io
 import json
+import wave
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmjax.runs.folder import sha256, write_record
+from mmjax.describe import as_json
+from mmjax.runs.folder import sha256, write_arrays, write_record
 from mmjax.runs.schema import SCHEMA
-from mmjax.tasks import panels
+from mmjax.tasks import Classify, panels
 
 CLASSES = ["animals", "food", "<b>vehicles</b> & $x$"]  # a hostile name: markup for HTML, mathematics for matplotlib
 CELLS = {"concat": "audio image text", "gated": "audio image text", "text": "text", "image": "image", "audio": "audio"}
@@ -122,7 +125,7 @@ def _task(rng: np.random.Generator, name: str) -> dict[str, Any]:
     baselines = LABEL_BASELINES if name == "label" else MATCHING_BASELINES
     return {
         "kind": "Classify" if name == "label" else "Retrieve",
-        "task": {"output": name},
+        "task": as_json(Classify("label")) if name == "label" else {"output": name},  # no task of ours has these fields
         "headline": next(iter(METRICS[name])),
         "metrics": {m: {"higher_is_better": up, "bounds": bounds} for m, (up, bounds) in METRICS[name].items()},
         "units": 47,
@@ -173,6 +176,34 @@ def _write_part(folder: Path, rng: np.random.Generator, seeds: int) -> None:
     (folder / "curves.jsonl").write_text("\n".join(lines) + "\n")
 
 
+UNITS = 47  # of both tasks, in 21 groups
+
+
+def units_of() -> dict[str, np.ndarray]:
+    """The arrays of the test units of one fold."""
+    unit = np.arange(UNITS)
+    target = {"target/label": unit % 3, "target/name": np.array(CLASSES)[unit % 3]}
+    common = {"weight": np.ones(UNITS, np.float32), "group": unit % 21, "row": unit, "entry": unit}
+    return {**common, **target, "metadata/id": np.array([f"animals/{i}" for i in unit])}
+
+
+def _write_units(folder: Path, folds: list[int] | None) -> None:
+    for task in METRICS:
+        for name in ["all"] if folds is None else [f"fold{fold}" for fold in folds]:
+            write_arrays(folder / task / f"{name}.npz", units_of())
+
+
+def _outcomes(rng: np.random.Generator, cell: dict[str, Any], seeds: int) -> dict[str, np.ndarray]:
+    """Predicted classes of random quality; the label task alone has outcomes."""
+    label = np.tile(np.arange(UNITS) % 3, (seeds, 1))
+    wrong = rng.random(label.shape) < rng.uniform(0.1, 0.6)
+    return {
+        f"label/{subset}/{name}": array
+        for subset in cell["tasks"]["label"]["subsets"]
+        for name, array in {"label": label, "predicted": np.where(wrong, (label + 1) % 3, label)}.items()
+    }
+
+
 def _write_cell(folder: Path, cell: dict[str, Any], examples: list[dict[str, Any]], rng: np.random.Generator) -> None:
     if cell["folds"] is None:  # the seeds of one fold, in two groups
         parts = [{"name": f"all.seeds{s[0]}-{s[-1]}", "fold": None, "seeds": s} for s in ([0, 1], [2])]
@@ -180,6 +211,7 @@ def _write_cell(folder: Path, cell: dict[str, Any], examples: list[dict[str, Any
         parts = [{"name": f"fold{fold}", "fold": fold, "seeds": list(range(SEEDS))} for fold in cell["folds"]]
     for part in parts:
         _write_part(folder / part["name"], rng, len(part["seeds"]))
+        write_arrays(folder / part["name"] / "outcomes.npz", _outcomes(rng, cell, len(part["seeds"])))
     shown: dict[str, list[Any]] = {task: [] for task in cell["tasks"]}
     for example in examples:
         if example["task"] not in shown:
@@ -194,30 +226,52 @@ def _write_cell(folder: Path, cell: dict[str, Any], examples: list[dict[str, Any
         shown[example["task"]].append(entry)
     examples = f"{parts[0]['name']}/examples.json"
     (folder / examples).write_text(json.dumps(shown))
-    names = [examples, *(f"{part['name']}/curves.jsonl" for part in parts)]
+    names = [examples, *(f"{part['name']}/{file}" for part in parts for file in ("curves.jsonl", "outcomes.npz"))]
     write_record(folder / "cell.json", {"parts": parts, "sha256": {name: sha256(folder / name) for name in names}})
 
 
-def _write_examples(folder: Path, rng: np.random.Generator) -> list[dict[str, Any]]:
+def tone(seconds: float = 0.1, rate: int = 8000, hertz: float = 440.0) -> bytes:
+    """A WAV file of a sine, which browsers can play."""
+    wave_of = np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate)
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((8000 * wave_of).astype("<i2").tobytes())
+    return buffer.getvalue()
+
+
+def _write_examples(folder: Path, rng: np.random.Generator, count: int) -> list[dict[str, Any]]:
+    """Every third example has no sound. Both tasks have the same images and sounds, in files of their own."""
     folder.mkdir(parents=True)
-    index = []
+    index: list[dict[str, Any]] = []
+    pixels = rng.integers(0, 255, (count, 12, 12, 4), dtype=np.uint8)
     for task in METRICS:
-        for i, unit in enumerate((5, 17, 30)):
-            image, sound = f"{task}-{unit}.png", None if i == 2 else f"{task}-{unit}.mp3"
-            Image.fromarray(rng.integers(0, 255, (12, 12, 4), dtype=np.uint8)).save(folder / image)
+        for i in range(count):
+            unit = 5 + 12 * i
+            image, sound = f"{task}-{unit}.png", None if i % 3 == 2 else f"{task}-{unit}.wav"
+            Image.fromarray(pixels[i]).save(folder / image)
             if sound:
-                (folder / sound).write_bytes(rng.bytes(300))  # the page embeds bytes; it never decodes them
-            text = {"caption": f"A crow. {SCRIPT}", "language": "fr" if sound else "", "target": CLASSES[i]}
+                (folder / sound).write_bytes(tone(hertz=440.0 + i))
+            text = {"caption": f"A crow. {SCRIPT}", "language": "fr" if sound else "", "target": CLASSES[i % 3]}
             index.append({"task": task, "unit": unit, "id": f"animals/{unit}", **text, "image": image, "sound": sound})
     (folder / "index.json").write_text(json.dumps(index))
     return index
 
 
-def write_run(folder: Path, seed: int = 0, folds: list[int] | None = None, results: dict[str, Any] | None = None) -> Path:
-    """A run folder of random numbers, or of these results."""
+def write_run(
+    folder: Path,
+    seed: int = 0,
+    folds: list[int] | None = None,
+    results: dict[str, Any] | None = None,
+    examples: int = 3,
+) -> Path:
+    """A run folder of random numbers, or of these results. examples: of each task."""
     rng, results = np.random.default_rng(seed), results or make_results(seed, folds)
-    examples = _write_examples(folder / "examples", rng)
+    index = _write_examples(folder / "examples", rng, examples)
     (folder / "results.json").write_text(json.dumps(results))
+    _write_units(folder / "units", next(iter(results["cells"].values()))["folds"])
     for name, cell in results["cells"].items():
-        _write_cell(folder / "cells" / name, cell, examples, rng)
+        _write_cell(folder / "cells" / name, cell, index, rng)
     return folder

@@ -230,7 +230,9 @@ def test_damaged_arrays_and_pickles_are_refused(tmp_path):
 
 
 def test_examples_are_spread_and_scored():
-    units = units_of(40)._replace(weight=np.float32(np.arange(40) >= 20))
+    units = units_of(400)._replace(weight=np.float32(np.arange(400) >= 200))
     chosen = chosen_examples(units)
-    assert len(set(chosen)) == 12 and min(chosen) >= 20
-    assert np.bincount(units.target["label"][chosen]).tolist() == [4, 4, 4]
+    assert len(set(chosen)) == 100 and min(chosen) >= 200
+    assert sorted(np.bincount(units.target["label"][chosen]).tolist()) == [33, 33, 34]
+    few = units_of(9)._replace(metadata={"id": np.arange(9) // 3})
+    assert sorted(few.metadata["id"][chosen_examples(few)].tolist()) == [0, 1, 2]  # each id once

@@ -1,0 +1,141 @@
+"""The page in headless chromium: it fits, sorts, filters, selects cells, plays sounds, and can be read without scripts."""
+
+import json
+
+import pytest
+
+from mmjax.report.page import write_report
+from tests.report.chromium import Browser
+from tests.report.run_folders import write_run
+
+WIDTHS = (1100, 390)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The page of two runs; the first one has 100 examples of each task."""
+    folder = tmp_path_factory.mktemp("page")
+    runs = [write_run(folder / "one", examples=100), write_run(folder / "two", seed=1)]
+    return write_report(runs, folder / "report.html")
+
+
+def _names(browser, table: str) -> list[str]:
+    return browser.evaluate(f"[...document.querySelectorAll('{table} tbody th')].map(e => e.textContent.replace('★', ''))")
+
+
+@pytest.mark.parametrize(("width", "media"), [(1100, "screen"), (390, "screen"), (700, "print")])  # paper is 700 px wide
+def test_nothing_overflows(browser, report, width, media):
+    browser.open(report, width, media=media)
+    assert browser.evaluate("innerWidth") == width
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    # the tables of results fit without scrolling inside the page, and each cell takes one line
+    tables = browser.evaluate(
+        "[...document.querySelectorAll('table.results')].map(t => [t.getBoundingClientRect().right,"
+        " Math.max(...[...t.tBodies[0].rows].map(r => r.getBoundingClientRect().height))])"
+    )
+    assert len(tables) == 6  # of both tasks: of each run, and joint
+    assert all(right <= width and height < 40 for right, height in tables)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_tables_are_sorted_by_a_click(browser, report, results, width):
+    browser.open(report, width)
+    table = "#run-1-1 table.results"
+    scored = {name: cell["tasks"]["label"] for name, cell in results["cells"].items()}
+    rows = {name: of["subsets"][of["complete"]] for name, of in scored.items()}
+    rows |= results["tasks"]["label"]["baselines"]
+    means = {name: scores["accuracy"]["mean"] for name, scores in rows.items()}
+    assert _names(browser, table) == list(rows)
+    click = f"document.querySelectorAll('{table} thead button')[%d].click()"
+    descending = sorted(means, key=means.get, reverse=True)
+    browser.evaluate(click % 1)
+    assert _names(browser, table) == descending  # of accuracy, higher is better
+    assert browser.evaluate(f"document.querySelector('{table} th:nth-child(2)').ariaSort") == "descending"
+    browser.evaluate(click % 1)
+    assert _names(browser, table) == descending[::-1]
+    browser.evaluate(click % 0)
+    assert _names(browser, table) == sorted(rows)
+    browser.evaluate(f"[...document.querySelectorAll('{table} thead button')].at(-1).click()")
+    parameters = {name: cell["parameters"] for name, cell in results["cells"].items()}
+    assert _names(browser, table)[:5] == sorted(parameters, key=parameters.get)
+    assert {*_names(browser, table)[5:]} == {"majority", "tfidf_svm"}  # without a value: last
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_selector_changes_details_and_examples(browser, report, width):
+    browser.open(report, width)
+    answers = json.loads((report.parent / "one/cells/image/all.seeds0-1/examples.json").read_text())["label"]
+    wrong = sum(entry["image"]["correct"] is False for entry in answers)
+    assert 0 < wrong < 100
+    shown = "[...document.querySelectorAll('#run-1-1 .%s')].filter(e => e.offsetParent).map(e => e.dataset.cell)"
+    assert {*browser.evaluate(shown % "answers")} == {*browser.evaluate(shown % "of-cell")} == {"gated"}
+    browser.evaluate(
+        "(s => { s.value = 'image'; s.dispatchEvent(new Event('change')) })(document.querySelectorAll('#run-1-1 select')[1])"
+    )
+    assert browser.evaluate(shown % "answers") == ["image"] * 100
+    assert browser.evaluate(shown % "of-cell") == ["image"]
+    assert browser.evaluate("[...document.querySelectorAll('#run-1-1 select')].map(s => s.value)") == ["image"] * 2
+    visible = "[...document.querySelectorAll('#run-1-1 .card')].filter(e => e.offsetParent).map(e => e.className)"
+    assert browser.evaluate(visible).count("card wrong") == wrong
+    browser.evaluate("document.querySelector('#run-1-1 .errors-only').click()")
+    assert browser.evaluate(visible) == ["card wrong"] * wrong
+    assert browser.evaluate("document.querySelector('#run-1-1 .count').textContent") == f"{wrong} of 100 examples"
+    browser.evaluate("document.querySelector('#run-1-1 .errors-only').click()")
+    assert len(browser.evaluate(visible)) == 100
+    assert browser.evaluate("document.querySelector('#run-1-2 .errors-only')") is None  # its answers are not right or wrong
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_sounds_play(browser, report, width):
+    browser.open(report, width)
+    media = browser.evaluate("[...document.querySelectorAll('#run-1 audio')].map(e => [e.preload, e.readyState])")
+    assert media == [["none", 0]] * len(media) and len(media) > 100  # nothing is decoded before it is asked for
+    for which in (0, len(media) - 1):  # the last one has the content of an earlier one
+        played = (
+            f"new Promise((done, fail) => {{ const a = document.querySelectorAll('#run-1 audio')[{which}]; a.onended = () =>"
+            " done([a.currentTime, a.duration]); a.onerror = () => fail(a.error); a.play() })"
+        )
+        assert browser.evaluate(played) == pytest.approx([0.1, 0.1], abs=0.02)
+
+
+def test_images_load_lazily(browser, report):
+    browser.open(report, 390)
+    last = "[...document.querySelectorAll('#run-1 img')].at(-1)"
+    assert browser.evaluate(f"[{last}.loading, {last}.complete, {last}.naturalWidth]") == ["lazy", False, 0]
+    browser.evaluate(f"{last}.scrollIntoView()")
+    loaded = "const done = () => resolve(i.naturalWidth); i.complete ? done() : i.onload = done"
+    assert browser.evaluate(f"new Promise(resolve => {{ const i = {last}; {loaded} }})") == 12
+
+
+def test_without_scripts_everything_but_the_controls_is_there(browser, report):
+    browser.open(report, 1100, scripts=False)
+    browser.call("Emulation.setScriptExecutionDisabled", value=False)  # for the questions below; the page's script has not run
+    assert browser.evaluate("document.documentElement.className") == ""
+    assert browser.evaluate("[...document.querySelectorAll('select, th button')].filter(e => e.offsetParent).length") == 0
+    shown = "[...document.querySelectorAll('#run-1-1 %s')].filter(e => e.offsetParent)"
+    summaries = browser.evaluate(shown % ".of-cell > summary" + ".map(e => e.textContent)")
+    assert summaries == ["gated", "concat", "text", "image", "audio"]
+    assert browser.evaluate(shown % ".card" + ".length") == 100
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 1100
+
+
+def test_links_of_the_contents_lead_somewhere(browser, report):
+    browser.open(report, 1100)
+    links = browser.evaluate("[...document.querySelectorAll('nav a')].map(a => a.getAttribute('href').slice(1))")
+    assert len(links) == len(set(links)) > 15
+    assert browser.evaluate(f"{json.dumps(links)}.filter(id => !document.getElementById(id))") == []
+
+
+@pytest.mark.parametrize(("dark", "media", "paper"), [(False, "screen", 255), (True, "screen", 19), (True, "print", 255)])
+def test_dark_pages_are_printed_on_white(browser, report, dark, media, paper):
+    browser.open(report, 1100, media=media, dark=dark)
+    assert browser.evaluate("getComputedStyle(document.body).backgroundColor").startswith(f"rgb({paper},")
+    hidden = browser.evaluate("getComputedStyle(document.querySelector('.controls')).display") == "none"
+    assert hidden == (media == "print")

@@ -1,0 +1,66 @@
+"""Examples: media are embedded once or stay in the run folder; answers of every cell; placeholders for absent inputs."""
+
+import base64
+import json
+
+import pytest
+
+from mmjax.report import examples
+from mmjax.report.page import write_report
+from mmjax.runs.read import read_run
+from tests.report.parsed import Page
+
+
+def test_each_image_and_sound_is_embedded_once_byte_for_byte(page, run_folder):
+    index = json.loads((run_folder / "examples/index.json").read_text())
+    for tag, key, kind in (("img", "image", "image/png"), ("audio", "sound", "audio/wav")):
+        elements = [attributes for name, attributes in page.tags if name == tag]
+        embedded = {of["id"]: of["src"] for of in elements if "src" in of}
+        uris = [embedded[of.get("id") or of["data-copy"]] for of in elements]
+        shown = [base64.b64decode(uri.removeprefix(f"data:{kind};base64,")) for uri in uris]
+        assert shown == [(run_folder / "examples" / example[key]).read_bytes() for example in index if example[key]]
+        assert len(embedded) == len(set(embedded.values())) == len(elements) / 2  # both tasks have the same media
+        assert all(of.get("loading") == "lazy" or of.get("preload") == "none" for of in elements)
+    assert "no sound" in " ".join(page.text)
+
+
+def test_large_media_stay_in_the_run_folder(make_run, tmp_path, monkeypatch):
+    folder = make_run(tmp_path / "run")
+    monkeypatch.setattr(examples, "MAX_FILE", 1000)  # the images have less, the sounds have more
+    page = Page(write_report([folder], tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert {tag for tag, attributes in page.tags if attributes.get("src", "").startswith("data:")} == {"img"}
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a" and attributes["href"].startswith("examples/")]
+    assert links == [f"examples/{task}-{unit}.wav" for task in ("label", "matching") for unit in (5, 17)]
+    assert "sound of 2 kB, in the run folder" in " ".join(page.text)
+
+
+@pytest.mark.parametrize("text_is_used", [True, False])
+def test_absent_text_is_mentioned_only_if_text_is_a_modality(make_run, results, tmp_path, text_is_used):
+    if not text_is_used:
+        results["cells"] = {name: results["cells"][name] for name in ("image", "audio")}
+        results["tasks"] = {"label": {**results["tasks"]["label"], "best_cell": "image"}}
+        for cell in results["cells"].values():
+            cell["tasks"] = {"label": {**cell["tasks"]["label"], "verdicts": []}}
+    folder = make_run(tmp_path / "run", results=results)
+    index = json.loads((folder / "examples/index.json").read_text())
+    index[0]["caption"] = None
+    (folder / "examples/index.json").write_text(json.dumps(index))
+    text = write_report([folder], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ("no text" in text) == text_is_used
+
+
+def test_cards_show_the_answers_of_every_cell(page, run_folder):
+    run, lines = read_run(run_folder), page.lines()
+    start = next(i for i, line in enumerate(lines) if line[0] == "all" and len(line) > 1)
+    order = {"label": ("gated", "concat", "text", "image", "audio"), "matching": ("gated", "concat")}  # the selected cell first
+    expected = []
+    for task, cells in order.items():
+        for i in range(3):
+            for subset, answer in ((s, a) for cell in cells for s, a in run.shown(cell)[task][i].items()):
+                mark = {None: "", True: "✓ correct: ", False: "✗ wrong: "}[answer and answer["correct"]]
+                score = ["0.75"] if answer and answer["score"] is not None else []
+                words = f"{mark}{answer['predicted']}" if answer else "absent"
+                expected.append(["all" if "+" in subset else subset, words, *score])
+    found = [line for line in lines[start:] if line[0] in ("all", "audio", "image", "text") and len(line) in (2, 3)
+             and (" correct:" in line[1] or " wrong:" in line[1] or line[1] in ("absent", "rank 3 of 47"))]  # fmt: skip
+    assert found == expected
