@@ -12,7 +12,7 @@ import numpy as np
 from mmjax.data.decode import audio_seconds, decode_audio, decode_image, decode_text
 from mmjax.pretrained import load
 from mmjax.pretrained.ctranslate2 import read_variables
-from tests.faults import hostile_media, hostile_weights
+from tests.faults import hostile_media, hostile_settings, hostile_weights
 from tests.pretrained.tiny import CONFIG, random_tensors
 
 MEMORY = 500_000_000
@@ -29,7 +29,7 @@ def cases(folder: Path):
     for name, (data, _) in hostile_weights.CTRANSLATE2.items():
         yield f"ctranslate2: {name}", lambda: read_variables(data, "given")
     yield "audio seconds: noise", lambda: audio_seconds(b"noise", "given")
-    for number, (name, (files, _)) in enumerate(hostile_weights.FILES.items()):
+    for number, (name, (files, _)) in enumerate((hostile_weights.FILES | hostile_settings.FILES).items()):
         given = folder / f"{number}" / "given"
         given.mkdir(parents=True)
         for file, content in ({"config.json": json.dumps(CONFIG).encode(), "model.safetensors": WEIGHTS} | files).items():

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import hostile_media, hostile_weights
+from tests.faults import hostile_media, hostile_settings, hostile_weights
 
 pytest.importorskip("soundfile")
+pytest.importorskip("tokenizers")
 ROOT = Path(__file__).parents[2]
+FILES = hostile_weights.FILES | hostile_settings.FILES
 MEDIA = {"image": hostile_media.IMAGES, "audio": hostile_media.AUDIO, "text": hostile_media.TEXTS}
 PATTERNS = {f"{kind}: {name}": ("DataError", pattern) for kind, all in MEDIA.items() for name, (_, pattern) in all.items()}
 PATTERNS["audio seconds: noise"] = ("DataError", "it should be MP3, Ogg, FLAC or WAV")
 PATTERNS |= {f"ctranslate2: {name}": ("WeightsError", pattern) for name, (_, pattern) in hostile_weights.CTRANSLATE2.items()}
-PATTERNS |= {name: ("WeightsError", pattern) for name, (_, pattern) in hostile_weights.FILES.items()}
+PATTERNS |= {name: ("WeightsError", pattern) for name, (_, pattern) in FILES.items()}
 
 
 @pytest.fixture(scope="module")

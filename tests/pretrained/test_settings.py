@@ -76,6 +76,7 @@ CONFIGS = {
 }
 WRONG = ("7", None, [], {}, [7, "x"], nan, inf, -1, 0, 1.5, True)
 FLAGS = ("qkv_bias", "qv_bias", "vision_use_head", "conv_bias", "do_stable_layer_norm", "use_mean_pooling", "do_normalize")
+FLAGS += ("tokenize_chinese_chars", "add_prefix_space", "split_special_tokens")
 FLAGS += ("tie_word_embeddings", "do_lower_case", "do_resize", "do_center_crop", "do_rescale", "default_to_square", "offset")
 RIGHT = {
     **dict.fromkeys(FLAGS, (True,)),
@@ -199,22 +200,25 @@ def test_one_file_with_the_settings_of_all_modalities(of, section, monkeypatch, 
 
 
 TOKENIZERS = {
-    "tokenizer_config.json": {
+    "siglip": {
         "tokenizer_class": "SiglipTokenizer",
         "do_lower_case": True,
         "padding_side": "right",
         "model_max_length": 9,
         "pad_token": {"content": "[PAD]"},
     },
-    "sentence_bert_config.json": {"max_seq_length": 9, "do_lower_case": False},
+    "bert": {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "tokenize_chinese_chars": True},
+    "roberta": {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True, "truncation_side": "left"},
+    "sentences": {"max_seq_length": 9, "do_lower_case": False},
 }
 
 
-@pytest.mark.parametrize("file", TOKENIZERS)
-def test_invalid_settings_of_a_tokenizer(file, monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_invalid_settings_of_a_tokenizer(kind, monkeypatch, tmp_path):
     bert_folder(tmp_path)
+    file = "sentence_bert_config.json" if kind == "sentences" else "tokenizer_config.json"
     read = lambda: TextPreprocessing.of(Source("here", {}, {}, tmp_path), 9, attend_to_padding=True)
-    check_settings(monkeypatch, tmp_path, file, TOKENIZERS[file], read)
+    check_settings(monkeypatch, tmp_path, file, TOKENIZERS[kind], read)
 
 
 PADDING = {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": None, "pad_id": 3, "pad_type_id": 0}

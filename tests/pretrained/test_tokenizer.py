@@ -7,8 +7,9 @@ from mmjax.data.stamps import dataset as stamps_dataset
 from mmjax.data.stamps.dataset import Stamps
 from mmjax.data.stamps.pack import StampsPack
 from mmjax.data.text import Tokenizer
+from mmjax.pretrained import load_encoder
 from mmjax.pretrained.tokenizer import Published
-from tests.pretrained.tiny import bert_folder
+from tests.pretrained.tiny import WORDS, bert_folder
 
 pytest.importorskip("tokenizers")
 
@@ -27,6 +28,18 @@ def test_ids_have_the_special_tokens(source):
     assert truncated.x.tolist() == [2, 4, 5, 3] and truncated.length == 4
     padded = tokenizer.encode("two", 6)
     assert padded.x.tolist() == [2, 7, 3, 0, 0, 0] and padded.length == 3
+
+
+def test_a_folder_with_only_vocab_txt(source, tmp_path):
+    """Lowercased and without accents unless tokenizer_config.json says otherwise; longer texts lose their first words."""
+    folder = tmp_path / "bert"
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("\n".join([*WORDS[:-1], "##s", ""]))
+    ids = lambda text: load_encoder(source).preprocessing.read(text).x.tolist()
+    assert ids("A gréen FROGS") == [2, 4, 5, 6, 11, 3, 0, 0, 0, 0]
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": false, "truncation_side": "left"}')
+    assert ids("A gréen frog") == [2, 1, 1, 6, 3, 0, 0, 0, 0, 0]
+    assert ids("two " * 9 + "red") == [2, *[7] * 7, 8, 3]
 
 
 def test_more_tokens_than_the_encoder_accepts(source):
