@@ -13,7 +13,10 @@ WIDTHS = (1100, 390)
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    browser = Browser(tmp_path_factory.mktemp("chromium"))
+    try:
+        browser = Browser(tmp_path_factory.mktemp("chromium"))
+    except RuntimeError as error:
+        pytest.fail(str(error), pytrace=False)
     yield browser
     browser.close()
 
@@ -139,3 +142,9 @@ def test_dark_pages_are_printed_on_white(browser, report, dark, media, paper):
     assert browser.evaluate("getComputedStyle(document.body).backgroundColor").startswith(f"rgb({paper},")
     hidden = browser.evaluate("getComputedStyle(document.querySelector('.controls')).display") == "none"
     assert hidden == (media == "print")
+
+
+def test_without_chromium_one_line_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"^the tests of the report need chromium: apt-get install -y chromium$"):
+        Browser(tmp_path)
