@@ -8,6 +8,7 @@ from mmjax.encoders.features import Contextual, Features
 from mmjax.encoders.image import CNN
 from mmjax.encoders.lora import LoRA
 from mmjax.encoders.resnet import ResNet, resnet18, resnet34, resnet50, resnet101
+from mmjax.encoders.sentence import SentencePooling
 from mmjax.encoders.series import TCN, PatchTransformer
 from mmjax.encoders.text import BagOfEmbeddings, TextRNN
 from mmjax.encoders.vgg import VGG, vgg11, vgg13, vgg16, vgg19
@@ -33,6 +34,7 @@ __all__ = [
     "PatchTransformer",
     "Pooled",
     "ResNet",
+    "SentencePooling",
     "SpectrogramCNN",
     "TextRNN",
     "TextTransformer",

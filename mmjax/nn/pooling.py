@@ -15,6 +15,25 @@ def masked_mean(tokens: Tokens) -> Float[Array, "b d"]:
     return (total / jnp.maximum(count, 1.0)).astype(tokens.x.dtype)
 
 
+def masked_root_mean(tokens: Tokens) -> Float[Array, "b d"]:
+    """The sum of the valid tokens divided by the square root of their number, in float32; zero without a valid token."""
+    return masked_mean(tokens) * jnp.sqrt(jnp.sum(tokens.mask, axis=1, dtype=jnp.float32))[:, None].astype(tokens.x.dtype)
+
+
+def position_weighted_mean(tokens: Tokens) -> Float[Array, "b d"]:
+    """The mean of the valid tokens with weights 1, 2, 3, ... (Muennighoff, 2022, "SGPT"); zero without a valid token."""
+    weight = jnp.where(tokens.mask, 1 + jnp.arange(tokens.mask.shape[1])[None], 0).astype(jnp.float32)
+    total = jnp.sum(jnp.where(tokens.mask[..., None], tokens.x * weight[..., None], 0), axis=1, dtype=jnp.float32)
+    return (total / jnp.maximum(jnp.sum(weight, axis=1), 1.0)[:, None]).astype(tokens.x.dtype)
+
+
+def masked_max(tokens: Tokens) -> Float[Array, "b d"]:
+    """The maximum of the valid tokens in each dimension; zero without a valid token."""
+    valid = tokens.mask[..., None]
+    lowest = jnp.finfo(tokens.x.dtype).min
+    return jnp.where(valid.any(axis=1), jnp.max(jnp.where(valid, tokens.x, lowest), axis=1), 0)
+
+
 def first_token(tokens: Tokens) -> Float[Array, "b d"]:
     """The first token, such as the class token of a Transformer."""
     return tokens.x[:, 0]

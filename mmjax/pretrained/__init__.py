@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
+from mmjax.encoders.bert import BERT
 from mmjax.pretrained.architectures import architecture_of
 from mmjax.pretrained.convert import Architecture, to_tensors, to_variables
 from mmjax.pretrained.files import WEIGHTS_FILE, WeightsError, shown, write_arrays
+from mmjax.pretrained.sentences import sentence_encoder
 from mmjax.pretrained.source import read_source
 from mmjax.pretrained.wheels import WHEELS, fetch
 
@@ -63,7 +65,9 @@ def load_encoder(source: str) -> PretrainedEncoder:
     """The weights of a source, or of one part of a model: "SOURCE#PART", such as "whisper-tiny.en#encoder".
 
     A part is a field of the module that has parameters under the same name. If the preprocessing has a field of that name, it
-    is the part's preprocessing. Raises WeightsError if the model has no such part.
+    is the part's preprocessing. The part "sentence" of a model of sentence-transformers, such as "minilm#sentence", is the
+    complete model with the pooling, dense layers and normalisation of its modules.json; its single token is the embedding.
+    Raises WeightsError if the model has no such part.
     """
     name, part = source, ""
     if "#" in source and not _exists(source):
@@ -71,6 +75,8 @@ def load_encoder(source: str) -> PretrainedEncoder:
     weights = load(name)
     if not part:
         return PretrainedEncoder(*weights)
+    if part == "sentence" and isinstance(weights.module, BERT):
+        return PretrainedEncoder(*sentence_encoder(weights.module, weights.variables, weights.folder), weights.preprocessing)
     if not isinstance(getattr(weights.module, part, None), nn.Module) or part not in weights.variables["params"]:
         parts = ", ".join(sorted(weights.variables["params"]))
         raise WeightsError(f"{source}: {type(weights.module).__name__} has no part {part!r}; its parts are {parts}")
@@ -146,5 +152,9 @@ def save(weights: Pretrained, folder: str | Path) -> None:
         for file in weights.folder.glob("*"):
             if file.suffix in (".json", ".txt", ".model") and not file.name.endswith(".index.json"):
                 (folder / file.name).write_bytes(file.read_bytes())
+        for file in weights.folder.glob("[0-9]*_*/*"):  # modules of sentence-transformers
+            if file.name in ("config.json", WEIGHTS_FILE):
+                (folder / file.parent.name).mkdir(exist_ok=True)
+                (folder / file.parent.name / file.name).write_bytes(file.read_bytes())
     write_arrays(folder / WEIGHTS_FILE, tensors)
     (folder / "config.json").write_text(json.dumps(weights.config, indent=1))

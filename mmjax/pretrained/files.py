@@ -180,10 +180,10 @@ def first_names(names: set[str], limit: int = 5) -> str:
     return text if len(names) <= limit else f"{text} and {len(names) - limit} more"
 
 
-def read_json(file: Path) -> dict:
-    """A JSON object; {} if the file does not exist."""
+def read_json(file: Path, kind: type = dict) -> Any:
+    """A JSON object, or a list; empty if the file does not exist."""
     if not file.is_file():
-        return {}
+        return kind()
     try:
         size = file.stat().st_size
         if size > MAX_JSON:
@@ -197,6 +197,7 @@ def read_json(file: Path) -> dict:
         raise WeightsError(f"{file}: not JSON that can be read: it is nested too deeply") from error
     except ValueError as error:
         raise WeightsError(f"{file}: not JSON: {shown(error)}") from error
-    if not isinstance(value, dict):
-        raise WeightsError(f"{file}: it must hold a JSON object, not a {type(value).__name__}")
+    if not isinstance(value, kind):
+        wanted = "JSON object" if kind is dict else "JSON list"
+        raise WeightsError(f"{file}: it must hold a {wanted}, not a {type(value).__name__}")
     return value
