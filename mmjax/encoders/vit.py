@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mmjax.nn.attention import Transformer, gelu
-from mmjax.nn.checks import positive, transformer_fields
+from mmjax.nn.checks import non_negative, positive, transformer_fields
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Tokens
 
@@ -36,11 +36,26 @@ def _cubic(new: int, old: int) -> Float[np.ndarray, "new old"]:
     return weights.astype(np.float32)
 
 
-def interpolate_grid(positions: Float[Array, "n d"], old: tuple[int, int], new: tuple[int, int]) -> Float[Array, "m d"]:
-    """Interpolates positions of a grid with old = (rows, columns) cells to a grid with new = (rows, columns) cells."""
+def _smooth_cubic(new: int, old: int) -> Float[np.ndarray, "new old"]:
+    """As `_cubic`, by torch's rule with antialias=True: a = -0.5, downsampling widens the kernel, edges are renormalised."""
+    stretch = max(old / new, 1)
+    centre = (np.arange(new)[:, None] + 0.5) * old / new
+    d = np.abs(np.arange(old)[None] + 0.5 - centre) / stretch
+    near, far = 1.5 * d**3 - 2.5 * d**2 + 1, -0.5 * (d**3 - 5 * d**2 + 8 * d - 4)
+    weights = np.where(d < 1, near, np.where(d < 2, far, 0))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def interpolate_grid(
+    positions: Float[Array, "n d"], old: tuple[int, int], new: tuple[int, int], smooth: bool = False
+) -> Float[Array, "m d"]:
+    """Interpolates positions of a grid with old = (rows, columns) cells to a grid with new = (rows, columns) cells.
+
+    smooth: whether downsampling smooths, as torch with antialias=True.
+    """
     if old == new:
         return positions
-    down, across = (jnp.asarray(_cubic(*sizes)) for sizes in zip(new, old))
+    down, across = (jnp.asarray((_smooth_cubic if smooth else _cubic)(*sizes)) for sizes in zip(new, old))
     grid = positions.reshape(*old, -1)
     return jnp.einsum("ih,jw,hwd->ijd", down, across, grid, precision="highest").reshape(new[0] * new[1], -1)
 
@@ -48,7 +63,8 @@ def interpolate_grid(positions: Float[Array, "n d"], old: tuple[int, int], new: 
 class ViT(nn.Module):
     """Patch embeddings, a class token, learned positions, a pre-norm Transformer, and a final norm.
 
-    It returns all tokens, the class token first (equations 1 to 3 of the paper; equation 4 takes the first token only).
+    It returns all tokens, the class token first (equations 1 to 3 of the paper; equation 4 takes the first token only), then
+    the registers.
 
     patch: side of a square patch, in pixels; it must divide height and width unless `grid` is set.
     width, depth, heads, hidden: of the Transformer.
@@ -60,6 +76,8 @@ class ViT(nn.Module):
     grid: (rows, columns) of patches for which positions are learned. They are interpolated for images of other sizes, and
         pixels beyond the last whole patch are dropped. None: the grid of the image at initialisation; other sizes raise
         ValueError.
+    registers: number of learned tokens without a position (Darcet et al., 2024, "Vision transformers need registers"); the
+        interpolation of positions then smooths, as in the published weights.
     dtype: of the matmuls; norms and tokens are float32.
 
     The patch embedding is a matmul: a convolution weight [width, c, patch, patch] becomes our kernel by
@@ -78,11 +96,13 @@ class ViT(nn.Module):
     class_token: bool = True
     first_norm: bool = False
     grid: tuple[int, int] | None = None
+    registers: int = 0
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Tokens:
         positive(self, "patch", "grid")
+        non_negative(self, "registers")
         transformer_fields(self)
         if self.grid is not None:
             x = x[:, : x.shape[1] // self.patch * self.patch, : x.shape[2] // self.patch * self.patch]
@@ -104,7 +124,12 @@ class ViT(nn.Module):
                     "ViT.grid to interpolate the positions"
                 )
         positions = jnp.asarray(self.param("positions", nn.initializers.normal(0.02), (before + grid[0] * grid[1], self.width)))
-        x = x + jnp.concatenate([positions[:before], interpolate_grid(positions[before:], grid, image_grid)])[None]
+        cells = interpolate_grid(positions[before:], grid, image_grid, smooth=self.registers > 0)
+        x = x + jnp.concatenate([positions[:before], cells])[None]
+        if self.registers:
+            extra = self.param("registers", nn.initializers.normal(0.02), (self.registers, self.width))
+            extra = jnp.broadcast_to(extra[None], (x.shape[0], *extra.shape))
+            x = jnp.concatenate([x[:, :before], extra, x[:, before:]], axis=1)
         if self.first_norm:
             x = nn.LayerNorm(epsilon=self.epsilon, dtype=jnp.float32, name="first_norm")(x)
         x = Dropout(self.dropout, name="dropout")(x, train=train)

@@ -8,6 +8,7 @@ from mmjax.pretrained.source import Source
 BY_MODEL_TYPE = {
     "vit": vit.vit,
     "dinov2": vit.dinov2,
+    "dinov2_with_registers": vit.dinov2,
     "resnet": resnet.resnet,
     "efficientnet-lite": efficientnet.efficientnet_lite,
     "bert": bert.bert,

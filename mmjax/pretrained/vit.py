@@ -16,20 +16,26 @@ DINO = BlockNames(**ATTENTION, up="mlp.fc1", down="mlp.fc2", norm1="norm1", norm
 
 
 def vit(source: Source) -> Architecture:
-    """ViTModel, or the encoder of ViTForImageClassification. The classifier is not used: it reads the class token, whereas ours
-    reads the mean of all tokens. Nor is the pooler."""
+    """ViTModel, or the encoder of ViTForImageClassification or ViTForMaskedImageModeling. The classifier is not used: it reads
+    the class token, whereas ours reads the mean of all tokens. Nor are the pooler and the decoder of masked images."""
     return _transformers(source, "vit.", VIT, hidden=source.integer("intermediate_size"))
 
 
 def dinov2(source: Source) -> Architecture:
-    """Dinov2Model, or the encoder of Dinov2ForImageClassification. Positions are interpolated for images of other sizes."""
+    """Dinov2Model or Dinov2WithRegistersModel, or the encoder of their models for classification. Positions are interpolated
+    for images of other sizes; pixels beyond the last whole patch are not used."""
     source.require("use_swiglu_ffn", False)
     hidden = int(source.integer("hidden_size") * source.positive("mlp_ratio", maximum=1000))
     sides = source.height_width("image_size")
     if sides[0] != sides[1]:
         raise WeightsError(f"{source.where}: config.json has image_size = {sides}; it must be a square")
-    grid = tuple(side // source.height_width("patch_size")[0] for side in sides)
-    return _transformers(source, "dinov2.", DINO, hidden, layer_scale=source.number("layerscale_value"), grid=grid)
+    patch = source.height_width("patch_size")[0]
+    if patch > sides[0]:
+        raise source.error("patch_size", f"at most the image's side, {sides[0]}")
+    kind = source.string("model_type")
+    registers = source.integer("num_register_tokens", minimum=0, maximum=1024) if kind == "dinov2_with_registers" else 0
+    fields = {"layer_scale": source.number("layerscale_value"), "grid": (sides[0] // patch,) * 2, "registers": registers}
+    return _transformers(source, f"{kind}.", DINO, hidden, **fields)
 
 
 def _transformers(source: Source, prefix: str, block: BlockNames, hidden: int, **fields: Any) -> Architecture:
@@ -38,7 +44,7 @@ def _transformers(source: Source, prefix: str, block: BlockNames, hidden: int, *
     prefix = prefix if f"{prefix}embeddings.cls_token" in source.tensors else ""
     sides, patch = source.height_width("image_size"), source.height_width("patch_size")
     depth = source.layers("num_hidden_layers")
-    if patch[0] != patch[1] or sides[0] % patch[0] or sides[1] % patch[0]:
+    if patch[0] != patch[1] or ("grid" not in fields and (sides[0] % patch[0] or sides[1] % patch[0])):
         raise WeightsError(f"{source.where}: config.json has patch_size = {patch}; it must be a square that divides {sides}")
     module = ViT(
         patch=patch[0],
@@ -62,8 +68,10 @@ def _transformers(source: Source, prefix: str, block: BlockNames, hidden: int, *
         names |= block.at(ours, theirs)
         if module.layer_scale is not None:
             names |= {f"{ours}/scale{number}": (f"{theirs}.layer_scale{number}.lambda1", SAME) for number in "12"}
+    if module.registers:
+        names["params/registers"] = (f"{prefix}embeddings.register_tokens", POSITIONS)
     image = example_array(1, *sides, source.integer("num_channels", 3))
-    unused = (rf"{prefix}pooler\..*", rf"{prefix}embeddings\.mask_token", r"classifier\..*")
+    unused = (rf"{prefix}pooler\..*", rf"{prefix}embeddings\.mask_token", r"classifier\..*", r"decoder\..*")
     return Architecture(module, image, names, ImagePreprocessing.of(source), unused)
 
 

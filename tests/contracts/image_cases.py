@@ -13,6 +13,6 @@ ENCODERS = {
     "resnet": (ResNet(stages=((1, 4), (1, 6)), stem=3), image),
     "vit_clip": (ViT(patch=8, width=8, depth=1, heads=2, hidden=8, first_norm=True, class_token=False, dropout=0.3), image),
     "efficientnet": (EfficientNetLite(stages=((1, 3, 1, 1, 4), (2, 5, 2, 2, 4)), stem=4, head=8), image),
-    "vit_interpolated": (ViT(patch=8, width=8, depth=1, heads=2, hidden=8, layer_scale=0.5, grid=(3, 3)), image),
+    "vit_interpolated": (ViT(patch=8, width=8, depth=1, heads=2, hidden=8, layer_scale=0.5, grid=(3, 3), registers=2), image),
     "vit": (ViT(patch=8, width=8, depth=1, heads=2, hidden=8, dropout=0.3), image),
 }

@@ -8,7 +8,7 @@ import pytest
 
 from mmjax.encoders.resnet import ResNet, resnet18, resnet34, resnet50, resnet101
 from mmjax.encoders.vgg import VGG, vgg11, vgg13, vgg16, vgg19
-from mmjax.encoders.vit import ViT, patches, vit_b16, vit_l16, vit_s16, vit_ti16
+from mmjax.encoders.vit import ViT, interpolate_grid, patches, vit_b16, vit_l16, vit_s16, vit_ti16
 
 
 def shapes(module, side=224):
@@ -72,6 +72,14 @@ def test_patches_by_hand():
     # Pixels 0 to 15 row by row: the first patch of 2 x 2 is 0 1 / 4 5, the next one, to its right, 2 3 / 6 7.
     got = patches(jnp.arange(16.0).reshape(1, 4, 4, 1), 2)
     np.testing.assert_array_equal(got[0], [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]])
+
+
+def test_smooth_interpolation_by_hand():
+    """From 3 cells to 1, the kernel is 3 times as wide: distances 1/3, 0, 1/3 have the weights 1.5/27 - 2.5/9 + 1 = 7/9, 1, 7/9.
+    From 1 cell to 2, there is only one cell."""
+    found = interpolate_grid(jnp.array([[0.0], [3.0], [9.0]]), (3, 1), (1, 1), smooth=True)
+    np.testing.assert_allclose(found, [[(3 + 9 * 7 / 9) / (1 + 14 / 9)]], rtol=1e-6)
+    np.testing.assert_allclose(interpolate_grid(jnp.array([[5.0]]), (1, 1), (2, 1), smooth=True), [[5], [5]], rtol=1e-6)
 
 
 WITH_BATCH_NORM = {

@@ -24,6 +24,7 @@ VIDEO = {**PLAIN, "image_size": [8, 8], "num_frames": 4, "num_channels": 3}
 CONFIGS = {
     "vit": VIT,
     "dinov2": DINO,
+    "dinov2_with_registers": {**DINO, "model_type": "dinov2_with_registers", "num_register_tokens": 2},
     "resnet": RESNET,
     "efficientnet-lite": IMAGES,
     "bert": CONFIG,
@@ -80,7 +81,7 @@ FLAGS += ("tokenize_chinese_chars", "add_prefix_space", "split_special_tokens")
 FLAGS += ("tie_word_embeddings", "do_lower_case", "do_resize", "do_center_crop", "do_rescale", "default_to_square", "offset")
 RIGHT = {
     **dict.fromkeys(FLAGS, (True,)),
-    **dict.fromkeys(("hidden_dropout_prob", "hidden_dropout", "dropout", "type_vocab_size"), (0,)),
+    **dict.fromkeys(("hidden_dropout_prob", "hidden_dropout", "dropout", "type_vocab_size", "num_register_tokens"), (0,)),
     **dict.fromkeys(("layer_norm_eps", "batch_norm_eps", "mlp_ratio", "rescale_factor", "crop_pct"), (1.5,)),
     **dict.fromkeys(("image_std", "std", "chunk_length"), (1.5,)),
     **dict.fromkeys(("layerscale_value", "image_mean", "mean"), (-1, 0, 1.5)),

@@ -36,6 +36,7 @@ def vit_config(width, depth, heads, hidden, patch, sides, act, epsilon, channels
         ("ViTModel", (8, 1, 1, 12, 4, 8, "gelu", 1e-12, 3)),
         ("ViTModel", (12, 2, 2, 20, 4, (12, 8), "gelu_new", 1e-3, 1)),
         ("ViTForImageClassification", (16, 3, 4, 64, 8, (16, 24), "quick_gelu", 1e-6, 3)),
+        ("ViTForMaskedImageModeling", (12, 1, 2, 20, 4, 12, "gelu_python", 1e-6, 3)),
     ],
 )
 def test_vit(kind, sizes, tmp_path):
@@ -43,7 +44,8 @@ def test_vit(kind, sizes, tmp_path):
 
     model = getattr(transformers, kind)(vit_config(*sizes))
     weights = load(published(model, tmp_path / "theirs"))
-    assert {name.split(".")[0] for name in weights.unused} == {"pooler" if kind == "ViTModel" else "classifier"}
+    heads = {"ViTModel": {"pooler"}, "ViTForImageClassification": {"classifier"}}
+    assert {name.split(".")[0] for name in weights.unused} == heads.get(kind, {"decoder", "vit"})  # the token of the mask
     _, height, width, channels = weights.architecture.example_input.shape
     body = channels_first(getattr(model, "vit", model))
     assert_parity(tokens_of(weights), body, image_batch(height, width, channels))
@@ -59,13 +61,21 @@ def test_vit(kind, sizes, tmp_path):
         ("Dinov2Model", (8, 1, 1, 2, 4, 8, "gelu", 1e-6, 3, 1.0), (8, 8)),
         ("Dinov2Model", (12, 2, 3, 4, 2, 14, "gelu_pytorch_tanh", 1e-3, 1, 0.1), (6, 10)),  # smaller than in training
         ("Dinov2ForImageClassification", (16, 3, 4, 1, 4, 12, "gelu", 1e-5, 3, 1e-5), (20, 36)),
+        ("Dinov2Model", (8, 1, 1, 2, 4, 14, "gelu", 1e-6, 3, 1.0), (15, 11)),  # remainders, in training too
+        ("Dinov2WithRegistersModel", (8, 1, 2, 2, 4, 20, "gelu", 1e-6, 3, 1.0), (12, 8)),
+        ("Dinov2WithRegistersModel", (12, 2, 3, 4, 2, 15, "gelu", 1e-6, 1, 0.5), (21, 7)),
+        ("Dinov2WithRegistersForImageClassification", (16, 1, 4, 1, 4, 12, "gelu", 1e-5, 3, 1e-5), (20, 39)),
     ],
 )
 def test_dinov2(kind, sizes, others, tmp_path):
     import transformers
 
     width, depth, heads, ratio, patch, side, act, epsilon, channels, scale = sizes
-    config = transformers.Dinov2Config(
+    with_registers = kind.startswith("Dinov2WithRegisters")
+    registers = {"num_register_tokens": 3} if with_registers else {}
+    make = transformers.Dinov2WithRegistersConfig if with_registers else transformers.Dinov2Config
+    config = make(
+        **registers,
         hidden_size=width,
         num_hidden_layers=depth,
         num_attention_heads=heads,
@@ -81,10 +91,10 @@ def test_dinov2(kind, sizes, others, tmp_path):
     model = getattr(transformers, kind)(config)
     weights = load(published(model, tmp_path / "theirs"))
     assert all("mask_token" in name or name.startswith("classifier") for name in weights.unused)
-    body = channels_first(getattr(model, "dinov2", model))
+    body = channels_first(getattr(model, "dinov2_with_registers" if with_registers else "dinov2", model))
     assert_parity(tokens_of(weights), body, image_batch(*others, channels))
     assert_parity(tokens_of(weights), body, image_batch(side, side, channels))
-    if kind == "Dinov2Model":
+    if kind.endswith("Model"):
         assert_read_back(model, weights, tmp_path / "ours")
 
 

@@ -115,7 +115,7 @@ def test_a_padded_batch(tmp_path):
     assert_parity(our_tokens, their_tokens, waves(), {"tokens": mask})
 
 
-@pytest.mark.parametrize("kind", ["Wav2Vec2Model", "Wav2Vec2ForPreTraining", "Wav2Vec2ForCTC"])
+@pytest.mark.parametrize("kind", ["Wav2Vec2Model", "Wav2Vec2ForPreTraining", "Wav2Vec2ForCTC", "Wav2Vec2ForXVector"])
 def test_transformers_reads_saved_weights(kind, tmp_path):
     """All tensors except the embedding of masked steps."""
     import torch
