@@ -86,7 +86,7 @@ def test_media_of_rows_and_of_prompts():
     ("value", "message"),
     [
         (replace(DATA, target="kind"), "ClassPrompts.target is 'kind'; the targets with classes are label"),
-        (replace(DATA, modality="image"), "ClassPrompts.modality is 'image'; the modalities that can encode texts are text"),
+        (replace(DATA, modality="image"), "ClassPrompts.modality is 'image'; the modalities that can read new texts are text"),
         (replace(DATA, data=Given(readable=False)), "the modalities that can read new texts are none"),
     ],
 )

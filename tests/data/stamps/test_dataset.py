@@ -25,12 +25,12 @@ SPLITS = ("train", "validation", "test")
 @pytest.fixture(scope="module")
 def loaded(in_memory):
     """The data set, and which items of each column `load` read."""
-    read = {"_read_image": [], "_read_audio": []}
+    read = {"_image": [], "_sound": []}
     with pytest.MonkeyPatch.context() as patch:
         for name, numbers in read.items():
             original = getattr(stamps_table, name)
             patch.setattr(stamps_table, name, lambda *a, f=original, to=numbers: to.append(a[-1]) or f(*a))
-        return TASK.load(), {"image": list(read["_read_image"]), "audio": list(read["_read_audio"])}
+        return TASK.load(), {"image": list(read["_image"]), "audio": list(read["_sound"])}
 
 
 @pytest.fixture(scope="module")
