@@ -31,7 +31,7 @@ def report() -> None:
         prog="python -m mmjax.report",
         description="Make one self-contained HTML page from run folders, and print the tables of each run.",
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, one section of the page each")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders; several are compared in joint tables")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page to write (default: report.html)")
     given = parser.parse_args()
     if given.out.is_dir():

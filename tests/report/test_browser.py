@@ -6,7 +6,7 @@ import pytest
 
 from mmjax.report.page import write_report
 from tests.report.chromium import Browser
-from tests.report.run_folders import write_run
+from tests.report.run_folders import make_results, write_run
 
 WIDTHS = (1100, 390)
 
@@ -23,9 +23,12 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """The page of two runs; the first one has 100 examples of each task."""
+    """The page of two runs; the first one has 100 examples of each task, the second one has long names."""
     folder = tmp_path_factory.mktemp("page")
-    runs = [write_run(folder / "one", examples=100), write_run(folder / "two", seed=1)]
+    long = make_results(1)
+    long["name"], long["tasks"]["label"]["warnings"] = "a_run_with_a_long_name_" * 6, ["x" * 300]
+    long["cells"]["a_cell_with_a_long_name_" * 4] = long["cells"].pop("concat")
+    runs = [write_run(folder / "one", examples=100), write_run(folder / "two", results=long)]
     return write_report(runs, folder / "report.html")
 
 
