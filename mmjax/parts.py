@@ -3,6 +3,7 @@
 Shapes and numbers of parameters are computed from the modules by `jax.eval_shape`. Published models have their published size.
 """
 
+import argparse
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -230,5 +231,6 @@ def unlisted() -> set[str]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m mmjax.parts", description=__doc__.splitlines()[0]).parse_args()
     three = _shape(TOKENS)
     print(f"The three: {three}; fused: {_shape(FUSED)}; b is the batch size.\n\n{table()}")

