@@ -7,6 +7,7 @@ from mmjax.encoders.efficientnet import EfficientNetLite, efficientnet_lite0
 from mmjax.encoders.features import Contextual, Features
 from mmjax.encoders.image import CNN
 from mmjax.encoders.lora import LoRA
+from mmjax.encoders.naflex import ImagePatches, NaFlex
 from mmjax.encoders.resnet import ResNet, resnet18, resnet34, resnet50, resnet101
 from mmjax.encoders.sentence import SentencePooling
 from mmjax.encoders.series import TCN, PatchTransformer
@@ -29,7 +30,9 @@ __all__ = [
     "Features",
     "FrameRNN",
     "FrameWise",
+    "ImagePatches",
     "LoRA",
+    "NaFlex",
     "OnSpectrum",
     "PatchTransformer",
     "Pooled",

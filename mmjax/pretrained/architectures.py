@@ -1,6 +1,6 @@
 """Selects the architecture of published weights by the model_type of config.json, or by the name of a tensor."""
 
-from mmjax.pretrained import ast, bert, clip, efficientnet, resnet, siglip, vgg, videomae, vit, wav2vec2, whisper
+from mmjax.pretrained import ast, bert, clip, efficientnet, naflex, resnet, siglip, vgg, videomae, vit, wav2vec2, whisper
 from mmjax.pretrained.convert import Architecture
 from mmjax.pretrained.files import WeightsError, shown
 from mmjax.pretrained.source import Source
@@ -18,7 +18,7 @@ BY_MODEL_TYPE = {
     "distilbert": bert.distilbert,
     "clip": clip.clip,
     "siglip": siglip.siglip,
-    "siglip2": siglip.naflex,
+    "siglip2": naflex.naflex,
     "whisper": whisper.whisper,
     "wav2vec2": wav2vec2.wav2vec2,
     "videomae": videomae.videomae,

@@ -10,7 +10,8 @@ from mmjax.pretrained.dual_encoders import (
     SCALAR,
     UNUSED,
     ImageTextPreprocessing,
-    example_input,
+    example_image,
+    example_text,
     image_encoder,
     image_names,
     text_encoder,
@@ -67,7 +68,8 @@ def clip(source: Source) -> Architecture:
     preprocessing = ImageTextPreprocessing.of(
         ImagePreprocessing.of(source), TextPreprocessing.of(source, text.positions, end=end)
     )
-    return Architecture(module, example_input(image, text, vision.integer("num_channels")), names, preprocessing, UNUSED)
+    example = {"image": example_image(image, vision.integer("num_channels")), "text": example_text(text)}
+    return Architecture(module, example, names, preprocessing, UNUSED)
 
 
 def _section(source: Source, name: str, defaults: dict) -> Source:

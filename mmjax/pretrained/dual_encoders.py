@@ -11,7 +11,6 @@ from mmjax.encoders.dual import TextTransformer
 from mmjax.encoders.vit import ViT
 from mmjax.pretrained.convert import example_array
 from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.images import ImagePreprocessing
 from mmjax.pretrained.layout import SAME, BlockNames, Layout, Names, norm, patches
 from mmjax.pretrained.source import SIDE, Source
 from mmjax.pretrained.texts import TextPreprocessing
@@ -35,16 +34,16 @@ MIN_TEMPERATURE = 1e-6
 
 @dataclass(frozen=True)
 class ImageTextPreprocessing:
-    """The preprocessing of both modalities; None if the weights came without.
+    """The preprocessing of both modalities, such as ImagePreprocessing; None if the weights came without.
 
     Raw examples and results are {"image": ..., "text": ...}, or one of the two.
     """
 
-    image: ImagePreprocessing | None
+    image: Any
     text: TextPreprocessing | None
 
     @staticmethod
-    def of(image: ImagePreprocessing | None, text: TextPreprocessing | None) -> "ImageTextPreprocessing | None":
+    def of(image: Any, text: TextPreprocessing | None) -> "ImageTextPreprocessing | None":
         return ImageTextPreprocessing(image, text) if image or text else None
 
     def read(self, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +56,7 @@ class ImageTextPreprocessing:
         """Images and texts, whose numbers may differ -> the model's input."""
         return {name: self._part(name).batch(part) for name, part in raw.items()}
 
-    def _part(self, name: str) -> ImagePreprocessing | TextPreprocessing:
+    def _part(self, name: str) -> Any:
         parts = {"image": self.image, "text": self.text}
         if name not in parts:
             raise ValueError(f"there is no preprocessing for {name!r}; valid names are image and text")
@@ -127,8 +126,12 @@ def _blocks(ours: str, theirs: str, module: nn.Module) -> Names:
     return names
 
 
-def example_input(image: ViT, text: TextTransformer, channels: int) -> dict[str, Any]:
-    """One image and one text of the encoders' sizes. channels: of the image."""
+def example_image(image: ViT, channels: int) -> np.ndarray:
+    """One image of the encoder's size."""
     height, width = (cells * image.patch for cells in image.grid)
-    tokens = Padded(np.zeros((1, text.positions), np.int32), np.array([text.positions], np.int32))
-    return {"image": example_array(1, height, width, channels), "text": tokens}
+    return example_array(1, height, width, channels)
+
+
+def example_text(text: TextTransformer) -> Padded:
+    """One text of the encoder's length."""
+    return Padded(np.zeros((1, text.positions), np.int32), np.array([text.positions], np.int32))

@@ -1,6 +1,8 @@
 """SigLIP (Zhai et al., 2023) and SigLIP 2 (Tschannen et al., 2025) with a fixed image size: transformers' SiglipModel."""
 
-from typing import NoReturn
+from typing import Any
+
+import flax.linen as nn
 
 from mmjax.encoders.dual import Pooled
 from mmjax.heads import Bias, Projection, Temperature
@@ -11,13 +13,13 @@ from mmjax.pretrained.dual_encoders import (
     MIN_TEMPERATURE,
     UNUSED,
     ImageTextPreprocessing,
-    example_input,
+    example_image,
+    example_text,
     image_encoder,
     image_names,
     text_encoder,
     text_names,
 )
-from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.images import ImagePreprocessing
 from mmjax.pretrained.layout import DENSE, POSITIONS, SAME, Names, dense, norm, split_rows
 from mmjax.pretrained.source import Source
@@ -39,8 +41,18 @@ TEXT = BOTH | {"vocab_size": 32_000, "max_position_embeddings": 64, "pad_token_i
 def siglip(source: Source) -> Architecture:
     """The text embedding is read at the last token. All texts have the same length: the encoder attends to their padding."""
     vision, words = source.section("vision_config").with_defaults(VISION), source.section("text_config").with_defaults(TEXT)
+    image = image_encoder(vision, class_token=False)
+    names, example = image_names("params/image/encoder", image), example_image(image, vision.integer("num_channels"))
+    return towers(vision, words, image, names, example, ImagePreprocessing.of(source))
+
+
+def towers(
+    vision: Source, words: Source, image: nn.Module, image_part: Names, example: Any, preprocessing: Any
+) -> Architecture:
+    """SigLIP around an image encoder. vision, words: the settings of both encoders. image_part: the names of the image encoder.
+    example, preprocessing: of its input."""
     vision.require("vision_use_head", True)
-    image, text = image_encoder(vision, class_token=False), text_encoder(words, causal=False)
+    text = text_encoder(words, causal=False)
     module = TwoTowers(
         Pooled(image, AttentionPool(image.heads, image.hidden, image.activation, image.epsilon)),
         Pooled(text, last_token),
@@ -50,25 +62,15 @@ def siglip(source: Source) -> Architecture:
         Bias(),
     )
     names: Names = {
-        **image_names("params/image/encoder", image),
+        **image_part,
         **_pool("params/image/pool", "vision_model.head"),
         **text_names("params/text/encoder", text),
         **dense("params/text_head/dense", "text_model.head"),
         "params/temperature/log_scale": ("logit_scale", SAME),
         "params/bias/bias": ("logit_bias", SAME),
     }
-    preprocessing = ImageTextPreprocessing.of(
-        ImagePreprocessing.of(source), TextPreprocessing.of(words, text.positions, attend_to_padding=True)
-    )
-    return Architecture(module, example_input(image, text, vision.integer("num_channels")), names, preprocessing, UNUSED)
-
-
-def naflex(source: Source) -> NoReturn:
-    """SigLIP 2 NaFlex is not supported."""
-    raise WeightsError(
-        f"{source.where}: SigLIP 2 NaFlex (images of any proportions, model_type 'siglip2') is not supported; use a variant "
-        "with a fixed image size, such as google/siglip2-base-patch16-224, whose model_type is 'siglip'"
-    )
+    both = ImageTextPreprocessing.of(preprocessing, TextPreprocessing.of(words, text.positions, attend_to_padding=True))
+    return Architecture(module, {"image": example, "text": example_text(text)}, names, both, UNUSED)
 
 
 def _pool(ours: str, theirs: str) -> Names:

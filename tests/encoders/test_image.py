@@ -75,8 +75,8 @@ def test_patches_by_hand():
 
 
 def test_smooth_interpolation_by_hand():
-    """From 3 cells to 1, the kernel is 3 times as wide: distances 1/3, 0, 1/3 have the weights 1.5/27 - 2.5/9 + 1 = 7/9, 1, 7/9.
-    From 1 cell to 2, there is only one cell."""
+    """From 3 cells to 1, the kernel is 3 times as wide: distances 1/3, 0, 1/3 have the weights 1.5/27 - 2.5/9 + 1 = 7/9, 1
+    and 7/9. From 1 cell to 2, there is only one cell."""
     found = interpolate_grid(jnp.array([[0.0], [3.0], [9.0]]), (3, 1), (1, 1), smooth=True)
     np.testing.assert_allclose(found, [[(3 + 9 * 7 / 9) / (1 + 14 / 9)]], rtol=1e-6)
     np.testing.assert_allclose(interpolate_grid(jnp.array([[5.0]]), (1, 1), (2, 1), smooth=True), [[5], [5]], rtol=1e-6)

@@ -20,6 +20,7 @@ BLOCKS = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 PLAIN = {**BLOCKS, "hidden_act": "gelu", "layer_norm_eps": 1e-6, "hidden_dropout_prob": 0.0}
 IMAGE = {**BLOCKS, "image_size": 8, "patch_size": 4, "num_channels": 3, "hidden_act": "gelu", "layer_norm_eps": 1e-6}
 TEXT = {**BLOCKS, "vocab_size": 9, "max_position_embeddings": 6, "hidden_act": "gelu", "layer_norm_eps": 1e-6}
+FLEXIBLE = {**BLOCKS, "num_patches": 9, "patch_size": 4, "num_channels": 3, "hidden_act": "gelu", "layer_norm_eps": 1e-6}
 VIDEO = {**PLAIN, "image_size": [8, 8], "num_frames": 4, "num_channels": 3}
 CONFIGS = {
     "vit": VIT,
@@ -48,6 +49,7 @@ CONFIGS = {
         "projection_dim": 5,
     },
     "siglip": {"model_type": "siglip", "vision_config": IMAGE, "text_config": TEXT},
+    "siglip2": {"model_type": "siglip2", "vision_config": FLEXIBLE, "text_config": TEXT},
     "whisper": SPEECH,
     "wav2vec2": {
         **PLAIN,
@@ -96,7 +98,7 @@ RIGHT = {
 }
 """The values of WRONG that are valid for a field."""
 NULL = {"adapter_attn_dim", "num_channels", "projection_dim", "projection_size", "text_config_dict", "vision_config_dict"}
-NULL |= {*IMAGE, *TEXT, "eos_token_id", "pad_token_id", "vision_use_head"}
+NULL |= {*IMAGE, *TEXT, *FLEXIBLE, "eos_token_id", "pad_token_id", "vision_use_head"}
 """Fields that may be null: the originals define their defaults, for dual encoders of all fields."""
 IGNORED = {"text_config", "attention_probs_dropout_prob", "hidden_dropout_prob", "intermediate_size", "pad_token_id"}
 """Fields of some configs that only transformers reads."""
@@ -140,8 +142,8 @@ def accepted(config, fields, read, null=frozenset()):
 
 
 def test_every_architecture_is_tested():
-    same = {"xlm-roberta", "camembert"}  # the function of roberta; siglip2 (NaFlex) is always refused
-    assert CONFIGS.keys() == BY_MODEL_TYPE.keys() - same - {"siglip2"}
+    same = {"xlm-roberta", "camembert"}  # the function of roberta
+    assert CONFIGS.keys() == BY_MODEL_TYPE.keys() - same
     assert len({BY_MODEL_TYPE[name] for name in ("roberta", *same)}) == 1
 
 
@@ -151,7 +153,7 @@ def test_an_invalid_config(kind, monkeypatch):
     fields = fields_read(monkeypatch, "config.json", lambda: read(CONFIGS[kind]))
     unread = {name for name in CONFIGS[kind] if name not in {name for _, name in fields} | {"model_type"}}
     assert len(fields) > 3 and unread <= IGNORED
-    dual = kind in ("clip", "siglip")
+    dual = kind in ("clip", "siglip", "siglip2")
     valid = accepted(CONFIGS[kind], fields, read, NULL if dual else NULL - {*BLOCKS, *TEXT, *IMAGE} | {"num_channels"})
     for architecture in valid[:1]:  # modules of other sizes; testing one of them is enough
         with pytest.raises(WeightsError, match=r"here: (missing|config\.json describes an impossible module)"):

@@ -91,7 +91,6 @@ def test_raw_texts(kind, tmp_path):
     [
         ("vision_config", "vision_use_head", False, "vision_use_head = False; only True is supported"),
         ("text_config", "hidden_size", 24, r"text_model\.\S+ of shape \[.*16.*\]"),
-        (None, "model_type", "siglip2", "NaFlex"),
         (None, "text_config", 3, "text_config = 3; it must be an object"),
     ],
 )
