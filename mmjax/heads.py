@@ -17,8 +17,8 @@ from mmjax.types import Tokens
 class Classifier(nn.Module):
     """Mean token -> float32 logits [b classes]; their softmax is the probability of each class.
 
-    hidden: widths of fully connected layers with ReLU before the last layer. `Classifier(2, hidden=(64,))` over fused tokens
-    is the head of image-text matching.
+    classes: number of classes. hidden: widths of fully connected layers with ReLU before the last layer. `Classifier(2,
+    hidden=(64,))` over fused tokens is the head of image-text matching.
     """
 
     classes: int
@@ -34,7 +34,10 @@ class Classifier(nn.Module):
 
 
 class MultiLabel(nn.Module):
-    """Mean token -> float32 logits [b labels]; the sigmoid of each is the probability of that label."""
+    """Mean token -> float32 logits [b labels]; the sigmoid of each is the probability of that label.
+
+    labels: number of labels.
+    """
 
     labels: int
 
@@ -45,7 +48,10 @@ class MultiLabel(nn.Module):
 
 
 class Regressor(nn.Module):
-    """Mean token h -> W h + b, float32 [b outputs], in units of the target."""
+    """Mean token h -> W h + b, float32 [b outputs], in units of the target.
+
+    outputs: number of values.
+    """
 
     outputs: int = 1
 
@@ -129,7 +135,9 @@ class Temperature(nn.Module):
 
     The parameter is log(1 / t). CLIP (Radford et al., 2021, section 2.5) starts at t = 0.07 and limits 1 / t to 100, so
     smallest = 0.01; SigLIP (Zhai et al., 2023) starts at 0.1. Beyond the limit the value is constant, but the gradient is that
-    without a limit, so that the parameter can return. ValueError unless 0 < smallest <= start.
+    without a limit, so that the parameter can return.
+
+    start: initial value. smallest: lower limit. ValueError unless 0 < smallest <= start.
     """
 
     start: float = 0.07
@@ -147,7 +155,10 @@ class Temperature(nn.Module):
 
 
 class Bias(nn.Module):
-    """Loss parameter: the bias of the logits of `SigmoidPairs`, Float[]. SigLIP (Zhai et al., 2023) starts at -10."""
+    """Loss parameter: the bias of the logits of `SigmoidPairs`, Float[]. SigLIP (Zhai et al., 2023) starts at -10.
+
+    start: initial value.
+    """
 
     start: float = -10.0
 
@@ -159,8 +170,9 @@ class Bias(nn.Module):
 class LogVariances(nn.Module):
     """Loss parameter: s_i = log sigma_i^2 of each loss, Float[losses], in the order of the sorted names, for `Uncertainty`.
 
-    Kendall, Gal and Cipolla, CVPR 2018. All start at 0, which weighs the losses equally. ValueError unless there is at least
-    one name and no name repeats.
+    Kendall, Gal and Cipolla, CVPR 2018. All start at 0, which weighs the losses equally.
+
+    losses: their names. ValueError unless there is at least one name and no name repeats.
     """
 
     losses: tuple[str, ...]

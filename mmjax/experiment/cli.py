@@ -22,7 +22,9 @@ from typing import Annotated, Any, Literal
 
 import jax
 import tyro
+from rich.console import Console
 
+from mmjax.experiment.flags import flags_of, print_help, with_dtype
 from mmjax.experiment.value import Experiment, ExperimentError
 
 
@@ -37,7 +39,8 @@ class Options:
     out: run folder, by default runs/NAME. resume: continue the run in that folder. keep_predictions: save predictions as well
     as outcomes. tensorboard: also write event files.
     against: a cell that all others are compared with. holm: correct the verdicts for the number of comparisons (Holm, 1979).
-    device_memory: gigabytes of prepared data that may stay on the device; larger data are streamed.
+    device_memory: gigabytes of prepared data that may stay on the device; larger data are streamed. dtype: of the computations
+    of every module that has a dtype; parameters stay in float32.
     full: run the cells in the size of the published models, for an accelerator. costs: compile each cell, take one step and
     print its parameters, FLOPs and memory; nothing is trained or written.
     """
@@ -54,6 +57,7 @@ class Options:
     against: str | None = None
     holm: bool = False
     device_memory: float = 2.0
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
     full: bool = False
     costs: bool = False
 
@@ -113,13 +117,18 @@ def parse(
             hint = f"; did you mean {close[0]}?" if close else "."
             fail(f"there is no cell {name!r}{hint} The cells are {', '.join(every)}")
     if {"-h", "--help"} & set(flags):
-        print(f"cells: {', '.join(every)}\n")
+        cell = next(iter(names or ablations))
+        print_help(flags_of(Options(), every[cell]), list(every), cell, prog, Console())
+        raise SystemExit(0)
     chosen = {name: every[name] for name in names or ablations}
     parsed = {}
     for name, experiment in chosen.items():
         parsed[name], unknown = _parse(experiment, flags, f"{prog} {name}")
         if unknown:
             _unknown_flag(unknown[0].split("=")[0], name, every)
+        if parsed[name].options.dtype:
+            changed = with_dtype(parsed[name].experiment, parsed[name].options.dtype)
+            parsed[name] = dataclasses.replace(parsed[name], experiment=changed)
     options = next(iter(parsed.values())).options
     try:
         options.check()
@@ -133,8 +142,10 @@ def _unknown_flag(flag: str, cell: str, ablations: Mapping[str, Experiment]) -> 
     if not flag.startswith("--"):
         fail(f"{flag!r} is neither a flag nor the value of one; cells are named before the first flag")
     owners = [name for name, experiment in ablations.items() if _has_flag(experiment, flag)]
+    close = difflib.get_close_matches(flag, [known.name for known in flags_of(Options(), ablations[cell])], 1, 0.8)
     where = f"it exists in {', '.join(owners)}: name those cells before the flags" if owners else "no cell has it"
-    fail(f"cell {cell!r} has no flag {flag}; {where}. `{cell} --help` lists its flags")
+    where = f"did you mean {close[0]}?" if close and not owners else f"{where}."
+    fail(f"cell {cell!r} has no flag {flag}; {where} `{cell} --help` lists its flags")
 
 
 def prepare_jax() -> None:
@@ -173,8 +184,6 @@ def _run(
         ablations, by_name = full, None
     every = {**ablations, **(by_name or {})}
     options, cells = parse(ablations, args, file.name, by_name)
-    from rich.console import Console
-
     from mmjax.data.decode import DataError
     from mmjax.pretrained.files import WeightsError
     from mmjax.runs.schema import RunError

@@ -43,8 +43,8 @@ class Context(nn.Module):
 class SelfAttention(nn.Module):
     """A dense layer, sinusoidal positions, pre-norm Transformer blocks and a layer norm: [b n d] -> [b n features], float32.
 
-    depth: number of blocks. heads: of each block; it divides `features`. The perceptrons have 2 * features hidden units.
-    dropout: rate inside the blocks. dtype: of the matmuls.
+    features: width of the output. depth: number of blocks. heads: of each block; it divides `features`. The perceptrons have
+    2 * features hidden units. dropout: rate inside the blocks. dtype: of the matmuls.
     """
 
     features: int

@@ -46,7 +46,10 @@ def _with_warmup(fraction: float, lr: float, steps: int, after: Callable[[int], 
 
 @dataclass(frozen=True)
 class Cosine:
-    """Linear warm-up over a fraction of the steps, then cosine decay to `end` times lr (Loshchilov and Hutter, 2017)."""
+    """Linear warm-up over a fraction of the steps, then cosine decay to `end` times lr (Loshchilov and Hutter, 2017).
+
+    warmup: fraction of the steps. end: the last learning rate, relative to lr.
+    """
 
     warmup: float = 0.1
     end: float = 0.0
@@ -101,6 +104,8 @@ def _learning_rate(optimizer: Any, steps: int) -> optax.Schedule:
 class SGD:
     """Stochastic gradient descent with momentum, v <- momentum v + g, w <- w - lr v; optionally Nesterov momentum.
 
+    lr: learning rate. momentum: share of the last update that is kept. nesterov: use Nesterov momentum. clip: largest norm of
+    the gradient. schedule: of the learning rate.
     decay: adds decay * w to the gradient (L2 regularisation), as for VGG (5e-4) and ResNet (1e-4).
     """
 
@@ -120,7 +125,10 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma and Ba, 2015)."""
+    """Adam (Kingma and Ba, 2015).
+
+    lr: learning rate. clip: largest norm of the gradient. schedule: of the learning rate.
+    """
 
     lr: float = 1e-3
     clip: float = 1.0
@@ -132,7 +140,11 @@ class Adam:
 
 @dataclass(frozen=True)
 class AdamW:
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019); by default 10 % warm-up, then cosine decay to zero."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019); by default 10 % warm-up, then cosine decay to zero.
+
+    lr: learning rate. decay: weight decay, multiplied by the learning rate. clip: largest norm of the gradient. schedule: of
+    the learning rate.
+    """
 
     lr: float = 1e-3
     decay: float = 1e-2

@@ -45,6 +45,7 @@ class LayerWise:
 
     Discriminative fine-tuning (Howard and Ruder, 2018, with factor 1 / 2.6; 0.65 to 0.95 are usual for Transformers).
 
+    factor: of the learning rates of neighbouring blocks.
     depth: number of blocks of the encoders; block depth - 1 has k = 1, block 0 has k = depth, and encoder parameters outside
     blocks, such as embeddings, have k = depth + 1. blocks: regular expression whose group is the number of a block in a
     path. top: regular expression for encoder parameters with k = 0, such as a pooler; parameters outside encoders have k = 0

@@ -12,7 +12,10 @@ from mmjax.types import Batch
 
 @dataclass(frozen=True)
 class Shift:
-    """Shifts each image by up to `pixels` vertically and horizontally; the edge is repeated."""
+    """Shifts each image by up to `pixels` vertically and horizontally; the edge is repeated.
+
+    pixels: largest shift. modality: name of the images.
+    """
 
     pixels: int = 4
     modality: str = "image"
@@ -30,7 +33,10 @@ class Shift:
 
 @dataclass(frozen=True)
 class Flip:
-    """Mirrors each image left to right with probability `rate`."""
+    """Mirrors each image left to right with probability `rate`.
+
+    rate: probability. modality: name of the images.
+    """
 
     rate: float = 0.5
     modality: str = "image"
@@ -48,7 +54,7 @@ class RandomCrop:
 
     area: the smallest share of the image's area; the share is drawn uniformly from area to 1, and area 1 is the identity.
     ratio: the largest factor between the aspect ratios of crop and image, drawn log-uniformly; a crop is never larger than the
-    image. Raises ValueError for an area outside (0, 1] or a ratio below 1.
+    image. modality: name of the images. Raises ValueError for an area outside (0, 1] or a ratio below 1.
     """
 
     area: float = 0.5
@@ -75,7 +81,10 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class Rotation:
-    """Rotates each image about its centre by up to `degrees` either way, drawn uniformly; bilinear, the edge repeated."""
+    """Rotates each image about its centre by up to `degrees` either way, drawn uniformly; bilinear, the edge repeated.
+
+    degrees: largest angle. modality: name of the images.
+    """
 
     degrees: float = 15.0
     modality: str = "image"

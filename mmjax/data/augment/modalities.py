@@ -14,7 +14,8 @@ from mmjax.types import Batch
 class DropModalities:
     """Modality dropout: each present modality of each example becomes absent with probability `rate`.
 
-    If the draw removes all modalities of an example, it keeps all of them (after Neverova et al., "ModDrop", 2016).
+    rate: probability of each modality. If the draw removes all modalities of an example, it keeps all of them (after Neverova
+    et al., "ModDrop", 2016).
     """
 
     rate: float = 0.3
