@@ -147,7 +147,7 @@ def test_whole_file_writes_a_complete_run(whole):
         assert entry["experiment"]["data"]["image_size"] == 16  # the flags reach every cell
         assert set(entry["tasks"]["label"]["groups"]) == {"language"}
         assert {"gradient_norm", "update_norm"} <= set(run.curves(cell)["all"])
-    assert len(run.examples()) == 12
+    assert len(run.examples()) == 100
     json.dumps(run.results, allow_nan=False)
 
 

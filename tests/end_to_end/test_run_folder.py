@@ -42,8 +42,8 @@ def test_damaged_and_missing_files_are_written_again(commands, whole, tmp_path):
     index = out / "examples" / "index.json"
     before = index.read_text()
     index.write_text(before[:-20])
-    output = " ".join(commands.run(FILE, *args, "--resume").split())
-    assert "index.json is damaged; the examples are written again" in output
+    output = "".join(commands.run(FILE, *args, "--resume").split())  # lines may break anywhere in a path
+    assert "index.jsonisdamaged;theexamplesarewrittenagain" in output
     assert json.loads(index.read_text()) == json.loads(before)
 
     other = commands.start(FILE, *args, "--resume", "--data.fold", 1)
