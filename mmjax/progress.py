@@ -10,10 +10,13 @@ from rich.progress import Progress as Bars
 
 
 class Progress:
-    """Context manager around rich's progress bars. Without a terminal, it prints a line per trained cell instead."""
+    """Context manager around rich's progress bars. Without a terminal, it prints a line per trained cell instead.
 
-    def __init__(self, console: Console):
-        self.console = console
+    parts: number of training runs of the whole command. steps: their number of training steps, for the time that is left.
+    """
+
+    def __init__(self, console: Console, parts: int = 0, steps: int = 0):
+        self.console, self.parts, self.steps = console, parts, steps
         columns = (
             SpinnerColumn(finished_text="✓"),
             TextColumn("{task.description}"),
@@ -26,10 +29,13 @@ class Progress:
         )
         self.bars = Bars(*columns, console=console, expand=True)
         self._cell: Any = None
-        self._name, self._steps = "", 0
+        self._all: Any = None
+        self._name, self._steps, self._part, self._done = "", 0, 0, 0
 
     def __enter__(self) -> "Progress":
         self.bars.start()
+        if self.parts > 1:
+            self._all = self.bars.add_task("all training runs", total=self.steps, note="")
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -57,14 +63,30 @@ class Progress:
         finally:
             self.bars.remove_task(task)
 
+    def skip(self, steps: int) -> None:
+        """Counts a training run that is already done."""
+        self._part += 1
+        self._advance(steps)
+
     def cell(self, name: str, steps: int) -> None:
-        """Starts the bar of a cell that trains for this number of steps."""
-        self._name, self._steps = name, steps
-        self._cell = self.bars.add_task(f"training {name}", total=steps, note="")
+        """Starts the bar of a cell that trains for this number of steps; it says "compiling" until the first one is taken."""
+        self._part += 1
+        number = f" ({self._part} of {self.parts})" if self.parts > 1 else ""
+        self._name, self._steps, self._done = name, steps, 0
+        self._cell = self.bars.add_task(f"training {name}{number}", total=steps, note="compiling")
+        if not self.console.is_terminal:
+            self.print(f"training {name}{number}: compiling")
 
     def step(self, done: int) -> None:
         """Moves the bar of the cell. done: number of steps taken."""
-        self.bars.update(self._cell, completed=done)
+        note = {"note": ""} if self._done == 0 else {}
+        self.bars.update(self._cell, completed=done, **note)
+        self._advance(done - self._done)
+        self._done = done
+
+    def _advance(self, steps: int) -> None:
+        if self._all is not None:
+            self.bars.update(self._all, advance=steps)
 
     def evaluated(self, record: dict[str, Any]) -> None:
         """Shows a record of the learning curve, averaged over seeds: the training loss and the selected validation metric."""

@@ -22,10 +22,11 @@ from mmjax.runs.model import write_model
 from mmjax.runs.write import Part, chosen_examples, write_examples, write_part
 from mmjax.tasks.subsets import subset_name
 from mmjax.train.checkpoint import Checkpoints
-from mmjax.train.loop import Callbacks, Fit, StopRequest, TrainData, fit
+from mmjax.train.loop import Callbacks, Fit, TrainData, fit
 from mmjax.train.parallel import PLANS
 from mmjax.train.seeds import orders
 from mmjax.train.stages import split
+from mmjax.train.stop import StopRequest
 from mmjax.train.training import Training
 from mmjax.types import Units
 

@@ -33,7 +33,8 @@ from mmjax.runs.write import (
     write_units,
 )
 from mmjax.tasks.subsets import subset_name
-from mmjax.train.loop import Stopped, StopRequest
+from mmjax.train.loop import Stopped
+from mmjax.train.stop import StopRequest
 from mmjax.types import Units
 
 
@@ -135,13 +136,16 @@ def run_cells(
     folds = fold_numbers(cells, options)
     groups = _seed_groups(options)
     layout = {"--folds": options.folds, "--seeds-at-once": options.seeds_at_once}
-    with locked(out, header["name"], layout), StopRequest() as stop, Progress(console) as progress:
+    parts = [Part(fold, group, len(groups) == 1) for fold in folds for group in groups]
+    steps = len(parts) * sum(experiment.steps for experiment in cells.values())
+    progress = Progress(console, len(parts) * len(cells), steps)
+    acknowledge = lambda: progress.print("stopping after the current step; a second signal ends the run at once")
+    with locked(out, header["name"], layout), progress, StopRequest(acknowledge) as stop:
         first, leak_free, read = loaded.datasets[at_fold(next(iter(cells.values())), folds[0]).data], True, {}
         for fold in folds:
             loaded = loaded if fold == folds[0] else load_and_check(cells, fold, read)
             leak_free &= loaded.leak_free
             _run_fold(fold, groups, cells, options, out, loaded, stop, progress)
-        parts = [Part(fold, group, len(groups) == 1) for fold in folds for group in groups]
         for name, experiment in cells.items():
             _finish_cell(out / "cells" / name, experiment, parts, options)
         facts = data_facts(first, None if folds == [None] else folds, leak_free)
@@ -185,6 +189,7 @@ def _run_fold(
             wanted_files = [MODEL, VARIABLES] + ["predictions.npz"] * options.keep_predictions
             shown = fold not in (None, 0) or has_examples(out, experiment.tasks, progress.print)
             if part_is_done(folder / part.name, identity, progress.print, wanted_files) and shown:
+                progress.skip(experiment.steps)
                 continue
             if stop.asked:
                 raise Stopped(f"stopped before cell {name}")

@@ -1,10 +1,8 @@
 """The training loop: trains all seeds of one cell to the last step, resuming from its newest checkpoint."""
 
 import dataclasses
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FrameType
 from typing import Any
 
 import jax
@@ -20,24 +18,6 @@ from mmjax.types import Batch
 
 class Stopped(Exception):
     """Training stopped on request, after a checkpoint."""
-
-
-class StopRequest:
-    """While entered, SIGINT and SIGTERM set `asked` instead of ending the process. A second signal acts as usual."""
-
-    asked = False
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        signal.signal(number, self._before[number])
-
-    def __enter__(self) -> "StopRequest":
-        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 @dataclasses.dataclass(frozen=True)

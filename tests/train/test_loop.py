@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import chex
@@ -13,7 +16,8 @@ import pytest
 
 from mmjax.describe import differences
 from mmjax.train.checkpoint import CheckpointError, Checkpoints
-from mmjax.train.loop import Callbacks, Stopped, StopRequest, fit
+from mmjax.train.loop import Callbacks, Stopped, fit
+from mmjax.train.stop import StopRequest
 from mmjax.train.training import Schedule
 from mmjax.types import Batch
 from tests.train.toy import Toy
@@ -225,6 +229,24 @@ def test_a_second_signal_acts_as_usual():
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_is_acknowledged_while_the_interpreter_is_busy():
+    """In a long call, such as a compilation, Python runs no signal handlers; a second signal ends the process."""
+    code = """
+import hashlib
+from mmjax.train.stop import StopRequest
+with StopRequest(lambda: print("acknowledged", flush=True)):
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000_000)  # minutes in one call
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(1)  # until it is in the call
+        for line in ("acknowledged\n", ""):
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.readline() == line
+    assert process.returncode == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize(
