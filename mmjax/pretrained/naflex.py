@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mmjax.data.decode import MAX_PIXELS
 from mmjax.encoders.naflex import ImagePatches, NaFlex
 from mmjax.pretrained.convert import Architecture, example_array
 from mmjax.pretrained.dual_encoders import BLOCK
@@ -43,7 +44,7 @@ class NaFlexPreprocessing:
         plain = {"image_processor_type": "SiglipImageProcessor", "do_resize": False}
         resample = {"resample": settings.config.get("resample", BILINEAR)}
         images = from_settings(replace(settings, config={**settings.config, **plain, **resample}))
-        return NaFlexPreprocessing(images, patch, settings.integer("max_num_patches", 256, maximum=2**14))
+        return NaFlexPreprocessing(images, patch, settings.integer("max_num_patches", 256, maximum=MAX_PIXELS // patch**2))
 
     def read(self, image: Any) -> ImagePatches:
         """One image, as `ImagePreprocessing.read` accepts it -> x uint8 [patches, patch * patch * 3], grid int32 [2]."""

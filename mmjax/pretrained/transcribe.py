@@ -18,6 +18,7 @@ from mmjax.pretrained import Pretrained, WeightsError
 from mmjax.pretrained.audio import Recording, WhisperPreprocessing, at_rate, stack_waves
 from mmjax.pretrained.files import read_json
 from mmjax.pretrained.source import Settings
+from mmjax.pretrained.tokenizer_files import read_tokenizer
 from mmjax.types import Padded
 
 
@@ -62,17 +63,10 @@ class Transcriber:
     @cached_property
     def tokenizer(self) -> Any:
         """The tokenizer of the `tokenizers` library."""
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise ImportError("transcription needs the tokenizers library: pip install 'mmjax[text]'") from error
         file = self.weights.folder / "tokenizer.json" if self.weights.folder else None
         if file is None or not file.is_file():
             raise WeightsError(f"{self.weights.folder}: transcription needs a tokenizer.json")
-        try:
-            return Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises plain Exceptions
-            raise WeightsError(f"{file}: not a tokenizer: {error}") from error
+        return read_tokenizer(file, ())
 
     def _id(self, token: str) -> int:
         number = self.tokenizer.token_to_id(token)

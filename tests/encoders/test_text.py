@@ -48,8 +48,8 @@ def test_text_rnn_equals_the_layer_over_the_embeddings(layer):
 
 def test_the_json_of_an_encoder_includes_its_layer():
     described = as_json(TextRNN(vocabulary=4, layer=Bidirectional(GRU(3))))
-    assert described["layer"]["class"] == "Bidirectional"
-    assert described["layer"]["layer"] == {"class": "GRU", "features": 3, "dtype": "float32"}
+    assert described["layer"]["class"] == "mmjax.nn.recurrent:Bidirectional"
+    assert described["layer"]["layer"] == {"class": "mmjax.nn.recurrent:GRU", "features": 3, "dtype": {"dtype": "float32"}}
     assert TextRNN(4) == TextRNN(4, layer=LSTM(128)) != TextRNN(4, layer=LSTM(64))
 
 

@@ -15,7 +15,7 @@ from mmjax.types import Padded, Tokens
 from tests.contracts.cases import ALIGNED, ENCODERS, FUSIONS
 from tests.contracts.head_cases import HEADS
 
-ZERO_IS_VALID = {"depth", "first", "types", "fusion_layer"}
+ZERO_IS_VALID = {"depth", "first", "types", "fusion_layer", "registers"}
 RATES = {"dropout", "rate"}
 
 X, MASK = jnp.ones((2, 4, 8)), jnp.ones((2, 4), bool)

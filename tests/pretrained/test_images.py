@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.images import ImagePreprocessing, from_settings, rgb
@@ -35,6 +36,21 @@ def test_settings_of_older_and_newer_files(tmp_path):
         '{"image_processor": {"image_processor_type": "CLIPImageProcessorFast", "size": {"shortest_edge": 60}}}'
     )
     assert ImagePreprocessing.of(Source("here", {}, {}, tmp_path)) == early
+
+
+def test_grey_of_16_bits():
+    """10000 / 65535 * 255 = 38.9; a transparent value is white."""
+    image = Image.fromarray(np.array([[0, 10_000, 65_535]], np.uint16))
+    assert rgb(image).tolist() == [[[0] * 3, [39] * 3, [255] * 3]]
+    image.info["transparency"] = 10_000
+    assert rgb(image).tolist() == [[[0] * 3, [255] * 3, [255] * 3]]
+
+
+def test_an_endless_row_is_refused():
+    """With a shorter side of 224 px, an image of 1 x 1,000,000 pixels would have 50 billion."""
+    preprocessing = from_settings(Settings("a", {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 224}}))
+    with pytest.raises(ValueError, match="an image of 1 x 1000000 pixels is too long for a shorter side of 224 pixels"):
+        preprocessing.read(np.zeros((1, 1_000_000, 3), np.uint8))
 
 
 def test_grey_and_transparent():
