@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax.data.dataset import identity
 from mmjax.encoders.dual import Pooled
 from mmjax.encoders.sentence import SentencePooling
 from mmjax.nn.attention import gelu
@@ -32,7 +33,7 @@ ACTIVATIONS = {
     "torch.nn.modules.activation.Tanh": jnp.tanh,
     "torch.nn.modules.activation.ReLU": jax.nn.relu,
     "torch.nn.modules.activation.GELU": gelu,
-    "torch.nn.modules.linear.Identity": lambda x: x,
+    "torch.nn.modules.linear.Identity": identity,
 }
 
 
