@@ -226,7 +226,8 @@ def _fill(dataset: Dataset, modalities: Sequence[str], options: Any, progress: P
     with progress.counting("preparing the inputs", items) as advance:
         columns = feed.load_columns(dataset, advance)
     rows = ", ".join(f"{len(rows):,} {split}" for split, rows in dataset.splits.items())
-    progress.print(f"data: {rows} rows through {dataset.source}, {size * 1e3:.0f} MB on the device")
+    source = f" through {dataset.source}" if dataset.source else ""
+    progress.print(f"data: {rows} rows{source}, {size * 1e3:.0f} MB on the device")
     progress.print("      dropped: " + ("; ".join(f"{count} {why}" for why, count in dataset.dropped.items()) or "nothing"))
     return columns
 
@@ -279,6 +280,6 @@ def _report(out: Path, results: Mapping[str, Any], console: Console) -> None:
 
         page = write_report([out], out / "report.html")
     except ImportError as error:
-        console.print(f"report.html was not written: {error}")
+        console.print(f"report.html was not written: {error}", markup=False)
     else:
         console.print(f"wrote {out / 'results.json'} and {page}")

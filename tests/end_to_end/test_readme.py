@@ -16,12 +16,13 @@ BASH = [
     for block in re.findall(r"```bash\n(.*?)```", README, re.S)
     for line in block.splitlines()
 ]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 EXPERIMENTS = [line[1:] for line in BASH if line[:2] == ["python", "experiments/stamps_fusion.py"]]
 
 
 @pytest.mark.end_to_end
 def test_a_fusion_in_ones_own_file(commands, tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    code = PYTHON[1]
     (tmp_path / "mine.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "experiments"))  # the README saves it there
     out = tmp_path / "run"
@@ -35,7 +36,7 @@ def test_a_fusion_in_ones_own_file(commands, tmp_path, monkeypatch):
 
 
 @pytest.mark.end_to_end
-def test_commands_of_experiments(commands, tmp_path):
+def test_commands_of_experiments(commands, tmp_path, monkeypatch, capsys):
     assert len(EXPERIMENTS) == 3
     folders = {}
     for file, *args in EXPERIMENTS:
@@ -54,6 +55,12 @@ def test_commands_of_experiments(commands, tmp_path):
     assert len(runs) == 2
     commands.finish(commands.launch(sys.executable, "-m", "mmjax.report", *runs, "--out", page))
     assert page.stat().st_size > 10_000
+
+    monkeypatch.chdir(tmp_path)
+    exec(compile(PYTHON[0], "README.md", "exec"), found := {})
+    assert found["answers"]["label"]["probability"].shape == (2, 9)
+    output = capsys.readouterr().out
+    assert "\\begin{tabular}" in output and "[" in output.splitlines()[-2] and (tmp_path / "gated.jax").stat().st_size > 10_000
 
 
 def test_scripts_are_there_and_parse():

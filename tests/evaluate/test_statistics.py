@@ -267,6 +267,10 @@ def test_an_inconclusive_difference_needs_more_than_it_had():
     assert adjusted.verdict == "inconclusive"
     assert adjusted.detectable == pytest.approx(error * scipy.stats.t.ppf([1 - 0.025 / 6, 0.8], degrees).sum(), rel=1e-6)
     assert 50 < adjusted.examples_needed < 200
+    interval = f"+0.300 [{gap.low:+.3f}, {gap.high:+.3f}]"
+    assert str(gap) == f"{interval}, better"
+    needs = f"detectable {adjusted.detectable:.3f}; needs about {adjusted.examples_needed} test units"
+    assert str(adjusted) == f"{interval}, inconclusive ({needs})"
     two_groups = [mean_of(np.full((1, 10), value), group=np.arange(10) // 5) for value in (0.1, 0.0)]
     equal = difference(*two_groups)  # t = 2 with one degree of freedom
     assert equal.verdict == "inconclusive" and equal.p == pytest.approx(2 * scipy.stats.t.sf(2, 1))

@@ -33,6 +33,15 @@ class Difference:
     seeds: int = 1
     alpha: float = 1 - LEVEL
 
+    def __str__(self) -> str:
+        """ "+0.089 [+0.067, +0.110], better"; an inconclusive difference with what would settle it."""
+        text = f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}], {self.verdict}"
+        if self.verdict != "inconclusive":
+            return text
+        needed = ((self.examples_needed, "test units"), (self.seeds_needed, "seeds"))
+        needs = " or ".join(f"{number:,} {noun}" for number, noun in needed if number is not None)
+        return f"{text} (detectable {self.detectable:.3f}{f'; needs about {needs}' if needs else ''})"
+
     @property
     def detectable(self) -> float:
         """The difference that would be detected with 80 % power; NaN if the variance is undefined or 0."""
