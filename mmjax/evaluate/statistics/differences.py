@@ -10,7 +10,7 @@ from mmjax.evaluate.statistics.variance import LEVEL, Contributions, Variance, d
 
 ROUNDING = 1e-6  # relative; in float32, equally good models may differ by this
 MIN_PAIRED_SEEDS = 5  # with fewer seeds, a paired variance has too few degrees of freedom
-DOUBLINGS = 30  # a difference that 2**30 times the present data would not settle counts as one that no data would settle
+DOUBLINGS = 10  # a difference that 1,024 times the present data would not settle counts as one that no data would settle
 
 
 @dataclass(frozen=True)
