@@ -56,7 +56,7 @@ def test_as_json_by_hand():
     assert cell["encoders"]["image"] == {"class": module, "widths": [4], "dropout": 0.0, "dtype": {"dtype": "float32"}}
     optim = {"class": "mmjax.train.optim:Adam", "lr": 0.5, "clip": 1.0, "schedule": {"class": "mmjax.train.optim:Constant"}}
     assert cell["optim"] == optim
-    assert cell["loss"] == {"function": "mmjax.losses.criteria:cross_entropy"}
+    assert cell["loss"] == {"function": "mmjax.losses.combine:cross_entropy"}
     assert cell["tasks"]["label"]["output"] == "label"
     assert as_json(CNN(dtype=jnp.bfloat16))["dtype"] == {"dtype": "bfloat16"}
     assert as_json(CNN(dtype=jnp.dtype("float16")))["dtype"] == {"dtype": "float16"}
