@@ -1,7 +1,7 @@
 """Paired differences between cells of several run folders, from their saved outcomes, if the test sets are equal."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,7 @@ import numpy as np
 from mmjax import tasks
 from mmjax.evaluate.statistics import Difference, Estimate, difference, estimates, holm
 from mmjax.report.phrases import join
-from mmjax.runs.folder import read_record
-from mmjax.runs.read import Run, read_outcomes, read_units
+from mmjax.runs.read import Run
 from mmjax.types import Task, Units
 
 Cell = tuple[int, str]
@@ -50,7 +49,7 @@ def paired_differences(
     restored = restore_task(runs[min(runs)].results["tasks"][task])
     if restored is None:
         return {}, "Its metrics are not those of a task in mmjax.tasks, so that differences between runs cannot be computed."
-    sets = {number: _test_set(run, task) for number, run in runs.items()}
+    sets = {number: TestSet(*run.units(task)) for number, run in runs.items()}
     prints = {number: of.fingerprint for number, of in sets.items()}
     kept = [(a, b) for a, b in pairs if prints[a[0]] == prints[b[0]]]
     headline = next(iter(restored.metrics))
@@ -59,7 +58,7 @@ def paired_differences(
     found: dict[Cell, Estimate] = {}
     for number, cell in needed:
         units, fold = sets[number].units, sets[number].fold
-        outcomes = _outcomes(runs[number], cell, task)
+        outcomes = runs[number].outcomes(cell, task)
         found[number, cell] = estimates(metric, outcomes, units.weight, units.group, fold)[headline]
     gaps: dict[Any, Difference] = {(a, b): difference(found[a], found[b]) for a, b in kept}
     adjusted = any(run.results["comparisons"]["holm"] for run in runs.values())
@@ -95,22 +94,3 @@ def restore_task(described: Mapping[str, Any]) -> Task | None:
         return getattr(tasks, described["kind"])(**values)
     except (TypeError, ValueError):  # a class of the user with the same name, or another version
         return None
-
-
-def _fold_names(parts: Iterable[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys("all" if part["fold"] is None else f"fold{part['fold']}" for part in parts))
-
-
-def _parts(run: Run, cell: str) -> list[Mapping[str, Any]]:
-    return read_record(run.folder / "cells" / cell / "cell.json")["parts"]
-
-
-def _test_set(run: Run, task: str) -> TestSet:
-    cell = next(name for name, cell in run.results["cells"].items() if task in cell["tasks"])
-    return TestSet(*read_units(run.folder, task, _fold_names(_parts(run, cell))))
-
-
-def _outcomes(run: Run, cell: str, task: str) -> Any:
-    """The outcomes {name: [s u ...]} of a cell with all its modalities."""
-    complete = run.results["cells"][cell]["tasks"][task]["complete"]
-    return read_outcomes(run.folder / "cells" / cell, _parts(run, cell), task)[complete]

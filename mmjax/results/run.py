@@ -13,7 +13,7 @@ from mmjax.report.numbers import number
 from mmjax.report.rows import TaskTable
 from mmjax.results.cell import Cell
 from mmjax.runs.folder import write_text
-from mmjax.runs.read import Run, check_cell, read_baselines, read_outcomes, read_run, read_units
+from mmjax.runs.read import Run, check_cell, read_run
 from mmjax.runs.schema import RunError
 
 LATEX = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
@@ -142,18 +142,11 @@ class Results:
             if name not in known and name not in shown.task["baselines"]:
                 names = ", ".join([*known, *shown.task["baselines"]])
                 raise KeyError(f"{name!r} is no cell or baseline of task {shown.name!r}; they are {names}")
-        folder = self.run.folder
-        parts = check_cell(folder / "cells" / known[0])["parts"]
-        folds = list(dict.fromkeys("all" if part["fold"] is None else f"fold{part['fold']}" for part in parts))
-        units, fold = read_units(folder, shown.name, folds)
-        baselines = read_baselines(folder, shown.name, folds)
+        units, fold = self.run.units(shown.name)
+        baselines = self.run.baselines(shown.name)
 
         def estimate(name: str) -> Any:
-            if name in known:
-                record = check_cell(self._cell(name))
-                outcomes = read_outcomes(self._cell(name), record["parts"], shown.name)[record["complete"][shown.name]]
-            else:
-                outcomes = baselines[name]
+            outcomes = self.run.outcomes(name, shown.name) if name in known else baselines[name]
             return estimates({metric: value.metrics[metric]}, outcomes, units.weight, units.group, fold)[metric]
 
         return difference(estimate(a), estimate(b))

@@ -66,6 +66,26 @@ class Run:
             for name, parts in of_fold.items()
         }
 
+    def units(self, task: str) -> tuple[Units, np.ndarray | None]:
+        """The test units of a task, and their folds (see `read_units`)."""
+        return read_units(self.folder, task, self._folds(task))
+
+    def baselines(self, task: str) -> dict[str, Outcomes]:
+        """{baseline: outcomes [1 u ...]} of a task."""
+        return read_baselines(self.folder, task, self._folds(task))
+
+    def outcomes(self, cell: str, task: str) -> Outcomes:
+        """The outcomes [s u ...] of a cell with all its modalities."""
+        folder = self.folder / "cells" / cell
+        complete = self.results["cells"][cell]["tasks"][task]["complete"]
+        return read_outcomes(folder, read_record(folder / "cell.json")["parts"], task)[complete]
+
+    def _folds(self, task: str) -> list[str]:
+        """The names of the folds of a task, by the first cell that has it."""
+        cell = next(name for name, cell in self.results["cells"].items() if task in cell["tasks"])
+        parts = read_record(self.folder / "cells" / cell / "cell.json")["parts"]
+        return list(dict.fromkeys("all" if part["fold"] is None else f"fold{part['fold']}" for part in parts))
+
     def examples(self) -> list[dict[str, Any]]:
         """The saved test examples, with `image` and `sound` as paths or None."""
         file = self.folder / "examples" / "index.json"
