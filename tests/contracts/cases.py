@@ -31,7 +31,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 def fusion_of_the_readme() -> type:
     """The user-defined fusion of the README."""
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    _, code = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)  # the first block is about results
     names = {}
     exec("\n".join(line for line in code.split("if __name__")[0].splitlines() if "stamps_fusion" not in line), names)
     return names["SquaredSum"]
