@@ -211,7 +211,7 @@ class Retrieve:
         name = lambda i: str(units.metadata.get("text", units.metadata["id"])[i] or units.metadata["id"][i])
         best = int(np.lexsort((relevant, -np.nan_to_num(similarity, nan=-np.inf)))[0])
         return {
-            "target": ", ".join(name(i) for i in candidates[relevant][:3]),
+            "target": ", ".join(list(dict.fromkeys(name(i) for i in candidates[relevant]))[:3]),
             "predicted": name(candidates[best]),
             "correct": bool(relevant[best]),
             "score": float(similarity[best]) if np.isfinite(similarity[best]) else None,
