@@ -14,6 +14,7 @@ import inspect
 import io
 import math
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -80,10 +81,24 @@ class _Arguments:
 
 
 def _parse(experiment: Experiment, flags: list[str], prog: str) -> tuple[_Arguments, list[str]]:
-    """(the values of the flags, unknown flags). Exits for a wrong value and for --help."""
-    default = _Arguments(Options(), experiment)
+    """(the values of the flags, unknown flags). Exits with one line for a wrong value."""
+    default, errors = _Arguments(Options(), experiment), io.StringIO()
     config = (tyro.conf.FlagCreatePairsOff,)
-    return tyro.cli(_Arguments, default=default, args=flags, prog=prog, return_unknown_args=True, config=config)
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(_Arguments, default=default, args=flags, prog=prog, return_unknown_args=True, config=config)
+    except SystemExit:
+        fail(_one_line(errors.getvalue()))
+
+
+def _one_line(box: str) -> str:
+    """The parser's box of an error as one line: the message, and the flag with its type."""
+    lines = [line.strip(" │|╭╮╰╯") for line in box.splitlines()][1:]  # the first line is a title
+    paragraphs = re.split(r"\n[-─]{3,}", "\n" + "\n".join(lines))
+    message = next((" ".join(text.split()) for text in paragraphs if text.strip()), "a flag has a wrong value")
+    message = message.removeprefix("Error parsing ").rstrip(".")
+    usage = re.search(r"^--[a-z]\S* .*$", "\n".join(lines), re.M)
+    return f"{message}; expected {usage[0]}" if usage else message
 
 
 def _has_flag(experiment: Experiment, flag: str) -> bool:
