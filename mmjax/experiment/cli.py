@@ -38,7 +38,7 @@ class Options:
     plan: "single" runs on one device, "pmap" splits each batch over all local devices. steps_per_call: training steps in one
     compiled call; None chooses it by the size of the model.
     out: run folder, by default runs/NAME. resume: continue the run in that folder. keep_predictions: save predictions as well
-    as outcomes. tensorboard: also write event files.
+    as outcomes. log: further logs of the learning curves, any of tensorboard, csv and wandb.
     against: a cell that all others are compared with. holm: correct the verdicts for the number of comparisons (Holm, 1979).
     device_memory: gigabytes of prepared data that may stay on the device; larger data are streamed. dtype: of the computations
     of every module that has a dtype; parameters stay in float32.
@@ -54,7 +54,7 @@ class Options:
     out: Path | None = None
     resume: bool = False
     keep_predictions: bool = False
-    tensorboard: bool = False
+    log: tuple[Literal["tensorboard", "csv", "wandb"], ...] = ()
     against: str | None = None
     holm: bool = False
     device_memory: float = 2.0

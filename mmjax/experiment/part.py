@@ -2,8 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from mmjax.data.dataset import Dataset
 from mmjax.describe import parameter_count
 from mmjax.evaluate.predict import metric_values, outcomes_of, predict_split, predict_subsets, validation_predictions
 from mmjax.evaluate.statistics.estimates import finite
+from mmjax.experiment.loggers import logging_to
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.progress import Progress
@@ -80,7 +80,7 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
     progress.cell(name, experiment.steps)
     metadata = {**run.identity, "steps_per_call": per_call}  # with another number, results differ by rounding
     checkpoints = Checkpoints(run.folder / "checkpoints", metadata, warn=progress.print)
-    with _tensorboard(run.folder, run.part.seeds, options.tensorboard) as log:
+    with logging_to(options.log, run.folder, name, run.part.seeds) as log:
         callbacks = Callbacks(
             step=progress.step,
             evaluated=lambda record: (progress.evaluated(record), log(record)),
@@ -210,36 +210,3 @@ def _training_facts(experiment: Experiment, training: Training, fitted: Fit, fro
         "validation": [value(step_of_record[step])[seed] for seed, step in enumerate(best_step)],
         "stages": stages,
     }
-
-
-def _tensorboard(
-    folder: Path, seeds: Sequence[int], wanted: bool
-) -> AbstractContextManager[Callable[[Mapping[str, Any]], None]]:
-    """A function that logs each evaluation as event files, or does nothing if they are not wanted."""
-    return _event_files(folder, seeds) if wanted else nullcontext(lambda record: None)
-
-
-def summary_writer() -> Any:
-    """tensorboardX's writer class; ExperimentError names the extra if it is missing."""
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise ExperimentError("--tensorboard needs tensorboardX: pip install 'mmjax[log]'") from error
-    return SummaryWriter
-
-
-@contextmanager
-def _event_files(folder: Path, seeds: Sequence[int]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A function that logs each evaluation. The writer is closed here, since it cannot start threads while Python exits."""
-    writer = summary_writer()(str(folder / "tensorboard"))
-
-    def log(record: Mapping[str, Any]) -> None:
-        for name, values in record.items():
-            if name != "step":
-                writer.add_scalars(name, {f"seed{seed}": value for seed, value in zip(seeds, values)}, record["step"])
-        writer.flush()
-
-    try:
-        yield log
-    finally:
-        writer.close()

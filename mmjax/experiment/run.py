@@ -16,7 +16,8 @@ from mmjax.data.dataset import Dataset
 from mmjax.data.splits import check_splits, folds_of, with_fold
 from mmjax.describe import as_json, as_line
 from mmjax.experiment.check import check
-from mmjax.experiment.part import PartRun, run_part, summary_writer
+from mmjax.experiment.loggers import check_loggers
+from mmjax.experiment.part import PartRun, run_part
 from mmjax.experiment.results import data_facts, results_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.pretrained.init import digest, read_weights
@@ -116,8 +117,7 @@ def check_options(cells: Mapping[str, Experiment], options: Any) -> None:
             raise ExperimentError(f"cell {name}: batch is {experiment.batch}; it must be a multiple of the {devices} devices")
     if options.against is not None and options.against not in cells:
         raise ExperimentError(f"--against is {options.against!r}, not a cell of this run; the cells are {', '.join(cells)}")
-    if options.tensorboard:
-        summary_writer()
+    check_loggers(options.log)
 
 
 def run_cells(

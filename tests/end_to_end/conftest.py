@@ -94,7 +94,7 @@ def whole(commands, tmp_path_factory, worker_id):
                 time.sleep(0.2)
             return folder / "run"
         try:
-            commands.run(file, *FLAGS, "--checkpoint-every", 1000, "--tensorboard", "--out", folder / "run")
+            commands.run(file, *FLAGS, "--checkpoint-every", 1000, "--log", "tensorboard", "csv", "--out", folder / "run")
         except BaseException:
             (folder / "failed").touch()
             raise

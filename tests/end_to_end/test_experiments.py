@@ -144,6 +144,8 @@ def test_whole_file_writes_a_complete_run(whole):
             by_hand = (hit * units.weight).sum(-1) / units.weight.sum()
             np.testing.assert_allclose(subsets[subset]["accuracy"]["per_seed"], by_hand, atol=1e-6)
         assert list((out / "cells" / cell / "all" / "tensorboard").rglob("*tfevents*"))
+        lines = (out / "cells" / cell / "all" / "curves.csv").read_text().splitlines()
+        assert lines[0].startswith("step,seed,train_loss") and len(lines) == 1 + 3 * len(entry["seeds"])
         assert entry["experiment"]["data"]["image_size"] == 16  # the flags reach every cell
         assert set(entry["tasks"]["label"]["groups"]) == {"language"}
         assert {"gradient_norm", "update_norm"} <= set(run.curves(cell)["all"])
@@ -162,7 +164,7 @@ def test_streamed_over_four_devices_gives_what_one_device_gives(commands, whole,
     cell = tmp_path / "run" / "cells" / "image"
     assert read_run(tmp_path / "run").results["plan"] == "pmap"
     assert "x 4" in read_run(tmp_path / "run").results["device"]
-    assert not list(cell.rglob("*tfevents*"))  # only with --tensorboard
+    assert not list(cell.rglob("*tfevents*"))  # only with --log tensorboard
     with np.load(cell / "all" / "outcomes.npz") as a, np.load(reference / "all" / "outcomes.npz") as b:
         assert (a["label/image/predicted"] == b["label/image/predicted"]).mean() > 0.99
         np.testing.assert_allclose(a["label/image/probability"], b["label/image/probability"], atol=5e-3)

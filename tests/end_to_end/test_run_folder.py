@@ -24,7 +24,7 @@ def test_damaged_and_missing_files_are_written_again(commands, whole, tmp_path):
     damage = np.frombuffer((part / "outcomes.npz").read_bytes(), np.uint8).copy()
     damage[len(damage) // 2] ^= 1
     (part / "outcomes.npz").write_bytes(damage.tobytes())
-    args = ["text", *FLAGS, "--checkpoint-every", 1000, "--tensorboard", "--out", out]
+    args = ["text", *FLAGS, "--checkpoint-every", 1000, "--log", "tensorboard", "csv", "--out", out]
     output = " ".join(commands.run(FILE, *args, "--resume").split())
     for name in ("curves.jsonl", "outcomes.npz"):
         assert f"{name} is damaged or missing; this part is evaluated again from its last checkpoint" in output

@@ -91,8 +91,8 @@ def test_names_and_flags():
 
 
 def test_switches_take_no_value():
-    options, cells = run("text", "--resume", "--tensorboard", "--steps", "7")
-    assert options == Options(resume=True, tensorboard=True)
+    options, cells = run("text", "--resume", "--log", "csv", "wandb", "--steps", "7")
+    assert options == Options(resume=True, log=("csv", "wandb"))
     assert cells["text"].steps == 7
 
 

@@ -154,8 +154,8 @@ def test_a_full_disk(capsys, monkeypatch, tmp_path):
 
 def test_missing_extras_are_named(capsys, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    message = refused(capsys, monkeypatch, "--tensorboard", "--out", str(tmp_path / "run"))
-    assert "--tensorboard needs tensorboardX: pip install 'mmjax[log]'" in message
+    message = refused(capsys, monkeypatch, "--log", "tensorboard", "--out", str(tmp_path / "run"))
+    assert "--log tensorboard needs tensorboardX: pip install 'mmjax[log]'" in message
 
 
 @pytest.mark.end_to_end
