@@ -145,7 +145,7 @@ def test_whole_file_writes_a_complete_run(whole):
             np.testing.assert_allclose(subsets[subset]["accuracy"]["per_seed"], by_hand, atol=1e-6)
         assert list((out / "cells" / cell / "all" / "tensorboard").rglob("*tfevents*"))
         lines = (out / "cells" / cell / "all" / "curves.csv").read_text().splitlines()
-        assert lines[0].startswith("step,seed,train_loss") and len(lines) == 1 + 3 * len(entry["seeds"])
+        assert lines[0].startswith("step,seed,") and len(lines) == 1 + 3 * len(entry["seeds"])
         assert entry["experiment"]["data"]["image_size"] == 16  # the flags reach every cell
         assert set(entry["tasks"]["label"]["groups"]) == {"language"}
         assert {"gradient_norm", "update_norm"} <= set(run.curves(cell)["all"])
