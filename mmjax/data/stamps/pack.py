@@ -16,6 +16,7 @@ from typing import Any
 from mmjax.data.decode import DataError, check_language
 
 INDEX, SUMS = "stamps.jsonl", "sha256sums.txt"
+MAX_MEMBER = 20_000_000  # bytes of one image or clip; the largest of the pack has 0.3 MB
 RESTORE = "restore it with git, or rebuild the pack with scripts/build_stamps.py"
 IN_CHECKOUT = Path(__file__).resolve().parents[3] / "data" / "stamps"
 
@@ -120,6 +121,9 @@ class StampsPack:
             key = (os.getpid(), archive)
             if key not in self._archives:
                 self._archives[key] = zipfile.ZipFile(path)
+            size = self._archives[key].getinfo(member).file_size
+            if size > MAX_MEMBER:
+                raise DataError(f"{path}: {member} has {size:,} bytes, and at most {MAX_MEMBER:,} are read; {RESTORE}")
             return self._archives[key].read(member)
         except FileNotFoundError as error:
             raise DataError(f"{path} is missing, and stamps.jsonl names its {member}; {RESTORE}") from error

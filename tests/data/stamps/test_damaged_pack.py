@@ -48,6 +48,18 @@ def test_truncated_archive(damaged):
         StampsPack(damaged).image_bytes(0)
 
 
+def test_an_archive_that_would_fill_the_memory(damaged):
+    """A member of 30 MB of zeros, which takes 30 kB in the archive; declared sizes are checked before it is unpacked."""
+    path = damaged / "images.zip"
+    with zipfile.ZipFile(path) as archive:
+        first = StampsPack(damaged).index[0]["image"]
+        assert max(member.file_size for member in archive.infolist()) < 1_000_000
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(first, bytes(30_000_000))
+    with pytest.raises(DataError, match=r"images\.zip: .* has 30,000,000 bytes, and at most 20,000,000 are read; restore it"):
+        StampsPack(damaged).image_bytes(0)
+
+
 def test_missing_archive_and_member(damaged):
     broken = StampsPack(damaged)
     french = next(i for i, record in enumerate(broken.index) if "fr" in record["speech"])
