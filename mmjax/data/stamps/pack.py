@@ -16,7 +16,7 @@ from typing import Any
 from mmjax.data.decode import DataError, check_language
 
 INDEX, SUMS = "stamps.jsonl", "sha256sums.txt"
-MAX_MEMBER = 20_000_000  # bytes of one image or clip; the largest of the pack has 0.3 MB
+MAX_MEMBER = 20_000_000  # bytes of one image or clip; the largest of the pack has 0.1 MB
 RESTORE = "restore it with git, or rebuild the pack with scripts/build_stamps.py"
 IN_CHECKOUT = Path(__file__).resolve().parents[3] / "data" / "stamps"
 
