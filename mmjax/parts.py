@@ -225,7 +225,8 @@ def unlisted() -> set[str]:
     listed = {part.name.split("(")[0] for part in rows} | {type(part.module).__name__ for part in rows}
     listed |= set(LOSSES) | set(LOSS_PARAMETERS)
     public = {*encoders.__all__, *fusion.__all__, *losses.__all__, *decoders.__all__}
-    public -= {"Cache", "Criterion", "Whisper", "counted"}  # values, types and an encoder with a decoder
+    public -= {"Cache", "Criterion", "ImagePatches", "counted"}  # values and types
+    public -= {"NaFlex", "SentencePooling", "Whisper"}  # with inputs of their own: patches of any grid, tokens, a decoder
     public |= {name for name, value in vars(heads).items() if isinstance(value, type) and value.__module__ == heads.__name__}
     return public - listed
 
