@@ -25,18 +25,20 @@ def run(
     `python FILE.py --seeds 10 --against concat` does. options: any other option of `mmjax.experiment.cli.Options`. resume:
     continue in a folder that already has results. quiet: print nothing.
     Raises the errors that the command line prints: ExperimentError for wrong cells and options, DataError for data,
-    WeightsError for published weights, RunError for the folder, NonFiniteError for losses and gradients.
+    WeightsError for published weights, RunError for the folder, NonFiniteError for losses and gradients, Stopped after a
+    signal.
     """
-    try:
-        chosen = Options(seeds=seeds, out=Path(out), resume=resume, **options)
-    except TypeError:
-        known = [name for name in Options.__dataclass_fields__ if name not in ("full", "costs")]
-        unknown = sorted(set(options) - set(known))
-        raise ExperimentError(f"there is no option {', '.join(unknown)}; the options are {', '.join(known)}") from None
-    if not cells:
-        raise ExperimentError("there are no cells; give {name: Experiment}")
+    known = [name for name in Options.__dataclass_fields__ if name not in ("full", "costs")]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ExperimentError(f"there is no option {', '.join(unknown)}; the options are {', '.join(known)}")
+    chosen = Options(seeds=seeds, out=Path(out), resume=resume, **options)
+    if not cells or not all(isinstance(experiment, Experiment) for experiment in cells.values()):
+        raise ExperimentError("cells must be {name: Experiment}, with at least one cell")
     chosen.check()
     console = Console(quiet=quiet)
-    header = {"name": Path(out).name, "command": f"mmjax.run(seeds={seeds}, out={str(out)!r})", "description": ""}
+    given = {"seeds": seeds, "out": str(out), **options}
+    command = f"mmjax.run({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+    header = {"name": Path(out).name, "command": command, "description": ""}
     run_options(header, dict(cells), dict(cells), chosen, Path(out), console)
     return load_run(out)

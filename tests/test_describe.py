@@ -2,6 +2,7 @@
 
 import enum
 import functools
+import importlib
 import importlib.util
 import json
 from dataclasses import dataclass, replace
@@ -12,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.describe import DescribeError, as_json, as_line, differences, from_json, parameter_count
+from mmjax.describe import SOURCE, DescribeError, as_json, as_line, differences, from_json, parameter_count
 from mmjax.encoders import CNN, TextRNN
 from mmjax.experiment import Experiment
 from mmjax.fusion import Concat, MeanLogits
 from mmjax.heads import Classifier
+from mmjax.pretrained.cached_features import FeatureInput
 from mmjax.tasks import Classify
 from mmjax.train.optim import Adam
 from mmjax.types import Metric
@@ -85,7 +87,7 @@ def test_a_class_outside_mmjax_has_the_hash_of_its_source():
         nested: tuple = ((1, 2), {"a": None})
 
     described = as_json(Mine())
-    source = described.pop("source")
+    source = described.pop(SOURCE)
     assert len(source) == 16 and int(source, 16) >= 0
     name = "tests.test_describe:test_a_class_outside_mmjax_has_the_hash_of_its_source.<locals>.Mine"
     assert described == {"class": name, "root": {"path": "here"}, "nested": [[1, 2], {"a": None}]}
@@ -111,7 +113,9 @@ def test_every_kind_of_value_comes_back():
         "module": CNN(widths=(4, 8), dtype=jnp.dtype("float32")),
         "function": nn.relu,
         "metric": Metric(twice, bounds=(0, None)),
-        "names": {"class": 1, "path": {"x": (2,)}},
+        "names": {"class": 1, "path": {"x": (2,)}, 3: "integer key"},
+        "infinite": (float("inf"), -float("inf")),
+        "features": FeatureInput("minilm", prompts=("a {}",), max_tokens=7),
         "numbers": (1, 2.5, True, None, "text", np.float32(0.5)),
     }
     found = from_json(json.loads(json.dumps(as_json(values))))
@@ -125,8 +129,12 @@ def test_every_kind_of_value_comes_back():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"function": "os:system"}, "os:system cannot be rebuilt"),
+        ({"function": "os:system"}, "os:system cannot be rebuilt: the standard library has a module of that name"),
         ({"partial": {"function": "subprocess:call"}, "args": [["true"]], "keywords": {}}, "subprocess:call cannot be rebuilt"),
+        ({"function": "mmjax.runs.folder:os.system"}, "mmjax.runs.folder:os.system is not a class or function of"),
+        ({"function": "mmjax.runs.folder:Path"}, "mmjax.runs.folder:Path is not a class or function of"),
+        ({"enum": "numpy:__builtins__", "member": "eval"}, "numpy:__builtins__ is not an enum with the member 'eval'"),
+        (as_json("text".upper), "built-in method upper .* cannot be saved"),
         ({"class": "mmjax.losses:cross_entropy"}, "is not a dataclass, module or named tuple"),
         ({"class": "mmjax.encoders.image:Gone"}, "mmjax.encoders.image has no 'Gone' any more"),
         ({"class": "my_modules:Mine"}, "my_modules cannot be imported; add the folder of my_modules.py to PYTHONPATH"),
@@ -148,3 +156,16 @@ def test_as_line_shows_what_differs_from_the_defaults():
 
 def test_parameter_count():
     assert parameter_count({"a": jnp.zeros((2, 3)), "b": [jnp.zeros(4)]}) == 10
+
+
+def test_a_changed_class_is_not_rebuilt(tmp_path, monkeypatch):
+    """The saved parameters would be used by another computation."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "their_values.py"
+    source = "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass Theirs:\n    source: str = 'x'\n"
+    file.write_text(source)
+    described = as_json(importlib.import_module("their_values").Theirs("mine"))
+    assert from_json(described).source == "mine"
+    described[SOURCE] = "0" * 16
+    with pytest.raises(DescribeError, match="their_values:Theirs has changed since it was saved; restore the source"):
+        from_json(described)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from mmjax.data.decode import DataError, decode_audio, decode_image
+from mmjax.data.decode import DataError, decode_audio, decode_image, pixels
 from mmjax.data.image import on_white, resize
 from mmjax.types import Padded
 
@@ -22,7 +23,7 @@ def image_array(raw: Any) -> np.ndarray:
         return decode_image(_file_bytes(raw), str(raw))
     if isinstance(raw, (bytes, bytearray)):
         return decode_image(bytes(raw), "image")
-    array = np.asarray(raw.convert("RGBA") if hasattr(raw, "convert") else raw)
+    array = _pixels(raw) if isinstance(raw, Image.Image) else np.asarray(raw)
     if array.ndim == 2:
         array = np.repeat(array[..., None], 3, axis=-1)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] not in (3, 4) or 0 in array.shape:
@@ -33,17 +34,32 @@ def image_array(raw: Any) -> np.ndarray:
     return array
 
 
+def _pixels(image: Image.Image) -> np.ndarray:
+    if image.mode in ("I", "F"):
+        raise DataError(f"an image has Pillow's mode {image.mode}, whose range is not known; convert it to L, RGB or RGBA")
+    return pixels(image)
+
+
 def sound_array(raw: Any, rate: int) -> np.ndarray:
-    """A recording as float32 [t] at `rate` Hz. raw: path, encoded bytes, or (samples [t] in [-1, 1], their rate in Hz)."""
+    """A recording as float32 [t] in [-1, 1] at `rate` Hz.
+
+    raw: path, encoded bytes, or (samples [t], their rate in Hz); samples are floats in [-1, 1], or int16.
+    """
     if isinstance(raw, (str, os.PathLike)):
         return decode_audio(_file_bytes(raw), str(raw), rate)
     if isinstance(raw, (bytes, bytearray)):
         return decode_audio(bytes(raw), "recording", rate)
     if not isinstance(raw, tuple) or len(raw) != 2 or np.ndim(raw[0]) != 1 or np.ndim(raw[1]) != 0:
         raise DataError("a recording must be a path, bytes of a sound file, or (samples [t] in [-1, 1], rate in Hz)")
-    wave, source_rate = np.asarray(raw[0], np.float32), int(raw[1])
-    if not len(wave) or not np.isfinite(wave).all():
-        raise DataError("a recording has no samples, or samples that are not finite; it needs at least one number in [-1, 1]")
+    samples, source_rate = np.asarray(raw[0]), raw[1]
+    if samples.dtype != np.int16 and samples.dtype.kind != "f":
+        raise DataError(f"the samples of a recording are {samples.dtype}; they must be floats in [-1, 1], or int16")
+    if not isinstance(source_rate, (int, float, np.number)) or not 1 <= source_rate < 1e9:
+        raise DataError(f"the rate of a recording is {source_rate!r}; it must be a number of Hz, at least 1")
+    wave = samples.astype(np.float32) / 32767 if samples.dtype == np.int16 else samples.astype(np.float32)
+    if not len(wave) or not (np.abs(wave) <= 1.01).all():
+        raise DataError("a recording has no samples, or samples outside [-1, 1]; divide them by their largest possible value")
+    wave = np.clip(wave, -1, 1)
     if source_rate == rate:
         return wave
     try:

@@ -17,6 +17,7 @@ import os
 import re
 import shlex
 import sys
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -63,13 +64,32 @@ class Options:
     costs: bool = False
 
     def check(self) -> None:
-        """Raises ExperimentError if a value is out of its range."""
+        """Raises ExperimentError if a value has another type or is out of its range."""
+        for name, hint in typing.get_type_hints(Options).items():
+            value = getattr(self, name)
+            if not _fits(value, hint):
+                kind = str(hint).removeprefix("typing.") if typing.get_origin(hint) else hint.__name__
+                raise ExperimentError(f"--{name.replace('_', '-')} is {value!r}; it must be of type {kind}")
         for name in ("seeds", "seeds_at_once", "steps_per_call"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ExperimentError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
         if not (self.device_memory >= 0 and math.isfinite(self.device_memory)):
             raise ExperimentError(f"--device-memory is {self.device_memory}; it must be a number of gigabytes, at least 0")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value has the type of a field of Options."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(entry, arguments[0]) for entry in value)
+    if arguments:  # a union
+        return any(_fits(value, argument) for argument in arguments)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,9 +161,6 @@ def parse(
         parsed[name], unknown = _parse(experiment, flags, f"{prog} {name}")
         if unknown:
             _unknown_flag(unknown[0].split("=")[0], name, every)
-        if parsed[name].options.dtype:
-            changed = with_dtype(parsed[name].experiment, parsed[name].options.dtype)
-            parsed[name] = dataclasses.replace(parsed[name], experiment=changed)
     options = next(iter(parsed.values())).options
     try:
         options.check()
@@ -213,6 +230,8 @@ def _run(
         run_options(header, cells, every, options, options.out or Path("runs") / file.stem, Console())
     except (ExperimentError, DataError, WeightsError, CheckpointError, RunError, NonFiniteError, ImportError) as error:
         _exit_with(f"error: {error}", 1)
+    except KeyboardInterrupt:
+        _exit_with("stopped at once; continue from the last checkpoint with the same command and --resume", 130)
     except Stopped as stopped:
         _exit_with(f"{stopped}; everything is saved: continue with the same command and --resume", 130)
     except BrokenPipeError:
@@ -235,6 +254,8 @@ def run_options(
     Everything that can be checked is checked before the training begins.
     """
     prepare_jax()
+    if options.dtype:
+        cells = {name: with_dtype(experiment, options.dtype) for name, experiment in cells.items()}
     from mmjax.experiment.costs import print_costs
     from mmjax.experiment.run import check_options, fold_numbers, load_and_check, run_cells
     from mmjax.runs.folder import check_folder

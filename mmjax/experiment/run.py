@@ -23,7 +23,7 @@ from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.pretrained.init import digest, read_weights
 from mmjax.progress import Progress
 from mmjax.runs.folder import locked, read_record, write_json
-from mmjax.runs.model import MODEL, VARIABLES
+from mmjax.runs.model import MODEL, VARIABLES, cannot_be_loaded
 from mmjax.runs.write import (
     Part,
     has_baselines,
@@ -193,6 +193,8 @@ def _run_fold(
                 continue
             if stop.asked:
                 raise Stopped(f"stopped before cell {name}")
+            if group == groups[0] and fold in (None, 0) and (reason := cannot_be_loaded(experiment, dataset)):
+                progress.print(f"cell {name} will be trained and scored, but its models cannot be loaded later: {reason}")
             if experiment.data not in filled:
                 filled.clear()  # one dataset at a time is on the device
                 wanted = {m for other in cells.values() if at_fold(other, fold).data == experiment.data for m in other.encoders}

@@ -85,7 +85,7 @@ class CrossAttention(nn.Module):
 
         present = jnp.stack([any_token(tokens[name]) for name in names]).any(axis=0)
         stand_in = self.param("stand_in", nn.initializers.normal(0.02), (1, 1, self.width))
-        y = jnp.concatenate([x[self.query], jnp.broadcast_to(stand_in, (len(present), 1, self.width))], axis=1)
+        y = jnp.concatenate([x[self.query], jnp.broadcast_to(stand_in, (present.shape[0], 1, self.width))], axis=1)
         y = Dropout(self.dropout, name="dropout")(y, train=train)
         for layer in range(self.depth):
             block = CrossBlock(self.heads, self.hidden, self.dropout, self.dtype, name=f"block{layer}")

@@ -60,8 +60,8 @@ class Bottleneck(nn.Module):
 
         def block(name, layer, x):
             # [class token, the modality's tokens, bottleneck tokens]; the first and the last are always valid.
-            first = jnp.ones((len(x), 1), bool)
-            last = jnp.ones((len(x), x.shape[1] - 1 - tokens[name].mask.shape[1]), bool)
+            first = jnp.ones((x.shape[0], 1), bool)
+            last = jnp.ones((x.shape[0], x.shape[1] - 1 - tokens[name].mask.shape[1]), bool)
             mask = jnp.concatenate([first, tokens[name].mask, last], axis=1)
             module = Block(self.heads, self.hidden, self.dropout, dtype=self.dtype, name=f"{name}_block{layer}")
             return module(x, mask, train=train)

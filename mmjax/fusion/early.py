@@ -64,8 +64,8 @@ class EarlyTransformer(nn.Module):
         present = jnp.stack([any_token(tokens[name]) for name in names]).any(axis=0)
         class_token = self.param("class", nn.initializers.normal(0.02), (1, 1, self.width))
         embedded = [Embed(self.width, self.dtype, name=f"{name}_embed")(tokens[name]) for name in names]
-        x = jnp.concatenate([jnp.broadcast_to(class_token, (len(present), 1, self.width)), *embedded], axis=1)
-        mask = jnp.concatenate([jnp.ones((len(present), 1), bool), *(tokens[name].mask for name in names)], axis=1)
+        x = jnp.concatenate([jnp.broadcast_to(class_token, (present.shape[0], 1, self.width)), *embedded], axis=1)
+        mask = jnp.concatenate([jnp.ones((present.shape[0], 1), bool), *(tokens[name].mask for name in names)], axis=1)
         x = Dropout(self.dropout, name="dropout")(x, train=train)
         layers = Transformer(self.depth, self.heads, self.hidden, self.dropout, dtype=self.dtype, name="transformer")
         x = nn.LayerNorm(name="norm")(layers(x, mask, train=train)[:, :1])

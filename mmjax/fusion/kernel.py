@@ -55,7 +55,7 @@ class RandomFourier(nn.Module):
         z = jnp.pad(u, ((0, 0), (0, size - u.shape[-1])))[:, None]
         for signs in self.variable("random", "signs", draw_signs).value:
             z = _hadamard(z * signs[None])
-        z = jnp.sqrt(2 * self.gamma * size) * z.reshape(len(u), -1)[:, :count]
+        z = jnp.sqrt(2 * self.gamma * size) * z.reshape(u.shape[0], -1)[:, :count]
         return one_token(jnp.concatenate([jnp.cos(z), jnp.sin(z)], axis=-1) * jnp.sqrt(2 / self.width), present)
 
 

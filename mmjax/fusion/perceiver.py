@@ -41,7 +41,7 @@ class Perceiver(nn.Module):
         x = Dropout(self.dropout, name="dropout")(jnp.concatenate(embedded, axis=1), train=train)
         mask = jnp.concatenate([tokens[name].mask for name in names], axis=1)
         learned = self.param("latents", nn.initializers.truncated_normal(0.02), (1, self.latents, self.width))
-        z = jnp.broadcast_to(learned, (len(x), *learned.shape[1:]))
+        z = jnp.broadcast_to(learned, (x.shape[0], *learned.shape[1:]))
         all_valid = jnp.ones(z.shape[:2], bool)
         for read in range(self.reads):
             z = CrossBlock(*settings, self.dtype, name=f"read{read}")(z, x, mask, train=train)

@@ -16,11 +16,13 @@ from mmjax.data.dataset import stack
 from mmjax.data.decode import DataError
 from mmjax.evaluate.predict import predict_subsets
 from mmjax.results.export import exported
-from mmjax.runs.folder import write_bytes
+from mmjax.runs.folder import read_json, write_bytes, write_json
 from mmjax.runs.model import SavedModel, read_model, save_model
 from mmjax.runs.schema import RunError
 from mmjax.train.stages import merged
 from mmjax.types import Padded
+
+SAVED = "cell.json"
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,11 @@ class Cell:
         per compiled call.
         DataError, naming the modality and the number of the input, if an input cannot be read.
         """
-        count = self._check(inputs)
-        parts = [_predictions(model, inputs, count, batch, self.name) for model in self.models]
+        inputs = self._check(inputs)
+        count = len(next(iter(inputs.values())))
+        if not isinstance(batch, int) or batch < 1:
+            raise DataError(f"batch is {batch!r}; it must be a whole number, at least 1")
+        parts = [_predictions(*pair, inputs, count, batch, self.name) for pair in zip(self.models, self._functions)]
         predicted = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
         answers = lambda of_task, task: dict(self.tasks[task].answers(of_task, self.classes))
         if not each_seed:
@@ -95,13 +100,16 @@ class Cell:
         }
 
     def save(self, folder: Path | str) -> Path:
-        """Writes the models to a folder: model.json and variables.safetensors for each part. `load_cell` reads them.
+        """Writes the models to a new folder: model.json and variables.safetensors for each part. `load_cell` reads them.
 
-        Frozen published weights are not repeated; they are found by name.
+        Frozen published weights are not repeated; they are found by name. RunError if the folder is not empty.
         """
         folder = Path(folder)
+        if folder.exists() and any(folder.iterdir()):
+            raise RunError(f"{folder} is not empty; name a new folder")
         for model, source in zip(self.models, self.folders):
             save_model(folder / source.name, source, model)
+        write_json(folder / SAVED, {"cell": self.name, "parts": [source.name for source in self.folders]})
         return folder
 
     def export(self, path: Path | str, part: int = 0) -> Path:
@@ -120,8 +128,13 @@ class Cell:
         write_bytes(path.with_suffix(path.suffix + ".json"), json.dumps(description, indent=1).encode())
         return path
 
-    def _check(self, inputs: Mapping[str, Sequence[Any]]) -> int:
-        """The number of inputs."""
+    @cached_property
+    def _functions(self) -> list[Any]:
+        """The compiled prediction function of each part."""
+        return [_function(model) for model in self.models]
+
+    def _check(self, inputs: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        """The inputs as lists of equal length."""
         readers = self.models[0].readers
         unknown = sorted(set(inputs) - set(readers))
         if unknown or not inputs:
@@ -133,20 +146,23 @@ class Cell:
         counts = {modality: len(values) for modality, values in inputs.items()}
         if len(set(counts.values())) > 1 or not next(iter(counts.values())):
             raise DataError(f"inputs have different lengths or none: {counts}; give one for each example, or None")
-        return next(iter(counts.values()))
+        return {modality: list(values) for modality, values in inputs.items()}
 
 
 def load_cell(folder: Path | str) -> Cell:
     """The cell that `Cell.save` wrote to this folder. RunError if there is none."""
     folder = Path(folder)
-    parts = tuple(sorted(file.parent for file in folder.glob("*/model.json")))
-    if not parts:
+    if not (folder / SAVED).is_file():
         raise RunError(f"{folder} has no saved model; it should be a folder that Cell.save wrote")
-    return Cell(folder.name, parts)
+    saved = read_json(folder / SAVED)
+    try:
+        return Cell(str(saved["cell"]), tuple(folder / str(name) for name in saved["parts"]))
+    except (KeyError, TypeError):
+        raise RunError(f"{folder / SAVED} is damaged; it should be a file that Cell.save wrote") from None
 
 
-def _predictions(model: SavedModel, inputs: Mapping[str, Sequence[Any]], count: int, batch: int, name: str) -> Any:
-    """{task: predictions [s n ...]} of one part."""
+def _function(model: SavedModel) -> Any:
+    """(variables, frozen, items, present) -> {task: predictions [s b ...]}, compiled."""
     subsets = {task: (value.subsets(tuple(model.readers))[-1],) for task, value in model.tasks.items()}
     predict = predict_subsets(model.module, model.tasks, subsets)
 
@@ -156,6 +172,13 @@ def _predictions(model: SavedModel, inputs: Mapping[str, Sequence[Any]], count: 
         found = jax.vmap(lambda one: predict(merged(one, frozen), prepared))(variables)
         return jax.tree.map(lambda leaf: leaf[:, 0], found)
 
+    return run
+
+
+def _predictions(
+    model: SavedModel, run: Any, inputs: Mapping[str, Sequence[Any]], count: int, batch: int, name: str
+) -> Any:
+    """{task: predictions [s n ...]} of one part."""
     variables, frozen = (jax.tree.map(jnp.asarray, tree) for tree in (model.variables, model.frozen))
     size = min(batch, count)
     parts = []
@@ -191,6 +214,7 @@ def _parsed(reader: Any, modality: str, name: str, number: int, raw: Any) -> Any
     leaves = {"x": item.x, "length": item.length} if isinstance(item, Padded) else {"": item}
     for key, expected in reader.item.items():
         found = np.asarray(leaves.get(key))
-        if found.shape != expected.shape:
-            raise DataError(f"{modality}[{number}]: its item has the shape {list(found.shape)}, not {list(expected.shape)}")
+        if found.shape != expected.shape or found.dtype != expected.dtype:
+            given, wanted = (f"{array.dtype}{list(array.shape)}" for array in (found, expected))
+            raise DataError(f"{modality}[{number}]: its item is {given}, not {wanted}")
     return item

@@ -84,6 +84,27 @@ def write_model(
     experiment: the `Experiment`. variables: the best variables of all seeds, [s ...], without frozen ones. frozen: the digest
     of the published weights, "" without any.
     """
+    model = _described(experiment, dataset) | {"seeds": list(seeds), "frozen": frozen}
+    write_json(folder / MODEL, model)
+    write_variables(folder / VARIABLES, variables)
+    return [MODEL, VARIABLES]
+
+
+def cannot_be_loaded(experiment: Any, dataset: Dataset) -> str | None:
+    """Why the saved models of an experiment could not be loaded, None if they could; computed before any training."""
+    described = _described(experiment, dataset)
+    try:
+        for name in ("module", "tasks", "classes"):
+            from_json(described[name])
+        for reader in described["readers"].values():
+            from_json(reader["parse"]), from_json(reader["preprocess"])
+    except DescribeError as error:
+        return str(error)
+    return None
+
+
+def _described(experiment: Any, dataset: Dataset) -> dict[str, Any]:
+    """The content of model.json without seeds and weights' digest."""
     readers = {}
     for name in sorted(experiment.encoders):
         column = dataset.columns[name]
@@ -93,7 +114,7 @@ def write_model(
         item = {key: {"shape": list(np.shape(leaf)), "dtype": np.asarray(leaf).dtype.name} for key, leaf in leaves.items()}
         readers[name] = {"parse": as_json(column.parse), "preprocess": as_json(column.preprocess), "item": item}
     rows = dataset.splits["test"]
-    model = {
+    return {
         "module": as_json(experiment.model),
         "tasks": as_json(experiment.tasks),
         "readers": readers,
@@ -102,13 +123,8 @@ def write_model(
             name: {"shape": list(target.shape[1:]), "dtype": np.asarray(target).dtype.name}
             for name, target in rows.targets.items()
         },
-        "seeds": list(seeds),
         "weights": as_json(experiment.weights),
-        "frozen": frozen,
     }
-    write_json(folder / MODEL, model)
-    write_variables(folder / VARIABLES, variables)
-    return [MODEL, VARIABLES]
 
 
 def save_model(folder: Path, source: Path, model: SavedModel) -> None:
@@ -141,9 +157,11 @@ def read_model(folder: Path) -> SavedModel:
         seeds, weights, frozen = tuple(model["seeds"]), model["weights"], model["frozen"]
     except DescribeError as error:
         raise RunError(f"{file}: {error}") from None
-    except (KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # a damaged description can fail anywhere
         raise RunError(f"{file} is damaged ({type(error).__name__}: {error}); write the run again") from None
     variables = _read_variables(folder / VARIABLES)
+    if any(leaf.shape[:1] != (len(seeds),) for leaf in jax.tree.leaves(variables)):
+        raise RunError(f"{folder / VARIABLES} is not of {len(seeds)} seeds, as {file} says; write the run again")
     saved = SavedModel(module, tasks, readers, classes, targets, seeds, variables, {})
     if not weights:
         return saved

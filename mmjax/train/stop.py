@@ -2,27 +2,44 @@
 
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+GRACE = 0.3  # seconds in which a handler runs unless the main thread is in a long call
+SHOW_CURSOR = b"\x1b[?25h"
 
 
 class StopRequest:
     """While entered, SIGINT and SIGTERM set `asked` instead of ending the process. A second signal acts as usual.
 
     acknowledge: called at once for the first signal, from another thread: Python runs signal handlers only between its own
-    instructions, so during a long compilation `asked` is set when it ends, and a second signal ends the process there.
+    instructions, so during a long compilation `asked` is set when it ends. A second signal in such a call ends the process
+    there; files of a run are written so that this damages none. Outside the main thread, signals are not handled.
     """
 
     def __init__(self, acknowledge: Callable[[], None] = lambda: None):
         self.asked, self.acknowledge = False, acknowledge
+        self._handled = 0  # signals that a Python handler has seen
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        signal.signal(number, self._before[number])
+        self._handled += 1
+        if not self.asked:
+            self.asked = True
+            return
+        self._restore()
+        if callable(self._before[number]):
+            self._before[number](number, frame)
+        else:
+            os.kill(os.getpid(), number)
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _listen(self) -> None:
         """Reads the signals, whose numbers the interpreter writes to the pipe; 0 comes from `__exit__`."""
@@ -33,10 +50,17 @@ class StopRequest:
             seen += 1
             if seen == 1:
                 self.acknowledge()
-            elif not self.asked:  # the main thread is still busy and cannot raise KeyboardInterrupt; nothing is being written
+                continue
+            time.sleep(GRACE)
+            if self._handled < seen:  # the main thread is in a long call
+                if sys.stdout.isatty():
+                    os.write(sys.stdout.fileno(), SHOW_CURSOR)  # progress bars hide it
                 os._exit(128 + number[0])
 
     def __enter__(self) -> "StopRequest":
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is not threading.main_thread():
+            return self
         self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
@@ -46,10 +70,11 @@ class StopRequest:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        if not self._before:
+            return
         signal.set_wakeup_fd(self._fd)
         os.write(self._write, b"\0")
         self._thread.join()
         for descriptor in (self._read, self._write):
             os.close(descriptor)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._restore()

@@ -1,6 +1,7 @@
 """The command line: cells by name, flags that change values, and one line for every mistake."""
 
 import importlib
+import typing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from mmjax.data.decode import DataError
 from mmjax.describe import as_json
 from mmjax.encoders import CNN, TextRNN
 from mmjax.experiment import Experiment, ExperimentError
-from mmjax.experiment.cli import Options, _parse, parse
-from mmjax.experiment.flags import field_texts, flags_of, shown
+from mmjax.experiment.cli import Options, _fits, _parse, parse
+from mmjax.experiment.flags import field_texts, flags_of, shown, with_dtype
 from mmjax.experiment.run import check_options, fold_numbers
 from mmjax.fusion import Concat, MeanLogits
 from mmjax.heads import Classifier, Mean
@@ -205,12 +206,23 @@ def test_help_has_every_flag_that_can_be_set_with_a_description(file, monkeypatc
 
 
 def test_one_dtype_for_all_modules():
-    _, cells = run("concat", "--dtype", "bfloat16")
-    cell = cells["concat"]
+    options, cells = run("concat", "--dtype", "bfloat16")
+    cell = with_dtype(cells["concat"], options.dtype)
     assert [module.dtype for module in (*cell.encoders.values(), cell.fusion)] == [jnp.bfloat16] * 3
-    assert run("concat", "--dtype", "float32")[1]["concat"] == BASE
+    assert with_dtype(cell, "float32") == BASE
     outputs = jax.eval_shape(cell.encoders["image"].init_with_output, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))[0]
     assert outputs.x.dtype == jnp.bfloat16
+
+
+def test_options_from_python_have_the_types_of_the_command_line():
+    hints = typing.get_type_hints(Options)
+    for name, right, wrong in (
+        ("seeds", 3, (2.5, "3", True, None)), ("seeds_at_once", None, (1.5, "x")), ("plan", "pmap", ("x", None)),
+        ("dtype", "bfloat16", ("bf16", 3)), ("device_memory", 1, ("x", None)), ("log", ("csv",), (["csv"], ("x",), "csv")),
+        ("holm", True, (1, "yes")), ("against", "text", (3,)), ("out", Path("x"), ("x",)),
+    ):  # fmt: skip
+        assert _fits(right, hints[name]), name
+        assert not any(_fits(value, hints[name]) for value in wrong), name
 
 
 def test_typos_in_flags_get_a_suggestion(capsys):

@@ -8,6 +8,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
 from PIL import Image
 
@@ -74,6 +75,14 @@ def test_any_modality_may_be_missing(results, inputs):
         np.testing.assert_allclose(found, ages[:, k].mean(axis=0), **CLOSE)
 
 
+def test_inputs_are_taken_by_position(cell, inputs, answers):
+    """A pandas.Series has labels of its own."""
+    count = len(inputs["text"])
+    series = pandas.Series(inputs["text"], index=range(count)[::-1])
+    found = cell.predict(inputs | {"text": series, "vector": tuple(inputs["vector"])})
+    np.testing.assert_array_equal(found["age"]["predicted"], answers["age"]["predicted"])
+
+
 def test_images_as_files_bytes_and_arrays_are_equal(cell, inputs, answers, tmp_path):
     raw = []
     for i, image in enumerate(inputs["image"]):
@@ -99,8 +108,11 @@ def test_a_saved_cell_gives_the_same_answers(cell, inputs, answers, tmp_path):
     loaded = load_cell(cell.save(tmp_path / "mine"))
     assert sorted(file.name for file in (tmp_path / "mine" / "all").iterdir()) == ["model.json", "variables.safetensors"]
     np.testing.assert_array_equal(loaded.predict(inputs)["age"]["predicted"], answers["age"]["predicted"])
+    assert loaded.name == "all"
     with pytest.raises(RunError, match="has no saved model"):
         load_cell(tmp_path)
+    with pytest.raises(RunError, match="is not empty; name a new folder"):
+        cell.save(tmp_path / "mine")
 
 
 ALONE = """

@@ -2,11 +2,13 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pandas
 import pytest
 
 import mmjax
+from mmjax.encoders import BagOfEmbeddings
 from mmjax.experiment import ExperimentError
 from mmjax.runs.schema import RunError
 from tests.results.pets import EXPERIMENT
@@ -76,12 +78,28 @@ def test_run_raises_what_the_command_line_prints(results, tmp_path):
         mmjax.run({"all": EXPERIMENT}, sedes=3, out=tmp_path)
     with pytest.raises(ExperimentError, match="--seeds is 0"):
         mmjax.run({"all": EXPERIMENT}, seeds=0, out=tmp_path)
-    with pytest.raises(ExperimentError, match="there are no cells"):
+    with pytest.raises(ExperimentError, match=r"cells must be \{name: Experiment\}, with at least one cell"):
         mmjax.run({}, out=tmp_path)
+    with pytest.raises(ExperimentError, match="there is no option costs; the options are"):
+        mmjax.run({"all": EXPERIMENT}, out=tmp_path, costs=True)
     with pytest.raises(RunError, match="is not empty"):
         mmjax.run({"all": EXPERIMENT}, out=results.run.folder, quiet=True)
     with pytest.raises(RunError, match=r"results\.json"):
         mmjax.load_run(tmp_path)
+
+
+def test_run_takes_the_dtype_and_says_what_cannot_be_loaded(tmp_path, capsys):
+    class Local(BagOfEmbeddings):
+        """A module that no other process can import."""
+
+    cell = replace(EXPERIMENT, encoders={"text": Local(20, embedding=4)}, steps=1, evaluate_every=1)
+    results = mmjax.run({"text": cell}, seeds=1, out=tmp_path / "run", dtype="bfloat16")
+    output = " ".join(capsys.readouterr().out.split())
+    assert "cell text will be trained and scored, but its models cannot be loaded later:" in output
+    assert results.json["cells"]["text"]["experiment"]["encoders"]["text"]["dtype"] == {"dtype": "bfloat16"}
+    assert "dtype='bfloat16'" in results.json["command"]
+    with pytest.raises(RunError, match=r"<locals>\.Local cannot be rebuilt"):
+        results["text"].predict({"text": ["a"]})
 
 
 def test_the_package_is_lazy():

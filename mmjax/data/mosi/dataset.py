@@ -106,6 +106,7 @@ class ZScores:
     def __call__(self, raw: Any) -> Any:
         width = len(self.mean)
         parse = VectorInput(width) if self.steps is None else SeriesInput(self.steps, width)
+        parse(raw)  # checks the shape
         return parse(self.scaled(np.asarray(raw, np.float64)))
 
 
