@@ -18,7 +18,8 @@ import re
 import shlex
 import sys
 import typing
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -100,12 +101,30 @@ class _Arguments:
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
 
 
+FUNCTIONS = tyro.constructors.ConstructorRegistry()
+
+
+@FUNCTIONS.primitive_rule
+def _function(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Fields that hold a function, such as `jax.nn.relu`, which is an object of JAX's own: no flag can change them."""
+    is_jax = isinstance(info.type, type) and info.type.__module__.split(".")[0] in ("jax", "jaxlib")
+    if info.type_origin is not Callable and not is_jax:
+        return None
+
+    def refuse(args: list[str]) -> Any:
+        raise ValueError("a function cannot be changed on the command line; change it in the experiment file")
+
+    name = lambda value: [getattr(value, "__name__", repr(value))]
+    return tyro.constructors.PrimitiveConstructorSpec(1, "FUNCTION", refuse, callable, name)
+
+
 def _parse(experiment: Experiment, flags: list[str], prog: str) -> tuple[_Arguments, list[str]]:
     """(the values of the flags, unknown flags). Exits with one line for a wrong value."""
     default, errors = _Arguments(Options(), experiment), io.StringIO()
     config = (tyro.conf.FlagCreatePairsOff,)
     try:
-        with contextlib.redirect_stderr(errors):
+        with contextlib.redirect_stderr(errors), FUNCTIONS, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Could not resolve type parameter")  # of functions compiled by JAX
             return tyro.cli(_Arguments, default=default, args=flags, prog=prog, return_unknown_args=True, config=config)
     except SystemExit:
         fail(_one_line(errors.getvalue()))

@@ -2,9 +2,12 @@
 
 import importlib
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
@@ -212,6 +215,28 @@ def test_one_dtype_for_all_modules():
     assert with_dtype(cell, "float32") == BASE
     outputs = jax.eval_shape(cell.encoders["image"].init_with_output, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))[0]
     assert outputs.x.dtype == jnp.bfloat16
+
+
+class Activated(nn.Module):
+    """A user's fusion with functions as fields."""
+
+    width: int = 4
+    act: Callable = nn.relu
+    last: Any = nn.tanh
+
+    @nn.compact
+    def __call__(self, tokens, *, train=False):
+        return tokens["text"]
+
+
+def test_modules_may_have_functions_as_fields(capsys):
+    cells = {"mine": replace(BASE, fusion=Activated())}
+    fusion = parse(cells, ["--fusion.width", "7"], "file.py")[1]["mine"].fusion
+    assert (fusion.width, fusion.act, fusion.last) == (7, nn.relu, nn.tanh)
+    assert "--fusion.act" not in {flag.name for flag in flags_of(Options(), cells["mine"])}
+    with pytest.raises(SystemExit):
+        parse(cells, ["--fusion.act", "gelu"], "file.py")
+    assert "--fusion.act: a function cannot be changed on the command line" in capsys.readouterr().err
 
 
 def test_options_from_python_have_the_types_of_the_command_line():
