@@ -131,7 +131,8 @@ class Results:
     def compare(self, a: str, b: str, metric: str | None = None, task: str | None = None) -> Difference:
         """The paired difference a - b of two cells, or of a cell and a baseline, with its 95 % interval and verdict on a.
 
-        metric: by default the headline metric. KeyError if a name does not exist; RunError if the task's class cannot be
+        metric: by default the headline metric. Holm's correction, which a report may apply to its table, is not applied here.
+        KeyError if a name does not exist; RunError if the task's class cannot be
         imported.
         """
         shown = self._task(task)
