@@ -26,9 +26,9 @@ The weights improve the fully trained module by +0.437 [+0.297, +0.578] (full - 
 the frozen encoder by +0.102 [+0.032, +0.172]. Low-rank adaptation trains 0.4 % of the parameters and is not shown to be worse
 (lora - full -0.020 [-0.065, +0.025], 0.061 would have been detected; lora - frozen +0.082 [+0.016, +0.149]). Within these 40
 steps, the last block alone is worse than full (-0.118 [-0.192, -0.044]) and adds nothing conclusive to the frozen encoder
-(-0.016 [-0.092, +0.061]). layer_wise is worse than full (-0.045 [-0.087, -0.003]); staged has a lower mean (-0.051 [-0.129, +0.027]); both
-train the lower layers less or later. Cached features are z-scored and computed from whole names, while "frozen" reads 10 tokens
-and does not z-score: without training the encoder, this is worth +0.078 [+0.010, +0.147] in a seventh of the time.
+(-0.016 [-0.092, +0.061]). layer_wise is worse than full (-0.045 [-0.087, -0.003]); staged has a lower mean (-0.051 [-0.129,
++0.027]); both train the lower layers less or later. Cached features are z-scored and computed from whole names, while "frozen"
+reads 10 tokens and does not z-score: without training the encoder, this is worth +0.078 [+0.010, +0.147] in a seventh of the time.
 """
 
 from dataclasses import replace
