@@ -28,7 +28,8 @@ the frozen encoder by +0.102 [+0.032, +0.172]. Low-rank adaptation trains 0.4 % 
 steps, the last block alone is worse than full (-0.118 [-0.192, -0.044]) and adds nothing conclusive to the frozen encoder
 (-0.016 [-0.092, +0.061]). layer_wise is worse than full (-0.045 [-0.087, -0.003]); staged has a lower mean (-0.051 [-0.129,
 +0.027]); both train the lower layers less or later. Cached features are z-scored and computed from whole names, while "frozen"
-reads 10 tokens and does not z-score: without training the encoder, this is worth +0.078 [+0.010, +0.147] in a seventh of the time.
+reads 10 tokens and does not z-score: without training the encoder, this is worth +0.078 [+0.010, +0.147] in a seventh of the
+time.
 """
 
 from dataclasses import replace
