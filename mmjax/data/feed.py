@@ -67,11 +67,12 @@ def column_bytes(dataset: Dataset) -> int:
 
 def example_batch(dataset: Dataset, modalities: Iterable[str], batch: int) -> Batch:
     """The shapes and dtypes of a batch of training rows; reads one item per modality."""
-    rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype), dataset.splits["train"])
+    on_device = lambda shape, leaf: jax.ShapeDtypeStruct((batch, *shape), jax.dtypes.canonicalize_dtype(leaf.dtype))
+    rows = jax.tree.map(lambda leaf: on_device(leaf.shape[1:], leaf), dataset.splits["train"])
     inputs = {}
     for name in modalities:
         item = dataset.columns[name].read(0)
-        items = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch, *np.shape(leaf)), np.asarray(leaf).dtype), item)
+        items = jax.tree.map(lambda leaf: on_device(np.shape(leaf), np.asarray(leaf)), item)
         inputs[name] = jax.eval_shape(dataset.columns[name].preprocess, items)
     present = {name: jax.ShapeDtypeStruct((batch,), bool) for name in inputs}
     return Batch(inputs, present, rows.targets, rows.weight)

@@ -32,7 +32,7 @@ def test_a_fusion_in_ones_own_file(commands, tmp_path, monkeypatch):
     assert cell["fusion"] == "SquaredSum(width=8)"
     assert len(cell["tasks"]["label"]["subsets"]) == 7
     assert cell["experiment"]["fusion"]["class"].endswith(":SquaredSum")
-    assert len(cell["experiment"]["fusion"]["source"]) == 16  # an edited fusion is another experiment to --resume
+    assert len(cell["experiment"]["fusion"]["source sha256"]) == 16  # an edited fusion is another experiment to --resume
 
 
 @pytest.mark.end_to_end

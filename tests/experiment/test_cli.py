@@ -5,7 +5,6 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -222,7 +221,7 @@ class Activated(nn.Module):
 
     width: int = 4
     act: Callable = nn.relu
-    last: Any = nn.tanh
+    last: Callable = nn.tanh
 
     @nn.compact
     def __call__(self, tokens, *, train=False):
