@@ -128,6 +128,8 @@ def _parse(experiment: Experiment, flags: list[str], prog: str) -> tuple[_Argume
             return tyro.cli(_Arguments, default=default, args=flags, prog=prog, return_unknown_args=True, config=config)
     except SystemExit:
         fail(_one_line(errors.getvalue()))
+    except (NameError, TypeError) as error:  # by tyro, for functions that JAX has compiled, such as jnp.tanh
+        fail(f"a field of this cell cannot be a flag ({error}); wrap its function: lambda x: jnp.tanh(x)")
 
 
 def _one_line(box: str) -> str:

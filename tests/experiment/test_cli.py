@@ -217,11 +217,10 @@ def test_one_dtype_for_all_modules():
 
 
 class Activated(nn.Module):
-    """A user's fusion with functions as fields."""
+    """A user's fusion with a function as a field."""
 
     width: int = 4
     act: Callable = nn.relu
-    last: Callable = nn.tanh
 
     @nn.compact
     def __call__(self, tokens, *, train=False):
@@ -231,7 +230,7 @@ class Activated(nn.Module):
 def test_modules_may_have_functions_as_fields(capsys):
     cells = {"mine": replace(BASE, fusion=Activated())}
     fusion = parse(cells, ["--fusion.width", "7"], "file.py")[1]["mine"].fusion
-    assert (fusion.width, fusion.act, fusion.last) == (7, nn.relu, nn.tanh)
+    assert (fusion.width, fusion.act) == (7, nn.relu)
     assert "--fusion.act" not in {flag.name for flag in flags_of(Options(), cells["mine"])}
     with pytest.raises(SystemExit):
         parse(cells, ["--fusion.act", "gelu"], "file.py")
