@@ -20,9 +20,9 @@ Expected: on 170 test stamps (fold 0), mean of 5 seeds [95 % interval over leak-
     majority  0.294 [0.169, 0.461]   0.051
 Claim of the source, "fusing modalities beats any single one": inconclusive for these models from scratch; a gain of 6 to 8
 points would have been detected. The SVM on the names is better than concat (by 0.090 [0.011, 0.168]) and gated (0.102 [0.018,
-0.187]). Training amplifies rounding: on another CPU, the same five seeds gave concat 0.489 and gated 0.512, with the same
-verdicts. Five seeds are few, so confirm a verdict with more. Settings were chosen on fold 0, and the data were cleaned further
-afterwards: the intervals describe this one split only.
+0.187]). An earlier version, which took one step per call, gave concat 0.489 and gated 0.512 with the same five seeds, and the
+same verdicts. Five seeds are few, so confirm a verdict with more. Settings were chosen on fold 0, and the data were cleaned
+further afterwards: the intervals describe this one split only.
 """
 
 from dataclasses import replace

@@ -97,4 +97,9 @@ def logging_to(names: Sequence[str], folder: Path, name: str, seeds: Sequence[in
     """One callback for several loggers."""
     with ExitStack() as stack:
         logs = [stack.enter_context(LOGGERS[logger](folder, name, seeds)) for logger in names]
-        yield lambda record: [log(record) for log in logs] and None
+
+        def log_to_all(record: Mapping[str, Any]) -> None:
+            for log in logs:
+                log(record)
+
+        yield log_to_all

@@ -14,8 +14,7 @@ from flax import linen as nn
 
 from mmjax.data.dataset import stack
 from mmjax.data.decode import DataError
-from mmjax.evaluate.predict import predict_subsets
-from mmjax.results.export import exported
+from mmjax.results.export import exported, prediction
 from mmjax.runs.folder import read_json, write_bytes, write_json
 from mmjax.runs.model import SavedModel, read_model, save_model
 from mmjax.runs.schema import RunError
@@ -131,7 +130,7 @@ class Cell:
     @cached_property
     def _functions(self) -> list[Any]:
         """The compiled prediction function of each part."""
-        return [_function(model) for model in self.models]
+        return [jax.jit(prediction(model)) for model in self.models]
 
     def _check(self, inputs: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         """The inputs as lists of equal length."""
@@ -159,20 +158,6 @@ def load_cell(folder: Path | str) -> Cell:
         return Cell(str(saved["cell"]), tuple(folder / str(name) for name in saved["parts"]))
     except (KeyError, TypeError):
         raise RunError(f"{folder / SAVED} is damaged; it should be a file that Cell.save wrote") from None
-
-
-def _function(model: SavedModel) -> Any:
-    """(variables, frozen, items, present) -> {task: predictions [s b ...]}, compiled."""
-    subsets = {task: (value.subsets(tuple(model.readers))[-1],) for task, value in model.tasks.items()}
-    predict = predict_subsets(model.module, model.tasks, subsets)
-
-    @jax.jit
-    def run(variables, frozen, items, present):
-        prepared = model.batch(items, present)
-        found = jax.vmap(lambda one: predict(merged(one, frozen), prepared))(variables)
-        return jax.tree.map(lambda leaf: leaf[:, 0], found)
-
-    return run
 
 
 def _predictions(

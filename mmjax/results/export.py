@@ -1,5 +1,6 @@
-"""A trained model as a function that runs without mmjax: bytes of `jax.export`."""
+"""The prediction function of a trained model, and its bytes of `jax.export`, which run without mmjax."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,17 +14,28 @@ from mmjax.train.stages import merged
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def exported(model: SavedModel) -> tuple[bytes, dict[str, Any]]:
-    """(bytes, description as JSON) of the prediction function of all seeds, for any batch size (see `Cell.export`)."""
+def prediction(model: SavedModel) -> Callable[..., dict[str, Any]]:
+    """The function of the variables [s ...], the frozen variables, {modality: items [b ...]} and {modality: present Bool[b]}
+    that returns {task: predictions [s b ...]} of all seeds, from all modalities that are present."""
     subsets = {task: (value.subsets(tuple(model.readers))[-1],) for task, value in model.tasks.items()}
     predict = predict_subsets(model.module, model.tasks, subsets)
+
+    def run(variables, frozen, items, present):
+        prepared = model.batch(items, present)
+        found = jax.vmap(lambda one: predict(merged(one, frozen), prepared))(variables)
+        return jax.tree.map(lambda leaf: leaf[:, 0], found)  # the only subset
+
+    return run
+
+
+def exported(model: SavedModel) -> tuple[bytes, dict[str, Any]]:
+    """(bytes, description as JSON) of the prediction function of all seeds, for any batch size (see `Cell.export`)."""
+    predict = prediction(model)
     variables, frozen = (jax.tree.map(jnp.asarray, tree) for tree in (model.variables, model.frozen))
 
     def run(inputs, present):
         items = {name: as_item(leaves if isinstance(leaves, dict) else {"": leaves}) for name, leaves in inputs.items()}
-        prepared = model.batch(items, present)
-        found = jax.vmap(lambda one: predict(merged(one, frozen), prepared))(variables)
-        return jax.tree.map(lambda leaf: leaf[:, 0], found)
+        return predict(variables, frozen, items, present)
 
     (b,) = export.symbolic_shape("b")
     shape = lambda leaf: jax.ShapeDtypeStruct((b, *leaf.shape), leaf.dtype)

@@ -11,8 +11,6 @@ import pytest
 
 from tests.faults import hostile_media, hostile_settings, hostile_weights
 
-pytest.importorskip("soundfile")
-pytest.importorskip("tokenizers")
 ROOT = Path(__file__).parents[2]
 FILES = hostile_weights.FILES | hostile_settings.FILES
 MEDIA = {"image": hostile_media.IMAGES, "audio": hostile_media.AUDIO, "text": hostile_media.TEXTS}

@@ -220,11 +220,12 @@ def test_signals_ask_and_do_not_kill():
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
-def test_a_second_signal_acts_as_usual():
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_acts_as_usual(first):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
     try:
         with StopRequest() as stop, pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), first)
             assert stop.asked
             os.kill(os.getpid(), signal.SIGINT)
     finally:
