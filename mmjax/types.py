@@ -88,24 +88,52 @@ class Head(Protocol):
 @runtime_checkable
 class Loss(Protocol):
     """({name: outputs}, batch) -> Float[b], one value per example, in nats for likelihoods; or {name: Float[b]} for several
-    losses, whose sum is minimised unless a `Balance` combines them otherwise."""
+    losses, whose sum is minimised unless a `Gradient` combines them otherwise."""
 
     def __call__(
         self, outputs: Mapping[str, Array], batch: Batch
     ) -> Float[Array, " b"] | Mapping[str, Float[Array, " b"]]: ...
 
 
-@runtime_checkable
-class Balance(Protocol):
-    """Combines the gradients of several losses into one (see `train.balance`).
+class Aux(NamedTuple):
+    """The second result of an `Objective`.
 
-    objective: params -> ({loss name: Float[]}, aux), this shard's part of each mean loss; aux[0] are the outputs.
+    outputs: {name: outputs}. stats: the updated variables that are not parameters, such as batch statistics.
+    losses: {loss name: Float[]}, this shard's part of each mean loss. values: {loss name: Float[b]}, the loss of each example.
+    """
+
+    outputs: Mapping[str, Any]
+    stats: Any
+    losses: Mapping[str, Any]
+    values: Mapping[str, Any]
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """(parameters that learn, batch, key of dropout) -> ({loss name: Float[]}, Aux): this shard's part of each mean loss.
+
+    train: False for inference mode, without dropout and with running batch statistics.
+    """
+
+    def __call__(
+        self, params: Any, batch: Batch, key: Key[Array, ""], train: bool = True
+    ) -> tuple[Mapping[str, Float[Array, ""]], Aux]: ...
+
+
+@runtime_checkable
+class Gradient(Protocol):
+    """How a step's gradient is computed from its losses and its batch.
+
+    Examples are a balance of several losses (`train.balance`), adversarial training, and differential privacy (`robust`).
     Returns (loss, gradient, aux, state); loss and gradient are summed over shards. state: any pytree, from `init` at first.
+    key: of this step's dropout; other randomness comes from `fold_in(key, n)`.
     """
 
     def init(self, params: Any) -> Any: ...
 
-    def __call__(self, objective: Any, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> Any: ...
+    def __call__(
+        self, objective: Objective, params: Any, state: Any, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], Any, Aux, Any]: ...
 
 
 @runtime_checkable

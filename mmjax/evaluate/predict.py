@@ -44,7 +44,7 @@ def predict_subsets(
 def validation_predictions(model: nn.Module, loss: Loss, task: Task | None) -> Callable[[Any, Batch], dict[str, Any]]:
     """Returns (variables of one seed, batch) -> {"loss": Float[b], "predicted": the task's predictions [b ...]}.
 
-    Uses all modalities that are present. Several losses are summed, as in training without a `Balance`. task None: the loss
+    Uses all modalities that are present. Several losses are summed, as in training without a `Gradient`. task None: the loss
     alone.
     """
 

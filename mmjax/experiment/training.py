@@ -23,7 +23,7 @@ def training_of(experiment: Experiment, plan: Plan | None = None, steps_per_call
         schedule,
         experiment.stages,
         experiment.augment,
-        experiment.balance,
+        experiment.gradient,
         (skip_nonfinite,) if experiment.skip_nonfinite else (),
         plan or single(),
     )

@@ -30,9 +30,9 @@ class Experiment:
     weights: {path of an encoder's parameters, such as "encoders_text": name of the published weights that initialise them}.
 
     Training:
-    loss; balance: how several losses become one gradient, None for the gradient of their sum. optim: steps -> optax
-    transformation. augment: {name: (batch, key) -> batch}, applied in order. stages: stages of the training, in order; () for
-    one stage in which everything learns. steps: number of training steps. batch: rows per step.
+    loss; gradient: how the gradient of a step is computed (`types.Gradient`), None for the gradient of the sum of the losses.
+    optim: steps -> optax transformation. augment: {name: (batch, key) -> batch}, applied in order. stages: stages of the
+    training, in order; () for one stage in which everything learns. steps: number of training steps. batch: rows per step.
     skip_nonfinite: skip and count steps with a non-finite loss or gradient instead of stopping at the first one.
 
     Evaluation:
@@ -52,7 +52,7 @@ class Experiment:
     optim: Any = field(default_factory=Adam)
     augment: dict[str, Any] = field(default_factory=dict)
     loss: tyro.conf.Suppress[Callable] = cross_entropy
-    balance: Any = None
+    gradient: Any = None
     stages: tuple[Stage, ...] = ()
     weights: dict[str, str] = field(default_factory=dict)
     select: str | None = None

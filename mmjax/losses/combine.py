@@ -78,7 +78,7 @@ def cross_entropy(outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " 
 
 @dataclass(frozen=True)
 class WeightedLosses:
-    """Several losses with fixed weights, {name: weight * loss}. Their sum is minimised unless a `Balance` combines them.
+    """Several losses with fixed weights, {name: weight * loss}. Their sum is minimised unless a `Gradient` combines them.
 
     losses: {name: loss or (loss, weight)}. A number alone is the weight of the cross-entropy of the output of that name. For
     example, a fused head with unimodal auxiliary losses (Wang et al., "What makes training multi-modal classification networks

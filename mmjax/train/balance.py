@@ -1,10 +1,10 @@
 """Balances: combine the gradients of several losses, or of several modalities, into one.
 
-Each is a `types.Balance`: a value, whose state is a pytree. All run under `vmap` over seeds, and give the same results inside
+Each is a `types.Gradient`: a value, whose state is a pytree. All run under `vmap` over seeds, and give the same results inside
 `pmap` over `SHARD` as on one device.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from mmjax.shards import sum_over_shards
-from mmjax.types import Batch
+from mmjax.types import Batch, Objective
 
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -46,18 +46,18 @@ class OGMGE:
         """No state."""
         return ()
 
-    def __call__(self, objective: Callable, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> tuple:
+    def __call__(self, objective: Objective, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> tuple:
         def total(params):
-            losses, aux = objective(params)
+            losses, aux = objective(params, batch, key)
             return sum(losses.values()), aux
 
         (value, aux), gradient = jax.value_and_grad(total, has_aux=True)(params)
         value, gradient = sum_over_shards((value, gradient))
-        gradient = dict(gradient)
-        for number, (name, k) in enumerate(self.coefficients(aux[0], batch).items()):
+        gradient, noise_key = dict(gradient), jax.random.fold_in(key, 1)
+        for number, (name, k) in enumerate(self.coefficients(aux.outputs, batch).items()):
             encoder = f"encoders_{name}"
             if encoder in gradient:  # an encoder may have no parameters
-                gradient[encoder] = self.modulate(gradient[encoder], k, jax.random.fold_in(key, number))
+                gradient[encoder] = self.modulate(gradient[encoder], k, jax.random.fold_in(noise_key, number))
         return value, gradient, aux, state
 
     def coefficients(self, outputs: Mapping[str, Array], batch: Batch) -> dict[str, Float[Array, ""]]:
@@ -130,8 +130,8 @@ class GradNorm:
             raise ValueError(f"GradNorm.shared is {self.shared}, but the parameters that learn are {sorted(tree)}")
         return found
 
-    def __call__(self, objective: Callable, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> tuple:
-        losses, pull_back, aux = jax.vjp(objective, params, has_aux=True)
+    def __call__(self, objective: Objective, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> tuple:
+        losses, pull_back, aux = jax.vjp(lambda params: objective(params, batch, key), params, has_aux=True)
         if set(losses) != set(self.losses):
             raise ValueError(f"GradNorm.losses is {self.losses}, but the losses are {sorted(losses)}")
         one_hot = {name: {other: jnp.float32(other == name) for other in losses} for name in self.losses}

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Key
 from mmjax.data.order import shuffled
 from mmjax.train.stages import EVERYTHING
 from mmjax.train.step import TrainState, init_state
-from mmjax.types import Balance, Batch
+from mmjax.types import Batch, Gradient
 
 
 def seed_keys(seeds: Sequence[int]) -> Key[Array, " s"]:
@@ -30,7 +30,7 @@ def init_seeds(
     tx: optax.GradientTransformation,
     seeds: Sequence[int],
     batch: Batch,
-    balance: Balance | None = None,
+    gradient: Gradient | None = None,
     learns: Sequence[str] = EVERYTHING,
     pretrained: Mapping[str, Any] | None = None,
     shared: Collection[str] = (),
@@ -44,7 +44,7 @@ def init_seeds(
 
     @jax.jit
     def init_all(keys, pretrained):
-        one = lambda key: init_state(model, tx, key, batch, balance, learns, pretrained, shared)
+        one = lambda key: init_state(model, tx, key, batch, gradient, learns, pretrained, shared)
         return jax.lax.map(one, keys)
 
     return init_all(seed_keys(seeds), dict(pretrained or {}))

@@ -15,7 +15,7 @@ from mmjax.model import Multimodal
 from mmjax.shards import sum_over_shards
 from mmjax.train.finite import all_finite
 from mmjax.train.stages import EVERYTHING, merged, restricted, split
-from mmjax.types import Augment, Balance, Batch, Loss
+from mmjax.types import Augment, Aux, Batch, Gradient, Loss, Objective
 
 
 @struct.dataclass
@@ -23,14 +23,15 @@ class TrainState:
     """The state of one seed; with a leading axis s, of all seeds.
 
     step: Int[], number of steps taken. params: the parameters of this seed. stats: its other variables, such as batch
-    statistics. opt_state, balance: states of the optimiser and of the balance. key: the seed's PRNG key, which never changes.
+    statistics. opt_state, gradient_state: states of the optimiser and of the `Gradient`. key: the seed's PRNG key, which never
+    changes.
     """
 
     step: Any
     params: Any
     stats: Any
     opt_state: Any
-    balance: Any
+    gradient_state: Any
     key: Any
 
     @property
@@ -50,15 +51,15 @@ infinite.
 
 
 class SumOfLosses:
-    """The default balance: the gradient of the sum of the losses."""
+    """The default `Gradient`: that of the sum of the losses."""
 
     def init(self, params: Any) -> tuple[()]:
         """No state."""
         return ()
 
-    def __call__(self, objective: Callable, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> tuple:
+    def __call__(self, objective: Objective, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> tuple:
         def total(params):
-            losses, aux = objective(params)
+            losses, aux = objective(params, batch, key)
             return sum(losses.values()), aux
 
         (value, aux), gradient = jax.value_and_grad(total, has_aux=True)(params)
@@ -70,7 +71,7 @@ def init_state(
     tx: optax.GradientTransformation,
     key: Key[Array, ""],
     batch: Batch,
-    balance: Balance | None = None,
+    gradient: Gradient | None = None,
     learns: Sequence[str] = EVERYTHING,
     pretrained: Mapping[str, Any] | None = None,
     shared: Collection[str] = (),
@@ -88,18 +89,18 @@ def init_state(
     stats = unflatten_dict(flat, sep="/")
     params = stats.pop("params", {})
     state = TrainState(jnp.zeros((), jnp.int32), params, stats, (), (), train_key)
-    return reset_optimizer(state, tx, learns, balance)
+    return reset_optimizer(state, tx, learns, gradient)
 
 
 def reset_optimizer(
     state: TrainState,
     tx: optax.GradientTransformation,
     learns: Sequence[str] = EVERYTHING,
-    balance: Balance | None = None,
+    gradient: Gradient | None = None,
 ) -> TrainState:
-    """The state with new states of the optimiser and the balance, as at the start of a stage."""
-    balance = balance or SumOfLosses()
-    return state.replace(opt_state=tx.init(split(state.params, learns)[0]), balance=balance.init(state.params))
+    """The state with new states of the optimiser and the `Gradient`, as at the start of a stage."""
+    gradient = gradient or SumOfLosses()
+    return state.replace(opt_state=tx.init(split(state.params, learns)[0]), gradient_state=gradient.init(state.params))
 
 
 def weighted_mean(values: Float[Array, " b"], weight: Float[Array, " b"]) -> Float[Array, ""]:
@@ -121,7 +122,7 @@ def make_step(
     loss: Loss,
     tx: optax.GradientTransformation,
     augment: Mapping[str, Augment] | None = None,
-    balance: Balance | None = None,
+    gradient: Gradient | None = None,
     learns: Sequence[str] = EVERYTHING,
 ) -> Step:
     """The training step. It runs on one device, or inside `pmap` over `SHARD` on a part of the batch.
@@ -130,7 +131,7 @@ def make_step(
     encoder runs in inference mode; a partly frozen one runs in training mode, where its batch norms use and update batch
     statistics.
     """
-    augment, balance = augment or {}, balance or SumOfLosses()
+    augment, gradient_of = augment or {}, gradient or SumOfLosses()
 
     def step(state: TrainState, frozen: Any, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         learning, still = split(state.params, learns)
@@ -140,24 +141,23 @@ def make_step(
         for change, key in zip(augment.values(), keys):
             batch = change(batch, key)
 
-        def objective(learning):
-            variables, rngs = merged(fixed, {"params": learning}), {"dropout": dropout}
-            outputs, stats = run.apply(variables, batch, train=True, rngs=rngs, mutable=list(state.stats))
+        def objective(learning, batch, key, train=True):
+            variables, mutable = merged(fixed, {"params": learning}), list(state.stats) if train else []
+            outputs, stats = run.apply(variables, batch, train=train, rngs={"dropout": key}, mutable=mutable)
             values = loss(outputs, batch)
             values = values if isinstance(values, Mapping) else {"loss": values}
             losses = {name: weighted_mean(value, batch.weight) for name, value in values.items()}
-            return losses, (outputs, restricted(stats, state.stats), losses)
+            return losses, Aux(outputs, restricted(stats, state.stats) if train else state.stats, losses, values)
 
-        balance_key = jax.random.fold_in(dropout, 1)
-        value, gradient, (_, stats, losses), balanced = balance(objective, learning, state.balance, batch, balance_key)
+        value, gradient, aux, gradient_state = gradient_of(objective, learning, state.gradient_state, batch, dropout)
         updates, opt_state = tx.update(gradient, state.opt_state, learning)
         params = merged(optax.apply_updates(learning, updates), still)
 
         metrics = {"loss": value, "gradient_norm": optax.tree.norm(gradient), "update_norm": optax.tree.norm(updates)}
-        if len(losses) > 1:
-            metrics |= {f"loss/{name}": one for name, one in sum_over_shards(losses).items()}
+        if len(aux.losses) > 1:
+            metrics |= {f"loss/{name}": one for name, one in sum_over_shards(dict(aux.losses)).items()}
         metrics = {name: jnp.asarray(metric, jnp.float32) for name, metric in metrics.items()}
-        metrics["finite"] = all_finite((metrics, stats))
-        return TrainState(state.step + 1, params, stats, opt_state, balanced, state.key), metrics
+        metrics["finite"] = all_finite((metrics, aux.stats))
+        return TrainState(state.step + 1, params, aux.stats, opt_state, gradient_state, state.key), metrics
 
     return step

@@ -14,7 +14,7 @@ from mmjax.train.parallel import Plan, single
 from mmjax.train.seeds import init_seeds
 from mmjax.train.stages import Stage, frozen_paths, resolve
 from mmjax.train.step import Step, TrainState, init_state, make_step, reset_optimizer
-from mmjax.types import Augment, Balance, Batch, Loss, Optimizer
+from mmjax.types import Augment, Batch, Gradient, Loss, Optimizer
 
 MAX_STEPS_PER_CALL = 32
 SMALL = 4_000_000  # parameters of all seeds; in larger models, the time to dispatch a step is negligible
@@ -61,8 +61,8 @@ class Training:
     """A training: model, loss, optimiser, schedule, stages and plan.
 
     optim: number of steps -> optax transformation. stages: in order; () for one stage in which everything learns.
-    augment: {name: (batch, key) -> batch}, applied in order. balance: how several losses become one gradient, None for the
-    gradient of their sum. wrappers: functions of a step, such as `skip_nonfinite`, the first one innermost. plan: how steps run
+    augment: {name: (batch, key) -> batch}, applied in order. gradient: how the gradient is computed, None for that of the
+    sum of the losses. wrappers: functions of a step, such as `skip_nonfinite`, the first one innermost. plan: how steps run
     on devices.
     """
 
@@ -72,7 +72,7 @@ class Training:
     schedule: Schedule
     stages: tuple[Stage, ...] = ()
     augment: Mapping[str, Augment] = field(default_factory=dict)
-    balance: Balance | None = None
+    gradient: Gradient | None = None
     wrappers: tuple[Callable[[Step], Step], ...] = ()
     plan: Plan = field(default_factory=single)
 
@@ -94,14 +94,14 @@ class Training:
         """The training step of a stage."""
         stage, _ = self.resolved[number]
         tx, loss = self.optimizer(number), stage.loss or self.loss
-        step = make_step(self.model, loss, tx, self.augment, self.balance, stage.learns)
+        step = make_step(self.model, loss, tx, self.augment, self.gradient, stage.learns)
         for wrap in self.wrappers:
             step = wrap(step)
         return step
 
     def reset(self, state: TrainState, number: int) -> TrainState:
         """The state of one seed at the start of a stage."""
-        return reset_optimizer(state, self.optimizer(number), self.resolved[number][0].learns, self.balance)
+        return reset_optimizer(state, self.optimizer(number), self.resolved[number][0].learns, self.gradient)
 
     def init(
         self, seeds: Sequence[int], batch: Batch, pretrained: Mapping[str, Any] | None = None
@@ -117,14 +117,14 @@ class Training:
         shared = frozen_paths(shapes, pretrained, [stage for stage, _ in self.resolved])
         copied = {path: leaf for path, leaf in pretrained.items() if path not in shared}
         learns = self.resolved[0][0].learns
-        state = init_seeds(self.model, self.optimizer(0), seeds, batch, self.balance, learns, copied, shared)
+        state = init_seeds(self.model, self.optimizer(0), seeds, batch, self.gradient, learns, copied, shared)
         return state, unflatten_dict({path: pretrained[path] for path in sorted(shared)}, sep="/")
 
     def dry_run(self, batch: Batch) -> TrainState:
         """One step of each stage by shapes alone. Errors of modules, losses, optimisers and stages pass through."""
 
         def run(batch):
-            state = init_state(self.model, self.optimizer(0), jax.random.key(0), batch, self.balance)
+            state = init_state(self.model, self.optimizer(0), jax.random.key(0), batch, self.gradient)
             for number in range(len(self.resolved)):
                 state, _ = self.step(number)(self.reset(state, number), {}, batch)
             return state

@@ -19,14 +19,14 @@ from mmjax.train.balance import OGMGE, GradNorm, blend_weights
 from mmjax.train.parallel import pmapped, single
 from mmjax.train.seeds import init_seeds
 from mmjax.train.step import make_step
-from mmjax.types import Balance, Batch, Tokens
+from mmjax.types import Aux, Batch, Gradient, Tokens
 
 CLASSES = 3
 KEY = jax.random.key(0)
 
 
-def test_they_are_balances():
-    assert isinstance(OGMGE(), Balance) and isinstance(GradNorm(("a",)), Balance)
+def test_they_are_gradients():
+    assert isinstance(OGMGE(), Gradient) and isinstance(GradNorm(("a",)), Gradient)
 
 
 # OGM-GE: two classes, target 0, so that logits (log p, log(1 - p)) give the probability p.
@@ -70,12 +70,12 @@ def modulated(balance, key, size=3):
     slope = jnp.arange(1.0, size + 1)
     params = {name: {"w": jnp.ones(size)} for name in ("encoders_a", "encoders_b", "fusion")}
 
-    def objective(params):
+    def objective(params, batch, key, train=True):
         losses = {name: (slope * branch["w"]).sum() for name, branch in params.items()}
-        return losses, (outputs, {"batch_stats": {}})
+        return losses, Aux(outputs, {"batch_stats": {}}, losses, {})
 
     value, gradient, aux, state = balance(objective, params, balance.init(params), batch, key)
-    assert state == () and aux[1] == {"batch_stats": {}}
+    assert state == () and aux.stats == {"batch_stats": {}}
     np.testing.assert_allclose(value, 3 * slope.sum(), rtol=1e-6)
     return {name: np.asarray(branch["w"]) for name, branch in gradient.items()}, np.asarray(slope)
 
@@ -111,9 +111,10 @@ def test_ogm_ge_names_the_outputs_it_needs():
 # GradNorm: loss a = 3 x + 4 y has gradient norm 5, loss b = x has norm 1; the parameters of heads do not count.
 
 
-def objective(params):
+def objective(params, batch, key, train=True):
     x, y = params["encoders_m"]["w"]
-    return {"a": 3 * x + 4 * y + 0 * params["heads"]["w"], "b": x + 0 * params["heads"]["w"]}, ({}, {})
+    losses = {"a": 3 * x + 4 * y + 0 * params["heads"]["w"], "b": x + 0 * params["heads"]["w"]}
+    return losses, Aux({}, {}, losses, {})
 
 
 def test_two_steps_of_gradnorm_by_hand():
@@ -192,14 +193,15 @@ def test_single_and_pmap_give_the_same(balance):
     alone = {name: {"label": Classifier(CLASSES)} for name in names}
     model = Multimodal({name: Linear() for name in names}, Concat(width=4), {"label": Classifier(CLASSES)}, alone)
     tx = optax.sgd(0.1)
-    step = make_step(model, losses, tx, balance=balance)
+    step = make_step(model, losses, tx, gradient=balance)
     state = init_seeds(model, tx, [0, 1], jax.tree.map(lambda leaf: leaf[0], batch), balance)
     two_steps = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), batch)
     results = []
     for plan in (single(), pmapped()):
         placed, metrics = plan.train(step)(plan.place(jax.tree.map(jnp.copy, state)), {}, two_steps)
         fetched = plan.fetch(placed)
-        results.append((fetched.params, fetched.balance, {name: metrics[name] for name in metrics if name != "update_norm"}))
+        kept = {name: metrics[name] for name in metrics if name != "update_norm"}
+        results.append((fetched.params, fetched.gradient_state, kept))
     chex.assert_trees_all_close(*results, rtol=1e-4, atol=1e-5)
     chex.assert_tree_all_finite(results[0])
     params, balanced, metrics = results[0]
