@@ -136,6 +136,36 @@ class Gradient(Protocol):
     ) -> tuple[Float[Array, ""], Any, Aux, Any]: ...
 
 
+Values = Callable[[Batch], Float[Array, " b"]]
+"""Batch -> the loss of each example."""
+
+
+@runtime_checkable
+class Attack(Protocol):
+    """A change of the inputs that makes a model fail: (values, batch, key) -> batch (see `robust`).
+
+    values: the loss of each example under the trained model. Absent modalities and padding stay as they are. The identity when
+    its budget is zero.
+    """
+
+    def __call__(self, values: Values, batch: Batch, key: Key[Array, ""]) -> Batch: ...
+
+
+@runtime_checkable
+class Compression(Protocol):
+    """A change of a trained model that makes it smaller or faster (see `robust`)."""
+
+    def module(self, model: Any) -> Any:
+        """The module that takes the compressed variables: the model itself, or a describable value with its `apply`, `init`
+        and `encoders`."""
+        ...
+
+    def variables(self, variables: Any) -> Any:
+        """{collection: tree} of one seed -> compressed. Pure JAX, under `vmap` over seeds. Frozen published weights, which all
+        seeds share, are not among them and stay as they are."""
+        ...
+
+
 @runtime_checkable
 class Augment(Protocol):
     """(batch, key) -> batch, with new randomness at each training step; the identity when its rate is zero."""

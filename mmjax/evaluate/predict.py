@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxtyping import Array
 
 from mmjax.data.order import in_order
-from mmjax.types import Batch, Loss, Subset, Task, Units
+from mmjax.types import Attack, Batch, Loss, Subset, Task, Units
 
 
 def predict_subsets(
@@ -21,24 +21,67 @@ def predict_subsets(
 
     subsets: {task: subsets}. The modalities are encoded once; `vmap` over the presence masks decodes every subset.
     """
-    names = sorted(model.encoders)
 
     def predict(variables: Any, batch: Batch) -> dict[str, Any]:
         tokens = model.apply(variables, batch, method="encode")
         apply = lambda tokens, present: model.apply(variables, tokens, present, method="decode")
 
         def of_task(name: str, task: Task) -> Any:
-            masks = {modality: jnp.array([modality in subset for subset in subsets[name]]) for modality in names}
-
-            def one_subset(mask):
-                present = {modality: batch.present[modality] & mask[modality] for modality in names}
-                return task.predict(apply, tokens, present, batch)
-
-            return jax.vmap(one_subset)(masks)
+            one_subset = lambda mask: task.predict(apply, tokens, _restricted(batch, mask), batch)
+            return jax.vmap(one_subset)(_masks(model, subsets[name]))
 
         return {name: of_task(name, task) for name, task in tasks.items()}
 
     return predict
+
+
+def predict_attacked(
+    model: nn.Module,
+    tasks: Mapping[str, Task],
+    subsets: Mapping[str, tuple[Subset, ...]],
+    attack: Attack,
+    loss: Loss,
+) -> Callable[[Any, Batch], dict[str, Any]]:
+    """As `predict_subsets`, with inputs that the attack has changed for each subset, so that they raise the sum of the losses.
+
+    The random numbers of the attack depend on the place of an example in its batch alone.
+    """
+
+    def predict(variables: Any, batch: Batch) -> dict[str, Any]:
+        apply = lambda tokens, present: model.apply(variables, tokens, present, method="decode")
+        values = lambda batch: summed(loss(model.apply(variables, batch), batch))
+
+        def attacked(mask):
+            restricted = batch.replace(present=_restricted(batch, mask))
+            changed = attack(values, restricted, jax.random.key(0))
+            tokens = model.apply(variables, changed, method="encode")
+            return tokens, restricted.present
+
+        def of_task(name: str, task: Task) -> Any:
+            def one_subset(mask):
+                tokens, present = attacked(mask)
+                return task.predict(apply, tokens, present, batch)
+
+            return jax.lax.map(one_subset, _masks(model, subsets[name]))  # one at a time: attacks take memory for gradients
+
+        return {name: of_task(name, task) for name, task in tasks.items()}
+
+    return predict
+
+
+def _masks(model: nn.Module, subsets: tuple[Subset, ...]) -> dict[str, Array]:
+    """{modality: Bool[k]}, True for the subsets that have it."""
+    return {name: jnp.array([name in subset for subset in subsets]) for name in sorted(model.encoders)}
+
+
+def _restricted(batch: Batch, mask: Mapping[str, Array]) -> dict[str, Array]:
+    """{modality: present Bool[b]} of one subset. mask: {modality: Bool[]}."""
+    return {name: batch.present[name] & mask[name] for name in mask}
+
+
+def summed(values: Array | Mapping[str, Array]) -> Array:
+    """The sum of several losses, Float[b]; one loss as it is."""
+    return sum(values.values()) if isinstance(values, Mapping) else values
 
 
 def validation_predictions(model: nn.Module, loss: Loss, task: Task | None) -> Callable[[Any, Batch], dict[str, Any]]:
@@ -51,8 +94,7 @@ def validation_predictions(model: nn.Module, loss: Loss, task: Task | None) -> C
     def evaluate(variables: Any, batch: Batch) -> dict[str, Any]:
         tokens = model.apply(variables, batch, method="encode")
         apply = lambda tokens, present: model.apply(variables, tokens, present, method="decode")
-        values = loss(apply(tokens, batch.present), batch)
-        found = {"loss": sum(values.values()) if isinstance(values, Mapping) else values}
+        found = {"loss": summed(loss(apply(tokens, batch.present), batch))}
         return found if task is None else found | {"predicted": task.predict(apply, tokens, batch.present, batch)}
 
     return evaluate

@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from mmjax.data.dataset import Dataset
 from mmjax.data.feed import example_batch
 from mmjax.describe import as_line
+from mmjax.evaluate.predict import predict_attacked, predict_subsets
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.model import Multimodal
@@ -96,7 +97,23 @@ def _check_shapes(experiment: Experiment, batch: Any) -> dict[str, Any]:
             if not any(does_learn(path, (beginning,)) for path in paths):
                 known = listed({path.partition("/")[0] for path in paths})
                 raise ExperimentError(f"stages.{number}.learns: no parameter begins with {beginning!r}; there are {known}")
+    _check_changes(experiment, variables, batch)
     return outputs
+
+
+def _check_changes(experiment: Experiment, variables: Any, batch: Any) -> None:
+    """Checks `compress` and `attack` by shapes. variables: of one seed, before `compress`."""
+    model, modalities = experiment.model, tuple(sorted(experiment.encoders))
+    subsets = {name: task.subsets(modalities)[-1:] for name, task in experiment.tasks.items()}
+    with _errors_in("compress"):
+        if experiment.compress is not None:
+            model = experiment.compress.module(model)
+            variables = jax.eval_shape(experiment.compress.variables, variables)
+            jax.eval_shape(predict_subsets(model, experiment.tasks, subsets), variables, batch)
+    with _errors_in("attack"):
+        if experiment.attack is not None:
+            predict = predict_attacked(model, experiment.tasks, subsets, experiment.attack, experiment.loss)
+            jax.eval_shape(predict, variables, batch)
 
 
 @contextmanager

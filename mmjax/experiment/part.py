@@ -1,6 +1,7 @@
 """Runs one part of a cell, that is, some of its seeds on one fold: training, predictions, saved outcomes."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,18 +13,26 @@ import numpy as np
 from mmjax.data import feed
 from mmjax.data.dataset import Dataset
 from mmjax.describe import parameter_count
-from mmjax.evaluate.predict import metric_values, outcomes_of, predict_split, predict_subsets, validation_predictions
+from mmjax.evaluate.predict import (
+    metric_values,
+    outcomes_of,
+    predict_attacked,
+    predict_split,
+    predict_subsets,
+    validation_predictions,
+)
 from mmjax.evaluate.statistics.estimates import finite
 from mmjax.experiment.loggers import logging_to
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.progress import Progress
-from mmjax.runs.model import write_model
+from mmjax.runs.folder import read_record
+from mmjax.runs.model import VARIABLES, read_variables, write_model
 from mmjax.runs.write import Part, chosen_examples, write_examples, write_part
 from mmjax.tasks.subsets import subset_name
 from mmjax.train.checkpoint import Checkpoints
 from mmjax.train.loop import Callbacks, Fit, TrainData, fit
-from mmjax.train.parallel import PLANS
+from mmjax.train.parallel import PLANS, Plan
 from mmjax.train.seeds import orders
 from mmjax.train.stages import split
 from mmjax.train.stop import StopRequest
@@ -31,6 +40,7 @@ from mmjax.train.training import Training
 from mmjax.types import Units
 
 ROWS_AT_ONCE = 256  # of the test split, in one call
+FACTS = ("parameters", "best_step", "validation", "stages")  # of part.json, about the training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +49,7 @@ class PartRun:
 
     columns: {modality: column on the device}, or None if the data are streamed. pretrained: {path: array} of published weights.
     units: {task: units of the test split}. options: of the command line. identity: JSON that must be equal for the part to be
-    resumed. folder: of the part.
+    resumed. folder: of the part. trained: the folder of a finished part with the same training, None to train.
     """
 
     cell: str
@@ -52,6 +62,7 @@ class PartRun:
     options: Any
     identity: Mapping[str, Any]
     folder: Path
+    trained: Path | None = None
 
     def feed_of(self, name: str) -> Any:
         """The `Feed` of a split: "train", "validation" or "test"."""
@@ -61,20 +72,57 @@ class PartRun:
         return feed.DeviceFeed({modality: self.columns[modality] for modality in self.experiment.encoders}, rows)
 
 
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The result of the training of a part.
+
+    variables: the best of each seed, [s ...], without frozen ones. frozen: as placed by the plan. curves: records of the
+    learning curve. facts: JSON for part.json. seconds: of training.
+    """
+
+    variables: Any
+    frozen: Any
+    curves: list[dict[str, Any]]
+    facts: dict[str, Any]
+    seconds: float
+
+
 def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
     """Trains all seeds of the part, predicts the test split with each seed's best variables, and saves the outcomes.
 
     ExperimentError if the validation score of a seed is never finite; also raises the errors of `train.loop.fit`.
     """
+    plan = PLANS[run.options.plan]()
+    if run.trained is None:
+        trained = _train(run, plan, stop, progress)
+    else:
+        trained = _read_trained(run, plan)
+        progress.skip(run.experiment.steps)
+    _predict(run, plan, trained)
+
+
+def _read_trained(run: PartRun, plan: Plan) -> Trained:
+    """The result of the finished part `run.trained`, which had the same training."""
+    record = read_record(run.trained / "part.json")
+    training = training_of(run.experiment, plan)
+    example = feed.example_batch(run.dataset, run.experiment.encoders, run.experiment.batch)
+    frozen = plan.place(training.frozen(example, run.pretrained))
+    curves = [json.loads(line) for line in (run.trained / "curves.jsonl").read_text().splitlines()]
+    facts = {name: record[name] for name in FACTS} | {"trained_by": run.trained.parent.name}
+    return Trained(read_variables(run.trained / VARIABLES), frozen, curves, facts, 0.0)
+
+
+def _train(run: PartRun, plan: Plan, stop: StopRequest, progress: Progress) -> Trained:
+    """Trains all seeds of the part."""
     experiment, options = run.experiment, run.options
     order = orders(run.part.seeds, len(run.dataset.splits["train"]), experiment.batch)
     train_feed = run.feed_of("train")
-    training = training_of(experiment, PLANS[options.plan]())
+    training = training_of(experiment, plan)
     example = train_feed(order(0)[0])
     state, frozen = training.init(run.part.seeds, example, run.pretrained or None)
     per_call = options.steps_per_call or training.automatic_steps_per_call(state, frozen, example)
-    training = training_of(experiment, training.plan, per_call)
-    frozen = training.plan.place(frozen)
+    training = training_of(experiment, plan, per_call)
+    frozen = plan.place(frozen)
 
     name = run.cell if run.part.name == "all" else f"{run.cell} ({run.part.name})"
     progress.cell(name, experiment.steps)
@@ -96,7 +144,8 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
             f"cell {run.cell}: the validation score of the seeds {undefined} was never a finite number. Check that the "
             f"validation split has examples of task {experiment.selection[0] if experiment.selection else 'loss'!r}"
         )
-    _predict(run, training, fitted, frozen)
+    facts = _training_facts(experiment, training, fitted, frozen)
+    return Trained(fitted.best.variables, frozen, fitted.curves, facts, fitted.seconds)
 
 
 def _validate(run: PartRun, training: Training, frozen: Any) -> Callable[[Any], dict[str, np.ndarray]]:
@@ -128,15 +177,23 @@ def _validate(run: PartRun, training: Training, frozen: Any) -> Callable[[Any], 
     return validate
 
 
-def _predict(run: PartRun, training: Training, fitted: Fit, frozen: Any) -> None:
+def _predict(run: PartRun, plan: Plan, trained: Trained) -> None:
     """Predicts the test split for every subset of modalities and saves outcomes, examples and facts."""
     began, experiment, batch = time.monotonic(), run.experiment, run.experiment.batch
+    model, variables, compress = experiment.model, trained.variables, experiment.compress
+    if compress is not None:
+        model = compress.module(model)
+        variables = jax.tree.map(np.asarray, jax.jit(jax.vmap(compress.variables))(variables))
     modalities = tuple(sorted(experiment.encoders))
     subsets = {name: task.subsets(modalities) for name, task in experiment.tasks.items()}
-    evaluate = training.plan.evaluate(predict_subsets(experiment.model, experiment.tasks, subsets), axis=1)
-    variables, rows = training.plan.place(fitted.best.variables), len(run.dataset.splits["test"])
+    predict = predict_subsets(model, experiment.tasks, subsets)
+    if experiment.attack is not None:
+        predict = predict_attacked(model, experiment.tasks, subsets, experiment.attack, experiment.loss)
+    evaluate = plan.evaluate(predict, axis=1)
+    placed, rows = plan.place(variables), len(run.dataset.splits["test"])
     size = batch * max(1, min(ROWS_AT_ONCE // batch, -(-rows // batch)))
-    predicted = predict_split(lambda batch: evaluate(variables, frozen, batch), run.feed_of("test"), rows, axis=2, size=size)
+    answer = lambda batch: evaluate(placed, trained.frozen, batch)
+    predicted = predict_split(answer, run.feed_of("test"), rows, axis=2, size=size)
     outcomes, examples = {}, {}
     for name, task in experiment.tasks.items():
         names = [subset_name(subset) for subset in subsets[name]]
@@ -145,12 +202,12 @@ def _predict(run: PartRun, training: Training, fitted: Fit, frozen: Any) -> None
         targets, examples[name] = _answers(run, task, run.units[name], of_subset, names[-1])
         if run.part.fold in (None, 0):
             write_examples(run.folder.parents[2], name, run.units[name], targets, run.dataset)
-    seconds = fitted.seconds + time.monotonic() - began
-    facts = {"seconds": seconds, "plan": run.options.plan} | _training_facts(experiment, training, fitted, frozen)
+    seconds = trained.seconds + time.monotonic() - began
+    facts = {"seconds": seconds, "plan": run.options.plan} | trained.facts
     kept = _flat(predicted) if run.options.keep_predictions else None
-    arguments = experiment, run.dataset, run.part.seeds, fitted.best.variables, run.identity["weights"] or ""
+    arguments = experiment, run.dataset, run.part.seeds, variables, run.identity["weights"] or ""
     model_files = write_model(run.folder, *arguments)
-    write_part(run.folder, run.identity, outcomes, fitted.curves, facts, examples, kept, model_files)
+    write_part(run.folder, run.identity, outcomes, trained.curves, facts, examples, kept, model_files)
 
 
 def at_subset(predicted: Any, number: int) -> Any:

@@ -199,10 +199,16 @@ def _run_fold(
                 filled.clear()  # one dataset at a time is on the device
                 wanted = {m for other in cells.values() if at_fold(other, fold).data == experiment.data for m in other.encoders}
                 filled[experiment.data] = _fill(dataset, sorted(wanted), options, progress)
-            columns = filled[experiment.data]
-            folder_of_part = folder / part.name
-            run = PartRun(name, part, experiment, dataset, columns, weights, units, options, identity, folder_of_part)
-            run_part(run, stop, progress)
+            columns, trained = filled[experiment.data], _same_training(name, cells, part, out)
+            arguments = experiment, dataset, columns, weights, units, options, identity, folder / part.name, trained
+            run_part(PartRun(name, part, *arguments), stop, progress)
+
+
+def _same_training(name: str, cells: Mapping[str, Experiment], part: Part, out: Path) -> Path | None:
+    """The folder of this part in an earlier cell of the run that has the same training; None if there is none."""
+    wanted = as_json(cells[name].training)
+    earlier = next(other for other in cells if as_json(cells[other].training) == wanted)
+    return None if earlier == name else out / "cells" / earlier / part.name
 
 
 def _units(out: Path, cell: str, experiment: Experiment, dataset: Dataset, part: Part, report: Any) -> dict[str, Units]:

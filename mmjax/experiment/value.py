@@ -38,6 +38,8 @@ class Experiment:
     Evaluation:
     tasks: {name: Task}, all scored after one training run. select: "task.metric" on the validation split, or "loss" for the
     validation loss, which selects the best step and the best cell; None for the headline metric of the first task.
+    compress: a `Compression` of the trained model before it is scored and saved. attack: an `Attack` on the inputs of the test
+    split. Cells of one run that differ in these two fields alone are trained once.
     groups: metadata columns of the test split; every task is also scored for each value of these columns.
     evaluate_every, checkpoint_every: steps between evaluations on the validation split, and between checkpoints.
     """
@@ -56,6 +58,8 @@ class Experiment:
     stages: tuple[Stage, ...] = ()
     weights: dict[str, str] = field(default_factory=dict)
     select: str | None = None
+    compress: Any = None
+    attack: Any = None
     groups: tuple[str, ...] = ()
     steps: int = 300
     batch: int = 32
@@ -67,6 +71,11 @@ class Experiment:
     def model(self) -> Multimodal:
         """The whole model."""
         return Multimodal(self.encoders, self.fusion, self.heads, self.unimodal_heads, self.loss_parameters)
+
+    @property
+    def training(self) -> "Experiment":
+        """The part of the experiment that determines the trained model."""
+        return dataclasses.replace(self, compress=None, attack=None)
 
     @property
     def outputs(self) -> dict[str, nn.Module]:

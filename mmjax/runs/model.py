@@ -6,6 +6,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def _described(experiment: Any, dataset: Dataset) -> dict[str, Any]:
         readers[name] = {"parse": as_json(column.parse), "preprocess": as_json(column.preprocess), "item": item}
     rows = dataset.splits["test"]
     return {
-        "module": as_json(experiment.model),
+        "module": as_json(experiment.compress.module(experiment.model) if experiment.compress else experiment.model),
         "tasks": as_json(experiment.tasks),
         "readers": readers,
         "classes": as_json(dataset.classes),
@@ -159,7 +160,7 @@ def read_model(folder: Path) -> SavedModel:
         raise RunError(f"{file}: {error}") from None
     except Exception as error:  # a damaged description can fail anywhere
         raise RunError(f"{file} is damaged ({type(error).__name__}: {error}); write the run again") from None
-    variables = _read_variables(folder / VARIABLES)
+    variables = read_variables(folder / VARIABLES)
     if any(leaf.shape[:1] != (len(seeds),) for leaf in jax.tree.leaves(variables)):
         raise RunError(f"{folder / VARIABLES} is not of {len(seeds)} seeds, as {file} says; write the run again")
     saved = SavedModel(module, tasks, readers, classes, targets, seeds, variables, {})
@@ -168,8 +169,8 @@ def read_model(folder: Path) -> SavedModel:
     arrays = read_weights(_shapes(saved), weights)
     if frozen and digest(arrays) != frozen:
         raise RunError(f"{file}: the weights {', '.join(weights.values())} differ from those that the model was trained with")
-    own = flatten_dict(dict(variables), sep="/")
-    missing = {path: array for path, array in arrays.items() if path not in own}
+    own = {prefix for path in flatten_dict(dict(variables)) for prefix in accumulate(path, "{}/{}".format)}
+    missing = {path: array for path, array in arrays.items() if path not in own}  # a compressed array may be a subtree
     return SavedModel(module, tasks, readers, classes, targets, seeds, variables, unflatten_dict(missing, sep="/"))
 
 
@@ -184,7 +185,8 @@ def _shapes(saved: SavedModel) -> Any:
     return jax.eval_shape(init)
 
 
-def _read_variables(file: Path) -> dict[str, Any]:
+def read_variables(file: Path) -> dict[str, Any]:
+    """{collection: tree [s ...]} that `write_variables` wrote. RunError if the file is missing or damaged."""
     try:
         arrays = safetensors.numpy.load_file(file)
     except (OSError, safetensors.SafetensorError) as error:

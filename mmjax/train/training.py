@@ -112,13 +112,22 @@ class Training:
         `pretrained.init.read_weights` returns. The pretrained variables that never change (see `frozen_paths`) are the frozen
         variables.
         """
-        pretrained = dict(pretrained or {})
-        shapes = jax.eval_shape(self.model.init, jax.random.key(0), batch)
-        shared = frozen_paths(shapes, pretrained, [stage for stage, _ in self.resolved])
+        pretrained, shared = dict(pretrained or {}), self._shared(batch, pretrained)
         copied = {path: leaf for path, leaf in pretrained.items() if path not in shared}
         learns = self.resolved[0][0].learns
         state = init_seeds(self.model, self.optimizer(0), seeds, batch, self.gradient, learns, copied, shared)
-        return state, unflatten_dict({path: pretrained[path] for path in sorted(shared)}, sep="/")
+        return state, self.frozen(batch, pretrained)
+
+    def frozen(self, batch: Batch, pretrained: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The frozen variables that `init` returns, without computing a state."""
+        return unflatten_dict({path: pretrained[path] for path in sorted(self._shared(batch, pretrained))}, sep="/")
+
+    def _shared(self, batch: Batch, pretrained: Mapping[str, Any] | None) -> frozenset[str]:
+        """The paths of the frozen variables."""
+        if not pretrained:
+            return frozenset()
+        shapes = jax.eval_shape(self.model.init, jax.random.key(0), batch)
+        return frozen_paths(shapes, pretrained, [stage for stage, _ in self.resolved])
 
     def dry_run(self, batch: Batch) -> TrainState:
         """One step of each stage by shapes alone. Errors of modules, losses, optimisers and stages pass through."""
