@@ -1,8 +1,15 @@
-"""The rows of each batch as a function of (seed, step) alone, so that a run can start at any step."""
+"""The rows of each batch as a function of (seed, step) alone, so that a run can start at any step.
 
+`Epochs` and `Poisson` are the values of `Experiment.sampling`.
+"""
+
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+
+MAX_OVERFLOW = 1e-6  # more frequent failures would be noticed
 
 
 @lru_cache(maxsize=64)
@@ -30,3 +37,80 @@ def in_order(rows: int, batch: int) -> np.ndarray:
     padded = np.full(-(-rows // batch) * batch, -1)
     padded[:rows] = np.arange(rows)
     return padded.reshape(-1, batch)
+
+
+@runtime_checkable
+class Sampling(Protocol):
+    """How the rows of a training step are drawn; a frozen dataclass.
+
+    width: (rows of the split, expected batch, steps) -> the number of places in a batch. draw: Int64[width], the rows of a step
+    as a function of seed and step alone; -1 is padding.
+    """
+
+    def width(self, rows: int, batch: int, steps: int) -> int: ...
+
+    def draw(self, seed: int, step: int, rows: int, batch: int, width: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Every row once per epoch, in a new order each time; see `shuffled`."""
+
+    def width(self, rows: int, batch: int, steps: int) -> int:
+        """The batch itself."""
+        del rows, steps
+        return batch
+
+    def draw(self, seed: int, step: int, rows: int, batch: int, width: int) -> np.ndarray:
+        del width
+        return shuffled(seed, step, rows, batch)
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """Poisson sampling: each row joins each step independently, with probability batch / rows.
+
+    This is the sampling that the privacy accountants of DP-SGD assume (Abadi et al., 2016; Mironov et al., 2019). The number of
+    rows varies, so batches are padded with -1 to a fixed width.
+
+    overflow: bound on the probability that a run of all steps draws more rows than the width in any of them. Such a run stops
+    with ValueError: no row is ever left out. Accountants count this probability in delta. ValueError unless in (0, 1e-6].
+    """
+
+    overflow: float = 1e-12
+
+    def __post_init__(self):
+        if not 0 < self.overflow <= MAX_OVERFLOW:
+            raise ValueError(f"Poisson.overflow is {self.overflow}; it must be above 0 and at most {MAX_OVERFLOW:g}")
+
+    def width(self, rows: int, batch: int, steps: int) -> int:
+        """The smallest width whose overflow probability, summed over the steps, is at most `overflow`."""
+        from scipy.stats import binom
+
+        _check_rate(rows, batch)
+        width = int(binom.isf(self.overflow / steps, rows, batch / rows))
+        while binom.sf(width, rows, batch / rows) * steps > self.overflow:  # isf rounds
+            width += 1
+        return max(width, 1)
+
+    def draw(self, seed: int, step: int, rows: int, batch: int, width: int) -> np.ndarray:
+        """Int64[width]: the drawn rows in ascending order, then -1. ValueError if there are more than `width`."""
+        _check_rate(rows, batch)
+        bits = np.random.Philox(key=np.array([seed, step], np.uint64), counter=POISSON_STREAM).random_raw(rows)
+        drawn = np.arange(rows) if batch == rows else np.flatnonzero(bits < np.uint64((batch << 64) // rows))
+        if len(drawn) > width:
+            raise ValueError(
+                f"step {step + 1} of seed {seed} draws {len(drawn)} rows, more than the width {width}; this happens with a "
+                f"probability of at most {self.overflow:g} per run, so check that `steps` has not grown, or use another seed"
+            )
+        padded = np.full(width, -1)
+        padded[: len(drawn)] = drawn
+        return padded
+
+
+POISSON_STREAM = np.array([0, 0, 0, 1], np.uint64)  # the counter of Philox; `_epoch` starts at 0
+
+
+def _check_rate(rows: int, batch: int) -> None:
+    if not 1 <= batch <= rows:
+        raise ValueError(f"batch is {batch}; Poisson sampling needs 1 to {rows}, the rows of the training split")

@@ -14,7 +14,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, Key
 
-from mmjax.data.order import shuffled
+from mmjax.data.order import Epochs, Sampling
 from mmjax.train.stages import EVERYTHING
 from mmjax.train.step import TrainState, init_state
 from mmjax.types import Batch, Gradient
@@ -50,9 +50,11 @@ def init_seeds(
     return init_all(seed_keys(seeds), dict(pretrained or {}))
 
 
-def orders(seeds: Sequence[int], rows: int, batch: int) -> Callable[[int], np.ndarray]:
-    """step -> row numbers Int[s b], each seed in its own order."""
-    return lambda step: np.stack([shuffled(seed, step, rows, batch) for seed in seeds])
+def orders(
+    seeds: Sequence[int], rows: int, batch: int, sampling: Sampling = Epochs(), width: int | None = None
+) -> Callable[[int], np.ndarray]:
+    """step -> row numbers Int[s width], each seed in its own order, padded with -1. width: None for `batch`."""
+    return lambda step: np.stack([sampling.draw(seed, step, rows, batch, width or batch) for seed in seeds])
 
 
 @struct.dataclass
