@@ -1,6 +1,7 @@
 """The `Training` value of an experiment."""
 
 from mmjax.experiment.value import Experiment
+from mmjax.robust.prune import select_after
 from mmjax.train.finite import skip_nonfinite
 from mmjax.train.parallel import Plan, single
 from mmjax.train.stages import does_learn, resolve
@@ -30,11 +31,12 @@ def training_of(experiment: Experiment, plan: Plan | None = None, steps_per_call
 
 
 def first_selectable(experiment: Experiment) -> int:
-    """The number of steps after which an evaluation may select the best step: when every head has begun to learn.
+    """The number of steps after which an evaluation may select the best step: when every head has begun to learn, and pruned
+    weights have their final sparsity.
 
-    Earlier, the score could come from a head with its initial weights.
+    Earlier, the score could come from a head with its initial weights, or from a model without the sparsity of its optimiser.
     """
     paths = [("unimodal_heads_" if "." in name else "heads_") + name.replace(".", "_") for name in experiment.outputs]
     stages = resolve(experiment.stages, experiment.steps)
     starts = (next((steps.start for stage, steps in stages if does_learn(path, stage.learns)), 0) for path in paths)
-    return max(starts, default=0)
+    return max(select_after(stages, experiment.optim), *starts)

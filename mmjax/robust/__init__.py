@@ -1,0 +1,1 @@
+"""Robust, private and small models: attacks, defences, differential privacy, pruning, quantisation and distillation."""
