@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from mmjax.experiment.cli import Options, run_options
+from mmjax.experiment.cli import run_options
+from mmjax.experiment.options import Options
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.results import Results, load_run
 

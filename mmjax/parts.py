@@ -5,6 +5,7 @@ Shapes and numbers of parameters are computed from the modules by `jax.eval_shap
 
 import argparse
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ def _sequence(*shape: int, dtype: Any = jnp.float32) -> Padded:
 
 
 IMAGE, SMALL_IMAGE = _array(224, 224, 3), _array(32, 32, 3)
+PATCHES = encoders.ImagePatches(_array(256, 768), _array(2, dtype=jnp.int32))
 TOKEN_IDS, FRAMES, SERIES = _sequence(32, dtype=jnp.int32), _sequence(100, 40), _sequence(100, 6)
 WHISPER = _sequence(3000, 80)
 SPECTRUM, VIDEO, WAVE = _sequence(1024, 128), _sequence(32, 224, 224, 3), _sequence(32_000)
@@ -68,6 +70,7 @@ ENCODERS = (
     Part("efficientnet_lite0()", encoders.efficientnet_lite0(), IMAGE, "Tan and Le, 2019; lite"),
     *(Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Touvron et al., 2021") for name in ("vit_ti16", "vit_s16")),
     *(Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Dosovitskiy et al., 2021") for name in ("vit_b16", "vit_l16")),
+    Part("NaFlex()", encoders.NaFlex(), PATCHES, "Tschannen et al., 2025"),
     Part("BagOfEmbeddings(10_000)", encoders.BagOfEmbeddings(10_000), TOKEN_IDS, "Iyyer et al., 2015"),
     Part("TextRNN(10_000, layer=RNN(128))", _rnn(RNN(128)), TOKEN_IDS, "Elman, 1990"),
     Part("TextRNN(10_000, layer=GRU(128))", _rnn(GRU(128)), TOKEN_IDS, "Cho et al., 2014"),
@@ -81,6 +84,12 @@ ENCODERS = (
     Part("LoRA(bert_base())", encoders.LoRA(encoders.bert_base()), TOKEN_IDS, "Hu et al., 2022"),
     Part("TextTransformer()", encoders.TextTransformer(), TOKEN_IDS, "Radford et al., 2021"),
     Part("Pooled(vit_b16())", encoders.Pooled(encoders.vit_b16()), IMAGE, "pooling of an encoder"),
+    Part(
+        "Pooled(bert_base(), SentencePooling())",
+        encoders.Pooled(encoders.bert_base(), encoders.SentencePooling()),
+        TOKEN_IDS,
+        "Reimers and Gurevych, 2019",
+    ),
     Part("FrameRNN()", encoders.FrameRNN(), FRAMES, "dense layer and LSTM on each frame"),
     Part("SpectrogramCNN()", encoders.SpectrogramCNN(), FRAMES, "CNN over time and frequency"),
     Part("ast_base()", encoders.ast_base(), SPECTRUM, "Gong et al., 2021"),
@@ -193,7 +202,7 @@ def _shape(tree: Any) -> str:
     """The shape of the values, such as "[b n d]", with b for the batch size."""
     if isinstance(tree, Mapping):
         return ", ".join(f"{name} {_shape(part)}" for name, part in sorted(tree.items()))
-    x = tree.x if isinstance(tree, (Padded, Tokens)) else tree
+    x = tree.x if isinstance(tree, (Padded, Tokens, encoders.ImagePatches)) else tree
     return " ".join(["b", *map(str, x.shape[1:])]).join("[]")
 
 
@@ -222,11 +231,11 @@ def table() -> str:
 def unlisted() -> set[str]:
     """Public encoders, fusions, heads, decoders and losses that are missing from the tables."""
     rows = (*ENCODERS, *FUSIONS, *HEADS, *DECODERS)
-    listed = {part.name.split("(")[0] for part in rows} | {type(part.module).__name__ for part in rows}
+    listed = {name for part in rows for name in (type(part.module).__name__, *re.findall(r"\w+", part.name))}
     listed |= set(LOSSES) | set(LOSS_PARAMETERS)
     public = {*encoders.__all__, *fusion.__all__, *losses.__all__, *decoders.__all__}
     public -= {"Cache", "Criterion", "ImagePatches", "counted"}  # values and types
-    public -= {"NaFlex", "SentencePooling", "Whisper"}  # with inputs of their own: patches of any grid, tokens, a decoder
+    public -= {"Whisper"}  # an encoder and a decoder
     public |= {name for name, value in vars(heads).items() if isinstance(value, type) and value.__module__ == heads.__name__}
     return public - listed
 

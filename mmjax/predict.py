@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("cell", metavar="CELL", help="a cell of the run")
     parser.add_argument("--each-seed", action="store_true", help="print the answers of each seed, not their mean")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    given, rest = parser.parse_known_args(arguments)
+    given, rest = parser.parse_known_args(_names_first(sys.argv[1:] if arguments is None else arguments))
     from mmjax.data.decode import DataError
     from mmjax.describe import DescribeError
     from mmjax.pretrained.files import WeightsError
@@ -45,6 +45,12 @@ def main(arguments: list[str] | None = None) -> None:
             name = f"{task}, seed {cell.seeds[seed]}" if given.each_seed else task
             for number, line in enumerate(_lines(of_seed, cell.classes.get(getattr(cell.tasks[task], "name", task)))):
                 print(f"{name}[{number}]: {line}")
+
+
+def _names_first(arguments: list[str]) -> list[str]:
+    """The arguments with RUN and CELL before the flags: after a flag they would be its values."""
+    run = next((i for i, argument in enumerate(arguments) if (Path(argument) / "run.json").is_file()), 0)
+    return [*arguments[run : run + 2], *arguments[:run], *arguments[run + 2 :]]
 
 
 def _inputs(parser: argparse.ArgumentParser, modalities: list[str], rest: list[str]) -> dict[str, list[Any]]:

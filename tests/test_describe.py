@@ -115,7 +115,7 @@ def test_every_kind_of_value_comes_back():
         "metric": Metric(twice, bounds=(0, None)),
         "names": {"class": 1, "path": {"x": (2,)}, 3: "integer key"},
         "infinite": (float("inf"), -float("inf")),
-        "features": FeatureInput("minilm", prompts=("a {}",), max_tokens=7),
+        "features": FeatureInput("minilm", "0123", prompts=("a {}",), max_tokens=7),
         "numbers": (1, 2.5, True, None, "text", np.float32(0.5)),
     }
     found = from_json(json.loads(json.dumps(as_json(values))))

@@ -10,87 +10,25 @@ of each cell without training it.
 import contextlib
 import dataclasses
 import difflib
+import functools
 import inspect
 import io
-import math
 import os
 import re
 import shlex
 import sys
-import typing
-import warnings
+import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import jax
 import tyro
 from rich.console import Console
 
-from mmjax.experiment.flags import flags_of, print_help, with_dtype
+from mmjax.experiment.flags import flags_of, mapped, print_help, with_dtype
+from mmjax.experiment.options import Options
 from mmjax.experiment.value import Experiment, ExperimentError
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Options of a run, the same for all cells.
-
-    seeds: number of seeds, numbered from 0. seeds_at_once: seeds trained side by side by `vmap`; None for all of them, 1 for
-    one after another. folds: "all" trains every fold of the data and joins the test predictions into one set.
-    plan: "single" runs on one device, "pmap" splits each batch over all local devices. steps_per_call: training steps in one
-    compiled call; None chooses it by the size of the model.
-    out: run folder, by default runs/NAME. resume: continue the run in that folder. keep_predictions: save predictions as well
-    as outcomes. log: further logs of the learning curves, any of tensorboard, csv and wandb.
-    against: a cell that all others are compared with. holm: correct the verdicts for the number of comparisons (Holm, 1979).
-    device_memory: gigabytes of prepared data that may stay on the device; larger data are streamed. dtype: of the computations
-    of every module that has a dtype; parameters stay in float32.
-    full: run the cells in the size of the published models, for an accelerator. costs: compile each cell, take one step and
-    print its parameters, FLOPs and memory; nothing is trained or written.
-    """
-
-    seeds: int = 5
-    seeds_at_once: int | None = None
-    folds: Literal["all"] | None = None
-    plan: Literal["single", "pmap"] = "single"
-    steps_per_call: int | None = None
-    out: Path | None = None
-    resume: bool = False
-    keep_predictions: bool = False
-    log: tuple[Literal["tensorboard", "csv", "wandb"], ...] = ()
-    against: str | None = None
-    holm: bool = False
-    device_memory: float = 2.0
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    full: bool = False
-    costs: bool = False
-
-    def check(self) -> None:
-        """Raises ExperimentError if a value has another type or is out of its range."""
-        for name, hint in typing.get_type_hints(Options).items():
-            value = getattr(self, name)
-            if not _fits(value, hint):
-                kind = str(hint).removeprefix("typing.") if typing.get_origin(hint) else hint.__name__
-                raise ExperimentError(f"--{name.replace('_', '-')} is {value!r}; it must be of type {kind}")
-        for name in ("seeds", "seeds_at_once", "steps_per_call"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ExperimentError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
-        if not (self.device_memory >= 0 and math.isfinite(self.device_memory)):
-            raise ExperimentError(f"--device-memory is {self.device_memory}; it must be a number of gigabytes, at least 0")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value has the type of a field of Options."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return value in arguments
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(entry, arguments[0]) for entry in value)
-    if arguments:  # a union
-        return any(_fits(value, argument) for argument in arguments)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,9 +44,8 @@ FUNCTIONS = tyro.constructors.ConstructorRegistry()
 
 @FUNCTIONS.primitive_rule
 def _function(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    """Fields that hold a function, such as `jax.nn.relu`, which is an object of JAX's own: no flag can change them."""
-    is_jax = isinstance(info.type, type) and info.type.__module__.split(".")[0] in ("jax", "jaxlib")
-    if info.type_origin is not Callable and not is_jax:
+    """Fields that hold a function: no flag can change them."""
+    if info.type_origin is not Callable and info.type is not types.FunctionType:
         return None
 
     def refuse(args: list[str]) -> Any:
@@ -118,18 +55,30 @@ def _function(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Pr
     return tyro.constructors.PrimitiveConstructorSpec(1, "FUNCTION", refuse, callable, name)
 
 
+@functools.cache  # tyro caches what it knows about a function by its address
+def _plain(compiled: Callable) -> Callable:
+    """A function of Python that stands for a compiled one."""
+    plain = lambda *inputs: compiled(*inputs)
+    plain.__name__, plain.compiled = getattr(compiled, "__name__", "function"), compiled
+    return plain
+
+
 def _parse(experiment: Experiment, flags: list[str], prog: str) -> tuple[_Arguments, list[str]]:
     """(the values of the flags, unknown flags). Exits with one line for a wrong value."""
-    default, errors = _Arguments(Options(), experiment), io.StringIO()
+    # tyro reads the types of functions that JAX has compiled, such as jnp.tanh, and fails
+    is_compiled = lambda part: callable(part) and type(part).__module__.split(".")[0] in ("jax", "jaxlib")
+    hide = lambda part: _plain(part) if is_compiled(part) else part
+    show = lambda part: getattr(part, "compiled", part) if inspect.isfunction(part) else part
+    default, errors = _Arguments(Options(), mapped(experiment, hide)), io.StringIO()
     config = (tyro.conf.FlagCreatePairsOff,)
     try:
-        with contextlib.redirect_stderr(errors), FUNCTIONS, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Could not resolve type parameter")  # of functions compiled by JAX
-            return tyro.cli(_Arguments, default=default, args=flags, prog=prog, return_unknown_args=True, config=config)
+        with contextlib.redirect_stderr(errors), FUNCTIONS:
+            found, unknown = tyro.cli(
+                _Arguments, default=default, args=flags, prog=prog, return_unknown_args=True, config=config
+            )
     except SystemExit:
         fail(_one_line(errors.getvalue()))
-    except (NameError, TypeError) as error:  # by tyro, for functions that JAX has compiled, such as jnp.tanh
-        fail(f"a field of this cell cannot be a flag ({error}); wrap its function: lambda x: jnp.tanh(x)")
+    return dataclasses.replace(found, experiment=mapped(found.experiment, show)), unknown
 
 
 def _one_line(box: str) -> str:

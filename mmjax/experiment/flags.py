@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,22 +138,29 @@ def shown(value: Any) -> str:
 
 def with_dtype(value: Any, dtype: str) -> Any:
     """The value with the `dtype` of every module in it replaced; the field `data` of an experiment is not changed."""
-    return _with_dtype(value, jnp.dtype(dtype))
+    wanted = jnp.dtype(dtype)
+
+    def change(part):
+        if not hasattr(part, "apply") or not hasattr(part, "dtype") or jnp.dtype(part.dtype) == wanted:
+            return part
+        return dataclasses.replace(part, dtype=wanted)
+
+    return mapped(value, change, skip=("data",))
 
 
-def _with_dtype(value: Any, dtype: Any) -> Any:
+def mapped(value: Any, change: Callable[[Any], Any], skip: Collection[str] = ()) -> Any:
+    """The value with `change` applied to every part: innermost first, in the entries of mappings and tuples and the fields of
+    dataclasses, except the fields `skip`. What does not change is not copied."""
     if isinstance(value, Mapping):
-        entries = {name: _with_dtype(entry, dtype) for name, entry in value.items()}
+        entries = {name: mapped(entry, change, skip) for name, entry in value.items()}
         return entries if any(entries[name] is not entry for name, entry in value.items()) else value
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
-        entries = tuple(_with_dtype(entry, dtype) for entry in value)
+        entries = tuple(mapped(entry, change, skip) for entry in value)
         return entries if any(a is not b for a, b in zip(entries, value)) else value
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return value
-    is_module = hasattr(value, "apply")
-    fields = [f.name for f in dataclasses.fields(value) if f.init and not (is_module and f.name in ("parent", "name"))]
-    changes = {name: _with_dtype(getattr(value, name), dtype) for name in fields if name != "data"}
+        return change(value)
+    hidden = ("parent", "name") if hasattr(value, "apply") else ()
+    fields = [f.name for f in dataclasses.fields(value) if f.init and f.name not in (*hidden, *skip)]
+    changes = {name: mapped(getattr(value, name), change, skip) for name in fields}
     changes = {name: entry for name, entry in changes.items() if entry is not getattr(value, name)}
-    if is_module and "dtype" in fields and jnp.dtype(value.dtype) != dtype:
-        changes["dtype"] = dtype
-    return dataclasses.replace(value, **changes) if changes else value
+    return change(dataclasses.replace(value, **changes) if changes else value)

@@ -110,9 +110,10 @@ def encode(
     if prompts:
         column = _prompted(column, prompts)
     max_tokens = _longest(weights.preprocessing, column)
-    parse = FeatureInput(source, prompts, keep_tokens, settings.sound_seconds, settings.whole_images, max_tokens)
+    of = digest(weights.variables)
+    parse = FeatureInput(source, of, prompts, keep_tokens, settings.sound_seconds, settings.whole_images, max_tokens)
     preprocessing = parse.preprocessing(weights)
-    inputs = [column.fingerprint, column.count, keep_tokens, digest(weights.variables), prompts]
+    inputs = [column.fingerprint, column.count, keep_tokens, of, prompts]
     key = feature_key(inputs, weights.module, preprocessing)
     file = features_folder() / f"{key}.npz"
     features = load_features(file)
@@ -128,11 +129,12 @@ def encode(
 class FeatureInput:
     """A new image, text or recording -> its features, [d] or Padded [n d], as `CachedFeatures` has them before `normalize`.
 
-    source: the published weights, which are loaded on first use. max_tokens: of the longest text; longer ones are truncated.
-    Other fields: as in `CachedFeatures`.
+    source: the published weights, which are loaded on first use. digest: of their variables; DataError if they have changed.
+    max_tokens: of the longest text; longer ones are truncated. Other fields: as in `CachedFeatures`.
     """
 
     source: str
+    digest: str
     prompts: tuple[str, ...] = ()
     keep_tokens: bool = False
     sound_seconds: float = 4.0
@@ -183,6 +185,8 @@ class FeatureInput:
 def _loaded(parse: FeatureInput) -> tuple[Any, Callable[[Any], Any], Callable[[Any], dict[str, Array]]]:
     """(weights, original -> item, batch of items -> features)."""
     weights = load_encoder(parse.source)
+    if digest(weights.variables) != parse.digest:
+        raise DataError(f"the weights {parse.source} differ from those that computed the features for training")
     return weights, parse.preprocessing(weights).read, parse.encoder(weights)
 
 

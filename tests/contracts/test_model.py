@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.encoders import ImagePatches
 from mmjax.losses import cross_entropy
 from mmjax.shards import SHARD, sum_over_shards
 from mmjax.tasks.subsets import subsets_of
@@ -68,7 +69,7 @@ def compiled(part: str):
 
 
 def put(x, values):
-    return Padded(values, x.length) if isinstance(x, Padded) else values
+    return x.replace(x=values) if has_steps(x) else values
 
 
 def spoil(batch: Batch) -> Batch:
@@ -79,15 +80,21 @@ def spoil(batch: Batch) -> Batch:
         return np.where(valid.reshape(valid.shape + (1,) * (x.ndim - valid.ndim)), x, bad)
 
     def one(x, present):
-        if not isinstance(x, Padded):
+        if not has_steps(x):
             return spoiled(x, present)
-        return Padded(spoiled(x.x, valid_steps(x) & present[:, None]), np.where(present, x.length, 3))
+        sizes = jax.tree.map(lambda leaf: np.where(present.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, 3).astype(leaf.dtype), x)
+        return sizes.replace(x=spoiled(x.x, valid_steps(x) & present[:, None]))
 
     return batch.replace(inputs={name: one(x, batch.present[name]) for name, x in batch.inputs.items()})
 
 
-def valid_steps(x: Padded) -> np.ndarray:
-    return np.arange(x.x.shape[1])[None] < x.length[:, None]
+def has_steps(x) -> bool:
+    return isinstance(x, (Padded, ImagePatches))
+
+
+def valid_steps(x: Padded | ImagePatches) -> np.ndarray:
+    size = x.length if isinstance(x, Padded) else x.grid.prod(axis=1)
+    return np.arange(x.x.shape[1])[None] < size[:, None]
 
 
 @each
@@ -110,7 +117,7 @@ def test_missing_modalities(part):
 
     for name, gradient in results.by_inputs.items():
         valid, x = batch.present[name], batch.inputs[name]
-        if isinstance(x, Padded):
+        if has_steps(x):
             valid = valid[:, None] & valid_steps(x)
         size = np.abs(gradient).reshape(*valid.shape, -1).max(axis=-1)
         assert not size[~valid].any(), name

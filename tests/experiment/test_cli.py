@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import pytest
 
 from mmjax.data.decode import DataError
 from mmjax.encoders import CNN, TextRNN
 from mmjax.experiment import Experiment, ExperimentError
-from mmjax.experiment.cli import Options, _fits, parse
+from mmjax.experiment.cli import parse
+from mmjax.experiment.options import Options, _fits
 from mmjax.experiment.run import check_options, fold_numbers
 from mmjax.fusion import Concat, MeanLogits
 from mmjax.heads import Classifier, Mean
@@ -181,11 +183,14 @@ def test_modules_may_have_functions_as_fields(capsys):
     cells = {"mine": replace(BASE, fusion=Activated())}
     fusion = parse(cells, ["--fusion.width", "7"], "file.py")[1]["mine"].fusion
     assert (fusion.width, fusion.act) == (7, squared_relu)
-    for cell, flags in ((Activated(), ["--fusion.act", "gelu"]), (Activated(act=jnp.tanh), ["--fusion.width", "7"])):
-        with pytest.raises(SystemExit):
-            parse({"mine": replace(BASE, fusion=cell)}, flags, "file.py")
-        message = capsys.readouterr().err
-        assert message.count("\n") == 1 and ("--fusion.act" in message or "wrap its function" in message)
+    for compiled in (jnp.tanh, jax.nn.relu, jax.jit(squared_relu)):
+        cell = replace(BASE, fusion=Activated(act=compiled))
+        fusion = parse({"mine": cell}, ["--fusion.width", "7"], "file.py")[1]["mine"].fusion
+        assert fusion.width == 7 and fusion.act is compiled
+    with pytest.raises(SystemExit):
+        parse(cells, ["--fusion.act", "gelu"], "file.py")
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "--fusion.act is fixed to <function squared_relu" in message
 
 
 def test_options_from_python_have_the_types_of_the_command_line():

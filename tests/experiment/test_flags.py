@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import pytest
 
 from mmjax.describe import as_json
-from mmjax.experiment.cli import Options, _parse
+from mmjax.experiment.cli import _parse
 from mmjax.experiment.flags import field_texts, flags_of, shown, with_dtype
+from mmjax.experiment.options import Options
 from tests.experiment.test_cli import BASE, run
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.py"))

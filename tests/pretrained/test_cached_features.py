@@ -91,6 +91,14 @@ def test_features_are_z_scores_of_the_encoders_output(folder, cache):
     assert data.fingerprint != plain.fingerprint
 
 
+def test_new_texts_need_the_same_weights(folder, cache):
+    column = CachedFeatures(NAMES, (("text", str(folder)),)).load().columns["text"]
+    name = NAMES.load().columns["text"].original(2)
+    np.testing.assert_allclose(column.parse(name), column.read(2), rtol=1e-4, atol=1e-5)
+    with pytest.raises(DataError, match="differ from those that computed the features"):
+        replace(column.parse, digest="of other weights")("red")
+
+
 def test_unit_directions(folder, cache):
     """Centred unit vectors over one deviation; the same cached features, with another fingerprint."""
     plain = CachedFeatures(NAMES, (("text", str(folder)),))

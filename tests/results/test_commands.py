@@ -33,6 +33,8 @@ def test_predict_prints_what_the_cell_answers(results, inputs, tmp_path, capsys)
     expected = results["all"].predict({"image": files, "text": text})
     np.testing.assert_allclose(found["age"]["predicted"], expected["age"]["predicted"], rtol=1e-6)
     assert found["kind"]["predicted"] == expected["kind"]["predicted"].tolist()
+    predict.main(["--text", *text, "--image", *files, run, "all", "--json"])  # in any order
+    assert json.loads(capsys.readouterr().out) == found
     predict.main([run, "all", "--vector", str(tmp_path / "v.npy"), "--each-seed"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines[:2]] == ["kind, seed 0[0]", "kind, seed 1[0]"]

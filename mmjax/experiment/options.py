@@ -1,0 +1,71 @@
+"""The options of a run, from the command line and from Python."""
+
+import dataclasses
+import math
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+from mmjax.experiment.value import ExperimentError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of a run, the same for all cells.
+
+    seeds: number of seeds, numbered from 0. seeds_at_once: seeds trained side by side by `vmap`; None for all of them, 1 for
+    one after another. folds: "all" trains every fold of the data and joins the test predictions into one set.
+    plan: "single" runs on one device, "pmap" splits each batch over all local devices. steps_per_call: training steps in one
+    compiled call; None chooses it by the size of the model.
+    out: run folder, by default runs/NAME. resume: continue the run in that folder. keep_predictions: save predictions as well
+    as outcomes. log: further logs of the learning curves, any of tensorboard, csv and wandb.
+    against: a cell that all others are compared with. holm: correct the verdicts for the number of comparisons (Holm, 1979).
+    device_memory: gigabytes of prepared data that may stay on the device; larger data are streamed. dtype: of the computations
+    of every module that has a dtype; parameters stay in float32.
+    full: run the cells in the size of the published models, for an accelerator. costs: compile each cell, take one step and
+    print its parameters, FLOPs and memory; nothing is trained or written.
+    """
+
+    seeds: int = 5
+    seeds_at_once: int | None = None
+    folds: Literal["all"] | None = None
+    plan: Literal["single", "pmap"] = "single"
+    steps_per_call: int | None = None
+    out: Path | None = None
+    resume: bool = False
+    keep_predictions: bool = False
+    log: tuple[Literal["tensorboard", "csv", "wandb"], ...] = ()
+    against: str | None = None
+    holm: bool = False
+    device_memory: float = 2.0
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    full: bool = False
+    costs: bool = False
+
+    def check(self) -> None:
+        """Raises ExperimentError if a value has another type or is out of its range."""
+        for name, hint in typing.get_type_hints(Options).items():
+            value = getattr(self, name)
+            if not _fits(value, hint):
+                kind = str(hint).removeprefix("typing.") if typing.get_origin(hint) else hint.__name__
+                raise ExperimentError(f"--{name.replace('_', '-')} is {value!r}; it must be of type {kind}")
+        for name in ("seeds", "seeds_at_once", "steps_per_call"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ExperimentError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+        if not (self.device_memory >= 0 and math.isfinite(self.device_memory)):
+            raise ExperimentError(f"--device-memory is {self.device_memory}; it must be a number of gigabytes, at least 0")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value has the type of a field of Options."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(entry, arguments[0]) for entry in value)
+    if arguments:  # a union
+        return any(_fits(value, argument) for argument in arguments)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
