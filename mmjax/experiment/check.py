@@ -13,6 +13,7 @@ from mmjax.data.dataset import Dataset
 from mmjax.data.feed import example_batch
 from mmjax.describe import as_line
 from mmjax.evaluate.predict import predict_attacked, predict_subsets
+from mmjax.experiment.privacy import check_privacy, with_noise
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.model import Multimodal
@@ -45,10 +46,19 @@ def check(experiment: Experiment, data: Dataset) -> None:
                 f"encoders.{name}.vocabulary is {vocabulary}, but the tokenizer has {needed} tokens; give at least that many"
             )
     _check_tasks(experiment, data)
-    outputs = _check_shapes(experiment, example_batch(data, experiment.encoders, experiment.batch))
+    rows = len(data.splits["train"])
+    with _errors_in("sampling"):
+        experiment.sampling.width(rows, experiment.batch, experiment.steps)
+    with _errors_in("gradient"):
+        known = with_noise(experiment, rows)
+    outputs = _check_shapes(known, example_batch(data, experiment.encoders, experiment.batch))
     for name, task in experiment.tasks.items():
         with _errors_in(f"tasks.{name}"):
             task.check(outputs, data)
+    try:
+        check_privacy(experiment, data)
+    except ValueError as error:
+        raise ExperimentError(str(error)) from error
 
 
 def _check_tasks(experiment: Experiment, data: Dataset) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from mmjax.data import feed
 from mmjax.data.dataset import Dataset
 from mmjax.describe import parameter_count
+from mmjax.experiment.privacy import with_noise
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment
 from mmjax.train.parallel import compiler_options
@@ -41,7 +42,9 @@ def costs(experiment: Experiment, dataset: Dataset, weights: Mapping[str, Any], 
     """
     rows = dataset.splits["train"]
     read = feed.HostFeed(dataset, rows, experiment.encoders)
-    batch = read(orders(range(seeds), len(rows), experiment.batch)(0))
+    experiment = with_noise(experiment, len(rows))
+    width = experiment.sampling.width(len(rows), experiment.batch, experiment.steps)
+    batch = read(orders(range(seeds), len(rows), experiment.batch, experiment.sampling, width)(0))
     training = training_of(experiment)
     state, frozen = training.init(range(seeds), jax.tree.map(lambda leaf: leaf[0], batch), weights or None)
     parameters = parameter_count(state.params) // seeds + parameter_count(frozen.get("params", {}))

@@ -23,6 +23,7 @@ from mmjax.evaluate.predict import (
 )
 from mmjax.evaluate.statistics.estimates import finite
 from mmjax.experiment.loggers import logging_to
+from mmjax.experiment.privacy import guarantee_of, with_noise
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.progress import Progress
@@ -40,7 +41,7 @@ from mmjax.train.training import Training
 from mmjax.types import Units
 
 ROWS_AT_ONCE = 256  # of the test split, in one call
-FACTS = ("parameters", "best_step", "validation", "stages")  # of part.json, about the training
+FACTS = ("parameters", "best_step", "validation", "stages", "privacy")  # of part.json, about the training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,14 +109,17 @@ def _read_trained(run: PartRun, plan: Plan) -> Trained:
     example = feed.example_batch(run.dataset, run.experiment.encoders, run.experiment.batch)
     frozen = plan.place(training.frozen(example, run.pretrained))
     curves = [json.loads(line) for line in (run.trained / "curves.jsonl").read_text().splitlines()]
-    facts = {name: record[name] for name in FACTS} | {"trained_by": run.trained.parent.name}
+    facts = {name: record[name] for name in FACTS if name in record} | {"trained_by": run.trained.parent.name}
     return Trained(read_variables(run.trained / VARIABLES), frozen, curves, facts, 0.0)
 
 
 def _train(run: PartRun, plan: Plan, stop: StopRequest, progress: Progress) -> Trained:
     """Trains all seeds of the part."""
-    experiment, options = run.experiment, run.options
-    order = orders(run.part.seeds, len(run.dataset.splits["train"]), experiment.batch)
+    rows, options = len(run.dataset.splits["train"]), run.options
+    experiment = with_noise(run.experiment, rows)
+    width = experiment.sampling.width(rows, experiment.batch, experiment.steps)
+    width += -width % plan.devices
+    order = orders(run.part.seeds, rows, experiment.batch, experiment.sampling, width)
     train_feed = run.feed_of("train")
     training = training_of(experiment, plan)
     example = train_feed(order(0)[0])
@@ -144,7 +148,8 @@ def _train(run: PartRun, plan: Plan, stop: StopRequest, progress: Progress) -> T
             f"cell {run.cell}: the validation score of the seeds {undefined} was never a finite number. Check that the "
             f"validation split has examples of task {experiment.selection[0] if experiment.selection else 'loss'!r}"
         )
-    facts = _training_facts(experiment, training, fitted, frozen)
+    private = guarantee_of(run.experiment, rows)
+    facts = _training_facts(experiment, training, fitted, frozen) | ({} if private is None else {"privacy": private})
     return Trained(fitted.best.variables, frozen, fitted.curves, facts, fitted.seconds)
 
 

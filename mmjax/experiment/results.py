@@ -94,7 +94,8 @@ FACTS = ("modalities", "fusion", "parameters", "seeds", "folds", "steps", "stage
 
 def entry_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of cell.json that results.json repeats."""
-    return {name: record[name] for name in FACTS} | {"experiment": record["identity"]["experiment"]}
+    privacy = {"privacy": record["privacy"]} if "privacy" in record else {}
+    return {name: record[name] for name in FACTS} | {"experiment": record["identity"]["experiment"]} | privacy
 
 
 def _scorable(

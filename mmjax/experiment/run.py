@@ -1,6 +1,7 @@
 """Runs the cells of an ablation: data, parts (folds and seeds), results, report."""
 
 import dataclasses
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -205,10 +206,13 @@ def _run_fold(
 
 
 def _same_training(name: str, cells: Mapping[str, Experiment], part: Part, out: Path) -> Path | None:
-    """The folder of this part in an earlier cell of the run that has the same training; None if there is none."""
+    """The folder of this part in an earlier cell of the run that has the same training and saved it uncompressed; None if there
+    is none."""
     wanted = as_json(cells[name].training)
-    earlier = next(other for other in cells if as_json(cells[other].training) == wanted)
-    return None if earlier == name else out / "cells" / earlier / part.name
+    for other in itertools.takewhile(lambda cell: cell != name, cells):
+        if cells[other].compress is None and as_json(cells[other].training) == wanted:
+            return out / "cells" / other / part.name
+    return None
 
 
 def _units(out: Path, cell: str, experiment: Experiment, dataset: Dataset, part: Part, report: Any) -> dict[str, Units]:
@@ -274,8 +278,16 @@ def _finish_cell(folder: Path, experiment: Experiment, parts: Sequence[Part], op
         "seconds": sum(record["seconds"] for record in records.values()),
         "peak_memory_bytes": max(record["peak_memory_bytes"] for record in records.values()),
         **{name: first[name] for name in ("plan", "device", "versions")},
+        **_least_private(list(records.values())),
     }
     write_cell(folder, identity, parts, facts)
+
+
+def _least_private(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """{"privacy": the weakest guarantee of these parts}; {} if they were not trained by DP-SGD."""
+    found = [record["privacy"] for record in records if "privacy" in record]
+    weakness = lambda privacy: float("inf") if privacy["epsilon"] is None else privacy["epsilon"]
+    return {"privacy": max(found, key=weakness)} if found else {}
 
 
 def _report(out: Path, results: Mapping[str, Any], console: Console) -> None:

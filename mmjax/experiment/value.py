@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import tyro
 
+from mmjax.data.order import Epochs
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
 from mmjax.train.optim import Adam
@@ -33,6 +34,7 @@ class Experiment:
     loss; gradient: how the gradient of a step is computed (`types.Gradient`), None for the gradient of the sum of the losses.
     optim: steps -> optax transformation. augment: {name: (batch, key) -> batch}, applied in order. stages: stages of the
     training, in order; () for one stage in which everything learns. steps: number of training steps. batch: rows per step.
+    sampling: how the rows of a step are drawn, `Epochs()` or `Poisson()` (see `mmjax.data.order`).
     skip_nonfinite: skip and count steps with a non-finite loss or gradient instead of stopping at the first one.
 
     Evaluation:
@@ -63,6 +65,7 @@ class Experiment:
     groups: tuple[str, ...] = ()
     steps: int = 300
     batch: int = 32
+    sampling: Any = Epochs()
     evaluate_every: int = 25
     checkpoint_every: int = 100
     skip_nonfinite: bool = False

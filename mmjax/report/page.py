@@ -88,6 +88,7 @@ def _article(run: Run, media: Embedded) -> dict[str, Any]:
         "folds": max(len(parts) for parts in curves.values()),
         "norms": any("gradient_norm" in part for parts in curves.values() for part in parts.values()),
         "staged": {name: results["cells"][name]["stages"] for name in names if results["cells"][name]["stages"]},
+        "private": {name: results["cells"][name]["privacy"] for name in names if "privacy" in results["cells"][name]},
         "differences": settings_that_differ(list(experiments.values())),
         "experiments": {name: json.dumps(each, indent=2, ensure_ascii=False) for name, each in experiments.items()},
     }

@@ -23,6 +23,13 @@ class Maybe:
     spec: Any
 
 
+@dataclass(frozen=True)
+class Optional:
+    """A value of this spec whose key may be missing."""
+
+    spec: Any
+
+
 NUMBER = (int, float)  # in Python a bool is an int; `check` rejects it
 VERDICTS = ("better", "worse", "inconclusive", "identical")
 # null stands for an undefined number, such as the precision of a class that was never predicted, since JSON has no NaN
@@ -50,6 +57,13 @@ CELL_TASK = {
     "panels": [Each(Any)],  # drawings, see mmjax.tasks.panels
     "verdicts": [VERDICT],
 }
+PRIVACY = {  # see `mmjax.robust.privacy.accounting.Guarantee`
+    "epsilon": Maybe(NUMBER),  # null: no noise, no guarantee
+    "delta": NUMBER,
+    "noise_multiplier": NUMBER,
+    "steps": int,
+    **dict.fromkeys(("accountant", "conversion", "neighbours", "sampling", "covers", "not_covered"), str),
+}
 CELL = {
     "modalities": [str],
     "fusion": str,
@@ -63,6 +77,7 @@ CELL = {
     "seconds": NUMBER,
     "experiment": Each(Any),
     "tasks": Each(CELL_TASK),
+    "privacy": Optional(PRIVACY),  # of cells with DP-SGD
 }
 TASK = {
     "kind": str,  # the name of the task's class
@@ -105,13 +120,13 @@ SCHEMA = 2
 def check(value: Any, spec: Any, file: str, key: str = "") -> None:
     """Raises RunError for the first mismatch of a JSON value and its spec. Keys that are not in the spec are allowed.
 
-    A spec is a type, a tuple of types, a tuple of words, a list of one spec, a mapping, `Each`, `Maybe` or `Any`. file, key:
-    where the value comes from, for the message.
+    A spec is a type, a tuple of types, a tuple of words, a list of one spec, a mapping, `Each`, `Maybe`, `Optional` or `Any`.
+    file, key: where the value comes from, for the message.
     """
     where = f"{file}: key '{key}'" if key else f"{file}: the file"
     if spec is Any or (isinstance(spec, Maybe) and value is None):
         return
-    if isinstance(spec, Maybe):
+    if isinstance(spec, (Maybe, Optional)):
         check(value, spec.spec, file, key)
     elif isinstance(spec, (Mapping, Each)):
         if not isinstance(value, Mapping):
@@ -119,6 +134,8 @@ def check(value: Any, spec: Any, file: str, key: str = "") -> None:
         names = spec if isinstance(spec, Mapping) else value
         for name in names:
             inner = f"{key}.{name}" if key else str(name)
+            if name not in value and isinstance(names[name], Optional):
+                continue
             if name not in value:
                 raise RunError(f"{file}: missing key '{inner}'")
             check(value[name], spec[name] if isinstance(spec, Mapping) else spec.spec, file, inner)
