@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jaxtyping import Array
 
 from mmjax.data.order import in_order
@@ -15,7 +14,7 @@ from mmjax.types import Attack, Batch, Loss, Subset, Task, Units
 
 
 def predict_subsets(
-    model: nn.Module, tasks: Mapping[str, Task], subsets: Mapping[str, tuple[Subset, ...]]
+    model: Any, tasks: Mapping[str, Task], subsets: Mapping[str, tuple[Subset, ...]]
 ) -> Callable[[Any, Batch], dict[str, Any]]:
     """Returns (variables of one seed, batch) -> {task: predictions [k b ...]} for the k subsets of each task.
 
@@ -36,7 +35,7 @@ def predict_subsets(
 
 
 def predict_attacked(
-    model: nn.Module,
+    model: Any,
     tasks: Mapping[str, Task],
     subsets: Mapping[str, tuple[Subset, ...]],
     attack: Attack,
@@ -69,7 +68,7 @@ def predict_attacked(
     return predict
 
 
-def _masks(model: nn.Module, subsets: tuple[Subset, ...]) -> dict[str, Array]:
+def _masks(model: Any, subsets: tuple[Subset, ...]) -> dict[str, Array]:
     """{modality: Bool[k]}, True for the subsets that have it."""
     return {name: jnp.array([name in subset for subset in subsets]) for name in sorted(model.encoders)}
 
@@ -84,7 +83,7 @@ def summed(values: Array | Mapping[str, Array]) -> Array:
     return sum(values.values()) if isinstance(values, Mapping) else values
 
 
-def validation_predictions(model: nn.Module, loss: Loss, task: Task | None) -> Callable[[Any, Batch], dict[str, Any]]:
+def validation_predictions(model: Any, loss: Loss, task: Task | None) -> Callable[[Any, Batch], dict[str, Any]]:
     """Returns (variables of one seed, batch) -> {"loss": Float[b], "predicted": the task's predictions [b ...]}.
 
     Uses all modalities that are present. Several losses are summed, as in training without a `Gradient`. task None: the loss

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from mmjax.data.dataset import stack
 from mmjax.data.decode import DataError
@@ -40,8 +39,8 @@ class Cell:
         return tuple(read_model(folder) for folder in self.folders)
 
     @property
-    def module(self) -> nn.Module:
-        """The whole model, a `mmjax.model.Multimodal`."""
+    def module(self) -> Any:
+        """The whole model: a `mmjax.model.Multimodal`, or what `Compression.module` makes of it."""
         return self.models[0].module
 
     @property

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
-from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mmjax.data.dataset import Dataset
@@ -60,7 +59,7 @@ class SavedModel:
     tree}, published weights that all seeds share.
     """
 
-    module: nn.Module
+    module: Any
     tasks: Mapping[str, Any]
     readers: Mapping[str, Reader]
     classes: Mapping[str, tuple[str, ...]]

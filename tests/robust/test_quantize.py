@@ -1,0 +1,161 @@
+"""Quantisation of weights: packing, error bounds, int8 products equal to those of qwix, and quantisation-aware gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import qwix
+from flax import linen as nn
+
+from mmjax.robust.prune import Prune, sparsity_of
+from mmjax.robust.prune_criteria import Magnitude
+from mmjax.robust.quantize import Chain, Quantize, dequantized, dequantized_variables, packed, quantized, unpacked
+from mmjax.robust.quantize_aware import QuantizationAware, straight_through
+from mmjax.robust.quantize_dynamic import DynamicInt8
+from mmjax.train.step import SumOfLosses
+from tests.train.toy import Toy
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """(model, variables of one seed, batch) with a CNN, an embedding, an LSTM and dense layers."""
+    toy = Toy()
+    batch = toy.one_seed()
+    return toy.model, jax.jit(toy.model.init)(jax.random.key(0), batch), batch
+
+
+def test_every_pair_of_int4_survives_packing():
+    values = jnp.arange(-8, 8, dtype=jnp.int8)
+    pairs = jnp.stack(jnp.meshgrid(values, values), axis=-1).reshape(-1, 2).T  # [2, 256]
+    assert packed(pairs).shape == (1, 256) and packed(pairs).dtype == jnp.uint8
+    np.testing.assert_array_equal(unpacked(packed(pairs)), pairs)
+    kernel = jax.random.randint(jax.random.key(0), (3, 2, 6, 5), -8, 8, jnp.int8)
+    np.testing.assert_array_equal(unpacked(packed(kernel)), kernel)
+
+
+def test_integers_by_hand():
+    w = jnp.array([[127.0, 0.0], [-63.6, 0.0], [1.4, 0.0]])
+    integers, scale = quantized(w, 8, None)
+    np.testing.assert_array_equal(integers, [[127, 0], [-64, 0], [1, 0]])
+    np.testing.assert_allclose(scale, [[1.0, 1 / 127]], rtol=1e-6)  # a channel of zeros
+    integers, scale = quantized(jnp.array([[7.0], [-3.0], [0.7], [0.1]]), 4, 2)
+    np.testing.assert_array_equal(integers, [[7], [-3], [7], [1]])
+    np.testing.assert_allclose(scale, [[1.0], [0.1]], rtol=1e-6)
+    _, scale = quantized(jnp.array([[127.0, 1.0], [2.0, 254.0]]), 8, 0)
+    np.testing.assert_allclose(scale, [[1.0], [2.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("bits", "group"), [(8, None), (8, 0), (4, None), (4, 4)])
+def test_the_error_is_at_most_half_a_step(bits, group):
+    w = jax.random.normal(jax.random.key(bits), (3, 8, 5)) * jnp.array([1e-3, 1, 50, 1, 1])[None, None]
+    integers, scale = quantized(w, bits, group)
+    near = dequantized(integers if bits == 8 else packed(integers), scale)
+    step = np.broadcast_to(np.asarray(scale)[..., None, :], (3, scale.shape[-2], 8 // scale.shape[-2], 5)).reshape(w.shape)
+    assert (np.abs(near - w) <= step / 2 * 1.0001).all() and near.dtype == jnp.float32
+    assert np.abs(integers).max() == (127 if bits == 8 else 7)
+
+
+@pytest.mark.parametrize(
+    "scheme", [Quantize(8), Quantize(4, group=2), DynamicInt8(), Chain((Prune(Magnitude(0.5)), Quantize(8)))]
+)
+def test_a_quantised_model_is_smaller_and_close(toy, scheme):
+    model, variables, batch = toy
+    small = jax.jit(jax.vmap(scheme.variables))(jax.tree.map(lambda leaf: leaf[None], variables))
+    small = jax.tree.map(lambda leaf: leaf[0], small)
+    dtypes = {
+        "/".join(k.key for k in path): leaf.dtype.name for path, leaf in jax.tree_util.tree_leaves_with_path(small["params"])
+    }
+    int4 = "uint8" if scheme == Quantize(4, group=2) else "int8"
+    kernels = [path for path in dtypes if path.endswith(("kernel", "recurrent", "embedding"))]
+    assert (
+        len(kernels) >= 6
+        and {dtypes[path] for path in kernels} <= {"int8", int4}
+        and int4 in {dtypes[path] for path in kernels}
+    )
+    assert {dtypes[path] for path in dtypes if path.endswith("bias")} == {"float32"}
+    module = scheme.module(model)
+    outputs = lambda module, variables: module.apply(variables, batch)["label"]
+    error = np.abs(outputs(module, small) - outputs(model, variables)).max()
+    assert 0 < error < (0.02 if scheme in (Quantize(8), DynamicInt8()) else 1.0)
+    halves = module.apply(small, module.apply(small, batch, method="encode"), batch.present, method="decode")["label"]
+    np.testing.assert_allclose(halves, outputs(module, small), rtol=1e-5, atol=1e-6)
+    if isinstance(scheme, Chain):
+        assert sparsity_of(small["params"]) >= 0.5  # zeros stay zero
+
+
+def test_no_compression_is_the_identity(toy):
+    model, variables, _ = toy
+    assert Chain().module(model) is model and Chain().variables(variables) is variables
+    assert dequantized_variables(variables)["params"] is not None
+    jax.tree.map(np.testing.assert_array_equal, dequantized_variables(variables), variables)
+
+
+@pytest.mark.filterwarnings("ignore:'VariableState' was removed")  # qwix 0.1.8 with flax 0.12
+def test_int8_products_by_hand_and_near_those_of_qwix():
+    x = np.array(jax.random.normal(jax.random.key(0), (2, 3, 16)))
+    x[0, 1] = 0  # a token of zeros
+    w = np.array(jax.random.normal(jax.random.key(1), (16, 4)))
+    compress, small = (
+        DynamicInt8(),
+        DynamicInt8().variables({"params": {"dense": {"kernel": jnp.asarray(w), "bias": jnp.arange(4.0)}}}),
+    )
+    found = jax.jit(lambda x: compress.module(Root()).apply(small, x))(x)
+    w_scale, x_scale = np.abs(w).max(axis=0) / 127, np.maximum(np.abs(x).max(axis=-1, keepdims=True) / 127, 1e-30)
+    exact = np.round(x / x_scale).astype(np.int64) @ np.round(w / w_scale).astype(np.int64) * x_scale * w_scale + np.arange(4)
+    np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-6)
+    text = str(jax.make_jaxpr(lambda x: compress.module(Root()).apply(small, x))(x))
+    assert "preferred_element_type=int32" in text and "i8[2,3,16]" in text
+    # qwix divides by 127.5 and clips, so that its integers differ by rounding
+    rule = qwix.QuantizationRule(weight_qtype=jnp.int8, act_qtype=jnp.int8)
+    theirs = qwix.quantize_model(nn.Dense(4), qwix.QtProvider([rule])).apply(
+        {"params": {"kernel": jnp.asarray(w), "bias": jnp.arange(4.0)}}, jnp.asarray(x)
+    )
+    true = x @ w + np.arange(4)
+    assert np.abs(found - theirs).max() < 0.1 and np.linalg.norm(found - true) < 1.2 * np.linalg.norm(theirs - true)
+
+
+class Root(nn.Module):
+    """A model with one dense layer."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(4, name="dense")(x)
+
+
+def test_straight_through_gradients_are_those_at_the_quantised_weights():
+    x = jax.random.normal(jax.random.key(0), (5, 6))
+    kernels = jax.random.normal(jax.random.key(1), (2, 6, 6))
+    params = {"a": {"kernel": kernels[0], "bias": jnp.ones(6)}, "b": {"kernel": kernels[1]}}
+
+    def objective(params, batch, key, train=True):
+        hidden = jnp.tanh(x @ params["a"]["kernel"] + params["a"]["bias"][None])
+        return {"loss": jnp.mean(jnp.square(hidden @ params["b"]["kernel"]))}, None
+
+    scheme = Quantize(4)
+    near = dequantized_variables(scheme.variables({"params": params}))["params"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), straight_through(params, scheme), near)
+    batch, key = Toy().one_seed(), jax.random.key(0)
+    run = jax.jit(lambda gradient_of, params: gradient_of(objective, params, (), batch, key)[:2], static_argnums=0)
+    plain, aware = SumOfLosses(), QuantizationAware(scheme)
+    at_near, found = run(plain, near), run(aware, params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, at_near)
+    jax.tree.map(np.testing.assert_array_equal, run(QuantizationAware(None), params), run(plain, params))
+    assert float(found[0]) != float(run(plain, params)[0])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "message"),
+    [
+        (Quantize(3), r"Quantize\.bits is 3; it must be 4 or 8"),
+        (Quantize(4, group=3), r"Quantize\.group is 3; it must be an even number of inputs, or None"),
+        (
+            Quantize(8, weights=("fusions",)),
+            r"weights is \('fusions',\), which matches no kernel; modules with kernels are dense",
+        ),
+        (Chain((Quantize(8), Quantize(4))), "these variables have scales: they are quantised already"),
+        (Chain((Prune(Magnitude(1.5)),)), r"Magnitude\.sparsity is 1\.5"),
+    ],
+)
+def test_wrong_fields_are_named(scheme, message):
+    with pytest.raises(ValueError, match=message):
+        scheme.variables({"params": {"dense": {"kernel": jnp.ones((4, 2))}}})

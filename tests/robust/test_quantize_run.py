@@ -1,0 +1,147 @@
+"""Compressed cells in a run: scored, saved in integers, loaded, predicted and exported as any other cell."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import mmjax
+from mmjax.experiment import part
+from mmjax.experiment.check import check
+from mmjax.experiment.value import ExperimentError
+from mmjax.losses import On
+from mmjax.results import load_cell
+from mmjax.robust.prune import OneShot, Prune, Pruned, sparsity_of
+from mmjax.robust.prune_criteria import Magnitude, NofM
+from mmjax.robust.quantize import Chain, Quantize
+from mmjax.robust.quantize_aware import QuantizationAware
+from mmjax.robust.quantize_dynamic import DynamicInt8
+from mmjax.train.optim import Adam
+from mmjax.train.stages import Stage
+from tests.results.pets import EXPERIMENT
+
+BASE = dataclasses.replace(
+    EXPERIMENT,
+    encoders={
+        "text": dataclasses.replace(EXPERIMENT.encoders["text"], embedding=64),
+        "vector": dataclasses.replace(EXPERIMENT.encoders["vector"], width=64),
+    },
+    fusion=dataclasses.replace(EXPERIMENT.fusion, width=64),
+    heads={"kind": EXPERIMENT.heads["kind"]},
+    loss=On("kind"),
+    tasks={"kind": EXPERIMENT.tasks["kind"]},
+    optim=Adam(0.01),
+    evaluate_every=2,
+)
+PRUNED = Pruned(Adam(0.01), Magnitude(0.75), OneShot(0.5))
+CELLS = {
+    "float": BASE,
+    "none": dataclasses.replace(BASE, compress=Chain((Prune(Magnitude(0.0)),))),
+    "int8": dataclasses.replace(BASE, compress=Quantize(8)),
+    "dynamic": dataclasses.replace(BASE, compress=DynamicInt8()),
+    "int4": dataclasses.replace(BASE, gradient=QuantizationAware(Quantize(4)), compress=Quantize(4)),
+    "pruned_int8": dataclasses.replace(BASE, optim=PRUNED, compress=Quantize(8)),  # has no float variables to share
+    "pruned": dataclasses.replace(BASE, optim=PRUNED),
+}
+INPUTS = {"text": ["a quiet animal 1", "a loud animal 2", None], "vector": [[1.0, 2, 3], None, [3.0, 2, 9]]}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """(results, trained cells)."""
+    trained, train = [], part._train
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(part, "_train", lambda run, *others: trained.append(run.cell) or train(run, *others))
+        out = tmp_path_factory.mktemp("run") / "run"
+        return mmjax.run(CELLS, seeds=2, out=out, quiet=True, keep_predictions=True), trained
+
+
+def stored(results, cell):
+    return safetensors.numpy.load_file(results.run.folder / "cells" / cell / "all" / "variables.safetensors")
+
+
+def predictions(results, cell):
+    with np.load(results.run.folder / "cells" / cell / "all" / "predictions.npz") as arrays:
+        return arrays["kind"]
+
+
+def test_float_variables_are_shared_and_compressed_ones_are_not(run):
+    results, trained = run
+    assert trained == ["float", "int4", "pruned_int8", "pruned"]
+    np.testing.assert_array_equal(predictions(results, "none"), predictions(results, "float"))
+    error = lambda cell, other: np.abs(predictions(results, cell) - predictions(results, other)).max()
+    assert 0 < error("int8", "float") < 0.05 and 0 < error("dynamic", "float") < 0.1
+    assert 0 < error("pruned_int8", "pruned") < 0.05 < error("pruned", "float")
+
+
+def test_files_hold_integers_and_are_smaller(run):
+    results, _ = run
+    kernel = "params/fusion/dense/kernel"
+    assert {cell: stored(results, cell)[kernel].dtype.name for cell in ("float", "int8", "int4", "dynamic")} == {
+        "float": "float32",
+        "int8": "int8",
+        "int4": "uint8",
+        "dynamic": "int8",
+    }
+    size = lambda cell: sum(array.nbytes for array in stored(results, cell).values())
+    assert (
+        size("float") / size("int8") > 2.5 and size("float") / size("int4") > 4
+    )  # biases and scales count in so small a model
+
+
+def test_a_pruned_cell_has_its_sparsity_after_training_and_after_quantisation(run):
+    results, _ = run
+    best = results.run.results["cells"]["pruned"]["best_step"][0]
+    assert all(step > 4 for step in best)  # pruned by update 5 of 8
+    for seed in (0, 1):
+        assert sparsity_of(results["pruned"].variables(seed)["params"]) == pytest.approx(0.75, abs=1e-3)
+        assert sparsity_of(results["pruned_int8"].variables(seed)["params"]) >= 0.749
+        assert sparsity_of(results["float"].variables(seed)["params"]) == 0
+
+
+@pytest.mark.parametrize("name", ["int8", "int4", "dynamic", "pruned_int8"])
+def test_a_compressed_cell_predicts_and_saves(run, name, tmp_path):
+    cell = run[0][name]
+    expected = cell.predict(INPUTS)["kind"]["probability"]
+    loaded = load_cell(cell.save(tmp_path / "saved"))
+    np.testing.assert_array_equal(loaded.predict(INPUTS)["kind"]["probability"], expected)
+    assert any(leaf.dtype in (np.int8, np.uint8) for leaf in jax.tree.leaves(loaded.variables(1)["params"]))
+
+
+def test_a_pruned_and_quantised_cell_exports_and_runs(run, tmp_path):
+    cell = run[0]["pruned_int8"]
+    path, plain = cell.export(tmp_path / "model.bin"), run[0]["float"].export(tmp_path / "float.bin")
+    assert path.stat().st_size < 0.6 * plain.stat().st_size
+    function = jax.export.deserialize(bytearray(path.read_bytes()))
+    readers = cell.models[0].readers
+    text = readers["text"].parse(INPUTS["text"][0])
+    items = {
+        "text": {"x": text.x[None], "length": np.array([text.length])},
+        "vector": np.array([INPUTS["vector"][0]], np.float32),
+    }
+    present = {name: np.ones(1, bool) for name in readers}
+    logits = np.asarray(function.call(items, present)["kind"])[:, 0]  # [s 2]
+    probability = (np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)).mean(axis=0)
+    found = cell.predict({name: values[:1] for name, values in INPUTS.items()})["kind"]["probability"][0]
+    np.testing.assert_allclose(probability, found, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"compress": Quantize(3)}, r"compress: Quantize\.bits is 3; it must be 4 or 8"),
+        ({"compress": Prune(weights=("encoder",))}, r"compress: weights is \('encoder',\), which matches no kernel"),
+        (
+            {"compress": Prune(NofM(2, 4))},
+            r"compress: NofM\.m is 4, which does not divide the 3 input channels of encoders_vector",
+        ),
+        ({"optim": Pruned(select=Magnitude(1.0))}, r"training: Magnitude\.sparsity is 1\.0"),
+        ({"optim": Pruned(weights=("encoder",))}, r"training: weights is \('encoder',\), which matches no kernel"),
+        ({"optim": PRUNED, "stages": (Stage(), Stage())}, r"training: stages\.0 trains with Pruned, but only the last stage"),
+    ],
+)
+def test_errors_come_before_training_and_name_the_field(changes, message):
+    with pytest.raises(ExperimentError, match=message):
+        check(dataclasses.replace(BASE, **changes), BASE.data.load())
