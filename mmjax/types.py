@@ -8,12 +8,26 @@ class and no registration: any object with the right signature works.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import struct
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
+
+
+T = TypeVar("T")
+if TYPE_CHECKING:
+    Declared = Annotated[T, "declared"]
+else:
+
+    class Declared:
+        """`Declared[T]` is T for editors and type checkers, and any value at run time, since the same constructors hold tracers,
+        shapes and None."""
+
+        def __class_getitem__(cls, declared: Any) -> Any:
+            return Annotated[Any, declared]
 
 
 @struct.dataclass
@@ -24,8 +38,8 @@ class Tokens:
     mask: Bool[b n], True for valid tokens. A pooled feature is a single token (n = 1).
     """
 
-    x: Any
-    mask: Any
+    x: Declared[Float[Array, "b n d"]]
+    mask: Declared[Bool[Array, "b n"]]
 
 
 @struct.dataclass
@@ -35,8 +49,8 @@ class Padded:
     x: [b n ...]; length: Int[b], the number of valid steps. Values beyond `length` must not be used.
     """
 
-    x: Any
-    length: Any
+    x: Declared[Shaped[Array, "b n ..."]]
+    length: Declared[Int[Array, " b"]]
 
     @property
     def mask(self) -> Bool[Array, "b n"]:
@@ -48,16 +62,16 @@ class Padded:
 class Batch:
     """A batch of examples: a plain pytree in which every leaf leads with the batch dimension b.
 
-    inputs: {modality: array [b ...] or Padded}. The values of an absent modality may be anything, even NaN.
+    inputs: {modality: array [b ...], Padded or another pytree of arrays}. The values of an absent modality may be anything, even NaN.
     present: {modality: Bool[b]}, with the same names as `inputs`.
     targets: {name: array [b ...]}.
     weight: Float[b], the weight of each example in losses and metrics; 0 marks padding.
     """
 
-    inputs: Mapping[str, Any]
-    present: Mapping[str, Any]
-    targets: Mapping[str, Any]
-    weight: Any
+    inputs: Declared[Mapping[str, PyTree[Shaped[Array, "b ..."]]]]
+    present: Declared[Mapping[str, Bool[Array, " b"]]]
+    targets: Declared[Mapping[str, Shaped[Array, "b ..."]]]
+    weight: Declared[Float[Array, " b"]]
 
 
 @runtime_checkable
@@ -177,7 +191,7 @@ class Augment(Protocol):
 class Optimizer(Protocol):
     """Number of training steps -> an optax transformation that includes the learning rate schedule."""
 
-    def __call__(self, steps: int) -> Any: ...
+    def __call__(self, steps: int) -> optax.GradientTransformation: ...
 
 
 Subset = tuple[str, ...]
