@@ -7,7 +7,7 @@ Several rows may point to one item: an image with nine spoken descriptions gives
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -110,6 +110,13 @@ class Dataset:
         """The rows of the training split with their weights in the loss."""
         rows = self.splits["train"]
         return rows if self.training_weight is None else rows.replace(weight=self.training_weight)
+
+
+@runtime_checkable
+class Data(Protocol):
+    """A data set as the value of an experiment: a frozen dataclass, whose fields are flags."""
+
+    def load(self) -> Dataset: ...
 
 
 def stack(items: list[Any]) -> Any:

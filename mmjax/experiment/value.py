@@ -3,16 +3,17 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import field
-from typing import Any
 
 import flax.linen as nn
 import tyro
 
-from mmjax.data.order import Epochs
+from mmjax.data.dataset import Data
+from mmjax.data.order import Epochs, Sampling
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
 from mmjax.train.optim import Adam
 from mmjax.train.stages import Stage
+from mmjax.types import Attack, Augment, Compression, Declared, Fusion, Gradient, Optimizer, Task
 
 
 class ExperimentError(ValueError):
@@ -46,26 +47,26 @@ class Experiment:
     evaluate_every, checkpoint_every: steps between evaluations on the validation split, and between checkpoints.
     """
 
-    data: Any
+    data: Declared[Data]
     encoders: dict[str, nn.Module]
-    fusion: Any = None
+    fusion: Declared[Fusion | None] = None
     heads: dict[str, nn.Module] = field(default_factory=dict)
     unimodal_heads: dict[str, dict[str, nn.Module]] = field(default_factory=dict)
     loss_parameters: dict[str, nn.Module] = field(default_factory=dict)
-    tasks: dict[str, Any] = field(default_factory=dict)
-    optim: Any = field(default_factory=Adam)
-    augment: dict[str, Any] = field(default_factory=dict)
+    tasks: Declared[dict[str, Task]] = field(default_factory=dict)
+    optim: Declared[Optimizer] = field(default_factory=Adam)
+    augment: Declared[dict[str, Augment]] = field(default_factory=dict)
     loss: tyro.conf.Suppress[Callable] = cross_entropy
-    gradient: Any = None
+    gradient: Declared[Gradient | None] = None
     stages: tuple[Stage, ...] = ()
     weights: dict[str, str] = field(default_factory=dict)
     select: str | None = None
-    compress: Any = None
-    attack: Any = None
+    compress: Declared[Compression | None] = None
+    attack: Declared[Attack | None] = None
     groups: tuple[str, ...] = ()
     steps: int = 300
     batch: int = 32
-    sampling: Any = Epochs()
+    sampling: Declared[Sampling] = Epochs()
     evaluate_every: int = 25
     checkpoint_every: int = 100
     skip_nonfinite: bool = False
