@@ -47,8 +47,8 @@ class MixedTokens:
 class SoftTokens(nn.Module):
     """An encoder of token ids that also takes `ShiftedTokens` and `MixedTokens`, so that attacks reach its embeddings.
 
-    For token ids it is the encoder itself, with the same parameters under the same names. Otherwise `nn.intercept_methods`
-    changes the output of the `nn.Embed` that receives the ids. encoder: an encoder of `Padded` ids [b n].
+    For token ids it is the encoder itself, with the same parameters under the same names (initial values may differ). Otherwise
+    `nn.intercept_methods` changes the output of the `nn.Embed` that receives the ids. encoder: of `Padded` ids [b n].
     Raises ValueError if no `nn.Embed` receives the ids as they are, or the change has another width than the embeddings.
     """
 

@@ -53,7 +53,7 @@ class HotFlip:
     budgets: {modality: Substitutions}. The encoder of the modality must be `robust.embeddings.SoftTokens(encoder)`.
     """
 
-    budgets: Mapping[str, Substitutions]
+    budgets: Mapping[str, Any]
 
     def __call__(self, values: Values, batch: Batch, key: Key[Array, ""]) -> Batch:
         del key
@@ -68,18 +68,18 @@ def _substituted(values: Values, batch: Batch, name: str, budget: Substitutions)
     with_ids = lambda x: batch.replace(inputs={**batch.inputs, name: ids.replace(x=x)})
     kept = jnp.asarray(budget.keep, ids.x.dtype)
     free = ids.mask & live(batch, name)[:, None]
+    token = jnp.arange(budget.vocabulary)[None, None]
 
     def one(_, state):
         x, loss, replaced = state
         estimate, fixed = estimates(values, batch, name, x, budget.vocabulary), jnp.isin(x, kept)
-        allowed = (free & ~replaced & ~fixed)[..., None] & ~jnp.isin(jnp.arange(budget.vocabulary), kept)
-        allowed &= jnp.arange(budget.vocabulary) != x[..., None]
+        allowed = (free & ~replaced & ~fixed)[..., None] & ~jnp.isin(token, kept) & (token != x[..., None])
         scores = jnp.where(allowed & ~jnp.isnan(estimate), estimate, -jnp.inf).reshape(len(x), -1)
         score, chosen = jax.lax.top_k(scores, min(budget.candidates, scores.shape[1]))
 
         def attempt(best, candidate):
             score, place = candidate
-            here = (place // budget.vocabulary)[:, None] == jnp.arange(x.shape[1])
+            here = (place // budget.vocabulary)[:, None] == jnp.arange(x.shape[1])[None]
             tried = jnp.where(here, (place % budget.vocabulary)[:, None].astype(x.dtype), x)
             loss = jnp.where(score > -jnp.inf, values(with_ids(tried)), -jnp.inf)
             return better((tried, loss), best), None

@@ -102,7 +102,7 @@ def proposed(
         largest = budget.steepest(x, jnp.broadcast_to(signs, images.shape).reshape(change.shape), 1.0)
         inside = jnp.broadcast_to(inside, images.shape).reshape(change.shape)
         return budget.project(x, jnp.where(inside, largest, change))
-    sizes = sides(canvas, share, 3)
+    sizes = sides(canvas, share, 3 if canvas.columns > 1 else 1)
     side, both = jnp.asarray(sizes)[stage], jnp.asarray(patterns(sizes))[stage]
     radius = norms(budget.steepest(x, jnp.ones(change.shape), 1.0)).reshape(-1)
     move = lambda key, rows, image, radius: _moved(key, canvas, rows, side, both, image, radius)
