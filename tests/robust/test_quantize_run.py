@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from compressed_costs import table
 
 import mmjax
 from mmjax.experiment import part
@@ -89,6 +90,14 @@ def test_files_hold_integers_and_are_smaller(run):
     assert (
         size("float") / size("int8") > 2.5 and size("float") / size("int4") > 4
     )  # biases and scales count in so small a model
+
+
+def test_costs_of_cells_are_measured_in_turn(run):
+    rows = {row["cell"]: row for row in table({name: run[0][name] for name in ("float", "int8")}, "float", rounds=1)}
+    bytes_of = lambda cell: (run[0].run.folder / "cells" / cell / "all" / "variables.safetensors").stat().st_size
+    assert rows["float"]["smaller"] == 1 and rows["int8"]["smaller"] == bytes_of("float") / bytes_of("int8") > 1.5
+    assert rows["float"]["disk"] == bytes_of("float") / 2  # two seeds
+    assert all(row[name] > 0 for row in rows.values() for name in ("zipped", "memory", "ms_1", "ratio_32"))
 
 
 def test_a_pruned_cell_has_its_sparsity_after_training_and_after_quantisation(run):
