@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from mmjax.data import feed
+from mmjax.data.check import check_dataset
 from mmjax.data.dataset import Dataset
 from mmjax.data.splits import check_splits, folds_of, with_fold
 from mmjax.describe import as_json, as_line
@@ -92,6 +93,7 @@ def load_and_check(
         experiment = at_fold(experiment, fold)
         if experiment.data not in datasets:
             datasets[experiment.data] = experiment.data.load()
+            check_dataset(datasets[experiment.data])
             leak_free &= check_splits(datasets[experiment.data])
         try:
             check(experiment, datasets[experiment.data])
