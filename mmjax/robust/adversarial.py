@@ -20,8 +20,7 @@ ATTACK = 101  # fold_in of the step's key for the randomness of attacks
 
 def attacked_values(objective: Objective, params: Any, key: Key[Array, ""]) -> Values:
     """batch -> the sum of the losses of each example, in inference mode: without dropout, and with running batch statistics."""
-    params = jax.lax.stop_gradient(params)
-    return lambda batch: sum(objective(params, batch, key, train=False)[1].values.values())
+    return lambda batch: sum(objective(jax.lax.stop_gradient(params), batch, key, train=False)[1].values.values())
 
 
 @dataclass(frozen=True)
