@@ -1,4 +1,4 @@
-"""Normalisation of a column by the mean and deviation of its training items."""
+"""Normalisation of a column: by the mean and deviation of its training items, or without any statistics of them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -88,6 +88,14 @@ class UnitDirections:
     def __call__(self, column: Column, pointer: np.ndarray) -> Column:
         unit = dataclasses.replace(column, preprocess=partial(unit_vectors, column.preprocess))
         return standardized(unit, pointer, column.count, shared_deviation=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitLength:
+    """Scales vectors to unit length. Nothing is computed from the training items, as differential privacy needs it."""
+
+    def __call__(self, column: Column, pointer: np.ndarray) -> Column:
+        return dataclasses.replace(column, preprocess=partial(unit_vectors, column.preprocess))
 
 
 def unit_vectors(before: Callable[[Any], Any], batch: Any) -> Any:
