@@ -216,7 +216,7 @@ def line(part: Part) -> tuple[str, str, str, str, str]:
 
 
 def table() -> str:
-    """All tables in Markdown. The README contains a copy."""
+    """All tables in Markdown. docs/modules.md contains a copy."""
     out = []
     for title, parts in (("Encoder", ENCODERS), ("Fusion", FUSIONS), ("Head", HEADS), ("Decoder", DECODERS)):
         out += [f"| {title} | Input | Output | Parameters | Source |", "|---|---|---|---:|---|"]

@@ -65,7 +65,7 @@ def _values(parts: Sequence[Mapping[str, np.ndarray]], names: Sequence[str]) -> 
 def learning_curves(cell: str, parts: Parts, best_step: Sequence[Sequence[int]], shared: Limits) -> str:
     """The SVG of one cell: faint lines for seeds, a thick line for the median over the seeds of a fold, ticks at best steps.
 
-    best_step: [fold][seed]. shared: the ranges of the axes.
+    best_step: the lists of the seeds of each fold. shared: the ranges of the axes.
     """
     metric = metric_name(parts)
     norms = any(name in part for name, *_ in NORMS for part in parts.values())
