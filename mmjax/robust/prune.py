@@ -12,62 +12,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Array, Float
+from jax.custom_batching import custom_vmap
 
 from mmjax.robust.prune_criteria import Magnitude, prunable
+from mmjax.robust.prune_schedules import Gradual
 from mmjax.train.optim import AdamW
 from mmjax.train.stages import EVERYTHING, Stage
-
-
-@dataclass(frozen=True)
-class OneShot:
-    """Prunes once, at this fraction of the training, in [0, 1)."""
-
-    at: float = 0.5
-
-    def check(self) -> None:
-        """ValueError if `at` is out of range."""
-        if not 0 <= self.at < 1:
-            raise ValueError(f"OneShot.at is {self.at}; it must be a fraction of the training, at least 0 and below 1")
-
-    def last(self, steps: int) -> int:
-        """The number of the update, from 1, that reaches the final sparsity."""
-        return int(self.at * steps) + 1
-
-    def sparsity(self, final: float, steps: int, update: Any) -> Float[Array, ""]:
-        """The sparsity after an update."""
-        return jnp.where(update >= self.last(steps), final, 0.0)
-
-
-@dataclass(frozen=True)
-class Gradual:
-    """Gradual pruning, s_t = s (1 - (1 - (t - begin) / (end - begin))^3) (Zhu and Gupta, 2017, "To prune, or not to prune",
-    equation 1).
-
-    begin, end: fractions of the training, 0 <= begin < end <= 1. every: steps between prunings.
-    """
-
-    begin: float = 0.1
-    end: float = 0.7
-    every: int = 10
-
-    def check(self) -> None:
-        """ValueError if a field is out of range."""
-        if not 0 <= self.begin < self.end <= 1:
-            raise ValueError(f"Gradual.begin is {self.begin} and end {self.end}; they must be 0 <= begin < end <= 1")
-        if self.every < 1:
-            raise ValueError(f"Gradual.every is {self.every}; it must be at least 1")
-
-    def last(self, steps: int) -> int:
-        """The number of the update, from 1, that reaches the final sparsity."""
-        return max(round(self.end * steps), 1)
-
-    def sparsity(self, final: float, steps: int, update: Any) -> Float[Array, ""]:
-        """The sparsity after an update."""
-        first, last = round(self.begin * steps), self.last(steps)
-        done = jnp.maximum(update - first, 0) // self.every * self.every / max(last - first, 1)
-        done = jnp.where(update >= last, 1.0, jnp.minimum(done, 1.0))
-        return jnp.where(update >= last, final, final * (1 - (1 - done) ** 3))
 
 
 class PrunedState(NamedTuple):
@@ -107,13 +57,13 @@ class Pruned:
         inner = self.optim(steps)
         if not self.select.sparsity:
             return inner
-        sparsity = lambda update: self.schedule.sparsity(self.select.sparsity, steps, update)
 
         def update(gradient, state, params):
-            masked = _masked(gradient, state.masks)
-            scores, masks = _new_masks(self.select, self.weights, masked, params, state, sparsity(state.count + 1))
+            count, masked = state.count + 1, _masked(gradient, state.masks)
+            sparsity, now = self.schedule.sparsity(self.select.sparsity, steps, count), self.schedule.prunes(steps, count)
+            scores, masks = _new_masks(self.select, masked, params, state, sparsity, now)
             updates, inner_state = inner.update(masked, state.inner, params)
-            return _prune(updates, params, masks), PrunedState(state.count + 1, masks, scores, inner_state)
+            return _prune(updates, params, masks), PrunedState(count, masks, scores, inner_state)
 
         return optax.GradientTransformation(lambda params: _initial(inner, self.select, self.weights, params), update)
 
@@ -172,7 +122,7 @@ class LotteryTicket:
             sparsity = jnp.where(round_number == self.rounds, final, 1 - remaining)
             early = _where(state.count == early_step, params, state.early)
             masked = _masked(gradient, state.masks)
-            scores, masks = _new_masks(self.select, self.weights, masked, params, state, sparsity, ends)
+            scores, masks = _new_masks(self.select, masked, params, state, sparsity, ends)
             updates, inner_state = inner.update(masked, state.inner, params)
             back = jax.tree.map(lambda then, now: then - now, early, params)
             updates = _prune(_where(ends, back, updates), params, masks)
@@ -240,13 +190,39 @@ def _initial(inner: Any, select: Any, prefixes: Sequence[str], params: Any) -> P
 
 
 def _new_masks(
-    select: Any, prefixes: Sequence[str], gradient: Any, params: Any, state: PrunedState, sparsity: Any, now: Any = True
+    select: Any, gradient: Any, params: Any, state: PrunedState, sparsity: Any, now: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(scores, masks) at this sparsity. Masks only shrink; they do not change where `now` is False."""
+    """(scores, masks) at this sparsity. Masks only shrink, and only in updates that prune (now: Bool[])."""
     flat = flatten_dict(dict(params), sep="/")
     scores = select.accumulate(state.scores, flatten_dict(dict(gradient), sep="/"), flat)
-    kept = select.keep(flat, state.masks, scores, sparsity)
-    return scores, {path: mask & (kept[path] | ~jnp.asarray(now)) for path, mask in state.masks.items()}
+
+    def change(weights, masks, scores, sparsity, now):
+        kept = select.keep(weights, masks, scores, sparsity)
+        return {path: mask & (kept[path] | ~now) for path, mask in masks.items()}
+
+    weights = {path: flat[path] for path in state.masks}
+    return scores, _rarely(now, change, weights, state.masks, scores, jnp.asarray(sparsity, jnp.float32), jnp.asarray(now))
+
+
+def _rarely(now: Any, change: Callable, weights: Any, masks: Any, *rest: Any) -> Any:
+    """change(weights, masks, *rest) if `now`, Bool[], else the masks.
+
+    Under `vmap`, `lax.cond` would compute both in every step; this one computes `change` only if `now` is True for any seed.
+    """
+    keep = lambda weights, masks, *rest: masks
+
+    @custom_vmap
+    def run(now, arguments):
+        return jax.lax.cond(now, change, keep, *arguments)
+
+    @run.def_vmap
+    def run_all(size, is_batched, now, arguments):
+        axes = tuple(jax.tree.map(lambda batched: 0 if batched else None, part) for part in is_batched[1])
+        of_all = lambda function: jax.vmap(function, axes, axis_size=size)
+        changed = jax.lax.cond(jnp.any(now), of_all(change), of_all(keep), *arguments)
+        return changed, jax.tree.map(lambda _: True, changed)
+
+    return run(now, (weights, masks, *rest))
 
 
 def _masked(tree: Any, masks: Mapping[str, Any]) -> dict[str, Any]:

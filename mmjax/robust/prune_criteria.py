@@ -194,7 +194,9 @@ class NofM:
     def _keep(self, magnitude: Array, mask: Array, pruned: Array) -> Array:
         *leading, rows, columns = mask.shape
         group = lambda x: x.reshape(*leading, rows // self.m, self.m, columns)
-        rank = jnp.argsort(jnp.argsort(group(jnp.where(mask, magnitude, -1)), axis=-2), axis=-2)
+        x, place = group(jnp.where(mask, magnitude, -1)), jnp.arange(self.m)[:, None]
+        others = [(x[..., j : j + 1, :], j) for j in range(self.m)]
+        rank = sum((other < x) | (other == x) & (j < place).reshape((1,) * (x.ndim - 2) + (-1, 1)) for other, j in others)
         return (rank >= pruned).reshape(mask.shape)
 
 

@@ -11,8 +11,9 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from mmjax.experiment.training import first_selectable
-from mmjax.robust.prune import Gradual, LotteryTicket, OneShot, Prune, Pruned, select_after, sparsity_of
+from mmjax.robust.prune import LotteryTicket, Prune, Pruned, select_after, sparsity_of
 from mmjax.robust.prune_criteria import Magnitude, Movement, NofM
+from mmjax.robust.prune_schedules import Gradual, OneShot
 from mmjax.train.checkpoint import Checkpoints
 from mmjax.train.loop import Callbacks, Stopped, fit
 from mmjax.train.optim import SGD, AdamW, Constant, Lion, Muon
@@ -83,6 +84,14 @@ def test_gradual_pruning_follows_the_cubic_schedule():
     # every second step: t = 1 and 3 (14), then the end
     path, _ = path_of(Pruned(SGD(0.01), Magnitude(0.8), Gradual(0.125, 0.625, every=2)))
     assert zeros(path).tolist() == [0, 0, 14, 14, 16, 16, 16, 16]
+
+
+def test_masks_are_computed_only_in_updates_that_prune():
+    """Under vmap over seeds a condition usually becomes a selection, which computes both sides."""
+    tx = Pruned(SGD(0.1), Magnitude(0.5))(20)
+    params = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), parameters())
+    text = str(jax.make_jaxpr(jax.vmap(tx.update))(params, jax.vmap(tx.init)(params), params))
+    assert "cond[" in text and "custom_vmap" not in text
 
 
 def test_movement_prunes_the_weights_that_shrink():

@@ -14,8 +14,9 @@ from mmjax.experiment.check import check
 from mmjax.experiment.value import ExperimentError
 from mmjax.losses import On
 from mmjax.results import load_cell
-from mmjax.robust.prune import OneShot, Prune, Pruned, sparsity_of
+from mmjax.robust.prune import Prune, Pruned, sparsity_of
 from mmjax.robust.prune_criteria import Magnitude, NofM
+from mmjax.robust.prune_schedules import OneShot
 from mmjax.robust.quantize import Chain, Quantize
 from mmjax.robust.quantize_aware import QuantizationAware
 from mmjax.robust.quantize_dynamic import DynamicInt8
