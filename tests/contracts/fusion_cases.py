@@ -1,7 +1,10 @@
 """Fusions of pooled vectors and composed fusions for the contract suite: name -> (fusion, head)."""
 
 from mmjax.fusion.compose import Append, Only, Parallel, Serial
+from mmjax.fusion.gan_imputer import GANImputer
 from mmjax.fusion.gated import Gated
+from mmjax.fusion.imputed import Imputed
+from mmjax.fusion.imputers import MeanImputer, NearestImputer
 from mmjax.fusion.joint import GMU, Concat, FiLM, Product, WeightedSum
 from mmjax.fusion.kernel import RandomFourier
 from mmjax.fusion.late import MeanLogits, ProductOfExperts, Stacked, WeightedLogits
@@ -38,6 +41,9 @@ FUSIONS = {
         Parallel({"sum": WeightedSum(width=5, dropout=0.3), "two": Only(("two",), Concat(width=5))}, Append()),
         Classifier(CLASSES),
     ),
+    "imputed_mean": (Imputed(WeightedSum(width=6), MeanImputer(), ("two", "three")), Classifier(CLASSES)),
+    "imputed_nearest": (Imputed(Concat(width=6, dropout=0.3), NearestImputer(capacity=12)), Classifier(CLASSES)),
+    "imputed_gan": (Imputed(Concat(width=6, dropout=0.3), GANImputer(noise=3, hidden=(8,))), Classifier(CLASSES)),
 }
 
 # Fusions of modalities that are aligned in time and have equal widths.

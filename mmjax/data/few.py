@@ -1,0 +1,81 @@
+"""A wrapper that keeps a share of the training data, for few-shot experiments."""
+
+import dataclasses
+import hashlib
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from mmjax.data.dataset import Dataset, Rows
+from mmjax.data.decode import DataError
+from mmjax.data.splits import folds_of, with_fold
+
+
+@dataclasses.dataclass(frozen=True)
+class Few:
+    """The same data with a random share of the groups of the training split; validation and test are unchanged.
+
+    Wrap it before features are normalised, so that the statistics come from the kept rows: CachedFeatures(Few(Stamps())).
+
+    data: any value with `load() -> Dataset`, such as Stamps(). share: of the groups of each class, rounded, at least one; in
+    (0, 1]; 1 for the data themselves. A group has the class of its first row. target: the name of a target Int[n], one class
+    per row. seed: of the choice.
+    """
+
+    data: Annotated[Any, tyro.conf.arg(name="")]
+    share: float = 0.1
+    target: str = "label"
+    seed: int = 0
+
+    def __post_init__(self):
+        if not 0 < self.share <= 1:
+            raise DataError(f"Few.share is {self.share}; it must be above 0 and at most 1")
+
+    @property
+    def folds(self) -> int:
+        return folds_of(self.data)
+
+    def at_fold(self, fold: int) -> "Few":
+        """The same choice from the data with this test fold."""
+        return dataclasses.replace(self, data=with_fold(self.data, fold))
+
+    def load(self) -> Dataset:
+        """Loads the data. Raises DataError if the target is missing or is not one class per row."""
+        dataset = self.data.load()
+        if self.share == 1:
+            return dataset
+        rows, metadata = dataset.splits["train"], dataset.metadata["train"]
+        if self.target not in dataset.classes or np.ndim(rows.targets.get(self.target)) != 1:
+            raise DataError(f"Few.target is {self.target!r}; it must be a target with one class per row")
+        group = metadata["group"] if "group" in metadata else np.arange(len(rows))
+        keep = np.flatnonzero(np.isin(group, few_groups(group, rows.targets[self.target], self.share, self.seed)))
+        weight = None if dataset.training_weight is None else dataset.training_weight[keep]
+        parts = f"{dataset.fingerprint} few {self.share} {self.target} {self.seed}"
+        return dataclasses.replace(
+            dataset,
+            splits={**dataset.splits, "train": at(rows, keep)},
+            metadata={**dataset.metadata, "train": {name: column[keep] for name, column in metadata.items()}},
+            training_weight=weight,
+            fingerprint=hashlib.sha256(parts.encode()).hexdigest(),
+        )
+
+
+def at(rows: Rows, index: np.ndarray) -> Rows:
+    """The rows with these numbers, as NumPy arrays."""
+    pointer = {name: np.asarray(leaf)[index] for name, leaf in rows.pointer.items()}
+    targets = {name: np.asarray(leaf)[index] for name, leaf in rows.targets.items()}
+    return Rows(pointer, targets, np.asarray(rows.weight)[index])
+
+
+def few_groups(group: np.ndarray, label: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """The chosen groups: of each class, `share` of its groups, rounded, at least one.
+
+    group, label: Int[n]. A group has the class of its first row. Without a class (-1) a group is not chosen.
+    """
+    names, first = np.unique(group, return_index=True)
+    of_group, random, chosen = label[first], np.random.default_rng(seed), []
+    for number in np.unique(of_group[of_group >= 0]):
+        of_class = random.permutation(names[of_group == number])
+        chosen.append(of_class[: max(round(share * len(of_class)), 1)])
+    return np.concatenate(chosen)
