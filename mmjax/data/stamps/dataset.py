@@ -24,6 +24,8 @@ from mmjax.data.stamps.table import StampsTable
 from mmjax.data.text import BPE, TokenizerTrainer
 from mmjax.nn.mel import LogMel
 
+__all__ = ["LIMITS", "Stamps", "open_source"]
+
 LIMITS = {"image_size": 1024, "seconds": 60.0, "max_tokens": 1024}  # the pack's largest are 128 px, 20 s and 54 words
 
 
@@ -112,6 +114,7 @@ class Stamps:
         if clips:
             sounds = table.sounds(clips, self.mel, samples)
             columns["audio"] = standardized(sounds, splits["train"].pointer["audio"], MAX_ITEMS)
+        splits = {split: rows.replace(pointer={name: rows.pointer[name] for name in columns}) for split, rows in splits.items()}
         rows = [" ".join(row) for columns_ in metadata.values() for row in zip(columns_["id"], columns_["language"])]
         return Dataset(
             columns=columns,
