@@ -10,10 +10,13 @@ from mmjax.data.feed import HostFeed
 from mmjax.data.order import Poisson
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment
+from mmjax.robust.distill import TEACHER
 from mmjax.robust.privacy.accounting import calibrated_noise, guarantee
 from mmjax.robust.privacy.data import fitted, shared_item
 from mmjax.robust.privacy.mixing import what_mixes
 from mmjax.robust.privacy.nested import find, with_inner
+
+__all__ = ["PROBED", "check_privacy", "guarantee_of", "with_noise"]
 
 PROBED = 4  # rows of the batch that is tested for dependence
 
@@ -56,7 +59,9 @@ def check_privacy(experiment: Experiment, data: Dataset) -> None:
     if private.delta * len(rows) >= 1:
         raise ValueError(f"gradient: DPSGD.delta is {private.delta:g}; it must be below 1 / {len(rows)}, the training rows")
     if data.training_weight is not None:
-        raise ValueError("data: the weights of training rows depend on other rows (EqualClasses), which DPSGD cannot protect")
+        raise ValueError("data: weights or rows come from other training rows without noise (EqualClasses, GeneratedRows)")
+    if TEACHER in rows.targets:
+        raise ValueError("data: the target 'teacher' is of a model that was trained on these rows without noise")
     modalities = sorted(experiment.encoders)
     pointer = {name: np.asarray(rows.pointer[name]) for name in modalities}
     if (shared := shared_item(pointer, data.metadata["train"]["id"])) is not None:
