@@ -7,12 +7,14 @@ import pytest
 import qwix
 from flax import linen as nn
 
+from mmjax.decoders import Decoder
 from mmjax.robust.prune import Prune, sparsity_of
 from mmjax.robust.prune_criteria import Magnitude
 from mmjax.robust.quantize import Chain, Quantize, dequantized, dequantized_variables, packed, quantized, unpacked
 from mmjax.robust.quantize_aware import QuantizationAware, straight_through
 from mmjax.robust.quantize_dynamic import DynamicInt8
 from mmjax.train.step import SumOfLosses
+from mmjax.types import Padded, Tokens
 from tests.train.toy import Toy
 
 
@@ -81,6 +83,18 @@ def test_a_quantised_model_is_smaller_and_close(toy, scheme):
     np.testing.assert_allclose(halves, outputs(module, small), rtol=1e-5, atol=1e-6)
     if isinstance(scheme, Chain):
         assert sparsity_of(small["params"]) >= 0.5  # zeros stay zero
+
+
+def test_decoders_are_quantised_too():
+    decoder = Decoder(vocabulary=12, width=32, depth=1, heads=2, hidden=64)
+    ids = Padded(jnp.arange(8).reshape(2, 4), jnp.array([4, 2]))
+    memory = Tokens(jax.random.normal(jax.random.key(0), (2, 3, 32)), jnp.ones((2, 3), bool))
+    variables = jax.jit(decoder.init)(jax.random.key(1), ids, memory)
+    expected = decoder.apply(variables, ids, memory)
+    for scheme in (Quantize(8), DynamicInt8()):
+        found = scheme.module(decoder).apply(scheme.variables(variables), ids, memory)
+        error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+        assert 0 < error < 0.05, scheme
 
 
 def test_no_compression_is_the_identity(toy):
