@@ -11,7 +11,7 @@ from typing import Any
 
 SUBPACKAGES = (
     "data", "decoders", "encoders", "evaluate", "experiment", "fusion", "heads", "losses", "metrics", "model", "nn",
-    "pretrained", "report", "results", "runs", "tasks", "train", "types",
+    "pretrained", "report", "results", "robust", "runs", "tasks", "train", "types",
 )  # fmt: skip
 FUNCTIONS = {
     "run": ("mmjax.api", "run"),

@@ -11,6 +11,8 @@ from mmjax.experiment.options import Options
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.results import Results, load_run
 
+__all__ = ["run"]
+
 
 def run(
     cells: Mapping[str, Experiment],

@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+__all__ = ["FORMS", "SCRIPT", "SOURCE", "DescribeError", "as_json", "as_line", "differences", "from_json", "parameter_count"]
+
 SCRIPT = "__main__"
 FORMS = {"class", "function", "enum", "path", "partial", "array", "float", "dtype", "unknown", "items"}  # keys with a meaning
 SOURCE = "source sha256"  # not a possible name of a field

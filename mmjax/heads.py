@@ -13,6 +13,11 @@ from mmjax.nn import masked_mean
 from mmjax.nn.checks import positive
 from mmjax.types import Tokens
 
+__all__ = [
+    "Bias", "Classifier", "EachToken", "LogVariances", "Mean", "MultiLabel", "Ordinal", "Projection", "Regressor",
+    "Temperature",
+]
+
 
 class Classifier(nn.Module):
     """Mean token -> float32 logits [b classes]; their softmax is the probability of each class.

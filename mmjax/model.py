@@ -12,6 +12,8 @@ from jaxtyping import Array, Bool, Float
 from mmjax.nn.presence import encode
 from mmjax.types import Batch, Padded, Tokens
 
+__all__ = ["Multimodal", "TwoTowers", "mask_inputs"]
+
 
 def mask_inputs(x: Any, present: Bool[Array, " b"]) -> Any:
     """Zeros in absent examples and beyond the length of a `Padded`, so that NaN there reaches neither output nor gradient.

@@ -18,6 +18,12 @@ from mmjax.nn import GRU, LSTM, RNN, Bidirectional
 from mmjax.nn.mel import LogMel
 from mmjax.types import Padded, Tokens
 
+__all__ = [
+    "CLASSES", "DECODERS", "ENCODERS", "FRAMES", "FUSED", "FUSIONS", "HEADS", "IMAGE", "LOSSES", "LOSS_PARAMETERS", "MEMORY",
+    "PAIR", "PATCHES", "SERIES", "SMALL_IMAGE", "SPECTRUM", "STEPS", "TOKENS", "TOKEN_IDS", "VECTORS", "VIDEO", "WAVE",
+    "WHISPER", "Part", "line", "table", "three", "unlisted",
+]
+
 CLASSES = 10
 
 

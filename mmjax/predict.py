@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+__all__ = ["EPILOG", "TOP", "main"]
+
 EPILOG = """Each modality of the cell is a flag, such as --image FILE, --audio FILE or --text TEXT; give a flag several values
 for several examples, and leave out modalities that are missing. A series or vector is a .npy file."""
 TOP = 3  # classes that are shown

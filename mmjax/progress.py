@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+__all__ = ["Progress"]
+
 
 class Progress:
     """Context manager around rich's progress bars. Without a terminal, it prints a line per trained cell instead.

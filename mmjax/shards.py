@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
+__all__ = ["SHARD", "example_keys", "gather_over_shards", "shard_index", "sum_over_shards"]
+
 SHARD = "shard"
 
 

@@ -3,8 +3,7 @@
     source -> example -> transforms -> Batch -> encoders -> Tokens -> fusion -> heads, decoders -> losses -> step -> checkpoint
     -> tasks -> outcomes -> intervals -> report
 
-Everything here is a plain pytree, a NamedTuple or a Protocol. A user's own encoder, fusion, head, loss or task needs no base
-class and no registration: any object with the right signature works.
+A user's own encoder, fusion, head, loss or task needs no base class and no registration: the right signature is enough.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,15 +15,18 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
+__all__ = [
+    "Attack", "Augment", "Aux", "Batch", "Compression", "Declared", "Encoder", "Fusion", "Gradient", "Head", "Loss", "Metric",
+    "Objective", "Optimizer", "Outcomes", "Padded", "Subset", "Task", "Tokens", "Units", "Values",
+]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 if TYPE_CHECKING:
-    Declared = Annotated[T, "declared"]
+    Declared = Annotated[_T, "declared"]
 else:
 
     class Declared:
-        """`Declared[T]` is T for editors and type checkers, and any value at run time, since the same constructors hold tracers,
-        shapes and None."""
+        """`Declared[T]` is T for editors and type checkers. At run time it is anything: fields also hold tracers and shapes."""
 
         def __class_getitem__(cls, declared: Any) -> Any:
             return Annotated[Any, declared]
@@ -62,9 +64,8 @@ class Padded:
 class Batch:
     """A batch of examples: a plain pytree in which every leaf leads with the batch dimension b.
 
-    inputs: {modality: array [b ...], Padded or another pytree of arrays}. The values of an absent modality may be anything, even NaN.
-    present: {modality: Bool[b]}, with the same names as `inputs`.
-    targets: {name: array [b ...]}.
+    inputs: {modality: array [b ...], Padded or another pytree of arrays}. Values of an absent modality may be anything, even
+    NaN. present: {modality: Bool[b]}, with the same names as `inputs`. targets: {name: array [b ...]}.
     weight: Float[b], the weight of each example in losses and metrics; 0 marks padding.
     """
 

@@ -13,6 +13,8 @@ from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.data.decode import DataError
 from mmjax.data.splits import folds_of, with_fold
 
+__all__ = ["PROMPT", "ClassPrompts"]
+
 PROMPT = "prompt"  # the target with the class of each prompt
 
 

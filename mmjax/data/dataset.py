@@ -17,6 +17,8 @@ from jaxtyping import Array, Int
 
 from mmjax.types import Batch
 
+__all__ = ["Column", "Data", "Dataset", "Rows", "gather", "identity", "no_media", "stack"]
+
 
 @struct.dataclass
 class Rows:

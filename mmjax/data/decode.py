@@ -16,6 +16,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+__all__ = [
+    "AUDIO_FORMATS", "AUDIO_STARTS", "IMAGE_FORMATS", "MAX_PIXELS", "MAX_SAMPLES", "DataError", "audio_seconds",
+    "check_language", "decode_audio", "decode_image", "decode_text", "pixels",
+]
+
 IMAGE_FORMATS = {
     b"\x89PNG\r\n\x1a\n": PngImageFile,
     b"\xff\xd8\xff": JpegImageFile,

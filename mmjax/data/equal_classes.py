@@ -11,6 +11,8 @@ from mmjax.data.dataset import Dataset
 from mmjax.data.decode import DataError
 from mmjax.data.splits import folds_of, with_fold
 
+__all__ = ["EqualClasses", "equal_class_weights"]
+
 
 @dataclasses.dataclass(frozen=True)
 class EqualClasses:

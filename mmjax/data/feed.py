@@ -17,6 +17,8 @@ import numpy as np
 from mmjax.data.dataset import Column, Dataset, Rows, gather, stack
 from mmjax.types import Batch
 
+__all__ = ["CHUNK", "DeviceFeed", "Feed", "HostFeed", "Order", "column_bytes", "example_batch", "load_column", "load_columns"]
+
 CHUNK = 256  # items that are read and preprocessed at once when a column is loaded
 
 Order = Callable[[int], np.ndarray]

@@ -14,6 +14,8 @@ from mmjax.data.scale import Scaled
 from mmjax.data.splits import folds_of, with_fold
 from mmjax.types import Padded
 
+__all__ = ["FixedScale", "fixed"]
+
 
 @dataclasses.dataclass(frozen=True)
 class FixedScale:

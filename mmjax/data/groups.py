@@ -5,6 +5,11 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 from PIL import Image
 
+__all__ = [
+    "NEAR_DUPLICATE", "SAME_DRAWING", "THUMBNAIL_SIDE", "connected_groups", "drawn_part", "near_duplicates",
+    "pairs_sharing_a_key", "same_drawings", "thumbnail",
+]
+
 NEAR_DUPLICATE = 0.17
 """Default threshold of `near_duplicates`, chosen by eye on Stamps: pairs below it are recoloured eyes, coins, faces, mirrored
 letters and signs; the first pair of different objects, an apple and a basketball, has the distance 0.176."""

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+__all__ = ["centre_crop", "on_white", "resize", "to_unit"]
+
 
 def on_white(image: np.ndarray) -> np.ndarray:
     """uint8 [h w 4] with straight alpha, or opaque [h w 3] -> uint8 [h w 4]: the image over white, and alpha unchanged."""

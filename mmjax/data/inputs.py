@@ -16,6 +16,8 @@ from mmjax.data.decode import DataError, decode_audio, decode_image, pixels
 from mmjax.data.image import on_white, resize
 from mmjax.types import Padded
 
+__all__ = ["ImageInput", "SeriesInput", "SoundInput", "TextInput", "VectorInput", "image_array", "sound_array", "text"]
+
 
 def image_array(raw: Any) -> np.ndarray:
     """An image as uint8 [h w 3] or [h w 4]. raw: path, encoded bytes, Pillow image, or uint8 [h w 3], [h w 4] or [h w]."""

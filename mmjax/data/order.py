@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+__all__ = ["MAX_OVERFLOW", "POISSON_STREAM", "Epochs", "Poisson", "Sampling", "in_order", "shuffled"]
+
 MAX_OVERFLOW = 1e-6  # more frequent failures would be noticed
 
 

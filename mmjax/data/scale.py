@@ -13,6 +13,8 @@ from mmjax.data.dataset import Column, stack
 from mmjax.data.decode import DataError
 from mmjax.types import Padded
 
+__all__ = ["MAX_ITEMS", "Normalize", "Scaled", "Standardize", "UnitDirections", "UnitLength", "standardized", "unit_vectors"]
+
 MAX_ITEMS = 400  # training items that the mean and deviation of a column are computed from
 
 

@@ -28,6 +28,8 @@ from mmjax.data.inputs import SeriesInput
 from mmjax.data.scale import standardized
 from mmjax.data.splits import grouped_folds
 
+__all__ = ["AeonSeries", "find_archive", "read_ts"]
+
 
 def read_ts(data: bytes, name: str) -> tuple[list[np.ndarray], list[Any], list[str]]:
     """The content of a `.ts` file -> (series, float32 [steps, channels]; their targets; class names in the header's order).

@@ -8,6 +8,8 @@ import numpy as np
 from mmjax.data.dataset import Dataset
 from mmjax.data.decode import DataError
 
+__all__ = ["CrossValidated", "check_splits", "folds_of", "grouped_folds", "train_validation_test", "with_fold"]
+
 
 @runtime_checkable
 class CrossValidated(Protocol):

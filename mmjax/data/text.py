@@ -14,6 +14,11 @@ import numpy as np
 from mmjax.data.decode import DataError
 from mmjax.types import Padded
 
+__all__ = [
+    "BPE", "MIN_COUNT", "PAD", "PRIVATE", "PRIVATE_SIZE", "STOP_WORDS", "UNKNOWN", "Characters", "Tokenizer",
+    "TokenizerTrainer", "TrainedTokenizer", "WordPiece", "Words",
+]
+
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 MIN_COUNT = 2  # a token that occurs once in training becomes [UNK]; otherwise the embedding of [UNK] would not be trained
 

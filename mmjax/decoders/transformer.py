@@ -15,6 +15,8 @@ from mmjax.nn.checks import divides, non_negative, positive, rate
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Padded, Tokens
 
+__all__ = ["Cache", "CachedAttention", "Decoder", "DecoderBlock", "KeysValues"]
+
 KeysValues = tuple[Float[Array, "_ h _ k"], Float[Array, "_ h _ k"]]  # of h heads, k wide
 
 

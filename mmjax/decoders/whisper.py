@@ -9,6 +9,8 @@ from mmjax.decoders.transformer import Cache, Decoder
 from mmjax.encoders.whisper import WhisperEncoder
 from mmjax.types import Padded, Tokens
 
+__all__ = ["Whisper"]
+
 
 class Whisper(nn.Module):
     """{"frames": Padded [b n bands], "tokens": Padded of ids, x Int[b n]} -> next-token logits, Float[b n vocabulary].

@@ -14,6 +14,8 @@ from mmjax.nn.presence import encode, takes_present
 from mmjax.nn.recurrent import LSTM, read
 from mmjax.types import Padded, Tokens
 
+__all__ = ["AST", "FrameRNN", "OnSpectrum", "SpectrogramCNN", "ast_base"]
+
 
 class FrameRNN(nn.Module):
     """A dense layer with ReLU on each frame, then a recurrent layer. Its last state is the single token.

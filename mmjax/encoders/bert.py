@@ -11,6 +11,8 @@ from mmjax.nn.checks import non_negative, positive, transformer_fields
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Padded, Tokens
 
+__all__ = ["BERT", "bert_base", "bert_large", "bert_medium", "bert_mini", "bert_small", "bert_tiny"]
+
 
 class BERT(nn.Module):
     """Token, position and segment embeddings, a layer norm, and a post-norm Transformer.

@@ -14,6 +14,8 @@ from mmjax.nn.pooling import first_token
 from mmjax.nn.presence import encode, takes_present
 from mmjax.types import Padded, Tokens
 
+__all__ = ["Pooled", "TextTransformer"]
+
 
 class TextTransformer(nn.Module):
     """Token and position embeddings, a pre-norm Transformer, and a final norm: padded ids, x Int[b n] -> Tokens.

@@ -12,6 +12,8 @@ from mmjax.nn.conv import Conv, depthwise
 from mmjax.nn.norm import BatchNorm
 from mmjax.types import Tokens
 
+__all__ = ["Depthwise", "EfficientNetLite", "efficientnet_lite0"]
+
 
 class Depthwise(nn.Module):
     """Depthwise convolution without bias and with "SAME" padding: the output has ceil(side / stride) pixels per side.

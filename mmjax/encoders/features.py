@@ -11,6 +11,8 @@ from mmjax.nn.checks import positive, rate
 from mmjax.nn.context import Context
 from mmjax.types import Padded, Tokens
 
+__all__ = ["Contextual", "Features"]
+
 
 class Features(nn.Module):
     """relu(W x + b) of each vector x: one token for [b d], one token per step for a Padded [b n d].

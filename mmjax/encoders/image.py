@@ -10,6 +10,8 @@ from mmjax.nn import Conv, Dropout
 from mmjax.nn.checks import positive, rate
 from mmjax.types import Tokens
 
+__all__ = ["CNN"]
+
 
 class CNN(nn.Module):
     """Stages of 3x3 convolution, ReLU and 2x2 max-pooling; one token per cell of the last grid.

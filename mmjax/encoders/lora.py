@@ -12,6 +12,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mmjax.nn.checks import positive
 from mmjax.types import Tokens
 
+__all__ = ["LoRA"]
+
 
 class LoRA(nn.Module):
     """An encoder whose dense kernels W [in out] become W + (alpha / rank) A B, with A [in rank] and B [rank out] (equation 3).

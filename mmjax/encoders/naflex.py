@@ -13,6 +13,8 @@ from mmjax.nn.checks import positive, transformer_fields
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Tokens
 
+__all__ = ["ImagePatches", "NaFlex"]
+
 
 @struct.dataclass
 class ImagePatches:

@@ -11,6 +11,8 @@ from mmjax.nn.conv import Conv, max_pool
 from mmjax.nn.norm import BatchNorm
 from mmjax.types import Tokens
 
+__all__ = ["EXPANSION", "ConvNorm", "ResNet", "resnet18", "resnet34", "resnet50", "resnet101"]
+
 EXPANSION = 4  # channels of a bottleneck's output per channel of its 3x3 convolution
 
 

@@ -11,6 +11,8 @@ from mmjax.nn.checks import positive
 from mmjax.nn.pooling import masked_mean
 from mmjax.types import Tokens
 
+__all__ = ["SentencePooling"]
+
 
 class SentencePooling(nn.Module):
     """Tokens [b n d] -> [b e]: poolings side by side, then dense layers, then unit length; the `pool` of `encoders.Pooled`.

@@ -12,6 +12,8 @@ from mmjax.nn.attention import gelu
 from mmjax.nn.checks import non_negative, positive, rate, transformer_fields
 from mmjax.types import Padded, Tokens
 
+__all__ = ["TCN", "CausalConv", "PatchTransformer", "TemporalConvolutions", "TimeTransformer", "causal_conv"]
+
 
 def causal_conv(x: Float[Array, "b n c"], kernel: Float[Array, "k c d"], dilation: int) -> Float[Array, "b n d"]:
     """y_t = sum_i kernel_i x_{t - dilation (k - 1 - i)}, with zeros before the first step (Bai et al., 2018, equation 2).

@@ -11,6 +11,8 @@ from mmjax.nn.pooling import masked_mean
 from mmjax.nn.recurrent import LSTM, read
 from mmjax.types import Padded, Tokens
 
+__all__ = ["BagOfEmbeddings", "TextRNN"]
+
 
 class BagOfEmbeddings(nn.Module):
     """The mean of the token embeddings (Iyyer et al., 2015, equation 1) as the single token. The paper's further layers belong

@@ -12,6 +12,8 @@ from mmjax.nn.dropout import Dropout
 from mmjax.nn.norm import BatchNorm
 from mmjax.types import Tokens
 
+__all__ = ["VGG", "vgg11", "vgg13", "vgg16", "vgg19"]
+
 
 class VGG(nn.Module):
     """Stages of 3x3 convolutions with bias and ReLU, each followed by 2x2 max-pooling; then dense layers with ReLU.

@@ -14,6 +14,11 @@ from mmjax.nn.checks import positive, transformer_fields
 from mmjax.nn.presence import encode
 from mmjax.types import Padded, Tokens
 
+__all__ = [
+    "FrameWise", "Identity", "ViViT", "VideoMAE", "interleaved_sinusoids", "tubelets", "valid_tubelets", "videomae_b16",
+    "vivit_b16x2",
+]
+
 
 class Identity(nn.Module):
     """Returns the frames unchanged. The mean of its output ignores their order."""

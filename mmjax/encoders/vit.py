@@ -13,6 +13,8 @@ from mmjax.nn.checks import non_negative, positive, transformer_fields
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Tokens
 
+__all__ = ["ViT", "interpolate_grid", "patches", "vit_b16", "vit_l16", "vit_s16", "vit_ti16"]
+
 
 def patches(x: Float[Array, "b h w c"], side: int) -> Float[Array, "b n d"]:
     """The patches of side x side pixels of an image, row by row, each flattened in the order rows, columns, channels."""

@@ -14,6 +14,8 @@ from mmjax.nn.conv import Conv
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Padded, Tokens
 
+__all__ = ["TAPS_PER_MATMUL", "PositionalConv", "TimeNorm", "Wav2Vec2", "grouped_conv", "wav2vec2_base", "wav2vec2_large"]
+
 TAPS_PER_MATMUL = 16
 
 

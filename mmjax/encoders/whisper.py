@@ -15,6 +15,8 @@ from mmjax.nn.conv import Conv
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Padded, Tokens
 
+__all__ = ["WhisperEncoder", "whisper_base", "whisper_positions", "whisper_small", "whisper_tiny"]
+
 
 def whisper_positions(positions: int, width: int) -> Float[np.ndarray, "n d"]:
     """Sinusoidal positions: sin(p r_i), then cos(p r_i), with rates r_i in a geometric sequence from 1 to 1 / 10000."""

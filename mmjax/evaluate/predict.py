@@ -12,6 +12,11 @@ from jaxtyping import Array
 from mmjax.data.order import in_order
 from mmjax.types import Attack, Batch, Loss, Subset, Task, Units
 
+__all__ = [
+    "metric_values", "outcomes_of", "predict_attacked", "predict_split", "predict_subsets", "summed",
+    "validation_predictions",
+]
+
 
 def predict_subsets(
     model: Any, tasks: Mapping[str, Task], subsets: Mapping[str, tuple[Subset, ...]]

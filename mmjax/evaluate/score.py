@@ -9,6 +9,8 @@ import numpy as np
 from mmjax.evaluate.statistics import INTERVAL, Difference, Estimate, difference, estimates, holm
 from mmjax.types import Outcomes, Task, Units
 
+__all__ = ["CellOutcomes", "Key", "Scores", "best_cell", "score_task", "to_json"]
+
 Scores = Mapping[str, Estimate]
 
 

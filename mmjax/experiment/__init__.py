@@ -1,16 +1,14 @@
 """Experiments: the Experiment value, its validation, running, the command line and costs."""
 
-from collections.abc import Mapping
-
 from mmjax.experiment.value import Experiment, ExperimentError
 
 __all__ = ["Experiment", "ExperimentError", "main"]
 
 
 def main(
-    ablations: Mapping[str, Experiment],
-    full: Mapping[str, Experiment] | None = None,
-    by_name: Mapping[str, Experiment] | None = None,
+    ablations: dict[str, Experiment],
+    full: dict[str, Experiment] | None = None,
+    by_name: dict[str, Experiment] | None = None,
 ) -> None:
     """The command line of an experiment file (see `mmjax.experiment.cli`).
 

@@ -19,6 +19,8 @@ from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.model import Multimodal
 from mmjax.train.stages import does_learn
 
+__all__ = ["MISMATCHES", "check", "listed"]
+
 # modules, losses and tasks raise these for arguments that do not fit
 MISMATCHES = (ValueError, TypeError, AttributeError, IndexError, KeyError, ZeroDivisionError, FlaxError, re.error)
 

@@ -30,6 +30,8 @@ from mmjax.experiment.flags import flags_of, mapped, print_help, with_dtype
 from mmjax.experiment.options import Options
 from mmjax.experiment.value import Experiment, ExperimentError
 
+__all__ = ["FUNCTIONS", "fail", "parse", "prepare_jax", "run", "run_options"]
+
 
 @dataclasses.dataclass(frozen=True)
 class _Arguments:

@@ -19,6 +19,8 @@ from mmjax.experiment.value import Experiment
 from mmjax.train.parallel import compiler_options
 from mmjax.train.seeds import orders
 
+__all__ = ["Costs", "costs", "print_costs"]
+
 
 class Costs(NamedTuple):
     """The cost of one training step of all seeds in one stage.

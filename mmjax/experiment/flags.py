@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+__all__ = ["GROUPS", "MODULES", "PLAIN", "Flag", "field_texts", "flags_of", "mapped", "print_help", "shown", "with_dtype"]
+
 GROUPS = {"run": "Run", "training": "Training and evaluation", "data": "Data", "modules": "Modules and tasks"}
 MODULES = ("encoders", "fusion", "heads", "unimodal_heads", "loss_parameters", "tasks")
 PLAIN = (bool, int, float, str, Path)

@@ -13,6 +13,8 @@ from typing import Any
 
 from mmjax.experiment.value import ExperimentError
 
+__all__ = ["LIBRARIES", "LOGGERS", "Log", "check_loggers", "csv_file", "logging_to", "tensorboard", "wandb"]
+
 Log = Callable[[Mapping[str, Any]], None]
 
 

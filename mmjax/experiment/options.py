@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from mmjax.experiment.value import ExperimentError
 
+__all__ = ["Options"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:

@@ -40,6 +40,8 @@ from mmjax.train.stop import StopRequest
 from mmjax.train.training import Training
 from mmjax.types import Units
 
+__all__ = ["FACTS", "ROWS_AT_ONCE", "PartRun", "Trained", "at_subset", "run_part"]
+
 ROWS_AT_ONCE = 256  # of the test split, in one call
 FACTS = ("parameters", "best_step", "validation", "stages", "privacy")  # of part.json, about the training
 

@@ -14,6 +14,8 @@ from mmjax.runs.read import check_cell, read_baselines, read_outcomes, read_unit
 from mmjax.runs.schema import SCHEMA
 from mmjax.types import Task
 
+__all__ = ["FACTS", "data_facts", "entry_of", "results_of"]
+
 
 def results_of(
     header: Mapping[str, str],

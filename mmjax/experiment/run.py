@@ -40,6 +40,8 @@ from mmjax.train.loop import Stopped
 from mmjax.train.stop import StopRequest
 from mmjax.types import Units
 
+__all__ = ["Loaded", "at_fold", "check_options", "fold_numbers", "load_and_check", "run_cells"]
+
 
 def fold_numbers(cells: Mapping[str, Experiment], options: Any) -> list[int | None]:
     """The folds to run: [None] for the data's own split, else all folds of a cross-validation.

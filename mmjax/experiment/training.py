@@ -7,6 +7,8 @@ from mmjax.train.parallel import Plan, single
 from mmjax.train.stages import does_learn, resolve
 from mmjax.train.training import Schedule, Training
 
+__all__ = ["first_selectable", "training_of"]
+
 
 def training_of(experiment: Experiment, plan: Plan | None = None, steps_per_call: int = 1) -> Training:
     """The training of an experiment under a plan; None for one device."""

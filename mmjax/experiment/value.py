@@ -15,6 +15,8 @@ from mmjax.train.optim import Adam
 from mmjax.train.stages import Stage
 from mmjax.types import Attack, Augment, Compression, Declared, Fusion, Gradient, Optimizer, Task
 
+__all__ = ["Experiment", "ExperimentError"]
+
 
 class ExperimentError(ValueError):
     """An experiment is not valid, or a run cannot continue; the message names the field and gives the valid values."""

@@ -17,6 +17,8 @@ from mmjax.nn.attention import gelu
 from mmjax.nn.checks import transformer_fields
 from mmjax.types import Tokens
 
+__all__ = ["CoAttention", "CrossAttention", "CrossBlock", "MulT", "others"]
+
 
 class CrossBlock(nn.Module):
     """x <- x + A(LN(x), LN'(c)) with multi-head attention A from x to a context c, then x + M(LN''(x)) with a perceptron M.

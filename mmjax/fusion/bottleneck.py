@@ -12,6 +12,8 @@ from mmjax.nn import Block, Dropout, any_token, masked_mean
 from mmjax.nn.checks import positive, transformer_fields
 from mmjax.types import Tokens
 
+__all__ = ["Bottleneck"]
+
 
 class Bottleneck(nn.Module):
     """Multimodal bottleneck Transformer (Nagrani et al., 2021). Each modality k has its own class token, positions and layers:

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 
 from mmjax.types import Tokens
 
+__all__ = ["Append", "Only", "Parallel", "Serial"]
+
 
 def _pick(tokens: Mapping[str, Tokens], names: tuple[str, ...], field: str) -> dict[str, Tokens]:
     """The named modalities. Raises ValueError for unknown names and for none."""

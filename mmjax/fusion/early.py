@@ -11,6 +11,8 @@ from mmjax.nn import Dropout, Transformer, any_token
 from mmjax.nn.checks import transformer_fields
 from mmjax.types import Tokens
 
+__all__ = ["EarlyTransformer", "Embed", "Project"]
+
 
 class Embed(nn.Module):
     """Embeds the tokens of one modality in a common space: W x_i + b + p_i, float32 [b n width]; b + p_i for masked tokens.

@@ -11,6 +11,8 @@ from mmjax.nn import Dropout, any_token, masked_mean, masked_softmax
 from mmjax.nn.checks import positive, rate
 from mmjax.types import Tokens
 
+__all__ = ["Gated"]
+
 
 class Gated(nn.Module):
     """sum_k g_k h_k, with h_k = relu(W_k x_k + b_k) of the mean token x_k, and the gates

@@ -17,6 +17,8 @@ from mmjax.nn import Dropout, any_token, masked_mean
 from mmjax.nn.checks import positive, rate
 from mmjax.types import Tokens
 
+__all__ = ["GMU", "Concat", "FiLM", "Product", "WeightedSum", "one_token", "pool", "product", "project"]
+
 
 def pool(tokens: Mapping[str, Tokens], dropout: float, train: bool) -> tuple[dict[str, Array], Bool[Array, "b k"]]:
     """The mean tokens {modality: Float[b d_k]}, sorted by name, in float32 and after dropout, and Bool[b k], True for present

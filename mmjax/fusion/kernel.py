@@ -13,6 +13,8 @@ from mmjax.fusion.joint import one_token, pool
 from mmjax.nn.checks import positive, rate
 from mmjax.types import Tokens
 
+__all__ = ["RandomFourier"]
+
 
 class RandomFourier(nn.Module):
     """[cos W u; sin W u] / sqrt(D / 2), random Fourier features (Rahimi and Recht, 2007) of u = [x_1/|x_1|; ...; x_K/|x_K|].

@@ -15,6 +15,8 @@ from mmjax.nn import Dropout, masked_mean, masked_softmax
 from mmjax.nn.checks import positive, rate
 from mmjax.types import Tokens
 
+__all__ = ["MeanLogits", "ProductOfExperts", "Stacked", "WeightedLogits", "unimodal_logits"]
+
 
 def unimodal_logits(
     tokens: Mapping[str, Tokens], classes: int, width: int, dropout: float, dtype: Any, train: bool

@@ -15,6 +15,8 @@ from mmjax.nn.checks import positive, rate
 from mmjax.shards import example_keys
 from mmjax.types import Tokens
 
+__all__ = ["MixtureOfExperts"]
+
 
 class MixtureOfExperts(nn.Module):
     """v = sum_i g_i E_i(x), with experts E_i(x) = W_i relu(V_i x + a_i) + c_i over x = [x_1; ...; x_K].

@@ -12,6 +12,8 @@ from mmjax.nn import Dropout, Transformer, any_token
 from mmjax.nn.checks import positive, transformer_fields
 from mmjax.types import Tokens
 
+__all__ = ["Perceiver"]
+
 
 class Perceiver(nn.Module):
     """Latents attend to the tokens of all modalities (`Embed`, `CrossBlock`), then to each other (`Transformer`), as in

@@ -11,6 +11,8 @@ from mmjax.nn.checks import positive, rate
 from mmjax.nn.context import Context
 from mmjax.types import Tokens
 
+__all__ = ["ContextOver", "EachStep", "SideBySide"]
+
 
 def _aligned(tokens: Mapping[str, Tokens], module: nn.Module) -> tuple[int, int]:
     """(b, n), which must be the same for all modalities."""

@@ -16,6 +16,8 @@ from mmjax.nn import Dropout
 from mmjax.nn.checks import positive, rate
 from mmjax.types import Tokens
 
+__all__ = ["EPSILON", "MAX_ENTRIES", "MFB", "MUTAN", "LowRank", "MultiplicativeInteractions", "TensorFusion", "with_one"]
+
 MAX_ENTRIES = 2**20
 EPSILON = 1e-6
 

@@ -15,6 +15,8 @@ from jaxtyping import Array, Bool, Float
 from mmjax.losses.criteria import Criterion, CrossEntropy
 from mmjax.types import Batch
 
+__all__ = ["On", "Uncertainty", "WeightedLosses", "counted", "cross_entropy", "pick", "zero_invalid"]
+
 
 def counted(output: str, batch: Batch) -> Bool[Array, " b"]:
     """True for the examples in which this output enters the loss: those of positive weight that have its modality.

@@ -18,6 +18,8 @@ from mmjax.losses.combine import counted, pick, zero_invalid
 from mmjax.shards import gather_over_shards, shard_index
 from mmjax.types import Batch
 
+__all__ = ["LOWEST", "Correlation", "InfoNCE", "Pairs", "SigmoidPairs", "Triplet", "dot", "pairs"]
+
 LOWEST = jnp.finfo(jnp.float32).min
 
 

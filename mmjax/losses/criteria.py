@@ -13,6 +13,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
+__all__ = [
+    "AbsoluteError", "Criterion", "CrossEntropy", "Focal", "Huber", "SigmoidCrossEntropy", "SquaredError", "is_integer",
+    "mean_of_entries",
+]
+
 
 @runtime_checkable
 class Criterion(Protocol):

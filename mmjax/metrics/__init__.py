@@ -3,3 +3,5 @@
 They run under `jit`, `vmap` and `grad`: the gradient with respect to the weights is each unit's influence on the metric. A unit
 of weight 0 changes nothing, whatever its outcomes are. There is one module per family; its docstring lists the outcomes.
 """
+
+__all__ = ["classification", "multilabel", "ranking", "regression", "retrieval", "sentiment", "weighted"]

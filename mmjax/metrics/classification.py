@@ -21,6 +21,11 @@ from jaxtyping import Array, Float
 from mmjax.metrics.weighted import mean, ratio
 from mmjax.types import Outcomes
 
+__all__ = [
+    "BINS", "Counts", "accuracy", "calibration_error", "confusion_matrix", "f1", "f1_macro", "of_class", "precision",
+    "precision_macro", "recall", "recall_macro",
+]
+
 BINS = 15  # number of bins of the calibration error, as in Guo et al. (2017)
 
 

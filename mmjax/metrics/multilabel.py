@@ -18,6 +18,11 @@ from mmjax.metrics.classification import Counts, f1
 from mmjax.metrics.weighted import mean, ratio
 from mmjax.types import Outcomes
 
+__all__ = [
+    "average_precision_of_label", "average_precisions", "f1_macro", "f1_micro", "f1_of_label", "f1_samples",
+    "mean_average_precision",
+]
+
 
 def _entry_weights(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, "u l"]:
     return jnp.where(outcomes["target"] >= 0, weight[:, None], 0)

@@ -14,6 +14,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+__all__ = ["CANDIDATES", "QUERIES", "rank_outcomes", "relevant_positions"]
+
 QUERIES, CANDIDATES = 256, 1024  # rows of one block of queries and of one block of candidates
 
 

@@ -11,6 +11,8 @@ from jaxtyping import Array, Float
 from mmjax.metrics.weighted import mean, ratio, root
 from mmjax.types import Outcomes
 
+__all__ = ["CONSTANT", "absolute_error", "pearson", "r2", "root_squared_error", "spearman"]
+
 CONSTANT = 2.0**-24
 """A standard deviation of at most this fraction of the root mean square is rounding of float32, half a unit in the last place:
 the values count as constant."""

@@ -17,6 +17,10 @@ from jaxtyping import Array, Float
 from mmjax.metrics.weighted import mean, ratio
 from mmjax.types import Outcomes
 
+__all__ = [
+    "Value", "average_precision", "median_rank", "ndcg", "of_direction", "over_directions", "recall_at", "reciprocal_rank",
+]
+
 Value = Callable[[Outcomes, Array], Array]
 
 

@@ -20,6 +20,8 @@ from jaxtyping import Array, Float
 from mmjax.metrics.weighted import mean
 from mmjax.types import Metric, Outcomes
 
+__all__ = ["SENTIMENT", "acc2_nonneg", "acc2_nonzero", "acc5", "acc7"]
+
 
 def _agreement(rule: Callable[[Any], Any], outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
     """The weighted share of units with rule(predicted) == rule(target)."""

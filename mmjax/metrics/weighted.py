@@ -5,6 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+__all__ = ["mean", "ratio", "root", "total"]
+
 
 def ratio(numerator: Any, denominator: Any, empty: float = 0.0) -> Float[Array, "..."]:
     """numerator / denominator; `empty`, with gradient 0, where the denominator is 0."""

@@ -15,6 +15,8 @@ from mmjax.nn.dropout import Dropout
 from mmjax.nn.pooling import masked_softmax
 from mmjax.types import Tokens
 
+__all__ = ["Attention", "AttentionPool", "Block", "Transformer", "attend", "causal", "gelu", "gelu_sigmoid", "gelu_tanh"]
+
 
 def gelu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """The exact GELU, x Phi(x) (Hendrycks and Gimpel, 2016), computed in float32 and returned in x's dtype.

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+__all__ = ["divides", "non_negative", "positive", "rate", "transformer_fields"]
+
 
 def _entries(value: Any) -> Iterator[Any]:
     """The numbers in a field: its value, or the entries of (nested) tuples; none for None."""

@@ -11,6 +11,8 @@ from mmjax.nn.attention import Transformer
 from mmjax.nn.checks import divides, non_negative, positive, rate
 from mmjax.nn.dropout import Dropout
 
+__all__ = ["Context", "SelfAttention", "sinusoids"]
+
 
 class Context(nn.Module):
     """Dropout, a layer over the steps, dropout, and relu(W h_t + b) at every step t: [b n d] -> [b n width], float32.

@@ -21,6 +21,8 @@ from jaxtyping import Array, Float
 
 from mmjax.nn.checks import positive
 
+__all__ = ["NHWC", "Conv", "Padding", "adaptive_mean_pool", "conv", "conv_nhwc", "depthwise", "max_pool", "pointwise_conv"]
+
 Padding = str | Sequence[tuple[int, int]]
 NHWC = ("NHWC", "HWIO", "NHWC")
 

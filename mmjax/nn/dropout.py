@@ -8,6 +8,8 @@ from jaxtyping import Array, Float
 from mmjax.nn.checks import rate
 from mmjax.shards import example_keys
 
+__all__ = ["Dropout"]
+
 
 class Dropout(nn.Module):
     """Zeroes each value with probability `rate` in training and scales the rest by 1 / (1 - rate) (Srivastava et al., 2014).

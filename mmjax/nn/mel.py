@@ -8,6 +8,8 @@ from jaxtyping import Array, Float
 
 from mmjax.types import Padded
 
+__all__ = ["MFCC", "LogMel", "hz_to_mel", "mel_to_hz"]
+
 
 def hz_to_mel(hz: np.ndarray | float) -> np.ndarray:
     """Slaney's mel scale (Auditory Toolbox, 1998): 3 mel per 200 Hz up to 1 kHz, then 27 mel per factor of 6.4."""

@@ -11,6 +11,8 @@ from jaxtyping import Array, Bool, Float
 
 from mmjax.shards import sum_over_shards
 
+__all__ = ["BatchNorm"]
+
 
 def _per_channel(x: Float[Array, "b ... c"], present: Bool[Array, " b"]) -> Float[Array, " c"]:
     """Sum over the present examples of this shard. Each example is reduced first, so that the mask applies to [b c] only."""

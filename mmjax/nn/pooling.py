@@ -6,6 +6,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.types import Tokens
 
+__all__ = [
+    "any_token", "first_token", "last_state", "last_token", "masked_max", "masked_mean", "masked_root_mean", "masked_softmax",
+    "position_weighted_mean",
+]
+
 
 def masked_mean(tokens: Tokens) -> Float[Array, "b d"]:
     """The mean of the valid tokens, summed in float32; zero without a valid token."""

@@ -6,6 +6,8 @@ from jaxtyping import Array, Bool
 
 from mmjax.types import Tokens
 
+__all__ = ["encode", "takes_present"]
+
 
 def takes_present(encoder: Any) -> bool:
     """Whether the encoder declares `takes_present = True`. Encoders without the attribute do not take `present`."""

@@ -20,6 +20,8 @@ from mmjax.nn.pooling import last_state
 from mmjax.nn.recurrent_scan import gru_scan, lstm_scan, rnn_scan
 from mmjax.types import Padded, Tokens
 
+__all__ = ["GRU", "LSTM", "RNN", "Bidirectional", "Stack", "read"]
+
 
 def _lstm_bias(key, shape, dtype=jnp.float32) -> Float[Array, " g"]:
     """Ones for the forget gate, which then starts open (Jozefowicz et al., 2015); zeros for the other gates."""

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+__all__ = ["gru_scan", "lstm_scan", "rnn_scan"]
+
 
 def _gates(z: Float[Array, "b g"]) -> tuple[Array, Array, Array, Array]:
     """Input, forget, cell and output gate from their pre-activations, in the order of torch."""

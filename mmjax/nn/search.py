@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, Int
 
 from mmjax.types import Padded
 
+__all__ = ["BeamCache", "Rule", "Step", "allow_all", "beam", "greedy"]
+
 Step = Callable[[Int[Array, "c n"], Any], tuple[Float[Array, "c n vocabulary"], Any]]
 Rule = Callable[[Float[Array, "c vocabulary"], Int[Array, ""]], Float[Array, "c vocabulary"]]
 

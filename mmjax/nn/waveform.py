@@ -2,6 +2,8 @@
 
 import numpy as np
 
+__all__ = ["resample"]
+
 
 def resample(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
     """Band-limited resampling from `rate` to `to` Hz (libsoxr, quality VHQ): [t] -> float32 [round(t * to / rate)].

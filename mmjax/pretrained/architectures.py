@@ -5,6 +5,8 @@ from mmjax.pretrained.convert import Architecture
 from mmjax.pretrained.files import WeightsError, shown
 from mmjax.pretrained.source import Source
 
+__all__ = ["BY_MODEL_TYPE", "BY_TENSOR", "architecture_of"]
+
 BY_MODEL_TYPE = {
     "vit": vit.vit,
     "dinov2": vit.dinov2,

@@ -10,6 +10,8 @@ from mmjax.pretrained.source import Source
 from mmjax.pretrained.vit import VIT
 from mmjax.types import Padded
 
+__all__ = ["TWO_TOKENS", "ast"]
+
 TWO_TOKENS = Layout(lambda x, y: np.concatenate([x[0], y[0]]), lambda x: (x[None, :1], x[None, 1:]))  # two [1 1 d] <-> [2 d]
 
 

@@ -19,6 +19,11 @@ from mmjax.nn.waveform import resample
 from mmjax.pretrained.source import Source
 from mmjax.types import Padded
 
+__all__ = [
+    "ASTPreprocessing", "Recording", "WaveformPreprocessing", "WhisperPreprocessing", "as_float", "at_rate", "pad_or_cut",
+    "stack_waves",
+]
+
 Recording = tuple[np.ndarray, int]
 
 

@@ -11,6 +11,8 @@ from mmjax.pretrained.source import Source
 from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.types import Padded
 
+__all__ = ["BLOCK", "DISTILLED", "HEADS", "bert", "distilbert", "roberta"]
+
 BLOCK = BlockNames(
     query="attention.self.query",
     key="attention.self.key",

@@ -31,6 +31,8 @@ from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.progress import Progress
 from mmjax.types import Padded, Tokens
 
+__all__ = ["CHUNK", "PUBLISHED", "RATE", "CachedFeatures", "FeatureInput", "encode", "prompt_text"]
+
 PUBLISHED = (("image", "efficientnet-lite0"), ("text", "minilm"), ("audio", "whisper-tiny.en#encoder"))
 CHUNK = 32  # items that are encoded at once
 RATE = 16_000  # Hz, of recordings

@@ -22,6 +22,8 @@ from mmjax.pretrained.layout import Names, dense
 from mmjax.pretrained.source import Source
 from mmjax.pretrained.texts import TextPreprocessing
 
+__all__ = ["BOTH", "TEXT", "VISION", "clip"]
+
 BOTH = {"num_hidden_layers": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
 VISION = BOTH | {
     "hidden_size": 768,

@@ -14,6 +14,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mmjax.pretrained.files import WeightsError, first_names, shown
 from mmjax.pretrained.layout import Names
 
+__all__ = ["Architecture", "example_array", "to_tensors", "to_variables"]
+
 
 @dataclass(frozen=True)
 class Architecture:

@@ -16,6 +16,8 @@ import numpy as np
 
 from mmjax.pretrained.files import WEIGHTS_FILE, WeightsError, shown, write_arrays
 
+__all__ = ["ACTIVATIONS", "TYPES", "Reader", "read_variables", "whisper_tensors", "whisper_wheel"]
+
 TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 ACTIVATIONS = {0: "relu", 1: "gelu_new", 3: "gelu"}
 

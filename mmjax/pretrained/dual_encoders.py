@@ -16,6 +16,11 @@ from mmjax.pretrained.source import SIDE, Source
 from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.types import Padded
 
+__all__ = [
+    "BLOCK", "MIN_TEMPERATURE", "SCALAR", "UNUSED", "ImageTextPreprocessing", "example_image", "example_text",
+    "image_encoder", "image_names", "text_encoder", "text_names",
+]
+
 BLOCK = BlockNames(
     query="self_attn.q_proj",
     key="self_attn.k_proj",

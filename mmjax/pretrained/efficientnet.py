@@ -17,6 +17,8 @@ from mmjax.pretrained.layout import CONV, Names, batch_norm, dense
 from mmjax.pretrained.pickles import read_pickled
 from mmjax.pretrained.source import LAYERS, Source, are_integers
 
+__all__ = ["LITE0", "PREPROCESSING", "efficientnet_lite", "wheel"]
+
 LITE0 = {
     "model_type": "efficientnet-lite",
     "stages": [list(stage) for stage in EfficientNetLite.stages],

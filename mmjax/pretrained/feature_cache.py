@@ -21,6 +21,8 @@ import numpy as np
 
 from mmjax.describe import as_json
 
+__all__ = ["LIBRARIES", "feature_key", "features_folder", "load_features", "save_features"]
+
 LIBRARIES = ("jax", "flax", "numpy", "pillow", "soundfile", "soxr", "tokenizers")
 
 

@@ -10,6 +10,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+__all__ = [
+    "DTYPES", "INDEX_FILE", "MAX_JSON", "MAX_RATIO", "PICKLES", "WEIGHTS_FILE", "WeightsError", "first_names", "read_arrays",
+    "read_json", "shown", "weights_file", "write_arrays",
+]
+
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 MAX_JSON = 3_000_000

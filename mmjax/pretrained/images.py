@@ -13,6 +13,11 @@ from mmjax.data.decode import MAX_PIXELS, pixels
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.source import SIDE, Settings, Source, is_number
 
+__all__ = [
+    "BICUBIC", "BILINEAR", "CLIP", "HALF", "IMAGENET", "KINDS", "OVER_WHITE", "ImagePreprocessing", "floor_half",
+    "from_settings", "rgb", "round_half",
+]
+
 BILINEAR, BICUBIC = int(Image.Resampling.BILINEAR), int(Image.Resampling.BICUBIC)
 HALF = [[0.5] * 3, [0.5] * 3]
 CLIP = [[0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]]

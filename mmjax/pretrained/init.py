@@ -10,6 +10,8 @@ from flax.traverse_util import flatten_dict
 
 from mmjax.pretrained.files import WeightsError, first_names
 
+__all__ = ["digest", "read_weights"]
+
 
 def read_weights(shapes: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, np.ndarray]:
     """{"params/encoders_text/...": float32 array} of published weights, each source read once.

@@ -12,6 +12,11 @@ from typing import Any
 
 import numpy as np
 
+__all__ = [
+    "CLASS_TOKEN", "CONV", "CONV_TIME", "DENSE", "POSITIONS", "SAME", "BlockNames", "Layout", "Names", "batch_norm", "dense",
+    "norm", "patches", "split_rows",
+]
+
 
 @dataclass(frozen=True)
 class Layout:

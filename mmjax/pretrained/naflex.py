@@ -17,6 +17,8 @@ from mmjax.pretrained.layout import SAME, Names, dense, norm
 from mmjax.pretrained.siglip import BOTH, TEXT, towers
 from mmjax.pretrained.source import Source
 
+__all__ = ["VISION", "NaFlexPreprocessing", "naflex"]
+
 VISION = BOTH | {"num_channels": 3, "patch_size": 16, "num_patches": 256}
 
 

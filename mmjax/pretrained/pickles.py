@@ -15,6 +15,8 @@ import numpy as np
 
 from mmjax.pretrained.files import WeightsError
 
+__all__ = ["DTYPES", "MAGIC", "STEPS", "VERSION", "read_pickled"]
+
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 STEPS = (

@@ -10,6 +10,8 @@ from mmjax.pretrained.layout import CONV, Names, batch_norm, dense
 from mmjax.pretrained.source import LAYERS, Source
 from mmjax.pretrained.vgg import TORCHVISION
 
+__all__ = ["resnet", "torchvision"]
+
 
 def _names(module: ResNet, stem: tuple[str, str], part: Callable[[int, int, int | None], tuple[str, str]]) -> Names:
     """The name table of a ResNet. stem: the published names of its convolution and norm. part: (stage, block, convolution) from

@@ -20,6 +20,8 @@ from mmjax.pretrained.layout import Names, dense
 from mmjax.pretrained.source import Settings
 from mmjax.types import Tokens
 
+__all__ = ["ACTIVATIONS", "POOLINGS", "sentence_encoder"]
+
 POOLINGS = {
     "cls": ("pooling_mode_cls_token", first_token),
     "max": ("pooling_mode_max_tokens", masked_max),

@@ -25,6 +25,8 @@ from mmjax.pretrained.layout import DENSE, POSITIONS, SAME, Names, dense, norm, 
 from mmjax.pretrained.source import Source
 from mmjax.pretrained.texts import TextPreprocessing
 
+__all__ = ["BOTH", "TEXT", "VISION", "siglip", "towers"]
+
 BOTH = {
     "hidden_size": 768,
     "intermediate_size": 3072,

@@ -12,6 +12,20 @@ import numpy as np
 from mmjax.nn.attention import gelu, gelu_sigmoid, gelu_tanh
 from mmjax.pretrained.files import WeightsError, read_arrays, read_json, shown, weights_file
 
+__all__ = [
+    "ACTIVATIONS",
+    "LARGEST",
+    "LAYERS",
+    "SIDE",
+    "Settings",
+    "Source",
+    "T",
+    "are_integers",
+    "is_integer",
+    "is_number",
+    "read_source",
+]
+
 ACTIVATIONS = {
     "gelu": gelu,
     "gelu_python": gelu,

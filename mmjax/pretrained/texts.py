@@ -21,6 +21,8 @@ from mmjax.pretrained.tokenizer_files import (
 )
 from mmjax.types import Padded
 
+__all__ = ["TextPreprocessing"]
+
 
 @dataclass(frozen=True)
 class TextPreprocessing:

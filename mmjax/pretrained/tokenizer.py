@@ -9,6 +9,8 @@ from mmjax.pretrained import load_encoder
 from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.types import Padded
 
+__all__ = ["Published", "PublishedTokenizer"]
+
 
 @dataclass(frozen=True)
 class Published:

@@ -15,6 +15,11 @@ from typing import Any
 from mmjax.pretrained.files import WeightsError, shown
 from mmjax.pretrained.source import Settings, Source
 
+__all__ = [
+    "CLASSES", "DIRECTION", "MAX_BYTES", "SPECIAL", "BertRules", "TokenizerRules", "opened", "read_rules", "read_tokenizer",
+    "special_token", "special_tokens", "tokenizer_file",
+]
+
 MAX_BYTES = 100_000_000
 CLASSES = {
     "bert": "BertTokenizer",

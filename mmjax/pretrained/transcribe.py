@@ -21,6 +21,8 @@ from mmjax.pretrained.source import Settings
 from mmjax.pretrained.tokenizer_files import read_tokenizer
 from mmjax.types import Padded
 
+__all__ = ["Transcriber"]
+
 
 @dataclass(frozen=True, eq=False)
 class Transcriber:

@@ -10,6 +10,8 @@ from mmjax.pretrained.images import BILINEAR, ImagePreprocessing, round_half
 from mmjax.pretrained.layout import CONV, Layout, Names, batch_norm, dense
 from mmjax.pretrained.source import Source
 
+__all__ = ["CELLS", "TORCHVISION", "vgg"]
+
 CELLS = 7  # rows and columns of the last grid before the dense layers
 
 TORCHVISION = ImagePreprocessing(256, BILINEAR, (224, 224), crop_start=round_half)

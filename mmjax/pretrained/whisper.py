@@ -11,6 +11,8 @@ from mmjax.pretrained.layout import SAME, BlockNames, Layout, Names, dense, norm
 from mmjax.pretrained.source import Source
 from mmjax.types import Padded
 
+__all__ = ["BLOCK", "CONV_ROW", "whisper"]
+
 BLOCK = BlockNames(
     query="self_attn.q_proj",
     key="self_attn.k_proj",

@@ -7,3 +7,8 @@
 Both read results through `mmjax.runs` and treat all tasks alike. Only the page needs the `report` extra (matplotlib and
 jinja2).
 """
+
+__all__ = [
+    "curves", "differences", "examples", "joint", "numbers", "page", "pairs", "panels", "phrases", "plots", "rows",
+    "sections", "sentences", "settings", "svg", "tables",
+]

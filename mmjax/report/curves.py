@@ -9,6 +9,8 @@ import numpy as np
 from mmjax.report.numbers import Bounds
 from mmjax.report.svg import BLUE, GREEN, GREY, INK, ORANGE, PANEL_WIDTH, PINK, draw, nice_range, title
 
+__all__ = ["LOSSES", "NORMS", "RUNS", "Limits", "Parts", "learning_curves", "limits", "metric_name", "overlaid_curves"]
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure

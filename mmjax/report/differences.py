@@ -7,6 +7,10 @@ from mmjax.report.numbers import number
 from mmjax.report.phrases import power
 from mmjax.report.rows import Row, TaskTable
 
+__all__ = [
+    "KINDS", "LINKS", "ORDER", "Line", "Mark", "balance", "line", "lines", "mark", "marks", "p_text", "rivals", "table_line",
+]
+
 KINDS = {"single": "single modality", "baseline": "baseline", "cell": "cell"}
 ORDER = {"worse": 0, "inconclusive": 1, "identical": 2, "better": 3}  # of the verdicts, for sorting
 LINKS = {"better": "better than", "worse": "worse than", "inconclusive": "inconclusive against", "identical": "identical to"}

@@ -14,6 +14,8 @@ from typing import Any
 from mmjax.report.numbers import Number
 from mmjax.runs.schema import RunError
 
+__all__ = ["MAX_FILE", "MAX_PAGE", "MEDIA", "Answer", "Card", "Embedded", "Medium", "cards"]
+
 MEDIA = {
     ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",
     ".mp3": "audio/mpeg", ".wav": "audio/wav", ".ogg": "audio/ogg", ".opus": "audio/ogg", ".flac": "audio/flac",

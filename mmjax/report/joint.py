@@ -11,6 +11,8 @@ from mmjax.report.sections import COLUMNS, baselines_of, score_range
 from mmjax.report.sentences import selected_cell
 from mmjax.runs.read import Run
 
+__all__ = ["joint_curves", "joint_tasks"]
+
 
 def joint_tasks(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """The values of joint.html for each task that at least two runs have, with the same kind and the same metrics.

@@ -4,6 +4,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+__all__ = [
+    "NONE", "UNIT", "Bounds", "Estimate", "Number", "decimals", "exists", "interval", "is_bounded", "number", "rough", "span",
+]
+
 Estimate = Mapping[str, Any]
 Number = int | float
 Bounds = Iterable[Number | None]

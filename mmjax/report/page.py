@@ -22,6 +22,8 @@ from mmjax.report.settings import duration, settings_that_differ
 from mmjax.runs.folder import write_text
 from mmjax.runs.read import Run, read_run
 
+__all__ = ["render", "write_report"]
+
 
 def write_report(runs: Sequence[Path | str], out: Path | str) -> Path:
     """Writes the page of these run folders to `out` and returns its path. Equal folders give equal bytes.

@@ -13,6 +13,8 @@ from mmjax.report.phrases import join
 from mmjax.runs.read import Run
 from mmjax.types import Task, Units
 
+__all__ = ["Cell", "TestSet", "paired_differences", "restore_task"]
+
 Cell = tuple[int, str]
 """(the number of the run in the page, the name of a cell)"""
 

@@ -22,6 +22,8 @@ from mmjax.report.svg import (
 )  # fmt: skip
 from mmjax.runs.schema import NUMBER, Maybe, RunError, check
 
+__all__ = ["MAX_LABELS", "MAX_NUMBERS", "NUMBERS", "SPECS", "UNBOUNDED", "Panel", "draw_panel"]
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 

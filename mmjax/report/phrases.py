@@ -6,6 +6,8 @@ from typing import Any
 from mmjax.report.numbers import UNIT, Bounds, exists, rough, span
 from mmjax.report.rows import TaskTable
 
+__all__ = ["MAX_INTERVALS", "Differences", "all_better", "join", "one_cell", "power", "several_cells", "tone", "undecided"]
+
 Differences = Mapping[str, Mapping[str, Any]]
 """{name: DIFFERENCE of results.json}"""
 MAX_INTERVALS = 3  # for more differences, their range is given instead of each interval

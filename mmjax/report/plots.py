@@ -8,6 +8,8 @@ import numpy as np
 from mmjax.report.numbers import Bounds, Estimate, Number
 from mmjax.report.svg import BLUE, GREEN, GREY, INK, PANEL_WIDTH, PINK, draw, horizontal_rows, spread, title
 
+__all__ = ["LINES", "MARKERS", "MAX_GROUPS", "group_panel", "subset_panel"]
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 

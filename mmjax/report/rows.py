@@ -7,6 +7,8 @@ from typing import Any
 
 from mmjax.report.numbers import Bounds, Estimate, interval
 
+__all__ = ["SHOWN_METRICS", "Row", "TaskTable", "folds_text", "is_single", "ordered_cells"]
+
 SHOWN_METRICS = 3  # of the terminal's table: the headline metric and the next two
 
 

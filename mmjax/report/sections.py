@@ -13,6 +13,8 @@ from mmjax.report.sentences import selected_cell, task_sentences
 from mmjax.report.svg import BLUE, GREY, ORANGE, nice_range
 from mmjax.runs.read import Run
 
+__all__ = ["COLUMNS", "baselines_of", "score_range", "task_section"]
+
 COLUMNS = 4  # metrics in the table of results; a second table has all of them, with intervals
 
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from mmjax.report.phrases import all_better, join, one_cell, several_cells, tone, undecided
 from mmjax.report.rows import SHOWN_METRICS, Row, TaskTable, folds_text
 
+__all__ = ["Sentence", "run_sentences", "selected_cell", "task_sentences"]
+
 
 class Sentence(NamedTuple):
     """tone: "warning", "better", "worse", "inconclusive" or "note"; it selects the mark and the colour."""

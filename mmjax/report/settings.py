@@ -6,6 +6,8 @@ from typing import Any
 
 from mmjax.report.numbers import NONE, Number
 
+__all__ = ["duration", "settings_that_differ"]
+
 
 def settings_that_differ(experiments: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """{setting: its value in every experiment}; a dash where an experiment has no such setting."""

@@ -14,6 +14,11 @@ import numpy as np
 
 from mmjax.report.numbers import Bounds, Number, number
 
+__all__ = [
+    "BLUE", "GREEN", "GREY", "HEAT", "INK", "ORANGE", "PANEL_WIDTH", "PINK", "RC", "THEME", "draw", "floats",
+    "horizontal_rows", "nice_range", "shorten", "spread", "title",
+]
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 

@@ -12,6 +12,8 @@ from mmjax.report.numbers import NONE, number
 from mmjax.report.rows import SHOWN_METRICS, Row, TaskTable, folds_text
 from mmjax.report.sentences import run_sentences, task_sentences
 
+__all__ = ["MARKS", "STYLES", "VERDICT_WORDS", "WIDE", "print_results", "results_table"]
+
 STYLES = {"better": "green", "worse": "red", "inconclusive": "yellow", "identical": "yellow", "warning": "bold red", "note": ""}
 MARKS = {"better": "+", "worse": "-", "inconclusive": "?", "identical": "=", "warning": "!", "note": " "}
 VERDICT_WORDS = (("better", "beats"), ("inconclusive", "inconclusive:"), ("identical", "identical to"), ("worse", "worse than"))

@@ -20,6 +20,8 @@ from mmjax.runs.schema import RunError
 from mmjax.train.stages import merged
 from mmjax.types import Padded
 
+__all__ = ["SAVED", "Cell", "load_cell"]
+
 SAVED = "cell.json"
 
 

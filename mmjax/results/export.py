@@ -11,6 +11,8 @@ from mmjax.evaluate.predict import predict_subsets
 from mmjax.runs.model import SavedModel, as_item
 from mmjax.train.stages import merged
 
+__all__ = ["PLATFORMS", "exported", "prediction"]
+
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 

@@ -16,6 +16,8 @@ from mmjax.runs.folder import write_text
 from mmjax.runs.read import Run, check_cell, read_run
 from mmjax.runs.schema import RunError
 
+__all__ = ["LATEX", "Results", "load_run"]
+
 LATEX = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
          "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}  # fmt: skip
 

@@ -13,6 +13,11 @@ import numpy as np
 
 from mmjax.runs.schema import SCHEMA, RunError
 
+__all__ = [
+    "LOCK", "MARKER", "check_folder", "damaged", "locked", "parse_json", "read_arrays", "read_json", "read_record",
+    "read_text", "sha256", "write_arrays", "write_bytes", "write_json", "write_record", "write_text",
+]
+
 MARKER, LOCK = "run.json", "run.lock"
 
 

@@ -24,6 +24,11 @@ from mmjax.runs.folder import read_json, write_bytes, write_json
 from mmjax.runs.schema import RunError
 from mmjax.types import Batch, Padded
 
+__all__ = [
+    "MODEL", "VARIABLES", "Reader", "SavedModel", "as_item", "cannot_be_loaded", "read_model", "read_variables", "save_model",
+    "write_model", "write_variables",
+]
+
 MODEL, VARIABLES = "model.json", "variables.safetensors"
 
 

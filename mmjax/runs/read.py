@@ -11,6 +11,8 @@ from mmjax.runs.folder import damaged, parse_json, read_arrays, read_json, read_
 from mmjax.runs.schema import NUMBER, Maybe, RunError, check, check_results
 from mmjax.types import Outcomes, Units
 
+__all__ = ["EXAMPLE", "REMEDY", "SHOWN", "Run", "check_cell", "read_baselines", "read_outcomes", "read_run", "read_units"]
+
 EXAMPLE = {
     "task": str,
     "unit": int,

@@ -4,6 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+__all__ = [
+    "CELL", "CELL_TASK", "DIFFERENCE", "ESTIMATE", "GROUP", "KINDS", "NUMBER", "PRIVACY", "RESULTS", "SCHEMA", "SCORES",
+    "TASK", "VERDICT", "VERDICTS", "Each", "Maybe", "Optional", "RunError", "check", "check_results",
+]
+
 
 class RunError(ValueError):
     """A run folder is damaged, incomplete, in use or of another version; the message names the file and the remedy or key."""

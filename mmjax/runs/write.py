@@ -44,6 +44,12 @@ from mmjax.runs.read import EXAMPLE
 from mmjax.runs.schema import RunError, check
 from mmjax.types import Outcomes, Units
 
+__all__ = [
+    "EXAMPLES", "MAX_CANDIDATES", "PACKAGES", "Part", "baselines_file", "chosen_examples", "device", "example_row",
+    "has_baselines", "has_examples", "part_is_done", "peak_memory", "versions", "write_baselines", "write_cell",
+    "write_examples", "write_part", "write_units",
+]
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "mmjax")
 EXAMPLES = 100
 MAX_CANDIDATES = 50 * EXAMPLES  # test units among which the examples are chosen

@@ -10,6 +10,11 @@ import numpy as np
 
 from mmjax.types import Units
 
+__all__ = [
+    "PENALTIES", "TOKEN", "TextExamples", "has_text", "label_frequencies", "majority_class", "text_examples", "tfidf_labels",
+    "tfidf_ridge", "tfidf_svm", "weighted_median",
+]
+
 TOKEN = r"\w+|[^\w\s]"  # scikit-learn's default pattern drops one-letter words, punctuation and emoji
 PENALTIES = (0.1, 1.0, 10.0)  # candidates for C of `LinearSVC` and alpha of `Ridge`
 

@@ -17,6 +17,11 @@ from mmjax.tasks.subsets import subsets_of
 from mmjax.tasks.units import at_entries, find_classes, find_output, find_target, modality_of, target_of, target_units
 from mmjax.types import Batch, Metric, Outcomes, Subset, Tokens, Units
 
+__all__ = [
+    "DETAILS", "MAX_DETAILS", "METRICS", "Classify", "class_details", "class_names", "class_outcomes", "confusion_panels",
+    "show_class",
+]
+
 METRICS = {
     "accuracy": Metric(classification.accuracy),
     "f1_macro": Metric(classification.f1_macro),

@@ -8,6 +8,8 @@ import numpy as np
 from mmjax.tasks.subsets import subsets_of
 from mmjax.types import Metric, Outcomes, Subset, Units
 
+__all__ = ["TaskDefaults", "each_seed"]
+
 
 class TaskDefaults:
     """Base class of tasks without checks, baselines, details and panels, which are scored for every subset of modalities.

@@ -9,6 +9,8 @@ from jaxtyping import Array, Float
 from mmjax.tasks.units import modality_of
 from mmjax.types import Batch, Tokens
 
+__all__ = ["embed", "modalities_of"]
+
 
 def modalities_of(output: str, other: str, fused: tuple[str, ...] | None, known: Sequence[str]) -> tuple[str, ...]:
     """The modalities that an output is computed from, sorted: its own modality, or those of the fused tokens.

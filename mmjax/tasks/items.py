@@ -7,6 +7,8 @@ import numpy as np
 
 from mmjax.data.dataset import Dataset
 
+__all__ = ["Items", "items_of"]
+
 
 class Items(NamedTuple):
     """i items in the order of their first rows.

@@ -18,6 +18,8 @@ from mmjax.tasks.subsets import subsets_of
 from mmjax.tasks.units import at_entries, find_classes, find_output, find_target, modality_of, target_of, target_units
 from mmjax.types import Batch, Metric, Outcomes, Subset, Tokens, Units
 
+__all__ = ["MAX_DETAILS", "METRICS", "MultiLabelClassify", "label_names"]
+
 METRICS = {
     "f1_micro": Metric(multilabel.f1_micro),
     "f1_macro": Metric(multilabel.f1_macro),

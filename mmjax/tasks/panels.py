@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+__all__ = ["histogram", "intervals", "matrix", "points"]
+
 
 def matrix(
     title: str, rows: Sequence[str], columns: Sequence[str], values: Any, row_label: str = "", column_label: str = ""

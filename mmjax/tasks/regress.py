@@ -16,6 +16,8 @@ from mmjax.tasks.subsets import subsets_of
 from mmjax.tasks.units import at_entries, find_output, find_target, modality_of, target_of, target_units
 from mmjax.types import Batch, Metric, Outcomes, Subset, Tokens, Units
 
+__all__ = ["MAX_POINTS", "METRICS", "Regress"]
+
 METRICS = {
     "mae": Metric(regression.absolute_error, higher_is_better=False, bounds=(0, None)),
     "rmse": Metric(regression.root_squared_error, higher_is_better=False, bounds=(0, None)),

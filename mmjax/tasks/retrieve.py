@@ -18,6 +18,8 @@ from mmjax.tasks.subsets import subsets_of
 from mmjax.tasks.units import find_output, listed, modality_of
 from mmjax.types import Batch, Metric, Outcomes, Subset, Tokens, Units
 
+__all__ = ["RANKS", "Retrieve"]
+
 RANKS = (1, 2, 3, 6, 11, 21, 51, 101, 201, 501, 1001)  # lower edges of the bins of the histogram
 
 

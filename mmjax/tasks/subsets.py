@@ -5,6 +5,8 @@ from itertools import combinations
 
 from mmjax.types import Subset
 
+__all__ = ["MAX_MODALITIES", "subset_name", "subsets_of"]
+
 MAX_MODALITIES = 6  # the largest number of which every subset is scored; 12 modalities have 4,095 subsets
 
 

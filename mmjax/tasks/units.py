@@ -9,6 +9,8 @@ from jaxtyping import Bool
 from mmjax.data.dataset import Dataset
 from mmjax.types import Units
 
+__all__ = ["at_entries", "find_classes", "find_output", "find_target", "listed", "modality_of", "target_of", "target_units"]
+
 
 def target_of(output: str) -> str:
     """The target that an output is compared with by default: "label" for both "label" and "image.label"."""

@@ -17,6 +17,8 @@ from mmjax.tasks.subsets import subsets_of
 from mmjax.tasks.units import find_classes, find_output, find_target, modality_of, target_units
 from mmjax.types import Batch, Metric, Outcomes, Subset, Tokens, Units
 
+__all__ = ["ZeroShot"]
+
 
 @dataclass(frozen=True)
 class ZeroShot:

@@ -17,6 +17,8 @@ from jaxtyping import Array, Float, Key
 from mmjax.shards import sum_over_shards
 from mmjax.types import Batch, Objective
 
+__all__ = ["OGMGE", "TINY", "GradNorm", "blend_weights"]
+
 TINY = float(np.finfo(np.float32).tiny)
 
 

@@ -20,6 +20,8 @@ import orbax.checkpoint as ocp
 from mmjax.describe import differences
 from mmjax.train.finite import NonFiniteError
 
+__all__ = ["CheckpointError", "Checkpoints"]
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be written, is damaged, or belongs to another experiment; the message gives the remedy."""

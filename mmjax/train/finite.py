@@ -10,6 +10,8 @@ from jaxtyping import Array, Bool
 
 from mmjax.types import Batch, Padded
 
+__all__ = ["NonFiniteError", "all_finite", "diagnose", "nonfinite_examples", "skip_nonfinite"]
+
 
 class NonFiniteError(RuntimeError):
     """A loss, gradient or parameter is NaN or infinite; the message names the step, the seed, the cause and the remedy."""

@@ -15,6 +15,8 @@ from mmjax.train.step import TrainState
 from mmjax.train.training import Training
 from mmjax.types import Batch
 
+__all__ = ["Callbacks", "Fit", "Stopped", "TrainData", "fit"]
+
 
 class Stopped(Exception):
     """Training stopped on request, after a checkpoint."""

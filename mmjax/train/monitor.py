@@ -9,6 +9,8 @@ import numpy as np
 from mmjax.train.finite import NonFiniteError, diagnose
 from mmjax.types import Batch
 
+__all__ = ["Monitor"]
+
 
 class Monitor:
     """Metrics of all seeds since the last evaluation. They are read one call late, so that the device is never idle.

@@ -13,6 +13,11 @@ from typing import Any
 import optax
 import optax.contrib
 
+__all__ = [
+    "FRACTION", "INSIDE", "NOT_NEGATIVE", "RANGES", "SGD", "Adam", "AdamW", "Constant", "Cosine", "Linear", "Lion", "Muon",
+    "Steps",
+]
+
 
 @dataclass(frozen=True)
 class Constant:

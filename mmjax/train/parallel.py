@@ -11,6 +11,8 @@ from mmjax.shards import SHARD
 from mmjax.train.stages import merged
 from mmjax.train.step import Step
 
+__all__ = ["PLANS", "Plan", "compiler_options", "pmapped", "single"]
+
 
 class Plan(NamedTuple):
     """How functions of one seed run for all seeds on the local devices.

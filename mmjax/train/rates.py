@@ -11,6 +11,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mmjax.train.stages import has_prefix
 
+__all__ = ["LayerWise", "Rates"]
+
 
 @dataclass(frozen=True)
 class Rates:

@@ -19,6 +19,8 @@ from mmjax.train.stages import EVERYTHING
 from mmjax.train.step import TrainState, init_state
 from mmjax.types import Batch, Gradient
 
+__all__ = ["Best", "init_seeds", "keep_best", "no_best", "orders", "seed_keys"]
+
 
 def seed_keys(seeds: Sequence[int]) -> Key[Array, " s"]:
     """`jax.random.key(seed)` of each seed."""

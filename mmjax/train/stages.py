@@ -8,6 +8,11 @@ from typing import Any
 import tyro
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+__all__ = [
+    "EVERYTHING", "GROUPS", "Stage", "does_learn", "frozen_paths", "gradual_unfreezing", "has_prefix", "merged", "resolve",
+    "restricted", "split",
+]
+
 GROUPS = ("encoders", "heads", "unimodal_heads", "loss_parameters")  # prefixes of "encoders_image", "heads_label", ...
 EVERYTHING = ("",)
 

@@ -17,6 +17,8 @@ from mmjax.train.finite import all_finite
 from mmjax.train.stages import EVERYTHING, merged, restricted, split
 from mmjax.types import Augment, Aux, Batch, Gradient, Loss, Objective
 
+__all__ = ["Step", "SumOfLosses", "TrainState", "init_state", "make_step", "reset_optimizer", "weighted_mean"]
+
 
 @struct.dataclass
 class TrainState:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+__all__ = ["GRACE", "SHOW_CURSOR", "SIGNALS", "StopRequest"]
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 0.3  # seconds in which a handler runs unless the main thread is in a long call
 SHOW_CURSOR = b"\x1b[?25h"

@@ -16,6 +16,8 @@ from mmjax.train.stages import Stage, frozen_paths, resolve
 from mmjax.train.step import Step, TrainState, init_state, make_step, reset_optimizer
 from mmjax.types import Augment, Batch, Gradient, Loss, Optimizer
 
+__all__ = ["MAX_BATCH_BYTES", "MAX_STEPS_PER_CALL", "SMALL", "Schedule", "Training"]
+
 MAX_STEPS_PER_CALL = 32
 SMALL = 4_000_000  # parameters of all seeds; in larger models, the time to dispatch a step is negligible
 MAX_BATCH_BYTES = 64_000_000  # of the batches of one call

@@ -9,6 +9,8 @@ from jaxtyping import Array, Bool, Int, Key
 from mmjax.data.augment.each import for_each_example, on_valid_steps
 from mmjax.types import Batch
 
+__all__ = ["Gain", "Noise", "SpecAugment", "stripes"]
+
 
 @dataclass(frozen=True)
 class Gain:

@@ -10,6 +10,8 @@ from jaxtyping import Array, Key
 from mmjax.shards import example_keys
 from mmjax.types import Batch, Padded
 
+__all__ = ["for_each_example", "on_valid_steps"]
+
 
 def for_each_example(change: Callable[[Array, Any], Any], batch: Batch, modality: str, key: Key[Array, ""]) -> Batch:
     """Replaces each example's input x of a modality by change(key, x); a batch without the modality does not change."""

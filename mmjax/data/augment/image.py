@@ -9,6 +9,8 @@ from jaxtyping import Array, Float, Key
 from mmjax.data.augment.each import for_each_example
 from mmjax.types import Batch
 
+__all__ = ["Colour", "Flip", "RandomCrop", "Rotation", "Shift", "bilinear", "cropped", "rotated", "scale_about"]
+
 
 @dataclass(frozen=True)
 class Shift:

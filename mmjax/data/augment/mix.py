@@ -14,6 +14,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from mmjax.shards import example_keys, gather_over_shards, shard_index
 from mmjax.types import Batch
 
+__all__ = ["CutMix", "MixUp", "distribution", "rectangle"]
+
 
 @dataclass(frozen=True)
 class MixUp:

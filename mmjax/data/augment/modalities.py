@@ -9,6 +9,8 @@ from jaxtyping import Array, Key
 from mmjax.shards import example_keys
 from mmjax.types import Batch
 
+__all__ = ["DropModalities"]
+
 
 @dataclass(frozen=True)
 class DropModalities:

@@ -8,6 +8,8 @@ from jaxtyping import Array, Key
 from mmjax.data.augment.each import for_each_example, on_valid_steps
 from mmjax.types import Batch
 
+__all__ = ["Jitter", "Scaling"]
+
 
 @dataclass(frozen=True)
 class Jitter:

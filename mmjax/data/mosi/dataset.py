@@ -23,6 +23,8 @@ from mmjax.data.mosi.files import FILES, MosiTable, read_files, read_table
 from mmjax.data.splits import grouped_folds
 from mmjax.types import Padded
 
+__all__ = ["CLASSES", "Mosi", "ZScores"]
+
 CLASSES = ("negative", "positive")
 
 

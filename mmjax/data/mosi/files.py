@@ -20,6 +20,8 @@ import numpy as np
 
 from mmjax.data.decode import DataError, decode_text
 
+__all__ = ["FILES", "OFFICIAL", "VARIABLE", "WIDTHS", "MosiTable", "find_mosi", "read_files", "read_table"]
+
 WIDTHS = {"text": 100, "audio": 73, "video": 100}
 OFFICIAL = ("train", "test")
 VARIABLE = "MMJAX_MOSI"

@@ -15,6 +15,8 @@ from typing import Any
 
 from mmjax.data.decode import DataError, check_language
 
+__all__ = ["INDEX", "IN_CHECKOUT", "MAX_MEMBER", "RESTORE", "SUMS", "StampsPack", "find_pack", "labels_of"]
+
 INDEX, SUMS = "stamps.jsonl", "sha256sums.txt"
 MAX_MEMBER = 20_000_000  # bytes of one image or clip; the largest of the pack has 0.1 MB
 RESTORE = "restore it with git, or rebuild the pack with scripts/build_stamps.py"

@@ -19,6 +19,8 @@ from mmjax.data.decode import DataError
 from mmjax.data.stamps.dataset import Stamps
 from mmjax.data.stamps.table import StampsTable
 
+__all__ = ["KINDS", "StampsPairs"]
+
 KINDS = ("match", "random", "hard")
 
 

@@ -10,6 +10,8 @@ from mmjax.data.dataset import Rows
 from mmjax.data.decode import audio_seconds
 from mmjax.data.stamps.table import Clip, StampsTable, speech_name
 
+__all__ = ["MIN_TAGGED", "clip_seconds", "clips_of", "stamp_rows", "tag_names", "tags_of"]
+
 MIN_TAGGED = 20  # a folder name is a tag if at least this number of stamps have it on their path
 
 

@@ -18,6 +18,8 @@ from mmjax.data.text import Tokenizer
 from mmjax.nn.mel import LogMel
 from mmjax.types import Padded
 
+__all__ = ["RATE", "Clip", "StampsTable", "log_mel", "speech_name"]
+
 Clip = tuple[int, str]  # an item of the table, and the language of a speech clip that describes it
 
 

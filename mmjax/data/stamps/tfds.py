@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+__all__ = ["ABANDONED_S", "REMEDY", "SPLIT", "StampsBuilder", "TfdsStamps", "prepared_folder", "tfds_source"]
+
 try:
     import tensorflow_datasets as tfds
 except ImportError as failure:

@@ -8,6 +8,8 @@ from typing import Any
 from mmjax.evaluate.statistics.estimates import Estimate, finite
 from mmjax.evaluate.statistics.variance import LEVEL, Contributions, Variance, detectable, half_width, p_value, variance
 
+__all__ = ["DOUBLINGS", "MIN_PAIRED_SEEDS", "ROUNDING", "Difference", "difference", "holm"]
+
 ROUNDING = 1e-6  # relative; in float32, equally good models may differ by this
 MIN_PAIRED_SEEDS = 5  # with fewer seeds, a paired variance has too few degrees of freedom
 DOUBLINGS = 10  # a difference that 1,024 times the present data would not settle counts as one that no data would settle

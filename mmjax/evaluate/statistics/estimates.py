@@ -13,6 +13,8 @@ from mmjax.evaluate.statistics.influence import Influence, draw_weights, influen
 from mmjax.evaluate.statistics.variance import Contributions, clipped_interval, degrees_of_freedom, score_interval, variance
 from mmjax.types import Metric, Outcomes
 
+__all__ = ["INTERVAL", "Estimate", "Sample", "estimates", "finite"]
+
 INTERVAL = "95 %: t interval, variance over groups of test units and over seeds"
 
 

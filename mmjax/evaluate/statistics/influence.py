@@ -10,6 +10,8 @@ import numpy as np
 
 from mmjax.types import Outcomes
 
+__all__ = ["DRAWS", "MAX_LEFT_OUT", "UNITS_AT_ONCE", "Influence", "draw_weights", "influences"]
+
 MAX_LEFT_OUT = 100  # up to this number of groups, each group is left out in turn; with more, the gradient is accurate enough
 DRAWS = 400  # random weightings for a metric that is not smooth
 UNITS_AT_ONCE = 2**22  # units times weightings of one block: 16 MB of weights, and a few times as much inside a metric

@@ -8,6 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+__all__ = [
+    "LEVEL", "POWER", "TWO_TRAININGS", "Bounds", "Contributions", "Variance", "clipped_interval", "degrees_of_freedom",
+    "detectable", "half_width", "p_value", "score_interval", "variance",
+]
+
 LEVEL, POWER = 0.95, 0.8
 TWO_TRAININGS = 4 / 3  # at most so many degrees of freedom for two seeds: Welch's estimate from two values each is too high
 Bounds = tuple[float | int | None, float | int | None]
