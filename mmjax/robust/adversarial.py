@@ -15,6 +15,8 @@ from mmjax.robust.budgets import require
 from mmjax.train.step import SumOfLosses, weighted_mean
 from mmjax.types import Attack, Batch, Gradient, Objective, Values
 
+__all__ = ["ATTACK", "TRADES", "AdversarialTraining", "attacked_values", "divergence"]
+
 ATTACK = 101  # fold_in of the step's key for the randomness of attacks
 
 

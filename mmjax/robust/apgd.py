@@ -25,6 +25,8 @@ from mmjax.robust.budgets import require
 from mmjax.robust.changes import as_axis
 from mmjax.types import Batch, Values
 
+__all__ = ["APGD", "MOMENTUM", "SUFFICIENT", "checkpoints", "halved"]
+
 MOMENTUM = 0.75  # alpha of equation 1
 SUFFICIENT = 0.75  # rho of condition 1
 

@@ -21,6 +21,23 @@ from mmjax.robust.changes import as_axis
 from mmjax.shards import example_keys
 from mmjax.types import Attack, Batch, Values
 
+__all__ = [
+    "CHANGES",
+    "FGSM",
+    "PGD",
+    "Changes",
+    "InTurn",
+    "active",
+    "ascended",
+    "best_of",
+    "better",
+    "changed",
+    "live",
+    "loss_and_gradient",
+    "no_change",
+    "random_change",
+]
+
 Changes = dict[str, Array]
 CHANGES = "Linf, L2, SNR or Embeddings"
 

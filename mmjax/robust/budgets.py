@@ -37,6 +37,8 @@ from mmjax.robust.changes import (
     without_padding,
 )
 
+__all__ = ["L2", "SNR", "Budget", "Linf", "PerChannel", "check_epsilon", "original_units", "require"]
+
 PerChannel = float | tuple[float, ...]
 """One number, or one per entry of the last axis, such as the channels of an image."""
 

@@ -12,6 +12,22 @@ from jaxtyping import Array, Bool, Key
 
 from mmjax.types import Padded
 
+__all__ = [
+    "TINY",
+    "array_of",
+    "as_axis",
+    "ball_draw",
+    "ball_project",
+    "ball_step",
+    "changed_input",
+    "channels",
+    "in_range",
+    "norms",
+    "uniform",
+    "valid_entries",
+    "without_padding",
+]
+
 TINY = float(np.finfo(np.float32).tiny)
 
 

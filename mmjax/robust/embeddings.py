@@ -14,6 +14,8 @@ from mmjax.robust.budgets import check_epsilon, require
 from mmjax.robust.changes import as_axis, ball_draw, ball_project, ball_step
 from mmjax.types import Padded, Tokens
 
+__all__ = ["NEEDS_ACCESS", "Embeddings", "MixedTokens", "ShiftedTokens", "SoftTokens", "check_token_ids"]
+
 NEEDS_ACCESS = "this attack changes token embeddings; give the encoder as SoftTokens(encoder)"
 
 

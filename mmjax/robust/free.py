@@ -15,6 +15,8 @@ from mmjax.shards import sum_over_shards
 from mmjax.train.step import SumOfLosses, weighted_mean
 from mmjax.types import Aux, Batch, Objective
 
+__all__ = ["VILLA", "FreeAdversarial", "Total", "replayed"]
+
 Total = Callable[[Any, Any], tuple[Any, Aux]]
 
 

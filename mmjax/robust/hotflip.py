@@ -13,6 +13,8 @@ from mmjax.robust.budgets import require
 from mmjax.robust.embeddings import MixedTokens, check_token_ids
 from mmjax.types import Batch, Padded, Values
 
+__all__ = ["HotFlip", "Substitutions", "estimates"]
+
 
 @dataclass(frozen=True)
 class Substitutions:

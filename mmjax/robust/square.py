@@ -27,6 +27,8 @@ from mmjax.robust.square_windows import (
 from mmjax.shards import example_keys
 from mmjax.types import Batch, Values
 
+__all__ = ["TINY", "Square", "first", "proposed"]
+
 TINY = 1e-12
 
 
@@ -90,9 +92,7 @@ def first(budget: Budget, x: Any, keys: Key[Array, " b"]) -> Array:
     return budget.project(x, budget.steepest(x, direction.reshape(nothing.shape), 1.0))
 
 
-def proposed(
-    budget: Budget, x: Any, change: Array, keys: Key[Array, " b"], stage: Int[Array, ""], share: float
-) -> Array:
+def proposed(budget: Budget, x: Any, change: Array, keys: Key[Array, " b"], stage: Int[Array, ""], share: float) -> Array:
     """A proposal for each example. stage: how often the share has been halved."""
     canvas = canvas_of(change.shape)
     images, rows = change.reshape(len(keys), *canvas), valid_rows(x, canvas)
@@ -116,9 +116,7 @@ def _signs(key: Key[Array, ""], canvas: Canvas, rows: Array, side: Array) -> tup
     return random_signs(sign, (1, 1, canvas.channels)), window(canvas, corner(place, canvas, rows, side), side)
 
 
-def _moved(
-    key: Key[Array, ""], canvas: Canvas, rows: Array, side: Array, both: Array, image: Array, radius: Array
-) -> Array:
+def _moved(key: Key[Array, ""], canvas: Canvas, rows: Array, side: Array, both: Array, image: Array, radius: Array) -> Array:
     """The change of one example after the norm of two windows has moved into the first, before normalisation.
 
     both: the pattern in two orientations, [2 r c]. image: the change as a canvas. radius: of the budget.

@@ -10,6 +10,22 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from mmjax.types import Padded
 
+__all__ = [
+    "HALVINGS",
+    "Canvas",
+    "canvas_of",
+    "corner",
+    "pattern",
+    "patterns",
+    "placed",
+    "random_signs",
+    "sides",
+    "stages",
+    "tiles",
+    "valid_rows",
+    "window",
+]
+
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries, as in the paper
 
 
