@@ -229,7 +229,8 @@ def run_options(
     if options.dtype:
         cells = {name: with_dtype(experiment, options.dtype) for name, experiment in cells.items()}
     from mmjax.experiment.costs import print_costs
-    from mmjax.experiment.run import check_options, fold_numbers, load_and_check, run_cells
+    from mmjax.experiment.load import check_options, fold_numbers, load_and_check
+    from mmjax.experiment.run import run_cells
     from mmjax.runs.folder import check_folder
 
     if not options.costs:

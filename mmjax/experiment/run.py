@@ -2,27 +2,21 @@
 
 import dataclasses
 import itertools
-import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from rich.console import Console
 
 from mmjax.data import feed
-from mmjax.data.check import check_dataset
 from mmjax.data.dataset import Dataset
-from mmjax.data.splits import check_splits, folds_of, with_fold
 from mmjax.describe import as_json, as_line
-from mmjax.experiment.check import check
-from mmjax.experiment.loggers import check_loggers
+from mmjax.experiment.load import Loaded, at_fold, fold_numbers, load_and_check
 from mmjax.experiment.part import PartRun, run_part
 from mmjax.experiment.results import data_facts, results_of
-from mmjax.experiment.value import Experiment, ExperimentError
-from mmjax.pretrained.init import digest, read_weights
+from mmjax.experiment.value import Experiment
+from mmjax.pretrained.init import digest
 from mmjax.progress import Progress
 from mmjax.runs.folder import locked, read_record, write_json
 from mmjax.runs.model import MODEL, VARIABLES, cannot_be_loaded
@@ -40,89 +34,7 @@ from mmjax.train.loop import Stopped
 from mmjax.train.stop import StopRequest
 from mmjax.types import Units
 
-__all__ = ["Loaded", "at_fold", "check_options", "fold_numbers", "load_and_check", "run_cells"]
-
-
-def fold_numbers(cells: Mapping[str, Experiment], options: Any) -> list[int | None]:
-    """The folds to run: [None] for the data's own split, else all folds of a cross-validation.
-
-    ExperimentError if the cells have different numbers of folds; DataError if the data have an official test split.
-    """
-    if options.folds is None:
-        return [None]
-    counts = {name: folds_of(experiment.data) for name, experiment in cells.items()}
-    if len(set(counts.values())) > 1:
-        raise ExperimentError(f"--folds: the cells have {counts} folds; all cells of a table need the same number")
-    return list(range(next(iter(counts.values()))))
-
-
-def at_fold(experiment: Experiment, fold: int | None) -> Experiment:
-    """The experiment with this fold as the test split; None for the data's own split."""
-    return experiment if fold is None else dataclasses.replace(experiment, data=with_fold(experiment.data, fold))
-
-
-@dataclasses.dataclass(frozen=True)
-class Loaded:
-    """The inputs of the cells on one fold. datasets: {data: its dataset}; weights: {cell: {path: published array}}.
-
-    leak_free: whether the splits of all datasets were checked to have no common id and no common group.
-    """
-
-    datasets: Mapping[Any, Dataset]
-    weights: Mapping[str, Mapping[str, Any]]
-    leak_free: bool = False
-
-
-def load_and_check(
-    cells: Mapping[str, Experiment], fold: int | None = None, read: dict[str, Any] | None = None
-) -> Loaded:
-    """Loads each dataset and each set of published weights once, and checks every cell against them.
-
-    read: weights that were read before, by what determines them; new ones are added.
-    """
-    datasets: dict[Any, Dataset] = {}
-    weights: dict[str, Any] = {}
-    tasks: dict[str, tuple[str, Any]] = {}
-    leak_free = True
-    read = {} if read is None else read
-    for name, experiment in cells.items():
-        if not re.fullmatch(r"\w[\w.-]*", name):
-            raise ExperimentError(f"cell {name!r}: the name is a folder name too; use letters, digits, '_', '-' and '.'")
-        for task_name, task in experiment.tasks.items():
-            first, same = tasks.setdefault(task_name, (name, as_json(task)))
-            if same != as_json(task):
-                raise ExperimentError(f"cell {name}: its task {task_name!r} is not that of cell {first}; rename one of them")
-        experiment = at_fold(experiment, fold)
-        if experiment.data not in datasets:
-            datasets[experiment.data] = experiment.data.load()
-            check_dataset(datasets[experiment.data])
-            leak_free &= check_splits(datasets[experiment.data])
-        try:
-            check(experiment, datasets[experiment.data])
-        except ExperimentError as error:
-            raise ExperimentError(f"cell {name}: {error}") from error
-        key = json.dumps([as_json(experiment.encoders), as_json(experiment.weights)])
-        if experiment.weights and key not in read:
-            read[key] = _read_weights(experiment, datasets[experiment.data])
-        weights[name] = read.get(key, {}) if experiment.weights else {}
-    return Loaded(datasets, weights, leak_free)
-
-
-def _read_weights(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
-    batch = feed.example_batch(dataset, experiment.encoders, experiment.batch)
-    shapes = jax.eval_shape(experiment.model.init, jax.random.key(0), batch)
-    return read_weights(shapes, experiment.weights)
-
-
-def check_options(cells: Mapping[str, Experiment], options: Any) -> None:
-    """Raises ExperimentError for wrong options, before any data are read."""
-    devices = jax.local_device_count()
-    for name, experiment in cells.items():
-        if options.plan == "pmap" and experiment.batch % devices:
-            raise ExperimentError(f"cell {name}: batch is {experiment.batch}; it must be a multiple of the {devices} devices")
-    if options.against is not None and options.against not in cells:
-        raise ExperimentError(f"--against is {options.against!r}, not a cell of this run; the cells are {', '.join(cells)}")
-    check_loggers(options.log)
+__all__ = ["run_cells"]
 
 
 def run_cells(

@@ -34,6 +34,7 @@ SOME = {
     "vowel_series": ("data", SMALL),
     "transfer": ("staged", FROM_WEIGHTS),
     "stamps_pretrained": ("concat text_audio", THREE),
+    "robustness_of_fusion": ("concat concat-all", THREE),
     "stamps_retrieval": ("scratch_siglip", FLAGS),
     "stamps_tags": ("concat", ["--data.image-size", "16", *SMALL]),
     "stamps_duration": ("huber", FLAGS),
@@ -73,7 +74,7 @@ def test_all_files_are_run():
 @pytest.mark.parametrize("name", ["stamps_fusion", *sorted(SOME)])
 def test_every_cell_fits_its_data(name, monkeypatch):
     """Also in full size: shapes, classes, losses and stages of every cell, nothing compiled."""
-    from mmjax.experiment.run import load_and_check
+    from mmjax.experiment.load import load_and_check
 
     skip_without_mosi(name)
     monkeypatch.setenv("MMJAX_MOSI", str(MOSI))

@@ -14,8 +14,8 @@ from mmjax.data.decode import DataError
 from mmjax.encoders import CNN, TextRNN
 from mmjax.experiment import Experiment, ExperimentError
 from mmjax.experiment.cli import parse
+from mmjax.experiment.load import check_options, fold_numbers
 from mmjax.experiment.options import Options, _fits
-from mmjax.experiment.run import check_options, fold_numbers
 from mmjax.fusion import Concat, MeanLogits
 from mmjax.heads import Classifier, Mean
 from mmjax.runs.folder import check_folder, locked, write_json

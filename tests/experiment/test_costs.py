@@ -11,7 +11,7 @@ from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.encoders import Features
 from mmjax.experiment import Experiment
 from mmjax.experiment import costs as module
-from mmjax.experiment.run import Loaded
+from mmjax.experiment.load import Loaded
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.tasks import Classify

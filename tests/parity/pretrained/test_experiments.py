@@ -36,7 +36,7 @@ def test_with_real_weights(name, cells, flags, tmp_path):
 def test_every_cell_fits_its_data(name, monkeypatch):
     import runpy
 
-    from mmjax.experiment.run import load_and_check
+    from mmjax.experiment.load import load_and_check
 
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     file = runpy.run_path(str(ROOT / "experiments" / f"{name}.py"))
