@@ -24,11 +24,11 @@ groups and seeds]; differences to the single modalities are paired
     TF-IDF + SVM  0.629 [0.579, 0.677]   0.538
     majority      0.294 [0.236, 0.359]   0.050
     concat with some of its modalities masked: audio 0.361, image 0.773, text 0.830, audio+image 0.778, audio+text 0.819,
-    image+text 0.864, all 0.865; by language of the speech (all / speech only): es 0.863 / 0.374, fr 0.869 / 0.394, ru
-    0.865 / 0.331. The following figures are of an earlier version with 10 seeds and percentile bootstrap intervals. With
-    test names in French, which training never saw (--data.test-text-language fr; MiniLM is English): text 0.350 [0.307,
-    0.398], image_text 0.758 [0.718, 0.794], its image by itself 0.774; in Spanish 0.321 [0.277, 0.369] and 0.757 [0.717,
-    0.793], in Russian 0.279 [0.221, 0.335] and 0.730 [0.686, 0.769]
+    image+text 0.864, all 0.865; by language of the speech (all / speech only): es 0.863 / 0.374, fr 0.869 / 0.394, ru 0.865
+    / 0.331. With test names in French, which training never saw (10 seeds, cells text, image and image_text,
+    --data.test-text-language fr; MiniLM is English): text 0.349 [0.310, 0.390], image_text 0.759 [0.719, 0.795], worse than
+    the cell image by 0.028 [0.012, 0.043]; in Spanish 0.323 [0.284, 0.366] and 0.757 [0.717, 0.793], worse by 0.030 [0.015,
+    0.045]; in Russian 0.276 [0.222, 0.338] and 0.731 [0.689, 0.770], worse by 0.055 [0.039, 0.072]
 Conclusion: image and name together beat either alone; the effect of adding speech to them is inconclusive. A name in a language
 that the text encoder does not know lowers the accuracy below that of the image alone; no multilingual weights were available.
 The aim with image and name, accuracy .91 and macro F1 .89, is not reached by these cells; see `kernel`.
