@@ -42,7 +42,7 @@ def audit(scores: np.ndarray, included: np.ndarray, guesses: int, delta: float, 
         return Audit(0.0, guesses, correct, len(scores), confidence)
     while refuted(high):
         low, high = high, 2 * high
-    while high - low > 1e-4:
+    while high - low > 1e-3:
         middle = (low + high) / 2
         low, high = (middle, high) if refuted(middle) else (low, middle)
     return Audit(low, guesses, correct, len(scores), confidence)
@@ -57,7 +57,7 @@ def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
     """
     from scipy.stats import binom
 
-    law = binom(guesses, 1 / (1 + np.exp(-epsilon)))
-    within = np.cumsum(law.pmf(correct - np.arange(1, correct + 1)))  # P[v > W >= v - i]
+    law = guesses, 1 / (1 + np.exp(-epsilon))
+    within = np.cumsum(binom.pmf(correct - np.arange(1, correct + 1), *law))  # P[v > W >= v - i]
     alpha = float(np.max(within / np.arange(1, correct + 1), initial=0.0))
-    return min(1.0, float(law.sf(correct - 1)) + 2 * canaries * delta * alpha)
+    return min(1.0, float(binom.sf(correct - 1, *law)) + 2 * canaries * delta * alpha)
