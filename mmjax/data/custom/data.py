@@ -80,7 +80,7 @@ class TableData:
             name: column_of(found, readings[name], _sha256(found.digests)) for name, found in items.items()
         }
         at = {name: np.flatnonzero(split == name) for name in SPLITS}
-        metadata = {"id": ids, "group": group} | _metadata(table, self, kinds)
+        metadata = {"id": ids, "group": group} | _metadata(table, self, kinds, items)
         sized = {name: reading.sizes for name, reading in readings.items()}
         sized |= {name: target.sizes for name, target in targets.items() if target.sizes}
         return Dataset(
@@ -217,13 +217,18 @@ def _rows(items: Mapping[str, RawItems], targets: Mapping[str, TargetArray], row
     return Rows(pointer, {name: target.values[rows] for name, target in targets.items()}, np.ones(len(rows), np.float32))
 
 
-def _metadata(table: Table, data: TableData, kinds: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Texts and captions, and all columns of names or integers that are no input."""
-    inputs = {column: of.name for of in data.inputs for column in of.columns}
-    found = {}
-    for column, cells in table.cells.items():
-        name = inputs.get(column, column)
-        if name in ("id", "group") or (column in inputs and not isinstance(kinds[name], Texts)):
+def _metadata(
+    table: Table, data: TableData, kinds: Mapping[str, Any], items: Mapping[str, RawItems]
+) -> dict[str, np.ndarray]:
+    """The texts of inputs, and all columns of names or integers that are no input."""
+    inputs = {column for of in data.inputs for column in of.columns}
+    found = {
+        name: np.array([of.raw[number] if number >= 0 else "" for number in of.pointer])
+        for name, of in items.items()
+        if isinstance(kinds[name], Texts)
+    }
+    for name, cells in table.cells.items():
+        if name in ("id", "group", *inputs, *found):
             continue
         there = [cell for cell in cells if not is_missing(cell)]
         if there and all(isinstance(cell, str) for cell in there):

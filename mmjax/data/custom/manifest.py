@@ -11,7 +11,7 @@ from typing import Any
 
 from mmjax.data.custom.data import TableData, table_data
 from mmjax.data.custom.folders import Folders
-from mmjax.data.custom.reading import TableColumns
+from mmjax.data.custom.reading import named_columns
 from mmjax.data.custom.splitting import splitting_of
 from mmjax.data.custom.table import Source, Table
 from mmjax.data.decode import DataError, decode_text
@@ -79,11 +79,11 @@ def from_manifest(
     groups = (groups,) if isinstance(groups, str) else tuple(groups or [name for name in ("group",) if name in columns])
     split = "split" if split is None and "split" in columns else split
     ids = "id" if ids is None and "id" in columns else ids
-    targets = _named([name for name in TARGETS if name in columns] if targets is None else targets)
+    targets = named_columns([name for name in TARGETS if name in columns] if targets is None else targets)
     if inputs is None:
         taken = {column for of in targets for column in of.columns} | {*groups, ids, split if isinstance(split, str) else ""}
         inputs = [name for name in columns if name not in taken]
-    return table_data(source, _named(inputs), targets, kinds, groups, ids, splitting_of(split))
+    return table_data(source, named_columns(inputs), targets, kinds, groups, ids, splitting_of(split))
 
 
 def source_of(path: Path, root: Path | None) -> Source:
@@ -92,14 +92,6 @@ def source_of(path: Path, root: Path | None) -> Source:
         return Manifest(path, root)
     inside = next((path / name for name in MANIFESTS if (path / name).is_file()), None)
     return Folders(path) if inside is None else Manifest(inside, root)
-
-
-def _named(columns: Mapping[str, Any] | Iterable[str]) -> list[TableColumns]:
-    """Columns by name of the input or target."""
-    if isinstance(columns, str):
-        columns = [columns]
-    pairs = columns.items() if isinstance(columns, Mapping) else [(name, name) for name in columns]
-    return [TableColumns(name, (of,) if isinstance(of, str) else tuple(of)) for name, of in pairs]
 
 
 def _read_csv(data: bytes, name: str, delimiter: str = ",") -> dict[str, list[Any]]:

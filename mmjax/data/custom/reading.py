@@ -1,6 +1,6 @@
 """How the items of one modality are read: what a kind of input decides, and the column that follows from it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -70,6 +70,14 @@ class TableColumns(NamedTuple):
 
     name: str
     columns: tuple[str, ...]
+
+
+def named_columns(columns: Mapping[str, Any] | Iterable[str]) -> list[TableColumns]:
+    """Names of columns, or {name: column, or columns} -> the columns of each input or target."""
+    if isinstance(columns, str):
+        columns = [columns]
+    pairs = columns.items() if isinstance(columns, Mapping) else [(name, name) for name in columns]
+    return [TableColumns(name, (of,) if isinstance(of, str) else tuple(of)) for name, of in pairs]
 
 
 def raw_items(table: Table, of: TableColumns, kind: InputKind) -> RawItems:
