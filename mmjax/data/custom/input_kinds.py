@@ -37,7 +37,7 @@ class Images:
         _check_size(self, "size", 4096)
 
     def raw(self, cell: Any) -> Any:
-        return cell
+        return number_array(cell) if suffix_of(cell) == ".npy" else cell
 
     def fit(self, items: RawItems) -> Reading:
         sizes = {"size": self.size, "channels": 4}
@@ -63,6 +63,7 @@ class Sounds:
         _check_size(self, "rate", 1_000_000)
 
     def raw(self, cell: Any) -> Any:
+        cell = number_array(cell) if suffix_of(cell) == ".npy" else cell
         return (cell, self.rate) if isinstance(cell, np.ndarray) else cell
 
     def fit(self, items: RawItems) -> Reading:

@@ -55,7 +55,7 @@ class KFold:
     def split_of(self, table: Table, rows: RowGroups) -> np.ndarray:
         count = len(np.unique(rows.group))
         if count < self.folds:
-            raise DataError(f"{table.name}: there are {count} groups, too few for {self.folds} folds; use fewer folds")
+            raise DataError(f"{table.name}: the number of groups is {count}, too few for {self.folds} folds; use fewer folds")
         split = np.full(len(rows.group), "train", "U10")
         folds = grouped_folds(rows.group, rows.strata, self.folds, self.seed)
         for name, at in train_validation_test(folds, self.fold).items():

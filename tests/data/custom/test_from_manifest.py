@@ -128,6 +128,20 @@ def test_text_files_and_arrays(tmp_path):
     assert dataset.columns["text"].count == 2  # two different texts
 
 
+def test_images_and_sounds_in_npy_files(tmp_path):
+    lines = ["image,audio"]
+    for row in range(5):
+        np.save(tmp_path / f"i{row}.npy", np.full((3, 3, 3), row, np.uint8))
+        np.save(tmp_path / f"a{row}.npy", np.full(4000, row, np.int16))
+        lines.append(f"i{row}.npy,a{row}.npy")
+    (tmp_path / "data.csv").write_text("\n".join(lines))
+    data = from_manifest(tmp_path / "data.csv")
+    assert [type(kind) for kind in data.resolved(data.source.read()).values()] == [Images, Sounds]
+    dataset = data.load()
+    assert dataset.columns["image"].read(4)[0, 0].tolist() == [4, 4, 4, 255]
+    assert int(dataset.columns["audio"].read(4).length) == 4000  # at 16 kHz
+
+
 def tree(folder, splits=("",)):
     for split in splits:
         for name, shade in (("dark", 10), ("light", 200)):

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import mmjax
+from mmjax.runs.schema import RunError
 from tests.data.custom.clips import CLASSES, arrays, clip, write_folder
 
 TUTORIALS = Path(__file__).parents[3] / "docs" / "tutorials"
 SHRUNK = {
-    "    tasks={": "    steps=40, evaluate_every=20, batch=16, tasks={",
+    "    tasks={": "    steps=20, evaluate_every=20, batch=16, tasks={",
     "seeds=3": "seeds=1, quiet=True",
 }
 
@@ -42,6 +43,11 @@ def test_a_tutorial_trains_and_reports(tmp_path, monkeypatch, capsys, name):
     tested = set(dataset.metadata["test"]["speaker" if "folder" in name else "group"].tolist())
     trained = set(dataset.metadata["train"]["speaker" if "folder" in name else "group"].tolist())
     assert tested and not tested & trained
+    if "folder" in name:
+        with (tmp_path / "clips" / "5.png").open("ab") as file:
+            file.write(b"x")  # the same pixels
+        with pytest.raises(RunError, match="holds another experiment: data was"):
+            mmjax.run({"both": found["both"]}, seeds=1, out=tmp_path / "runs" / "clips", resume=True, quiet=True)
     shutil.rmtree(tmp_path / "clips")  # the trained cell needs no data
     image, wave, label, _ = clip(99)
     answer = results["both"].predict({"image": [image], "audio": [(wave, 16_000)]})["label"]
