@@ -33,32 +33,37 @@ class Imputed(nn.Module):
         loss=WeightedLosses({"label": 1.0} | {name: (OutputLoss(name), 1.0) for name in ("generator", "discriminator")}),
         stages=(Stage(1, ("fusion/imputer",)), Stage(1, ("fusion/(?!imputer)[^/]+", "heads"))),
 
-    fusion: any Fusion; its parameters have the same names and initial values as without the wrapper. imputer: a module of
+    wrapped: any Fusion; its parameters have the same names and initial values as without the wrapper. imputer: a module of
     `fusion.imputers`. modalities: which ones are filled in; None for all, () for none, which is the fusion alone. ValueError if
     a name is unknown.
     """
 
-    fusion: nn.Module
+    wrapped: nn.Module
     imputer: nn.Module
     modalities: tuple[str, ...] | None = None
 
-    def setup(self):
-        nn.share_scope(self, self.fusion)
-
+    @nn.compact
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
         names = tuple(sorted(tokens)) if self.modalities is None else self.modalities
         unknown = sorted(set(names) - set(tokens))
         if unknown:
             raise ValueError(f"Imputed.modalities is {names}; it must contain some of the modalities {sorted(tokens)}")
         if not names:
-            return self.fusion(tokens, train=train)
+            return self._fused(tokens, train)
         vectors = {name: lax.stop_gradient(masked_mean(t).astype(jnp.float32)) for name, t in tokens.items()}
         present = {name: any_token(t) for name, t in tokens.items()}
         imputed, losses = self.imputer(vectors, present, train=train)
         some = jnp.stack(list(present.values())).any(axis=0)
         filled = {name: _fill(tokens[name], imputed[name], some & ~present[name]) for name in names}
-        fused = self.fusion({**tokens, **filled}, train=train)
+        fused = self._fused({**tokens, **filled}, train)
         return ImputedTokens(fused.x, fused.mask, losses)
+
+    def _fused(self, tokens: Mapping[str, Tokens], train: bool) -> Tokens:
+        """The fusion in the scope of this module: with the names and random numbers that it has without the wrapper.
+
+        `nn.share_scope` keeps the names alone: modules inside the fusion have other random numbers.
+        """
+        return self.wrapped.clone(parent=self.scope, _deep_clone=True)(tokens, train=train)
 
 
 def _fill(tokens: Tokens, vector: Float[Array, "b d"], missing: Any) -> Tokens:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -109,17 +110,6 @@ class ConditionalGAN:
         average = moving_average(state.average, players["g"], self.decay)
         return GANState(players["g"], players["d"], average, vectors, opt_state)
 
-    def train(self, x: Float[Array, "n d"], label: Int[Array, " n"], classes: int, key: Key[Array, ""]) -> GANState:
-        """The state after all steps on standardised features."""
-        init_key, steps_key = jax.random.split(key)
-
-        def one(state, number):
-            rows_key, noise_key = jax.random.split(jax.random.fold_in(steps_key, number))
-            rows = jax.random.randint(rows_key, (self.batch,), 0, x.shape[0])
-            return self.step(state, x[rows], jax.nn.one_hot(label[rows], classes), noise_key), None
-
-        return jax.lax.scan(one, self.init(init_key, x.shape[1], classes), jnp.arange(self.steps))[0]
-
     def fit(self, x: np.ndarray, label: np.ndarray, classes: int, seed: int = 0) -> Callable[[np.ndarray, int], np.ndarray]:
         """Trains on features x Float[n d] of classes Int[n] in [0, classes), and returns (labels Int[m], seed) -> Float32[m d].
 
@@ -130,8 +120,8 @@ class ConditionalGAN:
             raise ValueError(f"ConditionalGAN.fit needs finite features [n d] with n >= 1, but they have shape {x.shape}")
         mean, deviation = x.mean(axis=0), x.std(axis=0)
         deviation = np.where(deviation > 1e-6 * np.abs(x).max(axis=0), deviation, 1).astype(np.float32)
-        train = jax.jit(self.train, static_argnums=2)
-        state = train((x - mean) / deviation, jnp.asarray(label, jnp.int32), classes, jax.random.key(seed))
+        scaled, labels = jnp.asarray((x - mean) / deviation), jnp.asarray(label, jnp.int32)
+        state = train(self, scaled, labels, classes, jax.random.key(seed))
         generator, _ = self.networks(x.shape[1])
 
         def sample(label: np.ndarray, seed: int) -> np.ndarray:
@@ -140,3 +130,18 @@ class ConditionalGAN:
             return np.asarray(drawn) * deviation + mean
 
         return sample
+
+
+@partial(jax.jit, static_argnames=("gan", "classes"))
+def train(
+    gan: ConditionalGAN, x: Float[Array, "n d"], label: Int[Array, " n"], classes: int, key: Key[Array, ""]
+) -> GANState:
+    """The state after all steps on standardised features."""
+    init_key, steps_key = jax.random.split(key)
+
+    def one(state, number):
+        rows_key, noise_key = jax.random.split(jax.random.fold_in(steps_key, number))
+        rows = jax.random.randint(rows_key, (gan.batch,), 0, x.shape[0])
+        return gan.step(state, x[rows], jax.nn.one_hot(label[rows], classes), noise_key), None
+
+    return jax.lax.scan(one, gan.init(init_key, x.shape[1], classes), jnp.arange(gan.steps))[0]

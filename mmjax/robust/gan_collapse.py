@@ -1,6 +1,7 @@
 """Whether a generator covers the data: precision, recall, density, coverage and within-class variance of its samples."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,43 @@ class Fidelity(NamedTuple):
 
 
 MIN_COVERAGE, MIN_VARIANCE_RATIO = 0.5, 0.25
+
+
+class Spread(NamedTuple):
+    """Variances of imputed features relative to that of real ones, in training; dimensionless.
+
+    total: over the examples; 0 if all get the same features. by_noise: due to the noise z alone; 0 if G ignores it, which is
+    the usual collapse of a conditional GAN.
+    """
+
+    total: float
+    by_noise: float
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether less than a quarter of the variance of real features is reached."""
+        return self.total < MIN_VARIANCE_RATIO
+
+
+def imputer_spread(variables: Mapping[str, Any]) -> dict[str, Spread]:
+    """{modality: Spread} of a model with a `GANImputer`, from its variables, such as `load_run(folder)["gan"].variables(seed)`.
+
+    ValueError if it has none.
+    """
+    found: dict[str, Spread] = {}
+
+    def search(tree: Mapping[str, Any]) -> None:
+        for name, value in tree.items():
+            if isinstance(value, Mapping):
+                search(value)
+            elif name.endswith("_spread"):
+                real, total, by_noise = (float(x) for x in np.asarray(value))
+                found[name.removesuffix("_spread")] = Spread(total / max(real, 1e-30), by_noise / max(real, 1e-30))
+
+    search(variables.get("imputer", {}))
+    if not found:
+        raise ValueError("the variables have no GANImputer, whose collection is 'imputer'")
+    return found
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

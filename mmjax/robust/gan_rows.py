@@ -71,7 +71,6 @@ class GeneratedRows:
         for name in names:
             generated, reports[name] = self._generated(dataset, name, label)
             columns[name] = _extended(dataset.columns[name], generated)
-        parts = json.dumps([dataset.fingerprint, as_json(dataclasses.replace(self, data=None))], sort_keys=True)
         summary = "; ".join(_line(name, report) for name, report in reports.items())
         _report(reports)
         return dataclasses.replace(
@@ -81,8 +80,13 @@ class GeneratedRows:
             metadata={**dataset.metadata, "train": _metadata(dataset.metadata["train"], count)},
             training_weight=_weights(dataset, count),
             source=f"{dataset.source or type(self.data).__name__}, and {count:,} generated rows ({summary})",
-            fingerprint=hashlib.sha256(parts.encode()).hexdigest(),
+            fingerprint=self.fingerprint(dataset.fingerprint),
         )
+
+    def fingerprint(self, data: str) -> str:
+        """sha256 of the fingerprint of the data and of all fields that determine the generated rows."""
+        parts = [data, as_json(dataclasses.replace(self, data=None))]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _checked(self, dataset: Dataset) -> list[str]:
         """The modalities that are generated."""
