@@ -20,7 +20,9 @@ class CellOutcomes:
 
     outcomes: {subset: {name: [s u ...]}}. complete: the name of the subset with all modalities. modalities: the modalities that
     the cell encodes. validation: the mean over seeds of its validation score by `select`; None if the cell selects by another
-    task. higher_is_better: the direction of this score. select: its name; scores of different names are not compared.
+    task. higher_is_better: the direction of this score. select: its name; scores of different names are not compared. changed:
+    whether the trained model was attacked or compressed; such a cell is not compared with single modalities, and none is
+    compared with it, except by `against`. It is never the best cell if there are others.
     """
 
     outcomes: Mapping[str, Outcomes]
@@ -29,11 +31,17 @@ class CellOutcomes:
     validation: float | None
     higher_is_better: bool = True
     select: str = ""
+    changed: bool = False
 
     @property
     def single(self) -> bool:
-        """Whether the cell has one modality. All other cells are compared with such cells."""
-        return len(self.modalities) == 1
+        """Whether the cell has one modality, and is not changed. Multimodal cells are compared with such cells."""
+        return len(self.modalities) == 1 and not self.changed
+
+    @property
+    def multimodal(self) -> bool:
+        """Whether the cell has several modalities, and is not changed."""
+        return len(self.modalities) > 1 and not self.changed
 
 
 def score_task(
@@ -98,9 +106,10 @@ def best_cell(cells: Mapping[str, CellOutcomes]) -> str | None:
     scored = {name: cell for name, cell in cells.items() if cell.validation is not None}
     first = next(iter(scored.values()), None)
     chosen = {name: cell for name, cell in scored.items() if cell.select == first.select}
-    fused = {name: cell for name, cell in chosen.items() if not cell.single}
+    fused = {name: cell for name, cell in chosen.items() if cell.multimodal}
+    unchanged = {name: cell for name, cell in chosen.items() if not cell.changed}
     key = lambda name: chosen[name].validation if chosen[name].higher_is_better else -chosen[name].validation
-    return max(fused or chosen, key=key, default=None)
+    return max(fused or unchanged or chosen, key=key, default=None)
 
 
 def _groups(column: str, cell: CellOutcomes, units: Units, score: Any) -> dict[str, Any]:
@@ -137,9 +146,9 @@ def _verdicts(
         family: dict[Key, Difference] = {}
         for name, cell in cells.items():
             rivals = [("baseline", rival, scores) for rival, scores in baselines.items()]
-            if not cell.single:
+            if cell.multimodal:
                 rivals += [("single", rival, complete[rival]) for rival, other in cells.items() if other.single]
-            if against in cells and name != against and not (cells[against].single and not cell.single):
+            if against in cells and name != against and not (cells[against].single and cell.multimodal):
                 rivals.append(("cell", against, complete[against]))
             own = complete[name][metric]
             family |= {(name, metric, kind, rival): difference(own, scores[metric]) for kind, rival, scores in rivals}
@@ -157,7 +166,7 @@ def _warnings(
 ) -> list[str]:
     """Warnings that precede the verdicts: single modalities that score above the selected fusion, and other ranks on test."""
     singles = [name for name, cell in cells.items() if cell.single]
-    if best not in cells or not singles or cells[best].single:
+    if best not in cells or not singles or not cells[best].multimodal:
         return []
     sign = 1 if task.metrics[headline].higher_is_better else -1
     value = lambda name: sign * complete[name][headline].mean

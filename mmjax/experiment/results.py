@@ -117,7 +117,7 @@ def _scorable(
 
 def _outcomes(out: Path, cell: str, record: Mapping[str, Any], task: str) -> CellOutcomes:
     found = read_outcomes(out / "cells" / cell, record["parts"], task)
-    select = record["validation"]
+    select, experiment = record["validation"], record["identity"]["experiment"]
     selects = select["task"] == task
     return CellOutcomes(
         outcomes=found,
@@ -126,6 +126,7 @@ def _outcomes(out: Path, cell: str, record: Mapping[str, Any], task: str) -> Cel
         validation=select["mean"] if selects else None,
         higher_is_better=select["higher_is_better"],
         select=select["select"],
+        changed=any(experiment[name] is not None for name in ("attack", "compress")),
     )
 
 

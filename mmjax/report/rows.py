@@ -7,7 +7,7 @@ from typing import Any
 
 from mmjax.report.numbers import Bounds, Estimate, interval
 
-__all__ = ["SHOWN_METRICS", "Row", "TaskTable", "folds_text", "is_single", "ordered_cells"]
+__all__ = ["SHOWN_METRICS", "Row", "TaskTable", "folds_text", "kind_of", "ordered_cells"]
 
 SHOWN_METRICS = 3  # of the terminal's table: the headline metric and the next two
 
@@ -16,8 +16,9 @@ SHOWN_METRICS = 3  # of the terminal's table: the headline metric and the next t
 class Row:
     """One line of a task's table.
 
-    kind: "multimodal" for cells of several modalities, "single" for cells of one, "baseline" for a simple rival of the task,
-    such as the majority class. scores: {metric: ESTIMATE} with all modalities of the cell. modalities: joined by "+".
+    kind: "multimodal" for cells of several modalities, "single" for cells of one, "changed" for cells whose trained model is
+    attacked or compressed, "baseline" for a simple rival of the task, such as the majority class. scores: {metric: ESTIMATE}
+    with all modalities of the cell. modalities: joined by "+".
     """
 
     name: str
@@ -61,7 +62,7 @@ class TaskTable:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Multimodal cells, single-modality cells, baselines."""
+        """Multimodal cells, single-modality cells, changed cells, baselines."""
         baselines = [Row(name, "baseline", scores) for name, scores in self.task["baselines"].items()]
         return [self._row(name, scored) for name, scored in self.cells.items()] + baselines
 
@@ -69,7 +70,7 @@ class TaskTable:
         cell = self.results["cells"][name]
         return Row(
             name=name,
-            kind="single" if is_single(cell) else "multimodal",
+            kind=kind_of(cell),
             scores=scored["subsets"][scored["complete"]],
             modalities=scored["complete"],
             fusion=cell["fusion"],
@@ -113,14 +114,17 @@ def _negative(value: Estimate) -> dict[str, Any]:
     return {key: None if each is None else -each for key, each in turned.items()}
 
 
-def is_single(cell: Mapping[str, Any]) -> bool:
-    """Whether the cell has one modality."""
-    return len(cell["modalities"]) == 1
+def kind_of(cell: Mapping[str, Any]) -> str:
+    """The kind of a cell's rows; see `Row`."""
+    if any(cell["experiment"].get(name) is not None for name in ("attack", "compress")):
+        return "changed"
+    return "single" if len(cell["modalities"]) == 1 else "multimodal"
 
 
 def ordered_cells(results: Mapping[str, Any]) -> list[str]:
-    """The names of the cells in the order of the file, cells of a single modality last."""
-    return sorted(results["cells"], key=lambda name: is_single(results["cells"][name]))
+    """The names of the cells in the order of the file: multimodal cells, cells of a single modality, changed cells."""
+    kinds = ("multimodal", "single", "changed")
+    return sorted(results["cells"], key=lambda name: kinds.index(kind_of(results["cells"][name])))
 
 
 def folds_text(folds: list[int] | None, total: int | None) -> str:

@@ -56,8 +56,8 @@ class Results:
     def table(self, task: str | None = None) -> list[dict[str, Any]]:
         """One dict for each cell and baseline of a task, by default the first one.
 
-        Keys: cell, kind ("multimodal", "single" or "baseline"), modalities, and for each metric its mean over seeds, NAME_low
-        and NAME_high, its 95 % interval (None if undefined).
+        Keys: cell, kind ("multimodal", "single", "changed" or "baseline"), modalities, and for each metric its mean over seeds,
+        NAME_low and NAME_high, its 95 % interval (None if undefined).
         """
         shown = self._task(task)
         return [

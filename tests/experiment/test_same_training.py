@@ -65,7 +65,7 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(part, "_train", lambda run, *others: trained.append(run.cell) or train(run, *others))
         out = tmp_path_factory.mktemp("run")
-        return mmjax.run(cells, seeds=2, out=out, quiet=True, keep_predictions=True), trained
+        return mmjax.run(cells, seeds=2, out=out, quiet=True, keep_predictions=True, against="base"), trained
 
 
 def predictions(results, cell):
@@ -110,6 +110,15 @@ def test_a_compressed_model_is_what_is_saved(run):
     vector = [np.ones(3, np.float32)]
     a, b = (cell.predict({"vector": vector})["kind"]["probability"] for cell in (base, halved))
     assert np.abs(a - b).max() > 1e-4
+
+
+def test_changed_cells_are_compared_with_baselines_and_the_named_cell_alone(run):
+    cells, task = run[0].run.results["cells"], run[0].run.results["tasks"]["kind"]
+    kinds = {name: {v["kind"] for v in cell["tasks"]["kind"]["verdicts"]} for name, cell in cells.items()}
+    assert kinds == {"base": {"baseline"}, "same": {"baseline", "cell"}, "attacked": {"baseline", "cell"},
+                     "halved": {"baseline", "cell"}, "other": {"baseline", "cell"}}  # fmt: skip
+    assert task["best_cell"] == "base"
+    assert [row["cell"] for row in run[0].table("kind") if row["kind"] == "changed"] == ["same", "attacked", "halved", "other"]
 
 
 def test_errors_name_the_field():

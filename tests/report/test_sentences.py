@@ -23,7 +23,8 @@ def _cell(modalities, *verdicts, seeds=3):
     if "+" in complete:
         scored["subsets"] = {"text": {"accuracy": estimate}, **scored["subsets"]}
     return {
-        "modalities": sorted(modalities.split()), "fusion": "Concat()", "parameters": 10, "seeds": list(range(seeds)),
+        "modalities": sorted(modalities.split()), "experiment": {},
+        "fusion": "Concat()", "parameters": 10, "seeds": list(range(seeds)),
         "folds": None, "validation": {"select": "label.accuracy", "mean": 0.7}, "tasks": {"label": scored},
     }  # fmt: skip
 
