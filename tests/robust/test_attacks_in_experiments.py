@@ -79,10 +79,10 @@ def test_subsets_without_the_attacked_modality_keep_their_predictions(data):
         batch, inputs={"text": text, "vector": vector}, present=present, targets=target, weight=np.ones(8, np.float32)
     )
     batch = jax.tree.map(jnp.asarray, batch)
-    variables = model.init(jax.random.key(0), batch)
+    variables = jax.jit(model.init)(jax.random.key(0), batch)
     attack = lambda attack: predict_attacked(model, PETS.tasks, subsets, attack, PETS.loss)
     clean = jax.jit(predict_subsets(model, PETS.tasks, subsets))(variables, batch)["kind"]
-    for value, changed in ((PGD({"vector": L2(1.0)}), {1, 2}), (FLIPS, {0, 2})):
+    for value, changed in ((FGSM({"vector": L2(1.0)}), {1, 2}), (FLIPS, {0, 2})):
         found = jax.jit(attack(value))(variables, batch)["kind"]
         for number in range(3):
             difference = np.abs(np.asarray(found[number]) - np.asarray(clean[number])).max(axis=-1)

@@ -32,19 +32,24 @@ def batch():
 @pytest.fixture(scope="module")
 def values():
     """The loss w . mean embedding: linear in the embeddings."""
-    variables = ENCODER.init(KEY, batch().inputs["text"])
+    variables = jax.jit(ENCODER.init)(KEY, batch().inputs["text"])
     return lambda batch: ENCODER.apply(variables, batch.inputs["text"]).x[:, 0] @ WEIGHT
+
+
+def run(attack, values):
+    """The attacked batch, compiled."""
+    return jax.jit(lambda batch: attack(values, batch, KEY))(batch())
 
 
 def by_brute_force(values):
     """{(example, step, token): loss} of every allowed substitution."""
     ids, found = np.asarray(batch().inputs["text"].x), {}
-    run = jax.jit(lambda x: values(batch().replace(inputs={"text": Padded(x, jnp.asarray(LENGTHS))})))
+    losses = jax.jit(lambda x: values(batch().replace(inputs={"text": Padded(x, jnp.asarray(LENGTHS))})))
     for step in range(5):
         for token in range(VOCABULARY):
             changed = ids.copy()
             changed[:, step] = token
-            for example, loss in enumerate(np.asarray(run(jnp.asarray(changed)))):
+            for example, loss in enumerate(np.asarray(losses(jnp.asarray(changed)))):
                 found[example, step, token] = loss
     return found
 
@@ -55,17 +60,18 @@ def by_brute_force(values):
 )
 def test_for_token_ids_the_encoder_is_itself(encoder, width):
     ids = batch().inputs["text"]
-    variables = encoder.init(KEY, ids)
+    variables = jax.jit(encoder.init)(KEY, ids)
     soft = SoftTokens(encoder)
-    chex.assert_trees_all_equal_shapes(soft.init(KEY, ids), variables)
-    tokens = encoder.apply(variables, ids)
-    chex.assert_trees_all_equal(soft.apply(variables, ids), tokens)
+    chex.assert_trees_all_equal_shapes(jax.eval_shape(soft.init, KEY, ids), variables)
+    tokens = jax.jit(encoder.apply)(variables, ids)
+    program = lambda module: str(jax.make_jaxpr(module.apply)(variables, ids))
+    assert program(soft) == program(encoder)
     valid = np.asarray(tokens.mask)
-    run = jax.jit(lambda change: soft.apply(variables, ShiftedTokens(ids, change)).x)
-    moved = lambda size: np.asarray(run(jnp.full((4, 5, width), size)))
+    shifted = jax.jit(lambda change: soft.apply(variables, ShiftedTokens(ids, change)).x)
+    moved = lambda size: np.asarray(shifted(jnp.full((4, 5, width), size)))
     np.testing.assert_allclose(moved(0.0)[valid], np.asarray(tokens.x)[valid], rtol=1e-5, atol=1e-6)
     change = jnp.zeros((4, 5, width)).at[1].set(jnp.sin(jnp.arange(width)))  # of one text
-    differs = np.abs(np.where(valid[..., None], run(change) - tokens.x, 0)).max(axis=(1, 2))
+    differs = np.abs(np.where(valid[..., None], shifted(change) - tokens.x, 0)).max(axis=(1, 2))
     assert differs[1] > 1e-3 and (differs[[0, 2, 3]] < 1e-5).all()
     assert soft.vocabulary == VOCABULARY
 
@@ -110,7 +116,7 @@ def test_hotflip_stays_in_its_budget(count, values, flipped):
 def test_best_change_of_embeddings(values):
     """The loss is the mean of w . e over n tokens: its gradient is w / n at each, with norm ||w|| / sqrt(n)."""
     for attack in (FGSM, lambda budgets: PGD(budgets, random_start=False)):
-        after = attack({"text": Embeddings(0.5, WIDTH)})(values, batch(), KEY)
+        after = run(attack({"text": Embeddings(0.5, WIDTH)}), values)
         rise = np.asarray(values(after) - values(batch()))
         expected = 0.5 * float(jnp.linalg.norm(WEIGHT)) / np.sqrt(LENGTHS)
         expected[2] = 0  # absent
@@ -128,8 +134,7 @@ def test_without_budget_the_batch_is_returned_as_it_is(values):
 
 def test_attacks_follow_each_other(values):
     both = InTurn((HotFlip({"text": Substitutions(1, VOCABULARY)}), FGSM({"text": Embeddings(0.5, WIDTH)})))
-    after = both(values, batch(), KEY)
-    assert (values(after) > values(HotFlip({"text": Substitutions(1, VOCABULARY)})(values, batch(), KEY)))[0]
+    assert (values(run(both, values)) > values(run(both.attacks[0], values)))[0]
 
 
 @pytest.mark.parametrize(
