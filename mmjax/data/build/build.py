@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from mmjax.data.build.write import ITEMS, rows_of, write_json, write_json_lines,
 from mmjax.data.build.write_tfds import write_tfds
 from mmjax.data.decode import DataError
 
-__all__ = ["CARD", "FOLDS", "REPORT", "Track", "build", "untracked"]
+__all__ = ["CARD", "FOLDS", "REPORT", "Track", "build", "one_thread", "untracked"]
 
 Track = Callable[[Sequence, str], Iterable]
 REPORT, CARD, FOLDS = "report.json", "README.md", "folds.jsonl"
@@ -48,6 +49,21 @@ def build(path: Path, out: Path, options: Options, track: Track = untracked) -> 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists and is not an empty folder; give another folder, or remove it first")
     mlcroissant()  # before any work
+    with one_thread():
+        return _build(path, out, options, track)
+
+
+def one_thread() -> AbstractContextManager:
+    """Products of matrices run on one thread, so that their rounding does not depend on the machine. No effect without
+    threadpoolctl, which scikit-learn installs."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(1)
+
+
+def _build(path: Path, out: Path, options: Options, track: Track) -> dict[str, Any]:
     items = read_items(path, options.kinds)
     check_columns(items, options.columns)
     cleaned = clean(items, options.label, lambda x: track(x, "cleaning"))
@@ -57,7 +73,9 @@ def build(path: Path, out: Path, options: Options, track: Track = untracked) -> 
         kept, personal = changed.items, changed.counts
         findings = findings + changed.findings
     found = [
-        find_duplicates(kept, name, options.seed, options.copies, progress=lambda x, name=name: track(x, f"duplicates: {name}"))
+        find_duplicates(
+            kept, name, options.seed, options.copies, progress=lambda x, name=name: track(x, f"near-duplicates: {name}")
+        )
         for name in modalities(kept)
     ]
     groups = leak_free_groups(kept, found, options.together)

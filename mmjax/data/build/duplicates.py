@@ -12,7 +12,7 @@ from mmjax.data.build.items import Item, Part, column, modalities, parts_of, sha
 from mmjax.data.build.nearest import Pairs
 from mmjax.data.build.planted import planted_images, planted_sounds, planted_texts
 from mmjax.data.build.text_match import normalized, shingles, text_pairs
-from mmjax.data.build.tune import PRECISION, Tuned, tune
+from mmjax.data.build.tune import Tuned, tune
 from mmjax.data.decode import decode_audio, decode_image
 from mmjax.data.groups import connected_groups, pairs_sharing_a_key
 
@@ -63,14 +63,13 @@ def find_duplicates(
     modality: str,
     seed: int = 0,
     copies: int = COPIES,
-    precision: float = PRECISION,
     known: np.ndarray | None = None,
     progress: Callable[[Sequence], Any] = iter,
 ) -> Duplicates:
     """Searches one modality.
 
-    seed: of the planted copies. copies: of each kind, at most one per item. precision: wanted among planted pairs. known:
-    Int64[items], equal for items that are known to belong together, if that is known; else equal parts are.
+    seed: of the planted copies. copies: of each kind, at most one per item. known: Int64[items], equal for items that are known
+    to belong together; None: equal parts do.
     """
     kind = modalities(items)[modality]
     matcher = MATCHERS[kind]
@@ -89,7 +88,7 @@ def find_duplicates(
                 original.append(number)
                 kinds.append(name)
     same = np.arange(len(first)) if known is None else np.asarray(known)[[rows[at] for at in first]]
-    tuned = tune(matcher.pairs(planted, described), np.array(original, np.int64), kinds, same, precision)
+    tuned = tune(matcher.pairs(planted, described), np.array(original, np.int64), kinds, same)
     near = [(first[i], first[j]) for i, j in matcher.pairs(described).above(tuned.threshold).tolist()]
     pairs = np.array([(rows[i], rows[j]) for i, j in [*equal, *near]], np.int64).reshape(-1, 2)
     return Duplicates(modality, kind, np.unique(np.sort(pairs, axis=1), axis=0), len(equal), tuned)

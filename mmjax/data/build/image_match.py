@@ -5,7 +5,7 @@ images and 18 crops of each. Binary hashes lose too much on drawings, so the coe
 candidate's score is the correlation of the two images after the crop is registered by hill climbing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +57,7 @@ def look(pixels: np.ndarray) -> Look:
     return Look(plain, mirrored, unit(low.reshape(len(crops), 3, -1)[..., 1:].reshape(len(crops), -1)))
 
 
-def _cut(image: Image.Image, box: Sequence[float], side: int) -> np.ndarray:
+def _cut(image: Image.Image, box: Iterable[float], side: int) -> np.ndarray:
     """uint8 [side side 3]: this part of the image."""
     left, top, right, bottom = (SIDE * float(edge) for edge in box)
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom)))
@@ -87,9 +87,9 @@ def registered(whole: Look, variant: int, part: Look) -> float:
     The search ends early if the images are too different for any useful threshold.
     """
     image = whole.plain if variant < len(BOXES) else whole.mirrored
-    target = _patterns(part.plain, [BOXES[0]])[0]
+    target = _patterns(part.plain, np.array(BOXES[:1]))[0]
     box = np.array(BOXES[variant % len(BOXES)])
-    score = float(_patterns(image, [box])[0] @ target)
+    score = float(_patterns(image, box[None])[0] @ target)
     for step in STEPS:
         for _ in range(4):
             moved = np.clip(box + step * MOVES, 0, 1)
@@ -108,7 +108,7 @@ MOVES = np.concatenate([np.eye(4), -np.eye(4), [(1, 0, 1, 0), (-1, 0, -1, 0), (0
 """Of one edge of a box, and of the whole box."""
 
 
-def _patterns(image: Image.Image, boxes: Sequence[Sequence[float]]) -> np.ndarray:
-    """float32 [boxes 3 side^2], with mean 0 in each channel and norm 1, so that a product is a correlation."""
+def _patterns(image: Image.Image, boxes: np.ndarray) -> np.ndarray:
+    """Float[boxes 4] -> float32 [boxes 3 side^2]: mean 0 in each channel and norm 1, so that a product is a correlation."""
     parts = np.stack([_cut(image, box, REGISTERED) for box in boxes]) * CHANNELS
     return unit((parts - parts.mean(axis=(1, 2), keepdims=True)).reshape(len(parts), -1))

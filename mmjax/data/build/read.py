@@ -1,5 +1,6 @@
 """A table or a folder of files -> items."""
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def _item(table: Table, row: int, kinds: Mapping[str, str], root: Path) -> Item:
 def _part(cell: Any, kind: str, where: str, root: Path) -> Part:
     """A missing file is reported by the cleaning."""
     if kind == "text" and isinstance(cell, str) and suffix_of(cell) not in TEXT_SUFFIXES:
-        return Part(kind, where, cell.encode("utf-8", "surrogatepass"))
+        return Part(kind, where.removeprefix(f"{root}{os.sep}"), cell.encode("utf-8", "surrogatepass"))
     if not isinstance(cell, (str, Path)):
         raise DataError(f"{where}: the cell is {type(cell).__name__}; it must be the name of a file")
     file = Path(cell)

@@ -18,7 +18,7 @@ __all__ = ["DECISIVE", "ERRORS", "SOLVED", "Probe", "combined", "forest", "linea
 
 SOLVED = 0.9  # accuracy of a shortcut that solves the set
 DECISIVE = 0.5  # share of the gap between majority and the best content that makes a shortcut decisive
-ERRORS = 2.0  # standard errors above the majority that count as more
+ERRORS = 3.0  # standard errors above the majority that count as more
 
 
 class Probe(NamedTuple):

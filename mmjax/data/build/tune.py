@@ -7,9 +7,9 @@ import numpy as np
 
 from mmjax.data.build.nearest import Pairs
 
-__all__ = ["PRECISION", "Tuned", "tune"]
+__all__ = ["BETA", "Tuned", "tune"]
 
-PRECISION = 0.95  # wanted among the pairs of planted copies and originals
+BETA = 0.5  # of the F-measure: precision counts more than recall, since chains of wrong pairs join many items
 
 
 class Tuned(NamedTuple):
@@ -22,24 +22,28 @@ class Tuned(NamedTuple):
     copies: int
 
 
-def tune(pairs: Pairs, original: np.ndarray, kinds: Sequence[str], same: np.ndarray, wanted: float = PRECISION) -> Tuned:
-    """The lowest threshold whose precision reaches `wanted`; else the one with the highest precision.
+def tune(pairs: Pairs, original: np.ndarray, kinds: Sequence[str], same: np.ndarray, beta: float = BETA) -> Tuned:
+    """The threshold with the highest F-measure. The duplicates that a set has already lower the precision at every threshold
+    alike, so a fixed precision would be out of reach for sets with many of them.
 
     pairs: scored pairs of (copy, item). original: Int64[c], the item of each copy. kinds: the kind of each copy. same:
-    Int64[n], equal for items that are known to be duplicates, such as byte-equal files.
+    Int64[n], equal for items that are known to be duplicates, such as byte-equal files. beta: the weight of recall.
     """
     copy, item = pairs.pairs[:, 0], pairs.pairs[:, 1]
-    right = same[original[copy]] == same[item]
-    order = np.argsort(-pairs.score, kind="stable")
-    precision = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    score = pairs.score[order]
-    last = np.flatnonzero(np.append(score[1:] < score[:-1], True)) if len(score) else np.zeros(0, int)  # of equal scores
-    enough = last[precision[last] >= wanted]
-    at = enough[-1] if len(enough) else last[int(np.argmax(precision[last]))] if len(last) else None
-    threshold = float(score[at]) if at is not None else 1.0
-    own = np.zeros(len(original))
+    own = np.full(len(original), -np.inf)
     own[copy[item == original[copy]]] = pairs.score[item == original[copy]]
     of = np.array(kinds)
-    recall = {kind: float((own[of == kind] >= threshold).mean()) for kind in dict.fromkeys(kinds)}
-    reached = float(precision[at]) if at is not None else 0.0
-    return Tuned(threshold, recall, reached, int((of == kinds[0]).sum()) if len(of) else 0)
+    if not np.isfinite(own).any():
+        return Tuned(1.0, {kind: 0.0 for kind in dict.fromkeys(kinds)}, 0.0, sum(kind == kinds[0] for kind in kinds))
+    right = same[original[copy]] == same[item]
+    order = np.argsort(-pairs.score, kind="stable")
+    score = pairs.score[order]
+    precision = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    recall = np.searchsorted(np.sort(-own), -score, side="right") / len(own)
+    measure = (1 + beta**2) * precision * recall / np.maximum(beta**2 * precision + recall, 1e-12)
+    measure[np.append(score[1:] == score[:-1], False)] = -1  # equal scores are on the same side of a threshold
+    at = int(np.argmax(measure))
+    # Half way to the next lower score, so that a rounding error elsewhere changes nothing.
+    threshold = float((score[at] + score[at + 1]) / 2) if at + 1 < len(score) else float(score[at] - 1e-6)
+    found = {kind: float((own[of == kind] >= threshold).mean()) for kind in dict.fromkeys(kinds)}
+    return Tuned(threshold, found, float(precision[at]), int((of == kinds[0]).sum()))

@@ -1,0 +1,157 @@
+"""Planted near-duplicates of each kind are found among different items, thresholds follow from them, and groups join them."""
+
+import numpy as np
+import pytest
+
+from mmjax.data.build.audio_match import audio_pairs, correlation, spectrogram
+from mmjax.data.build.duplicates import agreement_of_groups, find_duplicates, leak_free_groups
+from mmjax.data.build.image_match import image_pairs, look
+from mmjax.data.build.nearest import Pairs, best_pairs, nearest, unit
+from mmjax.data.build.planted import pitch_shifted, planted_images, planted_sounds, planted_texts
+from mmjax.data.build.text_match import jaccard, normalized, shingles, text_pairs, weights
+from mmjax.data.build.tune import tune
+from tests.data.build.files import RATE, drawing, encoded, item, melody, sound
+
+N = 12
+
+
+def share_found(pairs: Pairs, original: int) -> tuple[float, float]:
+    """(score with the own original, the best score with another item) of the only query."""
+    own = pairs.score[pairs.pairs[:, 1] == original]
+    other = pairs.score[pairs.pairs[:, 1] != original]
+    return float(own.max(initial=0)), float(other.max(initial=0))
+
+
+@pytest.mark.parametrize("kind", ["recompressed", "cropped", "mirrored"])
+def test_altered_images_are_nearest_to_their_originals(kind):
+    keys = [look(drawing(k)) for k in range(N)]
+    for k in range(4):
+        copy = planted_images(drawing(k), np.random.default_rng(k))[kind]
+        own, other = share_found(image_pairs([look(copy)], keys), k)
+        assert own > 0.97 > 0.9 > other
+
+
+def test_a_crop_of_which_only_the_copy_is_in_the_set():
+    """The smaller image may be the key as well as the query."""
+    whole = drawing(1, 96)
+    part = look(np.ascontiguousarray(whole[:80, 10:90]))
+    assert image_pairs([look(whole)], [part]).score[0] > 0.97 and image_pairs([part], [look(whole)]).score[0] > 0.97
+
+
+def test_transparent_images_are_compared_over_white():
+    shape = np.zeros((48, 48, 4), np.uint8)
+    shape[10:30, 8:40] = (200, 30, 30, 255)
+    white = np.full((48, 48, 3), 255, np.uint8)
+    white[10:30, 8:40] = (200, 30, 30)
+    assert image_pairs([look(shape)], [look(white)]).score[0] == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gain", "offset", "re-encoded", "pitch-shifted"])
+def test_altered_recordings_are_nearest_to_their_originals(kind):
+    keys = [spectrogram(melody(k)) for k in range(N)]
+    for k in range(4):
+        copy = planted_sounds(melody(k), np.random.default_rng(k))[kind]
+        own, other = share_found(audio_pairs([spectrogram(copy)], keys), k)
+        assert own > 0.8 and own > other + 0.15
+
+
+def test_gain_does_not_change_a_spectrogram_and_silence_before_is_removed():
+    plain = spectrogram(melody(0))
+    np.testing.assert_allclose(spectrogram(melody(0) * np.float32(0.25)), plain, atol=1e-3)
+    assert correlation(plain, plain) == pytest.approx(1, abs=1e-5)
+    late = spectrogram(np.concatenate([np.zeros(1600, np.float32), melody(0)]))
+    assert abs(len(late) - len(plain)) <= 4 and correlation(late, plain) > 0.97
+
+
+@pytest.mark.parametrize("semitones", [-2.0, 1.0, 2.0])
+def test_pitch_shifting_multiplies_frequencies_and_keeps_the_duration(semitones):
+    t = np.arange(RATE) / RATE
+    shifted = pitch_shifted((0.3 * np.sin(2 * np.pi * 440 * t)).astype(np.float32), semitones)
+    assert shifted.shape == (RATE,)
+    peak = np.abs(np.fft.rfft(shifted[1000:7000] * np.hanning(6000))).argmax() * RATE / 6000
+    assert peak == pytest.approx(440 * 2 ** (semitones / 12), rel=0.01)
+
+
+SENTENCES = [
+    "A small frog sits on a green leaf near the pond.", "Two old trucks wait in front of the station.",
+    "The baker sells fresh bread every morning.", "A violin lies beside an open window.",
+    "Three children play football in the rain.", "The moon rises over a quiet harbour.",
+]  # fmt: skip
+
+
+def test_texts():
+    keys = [shingles(text) for text in SENTENCES]
+    for k, text in enumerate(SENTENCES):
+        copies = planted_texts(text, np.random.default_rng(k))
+        scores = {kind: share_found(text_pairs([shingles(copy)], keys), k) for kind, copy in copies.items()}
+        assert scores["other case"][0] == scores["reordered"][0] == 1
+        assert scores["misspelt"][0] > 0.7 and scores["paraphrased"][0] > 0.5
+        assert max(other for _, other in scores.values()) < 0.3
+
+
+def test_weighted_jaccard_by_hand():
+    sets = [frozenset("ab"), frozenset("ac")]
+    weight = weights(sets)  # a: log(1 + 2/2), b and c: log(1 + 2/1)
+    assert jaccard(*sets, weight) == pytest.approx(np.log(2) / (np.log(2) + 2 * np.log(3)))
+    assert normalized("Élan, l'été!") == "elan l ete" and shingles("!?") == {"!?"}
+
+
+def test_nearest_by_hand():
+    # Query 0 has the variants x and y; y is key 1. Key 0 has a variant that is query 1.
+    x, y, z = np.eye(3, dtype=np.float32)
+    queries, keys = np.stack([[x, y], [z, z]]), np.stack([[-x, z], [y, -z]])
+    found = nearest(queries, keys, 1, 0.5, same=False)
+    assert list(zip(*(column.tolist() for column in found))) == [(0, 1, 1), (1, 0, -2)]
+    assert len(nearest(queries[:1], queries[:1], 3, 0.5, same=True).query) == 0  # an item is not its own duplicate
+    np.testing.assert_array_equal(unit(np.array([[3.0, 4.0], [0.0, 0.0]])), np.float32([[0.6, 0.8], [0, 0]]))
+
+
+def test_best_pairs_are_unique():
+    pairs = best_pairs(np.array([2, 1, 1]), np.array([1, 2, 0]), np.array([0.5, 0.7, 0.1]), same=True)
+    assert pairs.pairs.tolist() == [[0, 1], [1, 2]] and pairs.score.tolist() == [0.1, 0.7]
+    assert pairs.above(0.5).tolist() == [[1, 2]]
+
+
+def test_thresholds_by_hand():
+    # Copies 0 and 1 are of item 0, copy 2 of item 1. Sorted scores: .9 right, .8 right, .7 wrong, .6 right.
+    # Precision 1, 1, 2/3, 3/4; recall 1/3, 2/3, 2/3, 1.
+    pairs = Pairs(np.array([[0, 0], [1, 0], [1, 2], [2, 1]]), np.array([0.9, 0.8, 0.7, 0.6]))
+    original, kinds, same = np.array([0, 0, 1]), ["x", "y", "x"], np.arange(3)
+    # F with beta 1/2: 1.25 P R / (P / 4 + R): .714, .909, .667, .789 -> between .8 and .7
+    strict = tune(pairs, original, kinds, same, 0.5)
+    assert (strict.threshold, strict.recall, strict.precision) == (0.75, {"x": 0.5, "y": 1.0}, 1.0)
+    # F with beta 2: 5 P R / (4 P + R): .385, .714, .667, .938 -> below .6
+    loose = tune(pairs, original, kinds, same, 2.0)
+    assert (loose.threshold, loose.recall, loose.precision) == (pytest.approx(0.6, abs=1e-5), {"x": 1.0, "y": 1.0}, 0.75)
+    known = tune(pairs, original, kinds, np.array([0, 1, 0]), 0.5)  # items 0 and 2 are known duplicates
+    assert (known.threshold, known.precision) == (pytest.approx(0.6, abs=1e-5), 1.0)
+    nothing = tune(Pairs(np.zeros((0, 2), np.int64), np.zeros(0)), original, kinds, same)
+    assert (nothing.threshold, nothing.recall, nothing.copies) == (1.0, {"x": 0.0, "y": 0.0}, 2)
+
+
+def test_groups_join_duplicates_of_every_modality():
+    """0 and 1 share a mirrored image, 1 and 2 a shifted recording, 2 and 3 words, 4 and 5 a speaker; the rest is alone."""
+    images, waves = [drawing(k) for k in range(N)], [melody(k) for k in range(N)]
+    texts = [f"{word} item {word * 2} of all" for word in "ant bee cat dog eel fox gnu hen ibis jay kiwi lynx".split()]
+    images[1] = np.ascontiguousarray(images[0][:, ::-1])
+    waves[2] = np.concatenate([np.zeros(999, np.float32), 0.5 * waves[1]])
+    texts[3] = texts[2].upper()
+    items = [
+        item(str(k), {"speaker": "s" if k in (4, 5) else ""}, image=encoded(images[k]), audio=sound(waves[k]), text=texts[k])
+        for k in range(N)
+    ]
+    found = [find_duplicates(items, name, copies=6) for name in ("image", "audio", "text")]
+    assert [one.near.tolist() for one in found] == [[[0, 1]], [[1, 2]], [[2, 3]]]
+    assert found[2].equal == 1 and found[0].tuned.recall["mirrored"] == 1
+    groups = leak_free_groups(items, found, ["speaker"])
+    np.testing.assert_array_equal(groups, [0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7])
+
+
+def test_agreement_of_groups_is_that_of_scikit_learn():
+    from sklearn.metrics import adjusted_rand_score
+
+    a, b = np.random.default_rng(0).integers(0, 5, (2, 40))
+    assert agreement_of_groups(a, b)["adjusted_rand"] == pytest.approx(adjusted_rand_score(b, a))
+    # {0,1} {2} {3} against {0,1,2} {3}: one of one pair is right, one of three is found
+    by_hand = agreement_of_groups(np.array([0, 0, 1, 2]), np.array([0, 0, 0, 1]))
+    assert by_hand["precision"] == 1 and by_hand["recall"] == pytest.approx(1 / 3)
