@@ -129,6 +129,28 @@ def without_state(path):
     return hugging_face(path)
 
 
+def without_names(path):
+    (path / "state.json").write_text('{"_data_files": [{}]}')
+    (path / "dataset_info.json").write_text("{}")
+    return hugging_face(path)
+
+
+def without_splits(path):
+    (path / "dataset_dict.json").write_text("{}")
+    return hugging_face(path)
+
+
+def damaged_text(path):
+    """A Parquet file with a string that is not UTF-8."""
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["abcdefgh"] * 3}), path / "data.parquet", compression="none")
+    data = (path / "data.parquet").read_bytes()
+    (path / "data.parquet").write_bytes(data.replace(b"abcdefgh", b"abc\xffefgh"))
+    return from_manifest(path / "data.parquet")
+
+
 def damaged_arrow(path):
     without_info = {"_data_files": [{"filename": "data.arrow"}]}
     (path / "state.json").write_text(json.dumps(without_info))
@@ -278,5 +300,8 @@ CASES = {
     "a truncated shard": (truncated_shard, r"train-0\.tar: .*(truncated|damaged)"),
     "a recording that is missing": (speech, r"metadata\.csv: row 1, field 'audio': there is no wavs/LJ001-0001\.wav"),
     "a folder without state.json": (without_state, r"train/state\.json: No such file"),
+    "a state.json without names": (without_names, r"state\.json: it names no data files"),
+    "a dataset_dict.json without splits": (without_splits, r"dataset_dict\.json: it names no splits"),
+    "a text that is not UTF-8 in Parquet": (damaged_text, r"data\.parquet: field 'text' is damaged"),
     "a damaged Arrow file": (damaged_arrow, r"data\.arrow: the Arrow file is missing or damaged"),
 }  # fmt: skip

@@ -44,19 +44,21 @@ class TableData:
     kinds: tyro.conf.Suppress[tuple[tuple[str, Any], ...]] = ()
     groups: tyro.conf.Suppress[tuple[str, ...]] = ()
     ids: tyro.conf.Suppress[str | None] = None
-    split: tyro.conf.Suppress[Any] = KFold()
+    split: Any = KFold()
 
     @property
     def folds(self) -> int:
         """The number of folds of a cross-validation. Raises DataError if the data have one split."""
-        if not isinstance(self.split, KFold):
-            raise DataError(f"the split is {self.split}, so there are no folds for cross-validation; use KFold()")
-        return self.split.folds
+        return self._folded().folds
 
     def at_fold(self, fold: int) -> "TableData":
         """The same data with this test fold. Ids and groups do not depend on it."""
-        assert self.folds
-        return dataclasses.replace(self, split=dataclasses.replace(self.split, fold=fold))
+        return dataclasses.replace(self, split=dataclasses.replace(self._folded(), fold=fold))
+
+    def _folded(self) -> KFold:
+        if not isinstance(self.split, KFold):
+            raise DataError(f"the split is {self.split}, so there are no folds for cross-validation; use KFold()")
+        return self.split
 
     def load(self) -> Dataset:
         """Reads the table and all files, and fits tokenizers and z-scores on the training split.

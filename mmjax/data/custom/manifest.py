@@ -149,11 +149,9 @@ def _read_parquet(data: bytes, name: str) -> dict[str, list[Any]]:
 
     try:
         table = pyarrow.parquet.read_table(library.BufferReader(data))
-    except (library.ArrowException, OSError) as error:
-        raise DataError(f"{name}: the Parquet file is damaged ({_line(error)}); it should be a complete file") from None
-    return {column: cells_of(table.column(column), name, column) for column in table.column_names}
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        names = table.column_names
+    except (library.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{name}: the Parquet file is damaged ({reason}); it should be a complete file") from None
+    return {column: cells_of(table.column(column), name, column) for column in names}
 

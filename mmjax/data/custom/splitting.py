@@ -36,9 +36,10 @@ class Splitting(Protocol):
 
 @dataclass(frozen=True)
 class KFold:
-    """Grouped, stratified k-fold: fold `fold` is the test split, the next one validation, the rest training.
+    """Grouped, stratified k-fold.
 
-    folds: their number, at least 3. seed: the order of groups of equal size.
+    folds: their number, at least 3. fold: the test split; the next one is validation, and the rest are training. seed: the
+    order of groups of equal size.
     """
 
     folds: int = 5

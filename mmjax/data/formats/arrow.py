@@ -19,6 +19,11 @@ def pyarrow() -> Any:
 
 def cells_of(column: Any, name: str, field: str) -> list[Any]:
     """The cells of a column. {"bytes", "path"}, an encoded file, becomes its bytes or path; lists of numbers become arrays."""
+    try:
+        column.validate(full=True)
+    except pyarrow().ArrowException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{name}: field {field!r} is damaged ({reason}); write the file again") from None
     return [_cell(value, f"{name}: row {row}, field {field!r}") for row, value in enumerate(column.to_pylist(), 1)]
 
 

@@ -31,17 +31,22 @@ class HuggingFaceFolder:
     def splits(self) -> dict[str, Path]:
         """{split: its folder}; {"": the folder} for a single `Dataset`."""
         if (self.folder / "dataset_dict.json").is_file():
-            names = _json(self.folder / "dataset_dict.json").get("splits", [])
+            names = _json(self.folder / "dataset_dict.json").get("splits")
+            if not isinstance(names, list) or not names:
+                raise DataError(f"{self.folder / 'dataset_dict.json'}: it names no splits; save the data set again")
             return {str(name): self.folder / str(name) for name in names}
         return {"": self.folder}
 
     def classes(self) -> dict[str, tuple[str, ...]]:
         """{column: names of its classes} of the columns that are class labels."""
-        features = _json(next(iter(self.splits().values())) / "dataset_info.json").get("features") or {}
+        file = next(iter(self.splits().values())) / "dataset_info.json"
+        features = _json(file).get("features") or {}
+        if not isinstance(features, dict):
+            raise DataError(f"{file}: field 'features': it is {type(features).__name__}; it should be an object")
         return {
             name: tuple(map(str, feature["names"]))
             for name, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list)
         }
 
     def read(self) -> Table:
@@ -86,7 +91,9 @@ def hugging_face(
 def _columns(folder: Path) -> dict[str, list[Any]]:
     """{column: cells} of one split."""
     library = pyarrow()
-    files = [folder / str(entry["filename"]) for entry in _json(folder / "state.json").get("_data_files", [])]
+    named = _json(folder / "state.json").get("_data_files")
+    named = named if isinstance(named, list) else []
+    files = [folder / str(entry["filename"]) for entry in named if isinstance(entry, dict) and "filename" in entry]
     if not files:
         raise DataError(f"{folder / 'state.json'}: it names no data files; it should be what save_to_disk wrote")
     columns: dict[str, list[Any]] = {}
@@ -94,10 +101,11 @@ def _columns(folder: Path) -> dict[str, list[Any]]:
         try:
             with library.memory_map(str(file)) as data:
                 table = library.ipc.open_stream(data).read_all()
-        except (library.ArrowException, OSError) as error:
+                names = table.column_names
+        except (library.ArrowException, OSError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"{file}: the Arrow file is missing or damaged ({reason}); save the data set again") from None
-        for name in table.column_names:
+        for name in names:
             cells = cells_of(table.column(name), str(file), name)
             columns.setdefault(name, []).extend(folder / cell if isinstance(cell, Path) else cell for cell in cells)
     return columns

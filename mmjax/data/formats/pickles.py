@@ -18,7 +18,7 @@ from mmjax.data.decode import DataError
 
 DTYPE = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248]|[SU]\d{1,6}|O8?|\?)")
 REFUSED = "PERSID BINPERSID EXT1 EXT2 EXT4 INST OBJ NEWOBJ NEWOBJ_EX NEXT_BUFFER READONLY_BUFFER".split()
-MAX_DEPTH = 50
+MAX_DEPTH, MAX_CHARACTER = 50, 0x10FFFF
 
 
 class _Refused(Exception):
@@ -92,6 +92,10 @@ def _array(shape: Any, dtype: Any, fortran: bool, data: Any) -> np.ndarray:
     data = data.encode("latin1") if isinstance(data, str) else data
     if not isinstance(data, (bytes, bytearray)) or len(data) != count * kind.itemsize:
         raise _Refused(f"an array {kind}{list(shape)} of another number of bytes")
+    if kind.kind == "b":
+        return (np.frombuffer(bytes(data), np.uint8) != 0).reshape(shape, order=order)
+    if kind.kind == "U" and (np.frombuffer(bytes(data), np.dtype("u4").newbyteorder(kind.byteorder)) > MAX_CHARACTER).any():
+        raise _Refused("a text with an invalid character")
     return np.frombuffer(bytes(data), kind).reshape(shape, order=order)
 
 

@@ -81,6 +81,7 @@ HOSTILE = {
     "a huge array": (lambda folder: array_of("f8", (10**12,), b""), r"an array float64\[1000000000000\] of another number of"),
     "an array below 0": (lambda folder: array_of("f8", (-1,), b""), "an array without shape and dtype"),
     "pointers": (lambda folder: array_of("O", (1,), b"\x41" * 8), "an array of 1 objects without its values"),
+    "an invalid character": (lambda folder: array_of("U1", (1,), b"\xff\xff\xff\x7f"), "a text with an invalid character"),
     "a dtype of fields": (lambda folder: array_of("V8", (1,), b"\x41" * 8), "the dtype 'V8'"),
     "many zero bytes": (lambda folder: pickle.dumps(Calls(bytearray, 10**12)), "has bytes that are not given"),
     "a list in itself": (lambda folder: b"\x80\x02]q\x00h\x00a.", "nested too deeply"),
@@ -112,4 +113,6 @@ def test_everything_else_is_one_line(tmp_path, name):
 def test_the_helper_makes_real_arrays(tmp_path):
     (tmp_path / "good.pkl").write_bytes(array_of("f8", (2,), struct.pack("<2d", 3, 4)))
     assert read_arrays_pickle(tmp_path / "good.pkl").tolist() == [3, 4]
+    (tmp_path / "flags.pkl").write_bytes(array_of("b1", (3,), b"\x00\x01\x07"))
+    assert read_arrays_pickle(tmp_path / "flags.pkl").view(np.uint8).tolist() == [0, 1, 1]  # a bool is one of two bytes
     assert pickle.loads((tmp_path / "good.pkl").read_bytes()).tolist() == [3, 4]
