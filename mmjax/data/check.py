@@ -1,7 +1,7 @@
 """Checks of a prepared `Dataset` before training: shapes, ranges, finite values, and content that two splits share.
 
-The work is bounded: arrays of rows are checked completely, and at most MAX_FLOAT or MAX_OTHER items of a column are read. An
-error names the split, the field and the id of the row.
+The work is bounded: arrays of rows are checked completely, at most MAX_FLOAT or MAX_OTHER items of a column are read, and at
+most MAX_ROWS rows of a split are compared. An error names the split, the field and the id of the row.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ SPLITS = ("train", "validation", "test")
 MAX_FLOAT = 4096  # items of a float column that are read, evenly spaced
 MAX_OTHER = 256  # larger columns of integers are not read: they are always finite, and may be costly to decode
 MAX_BYTES = 256_000_000  # of a float column that are read
+MAX_POINTERS, MAX_ROWS = 1_000_000, 10_000_000  # rows of a split whose items are chosen from, and that are compared
 MIN_SIZE = 16  # items with fewer numbers, such as an age, are equal by chance
 
 
@@ -132,8 +133,9 @@ def _beyond_classes(target: np.ndarray, classes: tuple[str, ...] | None) -> np.n
 def _check_items(name: str, dataset: Dataset) -> dict[int, bytes] | None:
     """{item: a hash of its content} of the items that are read; None for a modality whose content is not compared."""
     column = dataset.columns[name]
-    used = np.unique(np.concatenate([np.asarray(rows.pointer[name]) for rows in dataset.splits.values()]))
-    used = used[used >= 0]
+    pointers = [_evenly(np.asarray(rows.pointer[name]), MAX_POINTERS) for rows in dataset.splits.values()]
+    used = np.sort(np.concatenate(pointers))
+    used = used[(used >= 0) & np.append(True, used[1:] != used[:-1])]
     if not len(used):
         return None
     example = _read(column, int(used[0]), name, dataset)
@@ -141,7 +143,7 @@ def _check_items(name: str, dataset: Dataset) -> dict[int, bytes] | None:
     size = sum(leaf.nbytes for leaf in leaves)
     if any(leaf.dtype.kind == "f" for leaf in leaves):
         limit = min(MAX_FLOAT, max(1, MAX_BYTES // max(size, 1)))
-        used = used[np.linspace(0, len(used) - 1, min(limit, len(used))).round().astype(int)]
+        used = _evenly(used, limit)
     elif len(used) > MAX_OTHER:
         return {}
     shapes, contents = [(leaf.shape, leaf.dtype) for leaf in leaves], {}
@@ -222,7 +224,7 @@ def _shared(dataset: Dataset, contents: Mapping[str, Mapping[int, bytes] | None]
 
 def _codes(rows: Rows, name: str, contents: Mapping[int, bytes]) -> np.ndarray:
     """Int64[rows with a weight], equal for rows whose items have the same number or the same hash; -1 if absent."""
-    pointer = np.asarray(rows.pointer[name]).astype(np.int64)[np.asarray(rows.weight) > 0]
+    pointer = np.asarray(rows.pointer[name])[_evenly(np.flatnonzero(np.asarray(rows.weight) > 0), MAX_ROWS)].astype(np.int64)
     if contents:
         first: dict[bytes, int] = {}
         numbers = np.array(list(contents))  # ascending
@@ -244,5 +246,18 @@ def _mixed(codes: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def _in_both(train: np.ndarray, other: np.ndarray) -> tuple[int, int]:
     """The number of other rows, and of training rows, that have a code in common."""
-    both = np.intersect1d(train[train >= 0], other[other >= 0])
-    return int(np.isin(other, both).sum()), int(np.isin(train, both).sum())
+    own = _contained(other, train)
+    return int(own.sum()), int(_contained(train, other[own]).sum()) if own.any() else 0
+
+
+def _contained(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Bool[n], where a value that is not negative is one of the others. One sort: `numpy.isin` makes several."""
+    if not len(others):
+        return np.zeros(len(values), bool)
+    others = np.sort(others)
+    return (others[np.minimum(np.searchsorted(others, values), len(others) - 1)] == values) & (values >= 0)
+
+
+def _evenly(values: np.ndarray, most: int) -> np.ndarray:
+    """At most this number of the values, evenly spaced."""
+    return values if len(values) <= most else values[np.linspace(0, len(values) - 1, most).round().astype(int)]
