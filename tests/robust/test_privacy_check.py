@@ -25,7 +25,7 @@ from mmjax.experiment.privacy import check_privacy, guarantee_of, with_noise
 from mmjax.experiment.value import ExperimentError
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier, Projection
-from mmjax.losses import InfoNCE, SigmoidPairs
+from mmjax.losses import SigmoidPairs
 from mmjax.nn import BatchNorm
 from mmjax.robust.adversarial import AdversarialTraining
 from mmjax.robust.attacks import FGSM
@@ -33,7 +33,6 @@ from mmjax.robust.budgets import Linf
 from mmjax.robust.privacy import DPSGD, ClassicRDP
 from mmjax.tasks import Classify
 from mmjax.train.optim import SGD
-from mmjax.train.stages import Stage
 from mmjax.types import Tokens
 
 N, WIDTH = 12, 3
@@ -50,7 +49,7 @@ DATA = Dataset(
 PRIVATE = DPSGD(noise_multiplier=2.0, delta=1e-2)
 GOOD = Experiment(
     data=None,
-    encoders={name: Features(width=None, dropout=0.3) for name in X},
+    encoders={name: Features(width=None) for name in X},
     fusion=Concat(width=4),
     heads={"label": Classifier(3)},
     tasks={"label": Classify("label")},
@@ -183,10 +182,6 @@ MIXING = {
     "batch norm": (replace(GOOD, encoders={**GOOD.encoders, "a": Normalised()}), OTHERS),
     "siglip": (replace(GOOD, unimodal_heads=EMBEDDINGS, loss=SigmoidPairs("a.embedding", "b.embedding")), OTHERS),
     "mixup": (replace(GOOD, augment={"mix": MixUp(3, modalities=("a",))}), OTHERS),
-    "second stage": (
-        replace(GOOD, unimodal_heads=EMBEDDINGS, stages=(Stage(), Stage(loss=InfoNCE("a.embedding", "b.embedding")))),
-        f"stages.1: DPSGD needs losses of single examples, but {OTHERS}",
-    ),
     "state": (replace(GOOD, gradient=Remembering(PRIVATE)), "its state keeps values computed from the examples"),
     "scale": (replace(GOOD, gradient=Confident(PRIVATE)), "its update depends on the examples, beyond the private gradient"),
 }
