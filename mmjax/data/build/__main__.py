@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, metavar="DIR", help="new folder of the set")
     add("--label", metavar="COLUMN", help="the column of classes; items without a label are dropped")
     add("--kinds", type=_pairs, default={}, metavar="COLUMN=KIND,...", help="kinds are image, audio, text (default: inferred)")
-    add("--together", type=_names, default=(), metavar="COLUMN,...", help="equal values share a split, such as a speaker")
+    add("--together", type=_names, default=(), metavar="COLUMN,...", help="equal values share a split (default: group, if any)")
     add("--hold-out", type=_held, metavar="COLUMN=VALUE,...", help="values that are the test split, such as speakers")
     add("--folds", type=int, default=5, help="number of folds (default: 5)")
     add("--fold", type=int, default=0, help="the fold that is the test split (default: 0)")

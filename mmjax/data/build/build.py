@@ -78,7 +78,7 @@ def _build(path: Path, out: Path, options: Options, track: Track) -> dict[str, A
         )
         for name in modalities(kept)
     ]
-    groups = leak_free_groups(kept, found, options.together)
+    groups = leak_free_groups(kept, found, options.together or [name for name in ("group",) if name in kept[0].columns])
     splits, folds = _splits(kept, groups, options)
     near = np.concatenate([one.near for one in found])
     check_leaks(kept, splits, groups, near)

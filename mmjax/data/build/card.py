@@ -62,7 +62,7 @@ def _contents(folder: Path, rows: Sequence[dict[str, Any]], options: dict[str, A
         f"- `{ITEMS}`: one JSON object per item with {', '.join(f'`{key}`' for key in rows[0])}; sha256 `{digest}`.",
         "- `media/`: images and recordings, named by their sha256.",
         f"- `tfds/{name}`: the same as array_record, for `tfds.builder_from_directory(...).as_data_source('test')`.",
-        "- `croissant.json`: machine-readable metadata (mlcommons.org/croissant).",
+        "- `croissant.json`: machine-readable metadata (mlcommons.org/croissant) of `items.parquet`, the same table.",
         "- `folds.jsonl`: the fold of each item for cross-validation, unless values were held out.",
         f"- `report.json`: every number of this card, and every item of the cleaning. `{SUMS}`: the sha256 of every file.",
         "",

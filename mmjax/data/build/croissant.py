@@ -8,30 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.data.build.items import sha256
-from mmjax.data.build.write import ITEMS
 
-__all__ = ["CROISSANT", "mlcroissant", "read_croissant", "write_croissant"]
+__all__ = ["CROISSANT", "TABLE", "mlcroissant", "read_croissant", "write_croissant"]
 
-CROISSANT = "croissant.json"
+CROISSANT, TABLE = "croissant.json", "items.parquet"
 
 
 def write_croissant(folder: Path, name: str, rows: Sequence[dict[str, Any]], about: dict[str, str]) -> None:
-    """Writes croissant.json beside items.jsonl, with one field for each key of a row; "group" is an integer, the rest texts,
-    and media are names of files in the folder.
+    """Writes croissant.json and the table that it describes, items.parquet, with one field for each key of a row; "group" is an
+    integer, the rest texts, and media are names of files in the folder. mlcroissant would read texts such as "007" from JSON
+    Lines or CSV as numbers.
 
     about: description, license, url, biases, personal (a statement on sensitive information). Raises ImportError without
     mlcroissant.
     """
     mlc = mlcroissant()
+    _write_parquet(folder / TABLE, rows)
     table = mlc.FileObject(
-        id=ITEMS, name=ITEMS, description="One JSON object per item.", content_url=ITEMS,
-        encoding_formats=["application/jsonlines"], sha256=sha256((folder / ITEMS).read_bytes()),
+        id=TABLE, name=TABLE, description="One row per item.", content_url=TABLE,
+        encoding_formats=["application/x-parquet"], sha256=sha256((folder / TABLE).read_bytes()),
     )  # fmt: skip
     fields = [
         mlc.Field(
             id=f"items/{key}", name=key, description=_meaning(key),
             data_types=[mlc.DataType.INTEGER if key == "group" else mlc.DataType.TEXT],
-            source=mlc.Source(file_object=ITEMS, extract=mlc.Extract(column=key)),
+            source=mlc.Source(file_object=TABLE, extract=mlc.Extract(column=key)),
         )
         for key in rows[0]
     ]  # fmt: skip
@@ -42,6 +43,15 @@ def write_croissant(folder: Path, name: str, rows: Sequence[dict[str, Any]], abo
     )  # fmt: skip
     text = json.dumps(metadata.to_json(), ensure_ascii=False, indent=1, default=str)
     (folder / CROISSANT).write_text(text + "\n", encoding="utf-8")
+
+
+def _write_parquet(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    types = {key: pyarrow.int64() if key == "group" else pyarrow.string() for key in rows[0]}
+    columns = {key: pyarrow.array([row[key] for row in rows], of) for key, of in types.items()}
+    pyarrow.parquet.write_table(pyarrow.table(columns), file)
 
 
 def _meaning(key: str) -> str:
@@ -59,6 +69,7 @@ def read_croissant(folder: Path) -> list[dict[str, Any]]:
     logger = logging.getLogger("absl")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "ConjunctiveGraph is deprecated", DeprecationWarning)  # rdflib warns of itself
+        warnings.filterwarnings("ignore", "The inplace keyword in DataFrame.reset_index")  # mlcroissant with pandas 3
         logger.addFilter(_no_recommendation)
         try:
             dataset = library.Dataset(jsonld=str(folder / CROISSANT))
@@ -85,6 +96,7 @@ def _cell(value: Any) -> Any:
 def mlcroissant() -> Any:
     try:
         import mlcroissant as library
+        import pyarrow  # noqa: F401
     except ImportError as error:
-        raise ImportError("the Croissant file needs mlcroissant: pip install 'mmjax[build]'") from error
+        raise ImportError("the Croissant file needs mlcroissant and pyarrow: pip install 'mmjax[build]'") from error
     return library

@@ -11,10 +11,11 @@ __all__ = ["Options", "default_name"]
 
 @dataclass(frozen=True)
 class Options:
-    """label: the column of classes. together: columns whose equal values share a group, such as a speaker. hold_out: (column,
-    values) of the test split; None: fold `fold` of `folds`. raters: columns with the ratings of one annotator each, on `scale`.
-    personal: whether personal data is removed; region, names: see `without_personal_data`. kinds: see `read_items`. copies:
-    planted copies of each kind. name, description, source, licence, url, biases: statements for the card.
+    """label: the column of classes. together: columns whose equal values share a group, such as a speaker; () for the column
+    "group", if there is one. hold_out: (column, values) of the test split; None: fold `fold` of `folds`. raters: columns with
+    the ratings of one annotator each, on `scale`. personal: whether personal data is removed; region, names: see
+    `without_personal_data`. kinds: see `read_items`. copies: planted copies of each kind. name, description, source, licence,
+    url, biases: statements for the card.
 
     Raises DataError, naming the field, for an invalid value.
     """

@@ -11,7 +11,7 @@ import pytest
 
 from mmjax.data.build.__main__ import main
 from mmjax.data.build.build import build
-from mmjax.data.build.croissant import read_croissant
+from mmjax.data.build.croissant import read_croissant, write_croissant
 from mmjax.data.build.items import sha256
 from mmjax.data.build.options import Options
 from mmjax.data.build.read import read_items
@@ -104,18 +104,24 @@ def test_raters(built):
 def test_croissant_reads_back_row_by_row(built):
     assert read_croissant(built[0]) == rows(built[0])
     described = json.loads((built[0] / "croissant.json").read_text())
-    assert described["license"] == "CC0-1.0" and described["distribution"][0]["sha256"] == sha256(
-        (built[0] / "items.jsonl").read_bytes()
-    )
+    assert described["license"] == "CC0-1.0"
+    assert described["distribution"][0]["sha256"] == sha256((built[0] / "items.parquet").read_bytes())
 
 
 def test_a_changed_table_is_refused_by_its_croissant_file(built, tmp_path):
-    for name in ("croissant.json", "items.jsonl"):
-        (tmp_path / name).write_bytes((built[0] / name).read_bytes())
-    (tmp_path / "items.jsonl").write_bytes((tmp_path / "items.jsonl").read_bytes().replace(b'"x"', b'"y"'))
-    with pytest.raises(Exception, match=r"Download\(items.jsonl\)") as error:
+    (tmp_path / "croissant.json").write_bytes((built[0] / "croissant.json").read_bytes())
+    (tmp_path / "items.parquet").write_bytes((built[0] / "items.parquet").read_bytes() + b"PAR1")
+    with pytest.raises(Exception, match=r"Download\(items.parquet\)") as error:
         read_croissant(tmp_path)
     assert "Hash of downloaded file" in str(error.value.__cause__)
+
+
+def test_croissant_keeps_texts_of_digits(tmp_path):
+    """mlcroissant reads JSON Lines through pandas, which would make 7 of "007"."""
+    table = [{"id": "007", "group": 0, "label": "1.50"}, {"id": "1e3", "group": 1, "label": None}]
+    statements = dict.fromkeys(("description", "license", "url", "biases", "personal"), "https://example.org")
+    write_croissant(tmp_path, "digits", table, statements)
+    assert read_croissant(tmp_path) == table
 
 
 def test_array_record_has_the_same_items(built):
@@ -143,7 +149,7 @@ def test_the_card_states_what_was_measured(built, source):
     text = (built[0] / "README.md").read_text()
     for part in ("CC0-1.0", "truncated image", "Krippendorff's alpha (nominal) is 0.9", "Voices identify", "mirrored 1.000"):
         assert part in text
-    assert str(source.parent) not in "".join(file.read_text() for file in built[0].glob("*.*"))  # no paths of the machine
+    assert str(source.parent).encode() not in b"".join(file.read_bytes() for file in built[0].glob("*.*"))  # no paths
 
 
 def test_the_set_loads_for_training(built):
@@ -159,6 +165,18 @@ def test_held_out_speakers(source, tmp_path):
     assert {row["speaker"] for row in items if row["split"] == "test"} == {"s4", "s0"}
     # i20 is the original of the held-out mirrored i09
     assert report["items"]["left out"] == 1 and "i20" not in {row["id"] for row in items}
+
+
+def test_labels_that_are_numbers_and_a_column_of_groups(tmp_path):
+    """Numbers are divided by quintile and have no shortcuts; equal values of the column "group" share a split by default."""
+    lines = [f"{THINGS[k % 20]} and {THINGS[(3 * k + k // 20) % 20]} of {k},{k / 7:.2f},g{k // 2}" for k in range(40)]
+    (tmp_path / "data.csv").write_text("\n".join(["text,label,group", *lines]))
+    report = build(tmp_path / "data.csv", tmp_path / "set", Options(label="label", copies=3))
+    assert report["shortcuts"] == report["labels"] == {} and report["label errors"] == []
+    items = rows(tmp_path / "set")
+    assert len({row["source_group"] for row in items}) == 20 and {type(row["group"]) for row in items} == {int}
+    assert len({(row["source_group"], row["split"]) for row in items}) == 20
+    assert "Not measured: there is no label, or its values are numbers." in (tmp_path / "set" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
