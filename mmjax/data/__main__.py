@@ -1,4 +1,4 @@
-"""`python -m mmjax.data stamps`: describes a data set."""
+"""`python -m mmjax.data stamps`, or a table or folder of your own: describes a data set."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-NAMES = ("stamps", "pairs", "mosi", "aeon:NAME")
+NAMES = ("stamps", "pairs", "mosi", "aeon:NAME", "the path of a table or folder")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -42,6 +42,10 @@ def _data(name: str, root: Path | None) -> Any:
             return Mosi(root=root)
         case ["aeon", series]:
             return AeonSeries(series, root=root)
+    if Path(name).exists():
+        from mmjax.data.custom.manifest import from_manifest
+
+        return from_manifest(name, root=root)
     raise DataError(f"there is no data set {name!r}; there are {', '.join(NAMES)}")
 
 

@@ -1,7 +1,7 @@
 """The kind of an input or target from its cells: their types, shapes, extensions and content."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from mmjax.data.custom.table import (
     SOUND_SUFFIXES,
     SUFFIXES,
     TEXT_SUFFIXES,
+    Cells,
     FilePart,
     Table,
     as_file,
@@ -139,3 +140,19 @@ def _of_strings(cells: Sequence[str]) -> TargetKind:
     if several_words and len(Counter(cells)) * 2 > len(cells):
         return Captions()
     return TagSets() if any(TagSets.separator in cell for cell in cells) else Labels()
+
+
+def default_inputs(columns: Mapping[str, Cells], taken: Collection[str | None]) -> list[str]:
+    """The columns that are inputs if none are named: all that are not taken, except names that repeat, such as a speaker or a
+    source, which stay metadata. A column that is called "text" is always an input."""
+    return [
+        name
+        for name, cells in columns.items()
+        if name not in taken and (name == "text" or not _is_category([cell for cell in cells if not is_missing(cell)]))
+    ]
+
+
+def _is_category(cells: Sequence[Any]) -> bool:
+    """Whether these are names, not files or numbers, each of which occurs twice on average."""
+    names = all(isinstance(cell, str) and suffix_of(cell) not in SUFFIXES and not _is_number(cell) for cell in cells)
+    return names and len(set(cells)) * 2 <= len(cells)

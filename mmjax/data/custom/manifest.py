@@ -11,6 +11,7 @@ from typing import Any
 
 from mmjax.data.custom.data import TableData, table_data
 from mmjax.data.custom.folders import Folders
+from mmjax.data.custom.infer import default_inputs
 from mmjax.data.custom.reading import named_columns
 from mmjax.data.custom.splitting import splitting_of
 from mmjax.data.custom.table import Source, Table
@@ -63,9 +64,10 @@ def from_manifest(
     path: a .csv, .tsv, .jsonl or .parquet file; a folder with a metadata.csv, .jsonl or .parquet; or a tree with a folder per
     class, such as train/cat/1.png, in which files that differ in the extension alone are one row.
     inputs: names of columns, or {modality: its column, or columns of numbers that form a vector}; None: all that are nothing
-    else. Cells are names of files, texts, numbers, or lists of numbers; an empty cell is a missing modality. targets: names, or
-    {name: column}; None: those of label, score, tags and caption that exist. Names and integers are classes, other numbers
-    scores, lists tags, different texts captions; an empty cell is a missing target.
+    else, except names that repeat, such as a source, which stay metadata. Cells are names of files, texts, numbers, or lists of
+    numbers; an empty cell is a missing modality. targets: names, or {name: column}; None: those of label, score, tags and
+    caption that exist. Names and integers are classes, other numbers scores, lists tags, different texts captions; an empty
+    cell is a missing target.
     groups: the column or columns whose equal values make rows dependent, such as a speaker; None: the column "group" if it
     exists, else equal files. split: the column of train, validation and test, {"test": names of groups that are held out},
     or `KFold(folds, fold, seed)`; None: the column "split" if it exists, else grouped, stratified folds, `KFold()`. ids: the
@@ -82,7 +84,7 @@ def from_manifest(
     targets = named_columns([name for name in TARGETS if name in columns] if targets is None else targets)
     if inputs is None:
         taken = {column for of in targets for column in of.columns} | {*groups, ids, split if isinstance(split, str) else ""}
-        inputs = [name for name in columns if name not in taken]
+        inputs = default_inputs(columns, taken)
     return table_data(source, named_columns(inputs), targets, kinds, groups, ids, splitting_of(split))
 
 

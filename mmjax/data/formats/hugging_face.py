@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.data.custom.data import TableData, table_data
+from mmjax.data.custom.infer import default_inputs
 from mmjax.data.custom.reading import named_columns
 from mmjax.data.custom.splitting import KFold, SplitColumn, splitting_of
 from mmjax.data.custom.table import Table
@@ -79,10 +80,10 @@ def hugging_face(
     split: None for its own splits, else k folds. Other arguments as those of `from_manifest`.
     """
     source = HuggingFaceFolder(Path(folder))
-    columns, classes = list(source.read().cells), source.classes()
+    columns, classes = source.read().cells, source.classes()
     targets = named_columns([name for name in columns if name in TARGETS or name in classes] if targets is None else targets)
     taken = {column for of in targets for column in of.columns} | {*groups, ids, "split"}
-    inputs = named_columns([name for name in columns if name not in taken] if inputs is None else inputs)
+    inputs = named_columns(default_inputs(columns, taken) if inputs is None else inputs)
     stated = {of.name: Labels(classes[of.columns[0]]) for of in targets if of.columns[0] in classes}
     splitting = (SplitColumn() if "" not in source.splits() else KFold()) if split is None else splitting_of(split)
     return table_data(source, inputs, targets, stated | dict(kinds or {}), tuple(groups), ids, splitting)

@@ -89,6 +89,23 @@ def test_columns_have_roles_by_name(tmp_path):
     assert len(dataset.splits["train"]) == 6 and dataset.metadata["test"]["id"].tolist() == ["n3", "n7", "n11"]
 
 
+def test_names_that_repeat_stay_metadata(tmp_path):
+    data = from_manifest(write_folder(tmp_path))
+    assert [of.name for of in data.inputs] == ["image", "audio"]
+    assert set(data.load().metadata["test"]["speaker"].tolist()) <= set(SPEAKERS)
+    named = from_manifest(tmp_path / "clips" / "data.csv", inputs=("image", "speaker"))
+    assert [of.name for of in named.inputs] == ["image", "speaker"]
+
+
+def test_the_command_describes_a_table(tmp_path, capsys):
+    from mmjax.data.__main__ import main
+
+    main([str(write_folder(tmp_path))])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("source: data.csv (image: Images, audio: Sounds, label: Labels); fingerprint ")
+    assert "modality image: 36 items; size 64, channels 4" in lines and "target label: int32, 2: high, low" in lines
+
+
 def test_empty_cells_are_missing(tmp_path):
     csv_file = write_folder(tmp_path, missing=(0, 7))
     dataset = from_manifest(csv_file, inputs=("image", "audio"), groups="speaker").load()
