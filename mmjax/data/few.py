@@ -19,14 +19,14 @@ class Few:
     Wrap it before features are normalised, so that the statistics come from the kept rows: CachedFeatures(Few(Stamps())).
 
     data: any value with `load() -> Dataset`, such as Stamps(). share: of the groups of each class, rounded, at least one; in
-    (0, 1]; 1 for the data themselves. A group has the class of its first row. target: the name of a target Int[n], one class
-    per row. seed: of the choice.
+    (0, 1]; 1 for the data themselves. A group has the class of its first row. stratify: the name of a target Int[n], one class
+    per row. draw: the number of the random choice.
     """
 
     data: Annotated[Any, tyro.conf.arg(name="")]
     share: float = 0.1
-    target: str = "label"
-    seed: int = 0
+    stratify: str = "label"
+    draw: int = 0
 
     def __post_init__(self):
         if not 0 < self.share <= 1:
@@ -46,12 +46,12 @@ class Few:
         if self.share == 1:
             return dataset
         rows, metadata = dataset.splits["train"], dataset.metadata["train"]
-        if self.target not in dataset.classes or np.ndim(rows.targets.get(self.target)) != 1:
-            raise DataError(f"Few.target is {self.target!r}; it must be a target with one class per row")
+        if self.stratify not in dataset.classes or np.ndim(rows.targets.get(self.stratify)) != 1:
+            raise DataError(f"Few.stratify is {self.stratify!r}; it must be a target with one class per row")
         group = metadata["group"] if "group" in metadata else np.arange(len(rows))
-        keep = np.flatnonzero(np.isin(group, few_groups(group, rows.targets[self.target], self.share, self.seed)))
+        keep = np.flatnonzero(np.isin(group, few_groups(group, rows.targets[self.stratify], self.share, self.draw)))
         weight = None if dataset.training_weight is None else dataset.training_weight[keep]
-        parts = f"{dataset.fingerprint} few {self.share} {self.target} {self.seed}"
+        parts = f"{dataset.fingerprint} few {self.share} {self.stratify} {self.draw}"
         return dataclasses.replace(
             dataset,
             splits={**dataset.splits, "train": at(rows, keep)},

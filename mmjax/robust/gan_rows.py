@@ -29,18 +29,18 @@ class GeneratedRows:
     it; in the loss it has the mean weight of a real row.
 
     data: any value with `load() -> Dataset` whose items are vectors [d], such as CachedFeatures(). gan: networks and training.
-    ratio: generated rows per real row, 0 for none. modalities: those with features; None for all columns. target: the name of
-    a target Int[n], one class per row. held_out: share of the training groups that no GAN is trained on, in (0, 1). seed: of
-    GANs, samples and held-out groups.
+    ratio: generated rows per real row, 0 for none. modalities: those with features; None for all columns. condition: the
+    name of a target Int[n], one class per row. held_out: share of the training groups that no GAN is trained on, in (0, 1).
+    gan_seed: of GANs, samples and held-out groups.
     """
 
     data: Annotated[Any, tyro.conf.arg(name="")]
     gan: ConditionalGAN = ConditionalGAN()
     ratio: float = 1.0
     modalities: tuple[str, ...] | None = None
-    target: str = "label"
+    condition: str = "label"
     held_out: float = 0.2
-    seed: int = 0
+    gan_seed: int = 0
 
     def __post_init__(self):
         if not 0 <= self.ratio < float("inf"):
@@ -63,10 +63,10 @@ class GeneratedRows:
             return dataset
         names = self._checked(dataset)
         rows = dataset.splits["train"]
-        known = np.flatnonzero((np.asarray(rows.targets[self.target]) >= 0) & (np.asarray(rows.weight) > 0))
+        known = np.flatnonzero((np.asarray(rows.targets[self.condition]) >= 0) & (np.asarray(rows.weight) > 0))
         count = round(self.ratio * len(known))
-        random = np.random.default_rng(self.seed)
-        label = np.asarray(rows.targets[self.target])[random.choice(known, count, replace=count > len(known))]
+        random = np.random.default_rng(self.gan_seed)
+        label = np.asarray(rows.targets[self.condition])[random.choice(known, count, replace=count > len(known))]
         columns, reports = dict(dataset.columns), {}
         for name in names:
             generated, reports[name] = self._generated(dataset, name, label)
@@ -76,7 +76,7 @@ class GeneratedRows:
         return dataclasses.replace(
             dataset,
             columns=columns,
-            splits={**dataset.splits, "train": _joined(dataset, names, label, self.target)},
+            splits={**dataset.splits, "train": _joined(dataset, names, label, self.condition)},
             metadata={**dataset.metadata, "train": _metadata(dataset.metadata["train"], count)},
             training_weight=_weights(dataset, count),
             source=f"{dataset.source or type(self.data).__name__}, and {count:,} generated rows ({summary})",
@@ -94,8 +94,8 @@ class GeneratedRows:
         unknown = sorted(set(names) - set(dataset.columns))
         if unknown:
             raise DataError(f"GeneratedRows.modalities names {unknown}; the data have {sorted(dataset.columns)}")
-        if self.target not in dataset.classes or np.ndim(dataset.splits["train"].targets.get(self.target)) != 1:
-            raise DataError(f"GeneratedRows.target is {self.target!r}; it must be a target with one class per row")
+        if self.condition not in dataset.classes or np.ndim(dataset.splits["train"].targets.get(self.condition)) != 1:
+            raise DataError(f"GeneratedRows.condition is {self.condition!r}; it must be a target with one class per row")
         for name in names:
             item = dataset.columns[name].read(0)
             if getattr(item, "ndim", None) != 1 or not np.issubdtype(item.dtype, np.floating):
@@ -104,13 +104,13 @@ class GeneratedRows:
 
     def _generated(self, dataset: Dataset, name: str, label: np.ndarray) -> tuple[np.ndarray, Fidelity]:
         """(features Float32[m d] of these classes, the comparison with held-out items)."""
-        x, of_item, group = training_items(dataset, name, self.target)
-        groups = np.random.default_rng(self.seed).permutation(np.unique(group))
+        x, of_item, group = training_items(dataset, name, self.condition)
+        groups = np.random.default_rng(self.gan_seed).permutation(np.unique(group))
         held = np.isin(group, groups[: min(max(round(self.held_out * len(groups)), 1), len(groups) - 1)])
         if min(held.sum(), (~held).sum()) < 3:
             raise DataError(f"GeneratedRows has {len(x)} training items of {name!r}; a GAN needs at least 3, and 3 held out")
-        sample = self.gan.fit(x[~held], of_item[~held], len(dataset.classes[self.target]), self.seed)
-        generated = sample(label, self.seed + 1).astype(np.float32)
+        sample = self.gan.fit(x[~held], of_item[~held], len(dataset.classes[self.condition]), self.gan_seed)
+        generated = sample(label, self.gan_seed + 1).astype(np.float32)
         return generated, fidelity(x[held], of_item[held], generated, label, x[~held])
 
 

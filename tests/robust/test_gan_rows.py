@@ -83,9 +83,9 @@ def test_rows_are_added_to_the_training_split_alone():
 def test_generated_rows_are_determined_by_the_training_split():
     again = GeneratedRows(Toy(test=100.0), TINY, ratio=0.5).load()
     np.testing.assert_array_equal(generated_of(made()), generated_of(again))  # other test items, equal GANs
-    other = GeneratedRows(Toy(), TINY, ratio=0.5, seed=1)
+    other = GeneratedRows(Toy(), TINY, ratio=0.5, gan_seed=1)
     assert np.abs(generated_of(made()) - generated_of(other.load())).max() > 1e-3
-    fields = {}, {"seed": 1}, {"ratio": 0.25}, {"gan": replace(TINY, r1=1.0)}
+    fields = {}, {"gan_seed": 1}, {"ratio": 0.25}, {"gan": replace(TINY, r1=1.0)}
     prints = {GeneratedRows(Toy(), **{"gan": TINY, **change}).fingerprint("toy 0") for change in fields}
     assert len(prints) == 4 and made().fingerprint == GeneratedRows(Toy(), TINY, ratio=0.5).fingerprint("toy 0")
 
@@ -114,7 +114,7 @@ def test_a_collapsed_generator_prints_one_warning(capsys):
         ({"ratio": -1.0}, "GeneratedRows.ratio is -1.0; it must be finite and at least 0"),
         ({"held_out": 1.0}, "GeneratedRows.held_out is 1.0"),
         ({"modalities": ("c",)}, r"GeneratedRows.modalities names \['c'\]; the data have \['a', 'b'\]"),
-        ({"target": "value"}, "GeneratedRows.target is 'value'"),
+        ({"condition": "value"}, "GeneratedRows.condition is 'value'"),
     ],
 )
 def test_wrong_fields_are_named(change, message):
@@ -141,5 +141,5 @@ def test_few_groups_by_hand():
 def test_wrong_fields_of_few_are_named():
     with pytest.raises(DataError, match=r"Few\.share is 0.0"):
         Few(Toy(), share=0.0)
-    with pytest.raises(DataError, match=r"Few\.target is 'mood'"):
-        Few(Toy(), target="mood").load()
+    with pytest.raises(DataError, match=r"Few\.stratify is 'mood'"):
+        Few(Toy(), stratify="mood").load()
