@@ -11,6 +11,8 @@ import numpy as np
 from mmjax.data.dataset import Column, stack
 from mmjax.data.decode import DataError
 
+__all__ = ["PrincipalComponents", "Projected"]
+
 
 @dataclasses.dataclass(frozen=True)
 class PrincipalComponents:

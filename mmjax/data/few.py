@@ -11,6 +11,8 @@ from mmjax.data.dataset import Dataset, Rows
 from mmjax.data.decode import DataError
 from mmjax.data.splits import folds_of, with_fold
 
+__all__ = ["Few", "at", "few_groups"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Few:

@@ -20,6 +20,8 @@ from mmjax.nn.adversarial import (
 from mmjax.nn.checks import positive, rate
 from mmjax.shards import example_keys, sum_over_shards
 
+__all__ = ["GANImputer"]
+
 
 class GANImputer(nn.Module):
     """A conditional GAN for each modality: G(z, c) predicts it from the present ones, c, and D(x, c) tells it from real ones.

@@ -12,6 +12,8 @@ from jaxtyping import Array, Float
 from mmjax.nn import any_token, masked_mean
 from mmjax.types import Tokens
 
+__all__ = ["Imputed", "ImputedTokens", "ImputerLoss"]
+
 
 @struct.dataclass
 class ImputedTokens(Tokens):

@@ -20,6 +20,8 @@ from mmjax.nn.adversarial import Perceptron
 from mmjax.nn.checks import positive, rate
 from mmjax.shards import example_keys, gather_over_shards, sum_over_shards
 
+__all__ = ["COLLECTION", "MeanImputer", "NearestImputer", "RegressionImputer", "condition", "kept", "learns", "needs_two"]
+
 COLLECTION = "imputer"
 
 

@@ -9,6 +9,8 @@ from jaxtyping import Array, Float
 from mmjax.losses.combine import pick
 from mmjax.types import Batch
 
+__all__ = ["OutputLoss"]
+
 
 @dataclass(frozen=True)
 class OutputLoss:

@@ -16,6 +16,20 @@ from jaxtyping import Array, Float
 
 from mmjax.nn.checks import positive
 
+__all__ = [
+    "AdversarialLoss",
+    "Hinge",
+    "NonSaturating",
+    "Perceptron",
+    "Players",
+    "ProjectionDiscriminator",
+    "initial_vectors",
+    "moving_average",
+    "player_losses",
+    "r1_penalty",
+    "spectral_normalized",
+]
+
 
 class Perceptron(nn.Module):
     """Dense layers with leaky ReLU (slope 0.2) on the concatenation of its inputs, then a dense layer: Float[b width].

@@ -23,6 +23,8 @@ from mmjax.nn.adversarial import (
     spectral_normalized,
 )
 
+__all__ = ["ConditionalGAN", "GANState", "train"]
+
 
 @struct.dataclass
 class GANState:

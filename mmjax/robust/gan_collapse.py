@@ -5,6 +5,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+__all__ = [
+    "MIN_COVERAGE",
+    "MIN_VARIANCE_RATIO",
+    "Fidelity",
+    "Spread",
+    "fidelity",
+    "imputer_spread",
+    "neighbour_scores",
+    "within_class_variance",
+]
+
 
 class Fidelity(NamedTuple):
     """How well generated features cover real ones; all are dimensionless.

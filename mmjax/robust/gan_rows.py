@@ -17,6 +17,8 @@ from mmjax.describe import as_json
 from mmjax.robust.gan import ConditionalGAN
 from mmjax.robust.gan_collapse import Fidelity, fidelity
 
+__all__ = ["GeneratedRows", "training_items"]
+
 
 @dataclasses.dataclass(frozen=True)
 class GeneratedRows:
