@@ -68,12 +68,14 @@ class TableData:
         table = self.source.read()
         self._check(table)
         kinds = self.resolved(table)
-        ids, group = _ids(table, self.ids), _given_groups(table, self.groups)
+        ids, given = _ids(table, self.ids), _given_groups(table, self.groups)
         items = {of.name: raw_items(table, of, kinds[of.name]) for of in self.inputs}
-        if group is None:
-            group = _equal_media(len(table), [items[of.name] for of in self.inputs if isinstance(kinds[of.name], MEDIA)])
-        rows = RowGroups(group, _group_names(table, self.groups, ids), self._strata(table, kinds))
+        media = [items[of.name] for of in self.inputs if isinstance(kinds[of.name], MEDIA)]
+        group = _equal_media(len(table), media) if given is None else given
+        rows = RowGroups(group, _group_names(table, self.groups, ids), self._strata(table, kinds), given is not None)
         split = self.split.split_of(table, rows)
+        if given is None:  # an official split may divide equal media, which `check_dataset` counts
+            group = _equal_media(len(table), media, split)
         train = split == "train"
         items = {of.name: with_training(items[of.name], train, table, of) for of in self.inputs}
         readings = {name: kinds[name].fit(found) for name, found in items.items()}
@@ -207,10 +209,10 @@ def _group_names(table: Table, columns: Sequence[str], ids: np.ndarray) -> np.nd
     return np.array([str(cell) for cell in table.cells[columns[0]]]) if columns else ids
 
 
-def _equal_media(count: int, media: Sequence[RawItems]) -> np.ndarray:
-    """Int64[n]; rows with an equal image, sound, video or series are in one group."""
-    pointers = [items.pointer.tolist() for items in media]
-    keys = [[(k, pointer[row]) for k, pointer in enumerate(pointers) if pointer[row] >= 0] for row in range(count)]
+def _equal_media(count: int, media: Sequence[RawItems], split: np.ndarray | None = None) -> np.ndarray:
+    """Int64[n]; rows with an equal image, sound, video or series are in one group, if they are in one split. split: str[n]."""
+    pointers, part = [items.pointer.tolist() for items in media], [""] * count if split is None else split.tolist()
+    keys = [[(k, own[row], part[row]) for k, own in enumerate(pointers) if own[row] >= 0] for row in range(count)]
     return connected_groups(count, pairs_sharing_a_key(keys))
 
 

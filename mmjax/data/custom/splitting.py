@@ -20,11 +20,16 @@ NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class RowGroups:
-    """What a split depends on. group: Int[n]. names: the group names as str[n]. strata: [n], spread evenly over the folds."""
+    """What a split depends on.
+
+    group: Int[n]. names: the group names as str[n]. strata: [n], spread evenly over the folds. given: whether the user has
+    named the groups, so that one in two splits is an error.
+    """
 
     group: np.ndarray
     names: np.ndarray
     strata: np.ndarray
+    given: bool = True
 
 
 @runtime_checkable
@@ -114,7 +119,7 @@ class HeldOut:
 
 
 def with_validation(table: Table, rows: RowGroups, split: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The split with validation rows. Raises DataError if a split is empty, or if a group is in two of them."""
+    """The split with validation rows. Raises DataError if a split is empty, or if a given group is in two of them."""
     for name in ("train", "test"):
         if not (split == name).any():
             raise DataError(f"{table.name}: no row is in the {name} split; it needs at least one")
@@ -127,6 +132,8 @@ def with_validation(table: Table, rows: RowGroups, split: np.ndarray, folds: int
         split = split.copy()
         split[train[fold == 0]] = "validation"
     first: dict[int, int] = {}
+    if not rows.given:
+        return split
     for row, group in enumerate(rows.group.tolist()):
         other = first.setdefault(group, row)
         if split[other] != split[row]:

@@ -178,9 +178,11 @@ def test_equal_cells_are_one_item_and_one_group():
 def test_equal_content_across_a_given_split_is_counted():
     images = IMAGES.copy()
     images[9] = images[0]
-    data = from_arrays({"image": images}, {"label": LABELS}, groups=range(N), split=SPLIT)
-    with pytest.warns(UserWarning, match="1 of 2 rows of the test split have 'image' equal to that of 1 training rows"):
-        check_dataset(data.load())
+    for groups in (range(N), None):
+        dataset = from_arrays({"image": images}, {"label": LABELS}, groups=groups, split=SPLIT).load()
+        assert check_splits(dataset)
+        with pytest.warns(UserWarning, match="1 of 2 rows of the test split have 'image' equal to that of 1 training rows"):
+            check_dataset(dataset)
 
 
 def test_folds_hold_each_group_out_once():
@@ -258,7 +260,7 @@ def test_the_description_has_no_arrays():
 def test_parse_reads_new_inputs_as_the_items():
     dataset = everything().load()
     raw = {"image": IMAGES[2], "audio": (RNG_WAVES[2], 8000), "series": SERIES[2], "vector": VECTORS[2],
-           "video": IMAGES[2:5]}  # fmt: skip
+           "video": IMAGES[2:5], "text": "word2 and more"}  # fmt: skip
     for name, value in raw.items():
         number = dataset.splits["train"].pointer[name][2]
         jax.tree.map(np.testing.assert_array_equal, dataset.columns[name].parse(value), dataset.columns[name].read(number))
