@@ -96,7 +96,7 @@ def words() -> Any:
 def forest() -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
-    return RandomForestClassifier(40, min_samples_leaf=3, random_state=0)
+    return RandomForestClassifier(25, min_samples_leaf=3, random_state=0)
 
 
 def shortcuts(items: Sequence[Item], label: str, groups: np.ndarray, ignored: Iterable[str] = (), seed: int = 0,
