@@ -1,20 +1,18 @@
-"""Robustness: which modality breaks a fused model, does fusion help when one modality is attacked, and does adversarial training
-make models robust?
+"""Robustness: which modality breaks a fused model, does fusion help when one is attacked, and does adversarial training help?
 
-Cells attack the models of `stamps_pretrained.py`, in the space of their frozen features: EfficientNet-Lite0, MiniLM and Whisper
-tiny.en. Every feature may change by 0.1 of its standard deviation over the training split, whatever the modality, so that
-modalities compare. Such a change need not exist among images, names or recordings: these are attacks on what was trained here,
-the fusion and its dense layers, and robustness against them is a lower bound of that against changes of pixels or sounds of the
-same effect on features. The cells "pixels" (by name) attack pixels, by 8/255, and tokens, one per name, of small models trained
-from scratch. A cell "model-modality" is the model under APGD with 10 steps on these modalities of its test inputs; models are
-trained once. Defences train against the same budget on all modalities: `madry` (PGD, 3 steps), `trades`, `free` and `villa`.
+Cells attack the models of `stamps_pretrained.py` in the space of their frozen features (EfficientNet-Lite0, MiniLM, Whisper
+tiny.en): each feature may change by 0.1 of its standard deviation over the training split, in every modality, so that
+modalities compare. No image, name or recording need exist for such a change: this attacks what is trained here, the dense
+layers and the fusion. The cells "pixels" (by name) attack pixels, by 8/255, and one token per name, of small models from
+scratch. A cell "model-modality" is the model under APGD with 10 steps on these modalities of its test inputs; models are
+trained once. Defences train against the same budget on all modalities: `madry` (PGD, 3 steps), `trades`, `free`, `villa`.
 
 Run: python experiments/robustness_of_fusion.py --seeds 10 --against concat
      python experiments/robustness_of_fusion.py pixels pixels-image pixels-text pixels-both pixels_alone pixels_alone-image \
          pixels_madry pixels_madry-image --seeds 10 --against pixels
 Time: 530 CPU seconds and 1.7 GB for 10 seeds of all 26 cells, of which 100 prepare the data
-Expected: fold 0, 491 test clips of 170 stamps, mean accuracy of 10 seeds [95 % interval over leak-free groups and seeds]. Columns:
-nothing attacked, one modality, all three
+Expected: fold 0, 491 test clips of 170 stamps, mean accuracy of 10 seeds [95 % interval over leak-free groups and seeds];
+columns: nothing, one modality or all of them attacked
     model          clean                  image   text    audio   all
     concat         0.807 [0.672, 0.896]   0.661   0.738   0.776   0.520 [0.395, 0.643]
     madry          0.816 [0.676, 0.904]   0.699   0.755   0.791   0.584 [0.452, 0.705]
@@ -28,17 +26,16 @@ nothing attacked, one modality, all three
     TF-IDF + SVM   0.600 [0.465, 0.721]
     majority       0.294 [0.169, 0.461]
 concat by subset of its modalities, clean and all of them attacked: audio .338 / .125, image .734 / .459, text .808 / .592,
-audio+image .737 / .414, audio+text .798 / .479, image+text .808 / .550, all .807 / .520. Other attacks on all three: FGSM 0.559,
-Square with 100 queries 0.789, so that gradients are not masked; APGD is stronger than FGSM by 0.039 [0.025, 0.053].
+audio+image .737 / .414, audio+text .798 / .479, image+text .808 / .550, all .807 / .520. Other attacks on all three: FGSM
+0.559, Square with 100 queries 0.789 (no sign of masked gradients). APGD is stronger than FGSM by 0.039 [0.025, 0.053].
 Paired differences of accuracy:
     Which modality breaks the model? The image: concat-image is worse than concat-text by 0.077 [0.046, 0.107]. Against clean
     concat: image -0.146 [-0.200, -0.092], text -0.069 [-0.097, -0.042], audio -0.031 [-0.044, -0.018], all -0.287.
     Does fusion help when one modality is attacked? Yes, against having that modality alone: +0.178 [0.116, 0.239] if it is the
     image, +0.108 [0.040, 0.176] the text, +0.556 [0.441, 0.671] the audio. No, against dropping it for a clean one: with the
     image attacked, concat is worse than the clean text alone by 0.163 [0.088, 0.239]; with the text attacked, -0.004
-    [-0.043, +0.035] against the clean image alone is inconclusive, detectable 0.055. Its fused model cannot tell which modality
-    to distrust. With all attacked, it is worse than the attacked text alone by 0.110 [0.038, 0.181]: each modality that is added
-    is one more that can be attacked.
+    [-0.043, +0.035] against the clean image alone is inconclusive, detectable 0.055. With all attacked, it is worse than the
+    attacked text alone by 0.110 [0.038, 0.181]: each modality that is added is one more that can be attacked.
     Does adversarial training make models robust? More robust, not robust. Against concat-all: madry +0.064 [0.034, 0.094],
     trades +0.080 [0.049, 0.111], free +0.082 [0.047, 0.118], villa +0.027 [0.005, 0.049]; text alone +0.041 [0.016, 0.066].
     No cost in clean accuracy is shown: +0.008 [-0.006, +0.023], +0.012, +0.013 and +0.008 against concat, detectable 0.014 to
