@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from mmjax.data.dataset import Dataset, Rows
 from mmjax.data.decode import DataError
 from mmjax.data.splits import folds_of, with_fold
 
-__all__ = ["Few", "at", "few_groups"]
+__all__ = ["Few", "at", "few_groups", "load_once"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Few:
 
     def load(self) -> Dataset:
         """Loads the data. Raises DataError if the target is missing or is not one class per row."""
-        dataset = self.data.load()
+        dataset = load_once(self.data)
         if self.share == 1:
             return dataset
         rows, metadata = dataset.splits["train"], dataset.metadata["train"]
@@ -61,6 +62,12 @@ class Few:
             training_weight=weight,
             fingerprint=hashlib.sha256(parts.encode()).hexdigest(),
         )
+
+
+@lru_cache(maxsize=2)
+def load_once(data: Any) -> Dataset:
+    """`data.load()`, from memory if this process has loaded equal data last or second to last. data: a frozen dataclass."""
+    return data.load()
 
 
 def at(rows: Rows, index: np.ndarray) -> Rows:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.data.decode import DataError
+from mmjax.data.few import load_once
 from mmjax.data.splits import folds_of, with_fold
 from mmjax.describe import as_json
 from mmjax.robust.gan import ConditionalGAN
@@ -60,7 +61,7 @@ class GeneratedRows:
 
     def load(self) -> Dataset:
         """Loads the data and trains the GANs. DataError for an unknown modality or target, or items that are not vectors."""
-        dataset = self.data.load()
+        dataset = load_once(self.data)
         if self.ratio == 0:
             return dataset
         names = self._checked(dataset)
@@ -186,4 +187,4 @@ def _report(reports: dict[str, Fidelity]) -> None:
     console.print("generated rows: " + "; ".join(_line(name, report) for name, report in reports.items()), markup=False)
     for name, report in reports.items():
         if report.collapsed:
-            console.print(f"warning: the generator of {name!r} has collapsed ({_line(name, report)})", markup=False)
+            console.print(f"warning: the generator of {name!r} may have collapsed ({_line(name, report)})", markup=False)

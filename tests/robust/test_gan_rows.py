@@ -104,7 +104,7 @@ def test_a_collapsed_generator_prints_one_warning(capsys):
     """Two steps from initial weights of zero noise: an untrained generator whose samples hardly vary."""
     GeneratedRows(Toy(), replace(TINY, steps=1, lr=1e-9, hidden=(1,)), modalities=("a",)).load()
     lines = capsys.readouterr().out.splitlines()
-    assert sum(line.startswith("warning: the generator of 'a' has collapsed") for line in lines) == 1
+    assert sum(line.startswith("warning: the generator of 'a' may have collapsed") for line in lines) == 1
     assert sum(line.startswith("generated rows: a: coverage") for line in lines) == 1
 
 
