@@ -35,6 +35,10 @@ SOME = {
     "transfer": ("staged", FROM_WEIGHTS),
     "stamps_pretrained": ("concat text_audio", THREE),
     "robustness_of_fusion": ("concat concat-all", THREE),
+    "compressed_stamps": ("float int8 magnitude_90", THREE),
+    "gan_augmentation": ("gan", [*THREE, "--data.gan.steps", "20"]),
+    "missing_modality_imputation": ("gan", THREE),
+    "private_stamps": ("scratch_eps8", FLAGS),
     "stamps_retrieval": ("scratch_siglip", FLAGS),
     "stamps_tags": ("concat", ["--data.image-size", "16", *SMALL]),
     "stamps_duration": ("huber", FLAGS),
@@ -42,7 +46,16 @@ SOME = {
 }
 each = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 # They show little that the others do not.
-DEAR = ("stamps_duration", "matching_vgg_gru", "cross_attention", "trimodal_multitask", "fusion_levels", "vowel_series")
+DEAR = (
+    "stamps_duration",
+    "matching_vgg_gru",
+    "cross_attention",
+    "trimodal_multitask",
+    "fusion_levels",
+    "vowel_series",
+    "private_stamps",
+    "gan_augmentation",
+)  # fmt: skip
 others = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SOME])
 
 

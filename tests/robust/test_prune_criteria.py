@@ -38,14 +38,15 @@ def test_magnitude_over_all_layers_or_in_each():
 def test_two_of_four_by_hand_and_in_convolutions():
     flat = {"kernel": jnp.array([[1.0, 5], [-9, 5], [3, 5], [-4, 5], [1, 0], [2, 1], [3, 2], [4, 3]])}
     select = NofM(2, 4)
-    kept = select.keep(flat, select.masks(flat), {}, jnp.float32(0.5))["kernel"]
+    keep = jax.jit(lambda flat, sparsity: select.keep(flat, select.masks(flat), {}, sparsity)["kernel"])
+    kept = keep(flat, 0.5)
     # largest of 1, -9, 3, -4: -9 and -4; four equal ones: the later two; 1, 2, 3, 4: 3 and 4
     np.testing.assert_array_equal(kept[:, 0], [False, True, False, True, False, False, True, True])
     np.testing.assert_array_equal(kept[:, 1], [False, False, True, True, False, False, True, True])
-    quarter = select.keep(flat, select.masks(flat), {}, jnp.float32(0.25))["kernel"]  # on the way: one of four
+    quarter = keep(flat, 0.25)  # on the way: one of four
     np.testing.assert_array_equal(quarter[:4, 0], [False, True, True, True])
     conv = {"kernel": jax.random.normal(jax.random.key(0), (3, 2, 8, 5))}
-    kept = np.asarray(select.keep(conv, select.masks(conv), {}, jnp.float32(0.5))["kernel"])
+    kept = np.asarray(keep(conv, 0.5))
     assert (kept.reshape(3, 2, 2, 4, 5).sum(axis=3) == 2).all()
     with pytest.raises(ValueError, match=r"NofM\.m is 4, which does not divide the 3 input channels of conv/kernel; leave it"):
         select.masks({"conv/kernel": jnp.zeros((3, 3, 3, 8))})
@@ -66,25 +67,23 @@ def test_a_pruned_head_adds_nothing():
     """The output equals that of the layer whose pruned head was cut out by hand."""
     layer = Attention(heads=3, features=6)
     x = jax.random.normal(jax.random.key(0), (2, 4, 5))
-    params = jax.tree.map(lambda p: p + 0.3, layer.init(jax.random.key(1), x)["params"])
+    params = jax.tree.map(lambda p: p + 0.3, jax.jit(layer.init)(jax.random.key(1), x)["params"])
     params["value"]["kernel"] = params["value"]["kernel"].at[:, 2:4].multiply(0.01)
     params["out"]["kernel"] = params["out"]["kernel"].at[2:4].multiply(0.01)  # head 1 is the weakest
-    pruned = Prune(Heads(3, 1 / 3)).variables({"params": {"attention": params}})["params"]["attention"]
+    pruned = jax.jit(Prune(Heads(3, 1 / 3)).variables)({"params": {"attention": params}})["params"]["attention"]
     gone = [(path, leaf == 0) for path, leaf in flatten_dict(pruned, sep="/").items() if path != "out/bias"]
     for path, zero in gone:
         zero = zero.T if path == "out/kernel" else zero
         np.testing.assert_array_equal(zero, np.broadcast_to([False, False, True, True, False, False], zero.shape), err_msg=path)
-    cut = {path: leaf for path, leaf in flatten_dict(params, sep="/").items()}
+    cut = {path: np.asarray(leaf) for path, leaf in flatten_dict(params, sep="/").items()}
     for path, leaf in cut.items():
-        axis = 0 if path == "out/kernel" else -1
-        cut[path] = leaf if path == "out/bias" else jnp.delete(leaf, jnp.array([2, 3]), axis=axis)
-    smaller = Attention(heads=2, features=4)
-
-    q, k, v = (x @ cut[f"{n}/kernel"] + cut[f"{n}/bias"][None, None] for n in ("query", "key", "value"))
-    split = lambda y: y.reshape(2, 4, smaller.heads, 2).swapaxes(1, 2)
-    weights = jax.nn.softmax(split(q) @ split(k).swapaxes(-1, -2) / jnp.sqrt(2.0), axis=-1)
-    expected = (weights @ split(v)).swapaxes(1, 2).reshape(2, 4, 4) @ cut["out/kernel"] + cut["out/bias"][None, None]
-    np.testing.assert_allclose(layer.apply({"params": pruned}, x), expected, rtol=1e-4, atol=1e-5)
+        cut[path] = leaf if path == "out/bias" else np.delete(leaf, [2, 3], axis=0 if path == "out/kernel" else -1)
+    q, k, v = (np.asarray(x) @ cut[f"{n}/kernel"] + cut[f"{n}/bias"] for n in ("query", "key", "value"))
+    split = lambda y: y.reshape(2, 4, 2, 2).swapaxes(1, 2)  # two heads, two wide
+    scores = np.exp(split(q) @ split(k).swapaxes(-1, -2) / np.sqrt(2))
+    attended = scores / scores.sum(axis=-1, keepdims=True) @ split(v)
+    expected = attended.swapaxes(1, 2).reshape(2, 4, 4) @ cut["out/kernel"] + cut["out/bias"]
+    np.testing.assert_allclose(jax.jit(layer.apply)({"params": pruned}, x), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_heads_that_do_not_fit_are_named():

@@ -39,13 +39,12 @@ BASE = dataclasses.replace(
 )
 PRUNED = Pruned(Adam(0.01), Magnitude(0.75), OneShot(0.5))
 CELLS = {
+    "dynamic": dataclasses.replace(BASE, compress=DynamicInt8()),  # saves no float variables that others could share
     "float": BASE,
     "none": dataclasses.replace(BASE, compress=Chain((Prune(Magnitude(0.0)),))),
     "int8": dataclasses.replace(BASE, compress=Quantize(8)),
-    "dynamic": dataclasses.replace(BASE, compress=DynamicInt8()),
     "int4": dataclasses.replace(BASE, gradient=QuantizationAware(Quantize(4)), compress=Quantize(4)),
-    "pruned_int8": dataclasses.replace(BASE, optim=PRUNED, compress=Quantize(8)),  # has no float variables to share
-    "pruned": dataclasses.replace(BASE, optim=PRUNED),
+    "pruned_int8": dataclasses.replace(BASE, optim=PRUNED, compress=Quantize(8)),
 }
 INPUTS = {"text": ["a quiet animal 1", "a loud animal 2", None], "vector": [[1.0, 2, 3], None, [3.0, 2, 9]]}
 
@@ -71,11 +70,10 @@ def predictions(results, cell):
 
 def test_float_variables_are_shared_and_compressed_ones_are_not(run):
     results, trained = run
-    assert trained == ["float", "int4", "pruned_int8", "pruned"]
+    assert trained == ["dynamic", "float", "int4", "pruned_int8"]
     np.testing.assert_array_equal(predictions(results, "none"), predictions(results, "float"))
-    error = lambda cell, other: np.abs(predictions(results, cell) - predictions(results, other)).max()
-    assert 0 < error("int8", "float") < 0.05 and 0 < error("dynamic", "float") < 0.1
-    assert 0 < error("pruned_int8", "pruned") < 0.05 < error("pruned", "float")
+    error = lambda cell: np.abs(predictions(results, cell) - predictions(results, "float")).max()
+    assert 0 < error("int8") < 0.05 and 0 < error("dynamic") < 0.1 < error("pruned_int8")
 
 
 def test_files_hold_integers_and_are_smaller(run):
@@ -103,11 +101,9 @@ def test_costs_of_cells_are_measured_in_turn(run):
 
 def test_a_pruned_cell_has_its_sparsity_after_training_and_after_quantisation(run):
     results, _ = run
-    best = results.run.results["cells"]["pruned"]["best_step"][0]
-    assert all(step > 4 for step in best)  # pruned by update 5 of 8
+    assert all(step > 4 for step in results.run.results["cells"]["pruned_int8"]["best_step"][0])  # pruned by update 5 of 8
     for seed in (0, 1):
-        assert sparsity_of(results["pruned"].variables(seed)["params"]) == pytest.approx(0.75, abs=1e-3)
-        assert sparsity_of(results["pruned_int8"].variables(seed)["params"]) >= 0.749
+        assert 0.749 < sparsity_of(results["pruned_int8"].variables(seed)["params"]) < 0.8  # small weights round to zero too
         assert sparsity_of(results["float"].variables(seed)["params"]) == 0
 
 
