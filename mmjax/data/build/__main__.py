@@ -21,11 +21,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Reads the command line and builds the set. Exits with one line for an error."""
     given = vars(_parser().parse_args(arguments))
     path, out, names = given.pop("path"), given.pop("out"), given.pop("names")
-    from mmjax.data.build.build import build
+    from mmjax.data.build.build import build, import_writers
     from mmjax.data.build.options import Options, default_name
     from mmjax.data.decode import DataError
 
     try:
+        import_writers()
         given["names"] = tuple(line.strip() for line in names.read_text("utf-8").splitlines()) if names else ()
         given["name"] = given["name"] or default_name(path)
         report = _with_progress(lambda track: build(path, out, Options(**given), track))

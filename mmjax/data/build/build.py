@@ -24,10 +24,10 @@ from mmjax.data.build.read import check_columns, read_items
 from mmjax.data.build.shortcuts import Probe, combined, shortcuts, warnings
 from mmjax.data.build.split import LEFT_OUT, SPLITS, are_numbers, check_leaks, hold_out, split_by_group, strata
 from mmjax.data.build.write import ITEMS, rows_of, write_json, write_json_lines, write_media, write_sums
-from mmjax.data.build.write_tfds import write_tfds
+from mmjax.data.build.write_tfds import tensorflow_datasets, write_tfds
 from mmjax.data.decode import DataError
 
-__all__ = ["CARD", "FOLDS", "REPORT", "Track", "build", "one_thread", "untracked"]
+__all__ = ["CARD", "FOLDS", "REPORT", "Track", "build", "import_writers", "one_thread", "untracked"]
 
 Track = Callable[[Sequence, str], Iterable]
 REPORT, CARD, FOLDS = "report.json", "README.md", "folds.jsonl"
@@ -48,9 +48,19 @@ def build(path: Path, out: Path, options: Options, track: Track = untracked) -> 
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists and is not an empty folder; give another folder, or remove it first")
-    mlcroissant()  # before any work
+    import_writers()  # before any work
     with one_thread():
         return _build(path, out, options, track)
+
+
+def import_writers() -> None:
+    """Imports the libraries of the output. Raises ImportError, naming the extra, for a missing one.
+
+    They replace Python's import function while they are imported (etils), which breaks imports in other threads, such as that
+    of a progress bar; so they are imported before one is started.
+    """
+    mlcroissant()
+    tensorflow_datasets()
 
 
 def one_thread() -> AbstractContextManager:
@@ -92,7 +102,7 @@ def _build(path: Path, out: Path, options: Options, track: Track) -> dict[str, A
         "modalities": _modality_counts(kept, splits),
         "cleaning": counts(findings),
         "findings": [finding._asdict() for finding in findings],
-        "duplicates": {one.modality: _duplicates(one, splits) for one in found},
+        "duplicates": {one.modality: _duplicates(one, kept, splits) for one in found},
         "groups": _group_sizes(groups),
         "agreement": _agreement(kept, options),
         "shortcuts": {one.name: _probe(one) for one in probes},
@@ -133,10 +143,13 @@ def _modality_counts(items: list[Item], splits: list[str]) -> dict[str, dict[str
     }
 
 
-def _duplicates(one: Duplicates, splits: list[str]) -> dict[str, Any]:
+def _duplicates(one: Duplicates, items: list[Item], splits: list[str]) -> dict[str, Any]:
     across = sum(splits[i] != splits[j] and LEFT_OUT not in (splits[i], splits[j]) for i, j in one.near.tolist())
     tuned = {key: _rounded(value) for key, value in one.tuned._asdict().items()}
-    return {"kind": one.kind, "pairs": len(one.near), "equal": one.equal, "pairs across splits": across, "planted": tuned}
+    return {
+        "kind": one.kind, "pairs": len(one.near), "equal": one.equal, "pairs across splits": across, "planted": tuned,
+        "ids": [[items[i].id, items[j].id] for i, j in one.near.tolist()],
+    }  # fmt: skip
 
 
 def _group_sizes(groups: np.ndarray) -> dict[str, int]:

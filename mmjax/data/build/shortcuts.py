@@ -14,10 +14,14 @@ from mmjax.data.build.items import Item, column, modalities, parts_of
 from mmjax.data.build.split import strata
 from mmjax.data.splits import grouped_folds
 
-__all__ = ["DECISIVE", "ERRORS", "SOLVED", "Probe", "combined", "forest", "linear", "probe", "shortcuts", "warnings", "words"]
+__all__ = [
+    "DECISIVE", "ERRORS", "LEAST_GAIN", "SOLVED", "Probe", "combined", "forest", "linear", "probe", "shortcuts", "warnings",
+    "words",
+]  # fmt: skip
 
 SOLVED = 0.9  # accuracy of a shortcut that solves the set
 DECISIVE = 0.5  # share of the gap between majority and the best content that makes a shortcut decisive
+LEAST_GAIN = 0.02  # accuracy above the majority that is worth a warning
 ERRORS = 3.0  # standard errors above the majority that count as more
 
 
@@ -36,7 +40,7 @@ class Probe(NamedTuple):
 
     @property
     def beats_majority(self) -> bool:
-        return self.accuracy - self.majority > ERRORS * self.error
+        return self.accuracy - self.majority > max(LEAST_GAIN, ERRORS * self.error)
 
 
 def probe(name: str, features: Any, rows: Sequence[int], labels: np.ndarray, groups: np.ndarray, model: Callable[[], Any],

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["VERSION", "tfds_name", "write_tfds"]
+__all__ = ["VERSION", "tensorflow_datasets", "tfds_name", "write_tfds"]
 
 VERSION = "1.0.0"
 
@@ -23,11 +23,7 @@ def write_tfds(folder: Path, name: str, rows: Sequence[dict[str, Any]], kinds: d
     All features are texts but "group" (int64) and media (bytes of the encoded file); "" is absent. Rows keep their order.
     Read it with `tfds.builder_from_directory(path).as_data_source("test")`. Raises ImportError without tensorflow-datasets.
     """
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ImportError("writing array_record needs tensorflow-datasets, importlib_resources and array-record") from error
-
+    tfds = tensorflow_datasets()
     media = [modality for modality, kind in sorted(kinds.items()) if kind != "text"]
     features: dict[str, Any] = {key: tfds.features.Text() for key in rows[0]}
     features |= {key: tfds.features.Tensor(shape=(), dtype=np.object_) for key in media}
@@ -53,6 +49,15 @@ def write_tfds(folder: Path, name: str, rows: Sequence[dict[str, Any]], kinds: d
     info.set_splits(tfds.core.splits.SplitDict(splits))
     info.write_to_directory(target)
     return target
+
+
+def tensorflow_datasets() -> Any:
+    """The module. Raises ImportError, naming what is missing."""
+    try:
+        import tensorflow_datasets as library
+    except ImportError as error:
+        raise ImportError("writing array_record needs tensorflow-datasets, importlib_resources and array-record") from error
+    return library
 
 
 def _example(folder: Path, row: dict[str, Any], media: Sequence[str]) -> dict[str, Any]:

@@ -90,6 +90,7 @@ def test_groups_and_splits(built):
     assert len({row["group"] for row in items.values()}) == 14
     assert len({(row["group"], row["split"]) for row in items.values()}) == 14
     assert {row["split"] for row in items.values()} == {"train", "validation", "test"}
+    assert built[1]["duplicates"]["image"]["ids"] == [["i09", "i20"]]
     assert built[1]["duplicates"]["image"]["pairs"] == 1 and built[1]["duplicates"]["image"]["pairs across splits"] == 0
 
 
