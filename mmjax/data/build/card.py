@@ -66,7 +66,7 @@ def _contents(folder: Path, rows: Sequence[dict[str, Any]], options: dict[str, A
         "- `folds.jsonl`: the fold of each item for cross-validation, unless values were held out.",
         f"- `report.json`: every number of this card, and every item of the cleaning. `{SUMS}`: the sha256 of every file.",
         "",
-        f"Load it with `mmjax.data.custom.manifest.from_manifest('{ITEMS}')`.",
+        f"Load it with `mmjax.data.custom.from_manifest('{ITEMS}')`.",
     ])  # fmt: skip
 
 
