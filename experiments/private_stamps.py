@@ -78,9 +78,9 @@ DELTA = 1e-4  # below 1 / 507, the number of training rows
 
 
 class Joined(nn.Module):
-    """One token: the vectors of all modalities side by side, times `scale`; zeros for an absent modality. No parameters.
+    """One token: the vectors of all modalities side by side; zeros for an absent modality. No parameters.
 
-    With unit vectors, a scale above 1 gives the weights more of the clipped gradient than the biases.
+    scale: factor of the vectors; above 1, the weights have a larger share of the clipped gradient than the biases.
     """
 
     scale: float = 3.0
