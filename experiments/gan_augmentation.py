@@ -7,8 +7,26 @@ and adds one generated row for each real one. The simple alternatives are Gaussi
 
 Run: python experiments/gan_augmentation.py --folds all --seeds 10 --against none
      python experiments/gan_augmentation.py few_none few_noise few_mixup few_gan --folds all --seeds 10 --against few_none
-Time: about 12 CPU minutes for both commands
-Expected: the table of five folds and 10 seeds is missing here, since its run has not ended.
+Time: about 4 CPU minutes per fold for both commands, 2 GB; half of it is loading the data and training GANs
+Expected: fold 0 of 5 (the other folds of this run had not ended), 10 seeds, 491 test clips of 170 stamps, mean accuracy [95 %
+interval over leak-free groups and seeds]; differences are paired
+    cell        accuracy               macro F1   against none
+    none        0.835 [0.691, 0.920]   0.749
+    noise       0.832 [0.689, 0.917]   0.744      inconclusive: -0.004 [-0.012, +0.005], detectable 0.011
+    mixup       0.828 [0.686, 0.914]   0.737      inconclusive: -0.007 [-0.017, +0.002], detectable 0.013
+    gan         0.817 [0.679, 0.905]   0.727      worse: -0.018 [-0.034, -0.002]; worse than noise: -0.015 [-0.027, -0.002]
+    with a tenth of the training groups (161 clips)       against few_none
+    few_none    0.685 [0.568, 0.782]   0.575
+    few_noise   0.688 [0.569, 0.786]   0.578      inconclusive: +0.003 [-0.011, +0.017], detectable 0.020
+    few_mixup   0.680 [0.561, 0.779]   0.562      inconclusive: -0.005 [-0.032, +0.021], detectable 0.037
+    few_gan     0.670 [0.552, 0.770]   0.564      inconclusive: -0.015 [-0.041, +0.010], detectable 0.036
+    TF-IDF      0.600 [0.465, 0.721]   a linear SVM on all names; majority 0.294 [0.169, 0.461]
+    Generators (coverage of held-out features, of what real training features reach; within-class variance relative to real):
+    audio 0.61 of 0.95, 0.74; image 0.79 of 0.99, 0.73; text 0.48 of 0.97, 1.21, with a warning. With a tenth, all cover 1.00,
+    but there are few held-out features; the variances are 0.73, 0.16 (with a warning) and 0.29.
+Does the source's GAN help as augmentation? Not on this fold: it is worse than no augmentation with all data, and inconclusive
+with a tenth of the data, where a difference of 3.6 points would have been detected. The intervals cover seeds of the classifier
+and test groups, but one GAN per modality and one draw of the tenth.
 """
 
 from dataclasses import replace
