@@ -2,10 +2,12 @@
 
 COMMANDS = {
     "mmjax.data": "describe a data set: splits, modalities, classes, and what is dropped",
+    "mmjax.data.build": "build a cleaned, leak-free evaluation set with a card from a table or a folder",
     "mmjax.parts": "list every encoder, fusion, head, decoder and loss with shapes, parameters and sources",
     "mmjax.predict": "answer new images, texts and recordings with a trained cell",
     "mmjax.pretrained": "fetch published weights",
     "mmjax.report": "make one page from run folders",
+    "mmjax.robust.privacy": "audit the cells of a run that were trained with canaries",
 }
 
 
