@@ -4,6 +4,7 @@ Prints for each of these cells the claimed epsilon and the largest lower bound t
 95 % confidence. Classes that an experiment file defines are found if its folder is in PYTHONPATH.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,18 +43,20 @@ def _apply(module: Any) -> Any:
     return lambda variables, batch: module.apply(variables, batch)
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Prints a line for each audited cell. Exits with one line for an error."""
     from mmjax.runs.schema import RunError
 
-    if len(arguments) != 1:
-        sys.exit("usage: python -m mmjax.robust.privacy RUN")
+    description = "Audits the cells of a run that were trained with canaries."
+    parser = argparse.ArgumentParser(prog="python -m mmjax.robust.privacy", description=description)
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    folder = parser.parse_args(arguments).run
     try:
-        found = audits_of(Path(arguments[0]))
+        found = audits_of(folder)
     except (RunError, DescribeError) as error:
         sys.exit(f"error: {error}")
     if not found:
-        sys.exit(f"error: {arguments[0]} has no cell on one split whose data are `Canaries`")
+        sys.exit(f"error: {folder} has no cell on one split whose data are `Canaries`")
     for name, (epsilon, audits) in found.items():
         best = max(audits, key=lambda audit: audit.epsilon)
         claimed = "none" if epsilon is None else f"{epsilon:.3g}"
@@ -65,4 +68,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
