@@ -8,7 +8,7 @@ and adds one generated row for each real one. The simple alternatives are Gaussi
 Run: python experiments/gan_augmentation.py --folds all --seeds 10 --against none
      python experiments/gan_augmentation.py few_none few_noise few_mixup few_gan --folds all --seeds 10 --against few_none
 Time: about 4 CPU minutes per fold for both commands, 2 GB; half of it is loading the data and training GANs
-Expected: fold 0 of 5 (the other folds of this run had not ended), 10 seeds, 491 test clips of 170 stamps, mean accuracy [95 %
+Expected: fold 0 of 5 (the run was stopped after it), 10 seeds, 491 test clips of 170 stamps, mean accuracy [95 %
 interval over leak-free groups and seeds]; differences are paired
     cell        accuracy               macro F1   against none
     none        0.835 [0.691, 0.920]   0.749
