@@ -15,7 +15,7 @@ import numpy as np
 from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.data.decode import DataError
 
-__all__ = ["MAX_BYTES", "MAX_FLOAT", "MAX_OTHER", "MIN_SIZE", "SPLITS", "check_dataset"]
+__all__ = ["MAX_BYTES", "MAX_FLOAT", "MAX_OTHER", "MAX_POINTERS", "MAX_ROWS", "MIN_SIZE", "SPLITS", "check_dataset"]
 
 SPLITS = ("train", "validation", "test")
 MAX_FLOAT = 4096  # items of a float column that are read, evenly spaced

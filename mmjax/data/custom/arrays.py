@@ -11,6 +11,8 @@ from mmjax.data.custom.splitting import SplitColumn, splitting_of
 from mmjax.data.custom.table import Cells, Table, digest
 from mmjax.data.decode import DataError
 
+__all__ = ["RESERVED", "Arrays", "from_arrays", "hash_of"]
+
 RESERVED = ("id", "group", "split")
 
 

@@ -21,6 +21,8 @@ from mmjax.data.dataset import Dataset, Rows
 from mmjax.data.decode import DataError
 from mmjax.data.groups import connected_groups, pairs_sharing_a_key
 
+__all__ = ["MEDIA", "SPLITS", "TableData", "table_data"]
+
 SPLITS = ("train", "validation", "test")
 MEDIA = (Images, Sounds, TimeSeries, Videos)  # kinds whose equal items are the same recording or image
 

@@ -8,6 +8,8 @@ from mmjax.data.custom.splitting import NAMES
 from mmjax.data.custom.table import ARRAY_SUFFIXES, IMAGE_SUFFIXES, SOUND_SUFFIXES, TEXT_SUFFIXES, Table
 from mmjax.data.decode import DataError
 
+__all__ = ["MODALITIES", "Folders"]
+
 MODALITIES = {
     **dict.fromkeys(IMAGE_SUFFIXES, "image"),
     **dict.fromkeys(SOUND_SUFFIXES, "audio"),

@@ -26,6 +26,8 @@ from mmjax.data.custom.target_kinds import Captions, Labels, Scores, TagSets, Ta
 from mmjax.data.custom.video import frame_count
 from mmjax.data.decode import AUDIO_STARTS, IMAGE_FORMATS, DataError
 
+__all__ = ["WAVE", "default_inputs", "input_kind", "target_kind"]
+
 WAVE = 4000  # 1-D arrays with at least this number of values in [-1, 1] are samples of a sound
 
 

@@ -23,6 +23,11 @@ from mmjax.data.stamps.table import log_mel
 from mmjax.data.text import BPE, TokenizerTrainer
 from mmjax.nn.mel import LogMel
 
+__all__ = [
+    "MAX_SECONDS", "MAX_STEPS", "MAX_TOKENS", "Images", "Sounds", "Texts", "TimeSeries", "Vectors", "Videos", "finite",
+    "fit_tokenizer", "number_array", "text_of",
+]
+
 MAX_SECONDS, MAX_TOKENS, MAX_STEPS = 10.0, 64, 1000  # of sizes that are taken from the training split
 
 

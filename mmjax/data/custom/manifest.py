@@ -17,6 +17,8 @@ from mmjax.data.custom.splitting import splitting_of
 from mmjax.data.custom.table import Source, Table
 from mmjax.data.decode import DataError, decode_text
 
+__all__ = ["MANIFESTS", "TARGETS", "Manifest", "from_manifest", "source_of"]
+
 TARGETS = ("label", "score", "tags", "caption")
 """Columns that are targets if no targets are named."""
 MANIFESTS = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of a folder

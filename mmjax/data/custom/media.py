@@ -14,6 +14,8 @@ from mmjax.data.custom.video import frames_of
 from mmjax.data.image import on_white
 from mmjax.data.inputs import image_array, sound_array
 
+__all__ = ["RATE", "SECONDS", "SIDE", "media_of"]
+
 SIDE, SECONDS, RATE = 160, 10, 16_000  # the largest image in pixels, the longest sound, and its rate in Hz
 
 

@@ -13,6 +13,11 @@ from mmjax.data.custom.table import Table, as_file, content, digest, is_missing
 from mmjax.data.dataset import Column
 from mmjax.data.decode import DataError
 
+__all__ = [
+    "MAX_BYTES", "MAX_CHECKED", "InputKind", "RawItems", "Reading", "TableColumns", "column_of", "named_columns", "raw_items",
+    "unscaled", "with_training",
+]
+
 MAX_BYTES = 2_000_000_000  # of parsed items that are kept in memory; larger columns are read again when they are needed
 MAX_CHECKED = 1000  # items of such a column that are read once before training
 

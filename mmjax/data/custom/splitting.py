@@ -10,6 +10,8 @@ from mmjax.data.custom.table import Table, is_missing
 from mmjax.data.decode import DataError
 from mmjax.data.splits import grouped_folds, train_validation_test
 
+__all__ = ["NAMES", "HeldOut", "KFold", "RowGroups", "SplitColumn", "Splitting", "splitting_of", "with_validation"]
+
 NAMES = {
     **dict.fromkeys(("train", "training", "tr"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),

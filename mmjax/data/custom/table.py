@@ -12,6 +12,11 @@ from PIL import Image
 
 from mmjax.data.decode import DataError
 
+__all__ = [
+    "ARRAY_SUFFIXES", "IMAGE_SUFFIXES", "SOUND_SUFFIXES", "SUFFIXES", "TEXT_SUFFIXES", "Cells", "FilePart", "Source", "Table",
+    "as_file", "content", "digest", "is_missing", "suffix_of",
+]
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 ARRAY_SUFFIXES, TEXT_SUFFIXES = (".npy",), (".txt",)

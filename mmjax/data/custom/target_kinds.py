@@ -11,6 +11,8 @@ from mmjax.data.custom.table import Cells, is_missing
 from mmjax.data.decode import DataError
 from mmjax.data.text import BPE, TokenizerTrainer
 
+__all__ = ["Captions", "Labels", "Scores", "TagSets", "TargetArray", "TargetKind", "class_name", "sorted_names"]
+
 
 @dataclass(frozen=True)
 class TargetArray:

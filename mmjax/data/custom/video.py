@@ -15,6 +15,8 @@ from mmjax.data.image import on_white, resize
 from mmjax.data.scale import Scaled
 from mmjax.types import Padded
 
+__all__ = ["FORMATS", "MAX_ITEMS", "VideoInput", "frame_count", "frames_of", "standardized_frames", "to_unit_frames"]
+
 MAX_ITEMS = 100  # training videos that the mean and deviation are computed from
 FORMATS = (b"GIF8", b"RIFF")
 

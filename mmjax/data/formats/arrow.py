@@ -7,6 +7,8 @@ import numpy as np
 
 from mmjax.data.decode import DataError
 
+__all__ = ["cells_of", "pyarrow"]
+
 
 def pyarrow() -> Any:
     """The library. Raises ImportError, which names the extra."""

@@ -15,6 +15,11 @@ from mmjax.data.custom.splitting import KFold, SplitColumn, splitting_of
 from mmjax.data.custom.table import Table
 from mmjax.data.decode import DataError, decode_text
 
+__all__ = [
+    "FLICKR_CAPTIONS", "FLICKR_IMAGES", "FLICKR_SPLITS", "INPUTS", "SPLITS", "CocoCaptions", "Flickr8k", "KarpathySplits",
+    "coco_captions", "flickr8k", "karpathy",
+]
+
 SPLITS = ("train", "validation", "test")
 INPUTS = {"image": "image", "text": "caption"}
 FLICKR_SPLITS = {name: f"Flickr_8k.{of}Images.txt" for name, of in zip(SPLITS, ("train", "dev", "test"))}

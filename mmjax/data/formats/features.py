@@ -21,6 +21,8 @@ from mmjax.data.custom.target_kinds import Scores
 from mmjax.data.decode import DataError
 from mmjax.data.formats.pickles import read_arrays_pickle
 
+__all__ = ["MMSA_FIELDS", "MULTIBENCH_FIELDS", "SPLITS", "MmsaPickle", "MultiBenchPickle", "mmsa", "multibench"]
+
 SPLITS = ("train", "valid", "test")
 MMSA_FIELDS = ("raw_text", "text", "audio", "vision", "annotations", "classification_labels", "regression_labels")
 MULTIBENCH_FIELDS = ("text", "audio", "vision", "labels")

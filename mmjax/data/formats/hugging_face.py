@@ -16,6 +16,8 @@ from mmjax.data.custom.target_kinds import Labels
 from mmjax.data.decode import DataError
 from mmjax.data.formats.arrow import cells_of, pyarrow
 
+__all__ = ["TARGETS", "HuggingFaceFolder", "hugging_face"]
+
 TARGETS = ("label", "score", "tags", "caption")
 
 

@@ -12,6 +12,8 @@ from mmjax.data.custom.splitting import splitting_of
 from mmjax.data.custom.table import SOUND_SUFFIXES, Table
 from mmjax.data.decode import DataError, decode_text
 
+__all__ = ["LjSpeechFolder", "ljspeech"]
+
 
 @dataclass(frozen=True)
 class LjSpeechFolder:

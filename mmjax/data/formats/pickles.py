@@ -16,6 +16,8 @@ import numpy as np
 
 from mmjax.data.decode import DataError
 
+__all__ = ["DTYPE", "MAX_CHARACTER", "MAX_DEPTH", "REFUSED", "read_arrays_pickle"]
+
 DTYPE = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248]|[SU]\d{1,6}|O8?|\?)")
 REFUSED = "PERSID BINPERSID EXT1 EXT2 EXT4 INST OBJ NEWOBJ NEWOBJ_EX NEXT_BUFFER READONLY_BUFFER".split()
 MAX_DEPTH, MAX_CHARACTER = 50, 0x10FFFF

@@ -16,6 +16,8 @@ from mmjax.data.custom.splitting import NAMES, KFold, SplitColumn, splitting_of
 from mmjax.data.custom.table import FilePart, Table
 from mmjax.data.decode import DataError, decode_text
 
+__all__ = ["BLOCK", "TARGETS", "WebDatasetShards", "webdataset"]
+
 BLOCK = 512  # bytes of a tar's blocks
 TARGETS = ("label", "score", "tags", "caption")
 
