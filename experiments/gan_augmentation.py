@@ -1,13 +1,13 @@
 """Does a GAN's data augmentation help? Nine classes of stamps from frozen features, with all training data and with a tenth.
 
 The data and the model are those of `stamps_pretrained.py` (cell `concat`), on the first 64 principal components of each
-modality. One conditional GAN per modality (hinge loss, R1,
-spectral normalisation, projection discriminator, moving average of the generator) learns the features of the training split,
-and adds one generated row for each real one. The simple alternatives are Gaussian noise on the features and MixUp.
+modality. One conditional GAN per modality (hinge loss, R1, spectral normalisation, projection discriminator, moving average of
+the generator) learns the features of the training split, and adds one generated row for each real one. The simple alternatives
+are Gaussian noise on the features and MixUp.
 
 Run: python experiments/gan_augmentation.py --folds all --seeds 10 --against none
      python experiments/gan_augmentation.py few_none few_noise few_mixup few_gan --folds all --seeds 10 --against few_none
-Time: about 4 CPU minutes per fold for both commands, 2 GB; half of it is loading the data and training GANs
+Time: 4.5 CPU minutes for the first fold of both commands; 1.8 of them load the data and train the GANs
 Expected: fold 0 of 5 (the run was stopped after it), 10 seeds, 491 test clips of 170 stamps, mean accuracy [95 %
 interval over leak-free groups and seeds]; differences are paired
     cell        accuracy               macro F1   against none
