@@ -29,6 +29,8 @@ from mmjax.losses.combine import counted, pick
 from mmjax.train.stages import merged
 from mmjax.types import Batch
 
+__all__ = ["ROWS", "TEACHER", "Distill", "TeacherLogits"]
+
 TEACHER = "teacher"
 ROWS = 256  # in one call of the teacher
 

@@ -19,6 +19,8 @@ from mmjax.robust.prune_schedules import Gradual
 from mmjax.train.optim import AdamW
 from mmjax.train.stages import EVERYTHING, Stage
 
+__all__ = ["LotteryTicket", "Prune", "Pruned", "PrunedState", "select_after", "sparsity_of"]
+
 
 class PrunedState(NamedTuple):
     """count: Int[], updates so far. masks: {path: Bool[...]}, True for weights that remain. scores: of the criterion. inner:

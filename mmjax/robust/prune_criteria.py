@@ -21,6 +21,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.train.stages import does_learn
 
+__all__ = [
+    "KERNELS", "LOWEST", "Channels", "Heads", "Magnitude", "Movement", "NofM", "check_sparsity", "every_kernel", "kernels",
+    "lowest", "no_scores", "prunable", "same_scores",
+]
+
 KERNELS = r"(.*/)?(kernel|recurrent|\w+_factor|\w+_tensor)"
 LOWEST = jnp.iinfo(jnp.int32).min
 

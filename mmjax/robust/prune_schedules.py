@@ -14,6 +14,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+__all__ = ["Gradual", "OneShot"]
+
 
 @dataclass(frozen=True)
 class OneShot:

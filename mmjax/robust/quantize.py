@@ -21,6 +21,11 @@ from jaxtyping import Array, Float, Int8, Integer, UInt8
 from mmjax.robust.prune_criteria import KERNELS, prunable
 from mmjax.train.stages import EVERYTHING
 
+__all__ = [
+    "LARGEST", "SCALES", "Chain", "Quantize", "Quantized", "dequantized", "dequantized_variables", "packed", "quantizable",
+    "quantized", "unpacked",
+]
+
 LARGEST = {8: 127, 4: 7}
 SCALES = "scales"
 

@@ -12,6 +12,8 @@ from mmjax.robust.quantize import SCALES, Quantize, dequantized_variables
 from mmjax.train.step import SumOfLosses
 from mmjax.types import Batch
 
+__all__ = ["QuantizationAware", "straight_through"]
+
 
 @dataclass(frozen=True)
 class QuantizationAware:

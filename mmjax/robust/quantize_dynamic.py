@@ -17,6 +17,8 @@ from jaxtyping import Array, Float, Int8
 from mmjax.robust.quantize import SCALES, Quantize, dequantized_variables
 from mmjax.train.stages import EVERYTHING
 
+__all__ = ["DynamicInt8", "DynamicQuantized", "int8_matmul"]
+
 
 @dataclass(frozen=True)
 class DynamicInt8:

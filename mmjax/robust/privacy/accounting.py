@@ -12,6 +12,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from mmjax.data.order import Poisson
 
+__all__ = [
+    "COVERS", "MAX_NOISE", "NEIGHBOURS", "NOT_COVERED", "OVERFLOW_SHARE", "PLD", "RDP", "RELATIVE", "TINY", "Accountant",
+    "ClassicRDP", "Guarantee", "calibrate", "calibrated_noise", "guarantee",
+]
+
 NEIGHBOURS = "add or remove one training row"
 RELATIVE = 1e-3  # of a calibrated noise multiplier
 MAX_NOISE = 1e5

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+__all__ = ["Audit", "audit", "p_value"]
+
 
 class Audit(NamedTuple):
     """The result of an audit.

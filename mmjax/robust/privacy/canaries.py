@@ -15,6 +15,8 @@ from mmjax.data.splits import folds_of, with_fold
 from mmjax.robust.privacy.audit import Audit, audit
 from mmjax.types import Batch, Loss
 
+__all__ = ["STREAM", "Canaries", "audit_models"]
+
 STREAM = np.array([0, 0, 1, 0], np.uint64)  # the counter of Philox
 
 

@@ -11,6 +11,8 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Bool, Float, Key
 
+__all__ = ["TINY", "AdaptiveClip", "Clip", "Flat", "Noise", "PerLayer"]
+
 TINY = float(np.finfo(np.float32).tiny)
 
 

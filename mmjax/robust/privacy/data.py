@@ -12,6 +12,8 @@ from mmjax.data.mosi.dataset import ZScores
 from mmjax.data.scale import Scaled
 from mmjax.data.text import TrainedTokenizer
 
+__all__ = ["DEPTH", "FITTED", "fitted", "shared_item"]
+
 FITTED = {Scaled: "means and deviations", ZScores: "z-scores", TrainedTokenizer: "a trained vocabulary"}
 DEPTH = 6
 

@@ -14,6 +14,8 @@ from mmjax.robust.privacy.clipping import Clip, Flat
 from mmjax.shards import example_keys, sum_over_shards
 from mmjax.types import Aux, Batch, Objective
 
+__all__ = ["COUNT", "DPSGD", "EXAMPLES", "NOISE"]
+
 EXAMPLES, NOISE, COUNT = 0x6578, 0x6E6F, 0x636F  # of `fold_in`, unlike the small numbers of other gradients
 
 

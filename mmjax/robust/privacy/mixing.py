@@ -13,6 +13,8 @@ from mmjax.train.step import init_state
 from mmjax.train.training import Training
 from mmjax.types import Aux, Batch, Objective
 
+__all__ = ["DRAWS", "TOLERANCE", "Recorded", "Recorder", "what_mixes"]
+
 DRAWS = 3  # random keys: an augmentation may leave an example alone by chance
 TOLERANCE = {"rtol": 1e-6, "atol": 1e-7}  # all copies run in one program, with equal shapes
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from mmjax.robust.privacy.gradient import DPSGD
 
+__all__ = ["find", "with_inner"]
+
 
 def find(gradient: Any) -> DPSGD | None:
     """The DP-SGD of a gradient: itself, or a field of it at any depth; None if there is none. ValueError if there are two."""
