@@ -27,18 +27,19 @@ to `masked` are paired, with 95 % intervals over leak-free groups and seeds
     gan_squared_error        +0.003 [-0.001, +0.007]  -0.003 [-0.009, +0.002]  -0.008 [-0.017, +0.000]  -0.002 [-0.010, +0.005]
     Speech alone: masked_always_complete -0.026 [-0.034, -0.017], gan -0.019 [-0.028, -0.009], gan_squared_error +0.008 [+0.000,
     +0.016]. TF-IDF + SVM on the names 0.629 [0.579, 0.677], majority 0.294 [0.236, 0.359].
-Does the source's GAN make a model robust to missing modalities by imputing them? No: it is worse than masking on all seven
-subsets (with speech and one other modality by 0.042 and 0.051). With the squared error as a second loss it is better for speech
-alone, by 0.8 points, one of 42 comparisons without correction, and inconclusive on the other six subsets (detectable: 0.6 to
-1.2 points). Linear regression is worse on four subsets and inconclusive on three. The nearest training example loses most with
-speech and one other modality (0.121 and 0.157), where speech is half of the distance. Imputing the mean is masking, since the
-features are centred. Modality dropout (`masked` against `masked_always_complete`) gains 2.6 points for speech alone, and costs
-0.7 and 0.8 where image and name are present; on the other subsets its effect is inconclusive.
-Mode collapse, by the variance of imputed relative to real features (50 trainings): gan 0.37 to 0.43 on average, never below
-0.31, so not collapsed by our threshold of 0.25; 0.07 to 0.08 is due to its noise. gan_squared_error has 0.24 to 0.29 on
-average, below the threshold in a part of the trainings, as expected of a mean, which varies less than the data.
-Settings were not tuned; on fold 0 with 3 seeds, half of the imputer's steps gave masked 0.840, regression 0.828 and gan 0.831.
-The intervals cover seeds and test groups, not training sets.
+Does a GAN, as our source proposes it, make a model robust to missing modalities by imputing them? This one does not: it is
+worse than masking on all seven subsets (with speech and one other modality by 0.042 and 0.051). It was not tuned, both players
+are trained by one AdamW with one clipping norm for all, and another GAN may do better. With the squared error as a second loss
+it is better for speech alone, by 0.8 points, one of 42 comparisons without correction, and inconclusive on the other six
+subsets (detectable: 0.6 to 1.2 points). Linear regression (one map for all subsets, trained by AdamW, not a closed form for
+each) is worse on four subsets and inconclusive on three. The nearest training example loses most with speech and one other
+modality (0.121 and 0.157), where speech is half of the distance. Imputing the mean is masking, since the features are centred.
+Modality dropout (`masked` against `masked_always_complete`) gains 2.6 points for speech alone, and costs 0.7 and 0.8 where
+image and name are present; on the other subsets its effect is inconclusive. Mode collapse, by the variance of imputed relative
+to real features (50 trainings): gan 0.37 to 0.43 on average, never below 0.31, so not collapsed by our threshold of 0.25; 0.07
+to 0.08 is due to its noise. gan_squared_error has 0.24 to 0.29 on average, below the threshold in a part of the trainings, as
+expected of a mean, which varies less than the data. Settings were not tuned; on fold 0 with 3 seeds, half of the imputer's
+steps gave masked 0.840, regression 0.828 and gan 0.831. The intervals cover seeds and test groups, not training sets.
 """
 
 from dataclasses import replace

@@ -24,12 +24,13 @@ __all__ = ["GANImputer"]
 
 
 class GANImputer(nn.Module):
-    """A conditional GAN for each modality: G(z, c) predicts it from the present ones, c, and D(x, c) tells it from real ones.
+    """A conditional GAN for each modality: G(z, c) predicts it from the present ones, c, and D(x, c) judges it.
 
     Missing modalities are filled in by the moving average of G, with z ~ N(0, I) in training and z = 0 in evaluation. The loss
     "discriminator" trains D, and "generator" trains G; each is the mean over the present modalities, and has gradient zero with
-    respect to the other player. Conditional GANs are those of Mirza and Osindero (2014); as an imputer, compare GAIN (Yoon et
-    al., 2018). The collection "imputer" also has the moving averages `{modality}_spread`; see `robust.gan_collapse`.
+    respect to the other player. In stages that freeze the imputer, the average approaches the final G. Conditional GANs are
+    those of Mirza and Osindero (2014); as an imputer, compare GAIN (Yoon et al., 2018). The collection "imputer" also has the
+    moving averages `{modality}_spread`; see `robust.gan_collapse`.
 
     noise: dimension of z. hidden: widths of the hidden layers of G and D. loss: `Hinge()` or `NonSaturating()`. r1: weight
     gamma of the R1 penalty. spectral: whether the kernels of D have spectral norm 1. squared_error: weight of the mean squared

@@ -78,7 +78,7 @@ class MeanImputer(nn.Module):
 
 
 class RegressionImputer(nn.Module):
-    """The least-squares prediction from the present modalities, with a flag for the presence of each.
+    """A prediction from the present modalities and a flag for the presence of each, trained by the squared error.
 
     Its loss "regression" is the mean squared error of the features, averaged over the present modalities.
 
@@ -130,7 +130,7 @@ class NearestImputer(nn.Module):
         valid = {n: self.variable(COLLECTION, f"{n}_valid", jnp.zeros, (self.capacity,)) for n in names}
         distance = {name: _mean_squared(vectors[name], stored[name].value) for name in names}
         common = {name: present[name][:, None] & (valid[name].value > 0)[None] for name in names}
-        out = {name: self._nearest(name, names, distance, common, stored, valid, train) for name in names}
+        out = {name: self._nearest(name, vectors, distance, common, stored, valid, train) for name in names}
         if learns(self, train):
             new = {name: gather_over_shards(vectors[name]) for name in names}
             flags = {name: gather_over_shards(present[name]) for name in names}
@@ -142,13 +142,15 @@ class NearestImputer(nn.Module):
             place.value = (place.value + size) % self.capacity
         return out, {}
 
-    def _nearest(self, target, names, distance, common, stored, valid, train):
-        others = [name for name in names if name != target]
+    def _nearest(self, target, vectors, distance, common, stored, valid, train):
+        """The stored vectors of the target, Float[b d]; zeros for an example without a usable neighbour."""
+        others = [name for name in sorted(vectors) if name != target]
         count = sum(common[name].astype(jnp.float32) for name in others)
         total = sum(jnp.where(common[name], distance[name], 0) for name in others) / jnp.maximum(count, 1)
         usable = (count > 0) & (valid[target].value > 0)[None]
         if train:
-            usable &= total > 1e-6
+            size = sum(jnp.square(vectors[name]).mean(axis=1) for name in others)[:, None]
+            usable &= total > 1e-5 * jnp.maximum(size, 1e-6)  # relative: the distance is a difference of products
         at = jnp.argmin(jnp.where(usable, total, jnp.inf), axis=1)
         return jnp.where(usable.any(axis=1)[:, None], stored[target].value[at], 0)
 

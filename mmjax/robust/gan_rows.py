@@ -3,14 +3,14 @@
 import dataclasses
 import hashlib
 import json
-from functools import partial
 from typing import Annotated, Any
 
+import jax
 import numpy as np
 import tyro
 from rich.console import Console
 
-from mmjax.data.dataset import Column, Dataset, Rows
+from mmjax.data.dataset import Column, Dataset, Rows, identity
 from mmjax.data.decode import DataError
 from mmjax.data.few import load_once
 from mmjax.data.splits import folds_of, with_fold
@@ -18,18 +18,18 @@ from mmjax.describe import as_json
 from mmjax.robust.gan import ConditionalGAN
 from mmjax.robust.gan_collapse import Fidelity, fidelity
 
-__all__ = ["GeneratedRows", "training_items"]
+__all__ = ["GeneratedRows", "PreparedInput", "prepared", "training_items"]
 
 
 @dataclasses.dataclass(frozen=True)
 class GeneratedRows:
     """The same data, with generated rows in the training split; augmentation by a GAN.
 
-    Each modality has a GAN that is conditioned on the class and trained on the items of the training split alone, without
-    `held_out` of its groups. These measure mode collapse: the numbers are printed and become part of `Dataset.source`, with a
-    warning if a generator has collapsed (`gan_collapse.Fidelity`). A generated row has all modalities, which are independent
-    given the class, and classes are drawn from the training rows. Its weight in the split is 0, so that baselines do not use
-    it; in the loss it has the mean weight of a real row.
+    Each modality has a GAN of its own, conditioned on the class and trained on the preprocessed items of the training split
+    without `held_out` of its groups. These measure mode collapse: the numbers are printed and become part of `Dataset.source`,
+    with a warning if a generator has collapsed (`gan_collapse.Fidelity`). A generated row has all modalities, which are
+    independent given the class, and classes are drawn from the training rows. Its weight in the split is 0, so that baselines
+    do not use it; in the loss it has the mean weight of a real row.
 
     data: any value with `load() -> Dataset` whose items are vectors [d], such as CachedFeatures(). gan: networks and training.
     ratio: generated rows per real row, 0 for none. modalities: those with features; None for all columns. condition: the
@@ -108,34 +108,48 @@ class GeneratedRows:
     def _generated(self, dataset: Dataset, name: str, label: np.ndarray) -> tuple[np.ndarray, Fidelity]:
         """(features Float32[m d] of these classes, the comparison with held-out items)."""
         x, of_item, group = training_items(dataset, name, self.condition)
+        seed = int.from_bytes(hashlib.sha256(f"{self.gan_seed} {name}".encode()).digest()[:4])  # modalities are independent
         groups = np.random.default_rng(self.gan_seed).permutation(np.unique(group))
         held = np.isin(group, groups[: min(max(round(self.held_out * len(groups)), 1), len(groups) - 1)])
         if min(held.sum(), (~held).sum()) < 3:
             raise DataError(f"GeneratedRows has {len(x)} training items of {name!r}; a GAN needs at least 3, and 3 held out")
-        sample = self.gan.fit(x[~held], of_item[~held], len(dataset.classes[self.condition]), self.gan_seed)
-        generated = sample(label, self.gan_seed + 1).astype(np.float32)
+        sample = self.gan.fit(x[~held], of_item[~held], len(dataset.classes[self.condition]), seed)
+        generated = sample(label, (seed + 1) % 2**32).astype(np.float32)
         return generated, fidelity(x[held], of_item[held], generated, label, x[~held])
 
 
 def training_items(dataset: Dataset, name: str, target: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(features Float32[n d], classes Int[n], groups Int[n]) of the distinct items of the training rows that have a class."""
+    """(features Float32[n d], classes Int[n], groups Int[n]) of the distinct training items with a class, preprocessed."""
     rows, metadata = dataset.splits["train"], dataset.metadata["train"]
     pointer, label = np.asarray(rows.pointer[name]), np.asarray(rows.targets[target])
     used = np.flatnonzero((pointer >= 0) & (label >= 0) & (np.asarray(rows.weight) > 0))
     items, first = np.unique(pointer[used], return_index=True)
     group = np.asarray(metadata["group"]) if "group" in metadata else np.arange(len(rows))
-    x = np.stack([np.asarray(dataset.columns[name].read(int(item)), np.float32) for item in items])
-    return x, label[used][first], group[used][first]
+    return prepared(dataset.columns[name], items), label[used][first], group[used][first]
 
 
-def _item(read: Any, generated: np.ndarray, count: int, number: int) -> Any:
-    return read(number) if number < count else generated[number - count]
+def prepared(column: Column, items: np.ndarray) -> np.ndarray:
+    """The preprocessed features of these items, Float32[n d]."""
+    read = np.stack([np.asarray(column.read(int(item))) for item in items])
+    return np.asarray(jax.jit(column.preprocess)(read), np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedInput:
+    """A new raw input -> its preprocessed features [d]. parse, preprocess: of the column."""
+
+    parse: Any
+    preprocess: Any
+
+    def __call__(self, raw: Any) -> np.ndarray:
+        return np.asarray(self.preprocess(np.asarray(self.parse(raw))[None]), np.float32)[0]
 
 
 def _extended(column: Column, generated: np.ndarray) -> Column:
-    """The column with the generated items after its own; these have no originals."""
-    read = partial(_item, column.read, generated, column.count)
-    return dataclasses.replace(column, count=column.count + len(generated), read=read, original=None, fingerprint="")
+    """The column with the generated items after its own, all of them preprocessed; there are no originals."""
+    features = np.concatenate([prepared(column, np.arange(column.count)), generated])
+    parse = None if column.parse is None else PreparedInput(column.parse, column.preprocess)
+    return Column(len(features), features.__getitem__, identity, parse=parse)
 
 
 def _joined(dataset: Dataset, names: list[str], label: np.ndarray, target: str) -> Rows:

@@ -21,7 +21,8 @@ class Substitutions:
     """At most `count` tokens of an example are replaced by others; their number stays the same.
 
     vocabulary: the number of token ids of the tokenizer. candidates: substitutions that are tried by their loss, of those with
-    the highest estimate. keep: ids that neither replace nor are replaced; 0 and 1 are padding and unknown tokens.
+    the highest estimate. keep: ids that neither replace nor are replaced, by default the padding and
+    unknown tokens of `mmjax.data.text`; for a published tokenizer, name all its special tokens.
     """
 
     count: int

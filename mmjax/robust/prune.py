@@ -16,6 +16,7 @@ from jax.custom_batching import custom_vmap
 
 from mmjax.robust.prune_criteria import Magnitude, prunable
 from mmjax.robust.prune_schedules import Gradual
+from mmjax.robust.quantize import SCALES
 from mmjax.train.optim import AdamW
 from mmjax.train.stages import EVERYTHING, Stage
 
@@ -152,6 +153,8 @@ class Prune:
     def variables(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """The variables of one seed with zeros. ValueError if no kernel matches or shapes do not fit."""
         self.select.check()
+        if SCALES in variables:
+            raise ValueError("these variables are quantised; prune first: Chain((Prune(...), Quantize(...)))")
         if not self.select.sparsity:
             return dict(variables)
         flat = flatten_dict(dict(variables["params"]), sep="/")

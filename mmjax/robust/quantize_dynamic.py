@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 from jax import lax
@@ -70,10 +72,27 @@ class DynamicQuantized:
             return self.model.apply(dequantized_variables(variables), *args, **kwargs)
 
 
+@jax.custom_vjp
 def int8_matmul(x: Float[Array, "*b i"], w: Int8[Array, "i o"], scale: Float[Array, "1 o"]) -> Float[Array, "*b o"]:
-    """x (w scale), with each x [i] quantised to int8 by its absolute maximum, and sums in int32."""
+    """x (w scale), with each x [i] quantised to int8 by its absolute maximum, and sums in int32.
+
+    Its gradient with respect to x is that of the float product, as if nothing was rounded; otherwise attacks would see almost
+    no gradient. w and scale have none.
+    """
     largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
     x_scale = jnp.where(largest > 0, largest, 1).astype(jnp.float32) / 127
     integers = jnp.clip(jnp.round(x / x_scale), -127, 127).astype(jnp.int8)
     sums = lax.dot_general(integers, w, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=jnp.int32)
     return sums.astype(jnp.float32) * x_scale * scale.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def _forward(x, w, scale):
+    return int8_matmul(x, w, scale), (w, scale)
+
+
+def _backward(kept, slope):
+    w, scale = kept
+    return jnp.matmul(slope, (w * scale).T), np.zeros(w.shape, jax.dtypes.float0), jnp.zeros_like(scale)
+
+
+int8_matmul.defvjp(_forward, _backward)

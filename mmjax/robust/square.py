@@ -42,7 +42,8 @@ class Square:
     `Linf` (algorithm 2): starts with a random sign for each column and channel; a proposal gives each channel of a window
     plus or minus epsilon. Other budgets (algorithm 3): a proposal moves the norm of two windows into the first one, with a
     pattern of a bright and a dark half. If there is one column, as in vectors and sequences, windows are intervals. The paper
-    draws again if a proposal changes nothing; here such a proposal counts as a query.
+    draws again if a proposal changes nothing; here such a proposal counts as a query. The loss is that of the experiment, such
+    as the cross-entropy, where the paper takes the margin of the logits.
 
     budgets: {modality: budget}. queries: number of evaluations of the loss, the start included. share: of the first windows.
     """

@@ -52,6 +52,20 @@ class Toy:
         )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Given:
+    """A data set that exists already."""
+
+    data: Dataset
+
+    def load(self):
+        return self.data
+
+
+def shift(x):
+    return x + 100.0
+
+
 @cache
 def made():
     return GeneratedRows(Toy(), TINY, ratio=0.5).load()
@@ -88,6 +102,31 @@ def test_generated_rows_are_determined_by_the_training_split():
     fields = {}, {"gan_seed": 1}, {"ratio": 0.25}, {"gan": replace(TINY, r1=1.0)}
     prints = {GeneratedRows(Toy(), **{"gan": TINY, **change}).fingerprint("toy 0") for change in fields}
     assert len(prints) == 4 and made().fingerprint == GeneratedRows(Toy(), TINY, ratio=0.5).fingerprint("toy 0")
+
+
+def test_the_gan_learns_preprocessed_features():
+    shifted = Toy().load()
+    column = replace(shifted.columns["a"], preprocess=shift, parse=np.asarray)
+    shifted = replace(shifted, columns={**shifted.columns, "a": column})
+    data = GeneratedRows(Given(shifted), TINY, ratio=0.5).load()
+    column, raw = data.columns["a"], Toy().load().columns["a"]
+    read = lambda i: column.preprocess(column.read(i)[None])[0]
+    np.testing.assert_allclose(read(7), raw.read(7) + 100, rtol=1e-6)
+    np.testing.assert_allclose(column.parse(raw.read(7)), raw.read(7) + 100, rtol=1e-6)  # a new input
+    assert all(80 < read(COUNT + 4 + i).mean() < 120 for i in range(COUNT // 2))
+
+
+def test_modalities_of_a_generated_row_are_independent():
+    wide = Toy().load()
+    rng = np.random.default_rng(5)
+    features = {name: rng.normal(size=(COUNT + 4, 3)).astype(np.float32) for name in "ab"}
+    columns = {name: Column(COUNT + 4, x.__getitem__, identity) for name, x in features.items()}
+    data = GeneratedRows(Given(replace(wide, columns=columns)), replace(TINY, noise=3, steps=20), ratio=20.0).load()
+    a, b = (np.stack([data.columns[name].read(COUNT + 4 + i) for i in range(20 * COUNT)]) for name in "ab")
+    label = data.splits["train"].targets["label"][COUNT:]
+    for value in (0, 1):
+        correlation = np.corrcoef(a[label == value].T, b[label == value].T)[:3, 3:]
+        assert np.abs(correlation).max() < 5 / np.sqrt((label == value).sum())  # five standard errors
 
 
 def test_ratio_zero_is_the_data():

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from mmjax.data.augment.mix import MixUp
+from mmjax.data.components import PrincipalComponents
 from mmjax.data.dataset import Column, Dataset, Rows, identity
 from mmjax.data.equal_classes import EqualClasses
 from mmjax.data.fixed_scale import FixedScale
@@ -114,6 +116,9 @@ def test_statistics_of_the_training_rows():
     scaled = Standardize()(column, np.arange(N))
     assert isinstance(scaled.preprocess, Scaled)
     assert "'a' has means and deviations, computed from the training rows" in refused(GOOD, with_column(scaled))
+    assert "'a' has principal components" in refused(GOOD, with_column(PrincipalComponents(1)(column, np.arange(N))))
+    own = replace(column, preprocess=partial(jnp.subtract, np.ones((1, 3), np.float32)))
+    assert "'a' has an array of numbers" in refused(GOOD, with_column(own))
     vocabulary = replace(column, parse=TextInput(TrainedTokenizer("{}"), 4))
     assert "'a' has a trained vocabulary" in refused(GOOD, with_column(vocabulary))
     check_data_only(with_column(UnitLength()(column, np.arange(N))))

@@ -118,6 +118,8 @@ def test_an_example_without_a_finite_gradient_contributes_nothing():
     spoiled = batch.replace(inputs={"x": batch.inputs["x"].at[1].set(jnp.inf)})
     without = batch.replace(weight=batch.weight.at[1].set(0.0))
     chex.assert_trees_all_close(total(PLAIN, spoiled)[0], total(PLAIN, without)[0], atol=1e-6)
+    loss = total(PLAIN, spoiled)[2]  # if it were not finite, the training would stop because of one private row
+    np.testing.assert_allclose(loss, total(PLAIN, without)[2] * without.weight.sum() / batch.weight.sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("clip", [Flat(0.3), PerLayer(0.3), AdaptiveClip(initial=0.3)])

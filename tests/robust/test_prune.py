@@ -14,6 +14,7 @@ from mmjax.experiment.training import first_selectable
 from mmjax.robust.prune import LotteryTicket, Prune, Pruned, select_after, sparsity_of
 from mmjax.robust.prune_criteria import Magnitude, Movement, NofM
 from mmjax.robust.prune_schedules import Gradual, OneShot
+from mmjax.robust.quantize import Chain, Quantize
 from mmjax.train.checkpoint import Checkpoints
 from mmjax.train.loop import Callbacks, Stopped, fit
 from mmjax.train.optim import SGD, AdamW, Constant, Muon
@@ -171,6 +172,11 @@ def test_one_shot_pruning_of_a_trained_model():
     pruned = jax.jit(Prune(Magnitude(0.5), ("a",)).variables)(variables)
     assert sparsity_of(pruned["params"], ("a",)) == 0.5 and sparsity_of(pruned["params"], ("b",)) == 0
     assert pruned["batch_stats"] is not None and sparsity_of(variables["params"]) == 0
+
+
+def test_quantised_variables_are_not_pruned():
+    with pytest.raises(ValueError, match="these variables are quantised; prune first"):
+        Chain((Quantize(8), Prune(Magnitude(0.5)))).variables({"params": parameters()})
 
 
 def test_only_the_last_stage_prunes():

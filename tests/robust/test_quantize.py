@@ -130,6 +130,14 @@ def test_int8_products_by_hand_and_near_those_of_qwix():
     assert np.abs(found - theirs).max() < 0.1 and np.linalg.norm(found - true) < 1.2 * np.linalg.norm(theirs - true)
 
 
+def test_int8_products_have_the_gradient_of_the_float_product():
+    x, w = (jax.random.normal(jax.random.key(n), shape) for n, shape in ((0, (2, 3, 16)), (1, (16, 4))))
+    small = DynamicInt8().variables({"params": {"dense": {"kernel": w, "bias": jnp.zeros(4)}}})
+    model, slope = DynamicInt8().module(Root()), jax.random.normal(jax.random.key(2), (2, 3, 4))
+    found = jax.jit(jax.grad(lambda x: (model.apply(small, x) * slope).sum()))(x)
+    np.testing.assert_allclose(found, slope @ dequantized_variables(small)["params"]["dense"]["kernel"].T, rtol=1e-5, atol=1e-5)
+
+
 class Root(nn.Module):
     """A model with one dense layer."""
 

@@ -56,6 +56,7 @@ class Canaries:
             dataset,
             splits={**dataset.splits, "train": jax.tree.map(lambda leaf: np.asarray(leaf)[kept], rows)},
             metadata={**dataset.metadata, "train": metadata},
+            training_weight=None if dataset.training_weight is None else np.asarray(dataset.training_weight)[kept],
             fingerprint=fingerprint.hexdigest(),
         )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjax.data.components import Projected
 from mmjax.data.dataset import Column
 from mmjax.data.mosi.dataset import ZScores
 from mmjax.data.scale import Scaled
@@ -14,14 +15,21 @@ from mmjax.data.text import TrainedTokenizer
 
 __all__ = ["DEPTH", "FITTED", "fitted", "shared_item"]
 
-FITTED = {Scaled: "means and deviations", ZScores: "z-scores", TrainedTokenizer: "a trained vocabulary"}
-DEPTH = 6
+FITTED = {
+    Scaled: "means and deviations",
+    ZScores: "z-scores",
+    Projected: "principal components",
+    TrainedTokenizer: "a trained vocabulary",
+    np.ndarray: "an array of numbers",  # of unknown origin
+}
+DEPTH = 20
 
 
 def fitted(column: Column) -> str | None:
     """What a column computes from the training rows, in words; None if nothing is known to be.
 
-    Finds the scales and tokenizers of `mmjax.data` in its functions. A user's own column must be built without such statistics.
+    Finds the scales and tokenizers of `mmjax.data`, and any array, in the functions of the column. A user's own column must be
+    built without such statistics.
     """
     for part in (*_parts(column.preprocess, DEPTH), *_parts(column.parse, DEPTH)):
         for kind, words in FITTED.items():

@@ -77,6 +77,8 @@ class DPSGD:
         state = self.clip.next(state, within, self.expected, noise, jax.random.fold_in(key, COUNT))
 
         size = jnp.maximum(sum_over_shards(batch.weight.sum()), jnp.finfo(jnp.float32).tiny)
+        # one private example must not stop the training, so its loss counts only if it is finite, as its gradient does
+        values = {name: jnp.where(jnp.isfinite(one), one, 0) for name, one in values.items()}
         losses = {name: jnp.where(batch.weight > 0, one * batch.weight, 0).sum() / size for name, one in values.items()}
         return sum_over_shards(sum(losses.values())), gradient, Aux({}, stats, losses, values), state
 
