@@ -82,7 +82,7 @@ def imputing(imputer: nn.Module, *losses: str, base: Experiment = BASE) -> Exper
         cell,
         heads={"label": Classifier(CLASSES), **{name: ImputerLoss(name) for name in losses}},
         loss=WeightedLosses({"label": 1.0, **{name: (OutputLoss(name), 1.0) for name in losses}}),
-        stages=(Stage(2, (IMPUTER,), optim=AdamW(lr=5e-4, decay=0.01)), Stage(1, (REST, "heads"))),
+        stages=(Stage(2.0, (IMPUTER,), optim=AdamW(lr=5e-4, decay=0.01)), Stage(1.0, (REST, "heads"))),
         steps=3 * base.steps,
     )
 

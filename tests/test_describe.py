@@ -3,7 +3,6 @@
 import enum
 import functools
 import importlib
-import importlib.util
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,10 +33,7 @@ GOOD = Experiment(
 
 
 def ablations(file):
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.ABLATIONS
+    return importlib.import_module(file.stem).ABLATIONS
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

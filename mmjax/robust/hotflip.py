@@ -18,11 +18,12 @@ __all__ = ["HotFlip", "Substitutions", "estimates"]
 
 @dataclass(frozen=True)
 class Substitutions:
-    """At most `count` tokens of an example are replaced by others; their number stays the same.
+    """Some tokens of an example are replaced by others; their number stays the same.
 
-    vocabulary: the number of token ids of the tokenizer. candidates: substitutions that are tried by their loss, of those with
-    the highest estimate. keep: ids that neither replace nor are replaced, by default the padding and
-    unknown tokens of `mmjax.data.text`; for a published tokenizer, name all its special tokens.
+    count: the largest number of replaced tokens. vocabulary: the number of token ids of the tokenizer. candidates:
+    substitutions that are tried by their loss, of those with the highest estimate. keep: ids that neither replace nor are
+    replaced, by default the padding and unknown tokens of `mmjax.data.text`; for a published tokenizer, name all its special
+    tokens.
     """
 
     count: int

@@ -19,7 +19,7 @@ __all__ = ["Gradual", "OneShot"]
 
 @dataclass(frozen=True)
 class OneShot:
-    """Prunes once, at this fraction of the training, in [0, 1)."""
+    """Prunes once. at: the fraction of the training, in [0, 1)."""
 
     at: float = 0.5
 

@@ -10,14 +10,21 @@ from mmjax.heads import Classifier
 from mmjax.tasks import Classify
 from mmjax.types import Padded
 
+
 # Two modalities, a vocabulary of 30, and one target of 4 classes.
-ROWS = Rows({"image": np.zeros(2, np.int32), "text": np.zeros(2, np.int32)}, {"label": np.arange(2)}, np.ones(2, np.float32))
+def rows(first: int) -> Rows:
+    """Two rows with the items `first` and `first` + 1."""
+    item = first + np.arange(2, dtype=np.int32)
+    return Rows({"image": item, "text": item}, {"label": np.arange(2)}, np.ones(2, np.float32))
+
+
+ROWS = rows(0)
 DATA = Dataset(
     columns={
-        "image": Column(1, lambda i: np.zeros((8, 8, 4), np.float32), lambda x: x),
-        "text": Column(1, lambda i: Padded(np.zeros(5, np.int32), np.int32(3)), lambda x: x),
+        "image": Column(6, lambda i: np.full((8, 8, 4), i, np.float32), lambda x: x),
+        "text": Column(6, lambda i: Padded(np.full(5, i, np.int32), np.int32(3)), lambda x: x),
     },
-    splits={"train": ROWS, "validation": ROWS, "test": ROWS},
+    splits={"train": ROWS, "validation": rows(2), "test": rows(4)},
     classes={"label": tuple("abcd")},
     sizes={"image": {}, "text": {"vocabulary": 30}},
     metadata={

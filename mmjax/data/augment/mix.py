@@ -21,9 +21,9 @@ __all__ = ["CutMix", "MixUp", "distribution", "rectangle"]
 class MixUp:
     """lambda x + (1 - lambda) x' for the inputs and the label, lambda ~ Beta(alpha, alpha) (Zhang et al., 2018, section 2).
 
-    classes: the number of classes of the target. alpha 0: the identity; 1: lambda is uniform. modalities: arrays of floats
-    [b ...], mixed with the same lambda. Each example has its own lambda and partner. Weights and other targets do not change.
-    Raises ValueError if a modality is not an array of floats.
+    classes: the number of classes of the target. alpha: of the distribution; 0 for the identity, 1 for a uniform lambda.
+    target: the name of the label. modalities: arrays of floats [b ...], mixed with the same lambda. Each example has its own
+    lambda and partner. Weights and other targets do not change. Raises ValueError if a modality is not an array of floats.
     """
 
     classes: int

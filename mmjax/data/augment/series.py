@@ -13,7 +13,10 @@ __all__ = ["Jitter", "Scaling"]
 
 @dataclass(frozen=True)
 class Jitter:
-    """Adds independent normal noise to every value. deviation: its standard deviation, in the units of the series."""
+    """Adds independent normal noise to every value.
+
+    deviation: its standard deviation, in the units of the series. modality: the name of the series.
+    """
 
     deviation: float = 0.05
     modality: str = "series"
