@@ -2,8 +2,8 @@
 
 The data and the model are those of `stamps_pretrained.py` (cell `concat`), on the first 64 principal components of each
 modality. One conditional GAN per modality (hinge loss, R1, spectral normalisation, projection discriminator, moving average of
-the generator) learns these components of the training split, and adds one generated row for each real one. The simple alternatives
-are Gaussian noise on the features and MixUp.
+the generator) learns these components of the training split, and adds one generated row for each real one. The simple
+alternatives are Gaussian noise on the features and MixUp.
 
 Run: python experiments/gan_augmentation.py --folds all --seeds 10 --against none
      python experiments/gan_augmentation.py few_none few_noise few_mixup few_gan --folds all --seeds 10 --against few_none

@@ -36,17 +36,17 @@ Paired differences of accuracy:
     Which modality breaks the model? With equal budgets per feature the image: concat-image is worse than concat-text by 0.077
     [0.046, 0.107]. With equal norms (2.0), image .708 and text .715 do not differ (-0.007 [-0.015, +0.000], 0.011 would have
     been detected), and both break it more than audio, .767 (by 0.058 [0.033, 0.083] and 0.051 [0.030, 0.073]). Against clean
-    concat: image -0.146 [-0.200, -0.092], text -0.069 [-0.097, -0.042], audio -0.031 [-0.044, -0.018], all -0.287. Does fusion
-    help when one modality is attacked? Yes, against having that modality alone: +0.178 [0.116, 0.239] if it is the image,
-    +0.108 [0.040, 0.176] the text, +0.556 [0.441, 0.671] the audio. No, against dropping it for a clean one: with the image
-    attacked, concat is worse than the clean text alone by 0.163 [0.088, 0.239]; with the text attacked, -0.004 [-0.043, +0.035]
-    against the clean image alone is inconclusive, detectable 0.055. With all attacked, it is worse than the attacked text alone
-    by 0.110 [0.038, 0.181]: each modality that is added is one more that can be attacked. Does adversarial training make models
-    robust? More robust, not robust. Against concat-all: madry +0.064 [0.034, 0.094], trades +0.080 [0.049, 0.111], free +0.082
-    [0.047, 0.118], villa +0.027 [0.005, 0.049]; text alone +0.041 [0.016, 0.066]. No cost in clean accuracy is shown: +0.008
-    [-0.006, +0.023], +0.012, +0.013 and +0.008 against concat, detectable 0.014 to 0.024. But 0.602 under attack is far below
-    0.807, and near the 0.600 of an SVM on the words. The claim of the fourth source, that adversarial training makes it robust,
-    holds in direction only.
+    concat: image -0.146 [-0.200, -0.092], text -0.069 [-0.097, -0.042], audio -0.031 [-0.044, -0.018], all -0.287.
+    Does fusion help when one modality is attacked? Yes, against having that modality alone: +0.178 [0.116, 0.239] if it is the
+    image, +0.108 [0.040, 0.176] the text, +0.556 [0.441, 0.671] the audio. No, against dropping it for a clean one: with the
+    image attacked, concat is worse than the clean text alone by 0.163 [0.088, 0.239]; with the text attacked, -0.004 [-0.043,
+    +0.035] against the clean image alone is inconclusive, detectable 0.055. With all attacked, it is worse than the attacked
+    text alone by 0.110 [0.038, 0.181]: each modality that is added is one more that can be attacked.
+    Does adversarial training make models robust? More robust, not robust. Against concat-all: madry +0.064 [0.034, 0.094],
+    trades +0.080 [0.049, 0.111], free +0.082 [0.047, 0.118], villa +0.027 [0.005, 0.049]; text alone +0.041 [0.016, 0.066]. No
+    cost in clean accuracy is shown: +0.008 [-0.006, +0.023], +0.012, +0.013 and +0.008 against concat, detectable 0.014 to
+    0.024. But 0.602 under attack is far below 0.807, and near the 0.600 of an SVM on the words. The claim of the fourth source,
+    that adversarial training makes it robust, holds in direction only.
 What is not shown: robustness against larger budgets or stronger attacks (accuracies under attack are upper bounds), other folds
 (intervals describe one split), and more epochs of adversarial training (all cells have 300 steps). 0.1 was chosen after two
 seeds at 0.05, where concat-all had 0.675 and madry-all 0.725 on this test split; nothing else was tuned. The table makes 221
