@@ -13,7 +13,7 @@ pytestmark = pytest.mark.parity
 QUERIES, CANDIDATES, KINDS = 60, 300, 12
 
 
-@pytest.mark.filterwarnings("ignore:unsafe cast from uint64 to int64")  # by numba, inside ranx
+@pytest.mark.filterwarnings("ignore:.*unsafe cast from uint64 to int64")  # by numba, in colour, when it compiles ranx
 def test_means_over_queries(monkeypatch):
     """Integer embeddings tie often; ranx orders ties by chance, so it gets similarities that count ties against the model."""
     monkeypatch.setitem(sys.modules, "coverage", None)  # numba would take scripts/coverage.py for the package of this name
