@@ -225,6 +225,7 @@ class Units(NamedTuple):
     target: {name: array [u ...]}, the reference answers. weight: Float32[u]. group: Int[u]; units of one group are not
     independent. metadata: {column: array [u]} of strings or integers, always with "id". row: Int[u], each unit's row of the
     split. entry: Int[u], each unit's position in the predictions: its row, or row * steps + step for labelled steps.
+    tokenizer: what turns predicted token ids into text, for tasks with texts as answers.
     """
 
     target: Mapping[str, np.ndarray]
@@ -233,6 +234,7 @@ class Units(NamedTuple):
     metadata: Mapping[str, np.ndarray]
     row: np.ndarray
     entry: np.ndarray
+    tokenizer: Any = None
 
 
 @runtime_checkable
@@ -266,7 +268,8 @@ class Task(Protocol):
     def predict(self, apply: Callable, tokens: Mapping[str, Tokens], present: Mapping[str, Any], batch: Batch) -> Any:
         """The predictions for a batch; small, since they are kept for the whole split.
 
-        apply: (tokens, present) -> {name: outputs}, the model's `decode`. tokens: the encoded modalities. present: {modality:
+        apply: (tokens, present) -> {name: outputs}, the model's `decode` with the targets of the batch; with `method`, another
+        method of the model, such as apply("caption", ids, cache, method="step"). tokens: the encoded modalities. present: {modality:
         Bool[b]}, restricted to the subset that is scored; `batch.present` is the presence in the data.
         """
         ...
@@ -296,5 +299,6 @@ class Task(Protocol):
 
     def answers(self, predicted: Any, classes: Mapping[str, tuple[str, ...]]) -> Mapping[str, np.ndarray]:
         """The answers to n new inputs, {name: array [n ...]}, averaged over seeds: "predicted", and others such as
-        "probability". predicted: the predictions of all seeds, [s n ...]. classes: {target: names}, as in `Dataset`."""
+        "probability". predicted: the predictions of all seeds, [s n ...]. classes: {target: the names of its classes, or the
+        tokenizer of its texts}, as in `Dataset`."""
         ...

@@ -4,19 +4,21 @@ A trainer is a frozen dataclass, such as `BPE(vocabulary=1000)`; its `train(text
 Text is normalised to Unicode NFKC and lowercased. Id 0 is padding, id 1 is an unknown token.
 """
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Int
 
 from mmjax.data.decode import DataError
 from mmjax.types import Padded
 
 __all__ = [
-    "BPE", "MIN_COUNT", "PAD", "PRIVATE", "PRIVATE_SIZE", "STOP_WORDS", "UNKNOWN", "Characters", "Tokenizer",
-    "TokenizerTrainer", "TrainedTokenizer", "WordPiece", "Words",
+    "BPE", "MIN_COUNT", "PAD", "PRIVATE", "PRIVATE_SIZE", "STOP_WORDS", "UNKNOWN", "Characters", "Subwords",
+    "Tokenizer", "TokenizerTrainer", "TrainedTokenizer", "WordPiece", "Words", "text_targets",
 ]
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
@@ -36,7 +38,7 @@ STOP_WORDS = tuple(
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Text -> token ids.
+    """Text -> token ids, and back.
 
     library: the `tokenizers.Tokenizer`; its `to_str()` defines it completely. vocabulary: the number of token ids.
     """
@@ -50,6 +52,10 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str, max_tokens: int) -> Padded:
         """One text -> Padded without batch dimension: x int32 [max_tokens], length int32 []; longer texts are truncated."""
+        ...
+
+    def text(self, ids: Sequence[int] | Int[np.ndarray, " n"]) -> str:
+        """The text of token ids, without those of padding and those from the first negative one on."""
         ...
 
 
@@ -85,6 +91,10 @@ class TrainedTokenizer:
         x[: len(ids)] = ids
         return Padded(x, np.int32(len(ids)))
 
+    def text(self, ids: Sequence[int] | Int[np.ndarray, " n"]) -> str:
+        valid = [int(token) for token in itertools.takewhile(lambda token: token >= 0, ids) if token > 0]
+        return self.library.decode(valid, skip_special_tokens=False).strip()
+
 
 @dataclass(frozen=True)
 class BPE:
@@ -92,6 +102,7 @@ class BPE:
 
     vocabulary: the largest number of tokens, unless there are more characters. Raises DataError if it is not positive.
     There is no end-of-word marker: the library numbers such tokens in the order of a hash table, which differs between runs.
+    So the text of its ids has a space between all tokens; for texts that a model generates, use `Subwords`.
     """
 
     vocabulary: int = 1000
@@ -102,6 +113,32 @@ class BPE:
     def train(self, texts: Iterable[str]) -> TrainedTokenizer:
         library = _library()
         tokenizer = _untrained(library.models.BPE(unk_token=UNKNOWN), _words_and_digits())
+        return _trained(tokenizer, library.trainers.BpeTrainer(min_frequency=MIN_COUNT, **_options(self.vocabulary)), texts)
+
+
+@dataclass(frozen=True)
+class Subwords:
+    """Byte-pair encoding of words that begin with a space, as in SentencePiece (Kudo and Richardson, 2018), so that ids become
+    text again. Every digit is a token.
+
+    vocabulary: the largest number of tokens, unless there are more characters. lowercase: whether text is lowercased. Raises
+    DataError if the vocabulary is not positive.
+    """
+
+    vocabulary: int = 1000
+    lowercase: bool = True
+
+    def __post_init__(self):
+        _check_vocabulary(self)
+
+    def train(self, texts: Iterable[str]) -> TrainedTokenizer:
+        library = _library()
+        words = library.pre_tokenizers.Metaspace(prepend_scheme="always")
+        cut = library.pre_tokenizers.Sequence([words, library.pre_tokenizers.Digits(True)])
+        tokenizer = _untrained(library.models.BPE(unk_token=UNKNOWN), cut)
+        if not self.lowercase:
+            tokenizer.normalizer = library.normalizers.NFKC()
+        tokenizer.decoder = library.decoders.Metaspace(prepend_scheme="always")
         return _trained(tokenizer, library.trainers.BpeTrainer(min_frequency=MIN_COUNT, **_options(self.vocabulary)), texts)
 
 
@@ -161,6 +198,7 @@ class WordPiece:
         names = dict.fromkeys(_piece(token) for token in sorted(ids, key=ids.get))  # two tokens may have the name "###"
         vocabulary = {name: number for number, name in enumerate(names)}
         tokenizer = _untrained(library.models.WordPiece(vocabulary, unk_token=UNKNOWN), _words_and_digits())
+        tokenizer.decoder = library.decoders.WordPiece("##")
         return TrainedTokenizer(tokenizer.to_str())
 
 
@@ -174,13 +212,30 @@ class Characters:
         tokenizer = _untrained(library.models.WordLevel(unk_token=UNKNOWN), split)
         spaces = [normal.Replace(library.Regex(r"\s+"), " "), normal.Strip()]
         tokenizer.normalizer = normal.Sequence([tokenizer.normalizer, *spaces])
+        tokenizer.decoder = library.decoders.Fuse()
         all_characters = 1_114_112  # the number of Unicode code points
         return _trained(tokenizer, library.trainers.WordLevelTrainer(**_options(all_characters)), texts)
+
+
+def text_targets(
+    tokenizer: Tokenizer, texts: Mapping[int, str], rows: int, length: int, end: int = 0
+) -> tuple[Int[np.ndarray, "n m"], int]:
+    """({row: text} -> the targets of a decoder, int32 [rows length], number of truncated texts).
+
+    A row has the ids of its text, the end token, and then -1; a truncated text has no end token. Other rows are -1.
+    """
+    values, truncated = np.full((rows, length), -1, np.int32), 0
+    for row, text in texts.items():
+        ids = [*tokenizer.ids(text), end]
+        truncated += len(ids) > length
+        values[row, : len(ids)] = ids[:length]
+    return values, truncated
 
 
 def _library() -> Any:
     try:
         import tokenizers
+        import tokenizers.decoders
         import tokenizers.models
         import tokenizers.normalizers
         import tokenizers.pre_tokenizers

@@ -28,7 +28,7 @@ def predict_subsets(
 
     def predict(variables: Any, batch: Batch) -> dict[str, Any]:
         tokens = model.apply(variables, batch, method="encode")
-        apply = lambda tokens, present: model.apply(variables, tokens, present, method="decode")
+        apply = _bound(model, variables, batch)
 
         def of_task(name: str, task: Task) -> Any:
             one_subset = lambda mask: task.predict(apply, tokens, _restricted(batch, mask), batch)
@@ -48,11 +48,14 @@ def predict_attacked(
 ) -> Callable[[Any, Batch], dict[str, Any]]:
     """As `predict_subsets`, with inputs that the attack has changed for each subset, so that they raise the sum of the losses.
 
-    The random numbers of the attack depend on the place of an example in its batch alone.
+    The random numbers of the attack depend on the place of an example in its batch alone. An attack whose budgets allow no
+    change gives the predictions of `predict_subsets`, bit for bit.
     """
 
     def predict(variables: Any, batch: Batch) -> dict[str, Any]:
-        apply = lambda tokens, present: model.apply(variables, tokens, present, method="decode")
+        if _keeps_inputs(attack, batch):
+            return predict_subsets(model, tasks, subsets)(variables, batch)
+        apply = _bound(model, variables, batch)
         values = lambda batch: summed(loss(model.apply(variables, batch), batch))
 
         def attacked(mask):
@@ -71,6 +74,31 @@ def predict_attacked(
         return {name: of_task(name, task) for name, task in tasks.items()}
 
     return predict
+
+
+class _LossNeeded(Exception):
+    """An attack evaluates the loss of the model."""
+
+
+def _keeps_inputs(attack: Attack, batch: Batch) -> bool:
+    """Whether the attack returns the batch as it is, without a look at the losses."""
+
+    def values(batch):
+        raise _LossNeeded
+
+    try:
+        return attack(values, batch, jax.random.key(0)) is batch
+    except _LossNeeded:
+        return False
+
+
+def _bound(model: Any, variables: Any, batch: Batch) -> Callable[..., Any]:
+    """The `apply` of `Task.predict`: `decode` with the targets of the batch, or another method of the model."""
+
+    def apply(*args: Any, method: str = "decode") -> Any:
+        return model.apply(variables, *args, *((batch.targets,) if method == "decode" else ()), method=method)
+
+    return apply
 
 
 def _masks(model: Any, subsets: tuple[Subset, ...]) -> dict[str, Array]:
@@ -97,7 +125,7 @@ def validation_predictions(model: Any, loss: Loss, task: Task | None) -> Callabl
 
     def evaluate(variables: Any, batch: Batch) -> dict[str, Any]:
         tokens = model.apply(variables, batch, method="encode")
-        apply = lambda tokens, present: model.apply(variables, tokens, present, method="decode")
+        apply = _bound(model, variables, batch)
         found = {"loss": summed(loss(apply(tokens, batch.present), batch))}
         return found if task is None else found | {"predicted": task.predict(apply, tokens, batch.present, batch)}
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from mmjax.evaluate.predict import predict_attacked, predict_subsets
 from mmjax.experiment.privacy import check_privacy, with_noise
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment, ExperimentError
-from mmjax.model import Multimodal
+from mmjax.model import Multimodal, teacher_ids
 from mmjax.train.stages import does_learn
 
 __all__ = ["MISMATCHES", "check", "listed"]
@@ -31,9 +32,10 @@ def check(experiment: Experiment, data: Dataset) -> None:
         if getattr(experiment, name) < 1:
             raise ExperimentError(f"{name} is {getattr(experiment, name)}; it must be at least 1")
     if not experiment.encoders or not experiment.outputs:
-        raise ExperimentError("an experiment needs at least one encoder and one head")
-    if experiment.heads and experiment.fusion is None:
-        raise ExperimentError(f"fusion is None, but the heads {listed(experiment.heads)} need fused tokens")
+        raise ExperimentError("an experiment needs at least one encoder and one head or decoder")
+    if (experiment.heads or experiment.decoders) and experiment.fusion is None:
+        needed = listed([*experiment.heads, *experiment.decoders])
+        raise ExperimentError(f"fusion is None, but the heads and decoders {needed} need fused tokens")
     for name in experiment.encoders:
         if name not in data.columns:
             raise ExperimentError(f"encoders.{name}: the data have no {name!r}; they have {listed(data.columns)}")
@@ -41,12 +43,14 @@ def check(experiment: Experiment, data: Dataset) -> None:
         if name not in experiment.encoders:
             known = listed(experiment.encoders)
             raise ExperimentError(f"unimodal_heads.{name}: there is no encoder {name!r}; the encoders are {known}")
-    for name, encoder in experiment.encoders.items():
-        vocabulary, needed = getattr(encoder, "vocabulary", None), data.sizes.get(name, {}).get("vocabulary")
-        if vocabulary is not None and needed is not None and vocabulary < needed:
-            raise ExperimentError(
-                f"encoders.{name}.vocabulary is {vocabulary}, but the tokenizer has {needed} tokens; give at least that many"
-            )
+    for group in ("encoders", "decoders"):
+        for name, module in getattr(experiment, group).items():
+            vocabulary, needed = getattr(module, "vocabulary", None), data.sizes.get(name, {}).get("vocabulary")
+            if vocabulary is not None and needed is not None and vocabulary < needed:
+                raise ExperimentError(
+                    f"{group}.{name}.vocabulary is {vocabulary}, but the tokenizer has {needed} tokens; give at least that many"
+                )
+    _check_decoders(experiment, data)
     _check_tasks(experiment, data)
     rows = len(data.splits["train"])
     with _errors_in("sampling"):
@@ -61,6 +65,17 @@ def check(experiment: Experiment, data: Dataset) -> None:
         check_privacy(experiment, data)
     except ValueError as error:
         raise ExperimentError(str(error)) from error
+
+
+def _check_decoders(experiment: Experiment, data: Dataset) -> None:
+    targets = data.splits["train"].targets
+    for name in experiment.decoders:
+        if name in {**experiment.heads, **experiment.loss_parameters}:
+            raise ExperimentError(f"decoders.{name}: there is another output of this name")
+        found = targets.get(name)
+        if found is None or found.ndim != 2 or found.dtype.kind not in "iu":
+            given = f"their targets are {listed(targets)}" if found is None else f"it is {found.dtype}{list(found.shape)}"
+            raise ExperimentError(f"decoders.{name}: the data need a target {name!r} of token ids, Int[n m]; {given}")
 
 
 def _check_tasks(experiment: Experiment, data: Dataset) -> None:
@@ -89,10 +104,15 @@ def _check_shapes(experiment: Experiment, batch: Any) -> dict[str, Any]:
         one = Multimodal({name: encoder}, experiment.fusion, {})
         with _errors_in(f"encoders.{name}", encoder, batch.inputs[name]):
             tokens |= jax.eval_shape(lambda batch, m=one: m.init_with_output(key, batch, method="encode"), batch)[0]
-    if experiment.heads:
+    if experiment.heads or experiment.decoders:
         with _errors_in("fusion", experiment.fusion, tokens):
             fused = jax.eval_shape(lambda tokens: experiment.fusion.init_with_output(key, tokens), tokens)[0]
     for output, head in experiment.outputs.items():
+        if output in experiment.decoders:
+            with _errors_in(f"decoders.{output}", head, (batch.targets[output], fused)):
+                shapes = jax.eval_shape(partial(teacher_ids, prompt=head.prompt), batch.targets[output])
+                jax.eval_shape(lambda ids, fused, m=head: m.init_with_output(key, ids, fused), shapes, fused)
+            continue
         unimodal = "." in output
         given = tokens[output.split(".")[0]] if unimodal else fused
         with _errors_in(f"unimodal_heads.{output}" if unimodal else f"heads.{output}", head, given):

@@ -19,7 +19,7 @@ from rich.text import Text
 __all__ = ["GROUPS", "MODULES", "PLAIN", "Flag", "field_texts", "flags_of", "mapped", "print_help", "shown", "with_dtype"]
 
 GROUPS = {"run": "Run", "training": "Training and evaluation", "data": "Data", "modules": "Modules and tasks"}
-MODULES = ("encoders", "fusion", "heads", "unimodal_heads", "loss_parameters", "tasks")
+MODULES = ("encoders", "fusion", "heads", "unimodal_heads", "loss_parameters", "decoders", "tasks")
 PLAIN = (bool, int, float, str, Path)
 
 

@@ -33,12 +33,13 @@ def training_of(experiment: Experiment, plan: Plan | None = None, steps_per_call
 
 
 def first_selectable(experiment: Experiment) -> int:
-    """The number of steps after which an evaluation may select the best step: when every head has begun to learn, and pruned
+    """The number of steps after which an evaluation may select the best step: when every head and decoder has begun to learn, and pruned
     weights have their final sparsity.
 
-    Earlier, the score could come from a head with its initial weights, or from a model without the sparsity of its optimiser.
+    Earlier, the score could come from a module with its initial weights, or from a model without the sparsity of its optimiser.
     """
-    paths = [("unimodal_heads_" if "." in name else "heads_") + name.replace(".", "_") for name in experiment.outputs]
+    group = lambda name: "decoders" if name in experiment.decoders else "unimodal_heads" if "." in name else "heads"
+    paths = [f"{group(name)}_{name.replace('.', '_')}" for name in experiment.outputs]
     stages = resolve(experiment.stages, experiment.steps)
     starts = (next((steps.start for stage, steps in stages if does_learn(path, stage.learns)), 0) for path in paths)
     return max(select_after(stages, experiment.optim), *starts)

@@ -30,7 +30,8 @@ class Experiment:
     data: a frozen dataclass with `load() -> Dataset`, such as `Stamps`.
     encoders: {modality: Encoder}. fusion: a Fusion, or None if there are no heads over fused tokens.
     heads: {output: Head} over the fused tokens. unimodal_heads: {modality: {name: Head}} over the tokens of one modality; their
-    outputs are named "modality.name". loss_parameters: {output: module without inputs}, scalars that a loss learns.
+    outputs are named "modality.name". loss_parameters: {output: module without inputs}, scalars that a loss learns. decoders:
+    {target: Decoder} over the fused tokens.
     weights: {path of an encoder's parameters, such as "encoders_text": name of the published weights that initialise them}.
 
     Training:
@@ -55,6 +56,7 @@ class Experiment:
     heads: dict[str, nn.Module] = field(default_factory=dict)
     unimodal_heads: dict[str, dict[str, nn.Module]] = field(default_factory=dict)
     loss_parameters: dict[str, nn.Module] = field(default_factory=dict)
+    decoders: dict[str, nn.Module] = field(default_factory=dict)
     tasks: Declared[dict[str, Task]] = field(default_factory=dict)
     optim: Declared[Optimizer] = field(default_factory=Adam)
     augment: Declared[dict[str, Augment]] = field(default_factory=dict)
@@ -76,7 +78,7 @@ class Experiment:
     @property
     def model(self) -> Multimodal:
         """The whole model."""
-        return Multimodal(self.encoders, self.fusion, self.heads, self.unimodal_heads, self.loss_parameters)
+        return Multimodal(self.encoders, self.fusion, self.heads, self.unimodal_heads, self.loss_parameters, self.decoders)
 
     @property
     def training(self) -> "Experiment":
@@ -85,9 +87,9 @@ class Experiment:
 
     @property
     def outputs(self) -> dict[str, nn.Module]:
-        """{output: head} of all heads."""
+        """{output: module} of all heads and decoders."""
         unimodal = {f"{name}.{output}": head for name, heads in self.unimodal_heads.items() for output, head in heads.items()}
-        return {**self.heads, **unimodal}
+        return {**self.heads, **unimodal, **self.decoders}
 
     @property
     def selection(self) -> tuple[str, str] | None:

@@ -1,8 +1,12 @@
 """The tokenizer of published weights, as a trainer for `mmjax.data`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
+
+import numpy as np
+from jaxtyping import Int
 
 from mmjax.data.decode import DataError
 from mmjax.pretrained import load_encoder
@@ -55,3 +59,7 @@ class PublishedTokenizer:
             limit = self.preprocessing.max_tokens
             raise DataError(f"max_tokens is {max_tokens}, but the published tokenizer truncates texts to {limit}")
         return replace(self.preprocessing, max_tokens=max_tokens).read(text)
+
+    def text(self, ids: Sequence[int] | Int[np.ndarray, " n"]) -> str:
+        """As `Tokenizer.text`, without special tokens."""
+        return self.library.decode([int(token) for token in takewhile(lambda token: token >= 0, ids)])

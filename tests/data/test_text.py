@@ -11,7 +11,7 @@ import pytest
 from mmjax.data.decode import DataError
 from mmjax.data.stamps import dataset as stamps_dataset
 from mmjax.data.stamps.pack import StampsPack
-from mmjax.data.text import BPE, PAD, STOP_WORDS, UNKNOWN, Characters, Tokenizer, TokenizerTrainer, WordPiece, Words
+from mmjax.data.text import BPE, PAD, STOP_WORDS, UNKNOWN, Characters, Subwords, Tokenizer, TokenizerTrainer, WordPiece, Words, text_targets
 
 pytest.importorskip("tokenizers")
 
@@ -24,7 +24,7 @@ def tokenizer():
     return BPE(80).train(TEXTS)
 
 
-@pytest.fixture(scope="module", params=[BPE(80), Words(80), WordPiece(80), Characters()], ids=lambda k: type(k).__name__)
+@pytest.fixture(scope="module", params=[BPE(80), Subwords(80), Words(80), WordPiece(80), Characters()], ids=lambda k: type(k).__name__)
 def any_kind(request):
     return request.param.train(TEXTS)
 
@@ -41,7 +41,7 @@ def ids(tokenizer, text, max_tokens=50):
     return sequence.x[: sequence.length].tolist()
 
 
-KINDS = [BPE(300), Words(300, STOP_WORDS), WordPiece(300), Characters()]
+KINDS = [BPE(300), Subwords(300), Words(300, STOP_WORDS), WordPiece(300), Characters()]
 
 
 def test_same_texts_same_tokenizer(names):
@@ -67,8 +67,34 @@ def test_padding_and_unknown(any_kind):
     vocabulary = tokenizer.library.get_vocab()
     assert vocabulary[PAD] == 0 and vocabulary[UNKNOWN] == 1
     assert sorted(vocabulary.values()) == list(range(len(vocabulary))) and len(vocabulary) <= 80
-    assert ids(tokenizer, "🐸") == [1]
+    assert ids(tokenizer, "🐸")[-1] == 1 and len(ids(tokenizer, "🐸")) < 3  # `Subwords` have the space before it as a token
     assert 1 not in ids(tokenizer, "A red frog.") and 0 not in ids(tokenizer, "A red frog.")
+
+
+@pytest.mark.parametrize(
+    ("trainer", "expected"),
+    [
+        (Subwords(80), "a red frog, 12 eggs"),
+        (Subwords(80, lowercase=False), "A red frog, 12 eggs"),
+        (Characters(), "a red frog, 12 eggs"),
+        (WordPiece(80), "a red frog, 1 2 eggs"),  # every digit is a word
+        (Words(80), "a red frog , 12 eggs"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_ids_become_text_again(trainer, expected):
+    tokenizer = trainer.train([*TEXTS, "A red frog, 12 eggs", "A red frog, 12 eggs"])
+    found = tokenizer.ids("A red frog, 12 eggs")
+    assert tokenizer.text(found) == expected
+    assert tokenizer.text([*found, 0, -1, 5]) == tokenizer.text(np.array(found)) == expected
+    assert tokenizer.text([]) == tokenizer.text([-1]) == ""
+
+
+def test_targets_of_a_decoder():
+    tokenizer = Words(80).train(TEXTS)
+    red, frog = tokenizer.ids("red frog")
+    values, truncated = text_targets(tokenizer, {0: "red frog", 2: "red frog red frog"}, 3, 4)
+    assert values.tolist() == [[red, frog, 0, -1], [-1] * 4, [red, frog, red, frog]] and truncated == 1
 
 
 def test_the_vocabulary_is_limited(names):

@@ -44,7 +44,7 @@ def test_fitting_experiments_are_accepted(changes):
         ({"encoders": {"audio": FrameRNN()}}, r"encoders\.audio: the data have no 'audio'; they have image, text"),
         ({"encoders": {}}, "at least one encoder"),
         ({"heads": {}}, "at least one encoder and one head"),
-        ({"fusion": None}, r"fusion is None, but the heads label need fused tokens"),
+        ({"fusion": None}, r"fusion is None, but the heads and decoders label need fused tokens"),
         ({"tasks": {}}, r"tasks is empty"),
         ({"tasks": {"a/b": Classify("label")}}, r"tasks: the name 'a/b' cannot be a file name"),
         ({"tasks": {"label": Classify("mood")}}, r"tasks\.label: Classify\.output: .*'mood'"),

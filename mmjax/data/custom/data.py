@@ -96,6 +96,7 @@ class TableData:
             fingerprint=self._fingerprint(kinds, items, targets, metadata, split),
             sizes=sized,
             classes={name: target.classes for name, target in targets.items() if target.classes},
+            tokenizers={name: target.tokenizer for name, target in targets.items() if target.tokenizer},
             dropped=_dropped({**readings, **targets}),
             media=partial(media_of, {name: (kinds[name], found) for name, found in items.items()}, at["test"]),
             source=f"{Path(table.name).name} ({', '.join(f'{name}: {type(kind).__name__}' for name, kind in kinds.items())})",

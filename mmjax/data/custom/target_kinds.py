@@ -6,22 +6,24 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from mmjax.data.custom.input_kinds import fit_tokenizer, number_array, text_of
+from mmjax.data.custom.input_kinds import MAX_TOKENS, fit_tokenizer, number_array, text_of
 from mmjax.data.custom.table import Cells, is_missing
 from mmjax.data.decode import DataError
-from mmjax.data.text import BPE, TokenizerTrainer
+from mmjax.data.text import Subwords, TokenizerTrainer, text_targets
 
 __all__ = ["Captions", "Labels", "Scores", "TagSets", "TargetArray", "TargetKind", "class_name", "sorted_names"]
 
 
 @dataclass(frozen=True)
 class TargetArray:
-    """values: [n ...] as in `Rows.targets`. classes: names, () for targets without. sizes, dropped: as in `Dataset`."""
+    """values: [n ...] as in `Rows.targets`. classes: names, () for targets without. sizes, dropped: as in `Dataset`. tokenizer:
+    of texts, None for other targets."""
 
     values: np.ndarray
     classes: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    tokenizer: Any = None
 
 
 @runtime_checkable
@@ -113,13 +115,14 @@ class TagSets:
 
 @dataclass(frozen=True)
 class Captions:
-    """Strings -> token ids, Int[n l], -1 beyond the end and if missing. The strings are in the metadata.
+    """Strings -> token ids, Int[n l], and the end token 0, which a truncated caption lacks; then, and if missing, -1. The strings
+    are in the metadata.
 
-    tokenizer: trained on the training captions. max_tokens: longer captions are truncated; None: the longest training caption,
-    at most 64 tokens.
+    tokenizer: trained on the training captions. max_tokens: longer captions are truncated; None: the longest training caption
+    and its end token, at most 64.
     """
 
-    tokenizer: TokenizerTrainer = BPE()
+    tokenizer: TokenizerTrainer = Subwords()
     max_tokens: int | None = None
 
     def array(self, cells: Cells, train: np.ndarray, where: Callable[[int], str]) -> TargetArray:
@@ -133,13 +136,11 @@ class Captions:
         trained = np.flatnonzero(train[there])
         if not len(trained):
             raise DataError(f"{where(0)} and all other training rows are empty; leave the target out")
-        tokenizer, length, truncated = fit_tokenizer(self.tokenizer, texts, trained, self.max_tokens)
-        values = np.full((len(cells), length), -1, np.int32)
-        for row, text in zip(there, texts):
-            ids = tokenizer.ids(text)[:length]
-            values[row, : len(ids)] = ids
+        tokenizer, length, _ = fit_tokenizer(self.tokenizer, texts, trained, self.max_tokens)
+        length = self.max_tokens or min(length + 1, MAX_TOKENS)
+        values, truncated = text_targets(tokenizer, dict(zip(there, texts)), len(cells), length)
         sizes = {"vocabulary": tokenizer.vocabulary, "length": length}
-        return TargetArray(values, (), sizes, {f"captions truncated to {length} tokens": truncated})
+        return TargetArray(values, (), sizes, {f"captions truncated to {length} tokens": truncated}, tokenizer)
 
 
 def class_name(cell: Any, where: str) -> str:
