@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Key, UInt32
 
 from mmjax.fusion.imputers import COLLECTION, condition, kept, learns, needs_two
 from mmjax.nn.adversarial import (
@@ -28,9 +28,9 @@ class GANImputer(nn.Module):
 
     Missing modalities are filled in by the moving average of G, with z ~ N(0, I) in training and z = 0 in evaluation. The loss
     "discriminator" trains D, and "generator" trains G; each is the mean over the present modalities, and has gradient zero with
-    respect to the other player. In stages that freeze the imputer, the average approaches the final G. Conditional GANs are
-    those of Mirza and Osindero (2014); as an imputer, compare GAIN (Yoon et al., 2018). The collection "imputer" also has the
-    moving averages `{modality}_spread`; see `robust.gan_collapse`.
+    respect to the other player. The average follows G while G learns: a stage that freezes the imputer adds the final G once,
+    and then the average stays. Conditional GANs are those of Mirza and Osindero (2014); as an imputer, compare GAIN (Yoon et
+    al., 2018). The collection "imputer" also has the moving averages `{modality}_spread`; see `robust.gan_collapse`.
 
     noise: dimension of z. hidden: widths of the hidden layers of G and D. loss: `Hinge()` or `NonSaturating()`. r1: weight
     gamma of the R1 penalty. spectral: whether the kernels of D have spectral norm 1. squared_error: weight of the mean squared
@@ -77,6 +77,7 @@ class GANImputer(nn.Module):
         average = self.variable(COLLECTION, f"{name}_average", lambda: generator)
         vectors = self.variable(COLLECTION, f"{name}_vectors", lambda: initial_vectors(discriminator))
         spread = self.variable(COLLECTION, f"{name}_spread", jnp.zeros, (3,))
+        digest = self.variable(COLLECTION, f"{name}_digest", jnp.zeros, (), jnp.uint32)  # of the last G in the average
         impute = lambda z: g.apply({"params": average.value}, z, c)
         if key is None:
             return impute(z0), ()
@@ -94,11 +95,21 @@ class GANImputer(nn.Module):
         if self.squared_error:
             of_generator += self.squared_error * jnp.square(generate(generator) - x).mean(axis=-1)
         if learns(self, True):
-            average.value = moving_average(average.value, jax.lax.stop_gradient(generator), self.decay)
+            new = jax.lax.stop_gradient(generator)
+            moved = digest.value != _digest(new)
+            following = moving_average(average.value, new, self.decay)
+            average.value = jax.tree.map(lambda a, b: jnp.where(moved, a, b), following, average.value)
+            digest.value = _digest(new)
             vectors.value = updated
             again = jax.lax.stop_gradient(g.apply({"params": generator}, draw(1), c))
             spread.value = moving_average(spread.value, _spread(x, found.generated, again, valid), self.decay)
         return impute(draw(2)), (found.discriminator, of_generator)
+
+
+def _digest(tree: Any) -> UInt32[Array, ""]:
+    """The sum of the bits of all float32 arrays modulo 2^32, in any order: it changes if a parameter does."""
+    bits = [jax.lax.bitcast_convert_type(leaf, jnp.uint32) for leaf in jax.tree.leaves(tree)]
+    return sum(jnp.sum(leaf, dtype=jnp.uint32) for leaf in bits)
 
 
 def _spread(

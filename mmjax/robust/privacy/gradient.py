@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key
 from mmjax.robust.privacy.accounting import PLD, Accountant
 from mmjax.robust.privacy.clipping import Clip, Flat
 from mmjax.shards import example_keys, sum_over_shards
+from mmjax.train.step import SumOfLosses
 from mmjax.types import Aux, Batch, Objective
 
 __all__ = ["COUNT", "DPSGD", "EXAMPLES", "NOISE"]
@@ -32,13 +33,16 @@ class DPSGD:
     The guarantee needs `Poisson` sampling; an experiment is checked before it trains (`mmjax.robust.privacy.check`). Neighbours
     differ in one training row, which is added or removed.
 
-    clip: `Flat`, `PerLayer` or `AdaptiveClip`. noise_multiplier: standard deviation of the noise divided by C; 0 for no noise.
-    epsilon: target that determines the noise instead, for `delta`, the rows, batch and steps of the experiment. Give one of
-    them. delta: below 1 / rows. microbatch: examples whose gradients are in memory at once. accountant: `PLD`, `RDP` or
-    `ClassicRDP`. expected: expected examples per step; None for the experiment's batch.
+    With clip None, it is switched off: the plain gradient of the sum of the losses, bit for bit, with any sampling, and without
+    a guarantee.
+
+    clip: `Flat`, `PerLayer`, `AdaptiveClip`, or None without noise. noise_multiplier: standard deviation of the noise divided
+    by C; 0 for no noise. epsilon: target that determines the noise instead, for `delta`, the rows, batch and steps of the
+    experiment. Give one of them. delta: below 1 / rows. microbatch: examples whose gradients are in memory at once. accountant:
+    `PLD`, `RDP` or `ClassicRDP`. expected: expected examples per step; None for the experiment's batch.
     """
 
-    clip: Clip = Flat()
+    clip: Clip | None = Flat()
     noise_multiplier: float | None = None
     epsilon: float | None = None
     delta: float = 1e-5
@@ -57,14 +61,18 @@ class DPSGD:
             raise ValueError(f"DPSGD.delta is {self.delta}; it must be between 0 and 1, and below 1 / rows")
         if self.microbatch < 1:
             raise ValueError(f"DPSGD.microbatch is {self.microbatch}; it must be at least 1")
+        if self.clip is None and self.noise_multiplier != 0:
+            raise ValueError("DPSGD.clip is None, but noise needs clipping; give Flat(1.0), or noise_multiplier=0.0")
         if self.noise_multiplier and isinstance(self.clip, Flat) and math.isinf(self.clip.norm):
             raise ValueError("DPSGD.clip.norm is inf, but noise needs a finite norm")
 
     def init(self, params: Any) -> Any:
         """The state of the clipping."""
-        return self.clip.init()
+        return () if self.clip is None else self.clip.init()
 
     def __call__(self, objective: Objective, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> tuple:
+        if self.clip is None:
+            return SumOfLosses()(objective, params, state, batch, key)
         if self.noise_multiplier is None or self.expected is None:
             raise ValueError("DPSGD: the noise is not known yet; give noise_multiplier and expected, or train an `Experiment`")
         noise = self.clip.noise(self.noise_multiplier, self.expected)

@@ -10,7 +10,10 @@ __all__ = ["find", "with_inner"]
 
 
 def find(gradient: Any) -> DPSGD | None:
-    """The DP-SGD of a gradient: itself, or a field of it at any depth; None if there is none. ValueError if there are two."""
+    """The DP-SGD of a gradient: itself, or a field of it at any depth; None if there is none or it is switched off.
+
+    ValueError if there are two.
+    """
     found = list(_inside(gradient))
     if len(found) > 1:
         raise ValueError("gradient has two DPSGD; the noise of one cannot account for the other")
@@ -19,7 +22,7 @@ def find(gradient: Any) -> DPSGD | None:
 
 def with_inner(gradient: Any, inner: Any) -> Any:
     """The gradient with its DP-SGD replaced."""
-    if isinstance(gradient, DPSGD):
+    if _is_on(gradient):
         return inner
     if not _is_value(gradient):
         return gradient
@@ -29,7 +32,7 @@ def with_inner(gradient: Any, inner: Any) -> Any:
 
 
 def _inside(value: Any) -> Iterator[DPSGD]:
-    if isinstance(value, DPSGD):
+    if _is_on(value):
         yield value
     elif _is_value(value):
         for field in dataclasses.fields(value):
@@ -38,3 +41,7 @@ def _inside(value: Any) -> Iterator[DPSGD]:
 
 def _is_value(value: Any) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _is_on(value: Any) -> bool:
+    return isinstance(value, DPSGD) and value.clip is not None
