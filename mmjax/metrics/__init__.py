@@ -4,4 +4,7 @@ They run under `jit`, `vmap` and `grad`: the gradient with respect to the weight
 of weight 0 changes nothing, whatever its outcomes are. There is one module per family; its docstring lists the outcomes.
 """
 
-__all__ = ["classification", "multilabel", "ranking", "regression", "retrieval", "sentiment", "weighted"]
+__all__ = [
+    "bleu", "cider", "classification", "edits", "multilabel", "ngrams", "porter", "ranking", "regression",
+    "retrieval", "sentiment", "text", "text_normal", "texts", "weighted",
+]
