@@ -15,6 +15,7 @@ from mmjax.data.feed import example_batch
 from mmjax.describe import as_line
 from mmjax.evaluate.predict import predict_attacked, predict_subsets
 from mmjax.experiment.privacy import check_privacy, with_noise
+from mmjax.experiment.tokens import with_token_ids
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.model import Multimodal, teacher_ids
@@ -53,6 +54,8 @@ def check(experiment: Experiment, data: Dataset) -> None:
     _check_decoders(experiment, data)
     _check_tasks(experiment, data)
     rows = len(data.splits["train"])
+    with _errors_in("attack or gradient"):
+        experiment = with_token_ids(experiment, data)
     with _errors_in("sampling"):
         experiment.sampling.width(rows, experiment.batch, experiment.steps)
     with _errors_in("gradient"):

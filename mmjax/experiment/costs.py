@@ -14,6 +14,7 @@ from mmjax.data import feed
 from mmjax.data.dataset import Dataset
 from mmjax.describe import parameter_count
 from mmjax.experiment.privacy import with_noise
+from mmjax.experiment.tokens import with_token_ids
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment
 from mmjax.train.parallel import compiler_options
@@ -44,7 +45,7 @@ def costs(experiment: Experiment, dataset: Dataset, weights: Mapping[str, Any], 
     """
     rows = dataset.splits["train"]
     read = feed.HostFeed(dataset, rows, experiment.encoders)
-    experiment = with_noise(experiment, len(rows))
+    experiment = with_noise(with_token_ids(experiment, dataset), len(rows))
     width = experiment.sampling.width(len(rows), experiment.batch, experiment.steps)
     batch = read(orders(range(seeds), len(rows), experiment.batch, experiment.sampling, width)(0))
     training = training_of(experiment)

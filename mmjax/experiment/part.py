@@ -24,6 +24,7 @@ from mmjax.evaluate.predict import (
 from mmjax.evaluate.statistics.estimates import finite
 from mmjax.experiment.loggers import logging_to
 from mmjax.experiment.privacy import guarantee_of, with_noise
+from mmjax.experiment.tokens import with_token_ids
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.progress import Progress
@@ -96,6 +97,7 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
     ExperimentError if the validation score of a seed is never finite; also raises the errors of `train.loop.fit`.
     """
     plan = PLANS[run.options.plan]()
+    run = dataclasses.replace(run, experiment=with_token_ids(run.experiment, run.dataset))
     if run.trained is None:
         trained = _train(run, plan, stop, progress)
     else:

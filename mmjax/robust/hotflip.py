@@ -20,22 +20,26 @@ __all__ = ["HotFlip", "Substitutions", "estimates"]
 class Substitutions:
     """Some tokens of an example are replaced by others; their number stays the same.
 
+    In an experiment, vocabulary and keep come from the tokenizer of the data if they are None. Elsewhere, name them, or use
+    `robust.special_tokens`.
+
     count: the largest number of replaced tokens. vocabulary: the number of token ids of the tokenizer. candidates:
     substitutions that are tried by their loss, of those with the highest estimate. keep: ids that neither replace nor are
-    replaced, by default the padding and unknown tokens of `mmjax.data.text`; for a published tokenizer, name all its special
-    tokens.
+    replaced; None for the special tokens of the tokenizer, such as padding, unknown, [CLS] and [SEP].
     """
 
     count: int
-    vocabulary: int
+    vocabulary: int | None = None
     candidates: int = 8
-    keep: tuple[int, ...] = (0, 1)
+    keep: tuple[int, ...] | None = None
 
     def __post_init__(self):
         require(self.count >= 0, f"Substitutions.count is {self.count}; it must be at least 0")
-        require(self.vocabulary > 0, f"Substitutions.vocabulary is {self.vocabulary}; it must be positive")
         require(self.candidates > 0, f"Substitutions.candidates is {self.candidates}; it must be positive")
-        known = all(0 <= token < self.vocabulary for token in self.keep)
+        if self.vocabulary is None:
+            return
+        require(self.vocabulary > 0, f"Substitutions.vocabulary is {self.vocabulary}; it must be positive")
+        known = all(0 <= token < self.vocabulary for token in self.keep or ())
         require(known, f"Substitutions.keep is {self.keep}; ids must be at least 0 and below vocabulary, {self.vocabulary}")
 
     @property
@@ -44,6 +48,8 @@ class Substitutions:
 
     def check(self, x: Any) -> None:
         check_token_ids("Substitutions", x)
+        known = self.empty or (self.vocabulary is not None and self.keep is not None)
+        require(known, "Substitutions has no vocabulary or keep; name both, since only an experiment finds them in its data")
 
 
 @dataclass(frozen=True)

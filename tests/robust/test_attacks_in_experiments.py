@@ -33,7 +33,7 @@ PETS = dataclasses.replace(
     loss=On("kind"),
     tasks={"kind": EXPERIMENT.tasks["kind"]},
 )
-FLIPS = HotFlip({"text": Substitutions(1, 5)})
+FLIPS = HotFlip({"text": Substitutions(1, 5, keep=(0, 1))})
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,10 @@ def test_errors_come_before_training(data):
         check(dataclasses.replace(PETS, attack=attack), data)
     with pytest.raises(ExperimentError, match=r"^training: budgets.vector: Linf.epsilon has 2 entries, but .* input has 3$"):
         check(dataclasses.replace(PETS, gradient=AdversarialTraining(defence)), data)
+    cached = dataclasses.replace(PETS, attack=HotFlip({"vector": Substitutions(1)}))
+    with pytest.raises(ExperimentError, match=r"^attack or gradient: budgets.vector: the data have no tokenizer of 'vector'"):
+        check(cached, data)
+    check(dataclasses.replace(PETS, attack=HotFlip({"text": Substitutions(1)})), data)  # the tokenizer of the data is used
     plain = dataclasses.replace(PETS, encoders={**PETS.encoders, "text": BagOfEmbeddings(20, 4)}, attack=FLIPS)
     with pytest.raises((ExperimentError, TypeError), match=r"SoftTokens|MixedTokens"):  # TypeError: of the tests' type checks
         check(plain, data)
@@ -92,3 +96,5 @@ def test_subsets_without_the_attacked_modality_keep_their_predictions(data):
                 assert difference.max() < 1e-6
         if changed == {1, 2}:
             np.testing.assert_allclose(found[2][:2], clean[2][:2], atol=1e-6)  # absent in the data
+    for nothing in (FGSM({"vector": L2(0.0)}), HotFlip({"text": Substitutions(0)}), APGD({"vector": L2(1.0)}, steps=0)):
+        np.testing.assert_array_equal(jax.jit(attack(nothing))(variables, batch)["kind"], clean)  # bit for bit

@@ -1,21 +1,29 @@
 """Attacks on text: the estimate of a linear model is exact, so HotFlip is compared with all substitutions by brute force."""
 
+from dataclasses import replace
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tokenizers
 
+from mmjax.data.dataset import Column, identity
+from mmjax.data.inputs import TextInput
+from mmjax.data.text import TrainedTokenizer, Words
 from mmjax.encoders import BERT, BagOfEmbeddings, TextRNN
 from mmjax.nn import LSTM
+from mmjax.robust.adversarial import AdversarialTraining
 from mmjax.robust.attacks import FGSM, PGD, InTurn
 from mmjax.robust.budgets import L2, Linf
 from mmjax.robust.embeddings import Embeddings, ShiftedTokens, SoftTokens
 from mmjax.robust.hotflip import HotFlip, Substitutions, estimates
+from mmjax.robust.special_tokens import with_tokens
 from mmjax.types import Batch, Padded
 
 KEY = jax.random.key(0)
-VOCABULARY, WIDTH = 9, 4
+VOCABULARY, WIDTH, KEEP = 9, 4, (0, 1)
 LENGTHS = np.array([5, 3, 2, 4], np.int32)
 ENCODER = SoftTokens(BagOfEmbeddings(VOCABULARY, WIDTH))
 WEIGHT = jnp.array([1.0, -2.0, 0.5, 1.5])
@@ -87,7 +95,7 @@ def test_the_estimate_of_a_linear_model_is_exact(values):
 @pytest.fixture(scope="module")
 def flipped(values):
     """count -> ids after HotFlip."""
-    attack = lambda count: HotFlip({"text": Substitutions(count, VOCABULARY, candidates=3)})
+    attack = lambda count: HotFlip({"text": Substitutions(count, VOCABULARY, 3, KEEP)})
     return {count: jax.jit(lambda batch: attack(count)(values, batch, KEY))(batch()) for count in (1, 2)}
 
 
@@ -128,12 +136,12 @@ def test_best_change_of_embeddings(values):
 
 def test_without_budget_the_batch_is_returned_as_it_is(values):
     same = batch()
-    assert HotFlip({"text": Substitutions(0, VOCABULARY)})(values, same, KEY) is same
+    assert HotFlip({"text": Substitutions(0)})(values, same, KEY) is same
     assert PGD({"text": Embeddings(0.0, WIDTH)})(values, same, KEY) is same
 
 
 def test_attacks_follow_each_other(values):
-    both = InTurn((HotFlip({"text": Substitutions(1, VOCABULARY)}), FGSM({"text": Embeddings(0.5, WIDTH)})))
+    both = InTurn((HotFlip({"text": Substitutions(1, VOCABULARY, keep=KEEP)}), FGSM({"text": Embeddings(0.5, WIDTH)})))
     assert (values(run(both, values)) > values(run(both.attacks[0], values)))[0]
 
 
@@ -145,7 +153,8 @@ def test_attacks_follow_each_other(values):
         (FGSM({"text": Substitutions(1, 9)}), "budgets.text is Substitutions.*, but this attack takes Linf, L2, "),
         (HotFlip({"text": L2(1.0)}), "budgets.text is L2.*, but this attack takes Substitutions"),
         (HotFlip({"image": Substitutions(1, 9)}), "budgets.image: there is no modality 'image'; the modalities are text"),
-        (HotFlip({"text": Substitutions(1, 10)}), "Substitutions.vocabulary is 10, but the encoder has 9 token ids"),
+        (HotFlip({"text": Substitutions(1, 9)}), "budgets.text: Substitutions has no vocabulary or keep; name both"),
+        (HotFlip({"text": Substitutions(1, 10, keep=KEEP)}), "Substitutions.vocabulary is 10, but the encoder has 9 token ids"),
         (FGSM({"text": Embeddings(0.1, 3)}), "Embeddings.width is 3, but the encoder's embeddings have 4 entries"),
     ],
 )
@@ -154,8 +163,30 @@ def test_refusals(attack, message, values):
         attack(values, batch(), KEY)
 
 
+def test_special_tokens_come_from_the_tokenizer():
+    """Of a trained tokenizer and of one like BERT's, at any depth of an attack or a gradient; fields that are given stay."""
+    library = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "[CLS]": 1, "b": 2, "[SEP]": 3}, unk_token="a"))
+    library.add_special_tokens(["[CLS]", "[SEP]", "[MASK]"])
+    library.add_tokens(["frog"])  # added, but not special
+    published, trained = TrainedTokenizer(library.to_str()), Words().train(["a cat", "a cat"])
+    column = lambda tokenizer: Column(1, int, identity, parse=TextInput(tokenizer, 4))
+    columns = {"text": column(published), "title": column(trained), "vector": Column(1, int, identity)}
+    flip = lambda name, **fields: HotFlip({name: Substitutions(1, **fields)})
+    fill = lambda value: with_tokens(value, columns)
+    assert fill(flip("text")) == flip("text", vocabulary=6, keep=(1, 3, 4))
+    assert fill(flip("title")) == flip("title", vocabulary=4, keep=(0, 1))
+    assert fill(flip("text", keep=(2,))) == flip("text", vocabulary=6, keep=(2,))
+    other = FGSM({"vector": L2(0.1)})
+    nested = AdversarialTraining(InTurn((flip("title"), other)))
+    assert fill(nested) == replace(nested, attack=InTurn((fill(flip("title")), other)))
+    complete = flip("vector", vocabulary=3, keep=())
+    assert fill(complete) is complete and fill(other) is other
+    with pytest.raises(ValueError, match=r"budgets.vector: the data have no tokenizer of 'vector'; name Subst"):
+        fill(flip("vector"))
+
+
 def test_an_encoder_without_access_is_refused():
-    for attack in (FGSM({"text": Embeddings(0.1, WIDTH)}), HotFlip({"text": Substitutions(1, VOCABULARY)})):
+    for attack in (FGSM({"text": Embeddings(0.1, WIDTH)}), HotFlip({"text": Substitutions(1, VOCABULARY, keep=KEEP)})):
         with pytest.raises(ValueError, match=r"changes token embeddings; give the encoder as SoftTokens\(encoder\)"):
             attack(lambda batch: batch.inputs["text"].x.sum(axis=1), batch(), KEY)
 
