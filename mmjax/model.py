@@ -79,9 +79,9 @@ class Multimodal(nn.Module):
     `encode` and `decode` are its two halves. `decode` takes the presence of modalities as a separate argument, so that tokens
     are encoded once and decoded for many subsets of modalities.
 
-    The output of a decoder are the next-token logits [b m vocabulary] of its target, token ids Int[b m], by teacher forcing: the
-    logits at i follow the decoder's `prompt` and the i ids before. `init_cache` and `step` are those of one decoder; with them,
-    a search generates text.
+    The output of a decoder are the next-token logits [b m vocabulary] of its target, token ids Int[b m], by teacher forcing:
+    the logits at i follow the decoder's `prompt` and the i ids before. `init_cache` and `step` are those of one decoder; with
+    them, a search generates text.
     """
 
     encoders: Mapping[str, nn.Module]
@@ -146,6 +146,10 @@ class Multimodal(nn.Module):
     ) -> Any:
         """The empty cache of a decoder for `max_tokens` tokens, prompt included. beams: sequences per example."""
         return self.decoders[output].init_cache(self._fused(_masked(tokens, present), False), max_tokens, beams)
+
+    def prompt_and_end(self, output: str) -> tuple[tuple[int, ...], int]:
+        """The token ids before every text of a decoder, and its end token."""
+        return self.decoders[output].prompt, self.decoders[output].end
 
     def step(self, output: str, ids: Int[Array, "c n"], cache: Any) -> tuple[Float[Array, "c n vocabulary"], Any]:
         """The next-token logits of a decoder after each of n more tokens, and the new cache."""

@@ -142,6 +142,7 @@ FUSIONS = (
     Part("MUTAN()", fusion.MUTAN(), TOKENS, "Ben-younes et al., 2017"),
     Part("RandomFourier()", fusion.RandomFourier(), TOKENS, "Yu et al., 2016"),
     Part("EarlyTransformer()", fusion.EarlyTransformer(), TOKENS, "Vaswani et al., 2017"),
+    Part("JoinTokens()", fusion.JoinTokens(), TOKENS, "concatenation of tokens, for decoders"),
     Part('CrossAttention("text")', fusion.CrossAttention("text"), TOKENS, "Vaswani et al., 2017"),
     Part("CoAttention()", fusion.CoAttention(), TOKENS, "Lu et al., 2019"),
     Part("MulT()", fusion.MulT(), TOKENS, "Tsai et al., 2019"),

@@ -269,8 +269,8 @@ class Task(Protocol):
         """The predictions for a batch; small, since they are kept for the whole split.
 
         apply: (tokens, present) -> {name: outputs}, the model's `decode` with the targets of the batch; with `method`, another
-        method of the model, such as apply("caption", ids, cache, method="step"). tokens: the encoded modalities. present: {modality:
-        Bool[b]}, restricted to the subset that is scored; `batch.present` is the presence in the data.
+        method of the model, such as apply("caption", ids, cache, method="step"). tokens: the encoded modalities. present:
+        {modality: Bool[b]}, restricted to the subset that is scored; `batch.present` is the presence in the data.
         """
         ...
 

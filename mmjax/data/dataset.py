@@ -24,9 +24,9 @@ __all__ = ["Column", "Data", "Dataset", "Rows", "gather", "identity", "no_media"
 class Rows:
     """The n examples of one split: a pytree of arrays [n ...].
 
-    pointer: {modality: Int[n]}, the number of each row's item, -1 if the modality is absent.
-    targets: {name: array}: Int[n], a class; Int[n m], a class for each of m steps, or the token ids of a text and its end
-    token; Int[n l], 0 or 1 for each of l labels; or Float[n ...], values. A target is missing if it is negative (integers) or NaN (floats).
+    pointer: {modality: Int[n]}, the number of each row's item, -1 if the modality is absent. targets: {name: array}: Int[n], a
+    class; Int[n m], a class for each of m steps, or the token ids of a text and its end token; Int[n l], 0 or 1 for each of l
+    labels; or Float[n ...], values. A target is missing if it is negative (integers) or NaN (floats).
     weight: Float[n].
     """
 
@@ -86,15 +86,15 @@ class Dataset:
 
     columns: {modality: Column}. splits: {split: Rows} for "train", "validation" and "test"; the leaves are NumPy arrays.
     metadata: {split: {column: array [n]}}, with an entry for each row, or for each labelled step if targets have steps. Always
-    "id" (str), which names an example, and "group" (int): examples of one group are not independent and share a split.
-    Other columns, such as "text" and "language" (str), are displayed, and results can be grouped by them.
-    fingerprint: sha256 of the data and of all options that affect an example.
-    sizes: {modality: {name: int}}, sizes that determine the fields of encoders, such as the vocabulary. classes: {target: names
-    of its classes or labels}; other targets have no entry. tokenizers: {target: `Tokenizer`} of targets that are texts; the
-    texts themselves are a metadata column of the target's name. dropped: {reason: count} of examples or parts that are left out.
-    media: index into the metadata of the test split -> media for the report: any of id, caption, language (str), image (PNG
-    bytes) and sound (MP3 bytes). source: the name of the reader of the examples. training_weight: Float[n], the weights of the
-    training rows in the loss; None: the weights of the split, which baselines always use.
+    "id" (str), which names an example, and "group" (int): examples of one group are not independent and share a split. Other
+    columns, such as "text" and "language" (str), are displayed, and results can be grouped by them. fingerprint: sha256 of the
+    data and of all options that affect an example. sizes: {modality: {name: int}}, sizes that determine the fields of encoders,
+    such as the vocabulary. classes: {target: names of its classes or labels}; other targets have no entry. tokenizers: {target:
+    `Tokenizer`} of targets that are texts; the texts themselves are a metadata column of the target's name. dropped: {reason:
+    count} of examples or parts that are left out. media: index into the metadata of the test split -> media for the report: any
+    of id, caption, language (str), image (PNG bytes) and sound (MP3 bytes). source: the name of the reader of the examples.
+    training_weight: Float[n], the weights of the training rows in the loss; None: the weights of the split, which baselines
+    always use.
     """
 
     columns: Mapping[str, Column]

@@ -33,8 +33,8 @@ def training_of(experiment: Experiment, plan: Plan | None = None, steps_per_call
 
 
 def first_selectable(experiment: Experiment) -> int:
-    """The number of steps after which an evaluation may select the best step: when every head and decoder has begun to learn, and pruned
-    weights have their final sparsity.
+    """The number of steps after which an evaluation may select the best step: when every head and decoder has begun to learn,
+    and pruned weights have their final sparsity.
 
     Earlier, the score could come from a module with its initial weights, or from a model without the sparsity of its optimiser.
     """

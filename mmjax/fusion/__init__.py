@@ -3,7 +3,7 @@
 from mmjax.fusion.attention import CoAttention, CrossAttention, MulT
 from mmjax.fusion.bottleneck import Bottleneck
 from mmjax.fusion.compose import Append, Only, Parallel, Serial
-from mmjax.fusion.early import EarlyTransformer
+from mmjax.fusion.early import EarlyTransformer, JoinTokens
 from mmjax.fusion.gated import Gated
 from mmjax.fusion.joint import GMU, Concat, FiLM, Product, WeightedSum
 from mmjax.fusion.kernel import RandomFourier
@@ -27,6 +27,7 @@ __all__ = [
     "EarlyTransformer",
     "FiLM",
     "Gated",
+    "JoinTokens",
     "LowRank",
     "MeanLogits",
     "MixtureOfExperts",

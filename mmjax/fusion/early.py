@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mmjax.nn import Dropout, Transformer, any_token
-from mmjax.nn.checks import transformer_fields
+from mmjax.nn.checks import positive, transformer_fields
 from mmjax.types import Tokens
 
-__all__ = ["EarlyTransformer", "Embed", "Project"]
+__all__ = ["EarlyTransformer", "Embed", "JoinTokens", "Project"]
 
 
 class Embed(nn.Module):
@@ -72,3 +72,24 @@ class EarlyTransformer(nn.Module):
         layers = Transformer(self.depth, self.heads, self.hidden, self.dropout, dtype=self.dtype, name="transformer")
         x = nn.LayerNorm(name="norm")(layers(x, mask, train=train)[:, :1])
         return Tokens(x, present[:, None])
+
+
+class JoinTokens(nn.Module):
+    """All tokens of all modalities, each embedded by `Embed`, [b sum(n) width]: the memory of a decoder.
+
+    Absent modalities and padding stay masked.
+
+    width: of the tokens. dropout: rate on the embedded tokens. dtype: of the matmuls.
+    """
+
+    width: int = 64
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
+        positive(self, "width")
+        names = sorted(tokens)
+        embedded = [Embed(self.width, self.dtype, name=f"{name}_embed")(tokens[name]) for name in names]
+        x = Dropout(self.dropout, name="dropout")(jnp.concatenate(embedded, axis=1), train=train)
+        return Tokens(x, jnp.concatenate([tokens[name].mask for name in names], axis=1))

@@ -56,8 +56,8 @@ class Cell:
         return tuple(seed for model in self.models for seed in model.seeds)
 
     @property
-    def classes(self) -> Mapping[str, tuple[str, ...]]:
-        """{target: names of its classes or labels}."""
+    def classes(self) -> Mapping[str, Any]:
+        """{target: names of its classes or labels, or its tokenizer if it is a text}."""
         return self.models[0].classes
 
     def variables(self, seed: int = 0, part: int = 0) -> dict[str, Any]:

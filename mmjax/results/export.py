@@ -54,6 +54,9 @@ def exported(model: SavedModel) -> tuple[bytes, dict[str, Any]]:
         "present": describe(present),
         "outputs": describe(outputs),
         "seeds": list(model.seeds),
-        "classes": {name: list(names) for name, names in model.classes.items()},
+        "classes": {name: list(names) for name, names in model.classes.items() if isinstance(names, tuple)},
+        "tokenizers": {
+            name: tokenizer.library.to_str() for name, tokenizer in model.classes.items() if not isinstance(tokenizer, tuple)
+        },
     }
     return bytes(function.serialize()), description

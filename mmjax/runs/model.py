@@ -59,15 +59,15 @@ def as_item(leaves: Mapping[str, Any]) -> Any:
 class SavedModel:
     """The models of all seeds of one part.
 
-    module: the whole model. tasks: {name: Task}. readers: {modality: Reader}. classes: {target: names}. targets: {name: zeros
-    of one row}. seeds: their numbers. variables: {collection: tree [s ...]} of all seeds, on the host. frozen: {collection:
-    tree}, published weights that all seeds share.
+    module: the whole model. tasks: {name: Task}. readers: {modality: Reader}. classes: {target: names of its classes, or its
+    tokenizer if it is a text}. targets: {name: zeros of one row}. seeds: their numbers. variables: {collection: tree [s ...]}
+    of all seeds, on the host. frozen: {collection: tree}, published weights that all seeds share.
     """
 
     module: Any
     tasks: Mapping[str, Any]
     readers: Mapping[str, Reader]
-    classes: Mapping[str, tuple[str, ...]]
+    classes: Mapping[str, Any]
     targets: Mapping[str, np.ndarray]
     seeds: tuple[int, ...]
     variables: Mapping[str, Any]
@@ -123,7 +123,7 @@ def _described(experiment: Any, dataset: Dataset) -> dict[str, Any]:
         "module": as_json(experiment.compress.module(experiment.model) if experiment.compress else experiment.model),
         "tasks": as_json(experiment.tasks),
         "readers": readers,
-        "classes": as_json(dataset.classes),
+        "classes": as_json({**dataset.classes, **dataset.tokenizers}),
         "targets": {
             name: {"shape": list(target.shape[1:]), "dtype": np.asarray(target).dtype.name}
             for name, target in rows.targets.items()

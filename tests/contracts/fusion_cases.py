@@ -1,6 +1,7 @@
 """Fusions of pooled vectors and composed fusions for the contract suite: name -> (fusion, head)."""
 
 from mmjax.fusion.compose import Append, Only, Parallel, Serial
+from mmjax.fusion.early import JoinTokens
 from mmjax.fusion.gan_imputer import GANImputer
 from mmjax.fusion.gated import Gated
 from mmjax.fusion.imputed import Imputed
@@ -41,6 +42,7 @@ FUSIONS = {
         Parallel({"sum": WeightedSum(width=5, dropout=0.3), "two": Only(("two",), Concat(width=5))}, Append()),
         Classifier(CLASSES),
     ),
+    "join_tokens": (JoinTokens(width=6, dropout=0.3), Classifier(CLASSES)),
     "imputed_mean": (Imputed(WeightedSum(width=6), MeanImputer(), ("two", "three")), Classifier(CLASSES)),
     "imputed_nearest": (Imputed(Concat(width=6, dropout=0.3), NearestImputer(capacity=12)), Classifier(CLASSES)),
     "imputed_gan": (Imputed(Concat(width=6, dropout=0.3), GANImputer(noise=3, hidden=(8,))), Classifier(CLASSES)),

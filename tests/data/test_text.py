@@ -11,7 +11,19 @@ import pytest
 from mmjax.data.decode import DataError
 from mmjax.data.stamps import dataset as stamps_dataset
 from mmjax.data.stamps.pack import StampsPack
-from mmjax.data.text import BPE, PAD, STOP_WORDS, UNKNOWN, Characters, Subwords, Tokenizer, TokenizerTrainer, WordPiece, Words, text_targets
+from mmjax.data.text import (
+    BPE,
+    PAD,
+    STOP_WORDS,
+    UNKNOWN,
+    Characters,
+    Subwords,
+    Tokenizer,
+    TokenizerTrainer,
+    WordPiece,
+    Words,
+    text_targets,
+)
 
 pytest.importorskip("tokenizers")
 
@@ -24,7 +36,10 @@ def tokenizer():
     return BPE(80).train(TEXTS)
 
 
-@pytest.fixture(scope="module", params=[BPE(80), Subwords(80), Words(80), WordPiece(80), Characters()], ids=lambda k: type(k).__name__)
+EACH = [BPE(80), Subwords(80), Words(80), WordPiece(80), Characters()]
+
+
+@pytest.fixture(scope="module", params=EACH, ids=lambda kind: type(kind).__name__)
 def any_kind(request):
     return request.param.train(TEXTS)
 

@@ -115,8 +115,9 @@ class TagSets:
 
 @dataclass(frozen=True)
 class Captions:
-    """Strings -> token ids, Int[n l], and the end token 0, which a truncated caption lacks; then, and if missing, -1. The strings
-    are in the metadata.
+    """Strings -> token ids, Int[n l], and the end token 0, which a truncated caption lacks; -1 after it and if missing.
+
+    The strings are in the metadata.
 
     tokenizer: trained on the training captions. max_tokens: longer captions are truncated; None: the longest training caption
     and its end token, at most 64.

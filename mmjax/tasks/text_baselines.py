@@ -1,0 +1,77 @@
+"""Baselines of generation: the most common text of the training split, and the text of the nearest training example."""
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mmjax.data.dataset import Dataset
+from mmjax.types import Padded
+
+__all__ = ["BLOCK", "MAX_FEATURES", "nearest", "text_baselines"]
+
+MAX_FEATURES = 4096  # of one item; pixels of larger images are averaged, of other items the first ones are used
+BLOCK = 256  # rows per product
+
+
+def text_baselines(data: Dataset, target: str) -> dict[str, np.ndarray]:
+    """{name: str[n] for the rows of the test split}.
+
+    "most_common": the most frequent training text. "nearest_image", ...: for each modality of numbers, the text of the training
+    row whose item has the highest cosine similarity (items as they are read, z-scored by the training split); rows without the
+    modality have the most common text.
+    """
+    train, test = data.splits["train"], data.splits["test"]
+    texts = np.array([" ".join(str(text).split()) for text in data.metadata["train"][target]])
+    counts = Counter()
+    for text, weight in zip(texts.tolist(), np.asarray(train.weight).tolist()):
+        if text:
+            counts[text] += weight
+    common = counts.most_common(1)[0][0] if counts else ""
+    found = {"most_common": np.full(len(test), common)}
+    for name, column in data.columns.items():
+        known = np.flatnonzero((np.asarray(train.pointer[name]) >= 0) & (texts != ""))
+        asked = np.flatnonzero(np.asarray(test.pointer[name]) >= 0)
+        if not len(known) or not len(asked) or not _is_numeric(column.read(0)):
+            continue
+        features = [
+            _features(column, np.asarray(rows.pointer[name])[index]) for rows, index in ((train, known), (test, asked))
+        ]
+        answer = np.full(len(test), common, dtype=np.result_type(texts.dtype, found["most_common"].dtype))
+        answer[asked] = texts[known[nearest(*features)]]
+        found[f"nearest_{name}"] = answer
+    return found
+
+
+def nearest(known: Float[np.ndarray, "k d"], asked: Float[np.ndarray, "a d"]) -> np.ndarray:
+    """For each row of `asked` the row of `known` of the highest cosine similarity after z-scoring by `known`, Int[a]."""
+    mean, scale = known.mean(axis=0), known.std(axis=0)
+    scale[scale < 1e-6] = np.inf  # constant features do not count
+    unit = lambda x: x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    known, asked = unit((known - mean) / scale), unit((asked - mean) / scale)
+    blocks = [np.argmax(asked[start : start + BLOCK] @ known.T, axis=1) for start in range(0, len(asked), BLOCK)]
+    return np.concatenate(blocks)
+
+
+def _is_numeric(item: Any) -> bool:
+    """Whether items are arrays of numbers to compare; token ids and waveforms (int16) are not."""
+    array = item.x if isinstance(item, Padded) else item
+    return isinstance(array, np.ndarray) and array.dtype.kind in "fu"
+
+
+def _features(column: Any, items: np.ndarray) -> np.ndarray:
+    """The items as Float32[n d]; series as their mean over valid steps."""
+    unique, place = np.unique(items, return_inverse=True)
+    return np.stack([_vector(column.read(int(item))) for item in unique])[place.reshape(-1)]
+
+
+def _vector(item: Any) -> np.ndarray:
+    array = item.x[: max(int(item.length), 1)].mean(axis=0) if isinstance(item, Padded) else np.asarray(item, np.float32)
+    if array.ndim == 3:  # an image [h w c]: means of square blocks
+        side = math.ceil(math.sqrt(array.size / MAX_FEATURES))
+        height, width = (max(n // side, 1) * min(side, n) for n in array.shape[:2])
+        blocks = array[:height, :width].reshape(-1, min(side, height), width // min(side, width), min(side, width), array.shape[2])
+        array = blocks.mean(axis=(1, 3))
+    return array.reshape(-1)[:MAX_FEATURES]

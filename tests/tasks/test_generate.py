@@ -1,0 +1,207 @@
+"""Generation by hand, and a captioner from arrays to predictions of files."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mmjax
+from mmjax.data import from_arrays
+from mmjax.data.custom import Captions, Images
+from mmjax.data.dataset import Dataset, Rows
+from mmjax.data.decode import DataError
+from mmjax.data.text import Words
+from mmjax.data.text_target import TextTarget
+from mmjax.decoders import Decoder
+from mmjax.encoders import CNN
+from mmjax.experiment import Experiment, ExperimentError
+from mmjax.experiment.check import check
+from mmjax.fusion import JoinTokens
+from mmjax.losses import CrossEntropy, On
+from mmjax.robust.wrong_pairs import WrongPairs
+from mmjax.tasks import Generate
+from mmjax.tasks.search import Beam, Greedy
+from mmjax.tasks.text_baselines import nearest
+from mmjax.types import Batch, Tokens, Units
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
+PLACES = ("left", "right")
+TEXTS = ["a red dog", "a red dog", "two cats", "two cats sleep"]
+
+
+def tokenizer():
+    return Words().train([*TEXTS, *TEXTS])
+
+
+def units_of(per=(), pointer=(0, 0, 1, 2), texts=TEXTS):
+    rows = Rows({"image": np.array(pointer)}, {"caption": np.zeros((4, 1), np.int32)}, np.float32([1, 1, 1, 2]))
+    metadata = {"id": np.array(list("abcd")), "group": np.arange(4), "caption": np.array(texts)}
+    splits = dict.fromkeys(("train", "validation", "test"), rows)
+    data = Dataset({}, splits, dict.fromkeys(splits, metadata), "", tokenizers={"caption": tokenizer()})
+    return Generate("caption", per=per).units(data, "test")
+
+
+def test_units_are_rows_or_items():
+    units = units_of()
+    assert units.target["reference"].tolist() == [[text] for text in TEXTS] and units.weight.tolist() == [1, 1, 1, 2]
+    units = units_of(per=("image",), texts=["a red dog", "one dog", "two cats", ""])
+    assert units.target["reference"].tolist() == [["a red dog", "one dog"], ["two cats", ""], ["", ""]]
+    assert units.weight.tolist() == [2, 1, 0] and units.row.tolist() == [0, 2, 3]
+
+
+def test_outcomes_of_ids_and_of_texts():
+    units, words = units_of(), tokenizer()
+    task = Generate("caption", scores=("exact_match_lower", "wer"))
+    texts = ["a red dog", "a dog", "", "two cats"]
+    ids = np.full((4, 5), -1)
+    for row, text in enumerate(texts):
+        found = words.ids(text)
+        ids[row, : len(found)] = found
+    by_ids, by_text = task.outcomes(ids, units), task.outcomes(np.array(texts), units)
+    weight = jnp.asarray(units.weight)
+    for outcomes in (by_ids, by_text):
+        outcomes = jax.tree.map(jnp.asarray, dict(outcomes))
+        scores = {name: float(metric.value(outcomes, weight)) for name, metric in task.metrics.items()}
+        # errors 0, 1, 2 and 1 (of weight 2); words 3, 3, 2 and 3 (of weight 2)
+        assert scores == pytest.approx({"exact_match_lower": 1 / 5, "wer": (0 + 1 + 2 + 2) / (3 + 3 + 2 + 6)})
+    assert task.show(ids[None], units, 1) == {"target": "a red dog", "predicted": "a dog", "correct": False, "score": 0.0}
+    three = np.stack([ids, ids, np.full_like(ids, -1)])
+    assert task.answers(three, {"caption": words})["predicted"].tolist() == texts
+
+
+def test_the_nearest_example_ignores_scale_and_constant_features():
+    known = np.float32([[1, 0, 7], [0, 1, 7], [-1, -1, 7]])
+    asked = np.float32([[5, 0, 7], [-3, -2, 9], [0, 9, 0]])
+    assert nearest(known, asked).tolist() == [0, 2, 1]
+
+
+def test_wrong_pairs_move_only_present_inputs():
+    unused = lambda batch: batch.weight
+    x = jnp.arange(6.0)[:, None]
+    present = {"image": jnp.array([True, True, False, True, True, True]), "text": jnp.ones(6, bool)}
+    batch = Batch({"image": x, "text": x}, present, {}, jnp.float32([1, 1, 1, 1, 0, 1]))
+    for shift in (1, 2, 3, 4, 17):
+        moved = WrongPairs(("image",), shift)(unused, batch, jax.random.key(0))
+        found = np.asarray(moved.inputs["image"][:, 0])
+        live = [0, 1, 3, 5]
+        assert sorted(found[live]) == live and (found[live] != live).all()
+        assert found[2] == 2 and found[4] == 4
+        np.testing.assert_array_equal(moved.inputs["text"], x)
+    with pytest.raises(ValueError, match="WrongPairs.modalities is .'sound'.; the modalities are image, text"):
+        WrongPairs(("sound",))(unused, batch, jax.random.key(0))
+
+
+def pictures(count=48):
+    """Images of a coloured half, and their descriptions."""
+    images, captions = np.zeros((count, 8, 8, 3), np.uint8), []
+    for row in range(count):
+        colour, place = list(COLOURS)[row % 4], PLACES[row // 4 % 2]
+        half = slice(0, 4) if place == "left" else slice(4, 8)
+        images[row, :, half] = np.array(COLOURS[colour]) * (200 + row) // 255
+        captions.append(f"A {colour} bar on the {place}.")
+    return images, captions
+
+
+@pytest.fixture(scope="module")
+def captioner():
+    images, captions = pictures()
+    split = ["train", "test", "validation"] * 16
+    kinds = {"image": Images(size=8), "caption": Captions()}
+    data = from_arrays({"image": list(images)}, {"caption": captions}, split=split, kinds=kinds)
+    return Experiment(
+        data=data,
+        encoders={"image": CNN(widths=(8,), dropout=0.0)},
+        fusion=JoinTokens(width=16),
+        decoders={"caption": Decoder(60, width=16, depth=1, heads=2, hidden=32, positions=16)},
+        loss=On("caption", CrossEntropy()),
+        tasks={"caption": Generate("caption", search=Greedy(12), scores=("exact_match_lower", "wer"))},
+        select="loss",
+        steps=60,
+        evaluate_every=60,
+        batch=16,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(captioner, tmp_path_factory):
+    out = tmp_path_factory.mktemp("captions") / "run"
+    task = Generate("caption", search=Beam(2, 12), scores=("exact_match_lower",))
+    cells = {"captions": dataclasses.replace(captioner, tasks={**captioner.tasks, "beams": task})}
+    return mmjax.run(cells, seeds=2, out=out, quiet=True), out
+
+
+def test_a_captioner_learns_and_describes_files(run, tmp_path):
+    """From arrays to the caption of a PNG file, through the run folder."""
+    from PIL import Image
+
+    results, out = run
+    table = results.to_pandas()
+    assert set(table["task"]) == {"caption", "beams"}, table.columns
+    scores = table[table["metric"] == "exact_match_lower"]
+    assert len(scores) and (scores["value"] > 0.9).all(), scores
+    images, captions = pictures()
+    for row in (1, 4):
+        Image.fromarray(images[row]).save(tmp_path / f"{row}.png")
+    cell = mmjax.load_run(out)["captions"]
+    answer = cell.predict({"image": [tmp_path / "1.png", tmp_path / "4.png", None]})["caption"]["predicted"]
+    assert answer.tolist()[:2] == [captions[1].lower(), captions[4].lower()]
+    function = jax.export.deserialize(bytearray(cell.export(tmp_path / "captioner").read_bytes()))
+    found = function.call({"image": jnp.asarray(images[:3])}, {"image": jnp.ones(3, bool)})["caption"]
+    assert [cell.classes["caption"].text(np.asarray(ids)) for ids in found[0]] == [text.lower() for text in captions[:3]]
+
+
+def test_baselines_of_captions(captioner):
+    """Every kind of image is in the training split, in a slightly different colour."""
+    data = captioner.data.load()
+    task = captioner.tasks["caption"]
+    baselines = task.baselines(data)
+    assert sorted(baselines) == ["most_common", "nearest_image"]
+    outcomes = {name: task.outcomes(predicted, task.units(data, "test")) for name, predicted in baselines.items()}
+    value = lambda of: task.metrics["exact_match_lower"].value(jax.tree.map(jnp.asarray, dict(of)), jnp.ones(16))
+    exact = {name: float(value(of)) for name, of in outcomes.items()}
+    assert exact["nearest_image"] == 1.0 and exact["most_common"] == 2 / 16
+
+
+def test_mistakes_are_named(captioner):
+    data = captioner.data.load()
+
+    def message(**changes):
+        with pytest.raises(ExperimentError) as error:
+            check(dataclasses.replace(captioner, **changes), data)
+        return str(error.value)
+
+    task = captioner.tasks["caption"]
+    decoder = captioner.decoders["caption"]
+    of = lambda **fields: {"tasks": {"caption": dataclasses.replace(task, **fields)}}
+    assert "Generate.scores: 'cider_x' is unknown; the metrics of texts are" in message(**of(scores=("cider_x",)))
+    assert "Generate.per: the data have no modality 'sound'; they have image" in message(**of(per=("sound",)))
+    assert "the model has no output 'title'" in message(**of(output="title"))
+    assert "decoders.title: the data need a target 'title' of token ids" in message(decoders={"title": decoder})
+    small = decoder.clone(vocabulary=5)
+    assert "decoders.caption.vocabulary is 5, but the tokenizer has" in message(decoders={"caption": small})
+    short = decoder.clone(positions=4)
+    assert "Decoder.positions is 4" in message(decoders={"caption": short})
+    assert "fusion is None, but the heads and decoders caption need fused tokens" in message(fusion=None)
+
+
+def test_a_column_of_texts_becomes_a_target(captioner):
+    @dataclasses.dataclass(frozen=True)
+    class Given:
+        def load(self):
+            data = captioner.data.load()
+            metadata = {
+                split: {**of, "note": np.array(["", *(f"note {row % 3}" for row in range(1, 16))])}
+                for split, of in data.metadata.items()
+            }
+            return dataclasses.replace(data, metadata=metadata)
+
+    data = TextTarget(Given(), column="note", target="note", tokenizer=Words()).load()
+    assert [len(rows) for rows in data.splits.values()] == [15] * 3 and data.dropped["rows without note"] == 3
+    note, zero = data.tokenizers["note"].ids("note 0")
+    assert data.splits["test"].targets["note"][2].tolist() == [note, zero, 0]
+    assert data.metadata["test"]["id"].tolist() == Given().load().metadata["test"]["id"].tolist()[1:]
+    assert data.media(0)["id"] == Given().load().media(1)["id"] if "id" in data.media(0) else True
+    with pytest.raises(DataError, match="TextTarget.column: the data have no metadata column 'title'; they have caption"):
+        TextTarget(Given(), column="title").load()
