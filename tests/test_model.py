@@ -55,7 +55,7 @@ def test_an_encoder_that_declares_it_is_given_the_presence():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Multimodal({"image": Features(None)}, heads={"label": Classifier(2)}), r"the heads and decoders \['label'\] need fused"),
+        (Multimodal({"image": Features(None)}, heads={"label": Classifier(2)}), r"and decoders \['label'\] need fused"),
         (Multimodal({"text": Features(None)}, Concat()), r"Batch\.inputs lacks \['text'\].*it has \['image'\]"),
         (Multimodal({"image": Features(None)}, unimodal_heads={"text": {}}), r"unimodal_heads names \['text'\]"),
     ],

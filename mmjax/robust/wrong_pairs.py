@@ -13,7 +13,7 @@ __all__ = ["WrongPairs"]
 
 @dataclass(frozen=True)
 class WrongPairs:
-    """An `Attack` that gives each example the inputs of another one, such as a wrong image; the model and its loss are not used.
+    """An `Attack` that gives each example inputs of another one, such as a wrong image. The model and its loss are not used.
 
     Each batch is shifted by a number of rows, among the examples that have all of these modalities, so every input is used
     once. A batch with a single such example stays as it is. Adjacent rows may be related (an image with several captions), so

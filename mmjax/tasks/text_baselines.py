@@ -71,7 +71,8 @@ def _vector(item: Any) -> np.ndarray:
     array = item.x[: max(int(item.length), 1)].mean(axis=0) if isinstance(item, Padded) else np.asarray(item, np.float32)
     if array.ndim == 3:  # an image [h w c]: means of square blocks
         side = math.ceil(math.sqrt(array.size / MAX_FEATURES))
-        height, width = (max(n // side, 1) * min(side, n) for n in array.shape[:2])
-        blocks = array[:height, :width].reshape(-1, min(side, height), width // min(side, width), min(side, width), array.shape[2])
-        array = blocks.mean(axis=(1, 3))
+        for axis in (0, 1):
+            width = min(side, array.shape[axis])
+            whole = array.take(range(array.shape[axis] // width * width), axis)
+            array = whole.reshape(*whole.shape[:axis], -1, width, *whole.shape[axis + 1 :]).mean(axis=axis + 1)
     return array.reshape(-1)[:MAX_FEATURES]

@@ -24,8 +24,8 @@ class Stage:
     share: of all steps, relative to the shares of the other stages, > 0. learns: the parameters that learn, as prefixes of
     their paths. A prefix is a regular expression that must end at a "/" or at the end of the path. "encoders", "heads",
     "unimodal_heads", "loss_parameters" and "decoders" stand for all modules of that group, "" for everything. Examples:
-    "fusion", "encoders_image", "encoders_text/transformer/block(4|5)". All other parameters are frozen and have no optimiser state. loss,
-    optim: of this stage; None for those of the experiment. ValueError if share is out of range or learns is empty.
+    "fusion", "encoders_image", "encoders_text/transformer/block(4|5)". All other parameters are frozen and have no optimiser
+    state. loss, optim: of this stage; None for those of the experiment. ValueError if share is out of range or learns is empty.
     """
 
     share: float = 1.0

@@ -24,7 +24,7 @@ from mmjax.robust.wrong_pairs import WrongPairs
 from mmjax.tasks import Generate
 from mmjax.tasks.search import Beam, Greedy
 from mmjax.tasks.text_baselines import nearest
-from mmjax.types import Batch, Tokens, Units
+from mmjax.types import Batch
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
 PLACES = ("left", "right")
@@ -89,7 +89,7 @@ def test_wrong_pairs_move_only_present_inputs():
         assert sorted(found[live]) == live and (found[live] != live).all()
         assert found[2] == 2 and found[4] == 4
         np.testing.assert_array_equal(moved.inputs["text"], x)
-    with pytest.raises(ValueError, match="WrongPairs.modalities is .'sound'.; the modalities are image, text"):
+    with pytest.raises(ValueError, match=r"WrongPairs.modalities is .'sound'.; the modalities are image, text"):
         WrongPairs(("sound",))(unused, batch, jax.random.key(0))
 
 
@@ -203,5 +203,5 @@ def test_a_column_of_texts_becomes_a_target(captioner):
     assert data.splits["test"].targets["note"][2].tolist() == [note, zero, 0]
     assert data.metadata["test"]["id"].tolist() == Given().load().metadata["test"]["id"].tolist()[1:]
     assert data.media(0)["id"] == Given().load().media(1)["id"] if "id" in data.media(0) else True
-    with pytest.raises(DataError, match="TextTarget.column: the data have no metadata column 'title'; they have caption"):
+    with pytest.raises(DataError, match=r"TextTarget.column: the data have no metadata column 'title'; they have caption"):
         TextTarget(Given(), column="title").load()
