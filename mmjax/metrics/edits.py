@@ -11,7 +11,7 @@ equal to jiwer's. Among several references, the one with the lowest error rate c
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,8 @@ from mmjax.metrics.weighted import ratio, total
 from mmjax.types import Outcomes
 
 __all__ = [
-    "Row", "cer", "cer_statistics", "common_subsequence", "edits", "error_rate", "positions", "rows", "wer", "wer_statistics",
+    "Row", "cer", "cer_statistics", "common_subsequence", "edits", "error_rate", "first_row", "next_row", "positions", "rows",
+    "wer", "wer_statistics",
 ]
 
 _Sequence = Sequence[Hashable]
@@ -49,19 +50,26 @@ def positions(reference: _Sequence) -> dict[Hashable, int]:
     return found
 
 
+def first_row(columns: int) -> Row:
+    """Row 0: D[0, j] = j."""
+    return Row((1 << columns) - 1, 0, 0, 0)
+
+
+def next_row(row: Row, equal: int, columns: int) -> Row:
+    """Row i from row i - 1. equal: the bit set of the positions of token i of the hypothesis in the reference."""
+    full, up, down = (1 << columns) - 1, row.up, row.down
+    same = (((equal & up) + up) ^ up) | equal | down
+    step = down | ~(same | up)
+    shifted = step << 1 | 1
+    return Row(((same & up) << 1 | ~(same | shifted)) & full, shifted & same & full, step & full, same & full)
+
+
 def rows(reference: _Sequence, hypothesis: _Sequence) -> list[Row]:
     """The rows 0..len(hypothesis) of D."""
-    full = (1 << len(reference)) - 1
-    where = positions(reference)
-    up, down = full, 0
-    table = [Row(up, down, 0, 0)]
+    where, columns = positions(reference), len(reference)
+    table = [first_row(columns)]
     for token in hypothesis:
-        equal = where.get(token, 0)
-        same = ((((equal & up) + up) ^ up) | equal | down) & full
-        step = (down | ~(same | up)) & full
-        shifted = (step << 1 | 1) & full
-        up, down = ((same & up) << 1 | ~(same | shifted)) & full, shifted & same
-        table.append(Row(up, down, step, same))
+        table.append(next_row(table[-1], where.get(token, 0), columns))
     return table
 
 
@@ -130,7 +138,7 @@ def cer_statistics(hypotheses: Sequence[str], references: Sequence[Sequence[str]
     return {"character_errors": errors, "characters": characters}
 
 
-def error_rate(errors: Array, length: Array, weight: Float[Array, " u"]) -> Float[Array, ""]:
+def error_rate(errors: Any, length: Any, weight: Float[Array, " u"]) -> Float[Array, ""]:
     """Total errors [u 3] / total length [u]; NaN if the total length is 0."""
     return ratio(jnp.sum(jax.vmap(total, (1, None))(errors, weight)), total(length, weight), jnp.nan)
 

@@ -13,8 +13,19 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mmjax.metrics.bleu import bleu, bleu_statistics
+from mmjax.metrics.chrf import chrf, chrf_plus_plus, chrf_statistics
 from mmjax.metrics.cider import cider, cider_d, cider_d_statistics, cider_statistics
 from mmjax.metrics.edits import cer, cer_statistics, wer, wer_statistics
+from mmjax.metrics.meteor import meteor_exact_stem, meteor_statistics
+from mmjax.metrics.rouge import (
+    rouge_l,
+    rouge_l_coco,
+    rouge_l_coco_statistics,
+    rouge_l_statistics,
+    rouge_l_stem,
+    rouge_l_stem_statistics,
+)
+from mmjax.metrics.ter import ter, ter_statistics
 from mmjax.metrics.text_normal import lower_without_punctuation
 from mmjax.metrics.texts import check_texts
 from mmjax.metrics.weighted import mean
@@ -112,6 +123,13 @@ _RAW = {
 TEXT_METRICS: Mapping[str, TextMetric] = MappingProxyType(
     {f"bleu{n}": TextMetric(bleu_statistics, Metric(bleu(n))) for n in (1, 2, 3, 4)}
     | {
+        "chrf": TextMetric(chrf_statistics, Metric(chrf)),
+        "chrf++": TextMetric(chrf_statistics, Metric(chrf_plus_plus)),
+        "ter": TextMetric(ter_statistics, Metric(ter, higher_is_better=False, bounds=_RATE)),
+        "rouge_l": TextMetric(rouge_l_statistics, Metric(rouge_l)),
+        "rouge_l_stem": TextMetric(rouge_l_stem_statistics, Metric(rouge_l_stem)),
+        "rouge_l_coco": TextMetric(rouge_l_coco_statistics, Metric(rouge_l_coco)),
+        "meteor_exact_stem": TextMetric(meteor_statistics, Metric(meteor_exact_stem)),
         "cider": TextMetric(cider_statistics, Metric(cider, bounds=(0.0, 10.0))),
         "cider_d": TextMetric(cider_d_statistics, Metric(cider_d, bounds=(0.0, 10.0))),
     }

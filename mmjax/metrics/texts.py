@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
 __all__ = ["check_texts", "flat"]
 
 
-def check_texts(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+def check_texts(hypotheses: Any, references: Any) -> None:
     """Raises ValueError, naming the unit, unless there are u texts and u lists of at least one text."""
     if len(hypotheses) != len(references):
         raise ValueError(f"{len(hypotheses)} hypotheses and {len(references)} lists of references; there must be one list each")
@@ -21,4 +22,5 @@ def check_texts(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) 
 
 def flat(references: Sequence[Sequence[str]]) -> tuple[list[str], np.ndarray]:
     """(all r references, Int64[r] the unit of each one)."""
-    return list(chain.from_iterable(references)), np.repeat(np.arange(len(references)), [len(texts) for texts in references])
+    sizes = np.array([len(texts) for texts in references], np.int64)
+    return list(chain.from_iterable(references)), np.repeat(np.arange(len(references)), sizes)
