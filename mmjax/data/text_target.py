@@ -21,16 +21,16 @@ __all__ = ["TextTarget"]
 class TextTarget:
     """A data set with a further target, the texts of a metadata column; rows without a text are left out.
 
-    data: any data set. column: the metadata column. target: the name of the new target. tokenizer: trained on the training
-    texts. max_tokens: longer texts are truncated; None: the longest training text and its end token. Raises DataError if the
+    data: any data set. column: the metadata column. target: the name of the new target. target_tokenizer: trained on the training
+    texts. target_tokens: longer texts are truncated; None: the longest training text and its end token. Raises DataError if the
     data lack the column or a split has no texts.
     """
 
     data: Annotated[Declared[Data], tyro.conf.arg(name="")]
     column: str = "text"
     target: str = "caption"
-    tokenizer: Declared[TokenizerTrainer] = Subwords()
-    max_tokens: int | None = None
+    target_tokenizer: Declared[TokenizerTrainer] = Subwords()
+    target_tokens: int | None = None
 
     @property
     def folds(self) -> int:
@@ -46,9 +46,9 @@ class TextTarget:
             known = ", ".join(sorted(data.metadata["train"]))
             raise DataError(f"TextTarget.column: the data have no metadata column {self.column!r}; they have {known}")
         data, without = _with_texts(data, self.column)
-        tokenizer = self.tokenizer.train(str(text) for text in data.metadata["train"][self.column])
+        tokenizer = self.target_tokenizer.train(str(text) for text in data.metadata["train"][self.column])
         longest = max(len(tokenizer.ids(str(text))) for text in data.metadata["train"][self.column])
-        length, truncated, splits = self.max_tokens or longest + 1, 0, {}
+        length, truncated, splits = self.target_tokens or longest + 1, 0, {}
         for split, rows in data.splits.items():
             texts = dict(enumerate(map(str, data.metadata[split][self.column])))
             values, cut = text_targets(tokenizer, texts, len(texts), length)
