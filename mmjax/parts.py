@@ -179,7 +179,10 @@ HEADS = (
     Part("EachToken(Classifier(10))", heads.EachToken(heads.Classifier(CLASSES)), STEPS["text"], "one output per step"),
 )
 MEMORY = Tokens(_array(49, 384), _array(49, dtype=bool))
-DECODERS = (Part("Decoder(10_000)", decoders.Decoder(10_000), TOKEN_IDS, "Vaswani et al., 2017", MEMORY),)
+DECODERS = (
+    Part("Decoder(10_000)", decoders.Decoder(10_000), TOKEN_IDS, "Vaswani et al., 2017", MEMORY),
+    Part("AttentionLSTM(10_000)", decoders.AttentionLSTM(10_000), TOKEN_IDS, "Xu et al., 2015", MEMORY),
+)
 # name -> (compared values, source)
 LOSSES = {
     "cross_entropy": ("logits [b c] with classes, of all outputs", "Shannon, 1948"),
@@ -241,7 +244,7 @@ def unlisted() -> set[str]:
     listed = {name for part in rows for name in (type(part.module).__name__, *re.findall(r"\w+", part.name))}
     listed |= set(LOSSES) | set(LOSS_PARAMETERS)
     public = {*encoders.__all__, *fusion.__all__, *losses.__all__, *decoders.__all__}
-    public -= {"Cache", "Criterion", "ImagePatches", "counted"}  # values and types
+    public -= {"AttentionLSTMCache", "Cache", "Criterion", "ImagePatches", "counted"}  # values and types
     public -= {"Whisper"}  # an encoder and a decoder
     public |= {name for name, value in vars(heads).items() if isinstance(value, type) and value.__module__ == heads.__name__}
     return public - listed

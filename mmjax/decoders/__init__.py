@@ -1,6 +1,7 @@
 """Decoders: (token ids, Tokens) -> next-token logits, with an explicit cache value."""
 
+from mmjax.decoders.attention_lstm import AttentionLSTM, AttentionLSTMCache
 from mmjax.decoders.transformer import Cache, Decoder
 from mmjax.decoders.whisper import Whisper
 
-__all__ = ["Cache", "Decoder", "Whisper"]
+__all__ = ["AttentionLSTM", "AttentionLSTMCache", "Cache", "Decoder", "Whisper"]

@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.nn.attention import attend, gelu
-from mmjax.nn.checks import divides, non_negative, positive, rate
+from mmjax.nn.checks import divides, non_negative, positive, rate, text_ids
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Padded, Tokens
 
@@ -124,15 +124,16 @@ class DecoderBlock(nn.Module):
 class Decoder(nn.Module):
     """(token ids, memory Tokens) -> next-token logits, Float[b n vocabulary].
 
-    Token and learned position embeddings, pre-norm blocks (`DecoderBlock`), and a final layer norm. The output layer shares the
-    weights of the token embedding. A token attends to itself, the tokens before it, and the memory.
+    Token and learned position embeddings, pre-norm blocks (`DecoderBlock`), and a final layer norm. A token attends to itself,
+    the tokens before it, and the memory.
 
         cache = decoder.init_cache(memory, max_tokens)     # each method through `apply(..., method=...)`
         logits, cache = decoder.step(ids, cache)           # ids Int[b n], any n >= 1
 
     vocabulary: number of token ids. positions: the longest sequence, in tokens. depth: number of blocks. width, heads, hidden,
-    dropout, activation, epsilon, key_bias: as in `DecoderBlock`; dropout also on the embeddings. dtype: of the matmuls and the
-    cache; norms, residuals and logits are float32.
+    dropout, activation, epsilon, key_bias: as in `DecoderBlock`; dropout also on the embeddings. tied: whether the output layer
+    shares the weights of the token embedding (Press and Wolf, 2017); otherwise it has its own. prompt: token ids before every
+    text. end: id of the end token. dtype: of the matmuls and the cache; norms, residuals and logits are float32.
     """
 
     vocabulary: int
@@ -145,16 +146,21 @@ class Decoder(nn.Module):
     activation: Callable = gelu
     epsilon: float = 1e-5
     key_bias: bool = True
+    tied: bool = True
+    prompt: tuple[int, ...] = (0,)
+    end: int = 0
     dtype: Any = jnp.float32
 
     def setup(self):
         positive(self, "vocabulary", "hidden", "positions")
+        text_ids(self)
         divides(self, "heads", "width")
         non_negative(self, "depth")
         rate(self, "dropout")
         normal = nn.initializers.normal(0.02)
         self.word = nn.Embed(self.vocabulary, self.width, embedding_init=normal)
         self.position = self.param("position", normal, (self.positions, self.width))
+        self.output = None if self.tied else self.param("output", normal, (self.vocabulary, self.width))
         self.drop = Dropout(self.dropout)
         self.norm = nn.LayerNorm(self.epsilon)
         fields = {name: getattr(self, name) for name in DecoderBlock.__dataclass_fields__ if name not in ("parent", "name")}
@@ -186,8 +192,8 @@ class Decoder(nn.Module):
         for block, past_of_block, memory in zip(self._blocks(), cache.past, cache.memory):
             x, new = block(x, past_of_block, memory, cache.memory_mask, cache.count, train=train)
             past.append(new)
-        x, table = self.norm(x).astype(self.dtype), self.word.embedding.astype(self.dtype)
-        logits = jnp.einsum("bnd,vd->bnv", x, table, preferred_element_type=jnp.float32)
+        table = (self.word.embedding if self.tied else self.output).astype(self.dtype)
+        logits = jnp.einsum("bnd,vd->bnv", self.norm(x).astype(self.dtype), table, preferred_element_type=jnp.float32)
         return logits, cache.replace(past=tuple(past), count=cache.count + ids.shape[1])
 
     def __call__(self, ids: Padded, memory: Tokens, *, train: bool = False) -> Float[Array, "b n vocabulary"]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["divides", "non_negative", "positive", "rate", "transformer_fields"]
+__all__ = ["divides", "non_negative", "positive", "rate", "text_ids", "transformer_fields"]
 
 
 def _entries(value: Any) -> Iterator[Any]:
@@ -50,6 +50,16 @@ def rate(module: Any, *fields: str) -> None:
         value = getattr(module, field)
         if not 0 <= value < 1:
             raise ValueError(f"{type(module).__name__}.{field} is {value!r}; it must be at least 0 and below 1")
+
+
+def text_ids(module: Any) -> None:
+    """The fields prompt and end of a decoder: token ids below its field `vocabulary`, in prompt at least one."""
+    name, last = type(module).__name__, module.vocabulary - 1
+    valid = lambda x: _whole(x, 0) and x <= last
+    if not isinstance(module.prompt, tuple) or not module.prompt or not all(map(valid, module.prompt)):
+        raise ValueError(f"{name}.prompt is {module.prompt!r}; it must be a tuple of token ids from 0 to {last}, at least one")
+    if not valid(module.end):
+        raise ValueError(f"{name}.end is {module.end!r}; it must be a token id from 0 to {last}")
 
 
 def transformer_fields(module: Any) -> None:

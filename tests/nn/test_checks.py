@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mmjax.decoders import Decoder
+from mmjax.decoders import AttentionLSTM, Decoder
 from mmjax.encoders import AST, ResNet, ViT, Wav2Vec2
 from mmjax.encoders.series import TemporalConvolutions, TimeTransformer
 from mmjax.fusion import Bottleneck, EarlyTransformer, TensorFusion
@@ -15,19 +15,21 @@ from mmjax.types import Padded, Tokens
 from tests.contracts.cases import ALIGNED, ENCODERS, FUSIONS
 from tests.contracts.head_cases import HEADS
 
-ZERO_IS_VALID = {"depth", "first", "types", "fusion_layer", "registers"}
+ZERO_IS_VALID = {"depth", "end", "first", "fusion_layer", "prompt", "registers", "types"}
 RATES = {"dropout", "rate"}
 
 X, MASK = jnp.ones((2, 4, 8)), jnp.ones((2, 4), bool)
 TOKENS = Tokens(X, MASK)
+IDS = Padded(jnp.ones((2, 3), int), jnp.ones(2, int))
 MODALITIES = {"one": TOKENS, "two": TOKENS, "three": TOKENS}
 LAYERS = [
     (Attention(2, features=8), (X,)),
+    (AttentionLSTM(9, width=4, embedding=4, attention=4), (IDS, TOKENS)),
     (AttentionPool(2, 8), (TOKENS,)),
     (Block(2, 8), (X, MASK)),
     (Context(LSTM(4), width=4), (X, MASK)),
     (Conv(4), (X[..., None],)),
-    (Decoder(9, width=8, depth=1, heads=2, hidden=8, positions=4), (Padded(jnp.ones((2, 3), int), jnp.ones(2, int)), TOKENS)),
+    (Decoder(9, width=8, depth=1, heads=2, hidden=8, positions=4), (IDS, TOKENS)),
     (Dropout(), (X,)),
     (GRU(4), (X, MASK)),
     (LSTM(4), (X, MASK)),
@@ -50,7 +52,7 @@ def impossible(field, value):
     if type(value) is int:
         return [-1] if field in ZERO_IS_VALID else [0, -1]
     if isinstance(value, tuple) and value and isinstance(value[0], (int, tuple)):
-        first = 0 if isinstance(value[0], int) else (0,) * len(value[0])
+        first = -int(field in ZERO_IS_VALID) if isinstance(value[0], int) else (0,) * len(value[0])
         return [(first, *value[1:])]
     return [1.0, -0.1] if field in RATES else []
 
