@@ -91,8 +91,9 @@ def _split_pairs(text: str, role: str) -> str:
 
 
 def caption_words(text: str) -> list[str]:
-    """The words of a caption: lower case, without punctuation, clitics split off ("the dog's" -> "the", "dog", "'s").
+    """The words of a caption: "The dog's black-and-white." -> ["the", "dog", "'s", "black-and-white"].
 
+    Lower case, without punctuation and symbols; English clitics are split off.
     Similar to the Penn Treebank words of the COCO caption evaluation, but defined by mmjax: the original is Stanford's Java
     tokenizer. Words joined by a hyphen, slash, period or comma are one word. Lower-case words without punctuation, separated by
     spaces, stay as they are.

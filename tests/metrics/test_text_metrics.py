@@ -83,7 +83,8 @@ def test_values_are_within_their_bounds_and_undefined_without_weight(outcomes):
 @pytest.mark.parametrize(
     ("hypotheses", "references", "expected"),
     [
-        ([""] * 8, [of_unit[:1] for of_unit in REFERENCES], {name: float(name in RATES) for name in TEXT_METRICS}),  # every word is deleted
+        # every word is deleted
+        ([""] * 8, [of_unit[:1] for of_unit in REFERENCES], {name: float(name in RATES) for name in TEXT_METRICS}),
         ([""] * 8, [[""]] * 8, dict.fromkeys(TEXT_METRICS, 0.0) | dict.fromkeys(RATES, math.nan)),
         (HYPOTHESES, [[""]] * 8, dict.fromkeys(TEXT_METRICS, 0.0) | dict.fromkeys(RATES, math.nan)),
     ],
