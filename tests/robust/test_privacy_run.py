@@ -1,7 +1,12 @@
 """DP-SGD through a whole run: its facts in the files and the report, the audit of its cells, and low-rank adaptation."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +24,7 @@ from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
-from mmjax.robust.privacy import DPSGD, ClassicRDP, Flat
+from mmjax.robust.privacy import DPSGD, AdaptiveClip, ClassicRDP, Flat
 from mmjax.robust.privacy.__main__ import main
 from mmjax.robust.privacy.canaries import Canaries
 from mmjax.runs.folder import read_json
@@ -29,6 +34,7 @@ from mmjax.train.seeds import init_seeds
 from mmjax.train.step import make_step
 from mmjax.types import Batch, Padded
 
+ROOT = Path(__file__).parents[2]
 COUNT, WIDTH = 60, 20
 AT = {"train": np.arange(40), "validation": np.arange(40, 50), "test": np.arange(50, 60)}
 
@@ -51,7 +57,7 @@ class Vectors:
         )
 
 
-PRIVATE = DPSGD(epsilon=6.0, delta=1e-3, accountant=ClassicRDP(), microbatch=64)
+PRIVATE = DPSGD(AdaptiveClip(initial=0.5, count_noise=2.0), epsilon=6.0, delta=1e-3, accountant=ClassicRDP(), microbatch=64)
 CELL = Experiment(
     data=Canaries(Vectors(), 40),
     encoders={"x": Features(width=None)},
@@ -64,6 +70,7 @@ CELL = Experiment(
     steps=8,
     batch=10,
     evaluate_every=8,
+    checkpoint_every=1,
 )
 
 
@@ -92,6 +99,37 @@ def test_the_audit_of_its_cells(folder, capsys):
     with pytest.raises(SystemExit):
         main([])
     assert "RUN" in capsys.readouterr().err
+
+
+KILLED = """
+import os, signal
+import mmjax
+from mmjax.train.checkpoint import Checkpoints
+from tests.robust.test_privacy_run import CELL
+
+save = Checkpoints.save
+def save_and_die(self, step, *others):
+    save(self, step, *others)
+    if step == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Checkpoints.save = save_and_die
+mmjax.run({"private": CELL}, seeds=2, out=%r, quiet=True)
+"""
+
+
+def test_a_killed_run_continues_with_the_same_bits(folder, tmp_path):
+    """Poisson batches, noise and the adaptive norm after a resume are those of an undisturbed run; so is the guarantee."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    child = subprocess.run([sys.executable, "-c", KILLED % str(tmp_path / "killed")], cwd=ROOT, env=environment, check=False)
+    assert child.returncode == -signal.SIGKILL
+    part = Path("cells") / "private" / "all"
+    assert not (tmp_path / "killed" / part / "part.json").exists()
+    mmjax.run({"private": CELL}, seeds=2, out=tmp_path / "killed", resume=True, quiet=True)
+    killed, whole = tmp_path / "killed" / part, folder / part
+    for name in ("variables.safetensors", "curves.jsonl"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+    assert read_json(killed / "part.json")["privacy"] == read_json(whole / "part.json")["privacy"]
 
 
 def test_low_rank_adaptation():
