@@ -87,7 +87,7 @@ def test_the_selector_changes_details_and_examples(browser, report, width):
     )
     assert browser.evaluate(shown % "answers") == ["image"] * 100
     assert browser.evaluate(shown % "of-cell") == ["image"]
-    assert browser.evaluate("[...document.querySelectorAll('#run-1-1 select')].map(s => s.value)") == ["image"] * 2
+    assert browser.evaluate("[...document.querySelectorAll('#run-1-1 .cell-selector')].map(s => s.value)") == ["image"] * 2
     visible = "[...document.querySelectorAll('#run-1-1 .card')].filter(e => e.offsetParent).map(e => e.className)"
     assert browser.evaluate(visible).count("card wrong") == wrong
     browser.evaluate("document.querySelector('#run-1-1 .errors-only').click()")
@@ -95,6 +95,15 @@ def test_the_selector_changes_details_and_examples(browser, report, width):
     assert browser.evaluate("document.querySelector('#run-1-1 .count').textContent") == f"{wrong} of 100 examples"
     browser.evaluate("document.querySelector('#run-1-1 .errors-only').click()")
     assert len(browser.evaluate(visible)) == 100
+    order = "(s => {{ s.value = '{}'; s.dispatchEvent(new Event('change')) }})(document.querySelector('#run-1-1 .card-order'))"
+    before = browser.evaluate(visible)
+    wrong_cards, right_cards = ["card wrong"] * wrong, ["card right"] * before.count("card right")
+    browser.evaluate(order.format(1))  # wrong answers have lower scores
+    assert browser.evaluate(visible)[: len(wrong_cards + right_cards)] == wrong_cards + right_cards
+    browser.evaluate(order.format(-1))
+    assert browser.evaluate(visible)[: len(right_cards)] == right_cards
+    browser.evaluate(order.format(""))
+    assert browser.evaluate(visible) == before
     assert browser.evaluate("document.querySelector('#run-1-2 .errors-only')") is None  # its answers are not right or wrong
 
 

@@ -58,7 +58,7 @@ def test_cards_show_the_answers_of_every_cell(page, run_folder):
         for i in range(3):
             for subset, answer in ((s, a) for cell in cells for s, a in run.shown(cell)[task][i].items()):
                 mark = {None: "", True: "✓ correct: ", False: "✗ wrong: "}[answer and answer["correct"]]
-                score = ["0.75"] if answer and answer["score"] is not None else []
+                score = [f"{answer['score']:.2f}"] if answer and answer["score"] is not None else []
                 words = f"{mark}{answer['predicted']}" if answer else "absent"
                 expected.append(["all" if "+" in subset else subset, words, *score])
     found = [line for line in lines[start:] if line[0] in ("all", "audio", "image", "text") and len(line) in (2, 3)

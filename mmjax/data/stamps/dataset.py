@@ -52,6 +52,8 @@ class Stamps:
     "duration" of the whole clip, Float[n], seconds, NaN without one (regression; from the audio it is trivial if clips are not
     truncated).
 
+    Metadata: "transcript" is the name in the language of the clip, which the clip reads, "" without a clip or a name.
+
     image_size: pixels per side. mel: the audio front end. seconds: longer clips are truncated. text_language: the language of
     the names; test_text_language: the language of the names in the test split, None for `text_language`. speech_languages: the
     languages of the clips. tokenizer: trained on the names of the training split. max_tokens: longer names are truncated.

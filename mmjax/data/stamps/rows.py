@@ -78,5 +78,6 @@ def stamp_rows(
     }
     weight = (1 / np.bincount(image, minlength=len(table.kept))[image]).astype(np.float32)
     names = np.array([table.names[item] for item in image])
-    metadata = table.metadata(image) | {"language": np.array(language), "text": names}
+    transcript = np.array([table.records[item]["texts"].get(code, "") for item, code in zip(image, language)])
+    metadata = table.metadata(image) | {"language": np.array(language), "text": names, "transcript": transcript}
     return Rows({"image": image, "text": text, "audio": audio}, targets, weight), metadata
