@@ -217,7 +217,8 @@ def _write_cell(folder: Path, cell: dict[str, Any], examples: list[dict[str, Any
         if example["task"] not in shown:
             continue
         names = [cell["tasks"][example["task"]]["complete"], *(cell["modalities"] if example["task"] == "label" else [])]
-        answer = lambda right: {"predicted": example["target"] if right else "food", "correct": right, "score": 0.75 if right else 0.25}
+        score = lambda right: 0.75 if right else 0.25
+        answer = lambda right: {"predicted": example["target"] if right else "food", "correct": right, "score": score(right)}
         entry = {subset: answer(bool(rng.random() < 0.7)) for subset in names}
         if "audio" in entry and example["sound"] is None and len(entry) > 1:
             entry["audio"] = None
