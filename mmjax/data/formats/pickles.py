@@ -4,6 +4,7 @@ A pickle names functions that the reader calls. Here it gets stand-ins for the f
 build the arrays. Everything else is refused. `pickle.load` is never used.
 """
 
+import io
 import math
 import pickle
 import pickletools
@@ -16,7 +17,7 @@ import numpy as np
 
 from mmjax.data.decode import DataError
 
-__all__ = ["DTYPE", "MAX_CHARACTER", "MAX_DEPTH", "REFUSED", "read_arrays_pickle"]
+__all__ = ["DTYPE", "MAX_CHARACTER", "MAX_DEPTH", "REFUSED", "load_arrays_pickle", "read_arrays_pickle"]
 
 DTYPE = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248]|[SU]\d{1,6}|O8?|\?)")
 REFUSED = "PERSID BINPERSID EXT1 EXT2 EXT4 INST OBJ NEWOBJ NEWOBJ_EX NEXT_BUFFER READONLY_BUFFER".split()
@@ -34,16 +35,25 @@ def read_arrays_pickle(file: Path) -> Any:
     """
     try:
         with file.open("rb") as data:
-            _check(data)
-            data.seek(0)
-            return _plain(_unpickler(data).load(), 0)
+            return load_arrays_pickle(data, str(file))
     except OSError as error:
         raise DataError(f"{file}: {error.strerror or error}; it must be a pickle of arrays") from None
+
+
+def load_arrays_pickle(data: io.BufferedIOBase, name: str) -> Any:
+    """`read_arrays_pickle` of an open, seekable file, from its position. name: the file's name in errors."""
+    start = data.tell()
+    try:
+        _check(data)
+        data.seek(start)
+        return _plain(_unpickler(data).load(), 0)
+    except OSError:
+        raise
     except _Refused as error:
-        raise DataError(f"{file}: the pickle has {error}; only NumPy arrays and Python's builtin values are read") from None
+        raise DataError(f"{name}: the pickle has {error}; only NumPy arrays and Python's builtin values are read") from None
     except Exception as error:  # a malformed pickle can raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise DataError(f"{file}: the pickle is damaged ({reason}); it should be a complete file of NumPy arrays") from None
+        raise DataError(f"{name}: the pickle is damaged ({reason}); it should be a complete file of NumPy arrays") from None
 
 
 def _check(data: Any) -> None:
