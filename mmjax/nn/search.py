@@ -10,10 +10,11 @@ from jaxtyping import Array, Float, Int
 
 from mmjax.types import Padded
 
-__all__ = ["BeamCache", "Rule", "Step", "allow_all", "beam", "greedy"]
+__all__ = ["BeamCache", "Choose", "Rule", "Step", "allow_all", "beam", "generate", "greedy"]
 
 Step = Callable[[Int[Array, "c n"], Any], tuple[Float[Array, "c n vocabulary"], Any]]
-Rule = Callable[[Float[Array, "c vocabulary"], Int[Array, ""]], Float[Array, "c vocabulary"]]
+Rule = Callable[[Float[Array, "c vocabulary"], Int[Array, "c m"], Int[Array, ""]], Float[Array, "c vocabulary"]]
+Choose = Callable[[Float[Array, "b vocabulary"], Int[Array, "b m"], Int[Array, ""]], Int[Array, " b"]]
 
 
 @runtime_checkable
@@ -25,27 +26,33 @@ class BeamCache(Protocol):
         ...
 
 
-def allow_all(logits: Float[Array, "b vocabulary"], count: Int[Array, ""]) -> Float[Array, "b vocabulary"]:
-    """The rule that forbids no token."""
+def allow_all(
+    logits: Float[Array, "b vocabulary"], ids: Int[Array, "b m"], count: Int[Array, ""]
+) -> Float[Array, "b vocabulary"]:
+    """The rule that changes nothing."""
+    del ids, count
     return logits
 
 
-def greedy(
-    step: Step, cache: Any, prompt: Int[Array, "b p"], max_tokens: int, end: int, rule: Rule = allow_all
+def generate(
+    step: Step, cache: Any, prompt: Int[Array, "b p"] | Padded, max_tokens: int, end: int, choose: Choose
 ) -> Padded:
-    """The most likely token at each step, until every sequence has ended or has `max_tokens` tokens.
+    """Adds one chosen token at a time, until every sequence has ended or has `max_tokens` tokens.
 
     step: (ids Int[b n], cache) -> (logits Float[b n vocabulary], cache), such as `Decoder.step` with its parameters bound.
     cache: has room for the prompt and max_tokens - 1 more tokens.
+    prompt: Int[b p], or a Padded of prompts of 1 to p tokens if the cache has the method `pad_left` of `decoders.Cache`.
     end: the id of the end token.
-    rule: (logits [b vocabulary], the number of generated tokens Int[]) -> logits, -inf for forbidden tokens.
+    choose: (logits [b vocabulary], ids Int[b max_tokens], count Int[]) -> the next token of each sequence, Int[b]. The first
+        `count` ids of a row are its generated tokens; the others are undefined.
 
     Returns a Padded, x Int[b max_tokens] and length Int[b], without the prompt and the end token. Positions beyond the length
     contain `end`.
     """
+    prompt, cache = _aligned(prompt, cache)
 
     def append(ids, ended, logits, count):
-        token = jnp.argmax(rule(logits[:, -1], count), axis=-1).astype(prompt.dtype)
+        token = choose(logits[:, -1], ids, count).astype(prompt.dtype)
         token = jnp.where(ended, end, token)
         return lax.dynamic_update_slice(ids, token[:, None], (0, count)), token, ended | (token == end)
 
@@ -64,70 +71,129 @@ def greedy(
     return _without_end(lax.while_loop(unfinished, advance, (*start, jnp.ones((), jnp.int32), cache))[0], end)
 
 
+def greedy(
+    step: Step,
+    cache: Any,
+    prompt: Int[Array, "b p"] | Padded,
+    max_tokens: int,
+    end: int,
+    rule: Rule = allow_all,
+) -> Padded:
+    """The most likely token at each step; arguments and result as in `generate`.
+
+    rule: (logits [b vocabulary], ids Int[b max_tokens], count Int[]) -> logits, -inf for forbidden tokens. The first `count`
+        ids of a row are its generated tokens; the others are undefined. See `mmjax.nn.rules`.
+    """
+    return generate(
+        step, cache, prompt, max_tokens, end, lambda logits, ids, count: jnp.argmax(rule(logits, ids, count), axis=-1)
+    )
+
+
 def beam(
     step: Step,
-    cache: BeamCache,
-    prompt: Int[Array, "b p"],
+    cache: Any,
+    prompt: Int[Array, "b p"] | Padded,
     max_tokens: int,
     end: int,
     beams: int,
-    length_penalty: float = 1.0,
+    length_penalty: float | Float[Array, ""] = 1.0,
     rule: Rule = allow_all,
-) -> tuple[Padded, Float[Array, " b"]]:
-    """Beam search: the best sequence found for each prompt, and its score, log-probability / tokens ** length_penalty.
+    early_stopping: bool | str = "never",
+    returned: int = 1,
+) -> tuple[Padded, Float[Array, " r"]]:
+    """Beam search: the best sequences found for each prompt, and their scores, log-probability / tokens ** length_penalty.
 
     Each step extends all running sequences by every token and considers the 2 * beams most likely results. Among the first
     `beams` of them, those that end or reach `max_tokens` tokens are scored, counting the end token, and the best `beams`
-    finished sequences so far are kept. The most likely results without an end continue. The search stops when no running
-    sequence can beat the kept ones. This equals transformers' `generate` with early_stopping="never".
+    finished sequences so far are kept. The most likely results without an end continue. A prompt is done when its most likely
+    running sequence, with the score that it would have with a certain number of tokens, does not beat the worst kept sequence.
+    Results and stopping equal transformers' `generate` with the same `early_stopping`.
 
-    step: as in `greedy`, for c = b * beams sequences; the sequences of one prompt are adjacent.
-    cache: for c sequences, such as `Decoder.init_cache(memory, prompt length + max_tokens, beams)`.
+    step, prompt, max_tokens, end: as in `generate`, for c = b * beams sequences in `step`; those of one prompt are adjacent.
+    cache: for c sequences, such as `Decoder.init_cache(memory, prompt length + max_tokens, beams)`; a `BeamCache` if beams > 1.
     rule: as in `greedy`, but on log-probabilities, which it must not increase.
+    early_stopping: "never" takes the number of tokens with the highest score, so nothing better is missed: max_tokens if
+        length_penalty > 0. False takes the present number of tokens, a heuristic. True also ends the search as soon as every
+        prompt has `beams` finished sequences, and keeps the first ones.
+    returned: the number of sequences returned for each prompt, best first; at most `beams`.
 
-    Returns a Padded as `greedy` does, and scores Float[b]. If the rule forbids every sequence, the length is 0 and the score
-    -inf.
+    Returns a Padded as `generate` does and scores Float[r], r = b * returned; the sequences of one prompt are adjacent. If the
+    rule forbids every sequence, the length is 0 and the score -inf. Raises ValueError for an invalid `early_stopping` or
+    `returned`.
     """
-    rows = prompt.shape[0]
+    _check_beam(beams, returned, early_stopping)
+    if isinstance(prompt, Padded):
+        prompt = Padded(jnp.repeat(prompt.x, beams, axis=0), jnp.repeat(prompt.length, beams, axis=0))
+    else:
+        prompt = jnp.repeat(prompt, beams, axis=0)
+    prompt, cache = _aligned(prompt, cache)
+    rows = prompt.shape[0] // beams
 
-    def pick(x, index):
-        """x [b m ...] at index Int[b k] -> [b k ...]."""
-        return jnp.take_along_axis(x, index.reshape(*index.shape, *(1,) * (x.ndim - 2)), axis=1)
-
-    def extend(ids, likely, best, scores, logits, count):
-        """Adds token number `count`: (running ids, their log-probabilities, finished ids, their scores, source beams)."""
-        extended = rule(jax.nn.log_softmax(logits[:, -1].astype(jnp.float32)), count)
+    def extend(ids, likely, best, scores, improving, logits, count):
+        """Adds token number `count`: (running ids, their log-probabilities, finished ids, their scores, improving), sources."""
+        extended = rule(jax.nn.log_softmax(logits[:, -1].astype(jnp.float32)), ids.reshape(-1, max_tokens), count)
         vocabulary = extended.shape[-1]
         extended = likely[..., None] + extended.reshape(rows, beams, vocabulary)
         top, index = lax.top_k(extended.reshape(rows, beams * vocabulary), 2 * beams)
         source, token = index // vocabulary, (index % vocabulary).astype(ids.dtype)
-        candidates = lax.dynamic_update_slice(pick(ids, source), token[..., None], (0, 0, count))
+        candidates = lax.dynamic_update_slice(_pick(ids, source), token[..., None], (0, 0, count))
         ends = token == end
         finished = jnp.where(ends | (count + 1 == max_tokens), top, -jnp.inf)[:, :beams] / (count + 1) ** length_penalty
+        kept = improving if early_stopping is not True else improving & ~_full(scores)
+        finished = jnp.where(kept[:, None], finished, -jnp.inf)
         scores, kept = lax.top_k(jnp.concatenate([scores, finished], axis=1), beams)
-        best = pick(jnp.concatenate([best, candidates[:, :beams]], axis=1), kept)
+        best = _pick(jnp.concatenate([best, candidates[:, :beams]], axis=1), kept)
         likely, running = lax.top_k(jnp.where(ends, -jnp.inf, top), beams)
-        return pick(candidates, running), likely, best, scores, pick(source, running)
+        length = jnp.where(length_penalty > 0, max_tokens, count + 1) if early_stopping == "never" else count + 1
+        improving &= likely[:, 0] / length**length_penalty > scores[:, -1]
+        return (_pick(candidates, running), likely, best, scores, improving), _pick(source, running)
 
     def unfinished(state):
-        _, likely, _, scores, _, count, _ = state
-        length = jnp.where(length_penalty > 0, max_tokens, count + 1)  # the length at which the score would be highest
-        return (count < max_tokens) & (likely[:, 0] / length**length_penalty > scores[:, -1]).any()
+        (_, _, _, scores, improving), _, count, _ = state
+        stopped = _full(scores).all() if early_stopping is True else False
+        return (count < max_tokens) & improving.any() & ~jnp.asarray(stopped)
 
     def advance(state):
-        ids, likely, best, scores, source, count, cache = state
-        token = lax.dynamic_slice_in_dim(ids, count - 1, 1, axis=2).reshape(-1, 1)
-        cache = cache.reorder((source + beams * jnp.arange(rows)[:, None]).reshape(-1))
+        found, source, count, cache = state
+        token = lax.dynamic_slice_in_dim(found[0], count - 1, 1, axis=2).reshape(-1, 1)
+        if beams > 1:
+            cache = cache.reorder((source + beams * jnp.arange(rows)[:, None]).reshape(-1))
         logits, cache = step(token, cache)
-        return *extend(ids, likely, best, scores, logits, count), count + 1, cache
+        return *extend(*found, logits, count), count + 1, cache
 
-    logits, cache = step(jnp.repeat(prompt, beams, axis=0), cache)
+    logits, cache = step(prompt, cache)
     ids = jnp.full((rows, beams, max_tokens), end, prompt.dtype)
     # All beams are equal after the prompt, so only the first one may be extended.
     likely = jnp.broadcast_to(jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf)[None], (rows, beams))
-    start = extend(ids, likely, ids, jnp.full((rows, beams), -jnp.inf), logits, jnp.zeros((), jnp.int32))
-    _, _, best, scores, *_ = lax.while_loop(unfinished, advance, (*start, jnp.ones((), jnp.int32), cache))
-    return _without_end(best[:, 0], end), scores[:, 0]
+    found = (ids, likely, ids, jnp.full((rows, beams), -jnp.inf), jnp.ones(rows, bool))
+    start = extend(*found, logits, jnp.zeros((), jnp.int32))
+    (_, _, best, scores, _), *_ = lax.while_loop(unfinished, advance, (*start, jnp.ones((), jnp.int32), cache))
+    return _without_end(best[:, :returned].reshape(-1, max_tokens), end), scores[:, :returned].reshape(-1)
+
+
+def _check_beam(beams: int, returned: int, early_stopping: Any) -> None:
+    if not 1 <= returned <= beams:
+        raise ValueError(f"beam: returned is {returned}; it must be 1 to beams, which is {beams}")
+    if early_stopping not in ("never", False, True):
+        raise ValueError(f'beam: early_stopping is {early_stopping!r}; it must be "never", False or True')
+
+
+def _pick(x, index):
+    """x [b m ...] at index Int[b k] -> [b k ...]."""
+    return jnp.take_along_axis(x, index.reshape(*index.shape, *(1,) * (x.ndim - 2)), axis=1)
+
+
+def _full(scores):
+    """Bool[b], whether all kept sequences have finished. scores: Float[b k], in descending order."""
+    return scores[:, -1] > -jnp.inf
+
+
+def _aligned(prompt, cache):
+    """The prompts Int[b p], with their last tokens in the last column, and the cache, which ignores the columns before them."""
+    if not isinstance(prompt, Padded):
+        return prompt, cache
+    padding = prompt.x.shape[1] - prompt.length
+    return jax.vmap(jnp.roll)(jnp.where(prompt.mask, prompt.x, 0), padding), cache.pad_left(padding)
 
 
 def _without_end(ids: Int[Array, "b n"], end: int) -> Padded:

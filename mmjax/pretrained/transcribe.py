@@ -99,7 +99,8 @@ class Transcriber:
         never = np.isin(ids, self._setting("suppress_tokens")) | (ids > end)  # ids beyond the end are marks and timestamps
         not_first = never | np.isin(ids, self._setting("begin_suppress_tokens"))
 
-        def rule(logits, count):
+        def rule(logits, generated, count):
+            del generated
             return jnp.where(jnp.where(count == 0, not_first, never)[None], -jnp.inf, logits)
 
         @jax.jit

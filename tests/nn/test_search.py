@@ -31,7 +31,7 @@ def test_greedy_stops_at_the_end_of_each_sequence():
 
 def test_a_rule_forbids_tokens():
     """Without the end as first token all logits are zero, and argmax returns token 0."""
-    rule = lambda logits, count: jnp.where((count == 0) & (jnp.arange(10) == 8)[None], -jnp.inf, logits)
+    rule = lambda logits, ids, count: jnp.where((count == 0) & (jnp.arange(10) == 8)[None], -jnp.inf, logits)
     found = jax.jit(lambda prompt: greedy(counting, 0, prompt, max_tokens=3, end=8, rule=rule))(jnp.array([[7]]))
     np.testing.assert_array_equal(found.x, [[0, 1, 2]])
 
@@ -90,7 +90,7 @@ def test_beam_search_stops_when_nothing_can_win():
 def test_beam_search_obeys_a_rule():
     """The end is forbidden as first token, and 3 everywhere. After 1 comes 2 (0.6), then the end (0.4)."""
 
-    def rule(logits, count):
+    def rule(logits, ids, count):
         forbidden = (jnp.arange(4) == 3) | ((count == 0) & (jnp.arange(4) == END))
         return jnp.where(forbidden[None], -jnp.inf, logits)
 
@@ -100,9 +100,38 @@ def test_beam_search_obeys_a_rule():
 
 
 def test_every_sequence_is_forbidden():
-    found, scores = search(chain(TRAP), max_tokens=3, rule=lambda logits, count: jnp.full_like(logits, -jnp.inf))
+    found, scores = search(chain(TRAP), max_tokens=3, rule=lambda logits, ids, count: jnp.full_like(logits, -jnp.inf))
     np.testing.assert_array_equal(found.length, [0])
     np.testing.assert_array_equal(scores, [-np.inf])
+
+
+LATE = [[1, 0, 0, 0], [0.5, 0.3, 0.2, 0], [0.05, 0.05, 0, 0.9], [1, 0, 0, 0]]
+"""After 1, the end is likely; 2 3 and the end are likely by their length: 0.2 * 0.9 * 1."""
+
+
+@pytest.mark.parametrize(
+    ("early_stopping", "expected"), [("never", [[2, 3], []]), (False, [[2, 3], []]), (True, [[], [1]])], ids=str
+)
+def test_stopping_rules(early_stopping, expected):
+    """Two beams. Finished after one token: the end, log 0.5 = -0.69. After two: 1 and the end, log(0.3 * 0.5) / 2 = -0.95; then
+    both beams have finished sequences, and True stops. Running: 2 3, 0.18, whose score is now log(0.18) / 2 = -0.86, better
+    than -0.95, so False goes on: with the end, log(0.18) / 3 = -0.57."""
+    found, scores = search(chain(LATE), max_tokens=4, early_stopping=early_stopping, returned=2)
+    assert [row[:length].tolist() for row, length in zip(np.asarray(found.x), found.length)] == expected
+    by_text = {(2, 3): np.log(0.18) / 3, (): np.log(0.5), (1,): np.log(0.15) / 2}
+    np.testing.assert_allclose(scores, [by_text[tuple(text)] for text in expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"returned": 3}, "beam: returned is 3; it must be 1 to beams, which is 2"),
+        ({"early_stopping": "soon"}, 'beam: early_stopping is \'soon\'; it must be "never", False or True'),
+    ],
+)
+def test_bad_settings_of_beam_search(settings, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        search(chain(LATE), max_tokens=4, **settings)
 
 
 VOCABULARY, MAX_TOKENS = 3, 4
