@@ -22,21 +22,22 @@ from mmjax.robust.prune_criteria import KERNELS, prunable
 from mmjax.train.stages import EVERYTHING
 
 __all__ = [
-    "LARGEST", "SCALES", "Chain", "Quantize", "Quantized", "dequantized", "dequantized_variables", "packed", "quantizable",
-    "quantized", "unpacked",
+    "BY_ROW", "LARGEST", "SCALES", "Chain", "Quantize", "Quantized", "dequantized", "dequantized_variables", "packed",
+    "quantizable", "quantized", "unpacked",
 ]
 
 LARGEST = {8: 127, 4: 7}
 SCALES = "scales"
+BY_ROW = "embedding|output"  # arrays [v d] with a row per token
 
 
 @dataclass(frozen=True)
 class Quantize:
     """A `Compression`: weights as int8 with a scale per output channel, or as int4 with a scale per group and output channel.
 
-    Kernels of dense, convolutional and recurrent layers, tensors of fusions, and embeddings (with a scale per row) are
-    quantised; biases, norms, positions and batch statistics stay float32. Frozen published weights are not part of a saved run
-    and stay float32 too.
+    Kernels of dense, convolutional and recurrent layers and tensors of fusions are quantised, and embeddings and output layers
+    of decoders with a scale per row; biases, norms, positions and batch statistics stay float32. Frozen published weights are
+    not part of a saved run and stay float32 too.
 
     bits: 8 or 4. int4 is packed in pairs along the input axis; a kernel with an odd number of inputs is int8. group: inputs per
     scale, None for all; a kernel whose inputs it does not divide has one scale per channel. weights: prefixes of the paths of
@@ -116,15 +117,18 @@ class Chain:
 
 
 def quantizable(flat: Mapping[str, Any], prefixes: Sequence[str]) -> dict[str, Any]:
-    """The arrays that `Quantize` changes: kernels and embeddings under these prefixes. ValueError if no kernel matches."""
-    names = rf"{KERNELS}|(.*/)?embedding"
+    """The arrays that `Quantize` changes: kernels, embeddings and output layers of decoders under these prefixes.
+
+    ValueError if no kernel matches.
+    """
+    names = rf"{KERNELS}|(.*/)?({BY_ROW})"
     chosen = prunable(flat, prefixes)
     return {path: leaf for path, leaf in chosen.items() if leaf.ndim >= 2 and re.fullmatch(names, path)}
 
 
 def _group(path: str, leaf: Any, group: int | None) -> int | None:
-    """Inputs per scale: None for all of a channel, 1 for a scale per row of an embedding."""
-    if path.rpartition("/")[2] == "embedding":
+    """Inputs per scale: None for all of a channel, 0 for a scale per row of an embedding or an output layer [v d]."""
+    if re.fullmatch(BY_ROW, path.rpartition("/")[2]):
         return 0
     return group if group and leaf.shape[-2] % group == 0 else None
 

@@ -18,6 +18,17 @@ from mmjax.types import Padded, Tokens
 from tests.train.toy import Toy
 
 
+def test_a_decoder_has_a_scale_per_token_in_both_of_its_tables():
+    ids, memory = Padded(jnp.zeros((1, 2), jnp.int32), jnp.array([2])), Tokens(jnp.ones((1, 1, 4)), jnp.ones((1, 1), bool))
+    decoder = Decoder(vocabulary=10, width=4, depth=1, heads=2, hidden=4, tied=False)
+    shapes = jax.eval_shape(decoder.init, jax.random.key(0), ids, memory)
+    small = jax.eval_shape(Quantize(8).variables, shapes)
+    params, scales = small["params"], small["scales"]
+    assert params["word"]["embedding"].dtype == params["output"].dtype == jnp.int8 and params["output"].shape == (10, 4)
+    assert scales["word"]["embedding"].shape == scales["output"].shape == (10, 1)
+    assert params["position"].dtype == jnp.float32
+
+
 @pytest.fixture(scope="module")
 def toy():
     """(model, variables of one seed, batch, logits) with a CNN, an embedding, an LSTM and dense layers."""
