@@ -1,9 +1,10 @@
 """CIDEr and CIDEr-D (Vedantam, Zitnick and Parikh, "CIDEr: consensus-based image description evaluation", CVPR 2015).
 
 Both are the mean similarity of a caption to its references: the cosine of tf-idf vectors of n-grams, averaged over n = 1..4.
-The inverse document frequency of an n-gram is log(u / units in which a reference contains it), with the references of all u
-units. CIDEr-D neither stems words nor rewards repetition: counts are clipped to those of the reference, and a Gaussian of the
-difference in length (sigma 6) is a factor. It is the "CIDEr" of the COCO caption evaluation.
+The inverse document frequency of an n-gram is log(u / units in which a reference contains it), over the references of all u
+units; units whose references have no words do not count. CIDEr-D neither stems words nor rewards repetition: counts are clipped
+to those of the reference, and a Gaussian of the difference in length (sigma 6) is a factor. It is the "CIDEr" of the COCO
+caption evaluation.
 
 Outcomes: {"cider": Float64[u]} and {"cider_d": Float64[u]}, the scores of the units, times 10 as in that evaluation. They
 depend on the references of all units. Weights do not change them: a metric is the weighted mean of the scores.
@@ -60,10 +61,11 @@ def _scores(
     flattened, owner = flat(references)
     units = len(hypotheses)
     ids, lengths = word_ids([words(text) for text in (*hypotheses, *flattened)])
+    documents = len(np.unique(owner[lengths[units:] > 0]))
     similarity = np.zeros(len(flattened))
     for grams in ngrams(ids, lengths, ORDER):
         own, others = grams.split(units)
-        idf = _idf(others, owner, units)
+        idf = _idf(others, owner, documents)
         similarity += _cosine(own, others, owner, idf, clip) / ORDER
     if clip:
         pairs = np.maximum(lengths - 1, 0)  # the evaluation code counts pairs of words
@@ -71,11 +73,11 @@ def _scores(
     return 10 * np.bincount(owner, similarity, units) / np.maximum(np.bincount(owner, minlength=units), 1)
 
 
-def _idf(references: Grams, owner: np.ndarray, units: int) -> np.ndarray:
-    """Float64[kinds]: log(u / the number of units whose references contain the n-gram, at least 1)."""
+def _idf(references: Grams, owner: np.ndarray, documents: int) -> np.ndarray:
+    """Float64[kinds]: log(documents / the number of units whose references contain the n-gram, at least 1)."""
     kinds = max(references.kinds, 1)
     containing = np.unique(owner[references.text] * kinds + references.gram) % kinds
-    return np.log(max(units, 1)) - np.log(np.maximum(np.bincount(containing, minlength=kinds), 1))
+    return np.log(max(documents, 1)) - np.log(np.maximum(np.bincount(containing, minlength=kinds), 1))
 
 
 def _cosine(own: Grams, others: Grams, owner: np.ndarray, idf: np.ndarray, clip: bool) -> np.ndarray:

@@ -6,9 +6,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -33,7 +36,7 @@ from mmjax.types import Metric, Outcomes
 
 __all__ = [
     "TEXT_METRICS", "Normalized", "OfNormalized", "TextMetric", "TextStatistics", "exact_match", "exact_match_statistics",
-    "normalized", "text_outcomes",
+    "normalized", "text_outcomes", "unit_scores",
 ]
 
 
@@ -59,12 +62,16 @@ class TextMetric:
     metric: Metric
 
 
-def text_outcomes(
-    metrics: Iterable[TextMetric], hypotheses: Sequence[str], references: Sequence[Sequence[str]]
-) -> Outcomes:
+def text_outcomes(metrics: Iterable[TextMetric], hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Outcomes:
     """The outcomes of several metrics; statistics that metrics share are computed once."""
     functions = dict.fromkeys(metric.statistics for metric in metrics)
     return {name: values for function in functions for name, values in function(hypotheses, references).items()}
+
+
+@partial(jax.jit, static_argnums=0)
+def unit_scores(metric: Metric, outcomes: Outcomes) -> Float[Array, " u"]:
+    """The metric of each unit alone; NaN where it is undefined. outcomes: of all units, since CIDEr depends on all of them."""
+    return jax.vmap(lambda unit: metric.value({name: x[None] for name, x in unit.items()}, jnp.ones(1)))(dict(outcomes))
 
 
 def exact_match_statistics(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Outcomes:
@@ -136,7 +143,7 @@ TEXT_METRICS: Mapping[str, TextMetric] = MappingProxyType(
     | _RAW
     | {f"{name}_lower": normalized("lower", lower_without_punctuation, metric) for name, metric in _RAW.items()}
 )
-"""{name: metric}. Rates and shares are in 0..1, and CIDEr in 0..10.
+"""{name: metric}. CIDEr is in 0..10; error rates start at 0 and may exceed 1; all others, BLEU and chrF too, are in 0..1.
 
-`*_lower`: in lower case, without punctuation.
+`*_lower`: of texts in lower case without punctuation (`text_normal.lower_without_punctuation`).
 """

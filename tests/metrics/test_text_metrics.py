@@ -14,7 +14,7 @@ from mmjax.metrics.bleu import bleu
 from mmjax.metrics.edits import common_subsequence, edits
 from mmjax.metrics.porter import stem
 from mmjax.metrics.ter import translation_edits
-from mmjax.metrics.text import TEXT_METRICS, normalized, text_outcomes
+from mmjax.metrics.text import TEXT_METRICS, normalized, text_outcomes, unit_scores
 from mmjax.metrics.text_normal import whisper_basic
 from mmjax.metrics.texts import check_texts
 
@@ -103,6 +103,13 @@ def test_intervals(outcomes):
     found = estimates(metrics, {name: x[None] for name, x in outcomes.items()}, np.ones(8), np.arange(8))
     for name, estimate in found.items():
         assert estimate.low < estimate.mean < estimate.high, name
+
+
+def test_scores_of_units(outcomes):
+    """Their mean is the metric if it is a mean; otherwise each is the metric of one unit."""
+    found = {name: np.asarray(unit_scores(TEXT_METRICS[name].metric, outcomes)) for name in ("cider_d", "wer")}
+    np.testing.assert_allclose(found["cider_d"], outcomes["cider_d"], rtol=1e-6)
+    np.testing.assert_allclose(found["wer"], outcomes["word_errors"].sum(axis=1) / outcomes["words"], rtol=1e-6)
 
 
 def test_shared_statistics_run_once_and_have_names_of_their_own():

@@ -64,6 +64,7 @@ CASES = [
     ("cider_d", [("dogs", ["dog"]), ("", ["c"])], 0.0),
     ("cider_d", [("a", ["a b"]), ("a", ["a c"])], 0.0),  # "a" is everywhere: its idf is 0
     ("cider_d", [("a b", ["a b", "c d"]), ("", ["e"])], 10 * 2 / 4 / 2 / 2),  # the mean over references
+    ("cider_d", [("a", ["a"]), ("a", [""])], 0.0),  # a unit without a reference is no document
     ("wer", [("a x c", ["a b c d"]), ("b a", ["a"])], 3 / 5),
     ("wer", [("a b", ["c d", "a b e"])], 1 / 3),  # the reference with the lowest rate
     ("wer", [("a", [""]), ("a b", ["a c"])], 2 / 2),
