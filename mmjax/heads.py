@@ -15,7 +15,7 @@ from mmjax.types import Tokens
 
 __all__ = [
     "Bias", "Classifier", "EachToken", "LogVariances", "Mean", "MultiLabel", "Ordinal", "Projection", "Regressor",
-    "Temperature",
+    "Temperature", "TokenLogits",
 ]
 
 
@@ -133,6 +133,22 @@ class EachToken(nn.Module):
         b, n = tokens.mask.shape
         outputs = self.head(Tokens(tokens.x.reshape(b * n, 1, -1), tokens.mask.reshape(b * n, 1)), train=train)
         return outputs.reshape(b, n, *outputs.shape[1:])
+
+
+class TokenLogits(nn.Module):
+    """Tokens -> Tokens with float32 logits [b n vocabulary], one vector for each token, for `losses.CTC`.
+
+    vocabulary: number of token ids. The blank is one of them: 0, which is also the end token of texts. Logits of masked tokens
+    are undefined.
+    """
+
+    vocabulary: int
+
+    @nn.compact
+    def __call__(self, tokens: Tokens, *, train: bool = False) -> Tokens:
+        positive(self, "vocabulary")
+        x = jnp.where(tokens.mask[..., None], tokens.x, 0).astype(jnp.float32)
+        return Tokens(nn.Dense(self.vocabulary, name="dense")(x), tokens.mask)
 
 
 class Temperature(nn.Module):

@@ -176,6 +176,7 @@ HEADS = (
     Part("Ordinal(5)", heads.Ordinal(5), FUSED, "McCullagh, 1980"),
     Part("Projection()", heads.Projection(), FUSED, "unit vectors for contrastive losses"),
     Part("Mean()", heads.Mean(), FUSED, "for late fusions"),
+    Part("TokenLogits(1000)", heads.TokenLogits(1000), STEPS["text"], "Graves et al., 2006"),
     Part("EachToken(Classifier(10))", heads.EachToken(heads.Classifier(CLASSES)), STEPS["text"], "one output per step"),
 )
 MEMORY = Tokens(_array(49, 384), _array(49, dtype=bool))
@@ -192,6 +193,7 @@ LOSSES = {
     "SquaredError": ("numbers, or logits with one-hot classes", "least squares"),
     "AbsoluteError": ("numbers, or logits with one-hot classes", "least deviations"),
     "Huber": ("numbers, or logits with one-hot classes", "Huber, 1964"),
+    "CTC": ("logits of each token [b n c] with token ids of a text", "Graves et al., 2006"),
     "InfoNCE": ("two modalities' embeddings [b d]", "van den Oord et al., 2018; Radford et al., 2021"),
     "SigmoidPairs": ("two modalities' embeddings [b d]", "Zhai et al., 2023"),
     "Triplet": ("two modalities' embeddings [b d], hardest negatives", "Faghri et al., 2018"),

@@ -5,6 +5,7 @@ A criterion compares one output with its target, (output, target) -> Float[b]; `
     cross_entropy                                                          all outputs that have a target
     On("label", SquaredError())                                            one output, another criterion
     WeightedLosses({"label": 1.0, "score": (On("score", Huber()), 0.5)})   several losses with fixed weights
+    On("text", CTC())                                                      texts from the logits of every token
     Uncertainty(WeightedLosses({...}))                                     several losses with learned weights
     WeightedLosses({"label": 1.0, "pairs": (InfoNCE("image.embedding", "text.embedding"), 0.1)})
 """
@@ -20,8 +21,10 @@ from mmjax.losses.criteria import (
     SigmoidCrossEntropy,
     SquaredError,
 )
+from mmjax.losses.ctc import CTC
 
 __all__ = [
+    "CTC",
     "AbsoluteError",
     "Correlation",
     "Criterion",

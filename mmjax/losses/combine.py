@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -39,9 +40,10 @@ def pick(outputs: Mapping[str, Any], name: str) -> Any:
     return outputs[name]
 
 
-def zero_invalid(x: Any, valid: Bool[Array, " b"]) -> Array:
-    """x [b ...] with zeros in invalid examples, so that NaN there reaches neither loss nor gradient."""
-    return jnp.where(valid.reshape(valid.shape + (1,) * (x.ndim - 1)), x, jnp.zeros((), x.dtype))
+def zero_invalid(x: Any, valid: Bool[Array, " b"]) -> Any:
+    """x, arrays [b ...], with zeros in invalid examples, so that NaN there reaches neither loss nor gradient."""
+    zero = lambda x: jnp.where(valid.reshape(valid.shape + (1,) * (x.ndim - 1)), x, jnp.zeros((), x.dtype))
+    return jax.tree.map(zero, x)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class On:
     output: str
     criterion: Criterion = CrossEntropy()
 
-    def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " b"]:
+    def __call__(self, outputs: Mapping[str, Any], batch: Batch) -> Float[Array, " b"]:
         output, target = pick(outputs, self.output), self.output.rpartition(".")[2]
         if target not in batch.targets:
             known = sorted(batch.targets)
@@ -67,7 +69,7 @@ class On:
         return jnp.where(valid, values, 0)
 
 
-def cross_entropy(outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " b"]:
+def cross_entropy(outputs: Mapping[str, Any], batch: Batch) -> Float[Array, " b"]:
     """- log softmax(logits)[target] in nats, summed with weight 1 over all outputs that have a target in the batch.
 
     ValueError if no output has one.
@@ -96,13 +98,13 @@ class WeightedLosses:
     def __hash__(self) -> int:
         return hash(frozenset(self.losses.items()))
 
-    def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> dict[str, Float[Array, " b"]]:
+    def __call__(self, outputs: Mapping[str, Any], batch: Batch) -> dict[str, Float[Array, " b"]]:
         if not self.losses:
             raise ValueError("WeightedLosses.losses is empty; give at least one loss")
         return {name: _weighted(name, entry, outputs, batch) for name, entry in self.losses.items()}
 
 
-def _weighted(name: str, entry: Any, outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " b"]:
+def _weighted(name: str, entry: Any, outputs: Mapping[str, Any], batch: Batch) -> Float[Array, " b"]:
     if isinstance(entry, (int, float)):
         entry = On(name), entry
     loss, weight = entry if isinstance(entry, tuple) else (entry, 1.0)
@@ -128,7 +130,7 @@ class Uncertainty:
     losses: WeightedLosses
     log_variance: str = "log_variance"
 
-    def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> dict[str, Float[Array, " b"]]:
+    def __call__(self, outputs: Mapping[str, Any], batch: Batch) -> dict[str, Float[Array, " b"]]:
         values, s = self.losses(outputs, batch), pick(outputs, self.log_variance)
         if s.shape != (len(values),):
             raise ValueError(

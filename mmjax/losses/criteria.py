@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
+from mmjax.types import Tokens
+
 __all__ = [
     "AbsoluteError", "Criterion", "CrossEntropy", "Focal", "Huber", "SigmoidCrossEntropy", "SquaredError", "is_integer",
     "mean_of_entries",
@@ -68,6 +70,8 @@ class CrossEntropy:
     def __call__(self, output: Any, target: Any) -> Float[Array, " b"]:
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"CrossEntropy.smoothing is {self.smoothing}; it must be at least 0 and below 1")
+        if isinstance(output, Tokens):
+            raise ValueError("CrossEntropy cannot compare Tokens: for the logits of heads.TokenLogits use On(name, CTC())")
         classes = output.shape[-1]
         if is_integer(target) and target.shape == output.shape[:-1]:
             output, label, valid = _masked(output, target)

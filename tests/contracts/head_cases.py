@@ -1,6 +1,6 @@
 """Heads of the contract suite, tiny: name -> (head, shape of the output without the batch). All outputs are float32."""
 
-from mmjax.heads import Classifier, Mean, MultiLabel, Ordinal, Projection, Regressor
+from mmjax.heads import Classifier, Mean, MultiLabel, Ordinal, Projection, Regressor, TokenLogits
 from tests.contracts.inputs import CLASSES
 
 WIDTH = 6  # of the suite's tokens
@@ -13,4 +13,5 @@ HEADS = {
     "ordinal": (Ordinal(CLASSES), (CLASSES,)),
     "projection": (Projection(4), (4,)),
     "mean": (Mean(), (WIDTH,)),
+    "token_logits": (TokenLogits(7), (3, 7)),
 }

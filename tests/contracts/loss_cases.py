@@ -1,6 +1,11 @@
 """Losses of the contract suite: name -> loss over the outputs of `test_losses.py`."""
 
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+
 from mmjax.losses import (
+    CTC,
     AbsoluteError,
     Correlation,
     CrossEntropy,
@@ -16,6 +21,7 @@ from mmjax.losses import (
     WeightedLosses,
     cross_entropy,
 )
+from mmjax.types import Tokens
 
 PAIR = ("image.embedding", "text.embedding")
 WEIGHTED = WeightedLosses({"label": 1.0, "image.label": 0.3, "pairs": (InfoNCE(*PAIR), 0.1)})
@@ -26,6 +32,19 @@ def label_cross_entropy(outputs, batch):
     return cross_entropy({name: x for name, x in outputs.items() if name.endswith("label")}, batch)
 
 
+@dataclass(frozen=True)
+class OfTokens:
+    """`On` with an output [b 12] as the logits of 4 tokens, of which the first 3 are always valid."""
+
+    output: str
+    criterion: CTC
+
+    def __call__(self, outputs, batch):
+        x = outputs[self.output].reshape(-1, 4, 3)
+        tokens = Tokens(x, (x[..., 0] > 0) | (jnp.arange(4) < 3)[None])
+        return On(self.output, self.criterion)({**outputs, self.output: tokens}, batch)
+
+
 LOSSES = {
     "cross_entropy": label_cross_entropy,
     "smoothed": On("image.label", CrossEntropy(0.1, (1.0, 2.0, 0.5, 1.0, 1.0))),
@@ -34,6 +53,7 @@ LOSSES = {
     "squared_error": On("image.score", SquaredError()),
     "absolute_error": On("image.score", AbsoluteError()),
     "huber": On("image.score", Huber(0.7)),
+    "ctc": OfTokens("image.text", CTC(per_id=True)),
     "info_nce": InfoNCE(*PAIR, temperature="temperature"),
     "sigmoid_pairs": SigmoidPairs(*PAIR, temperature="temperature", bias="bias"),
     "triplet": Triplet(*PAIR),

@@ -16,6 +16,7 @@ from tests.contracts.loss_cases import LOSSES, PAIR
 
 RANDOM = np.random.default_rng(0)
 WIDTHS = {"label": CLASSES, "image.label": CLASSES, "image.several": 3, "image.score": 1, PAIR[0]: 3, PAIR[1]: 3}
+WIDTHS |= {"image.text": 12}
 FEATURES = {name: RANDOM.normal(size=(BATCH, width)).astype(np.float32) for name, width in WIDTHS.items()}
 PARAMS = {name: RANDOM.normal(size=(width, width)).astype(np.float32) for name, width in WIDTHS.items()}
 PARAMS |= {"temperature": np.float32(0.3), "bias": np.float32(-2.0), "log_variance": np.float32([0.3, -0.2, 0.1])}
@@ -26,6 +27,7 @@ GIVEN = Batch(
         "label": np.arange(BATCH, dtype=np.int32) % CLASSES,
         "several": RANDOM.integers(0, 2, (BATCH, 3)).astype(np.int32),
         "score": RANDOM.normal(size=BATCH).astype(np.float32),
+        "text": np.int32([[1, 1, 0], [2, 1, 0], [2, 0, -1], [1, 2, 1], [0, -1, -1], [-1, -1, -1], [1, 0, -1], [2, 2, 0]]),
     },
     np.float32([1, 1, 2, 1, 0.5, 1, 1, 0]),  # the last one is padding
 )
