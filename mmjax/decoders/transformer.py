@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.nn.attention import attend, gelu
 from mmjax.nn.checks import divides, non_negative, positive, rate, text_ids
 from mmjax.nn.dropout import Dropout
-from mmjax.types import Padded, Tokens
+from mmjax.types import Declared, Padded, Tokens
 
 __all__ = ["Cache", "CachedAttention", "Decoder", "DecoderBlock", "KeysValues"]
 
@@ -28,16 +29,29 @@ class Cache:
     memory: (keys, values) of each block's cross-attention, Float[a h m k]. Each memory belongs to b / a adjacent sequences.
     memory_mask: Bool[a m], True for valid tokens of the memory.
     count: Int[], the number of tokens in `past`.
+    padding: Int[b], the number of masked tokens before each sequence; None for no padding.
     """
 
-    past: tuple[KeysValues, ...]
-    memory: tuple[KeysValues, ...]
-    memory_mask: Bool[Array, "a m"]
-    count: Int[Array, ""]
+    past: Declared[tuple[KeysValues, ...]]
+    memory: Declared[tuple[KeysValues, ...]]
+    memory_mask: Declared[Bool[Array, "a m"]]
+    count: Declared[Int[Array, ""]]
+    padding: Declared[Int[Array, " b"] | None] = None
+
+    @property
+    def layout(self) -> "Cache":
+        """The logical axes of each array, as `PartitionSpec`s for `flax.linen.logical_to_mesh_sharding`."""
+        past, memory = jax.tree.map(lambda _: PartitionSpec("batch", "heads", "time", "features"), (self.past, self.memory))
+        padding = None if self.padding is None else PartitionSpec("batch")
+        return Cache(past, memory, PartitionSpec("batch", "time"), PartitionSpec(), padding)
+
+    def pad_left(self, padding: Int[Array, " b"]) -> "Cache":
+        """The cache, empty before, in which the first padding[i] tokens of row i are masked and have no positions."""
+        return self.replace(padding=padding)
 
     def reorder(self, source: Int[Array, " b"]) -> "Cache":
         """The cache in which row i continues the sequence of row source[i], a sequence of the same memory."""
-        return self.replace(past=jax.tree.map(lambda x: x[source], self.past))
+        return self.replace(**jax.tree.map(lambda x: x[source], {"past": self.past, "padding": self.padding}))
 
 
 class CachedAttention(nn.Module):
@@ -104,10 +118,12 @@ class DecoderBlock(nn.Module):
         memory: KeysValues,
         memory_mask: Bool[Array, "a m"],
         count: Int[Array, ""],
+        padding: Int[Array, " b"] | None = None,
         *,
         train: bool = False,
     ) -> tuple[Float[Array, "b n d"], KeysValues]:
-        """x: the tokens at positions count, ..., count + n - 1. Returns the output and `past` with their keys and values."""
+        """x: the tokens number count, ..., count + n - 1. padding: as in `Cache`. Returns the output and `past` with the keys
+        and values of x."""
         add = lambda x, y: x + self.drop(y.astype(jnp.float32), train=train)
         y = self.norm1(x)
         past = tuple(
@@ -115,7 +131,10 @@ class DecoderBlock(nn.Module):
             for old, new in zip(past, self.attention.keys_values(y))
         )
         causal = jnp.arange(past[0].shape[2])[None] <= count + jnp.arange(x.shape[1])[:, None]
-        x = add(x, self.attention(y, *past, jnp.broadcast_to(causal[None], (x.shape[0], *causal.shape))))
+        visible = jnp.broadcast_to(causal[None], (x.shape[0], *causal.shape))
+        if padding is not None:
+            visible &= (jnp.arange(past[0].shape[2])[None] >= padding[:, None])[:, None]
+        x = add(x, self.attention(y, *past, visible))
         query = self.norm_cross(x).reshape(memory_mask.shape[0], -1, self.width)  # all sequences of a memory as one
         x = add(x, self.cross(query, *memory, memory_mask).reshape(x.shape))
         return add(x, self.down(self.activation(self.up(self.norm2(x))))), past
@@ -186,11 +205,15 @@ class Decoder(nn.Module):
         self, ids: Int[Array, "b n"], cache: Cache, *, train: bool = False
     ) -> tuple[Float[Array, "b n vocabulary"], Cache]:
         """The logits after each of n tokens that follow those in the cache. The cache must have room for them."""
-        position = lax.dynamic_slice(self.position, (cache.count, 0), (ids.shape[1], self.width))
-        x = self.drop(self.word(ids) + position[None], train=train)
+        if cache.padding is None:
+            position = lax.dynamic_slice(self.position, (cache.count, 0), (ids.shape[1], self.width))[None]
+        else:
+            number = cache.count + jnp.arange(ids.shape[1])[None] - cache.padding[:, None]
+            position = self.position[jnp.maximum(number, 0)]
+        x = self.drop(self.word(ids) + position, train=train)
         past = []
         for block, past_of_block, memory in zip(self._blocks(), cache.past, cache.memory):
-            x, new = block(x, past_of_block, memory, cache.memory_mask, cache.count, train=train)
+            x, new = block(x, past_of_block, memory, cache.memory_mask, cache.count, cache.padding, train=train)
             past.append(new)
         table = (self.word.embedding if self.tied else self.output).astype(self.dtype)
         logits = jnp.einsum("bnd,vd->bnv", self.norm(x).astype(self.dtype), table, preferred_element_type=jnp.float32)

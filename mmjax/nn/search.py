@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from mmjax.types import Padded
 
-__all__ = ["BeamCache", "Choose", "Rule", "Step", "allow_all", "beam", "generate", "greedy"]
+__all__ = ["BeamCache", "Choose", "PaddedCache", "Rule", "Step", "allow_all", "beam", "generate", "greedy"]
 
 Step = Callable[[Int[Array, "c n"], Any], tuple[Float[Array, "c n vocabulary"], Any]]
 Rule = Callable[[Float[Array, "c vocabulary"], Int[Array, "c m"], Int[Array, ""]], Float[Array, "c vocabulary"]]
@@ -23,6 +23,15 @@ class BeamCache(Protocol):
 
     def reorder(self, source: Int[Array, " c"]) -> "BeamCache":
         """The cache in which row i continues the sequence of row source[i]."""
+        ...
+
+
+@runtime_checkable
+class PaddedCache(Protocol):
+    """The cache of a decoder for prompts of different lengths, such as `decoders.Cache`."""
+
+    def pad_left(self, padding: Int[Array, " b"]) -> "PaddedCache":
+        """The cache, empty before, that ignores the first padding[i] tokens of row i."""
         ...
 
 
@@ -41,13 +50,14 @@ def generate(
 
     step: (ids Int[b n], cache) -> (logits Float[b n vocabulary], cache), such as `Decoder.step` with its parameters bound.
     cache: has room for the prompt and max_tokens - 1 more tokens.
-    prompt: Int[b p], or a Padded of prompts of 1 to p tokens if the cache has the method `pad_left` of `decoders.Cache`.
+    prompt: Int[b p], or a Padded of prompts of 1 to p tokens, x Int[b p], if the cache is a `PaddedCache`. Each prompt gives
+        what it gives alone.
     end: the id of the end token.
     choose: (logits [b vocabulary], ids Int[b max_tokens], count Int[]) -> the next token of each sequence, Int[b]. The first
         `count` ids of a row are its generated tokens; the others are undefined.
 
     Returns a Padded, x Int[b max_tokens] and length Int[b], without the prompt and the end token. Positions beyond the length
-    contain `end`.
+    contain `end`. Raises ValueError for a Padded if the cache is no `PaddedCache`.
     """
     prompt, cache = _aligned(prompt, cache)
 
@@ -192,6 +202,8 @@ def _aligned(prompt, cache):
     """The prompts Int[b p], with their last tokens in the last column, and the cache, which ignores the columns before them."""
     if not isinstance(prompt, Padded):
         return prompt, cache
+    if not isinstance(cache, PaddedCache):
+        raise ValueError(f"prompts of different lengths need a cache with the method pad_left; {type(cache).__name__} has none")
     padding = prompt.x.shape[1] - prompt.length
     return jax.vmap(jnp.roll)(jnp.where(prompt.mask, prompt.x, 0), padding), cache.pad_left(padding)
 

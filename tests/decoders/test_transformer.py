@@ -1,6 +1,7 @@
 """The cross-attention decoder: cached steps equal one full pass, and attention is causal and masked."""
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,6 +82,34 @@ def test_a_reordered_cache_continues_other_sequences(example):
     continued = jnp.concatenate([ids[source, :4], ids[:, 4:]], axis=1)
     expected, _ = STEP(variables, continued, INIT_CACHE(variables, memory, 2))
     chex.assert_trees_all_close(logits, expected[:, 4:], atol=1e-5)
+
+
+def test_left_padding_changes_nothing(example):
+    """Rows with 2, 0 and 3 tokens of padding give the logits of their tokens alone."""
+    ids, memory, variables = example
+    padding = jnp.array([2, 0, 3])
+    shifted = jax.vmap(jnp.roll)(ids.x, padding)
+    cache = INIT_CACHE(variables, memory, 1).pad_left(padding)
+    first, cache = STEP(variables, shifted[:, :4], cache)
+    second, _ = STEP(variables, shifted[:, 4:], cache)
+    found, expected = jnp.concatenate([first, second], axis=1), APPLY(variables, ids, memory)
+    for row, pad in enumerate(padding.tolist()):
+        chex.assert_trees_all_close(found[row, pad:], expected[row, : 7 - pad], atol=1e-5)
+
+
+def test_the_layout_names_the_axes_of_the_cache(example):
+    """Two devices share the batch, two the heads; the result is that of one device."""
+    ids, memory, variables = example
+    ids = jnp.concatenate([ids.x, ids.x[:1]])
+    memory = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:1]]), memory)
+    cache = INIT_CACHE(variables, memory, 1)
+    expected = STEP(variables, ids, cache)
+    mesh = jax.make_mesh((2, 2), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    sharding = nn.logical_to_mesh_sharding(cache.layout, mesh, (("batch", "data"), ("heads", "model")))
+    placed = jax.device_put(cache, sharding)
+    assert placed.past[0][0].sharding.shard_shape((4, 2, 7, 4)) == (2, 1, 7, 4)
+    assert placed.memory[0][0].sharding.shard_shape((4, 2, 5, 4)) == (2, 1, 5, 4)
+    chex.assert_trees_all_close(STEP(variables, ids, placed), expected, atol=1e-5)
 
 
 def test_a_cache_longer_than_the_positions(example):

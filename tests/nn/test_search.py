@@ -205,3 +205,45 @@ def test_vmap_equals_a_batch(example):
     single = jax.vmap(run)(*jax.tree.map(lambda leaf: leaf[:, None], (memory, prompt)))
     np.testing.assert_array_equal(single[0].x[:, 0], sequences.x)
     np.testing.assert_allclose(single[1][:, 0], scores, rtol=1e-5)
+
+
+LENGTHS = 1 + np.arange(100) % 5
+
+
+def test_prompts_of_different_lengths_give_what_each_gives_alone():
+    """100 prompts of 1 to 5 tokens in one batch. Without a cache and without padding, the most likely token after each prompt
+    and its text is the next token of the text."""
+    decoder = Decoder(9, width=8, depth=2, heads=2, hidden=12, positions=12)
+    keys = jax.random.split(jax.random.key(0), 4)
+    memory = Tokens(jax.random.normal(keys[0], (100, 3, 8)), jax.random.uniform(keys[1], (100, 3)) < 0.7)
+    prompt = Padded(jax.random.randint(keys[2], (100, 5), 1, 9), jnp.asarray(LENGTHS))
+    variables = jax.jit(decoder.init)(keys[3], prompt, memory)
+    perturb = lambda x: x + (x.ndim > 1) * jax.random.normal(jax.random.key(x.size), x.shape)  # not biases, for varied texts
+    variables = jax.jit(lambda variables: jax.tree.map(perturb, variables))(variables)
+    step = lambda ids, cache: decoder.apply(variables, ids, cache, method="step")
+    init_cache = lambda memory, beams: decoder.apply(variables, memory, 12, beams, method="init_cache")
+
+    @jax.jit
+    def run(prompt, memory):
+        found, _ = beam(step, init_cache(memory, 2), prompt, 7, END, 2)
+        return greedy(step, init_cache(memory, 1), prompt, 7, END), found
+
+    text, by_beams = jax.tree.map(np.asarray, run(prompt, memory))
+    assert len(set(text.length.tolist())) > 4
+    given = np.asarray(prompt.x)
+    join = lambda row: np.concatenate([given[row, : LENGTHS[row]], text.x[row], np.zeros(5, np.int32)])[:12]
+    joined = Padded(jnp.array([join(row) for row in range(100)]), jnp.full(100, 12))
+    logits = np.asarray(jax.jit(decoder.apply)(variables, joined, memory))
+    for row in range(100):
+        count = min(int(text.length[row]) + 1, 7)  # with the end
+        alone = np.argmax(logits[row, LENGTHS[row] - 1 :][:count], axis=-1)
+        np.testing.assert_array_equal(alone, text.x[row, :count], str(row))
+    of_length = lambda tree, length: jax.tree.map(lambda leaf: leaf[LENGTHS == length], tree)
+    greedily, alone = run(jnp.asarray(given[LENGTHS == 3, :3]), of_length(memory, 3))
+    jax.tree.map(np.testing.assert_array_equal, (greedily, alone), of_length((text, by_beams), 3))
+
+
+def test_a_cache_without_padding():
+    prompt = Padded(jnp.array([[1, 2]]), jnp.array([1]))
+    with pytest.raises(ValueError, match=r"^prompts of different lengths need .* pad_left; Calls has none"):
+        greedy(chain(TRAP), Calls(), prompt, 2, END)
