@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mmjax.data.dataset import Dataset
-from mmjax.metrics.text import TEXT_METRICS, text_outcomes
+from mmjax.metrics.text import TEXT_METRICS, text_outcomes, unit_scores
 from mmjax.tasks.items import items_of
 from mmjax.tasks.search import Greedy, Search
 from mmjax.tasks.subsets import subsets_of
@@ -26,9 +26,10 @@ class Generate:
     """Scores the texts of a decoder against the texts in the metadata column of its target.
 
     output: the name of the decoder, or of a CTC head. target: the name of the texts; None: the last part of the output's name.
-    search: how a text is found. metrics: names of `mmjax.metrics.text.TEXT_METRICS`; the first one is the headline metric. per:
+    search: how a text is found. scores: names of `mmjax.metrics.text.TEXT_METRICS`; the first one is the headline metric. per:
     modalities, such as ("image",): rows with the same items of these are one unit, whose references are the texts of all of
-    them; () for a unit per row with its own text.
+    them; () for a unit per row with its own text. nearest: modalities whose nearest training item gives the text of a baseline;
+    None for all modalities of numbers.
     """
 
     output: str
@@ -36,6 +37,7 @@ class Generate:
     search: Declared[Search] = Greedy()
     scores: tuple[str, ...] = ("cider_d", "bleu4", "exact_match_lower")
     per: tuple[str, ...] = ()
+    nearest: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -56,9 +58,10 @@ class Generate:
             raise ValueError(
                 f"Generate.target: {self.name!r} has no tokenizer; the targets that are texts are {listed(data.tokenizers)}"
             )
-        for name in self.per:
-            if name not in data.columns:
-                raise ValueError(f"Generate.per: the data have no modality {name!r}; they have {listed(data.columns)}")
+        for field, names in (("per", self.per), ("nearest", self.nearest or ())):
+            for name in names:
+                if name not in data.columns:
+                    raise ValueError(f"Generate.{field}: the data have no modality {name!r}; they have {listed(data.columns)}")
         for split in ("validation", "test"):
             if not self.units(data, split).weight.any():
                 raise ValueError(f"Generate.target: no row of the {split} split has a text {self.name!r}")
@@ -101,7 +104,7 @@ class Generate:
         return text_outcomes([TEXT_METRICS[name] for name in self.scores], hypotheses, references)
 
     def baselines(self, data: Dataset) -> dict[str, np.ndarray]:
-        return text_baselines(data, self.name)
+        return text_baselines(data, self.name, data.columns if self.nearest is None else self.nearest)
 
     def details(self, units: Units) -> dict[str, Metric]:
         del units
@@ -112,17 +115,17 @@ class Generate:
         return []
 
     def show(self, predicted: np.ndarray, units: Units, unit: int) -> dict[str, Any]:
-        """The text that most seeds give; "score" is its value of the headline metric for this unit alone."""
-        entry = units.entry[unit]
-        text = _most_common(texts_of(predicted[:, entry], units.tokenizer))
-        references = [reference for reference in units.target["reference"][unit].tolist() if reference]
-        headline = TEXT_METRICS[self.scores[0]]
-        outcomes = jax.tree.map(jnp.asarray, dict(headline.statistics([text], [references or [""]])))
-        score = float(headline.metric.value(outcomes, jnp.ones(1, jnp.float32)))
+        """The text that most seeds give; "score" is the value of the headline metric for this unit, with the statistics of the
+        whole split where the metric has some (the idf of CIDEr)."""
+        of_seeds = tuple(_texts(of.tobytes(), of.dtype, of.shape, units.tokenizer) for of in predicted)
+        chosen = _chosen(of_seeds, tuple(units.entry.tolist()))
+        references = tuple(map(tuple, units.target["reference"].tolist()))
+        score = float(_scores(self.scores[0], chosen, references)[unit])
+        known = [reference for reference in references[unit] if reference]
         return {
-            "target": " | ".join(references),
-            "predicted": text,
-            "correct": text in references,
+            "target": " | ".join(known),
+            "predicted": chosen[unit],
+            "correct": chosen[unit] in known,
             "score": score if np.isfinite(score) else None,
         }
 
@@ -141,3 +144,22 @@ def texts_of(predicted: np.ndarray, tokenizer: Any) -> list[str]:
 
 def _most_common(texts: Sequence[str]) -> str:
     return Counter(texts).most_common(1)[0][0]
+
+
+# `show` is called for each example; what it needs of the whole split is computed once.
+@lru_cache(maxsize=64)
+def _texts(data: bytes, dtype: Any, shape: tuple[int, ...], tokenizer: Any) -> tuple[str, ...]:
+    return tuple(texts_of(np.frombuffer(data, dtype).reshape(shape), tokenizer))
+
+
+@lru_cache(maxsize=8)
+def _chosen(of_seeds: tuple[tuple[str, ...], ...], entries: tuple[int, ...]) -> tuple[str, ...]:
+    """The text of each unit that most seeds give."""
+    return tuple(_most_common([texts[entry] for texts in of_seeds]) for entry in entries)
+
+
+@lru_cache(maxsize=8)
+def _scores(name: str, hypotheses: tuple[str, ...], references: tuple[tuple[str, ...], ...]) -> np.ndarray:
+    """The metric of each unit."""
+    given = [[text for text in of_unit if text] or [""] for of_unit in references]
+    return np.asarray(unit_scores(TEXT_METRICS[name].metric, TEXT_METRICS[name].statistics(hypotheses, given)))

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,12 @@ MAX_FEATURES = 4096  # of one item; pixels of larger images are averaged, of oth
 BLOCK = 256  # rows per product
 
 
-def text_baselines(data: Dataset, target: str) -> dict[str, np.ndarray]:
+def text_baselines(data: Dataset, target: str, modalities: Iterable[str]) -> dict[str, np.ndarray]:
     """{name: str[n] for the rows of the test split}.
 
-    "most_common": the most frequent training text. "nearest_image", ...: for each modality of numbers, the text of the training
-    row whose item has the highest cosine similarity (items as they are read, z-scored by the training split); rows without the
-    modality have the most common text.
+    "most_common": the most frequent training text. "nearest_image", ...: for each of these modalities whose items are numbers,
+    the text of the training row whose item has the highest cosine similarity (items as they are read, z-scored by the training
+    split); rows without the modality have the most common text.
     """
     train, test = data.splits["train"], data.splits["test"]
     texts = np.array([" ".join(str(text).split()) for text in data.metadata["train"][target]])
@@ -31,7 +32,8 @@ def text_baselines(data: Dataset, target: str) -> dict[str, np.ndarray]:
             counts[text] += weight
     common = counts.most_common(1)[0][0] if counts else ""
     found = {"most_common": np.full(len(test), common)}
-    for name, column in data.columns.items():
+    for name in modalities:
+        column = data.columns[name]
         known = np.flatnonzero((np.asarray(train.pointer[name]) >= 0) & (texts != ""))
         asked = np.flatnonzero(np.asarray(test.pointer[name]) >= 0)
         if not len(known) or not len(asked) or not _is_numeric(column.read(0)):
