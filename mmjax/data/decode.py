@@ -5,7 +5,7 @@ Files may be hostile: only a few formats are read, and the size that a header de
 
 import io
 import struct
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 __all__ = [
     "AUDIO_FORMATS", "AUDIO_STARTS", "IMAGE_FORMATS", "MAX_PIXELS", "MAX_SAMPLES", "DataError", "audio_seconds",
-    "check_language", "decode_audio", "decode_image", "decode_text", "pixels",
+    "check_language", "decode_audio", "decode_image", "decode_text", "open_image", "pixels",
 ]
 
 IMAGE_FORMATS = {
@@ -46,9 +46,20 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     """Decodes PNG, JPEG, WebP, GIF (its first frame) or BMP.
 
     data: the encoded file. name: its name in errors. Returns uint8: RGB with straight alpha (h, w, 4), 255 opaque, or
-    (h, w, 3) if the file has no transparency. Grey of 16 bits is scaled to 8 bits.
+    (h, w, 3) if the file has no transparency. Grey of 16 bits is scaled to 8 bits. Raises the errors of `open_image`.
+    """
+    return _opened_image(data, name, pixels)
+
+
+def open_image(data: bytes, name: str) -> Image.Image:
+    """As `decode_image`, as a loaded Pillow image of the file's mode, whose pixels are not copied.
+
     Raises DataError for empty, truncated or unreadable data, for other formats, and for more than `MAX_PIXELS` pixels.
     """
+    return _opened_image(data, name, lambda image: image)
+
+
+def _opened_image(data: bytes, name: str, finish: Callable[[Image.Image], Any]) -> Any:
     if not data:
         raise DataError(f"{name}: the image file is empty; it should be a complete PNG or JPEG")
     read = next((read for magic, read in IMAGE_FORMATS.items() if data.startswith(magic)), None)
@@ -60,7 +71,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         with read(io.BytesIO(data)) as image:
             _check_pixels(image.size, name)
             image.load()  # the reader has read only the header, so it accepts truncated files
-            return pixels(image)
+            return finish(image)
     except DataError:
         raise
     except MemoryError as error:

@@ -19,14 +19,17 @@ def on_white(image: np.ndarray) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [h w c] -> uint8 [size size c], one channel at a time (Lanczos).
+    """uint8 [h w c] -> uint8 [size size c], each channel by itself (Lanczos).
 
     Images with alpha must be drawn over a background first, or the colours of transparent pixels leak into visible ones.
     """
     if image.shape[:2] == (size, size):
         return image
-    channels = [Image.fromarray(image[..., c]).resize((size, size), Image.Resampling.LANCZOS) for c in range(image.shape[-1])]
-    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}.get(image.shape[-1])  # RGBA would weight colours by alpha
+    if mode is None:
+        return np.concatenate([resize(image[..., c : c + 1], size) for c in range(image.shape[-1])], axis=-1)
+    whole = Image.frombuffer(mode, image.shape[1::-1], np.ascontiguousarray(image), "raw", mode, 0, 1)
+    return np.array(whole.resize((size, size), Image.Resampling.LANCZOS)).reshape(size, size, -1)
 
 
 def to_unit(x: Any) -> Any:

@@ -1,17 +1,25 @@
 """The rows of each batch as a function of (seed, step) alone, so that a run can start at any step.
 
-`Epochs` and `Poisson` are the values of `Experiment.sampling`.
+`Epochs`, `Poisson` and `SharedOrder` are the values of `Experiment.sampling`.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isqrt
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-__all__ = ["MAX_OVERFLOW", "POISSON_STREAM", "Epochs", "Poisson", "Sampling", "in_order", "shuffled"]
+__all__ = [
+    "ARRAY_ROWS", "MAX_OVERFLOW", "POISSON_STREAM", "Epochs", "Poisson", "Sampling", "SharedOrder", "in_order", "permuted",
+    "shuffled",
+]
 
+ARRAY_ROWS = 1 << 17
+"""Up to this number of rows, the order of an epoch is an array of 1 MB; above it, each place is computed by `permuted`."""
 MAX_OVERFLOW = 1e-6  # more frequent failures would be noticed
+ROUNDS = 8  # of the Feistel network; four are pseudo-random for large halves (Luby and Rackoff, 1988), small ones need more
+FEISTEL_STREAM = np.array([0, 0, 0, 2], np.uint64)  # the counter of Philox; `_epoch` starts at 0
 
 
 @lru_cache(maxsize=64)
@@ -23,6 +31,38 @@ def _epoch(seed: int, epoch: int, rows: int) -> np.ndarray:
     return order
 
 
+def permuted(seed: int, epoch: int, rows: int, place: np.ndarray) -> np.ndarray:
+    """Int64[n]: the rows at these places, each in [0, rows), of a random permutation of all rows; takes O(n) time and memory.
+
+    A Feistel network permutes the pairs of numbers below an even number, the next above sqrt(rows). A result that is not a row
+    is permuted again until it is one (cycle walking; Black and Rogaway, 2002, "Ciphers with arbitrary finite domains"); this is
+    rare, since there are few more pairs than rows. ValueError for places outside the range, or more than 2^62 rows.
+    """
+    if not 1 <= rows <= 1 << 62:
+        raise ValueError(f"rows is {rows}; it must be from 1 to 2^62")
+    place = np.asarray(place, np.int64)
+    if place.size and not (place.min() >= 0 and place.max() < rows):
+        raise ValueError(f"the places are {place.min()} to {place.max()}; they must be from 0 to {rows - 1}")
+    side = np.uint64(2 * (isqrt(rows - 1) // 2 + 1))  # with an odd side, all permutations of the pairs would have one parity
+    keys = np.random.Philox(key=np.array([seed, epoch], np.uint64), counter=FEISTEL_STREAM).random_raw(ROUNDS)
+    found, walking = place.astype(np.uint64), np.arange(place.size)
+    while walking.size:
+        left, right = np.divmod(found[walking], side)
+        for key in keys:
+            left, right = right, (left + _mixed(right ^ key) % side) % side
+        found[walking] = left * side + right
+        walking = walking[found[walking] >= rows]
+    return found.astype(np.int64)
+
+
+def _mixed(x: np.ndarray) -> np.ndarray:
+    """The output function of SplitMix64 (Steele, Lea and Flood, 2014): every bit of uint64 affects every bit."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
 def shuffled(seed: int, step: int, rows: int, batch: int) -> np.ndarray:
     """Int64[batch], the rows of a step. Every row occurs once per epoch; each epoch has a new order; batches span epochs.
 
@@ -31,6 +71,9 @@ def shuffled(seed: int, step: int, rows: int, batch: int) -> np.ndarray:
     if rows < 1 or batch < 1:
         raise ValueError(f"rows is {rows} and batch is {batch}; both must be at least 1")
     place = step * batch + np.arange(batch)
+    if rows > ARRAY_ROWS:
+        epochs = range(int(place[0] // rows), int(place[-1] // rows) + 1)
+        return np.concatenate([permuted(seed, epoch, rows, place[place // rows == epoch] % rows) for epoch in epochs])
     return np.array([_epoch(seed, int(epoch), rows)[at] for epoch, at in zip(place // rows, place % rows)])
 
 
@@ -66,6 +109,28 @@ class Epochs:
     def draw(self, seed: int, step: int, rows: int, batch: int, width: int) -> np.ndarray:
         del width
         return shuffled(seed, step, rows, batch)
+
+
+@dataclass(frozen=True)
+class SharedOrder:
+    """All seeds see the rows in the order of seed 0, so data that are streamed are read and preprocessed once for all seeds.
+
+    Seeds then differ in their initialisation, augmentation and dropout alone. The spread over seeds no longer contains that of
+    the data order, so intervals are conditional on this order; they are too narrow for claims about training in any order.
+
+    sampling: how rows are drawn, `Epochs()` or `Poisson()`.
+    """
+
+    sampling: Sampling = Epochs()
+
+    def width(self, rows: int, batch: int, steps: int) -> int:
+        """That of `sampling`."""
+        return self.sampling.width(rows, batch, steps)
+
+    def draw(self, seed: int, step: int, rows: int, batch: int, width: int) -> np.ndarray:
+        """The draw of `sampling` for seed 0."""
+        del seed
+        return self.sampling.draw(0, step, rows, batch, width)
 
 
 @dataclass(frozen=True)

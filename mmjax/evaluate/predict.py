@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from mmjax.data.feed import Feed
 from mmjax.data.order import in_order
 from mmjax.types import Attack, Batch, Loss, Subset, Task, Units
 
@@ -132,15 +133,14 @@ def validation_predictions(model: Any, loss: Loss, task: Task | None) -> Callabl
     return evaluate
 
 
-def predict_split(
-    predict: Callable[[Batch], Any], feed: Callable[[np.ndarray], Batch], rows: int, axis: int, size: int
-) -> Any:
+def predict_split(predict: Callable[[Batch], Any], feed: Feed, rows: int, axis: int, size: int) -> Any:
     """Predictions for all rows of a split, in order, as NumPy arrays; the padding of the last batch is removed.
 
-    predict: batch -> pytree whose leaves have the rows of the batch on `axis`. feed: row numbers Int[b] -> batch. rows: their
-    number in the split. size: rows per batch.
+    predict: batch -> pytree whose leaves have the rows of the batch on `axis`. feed: of the split; a `HostFeed` reads the next
+    batches while one is predicted. rows: their number in the split. size: rows per batch.
     """
-    parts = [jax.tree.map(np.asarray, predict(feed(index))) for index in in_order(rows, size)]
+    order = in_order(rows, size)
+    parts = [jax.tree.map(np.asarray, predict(batch)) for batch in feed.stream(order.__getitem__, 0, len(order))]
     at = (slice(None),) * axis + (slice(rows),)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=axis)[at], *parts)
 

@@ -22,8 +22,9 @@ class Options:
     out: run folder, by default runs/NAME. resume: continue the run in that folder. keep_predictions: save predictions as well
     as outcomes. log: further logs of the learning curves, any of tensorboard, csv and wandb.
     against: a cell that all others are compared with. holm: correct the verdicts for the number of comparisons (Holm, 1979).
-    device_memory: gigabytes of prepared data that may stay on the device; larger data are streamed. dtype: of the computations
-    of every module that has a dtype; parameters stay in float32.
+    device_memory: gigabytes of prepared data that may stay on the device; larger data are streamed. workers: processes that
+    read streamed data, 0 for threads of this process. dtype: of the computations of every module that has a dtype; parameters
+    stay in float32.
     full: run the cells in the size of the published models, for an accelerator. costs: compile each cell, take one step and
     print its parameters, FLOPs and memory; nothing is trained or written.
     """
@@ -40,6 +41,7 @@ class Options:
     against: str | None = None
     holm: bool = False
     device_memory: float = 2.0
+    workers: int = 0
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     full: bool = False
     costs: bool = False
@@ -55,6 +57,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ExperimentError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+        if self.workers < 0:
+            raise ExperimentError(f"--workers is {self.workers}; it must be at least 0")
         if not (self.device_memory >= 0 and math.isfinite(self.device_memory)):
             raise ExperimentError(f"--device-memory is {self.device_memory}; it must be a number of gigabytes, at least 0")
 

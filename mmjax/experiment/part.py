@@ -4,6 +4,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from mmjax.data import feed
 from mmjax.data.dataset import Dataset
+from mmjax.data.workers import Workers
 from mmjax.describe import parameter_count
 from mmjax.evaluate.predict import (
     metric_values,
@@ -53,7 +55,8 @@ class PartRun:
 
     columns: {modality: column on the device}, or None if the data are streamed. pretrained: {path: array} of published weights.
     units: {task: units of the test split}. options: of the command line. identity: JSON that must be equal for the part to be
-    resumed. folder: of the part. trained: the folder of a finished part with the same training, None to train.
+    resumed. folder: of the part. trained: the folder of a finished part with the same training, None to train. workers:
+    processes that read streamed data; None for threads.
     """
 
     cell: str
@@ -67,12 +70,13 @@ class PartRun:
     identity: Mapping[str, Any]
     folder: Path
     trained: Path | None = None
+    workers: Workers | None = None
 
     def feed_of(self, name: str) -> Any:
         """The `Feed` of a split: "train", "validation" or "test"."""
         rows = self.dataset.training_rows if name == "train" else self.dataset.splits[name]
         if self.columns is None:
-            return feed.HostFeed(self.dataset, rows, self.experiment.encoders)
+            return feed.HostFeed(self.dataset, rows, self.experiment.encoders, workers=self.workers)
         return feed.DeviceFeed({modality: self.columns[modality] for modality in self.experiment.encoders}, rows)
 
 
@@ -97,13 +101,21 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
     ExperimentError if the validation score of a seed is never finite; also raises the errors of `train.loop.fit`.
     """
     plan = PLANS[run.options.plan]()
-    run = dataclasses.replace(run, experiment=with_token_ids(run.experiment, run.dataset))
-    if run.trained is None:
-        trained = _train(run, plan, stop, progress)
-    else:
-        trained = _read_trained(run, plan)
-        progress.skip(run.experiment.steps)
-    _predict(run, plan, trained)
+    with _workers(run) as workers:
+        run = dataclasses.replace(run, experiment=with_token_ids(run.experiment, run.dataset), workers=workers)
+        if run.trained is None:
+            trained = _train(run, plan, stop, progress)
+        else:
+            trained = _read_trained(run, plan)
+            progress.skip(run.experiment.steps)
+        _predict(run, plan, trained)
+
+
+def _workers(run: PartRun) -> AbstractContextManager[Workers | None]:
+    """The processes that --workers asks for; None if there are none, or the data are on the device."""
+    if run.columns is not None or not run.options.workers:
+        return nullcontext()
+    return Workers({name: run.dataset.columns[name].read for name in run.experiment.encoders}, run.options.workers)
 
 
 def _read_trained(run: PartRun, plan: Plan) -> Trained:

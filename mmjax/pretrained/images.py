@@ -94,11 +94,14 @@ class ImagePreprocessing:
         A Pillow image may have any mode. Images are always converted to RGB, even where the published preprocessing accepts
         only RGB. Blending follows transformers 5, which rounds arrays and Pillow images differently.
         """
-        image = rgb(image)
-        height, width = image.shape[:2]
+        if not (isinstance(image, Image.Image) and image.mode == "RGB" and image.info.get("transparency") is None):
+            image = rgb(image)
+        width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
         target = self._target(height, width)
         if target != (height, width):
-            image = np.asarray(Image.fromarray(image).resize(target[::-1], self.resample))
+            image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+            image = image.resize(target[::-1], self.resample)
+        image = np.asarray(image)
         return self._cropped(image) if self.crop else image
 
     def _target(self, height: int, width: int) -> tuple[int, int]:

@@ -68,12 +68,12 @@ def write_files(write: Callable[[Path, np.random.Generator], None], count: int) 
 
 
 def mmjax_images(write: Callable, count: int, batch: int, weights: Weights) -> Workload:
-    from mmjax.data.decode import decode_image
+    from mmjax.data.decode import open_image
     from mmjax.pretrained.images import BILINEAR, ImagePreprocessing
 
     folder, files = write_files(write, count)
     images = ImagePreprocessing(RESIZED, BILINEAR, (SIDE, SIDE), mean=MEAN, deviation=DEVIATION)
-    read = lambda number: images.read(decode_image(files[number].read_bytes(), files[number].name))
+    read = lambda number: images.read(open_image(files[number].read_bytes(), files[number].name))
     return mmjax_epochs(folder, count, batch, read, images.finish, lambda x: x)
 
 
