@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from mmjax.runs.read import read_outcomes, read_run, read_units
+from tests.data.emoji.packages import write_packages
+from tests.data.exercises.wheels import write_wheel
 from tests.end_to_end.conftest import FLAGS, ROOT
 from tests.pretrained.tiny import bert_folder, image_folder, speech_folder
 
@@ -24,6 +26,7 @@ TINY_BERT = "vocabulary 12 width 8 heads 2 hidden 12 positions 10".split()
 TINY_BERT = [f"--encoders.text.{word}" if word.isalpha() else word for word in TINY_BERT]
 FROM_WEIGHTS = ["--weights.encoders-text", WEIGHTS, "--data.tokenizer.source", WEIGHTS, *TINY_BERT, *SMALL]
 THREE = ["--data.weights", "image", PICTURES, "text", WEIGHTS, "audio", f"{SPEECH}#encoder", *FLAGS]
+EMOJI, WATCH = "a folder of packages of emoji that a test makes", "a folder with a wheel of recordings that a test makes"
 # file -> (cells that run, flags that shrink them)
 SOME = {
     "matching_vgg_gru": ("augmented", FLAGS),
@@ -34,7 +37,7 @@ SOME = {
     "vowel_series": ("data", SMALL),
     "transfer": ("staged", FROM_WEIGHTS),
     "stamps_pretrained": ("concat text_audio", THREE),
-    "robustness_of_fusion": ("concat concat-all", THREE),
+    "robustness_of_fusion": ("raw_audio raw_audio-audio", FLAGS),
     "compressed_stamps": ("float int8 magnitude_90", THREE),
     "gan_augmentation": ("gan", [*THREE, "--data.gan.steps", "20"]),
     "missing_modality_imputation": ("gan", THREE),
@@ -42,6 +45,8 @@ SOME = {
     "stamps_retrieval": ("scratch_siglip", FLAGS),
     "stamps_tags": ("concat", ["--data.image-size", "16", *SMALL]),
     "stamps_duration": ("huber", FLAGS),
+    "emoji_sentiment": ("both", [*THREE[:5], "--data.root", EMOJI, *SMALL]),
+    "sensor_exercises": ("early", ["--data.root", WATCH, "--data.seconds", "2", *SMALL]),
     "mosi_sentiment": ("bc_all text", ["--data.root", str(MOSI), *SMALL]),
 }
 each = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -105,6 +110,8 @@ def test_some_cells_run_and_are_scored(name, commands, tmp_path):
         text = bert_folder(tmp_path / "text", num_hidden_layers=6)
         made = {WEIGHTS: text, PICTURES: image_folder(tmp_path / "pictures"), SPEECH: speech_folder(tmp_path / "speech")}
         flags = [str(made.get(flag.removesuffix("#encoder"), flag)) + "#encoder" * flag.endswith("#encoder") for flag in flags]
+    folders = {EMOJI: write_packages, WATCH: write_wheel}
+    flags = [str(folders[flag](tmp_path / "data")) if flag in folders else flag for flag in flags]
     output = commands.run(ROOT / "experiments" / f"{name}.py", *cells.split(), *flags, "--out", tmp_path / "run")
     run = read_run(tmp_path / "run")
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
