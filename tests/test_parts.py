@@ -7,6 +7,7 @@ import pytest
 
 from mmjax import parts
 from tests.contracts.cases import ALIGNED, ENCODERS, FUSIONS
+from tests.contracts.decoder_cases import DECODERS
 from tests.contracts.head_cases import HEADS
 from tests.contracts.loss_cases import LOSSES
 
@@ -42,6 +43,7 @@ def test_every_module_is_in_the_contract_suite():
     tested |= {type(module).__name__ for cases in (FUSIONS, ALIGNED, HEADS) for module, _ in cases.values()}
     listed = {type(part.module).__name__ for part in (*parts.ENCODERS, *parts.FUSIONS, *parts.HEADS)}
     assert listed - tested == {"EachToken"}  # tests/fusion/test_steps.py
+    assert {type(part.module).__name__ for part in parts.DECODERS} == {type(module).__name__ for module in DECODERS.values()}
 
 
 def test_every_loss_is_in_the_contract_suite():

@@ -1,0 +1,27 @@
+"""Decoders and fusions of the contract suite, and an encoder of each family. To add a decoder, add one line."""
+
+from mmjax.decoders import AttentionLSTM, Decoder
+from mmjax.fusion.early import JoinTokens
+from mmjax.fusion.joint import Concat
+from tests.contracts import audio_cases, features_cases, image_cases, series_cases, text_cases, video_cases
+
+VOCABULARY, LENGTH = 7, 4
+
+# The output of each decoder has its name.
+DECODERS = {
+    "transformer": Decoder(VOCABULARY, width=8, depth=1, heads=2, hidden=12, positions=LENGTH + 1, prompt=(3, 0), dropout=0.2),
+    "lstm": AttentionLSTM(VOCABULARY, width=6, embedding=5, attention=4, dropout=0.2),
+}
+# A memory of many tokens, and of one.
+FUSIONS = {
+    "join_tokens": JoinTokens(width=6, dropout=0.2),
+    "concat": Concat(width=6, dropout=0.2),
+}
+FAMILIES = {
+    "image": image_cases.ENCODERS["cnn"],
+    "text": text_cases.ENCODERS["text_gru_states"],
+    "audio": audio_cases.ENCODERS["frame_gru_bidirectional"],
+    "video": video_cases.ENCODERS["frames_lstm"],
+    "series": series_cases.ENCODERS["tcn"],
+    "features": features_cases.ENCODERS["features"],
+}
