@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,13 @@ def _build(path: Path, out: Path, options: Options, track: Track) -> dict[str, A
         changed = deidentify(kept, options.region, options.names, lambda x: track(x, "de-identification"))
         kept, personal = changed.items, changed.counts
         findings = findings + changed.findings
+    together = options.together or [name for name in ("group",) if name in kept[0].columns]
+    known = leak_free_groups(kept, [], together)
     found = [
-        find_duplicates(
-            kept, name, options.seed, options.copies, progress=lambda x, name=name: track(x, f"near-duplicates: {name}")
-        )
+        find_duplicates(kept, name, options.seed, options.copies, known, partial(track, label=f"near-duplicates: {name}"))
         for name in modalities(kept)
     ]
-    groups = leak_free_groups(kept, found, options.together or [name for name in ("group",) if name in kept[0].columns])
+    groups = leak_free_groups(kept, found, together)
     splits, folds = _splits(kept, groups, options)
     near = np.concatenate([one.near for one in found])
     check_leaks(kept, splits, groups, near)

@@ -11,7 +11,7 @@ from mmjax.data.build.image_match import image_pairs, look
 from mmjax.data.build.items import Item, Part, column, modalities, parts_of, sha256
 from mmjax.data.build.nearest import Pairs
 from mmjax.data.build.planted import planted_images, planted_sounds, planted_texts
-from mmjax.data.build.text_match import normalized, shingles, text_pairs
+from mmjax.data.build.text_match import normalized, shingled, text_pairs
 from mmjax.data.build.tune import Tuned, tune
 from mmjax.data.decode import decode_audio, decode_image
 from mmjax.data.groups import connected_groups, pairs_sharing_a_key
@@ -43,7 +43,7 @@ def _wave(part: Part) -> np.ndarray:
 MATCHERS = {
     "image": Matcher(lambda part: decode_image(part.read(), part.name), _bytes_key, planted_images, look, image_pairs),
     "audio": Matcher(_wave, _bytes_key, planted_sounds, spectrogram, audio_pairs),
-    "text": Matcher(lambda part: part.text(), lambda part: normalized(part.text()), planted_texts, shingles, text_pairs),
+    "text": Matcher(lambda part: part.text(), lambda part: normalized(part.text()), planted_texts, shingled, text_pairs),
 }
 
 

@@ -14,8 +14,9 @@ TOLERANCE = 0.01  # of the F-measure
 
 
 class Tuned(NamedTuple):
-    """threshold: of the score. recall: {kind: share of its copies that are found}. precision: share of the pairs of copies
-    and items that belong together; a lower bound, since earlier duplicates count as errors. copies: of each kind."""
+    """threshold: of the score. recall: {kind: share of its copies that are joined to their original, or to an item that is
+    known to belong with it}. precision: share of the pairs of copies and items that belong together; a lower bound, since
+    earlier duplicates count as errors. copies: of each kind."""
 
     threshold: float
     recall: dict[str, float]
@@ -33,11 +34,11 @@ def tune(pairs: Pairs, original: np.ndarray, kinds: Sequence[str], same: np.ndar
     """
     copy, item = pairs.pairs[:, 0], pairs.pairs[:, 1]
     own = np.full(len(original), -np.inf)
-    own[copy[item == original[copy]]] = pairs.score[item == original[copy]]
+    right = same[original[copy]] == same[item]
+    np.maximum.at(own, copy[right], pairs.score[right])
     of = np.array(kinds)
     if not np.isfinite(own).any():
         return Tuned(1.0, {kind: 0.0 for kind in dict.fromkeys(kinds)}, 0.0, sum(kind == kinds[0] for kind in kinds))
-    right = same[original[copy]] == same[item]
     order = np.argsort(-pairs.score, kind="stable")
     score = pairs.score[order]
     precision = np.cumsum(right[order]) / np.arange(1, len(order) + 1)

@@ -8,7 +8,7 @@ from mmjax.data.build.duplicates import agreement_of_groups, find_duplicates, le
 from mmjax.data.build.image_match import image_pairs, look
 from mmjax.data.build.nearest import Pairs, best_pairs, nearest, unit
 from mmjax.data.build.planted import pitch_shifted, planted_images, planted_sounds, planted_texts
-from mmjax.data.build.text_match import jaccard, normalized, shingles, text_pairs, weights
+from mmjax.data.build.text_match import jaccard, normalized, shingled, shingles, spelling, text_pairs, weights
 from mmjax.data.build.tune import tune
 from mmjax.data.stamps.pack import StampsPack
 from tests.data.build.files import RATE, drawing, encoded, item, melody, sound
@@ -81,10 +81,10 @@ SENTENCES = [
 
 
 def test_texts():
-    keys = [shingles(text) for text in SENTENCES]
+    keys = [shingled(text) for text in SENTENCES]
     for k, text in enumerate(SENTENCES):
         copies = planted_texts(text, np.random.default_rng(k))
-        scores = {kind: share_found(text_pairs([shingles(copy)], keys), k) for kind, copy in copies.items()}
+        scores = {kind: share_found(text_pairs([shingled(copy)], keys), k) for kind, copy in copies.items()}
         assert scores["other case"][0] == scores["reordered"][0] == 1
         assert scores["misspelt"][0] > 0.7 and scores["paraphrased"][0] > 0.5
         assert max(other for _, other in scores.values()) < 0.3
@@ -95,6 +95,16 @@ def test_weighted_jaccard_by_hand():
     weight = weights(sets)  # a: log(1 + 2/2), b and c: log(1 + 2/1)
     assert jaccard(*sets, weight) == pytest.approx(np.log(2) / (np.log(2) + 2 * np.log(3)))
     assert normalized("Élan, l'été!") == "elan l ete" and shingles("!?") == {"!?"}
+
+
+def test_one_typing_error_in_a_short_name_is_found_but_not_another_number():
+    assert spelling("green frog", "green frgo") == pytest.approx(0.8)  # two of ten letters are replaced
+    assert spelling("kitten", "sitting") == 0 and spelling("a", "b") == 0  # 3 of 7 letters: below 0.7
+    assert spelling("card 4", "card 5") == spelling("signal flag a", "signal flag b") == 0 and spelling("", "") == 0
+    keys = [shingled(text) for text in ("harmon trumpet", "card 41 of hearts", "card 42 of hearts")]
+    found = text_pairs([shingled("harmon trumqet")], keys)
+    assert found.pairs.tolist() == [[0, 0]] and found.score[0] == pytest.approx(1 - 1 / 14)
+    assert text_pairs(keys).score.max(initial=0) < 0.8
 
 
 def test_nearest_by_hand():
@@ -126,6 +136,9 @@ def test_thresholds_by_hand():
     assert (loose.threshold, loose.recall, loose.precision) == (pytest.approx(0.6, abs=1e-5), {"x": 1.0, "y": 1.0}, 0.75)
     known = tune(pairs, original, kinds, np.array([0, 1, 0]), 0.5)  # items 0 and 2 are known duplicates
     assert (known.threshold, known.precision) == (pytest.approx(0.6, abs=1e-5), 1.0)
+    # A copy that is joined to a known duplicate of its original is found: copy 1 by item 2 alone.
+    other = tune(Pairs(np.array([[0, 0], [1, 2], [2, 1]]), np.array([0.9, 0.7, 0.6])), original, kinds, np.array([0, 1, 0]))
+    assert other.recall == {"x": 1.0, "y": 1.0} and other.precision == 1.0
     nothing = tune(Pairs(np.zeros((0, 2), np.int64), np.zeros(0)), original, kinds, same)
     assert (nothing.threshold, nothing.recall, nothing.copies) == (1.0, {"x": 0.0, "y": 0.0}, 2)
 
