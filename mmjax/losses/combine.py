@@ -50,14 +50,17 @@ def zero_invalid(x: Any, valid: Bool[Array, " b"]) -> Any:
 class On:
     """A criterion on one output and its target: Float[b], 0 in the examples where the output does not count.
 
+    target: its name; None for the last part of the output's name ("label" of "image.label").
+
     ValueError if the model lacks the output, the batch lacks the target, or the criterion rejects their shapes.
     """
 
     output: str
     criterion: Criterion = CrossEntropy()
+    target: str | None = None
 
     def __call__(self, outputs: Mapping[str, Any], batch: Batch) -> Float[Array, " b"]:
-        output, target = pick(outputs, self.output), self.output.rpartition(".")[2]
+        output, target = pick(outputs, self.output), self.target or self.output.rpartition(".")[2]
         if target not in batch.targets:
             known = sorted(batch.targets)
             raise ValueError(f"output {self.output!r} has no target {target!r}; the batch's targets are {known}")

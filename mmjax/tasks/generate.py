@@ -12,10 +12,10 @@ import numpy as np
 from mmjax.data.dataset import Dataset
 from mmjax.metrics.text import TEXT_METRICS, text_outcomes, unit_scores
 from mmjax.tasks.items import items_of
-from mmjax.tasks.search import Greedy, Search
+from mmjax.tasks.search import Beam, CTCBeam, CTCGreedy, Greedy, Sample, Search
 from mmjax.tasks.subsets import subsets_of
 from mmjax.tasks.text_baselines import text_baselines
-from mmjax.tasks.units import find_output, listed, target_of
+from mmjax.tasks.units import listed, target_of
 from mmjax.types import Batch, Declared, Metric, Outcomes, Subset, Tokens, Units
 
 __all__ = ["Generate", "texts_of"]
@@ -49,7 +49,14 @@ class Generate:
         return {name: TEXT_METRICS[name].metric for name in self.scores}
 
     def check(self, outputs: Mapping[str, Any], data: Dataset) -> None:
-        find_output("Generate.output", self.output, outputs)
+        if self.output not in outputs:
+            raise ValueError(f"Generate.output: the model has no output {self.output!r}; its outputs are {listed(outputs)}")
+        of_frames = isinstance(outputs[self.output], Tokens)
+        if isinstance(self.search, (Greedy, Beam, Sample)) and of_frames:
+            raise ValueError(f"Generate.search: {self.output!r} is the output of a CTC head; give CTCGreedy() or CTCBeam()")
+        if isinstance(self.search, (CTCGreedy, CTCBeam)) and not of_frames:
+            others = "Greedy(), Beam() or Sample()"
+            raise ValueError(f"Generate.search: {self.output!r} is not the output of a CTC head; give {others}")
         unknown = sorted(set(self.scores) - set(TEXT_METRICS))
         if unknown or not self.scores:
             given = f"{unknown[0]!r} is unknown" if unknown else "it is empty"

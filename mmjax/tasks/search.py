@@ -6,14 +6,18 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import tyro
 from jaxtyping import Array, Int
 
-from mmjax.nn.checks import non_negative, positive
+from mmjax.nn.checks import positive
+from mmjax.nn.ctc_search import ctc_beam, ctc_greedy
+from mmjax.nn.prefix_scores import PrefixScorer
 from mmjax.nn.sample import sample
 from mmjax.nn.search import Rule, allow_all, beam, greedy
-from mmjax.types import Declared, Padded, Tokens
+from mmjax.shards import example_keys
+from mmjax.types import Padded, Tokens
 
-__all__ = ["Beam", "Greedy", "Sample", "Search"]
+__all__ = ["Beam", "CTCBeam", "CTCGreedy", "Greedy", "Sample", "Search"]
 
 
 @runtime_checkable
@@ -32,11 +36,11 @@ class Search(Protocol):
 class Greedy:
     """The most likely token at each step.
 
-    max_tokens: the longest text, in tokens, with its end token. rule: forbids tokens, see `mmjax.nn.rules`.
+    max_tokens: the longest text, in tokens, with its end token. rule: changes or forbids logits (see `mmjax.nn.rules`).
     """
 
     max_tokens: int = 32
-    rule: Declared[Rule] = allow_all
+    rule: tyro.conf.Suppress[Rule] = allow_all
 
     def __post_init__(self):
         positive(self, "max_tokens")
@@ -50,38 +54,36 @@ class Greedy:
 
 @dataclass(frozen=True)
 class Beam:
-    """The most likely text that beam search finds (see `mmjax.nn.search.beam`).
+    """The best text that beam search finds (see `mmjax.nn.search.beam`).
 
     beams: running texts per example. max_tokens: the longest text, in tokens, with its end token. length_penalty: exponent of
-    the length by which log-probabilities are divided; 0 favours short texts. rule: as in `Greedy`. early_stopping: "never",
-    False or True, as in `beam`.
+    the length by which log-probabilities are divided; 0 favours short texts. early_stopping: "never", False or True. rule: as
+    in `Greedy`, on log-probabilities.
     """
 
     beams: int = 4
     max_tokens: int = 32
     length_penalty: float = 1.0
-    rule: Declared[Rule] = allow_all
     early_stopping: bool | str = "never"
+    rule: tyro.conf.Suppress[Rule] = allow_all
 
     def __post_init__(self):
         positive(self, "beams", "max_tokens")
-        if self.early_stopping not in ("never", False, True):
-            raise ValueError(f'Beam.early_stopping is {self.early_stopping!r}; it must be "never", False or True')
 
     def __call__(
         self, apply: Callable[..., Any], output: str, tokens: Mapping[str, Tokens], present: Mapping[str, Any]
     ) -> Int[Array, "b m"]:
         prompt, end, step, cache = _start(apply, output, tokens, present, self.max_tokens, self.beams)
-        settings = self.beams, self.length_penalty, self.rule, self.early_stopping
-        return _ids(beam(step, cache, prompt, self.max_tokens, end, *settings)[0])
+        options = self.length_penalty, self.rule, self.early_stopping
+        return _ids(beam(step, cache, prompt, self.max_tokens, end, self.beams, *options)[0])
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A random text (see `mmjax.nn.sample.sample`).
+    """A random text. The random numbers depend on the place of an example in its batch and on `draw` alone.
 
-    max_tokens, rule: as in `Greedy`. temperature, top_k, top_p, min_p: as in `sample`. seed: of the random key; rows of a batch
-    differ in their keys, batches do not.
+    max_tokens: the longest text, in tokens, with its end token. temperature, top_k, top_p, min_p: as in `mmjax.nn.sample`.
+    draw: number of the random choice. rule: as in `Greedy`.
     """
 
     max_tokens: int = 32
@@ -89,24 +91,63 @@ class Sample:
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = None
-    seed: int = 0
-    rule: Declared[Rule] = allow_all
+    draw: int = 0
+    rule: tyro.conf.Suppress[Rule] = allow_all
 
     def __post_init__(self):
-        positive(self, "max_tokens", "top_k")
-        non_negative(self, "seed")
+        positive(self, "max_tokens")
         if not self.temperature > 0:
-            raise ValueError(f"Sample.temperature is {self.temperature!r}; it must be above 0 (Greedy is its limit 0)")
-        for field in ("top_p", "min_p"):
-            if (value := getattr(self, field)) is not None and not 0 <= value <= 1:
-                raise ValueError(f"Sample.{field} is {value!r}; it must be 0 to 1, or None")
+            raise ValueError(f"Sample.temperature is {self.temperature}; it must be above 0")
 
     def __call__(
         self, apply: Callable[..., Any], output: str, tokens: Mapping[str, Tokens], present: Mapping[str, Any]
     ) -> Int[Array, "b m"]:
         prompt, end, step, cache = _start(apply, output, tokens, present, self.max_tokens)
+        keys = example_keys(jax.random.key(self.draw), prompt.shape[0])
         filters = self.temperature, self.top_k, self.top_p, self.min_p
-        return _ids(sample(step, cache, prompt, self.max_tokens, end, jax.random.key(self.seed), *filters, self.rule))
+        return _ids(sample(step, cache, prompt, self.max_tokens, end, keys, *filters, self.rule))
+
+
+@dataclass(frozen=True)
+class CTCGreedy:
+    """The text of the most likely alignment of a CTC head (`heads.TokenLogits`). blank: its id."""
+
+    blank: int = 0
+
+    def __call__(
+        self, apply: Callable[..., Any], output: str, tokens: Mapping[str, Tokens], present: Mapping[str, Any]
+    ) -> Int[Array, "b m"]:
+        return _ids(ctc_greedy(_frames(apply, output, tokens, present), self.blank))
+
+
+@dataclass(frozen=True)
+class CTCBeam:
+    """The best text that prefix beam search finds for a CTC head (see `mmjax.nn.ctc_search.ctc_beam`).
+
+    beams: running texts per example. scorer: the score of a text, such as `ShallowFusion` of an `NGram`; None for 0.
+    max_tokens: the longest text; None for the number of frames. blank: its id.
+    """
+
+    beams: int = 8
+    scorer: tyro.conf.Suppress[PrefixScorer | None] = None
+    max_tokens: int | None = None
+    blank: int = 0
+
+    def __post_init__(self):
+        positive(self, "beams", "max_tokens")
+
+    def __call__(
+        self, apply: Callable[..., Any], output: str, tokens: Mapping[str, Tokens], present: Mapping[str, Any]
+    ) -> Int[Array, "b m"]:
+        frames = _frames(apply, output, tokens, present)
+        return _ids(ctc_beam(frames, self.beams, self.blank, self.scorer, self.max_tokens)[0])
+
+
+def _frames(
+    apply: Callable[..., Any], output: str, tokens: Mapping[str, Tokens], present: Mapping[str, Any]
+) -> Tokens:
+    """The logits of each token."""
+    return apply(tokens, present)[output]
 
 
 def _start(

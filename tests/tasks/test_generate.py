@@ -12,17 +12,20 @@ from mmjax.data import from_arrays
 from mmjax.data.custom import Captions, Images
 from mmjax.data.dataset import Dataset, Rows
 from mmjax.data.decode import DataError
+from mmjax.data.feed import HostFeed
 from mmjax.data.text import Words
 from mmjax.data.text_target import TextTarget
 from mmjax.decoders import Decoder
 from mmjax.encoders import CNN
+from mmjax.evaluate.predict import predict_subsets
 from mmjax.experiment import Experiment, ExperimentError
 from mmjax.experiment.check import check
 from mmjax.fusion import JoinTokens
-from mmjax.losses import CrossEntropy, On
+from mmjax.heads import TokenLogits
+from mmjax.losses import CTC, CrossEntropy, On, WeightedLosses
 from mmjax.robust.wrong_pairs import WrongPairs
 from mmjax.tasks import Generate
-from mmjax.tasks.search import Beam, Greedy
+from mmjax.tasks.search import Beam, CTCBeam, CTCGreedy, Greedy, Sample
 from mmjax.tasks.text_baselines import nearest
 from mmjax.train.optim import Adam
 from mmjax.types import Batch
@@ -207,3 +210,38 @@ def test_a_column_of_texts_becomes_a_target(captioner):
     assert data.media(0)["id"] == Given().load().media(1)["id"] if "id" in data.media(0) else True
     with pytest.raises(DataError, match=r"TextTarget.column: the data have no metadata column 'title'; they have caption"):
         TextTarget(Given(), column="title").load()
+
+
+def test_searches_of_decoders_and_of_ctc(captioner):
+    """Every search gives ids of the right shape with untrained parameters; wrong pairs of output and search are named."""
+    data = captioner.data.load()
+    task = captioner.tasks["caption"]
+    heads = {"caption_ctc": TokenLogits(60)}
+    loss = WeightedLosses({"caption": On("caption", CrossEntropy()), "ctc": On("caption_ctc", CTC(), target="caption")})
+    searches = {
+        "caption": (Greedy(5), Beam(2, 5, early_stopping=True), Sample(5, top_k=3)),
+        "caption_ctc": (CTCGreedy(), CTCBeam(2, max_tokens=5)),
+    }
+    tasks = {
+        f"{output}{number}": Generate(output, "caption", search=search, scores=("cer",))
+        for output, of in searches.items()
+        for number, search in enumerate(of)
+    }
+    joint = dataclasses.replace(captioner, heads=heads, loss=loss, tasks=tasks)
+    check(joint, data)
+    batch = HostFeed(data, data.splits["test"], joint.encoders)(np.arange(3))
+    variables = joint.model.init(jax.random.key(0), batch)
+    subsets = {name: (("image",),) for name in tasks}
+    found = jax.jit(predict_subsets(joint.model, tasks, subsets))(variables, batch)
+    for name, ids in found.items():
+        length = 5 if name != "caption_ctc0" else 16
+        assert ids.shape == (1, 3, length) and ids.dtype == jnp.int32 and (ids >= -1).all() and (ids < 60).all()
+        ended = np.cumsum(np.asarray(ids) < 0, axis=-1) > 0
+        assert (np.asarray(ids)[ended] == -1).all() and (np.asarray(ids)[~ended] > 0).all(), name
+    for output, search, message in (
+        ("caption", CTCGreedy(), "is not the output of a CTC head; give Greedy"),
+        ("caption_ctc", Greedy(), "is the output of a CTC head; give CTCGreedy"),
+    ):
+        wrong = {"caption": Generate(output, "caption", search=search, scores=task.scores)}
+        with pytest.raises(ExperimentError, match=message):
+            check(dataclasses.replace(joint, tasks=wrong), data)
