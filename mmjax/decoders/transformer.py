@@ -51,7 +51,19 @@ class Cache:
 
     def reorder(self, source: Int[Array, " b"]) -> "Cache":
         """The cache in which row i continues the sequence of row source[i], a sequence of the same memory."""
-        return self.replace(**jax.tree.map(lambda x: x[source], {"past": self.past, "padding": self.padding}))
+        memories, beams = self.memory_mask.shape[0], source.shape[0] // self.memory_mask.shape[0]
+        number = (source % beams).reshape(memories, beams, 1, 1, 1)
+
+        def select(x):
+            """x[source], of which XLA on a CPU makes a slow loop, as `beams` selections that it can vectorize."""
+            x = x.reshape(memories, beams, *x.shape[1:])
+            chosen = jnp.broadcast_to(x[:, :1], x.shape)
+            for beam in range(1, beams):
+                chosen = jnp.where(number == beam, x[:, beam : beam + 1], chosen)
+            return chosen.reshape(-1, *x.shape[2:])
+
+        past = jax.tree.map(select if beams <= 8 else lambda x: x[source], self.past)
+        return self.replace(past=past, padding=None if self.padding is None else self.padding[source])
 
 
 class CachedAttention(nn.Module):
