@@ -21,8 +21,8 @@ from mmjax.data.workers import Items, Wanted, Workers, read_items
 from mmjax.types import Batch
 
 __all__ = [
-    "AHEAD", "CHUNK", "PIECE", "DeviceFeed", "Feed", "HostFeed", "Order", "column_bytes", "example_batch", "load_column",
-    "load_columns",
+    "AHEAD", "CHUNK", "PIECE", "DeviceFeed", "Feed", "HostFeed", "ItemOfRow", "Order", "column_bytes", "example_batch",
+    "load_column", "load_columns",
 ]
 
 CHUNK = 256  # items that are read and preprocessed at once when a column is loaded

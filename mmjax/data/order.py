@@ -11,8 +11,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 __all__ = [
-    "ARRAY_ROWS", "MAX_OVERFLOW", "POISSON_STREAM", "Epochs", "Poisson", "Sampling", "SharedOrder", "in_order", "permuted",
-    "shuffled",
+    "ARRAY_ROWS", "FEISTEL_STREAM", "MAX_OVERFLOW", "POISSON_STREAM", "ROUNDS", "Epochs", "Poisson", "Sampling", "SharedOrder",
+    "in_order", "permuted", "shuffled",
 ]
 
 ARRAY_ROWS = 1 << 17
