@@ -65,6 +65,9 @@ audio+image .376 / .143, audio+text .515 / .071, image+text .530 / .114, all .54
     name, as its clean subsets show. Against dropping it for a clean one: with the image attacked -0.012 [-0.066, +0.042]
     against the clean text alone is inconclusive, with the audio attacked it is worse by 0.064 [0.019, 0.109], and with the text
     attacked it is worse than the clean image by 0.294 [0.172, 0.416] and the clean audio by 0.244 [0.167, 0.320].
+    Adversarial training on pixels and waveforms (raw_madry, PGD with 2 steps; a run of its own with 5 seeds) shows no gain with
+    all attacked, 0.141 against 0.120 (+0.021 [-0.079, +0.122], 0.137 detectable): its budgets have no tokens. Clean it has
+    0.512 against 0.568 (-0.056 [-0.114, +0.001]).
 What is not shown: robustness against larger budgets or stronger attacks (accuracies under attack are upper bounds), other folds
 (intervals describe one split), and more epochs of adversarial training (all cells have 300 steps). 0.1 was chosen after two
 seeds at 0.05, where concat-all had 0.675 and madry-all 0.725 on this test split; nothing else was tuned. The tables make 221
