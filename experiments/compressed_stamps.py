@@ -3,9 +3,9 @@
 Which of nine classes is a stamp, by the model of `stamps_pretrained.py` (dense layers and a concatenation over cached features
 of frozen published encoders, 624,649 parameters), quantised after training, trained for quantisation, pruned in several ways,
 or distilled into one modality. The features are frozen, so sizes and times are those of the trained model alone; the published
-encoders (about 34 million parameters) stay float32. By name: `scratch...`, the model of `stamps_fusion.py`, whose encoders (a CNN
-and LSTMs) are trained and compressed too; and `attention...`, a transformer over the names whose attention heads are pruned.
-Decoders are in docs/compression.md.
+encoders (about 34 million parameters) stay float32. By name: `scratch...`, the model of `stamps_fusion.py`, whose encoders (CNN,
+LSTMs) are trained and compressed too; and `attention...`, a transformer over the names whose attention heads are pruned. A
+decoder is in docs/compression.md.
 
 Run: python experiments/compressed_stamps.py --seeds 10 --against float --out runs/compressed_stamps
      python scripts/compressed_costs.py runs/compressed_stamps --against float               (sizes and times)
@@ -58,9 +58,9 @@ Attention heads of a transformer over the names (2 layers of 4 heads, from scrat
     attention_heads_50    0.514 [0.394, 0.632]   inconclusive: -0.010 [-0.035, +0.015], detectable 0.034
     attention_heads_75    0.525 [0.402, 0.644]   inconclusive: +0.001 [-0.027, +0.029], detectable 0.039
 Goal "int8 loses at most one point and is at least 3.5 times smaller": reached. It loses at most 0.1 point (lower end of the
-interval) and is 3.96 times smaller; with trained encoders also at most 0.1 point, and 3.74 times smaller. int4 is 6.3 times smaller and loses at most 0.4 points; training for int4 is not shown
-to be better than int4 after training (+0.011 [-0.002, +0.024]). Pruning 90 % of the weights and int8 together: 18.5
-times smaller, both files zipped.
+interval) and is 3.96 times smaller; with trained encoders also at most 0.1 point, and 3.74 times smaller. int4 is 6.3 times
+smaller and loses at most 0.4 points (1.4 with trained encoders); training for int4 is not shown to be better than int4 after
+training (+0.011 [-0.002, +0.024]). Pruning 90 % of the weights and int8 together: 18.5 times smaller, both files zipped.
 Pruning: 80 and 90 % are better than float, but so is `float_last`, the dense model after its last step. The small validation
 split selects float at steps 75 to 225 of 300, and pruned cells after full sparsity, from step 210 on. Against float_last no
 pruned cell differs: magnitude_90 +0.020 [-0.006, +0.046], magnitude_95 +0.002 [-0.033, +0.038], two_of_four -0.008 [-0.018,
