@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-NAMES = ("stamps", "pairs", "mosi", "aeon:NAME", "the path of a table or folder")
+NAMES = ("stamps", "pairs", "mosi", "emoji", "exercises", "aeon:NAME", "the path of a table or folder")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -28,6 +28,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _data(name: str, root: Path | None) -> Any:
     """The value with `load()`. Raises DataError for an unknown name."""
     from mmjax.data.decode import DataError
+    from mmjax.data.emoji.dataset import EmojiSentiment
+    from mmjax.data.exercises.dataset import Exercises
     from mmjax.data.mosi.dataset import Mosi
     from mmjax.data.series import AeonSeries
     from mmjax.data.stamps.dataset import Stamps
@@ -40,6 +42,10 @@ def _data(name: str, root: Path | None) -> Any:
             return StampsPairs(Stamps(root=root))
         case ["mosi"]:
             return Mosi(root=root)
+        case ["emoji"]:
+            return EmojiSentiment(root=root)
+        case ["exercises"]:
+            return Exercises(root=root)
         case ["aeon", series]:
             return AeonSeries(series, root=root)
     if Path(name).exists():

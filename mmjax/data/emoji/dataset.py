@@ -96,15 +96,16 @@ class EmojiSentiment:
         labels, total = labels_of(table.counts), table.counts.sum(axis=1)
         items = train_validation_test(grouped_folds(table.group, labels, self.folds, self.split_seed), self.fold)
         items = {split: at[total[at] >= self.min_count] for split, at in items.items()}
-        texts = Texts(table, self.languages + self.test_languages, self.keywords)
-        drawings = Drawings(table, self.styles + self.test_styles)
+        used = np.flatnonzero(total >= self.min_count)
+        texts = Texts(table, used, self.languages + self.test_languages, self.keywords)
+        drawings = Drawings(table, used, self.styles + self.test_styles)
         rows, metadata = {}, {}
         for split, at in items.items():
             rows[split], metadata[split] = self._rows(table, texts, drawings, labels, at, split == "test")
         tokenizer = self.tokenizer.train(metadata["train"]["text"].tolist())
         image, text = ImageInput(self.image_size), TextInput(tokenizer, self.max_tokens)
         columns = {
-            "image": column(drawings, image, to_unit, _digest(table, ["image", *drawings.styles])),
+            "image": column(drawings, image, to_unit, _digest(table, ["image", *drawings.styles, *map(str, used)])),
             "text": column(texts, text, identity, _digest(table, ["text", *texts.all])),
         }
         columns["image"] = standardized(columns["image"], rows["train"].pointer["image"], MAX_ITEMS)

@@ -71,38 +71,43 @@ def emoji_table(root: Path | None = None) -> EmojiTable:
 
 
 class Texts:
-    """The texts of the "text" column: language by language, a text for each emoji, "" without a name."""
+    """The texts of some emoji, language by language; "" without a name. all: the texts in order.
 
-    def __init__(self, table: EmojiTable, languages: tuple[str, ...], keywords: bool):
-        self.languages, self.count = tuple(dict.fromkeys(languages)), len(table.emoji)
-        self.all = [_text(names, keywords) for language in self.languages for names in table.names(language)]
+    used: Int[m], the numbers of the emoji.
+    """
+
+    def __init__(self, table: EmojiTable, used: np.ndarray, languages: tuple[str, ...], keywords: bool):
+        self.languages, self._position = tuple(dict.fromkeys(languages)), {int(i): k for k, i in enumerate(used)}
+        self.all = [_text(table.names(language)[i], keywords) for language in self.languages for i in used]
 
     def __len__(self) -> int:
         return len(self.all)
 
     def item(self, emoji: int, language: str) -> int:
         """The number of a text."""
-        return self.languages.index(language) * self.count + emoji
+        return self.languages.index(language) * len(self._position) + self._position[emoji]
 
     def __call__(self, item: int) -> str:
         return self.all[item]
 
 
 class Drawings:
-    """The images of the "image" column: style by style, an image for each emoji."""
+    """The images of some emoji, style by style. used: Int[m], the numbers of the emoji."""
 
-    def __init__(self, table: EmojiTable, styles: tuple[str, ...]):
-        self.table, self.styles, self.count = table, tuple(dict.fromkeys(styles)), len(table.emoji)
+    def __init__(self, table: EmojiTable, used: np.ndarray, styles: tuple[str, ...]):
+        self.styles, self._table, self._used = tuple(dict.fromkeys(styles)), table, used
+        self._position = {int(i): k for k, i in enumerate(used)}
 
     def __len__(self) -> int:
-        return self.count * len(self.styles)
+        return len(self._used) * len(self.styles)
 
     def item(self, emoji: int, style: str) -> int:
         """The number of an image."""
-        return self.styles.index(style) * self.count + emoji
+        return self.styles.index(style) * len(self._used) + self._position[emoji]
 
     def __call__(self, item: int) -> np.ndarray:
-        return self.table.image(self.styles[item // self.count], item % self.count)
+        style, position = divmod(item, len(self._used))
+        return self._table.image(self.styles[style], int(self._used[position]))
 
 
 def _text(names: Names, keywords: bool) -> str:
