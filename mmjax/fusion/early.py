@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mmjax.nn import Dropout, Transformer, any_token
-from mmjax.nn.checks import positive, transformer_fields
+from mmjax.nn.checks import positive, rate, transformer_fields
 from mmjax.types import Tokens
 
 __all__ = ["EarlyTransformer", "Embed", "JoinTokens", "Project"]
@@ -89,6 +89,7 @@ class JoinTokens(nn.Module):
     @nn.compact
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
         positive(self, "width")
+        rate(self, "dropout")
         names = sorted(tokens)
         embedded = [Embed(self.width, self.dtype, name=f"{name}_embed")(tokens[name]) for name in names]
         x = Dropout(self.dropout, name="dropout")(jnp.concatenate(embedded, axis=1), train=train)

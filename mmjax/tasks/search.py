@@ -69,6 +69,8 @@ class Beam:
 
     def __post_init__(self):
         positive(self, "beams", "max_tokens")
+        if self.early_stopping not in ("never", False, True):
+            raise ValueError(f'Beam.early_stopping is {self.early_stopping!r}; it must be "never", False or True')
 
     def __call__(
         self, apply: Callable[..., Any], output: str, tokens: Mapping[str, Tokens], present: Mapping[str, Any]
@@ -80,10 +82,10 @@ class Beam:
 
 @dataclass(frozen=True)
 class Sample:
-    """A random text. The random numbers depend on the place of an example in its batch and on `draw` alone.
+    """A random text. The random numbers depend on the place of an example in its batch and on `seed` alone.
 
     max_tokens: the longest text, in tokens, with its end token. temperature, top_k, top_p, min_p: as in `mmjax.nn.sample`.
-    draw: number of the random choice. rule: as in `Greedy`.
+    seed: of the random numbers. rule: as in `Greedy`.
     """
 
     max_tokens: int = 32
@@ -91,19 +93,24 @@ class Sample:
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = None
-    draw: int = 0
+    seed: int = 0
     rule: tyro.conf.Suppress[Rule] = allow_all
 
     def __post_init__(self):
         positive(self, "max_tokens")
+        positive(self, "top_k")
         if not self.temperature > 0:
             raise ValueError(f"Sample.temperature is {self.temperature}; it must be above 0")
+        for name in ("top_p", "min_p"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"Sample.{name} is {value}; it must be 0 to 1, or None")
 
     def __call__(
         self, apply: Callable[..., Any], output: str, tokens: Mapping[str, Tokens], present: Mapping[str, Any]
     ) -> Int[Array, "b m"]:
         prompt, end, step, cache = _start(apply, output, tokens, present, self.max_tokens)
-        keys = example_keys(jax.random.key(self.draw), prompt.shape[0])
+        keys = example_keys(jax.random.key(self.seed), prompt.shape[0])
         filters = self.temperature, self.top_k, self.top_p, self.min_p
         return _ids(sample(step, cache, prompt, self.max_tokens, end, keys, *filters, self.rule))
 
@@ -124,12 +131,13 @@ class CTCGreedy:
 class CTCBeam:
     """The best text that prefix beam search finds for a CTC head (see `mmjax.nn.ctc_search.ctc_beam`).
 
-    beams: running texts per example. scorer: the score of a text, such as `ShallowFusion` of an `NGram`; None for 0.
+    beams: running texts per example. scorer: a function without arguments that returns the score of texts, such as a language
+    model, `partial(kneser_ney, texts, vocabulary)` of `mmjax.nn.ngram`; it runs before compilation; None for no score.
     max_tokens: the longest text; None for the number of frames. blank: its id.
     """
 
     beams: int = 8
-    scorer: tyro.conf.Suppress[PrefixScorer | None] = None
+    scorer: tyro.conf.Suppress[Callable[[], PrefixScorer] | None] = None
     max_tokens: int | None = None
     blank: int = 0
 
@@ -140,7 +148,8 @@ class CTCBeam:
         self, apply: Callable[..., Any], output: str, tokens: Mapping[str, Tokens], present: Mapping[str, Any]
     ) -> Int[Array, "b m"]:
         frames = _frames(apply, output, tokens, present)
-        return _ids(ctc_beam(frames, self.beams, self.blank, self.scorer, self.max_tokens)[0])
+        scorer = self.scorer() if self.scorer else None
+        return _ids(ctc_beam(frames, self.beams, self.blank, scorer, self.max_tokens)[0])
 
 
 def _frames(

@@ -1,6 +1,7 @@
 """Generation by hand, and a captioner from arrays to predictions of files."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from mmjax.experiment.check import check
 from mmjax.fusion import JoinTokens
 from mmjax.heads import TokenLogits
 from mmjax.losses import CTC, CrossEntropy, On, WeightedLosses
+from mmjax.nn.ngram import kneser_ney
 from mmjax.robust.wrong_pairs import WrongPairs
 from mmjax.tasks import Generate
 from mmjax.tasks.search import Beam, CTCBeam, CTCGreedy, Greedy, Sample
@@ -220,7 +222,7 @@ def test_searches_of_decoders_and_of_ctc(captioner):
     loss = WeightedLosses({"caption": On("caption", CrossEntropy()), "ctc": On("caption_ctc", CTC(), target="caption")})
     searches = {
         "caption": (Greedy(5), Beam(2, 5, early_stopping=True), Sample(5, top_k=3)),
-        "caption_ctc": (CTCGreedy(), CTCBeam(2, max_tokens=5)),
+        "caption_ctc": (CTCGreedy(), CTCBeam(2, partial(kneser_ney, ((3, 4), (3, 5)), 60), max_tokens=5)),
     }
     tasks = {
         f"{output}{number}": Generate(output, "caption", search=search, scores=("cer",))

@@ -42,7 +42,8 @@ def test_texts(search, text):
 
 
 def test_samples_are_those_of_the_seed():
-    found = sample(lambda ids, cache: (LOGITS[ids], cache), 0, jnp.ones((ROWS, 1), jnp.int32), 8, END, jax.random.key(5))
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(5), jnp.arange(ROWS))
+    found = sample(lambda ids, cache: (LOGITS[ids], cache), 0, jnp.ones((ROWS, 1), jnp.int32), 8, END, keys)
     assert texts(Sample(8, seed=5)) == np.where(found.mask, found.x, -1).tolist() != texts(Sample(8, seed=6))
 
 
