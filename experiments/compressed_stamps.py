@@ -3,9 +3,9 @@
 Which of nine classes is a stamp, by the model of `stamps_pretrained.py` (dense layers and a concatenation over cached features
 of frozen published encoders, 624,649 parameters), quantised after training, trained for quantisation, pruned in several ways,
 or distilled into one modality. The features are frozen, so sizes and times are those of the trained model alone; the published
-encoders (about 34 million parameters) stay float32. By name: `scratch...`, the model of `stamps_fusion.py`, whose encoders (CNN,
-LSTMs) are trained and compressed too; and `attention...`, a transformer over the names whose attention heads are pruned. A
-decoder is in docs/compression.md.
+encoders (about 34 million parameters) stay float32. By name: `scratch...`, the model of `stamps_fusion.py`, whose CNN and LSTMs
+are trained and compressed too; and `attention...`, a transformer over the names whose attention heads are pruned. A decoder is
+in docs/compression.md.
 
 Run: python experiments/compressed_stamps.py --seeds 10 --against float --out runs/compressed_stamps
      python scripts/compressed_costs.py runs/compressed_stamps --against float               (sizes and times)
