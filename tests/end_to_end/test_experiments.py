@@ -13,7 +13,7 @@ import pytest
 
 from mmjax.runs.read import read_outcomes, read_run, read_units
 from tests.data.emoji.packages import write_packages
-from tests.data.exercises.wheels import write_wheel
+from tests.data.exercises.wheels import content, write_wheel
 from tests.end_to_end.conftest import FLAGS, ROOT
 from tests.pretrained.tiny import bert_folder, image_folder, speech_folder
 
@@ -60,6 +60,7 @@ DEAR = (
     "vowel_series",
     "private_stamps",
     "gan_augmentation",
+    "emoji_sentiment",
 )  # fmt: skip
 others = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SOME])
 
@@ -110,7 +111,7 @@ def test_some_cells_run_and_are_scored(name, commands, tmp_path):
         text = bert_folder(tmp_path / "text", num_hidden_layers=6)
         made = {WEIGHTS: text, PICTURES: image_folder(tmp_path / "pictures"), SPEECH: speech_folder(tmp_path / "speech")}
         flags = [str(made.get(flag.removesuffix("#encoder"), flag)) + "#encoder" * flag.endswith("#encoder") for flag in flags]
-    folders = {EMOJI: write_packages, WATCH: write_wheel}
+    folders = {EMOJI: write_packages, WATCH: lambda folder: write_wheel(folder, content(subjects=10))}
     flags = [str(folders[flag](tmp_path / "data")) if flag in folders else flag for flag in flags]
     output = commands.run(ROOT / "experiments" / f"{name}.py", *cells.split(), *flags, "--out", tmp_path / "run")
     run = read_run(tmp_path / "run")
