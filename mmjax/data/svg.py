@@ -16,7 +16,7 @@ from PIL import Image
 
 from mmjax.data.decode import DataError, decode_image, decode_text
 
-__all__ = ["DPI", "MAX_BYTES", "MAX_MEMORY", "SECONDS", "drawn", "self_contained"]
+__all__ = ["DPI", "ENTITY", "HREF", "MAX_BYTES", "MAX_MEMORY", "SECONDS", "drawn", "self_contained"]
 
 MAX_BYTES = 10_000_000  # of one file
 MAX_MEMORY = 4_000_000_000  # bytes of address space of the process that draws

@@ -16,7 +16,10 @@ from mmjax.data.decode import DataError, audio_seconds, check_language, decode_t
 from mmjax.data.fetch import DEBIAN, fetch, members
 from mmjax.data.groups import connected_groups, pairs_sharing_a_key
 
-__all__ = ["INSIDE", "PACKAGES", "VERSION", "Line", "Lines", "background", "find_packages", "lines_of", "read_lines"]
+__all__ = [
+    "CALL", "INSIDE", "PACKAGES", "ROOM", "STRING", "VERSION", "Line", "Lines", "background", "find_packages", "lines_of",
+    "read_lines",
+]  # fmt: skip
 
 VERSION = "1.0.1-1.1"
 PACKAGES = {

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mmjax.data.decode import DataError
 
-__all__ = ["JUNK", "SERIES", "Statements", "captions", "keywords", "read_statements", "series"]
+__all__ = ["DC", "JUNK", "RDF", "SERIES", "WORK", "Statements", "captions", "keywords", "read_statements", "series"]
 
 DC, RDF = "{http://purl.org/dc/elements/1.1/}", "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 WORK = "{http://web.resource.org/cc/}Work", "{http://creativecommons.org/ns#}Work"
