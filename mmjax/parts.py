@@ -183,6 +183,14 @@ MEMORY = Tokens(_array(49, 384), _array(49, dtype=bool))
 DECODERS = (
     Part("Decoder(10_000)", decoders.Decoder(10_000), TOKEN_IDS, "Vaswani et al., 2017", MEMORY),
     Part("AttentionLSTM(10_000)", decoders.AttentionLSTM(10_000), TOKEN_IDS, "Xu et al., 2015", MEMORY),
+    Part(
+        'whisper_base_decoder("cs")',
+        decoders.whisper_base_decoder("cs"),
+        TOKEN_IDS,
+        "Radford et al., 2023",
+        Tokens(_array(1500, 512), _array(1500, dtype=bool)),
+    ),
+    Part("LoRA(Decoder(10_000))", encoders.LoRA(decoders.Decoder(10_000)), TOKEN_IDS, "Hu et al., 2022", MEMORY),
 )
 # name -> (compared values, source)
 LOSSES = {
@@ -247,7 +255,7 @@ def unlisted() -> set[str]:
     listed |= set(LOSSES) | set(LOSS_PARAMETERS)
     public = {*encoders.__all__, *fusion.__all__, *losses.__all__, *decoders.__all__}
     public -= {"AttentionLSTMCache", "Cache", "Criterion", "ImagePatches", "counted"}  # values and types
-    public -= {"Whisper"}  # an encoder and a decoder
+    public -= {"Whisper", "whisper_prompt"}  # an encoder and a decoder; token ids
     public |= {name for name, value in vars(heads).items() if isinstance(value, type) and value.__module__ == heads.__name__}
     return public - listed
 

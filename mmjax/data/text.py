@@ -40,11 +40,13 @@ STOP_WORDS = tuple(
 class Tokenizer(Protocol):
     """Text -> token ids, and back.
 
-    library: the `tokenizers.Tokenizer`; its `to_str()` defines it completely. vocabulary: the number of token ids.
+    library: the `tokenizers.Tokenizer`; its `to_str()` defines it completely. vocabulary: the number of token ids. end: id of
+    the token after every text that a decoder writes.
     """
 
     library: Any
     vocabulary: int
+    end: int
 
     def ids(self, text: str) -> list[int]:
         """All token ids of a text; [] for a blank text."""
@@ -81,6 +83,11 @@ class TrainedTokenizer:
     def vocabulary(self) -> int:
         """The number of token ids, padding and unknown included."""
         return self.library.get_vocab_size()
+
+    @property
+    def end(self) -> int:
+        """The id of padding."""
+        return 0
 
     def ids(self, text: str) -> list[int]:
         return self.library.encode(text).ids
@@ -218,7 +225,7 @@ class Characters:
 
 
 def text_targets(
-    tokenizer: Tokenizer, texts: Mapping[int, str], rows: int, length: int, end: int = 0
+    tokenizer: Tokenizer, texts: Mapping[int, str], rows: int, length: int
 ) -> tuple[Int[np.ndarray, "n m"], int]:
     """({row: text} -> the targets of a decoder, int32 [rows length], number of truncated texts).
 
@@ -226,7 +233,7 @@ def text_targets(
     """
     values, truncated = np.full((rows, length), -1, np.int32), 0
     for row, text in texts.items():
-        ids = [*tokenizer.ids(text), end]
+        ids = [*tokenizer.ids(text), tokenizer.end]
         truncated += len(ids) > length
         values[row, : len(ids)] = ids[:length]
     return values, truncated

@@ -1,4 +1,4 @@
-"""Low-rank adaptation of an encoder (Hu et al., 2022, "LoRA: low-rank adaptation of large language models")."""
+"""Low-rank adaptation of an encoder or a decoder (Hu et al., 2022, "LoRA: low-rank adaptation of large language models")."""
 
 import re
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float, Int
 
 from mmjax.nn.checks import positive
 from mmjax.types import Tokens
@@ -16,7 +17,8 @@ __all__ = ["LoRA"]
 
 
 class LoRA(nn.Module):
-    """An encoder whose dense kernels W [in out] become W + (alpha / rank) A B, with A [in rank] and B [rank out] (equation 3).
+    """An encoder or a decoder with low-rank additions: dense kernels W [in out] become W + (alpha / rank) A B, with A [in rank]
+    and B [rank out] (equation 3).
 
     B is initialised with zeros, so the module initially equals the encoder. The encoder's parameters are under "base", A and
     B under "lora". A training stage with `learns=("encoders_text/lora", "fusion", "heads")` trains only A and B of the
@@ -24,7 +26,8 @@ class LoRA(nn.Module):
 
     W + (alpha / rank) A B is float32. An encoder that computes in bfloat16 rounds it, which can lose a small product.
 
-    encoder: any encoder without batch statistics. rank: of A and B. alpha: dimensionless. kernels: regular expression that
+    encoder: any encoder without batch statistics, or a decoder; then `init_cache`, `step`, `prompt` and `end` are those of the
+    decoder with A B added to its kernels. rank: of A and B. alpha: dimensionless. kernels: regular expression that
     matches the full path of each adapted dense layer; by default queries and values, as in the paper.
 
     Raises ValueError if the encoder has other variables than parameters, or `kernels` matches no dense layer.
@@ -36,12 +39,13 @@ class LoRA(nn.Module):
     kernels: str = r".*attention/(query|value)"
 
     @nn.compact
-    def __call__(self, x: Any, *, train: bool = False) -> Tokens:
+    def __call__(self, *inputs: Any, train: bool = False) -> Any:
+        """As of the encoder or decoder."""
         positive(self, "rank")
-        inner = self.encoder.clone(parent=None, name=None)
+        inner = self._inner()
 
         def base(key):
-            variables = inner.init(key, x)
+            variables = inner.init(key, *inputs)
             if set(variables) != {"params"}:
                 others = sorted(set(variables) - {"params"})
                 raise ValueError(f"LoRA.encoder is {type(inner).__name__}, which has {others}; LoRA supports parameters only")
@@ -50,7 +54,31 @@ class LoRA(nn.Module):
         params = self.param("base", base)
         lora = self.param("lora", lambda key: self.init_lora(key, params))
         rngs = {"dropout": self.make_rng("dropout")} if train and self.has_rng("dropout") else {}
-        return inner.apply({"params": self.folded({"base": params, "lora": lora})}, x, train=train, rngs=rngs)
+        return inner.apply({"params": self.folded({"base": params, "lora": lora})}, *inputs, train=train, rngs=rngs)
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """Token ids before every text of a decoder."""
+        return self.encoder.prompt
+
+    @property
+    def end(self) -> int:
+        """The end token of a decoder."""
+        return self.encoder.end
+
+    def init_cache(self, memory: Tokens, max_tokens: int, beams: int = 1) -> Any:
+        """As of the decoder."""
+        return self._apply(memory, max_tokens, beams, method="init_cache")
+
+    def step(self, ids: Int[Array, "b n"], cache: Any) -> tuple[Float[Array, "b n vocabulary"], Any]:
+        """As of the decoder."""
+        return self._apply(ids, cache, method="step")
+
+    def _inner(self) -> nn.Module:
+        return self.encoder.clone(parent=None, name=None)
+
+    def _apply(self, *given: Any, method: str) -> Any:
+        return self._inner().apply({"params": self.folded(self.variables["params"])}, *given, method=method)
 
     def init_lora(self, key: jax.Array, params: Mapping[str, Any]) -> dict[str, Any]:
         """Initial A, uniform within +-1 / sqrt(in) as in the authors' code, and B, zeros, for each adapted kernel."""

@@ -48,6 +48,11 @@ class PublishedTokenizer:
     def vocabulary(self) -> int:
         return self.library.get_vocab_size()
 
+    @property
+    def end(self) -> int:
+        """The id of padding."""
+        return self.preprocessing.padding
+
     def ids(self, text: str) -> list[int]:
         """All token ids with the special ones; [] if the text has none of its own."""
         own = self.library.encode(text, add_special_tokens=False).ids

@@ -158,10 +158,11 @@ class Transcriber:
         if (self.timestamps or self.condition) and len(wave):
             whole = Padded(np.pad(wave, (0, -len(wave) % size)), np.int32(len(wave)))
             return [Piece(owner, 0, np.asarray(self._finish(stack_waves([whole])).x[0]), -(-len(wave) // 160))]
-        parts = [wave[start : start + size] for start in range(0, len(wave), size)]
-        return [
-            Piece(owner, number * self._window, pad_or_cut(part, size), -(-len(part) // 160)) for number, part in enumerate(parts)
-        ]
+        pieces = []
+        for start in range(0, len(wave), size):
+            part = wave[start : start + size]
+            pieces.append(Piece(owner, start // 160, pad_or_cut(part, size), -(-len(part) // 160)))
+        return pieces
 
     def _run(self, pieces: list[Piece], progress: Callable[[float, float], None]) -> dict[int, str]:
         """Decodes all windows; {recording: language}, without English-only models."""

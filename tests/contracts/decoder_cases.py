@@ -1,6 +1,7 @@
 """Decoders and fusions of the contract suite, and an encoder of each family. To add a decoder, add one line."""
 
 from mmjax.decoders import AttentionLSTM, Decoder
+from mmjax.encoders import LoRA
 from mmjax.fusion.early import JoinTokens
 from mmjax.fusion.joint import Concat
 from tests.contracts import audio_cases, features_cases, image_cases, series_cases, text_cases, video_cases
@@ -10,6 +11,7 @@ VOCABULARY, LENGTH = 7, 4
 # The output of each decoder has its name.
 DECODERS = {
     "transformer": Decoder(VOCABULARY, width=8, depth=1, heads=2, hidden=12, positions=LENGTH + 1, prompt=(3, 0), dropout=0.2),
+    "lora": LoRA(Decoder(VOCABULARY, width=8, depth=1, heads=2, hidden=12, positions=LENGTH + 1, dropout=0.2), rank=2),
     "lstm": AttentionLSTM(VOCABULARY, width=6, embedding=5, attention=4, dropout=0.2),
 }
 # A memory of many tokens, and of one.

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.decoders import Decoder
 from mmjax.encoders import BERT, CNN, LoRA, ResNet
-from mmjax.types import Padded
+from mmjax.types import Padded, Tokens
 
 BASE = BERT(vocabulary=20, width=8, depth=2, heads=2, hidden=12, positions=6, dropout=0.0)
 IDS = Padded(jnp.array([[3, 4, 5, 0], [7, 8, 0, 0]]), jnp.array([3, 2]))
@@ -44,6 +45,30 @@ def test_the_number_of_lora_parameters(adapted):
     params = adapted[1]["params"]
     assert set(params) == {"base", "lora"}
     assert sum(leaf.size for leaf in jax.tree.leaves(params["lora"])) == 2 * 2 * 32
+
+
+def test_a_decoder_with_low_rank_kernels():
+    """Teacher forcing and cached steps equal those of the decoder with folded kernels; so are prompt and end."""
+    decoder = Decoder(9, width=8, depth=1, heads=2, hidden=12, positions=5, prompt=(3, 1), end=2)
+    module = LoRA(decoder, rank=2)
+    random = np.random.default_rng(0)
+    valid = jnp.array([[True, True, False], [True, False, False]])
+    memory = Tokens(jnp.asarray(random.normal(size=(2, 3, 8)), jnp.float32), valid)
+    ids = Padded(jnp.array([[3, 1, 4, 5], [3, 1, 7, 2]]), jnp.array([4, 4]))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), ids, memory)
+    params = jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape), jnp.float32), shapes["params"])
+    assert set(params["lora"]["block0"]["attention"]) == {"query", "value"} and (module.prompt, module.end) == ((3, 1), 2)
+
+    @jax.jit
+    def steps(params):
+        run = lambda *given, method: module.apply({"params": params}, *given, method=method)
+        first, cache = run(ids.x[:, :3], run(memory, 4, method="init_cache"), method="step")
+        return jnp.concatenate([first, run(ids.x[:, 3:], cache, method="step")[0]], axis=1)
+
+    expected = decoder.apply({"params": module.folded(params)}, ids, memory)
+    assert np.abs(expected - decoder.apply({"params": params["base"]}, ids, memory)).max() > 0.1
+    chex.assert_trees_all_close(module.apply({"params": params}, ids, memory), expected, rtol=1e-4, atol=1e-4)
+    chex.assert_trees_all_close(steps(params), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,30 @@ def speech_folder(folder: Path) -> Path:
     return _written(folder, SPEECH, {"preprocessor_config.json": {"chunk_length": 4, "feature_size": 80}})
 
 
+def whisper_folder(folder: Path) -> Path:
+    """Multilingual Whisper with a tokenizer, for windows of 0.08 s; ids: words w0 to w9, special tokens, five timestamps."""
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+
+    names = "endoftext startoftranscript en cs translate transcribe startofprev nospeech notimestamps".split()
+    config = SPEECH | {"max_source_positions": 4, "max_target_positions": 24, "vocab_size": 24}
+    settings = {
+        "is_multilingual": True,
+        "suppress_tokens": [0],
+        "begin_suppress_tokens": [1, 10],
+        "max_initial_timestamp_index": 2,
+    }
+    files = {
+        "preprocessor_config.json": {"chunk_length": 0.08, "feature_size": 80},
+        "generation_config.json": settings,
+    }
+    _written(folder, config, files)
+    tokenizer = Tokenizer(models.WordLevel({f"w{number}": number for number in range(10)}, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens([AddedToken(f"<|{name}|>", special=True) for name in names])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
 def _written(folder: Path, config: dict, files: dict[str, dict], seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in {"config.json": config, **files}.items():
