@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.experiment.check import check
 from mmjax.experiment.cli import parse
 from mmjax.types import Batch
 from tests.end_to_end.conftest import ROOT
 from tests.end_to_end.test_readme import PYTHON, README
+from tests.tasks.test_generate import pictures
 
 PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
 COMMANDS = [
@@ -72,6 +74,14 @@ def test_code_of_the_readme_is_the_same_in_the_pages():
 def test_python_code_is_valid(page):
     for block in re.findall(r"```python\n(.*?)```", PAGES[page], re.S):
         compile(block, page, "exec")
+
+
+def test_the_captioner_of_the_page_is_valid():
+    block = re.findall(r"```python\n(.*?)```", PAGES["text_generation.md"], re.S)[0]
+    exec(compile(block, "text_generation.md", "exec"), found := {})
+    images, captions = pictures()
+    experiment = found["captioner"](list(images), captions, ["train", "test", "validation"] * 16)
+    check(experiment, experiment.data.load())
 
 
 def test_the_loss_of_ones_own():
