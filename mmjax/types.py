@@ -173,12 +173,10 @@ class Compression(Protocol):
     def module(self, model: Any) -> Any:
         """The module that takes the compressed variables: the model itself, or a describable value with its `apply`, `init`
         and `encoders`."""
-        ...
 
     def variables(self, variables: Any) -> Any:
         """{collection: tree} of one seed -> compressed. Pure JAX, under `vmap` over seeds. Frozen published weights, which all
         seeds share, are not among them and stay as they are."""
-        ...
 
 
 @runtime_checkable
@@ -248,22 +246,18 @@ class Task(Protocol):
     @property
     def metrics(self) -> Mapping[str, Metric]:
         """The metrics of the table by name; the first one is the headline metric."""
-        ...
 
     def check(self, outputs: Mapping[str, Any], data: Any) -> None:
         """Raises ValueError, naming the field, if the model's outputs do not fit the data. Runs before compilation.
 
         outputs: {name: jax.ShapeDtypeStruct}. data: a `Dataset`.
         """
-        ...
 
     def subsets(self, modalities: tuple[str, ...]) -> tuple[Subset, ...]:
         """The subsets of modalities that are scored; the last one is the complete input."""
-        ...
 
     def units(self, data: Any, split: str) -> Units:
         """The units of one split of a `Dataset`. They depend on the data and the task alone, so that models are paired."""
-        ...
 
     def predict(self, apply: Callable, tokens: Mapping[str, Tokens], present: Mapping[str, Any], batch: Batch) -> Any:
         """The predictions for a batch; small, since they are kept for the whole split.
@@ -272,33 +266,26 @@ class Task(Protocol):
         method of the model, such as apply("caption", ids, cache, method="step"). tokens: the encoded modalities. present:
         {modality: Bool[b]}, restricted to the subset that is scored; `batch.present` is the presence in the data.
         """
-        ...
 
     def outcomes(self, predicted: Any, units: Units) -> Outcomes:
         """Predictions of one seed and subset for all rows of a split, [n ...] -> the outcomes of its units, [u ...]."""
-        ...
 
     def baselines(self, data: Any) -> Mapping[str, Any]:
         """{name: predictions for the rows of the test split} of simple baselines that are fitted on the training split."""
-        ...
 
     def details(self, units: Units) -> Mapping[str, Metric]:
         """Further metrics for the complete input, outside the main table of the report, such as F1 by class ("f1/animals")."""
-        ...
 
     def panels(self, outcomes: Outcomes, units: Units) -> list[Mapping[str, Any]]:
         """Plots and tables for the report as JSON values (see `mmjax.tasks.panels`). outcomes: of all seeds, [s u ...]."""
-        ...
 
     def show(self, predicted: Any, units: Units, unit: int) -> Mapping[str, Any]:
         """The report's view of one unit: {"target": str, "predicted": str, "correct": bool or None, "score": float or None}.
 
         predicted: the predictions of all seeds for all rows, [s n ...]. unit: its index in `units`.
         """
-        ...
 
     def answers(self, predicted: Any, classes: Mapping[str, tuple[str, ...]]) -> Mapping[str, np.ndarray]:
         """The answers to n new inputs, {name: array [n ...]}, averaged over seeds: "predicted", and others such as
         "probability". predicted: the predictions of all seeds, [s n ...]. classes: {target: the names of its classes, or the
         tokenizer of its texts}, as in `Dataset`."""
-        ...
