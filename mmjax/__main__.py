@@ -8,6 +8,7 @@ COMMANDS = {
     "mmjax.pretrained": "fetch published weights",
     "mmjax.report": "make one page from run folders",
     "mmjax.robust.privacy": "audit the cells of a run that were trained with canaries",
+    "mmjax.transcribe": "write down or translate speech with Whisper",
 }
 
 

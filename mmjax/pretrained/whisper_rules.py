@@ -82,8 +82,9 @@ class LoopGuard:
 
     def rule(self, end: int, first_timestamp: int) -> Rule:
         """A rule that allows nothing but the end token after a loop."""
+        # For each length of the n-gram, the number of tokens that must equal the one a period before.
+        compared = np.array([(self.copies(period) - 1) * period for period in range(1, self.longest + 1)])
         periods = np.arange(1, self.longest + 1)
-        compared = np.array([(self.copies(period) - 1) * period for period in periods])  # tokens equal to one a period before
         back = 1 + np.arange(compared.max())  # 1 is the last token
 
         def rule(logits, ids, count):
