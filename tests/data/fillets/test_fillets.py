@@ -139,7 +139,8 @@ def test_the_complete_set_has_the_counts_of_its_card():
     assert [len(set(table.cells[name])) for name in ("level", "group", "image")] == [80, 76, 77]
     assert all(table.cells["english"]) and all(table.cells["text"])
     data = Fillets().load()
-    check_dataset(data)
+    with pytest.warns(UserWarning, match="rows of the validation split have 'text' equal"):  # such as "Thanks.", see the card
+        check_dataset(data)
     groups = [set(of["group"].tolist()) for of in data.metadata.values()]
     assert sum(map(len, groups)) == len(set().union(*groups)) == 76
     assert sum(map(len, data.splits.values())) == 3251
