@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--beams", type=int, default=1, help="of beam search; 1 is greedy search (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of a window (default: %(default)s)")
     parser.add_argument("--condition", action="store_true", help="give each window the text of the previous ones")
-    parser.add_argument("--once", action="store_true", help="do not decode rejected windows again at higher temperatures")
+    parser.add_argument("--fallback", action="store_true", help="decode rejected windows again at higher temperatures")
     given = parser.parse_args(arguments)
     missing = [file for file in given.files if not file.is_file()]
     if missing:
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
             timestamps=given.timestamps,
             seconds=given.seconds,
             beams=given.beams,
-            fallback=None if given.once else Fallback(),
+            fallback=Fallback() if given.fallback else None,
             guard=LoopGuard(),
             condition=given.condition,
         )

@@ -1,6 +1,6 @@
 """Texts as Whisper's token ids: targets for a Whisper decoder in an experiment.
 
-    data = TextTarget(Fillets(), column="text", target="text", tokenizer=WhisperText())
+    data = TextTarget(Fillets(), target="text", target_tokenizer=WhisperText())
     decoders = {"text": whisper_base_decoder("cs")}                    # its prompt holds language and task
     weights = {"encoders_speech": "whisper-base", "decoders_text": "whisper-base"}
 """

@@ -139,7 +139,7 @@ def test_the_command(weights, tmp_path, capsys):
 
     file = tmp_path / "a.wav"
     soundfile.write(file, np.random.default_rng(0).normal(size=900).astype(np.float32) / 10, 16_000)
-    settings = ["--weights", str(weights.folder), "--seconds", "0.08", "--timestamps", "--language", "cs", "--once"]
+    settings = ["--weights", str(weights.folder), "--seconds", "0.08", "--timestamps", "--language", "cs"]
     command.main([str(file), *settings])
     assert capsys.readouterr().out.startswith("[00:00.0")
     with pytest.raises(SystemExit, match="error: language is 'xx'; the languages"):

@@ -129,3 +129,19 @@ def test_chunks(weights):
     texts = transcribe([(two, 16_000), (silence[:0], 16_000), recordings[0]])
     single = transcribe([recordings[0]])
     assert texts[1:] == ["", *single] and len(words(texts[0])) > 10
+
+
+def test_the_languages_of_whisper_base():
+    """The codes and ids of `decoders.whisper` are those of the published tokenizer; a Czech word becomes ids and text again."""
+    from mmjax.decoders.whisper import LANGUAGES, whisper_prompt
+    from mmjax.pretrained.whisper_text import WhisperText
+
+    base = load("whisper-base")
+    tokens = Transcriber(base).tokens
+    assert list(tokens.languages) == list(LANGUAGES)
+    for language in LANGUAGES:
+        for task in ("transcribe", "translate"):
+            assert tuple(tokens.prompt(language, task, timestamps=False)) == whisper_prompt(language, task)
+    assert tokens.vocabulary == base.module.decoder.vocabulary == tokens.first_timestamp + 1501
+    tokenizer = WhisperText().train([])
+    assert tokenizer.end == tokens.end == 50_257 and tokenizer.text([*tokenizer.ids("Dobr\u00fd den."), tokenizer.end]) == "Dobr\u00fd den."
