@@ -35,7 +35,7 @@ def texts(search):
         (Sample(3, temperature=1e-3), [2, -1, -1]),
         (Sample(3, top_k=1, rule=Suppress((2,))), [3, -1, -1]),
     ],
-    ids=str,
+    ids=["greedy", "greedy_rule", "beam_rule", "cold_sample", "sample_rule"],
 )
 def test_texts(search, text):
     assert texts(search) == [text] * ROWS
