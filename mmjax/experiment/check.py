@@ -72,13 +72,16 @@ def check(experiment: Experiment, data: Dataset) -> None:
 
 def _check_decoders(experiment: Experiment, data: Dataset) -> None:
     targets = data.splits["train"].targets
-    for name in experiment.decoders:
+    for name, decoder in experiment.decoders.items():
         if name in {**experiment.heads, **experiment.loss_parameters}:
             raise ExperimentError(f"decoders.{name}: there is another output of this name")
         found = targets.get(name)
         if found is None or found.ndim != 2 or found.dtype.kind not in "iu":
             given = f"their targets are {listed(targets)}" if found is None else f"it is {found.dtype}{list(found.shape)}"
             raise ExperimentError(f"decoders.{name}: the data need a target {name!r} of token ids, Int[n m]; {given}")
+        end = getattr(data.tokenizers.get(name), "end", decoder.end)
+        if end != decoder.end:
+            raise ExperimentError(f"decoders.{name}.end is {decoder.end}, but texts of {name!r} end with the token {end}")
 
 
 def _check_tasks(experiment: Experiment, data: Dataset) -> None:

@@ -186,6 +186,8 @@ def test_mistakes_are_named(captioner):
     assert "Generate.per: the data have no modality 'sound'; they have image" in message(**of(per=("sound",)))
     assert "the model has no output 'title'" in message(**of(output="title"))
     assert "decoders.title: the data need a target 'title' of token ids" in message(decoders={"title": decoder})
+    other = decoder.clone(end=3)
+    assert "decoders.caption.end is 3, but texts of 'caption' end with the token 0" in message(decoders={"caption": other})
     small = decoder.clone(vocabulary=5)
     assert "decoders.caption.vocabulary is 5, but the tokenizer has" in message(decoders={"caption": small})
     short = decoder.clone(positions=4)
