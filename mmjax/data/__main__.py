@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-NAMES = ("stamps", "pairs", "mosi", "emoji", "exercises", "aeon:NAME", "the path of a table or folder")
+NAMES = ("stamps", "pairs", "mosi", "emoji", "exercises", "openclipart", "fillets", "easy_vqa", "aeon:NAME", "a table or folder")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -28,9 +28,12 @@ def main(arguments: list[str] | None = None) -> None:
 def _data(name: str, root: Path | None) -> Any:
     """The value with `load()`. Raises DataError for an unknown name."""
     from mmjax.data.decode import DataError
+    from mmjax.data.easy_vqa.dataset import EasyVQA
     from mmjax.data.emoji.dataset import EmojiSentiment
     from mmjax.data.exercises.dataset import Exercises
+    from mmjax.data.fillets.dataset import Fillets
     from mmjax.data.mosi.dataset import Mosi
+    from mmjax.data.openclipart.dataset import Openclipart
     from mmjax.data.series import AeonSeries
     from mmjax.data.stamps.dataset import Stamps
     from mmjax.data.stamps.pairs import StampsPairs
@@ -46,6 +49,12 @@ def _data(name: str, root: Path | None) -> Any:
             return EmojiSentiment(root=root)
         case ["exercises"]:
             return Exercises(root=root)
+        case ["openclipart"]:
+            return Openclipart(root=root)
+        case ["fillets"]:
+            return Fillets(root=root)
+        case ["easy_vqa"]:
+            return EasyVQA(root=root)
         case ["aeon", series]:
             return AeonSeries(series, root=root)
     if Path(name).exists():
