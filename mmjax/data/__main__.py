@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-NAMES = ("stamps", "pairs", "mosi", "emoji", "exercises", "openclipart", "fillets", "easy_vqa", "aeon:NAME", "a table or folder")
+SETS = ("stamps", "pairs", "mosi", "emoji", "exercises", "openclipart", "fillets", "easy_vqa")
+NAMES = (*SETS, "aeon:NAME", "the path of a table or folder")
 
 
 def main(arguments: list[str] | None = None) -> None:

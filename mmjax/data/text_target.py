@@ -22,8 +22,8 @@ class TextTarget:
     """A data set with a further target, the texts of a metadata column; rows without a text are left out.
 
     data: any data set. column: the metadata column. target: the name of the new target. target_tokenizer: trained on the
-    training texts. target_tokens: longer texts are truncated; None: the longest training text and its end token. Raises DataError
-    if the data lack the column or a split has no texts.
+    training texts. target_tokens: longer texts are truncated; None: the longest training text and its end token.
+    Raises DataError if the data lack the column or a split has no texts.
     """
 
     data: Annotated[Declared[Data], tyro.conf.arg(name="")]
