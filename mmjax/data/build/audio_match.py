@@ -6,14 +6,15 @@ and gives candidates; a candidate's score is the largest correlation of the two 
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
-from mmjax.data.build.nearest import Pairs, best_pairs, nearest, unit
+from mmjax.data.build.nearest import Candidates, Pairs, best_pairs, nearest, pairs_between_groups, unit
 
 __all__ = [
     "BANDS", "FILTERS", "FLOOR", "HOP", "LOWEST", "MAX_FRAMES", "MODULATIONS", "NEIGHBOURS", "PITCH", "RANGE_DB", "RATE",
-    "WINDOW", "audio_pairs", "correlation", "descriptor", "spectrogram",
+    "WINDOW", "audio_duplicates", "audio_pairs", "correlation", "descriptor", "spectrogram",
 ]  # fmt: skip
 
 RATE = 8_000  # Hz
@@ -24,7 +25,7 @@ RANGE_DB = 50.0  # below the loudest band
 MAX_FRAMES = 1_500  # 30 s; the rest of a longer recording is not compared
 MODULATIONS = 32  # coefficients over time of a descriptor, to about 6 Hz
 PITCH = 4  # largest pitch shift in semitones
-NEIGHBOURS = 6
+NEIGHBOURS = 6  # candidates per recording and round of the search
 FLOOR = 0.3  # cosine of a candidate
 
 
@@ -64,19 +65,31 @@ def descriptor(spectrum: np.ndarray) -> np.ndarray:
     return unit(np.sqrt(slow).ravel() - np.sqrt(slow).mean())
 
 
-def audio_pairs(queries: Sequence[np.ndarray], keys: Sequence[np.ndarray] | None = None) -> Pairs:
-    """Scored candidate pairs of spectrograms, or among the queries if keys is None (then i < j).
+def audio_pairs(queries: Sequence[np.ndarray], keys: Sequence[np.ndarray]) -> Pairs:
+    """Scored pairs of spectrograms and their nearest keys.
 
     score: the largest correlation over shifts in time and of at most four semitones, 1 for equal recordings.
     """
-    same = keys is None
-    keys = queries if keys is None else keys
     if not queries or not keys:
         return Pairs(np.zeros((0, 2), np.int64), np.zeros(0))
-    key = np.stack([descriptor(one) for one in keys])
-    query = key if same else np.stack([descriptor(one) for one in queries])
-    found = nearest(query[:, None], key[:, None], NEIGHBOURS, FLOOR, same)
-    return best_pairs(found.query, found.key, np.array([correlation(queries[i], keys[j]) for i, j, _ in zip(*found)]), same)
+    found = nearest(_descriptors(queries), _descriptors(keys), NEIGHBOURS, FLOOR)
+    return best_pairs(found.query, found.key, _scores(queries, keys, found), same=False)
+
+
+def audio_duplicates(spectra: Sequence[np.ndarray], threshold: float, known: np.ndarray) -> Pairs:
+    """Scored pairs (i < j) among the spectrograms; see `pairs_between_groups` for threshold and known."""
+    if not spectra:
+        return Pairs(np.zeros((0, 2), np.int64), np.zeros(0))
+    return pairs_between_groups(_descriptors(spectra), partial(_scores, spectra, spectra), threshold, known, NEIGHBOURS, FLOOR)
+
+
+def _descriptors(spectra: Sequence[np.ndarray]) -> np.ndarray:
+    """float32 [n 1 d]: a recording has one variant."""
+    return np.stack([descriptor(one) for one in spectra])[:, None]
+
+
+def _scores(queries: Sequence[np.ndarray], keys: Sequence[np.ndarray], found: Candidates) -> np.ndarray:
+    return np.array([correlation(queries[i], keys[j]) for i, j in zip(found.query.tolist(), found.key.tolist())])
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -17,7 +17,7 @@ from mmjax.data.build.card import card
 from mmjax.data.build.clean import clean, counts
 from mmjax.data.build.croissant import mlcroissant, read_croissant, write_croissant
 from mmjax.data.build.deidentify import LIMITS, deidentify
-from mmjax.data.build.duplicates import Duplicates, find_duplicates, leak_free_groups
+from mmjax.data.build.duplicates import Duplicates, find_duplicates, leak_free_groups, recall_warnings
 from mmjax.data.build.items import Item, column, modalities
 from mmjax.data.build.label_errors import label_errors
 from mmjax.data.build.options import Options
@@ -107,7 +107,7 @@ def _build(path: Path, out: Path, options: Options, track: Track) -> dict[str, A
         "groups": _group_sizes(groups),
         "agreement": _agreement(kept, options),
         "shortcuts": {one.name: _probe(one) for one in probes},
-        "warnings": warnings(probes),
+        "warnings": warnings(probes) + [sentence for one in found for sentence in recall_warnings(one)],
         "label errors": _label_errors(kept, probes, options.label),
         "personal data": {"removed": personal, "searched": options.personal, "limits": list(LIMITS)},
     }
@@ -149,7 +149,7 @@ def _duplicates(one: Duplicates, items: list[Item], splits: list[str]) -> dict[s
     tuned = {key: _rounded(value) for key, value in one.tuned._asdict().items()}
     return {
         "kind": one.kind, "pairs": len(one.near), "equal": one.equal, "pairs across splits": across, "planted": tuned,
-        "ids": [[items[i].id, items[j].id] for i, j in one.near.tolist()],
+        "ids": [[items[i].id, items[j].id] for i, j in one.near.tolist()], "warnings": recall_warnings(one),
     }  # fmt: skip
 
 

@@ -6,30 +6,36 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmjax.data.build.audio_match import RATE, audio_pairs, spectrogram
-from mmjax.data.build.image_match import image_pairs, look
+from mmjax.data.build.audio_match import RATE, audio_duplicates, audio_pairs, spectrogram
+from mmjax.data.build.image_match import image_duplicates, image_pairs, look
 from mmjax.data.build.items import Item, Part, column, modalities, parts_of, sha256
 from mmjax.data.build.nearest import Pairs
 from mmjax.data.build.planted import planted_images, planted_sounds, planted_texts
-from mmjax.data.build.text_match import normalized, shingled, text_pairs
+from mmjax.data.build.text_match import normalized, shingled, text_duplicates, text_pairs
 from mmjax.data.build.tune import Tuned, tune
 from mmjax.data.decode import decode_audio, decode_image
 from mmjax.data.groups import connected_groups, pairs_sharing_a_key
 
-__all__ = ["COPIES", "MATCHERS", "Duplicates", "Matcher", "agreement_of_groups", "find_duplicates", "leak_free_groups"]
+__all__ = [
+    "COPIES", "LOW_RECALL", "MATCHERS", "Duplicates", "Matcher", "agreement_of_groups", "find_duplicates", "leak_free_groups",
+    "recall_warnings",
+]  # fmt: skip
 
 COPIES = 200  # planted copies of each kind
+LOW_RECALL = 0.5  # of a kind of planted copy; a warning below it
 
 
 class Matcher(NamedTuple):
     """How items of one kind are compared. decode: Part -> raw item. key: Part -> equal for items that are surely duplicates.
-    plant: (raw, generator) -> {kind: altered raw}. describe: raw -> descriptor. pairs: (queries, keys or None) -> `Pairs`."""
+    plant: (raw, generator) -> {kind: altered raw}. describe: raw -> descriptor. pairs: (queries, keys) -> `Pairs`. among:
+    (descriptors, threshold, known groups) -> `Pairs` with i < j."""
 
     decode: Callable[[Part], Any]
     key: Callable[[Part], str]
     plant: Callable[[Any, np.random.Generator], dict[str, Any]]
     describe: Callable[[Any], Any]
-    pairs: Callable[..., Pairs]
+    pairs: Callable[[Sequence, Sequence], Pairs]
+    among: Callable[[Sequence, float, np.ndarray], Pairs]
 
 
 def _bytes_key(part: Part) -> str:
@@ -41,9 +47,13 @@ def _wave(part: Part) -> np.ndarray:
 
 
 MATCHERS = {
-    "image": Matcher(lambda part: decode_image(part.read(), part.name), _bytes_key, planted_images, look, image_pairs),
-    "audio": Matcher(_wave, _bytes_key, planted_sounds, spectrogram, audio_pairs),
-    "text": Matcher(lambda part: part.text(), lambda part: normalized(part.text()), planted_texts, shingled, text_pairs),
+    "image": Matcher(
+        lambda part: decode_image(part.read(), part.name), _bytes_key, planted_images, look, image_pairs, image_duplicates
+    ),
+    "audio": Matcher(_wave, _bytes_key, planted_sounds, spectrogram, audio_pairs, audio_duplicates),
+    "text": Matcher(
+        lambda part: part.text(), lambda part: normalized(part.text()), planted_texts, shingled, text_pairs, text_duplicates
+    ),
 }
 
 
@@ -89,9 +99,18 @@ def find_duplicates(
                 kinds.append(name)
     same = np.arange(len(first)) if known is None else np.asarray(known)[[rows[at] for at in first]]
     tuned = tune(matcher.pairs(planted, described), np.array(original, np.int64), kinds, same)
-    near = [(first[i], first[j]) for i, j in matcher.pairs(described).above(tuned.threshold).tolist()]
+    near = [(first[i], first[j]) for i, j in matcher.among(described, tuned.threshold, same).above(tuned.threshold).tolist()]
     pairs = np.array([(rows[i], rows[j]) for i, j in [*equal, *near]], np.int64).reshape(-1, 2)
     return Duplicates(modality, kind, np.unique(np.sort(pairs, axis=1), axis=0), len(equal), tuned)
+
+
+def recall_warnings(found: Duplicates) -> list[str]:
+    """One sentence for each kind of planted copy of which fewer than half were found."""
+    return [
+        f"Near-duplicates may leak: of planted copies of {found.modality} that were {kind}, the search found {share:.0%}."
+        for kind, share in found.tuned.recall.items()
+        if share < LOW_RECALL
+    ]
 
 
 def leak_free_groups(items: Sequence[Item], found: Sequence[Duplicates], together: Sequence[str] = ()) -> np.ndarray:

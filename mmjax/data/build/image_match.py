@@ -6,24 +6,25 @@ candidate's score is the correlation of the two images after the crop is registe
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from mmjax.data.build.nearest import Pairs, best_pairs, nearest, unit
+from mmjax.data.build.nearest import Candidates, Pairs, best_pairs, nearest, pairs_between_groups, unit
 from mmjax.data.image import on_white
 
 __all__ = [
     "BOXES", "CHANNELS", "COSINES", "FLOOR", "FREQUENCIES", "HOPELESS", "LEAST", "MOVES", "NEIGHBOURS", "REGISTERED",
-    "SIDE", "SMALL", "STEPS", "Look", "image_pairs", "look", "registered",
+    "SIDE", "SMALL", "STEPS", "Look", "image_duplicates", "image_pairs", "look", "registered",
 ]  # fmt: skip
 
 SIDE = 64  # pixels of the stored copies
 SMALL = 32  # pixels of the transformed image
 FREQUENCIES = 10  # per axis
 REGISTERED = 24  # pixels that are correlated
-NEIGHBOURS = 6  # candidates per image
+NEIGHBOURS = 6  # candidates per image and round of the search
 FLOOR = 0.6  # cosine of a candidate
 STEPS = (0.06, 0.03, 0.015)  # of the registration, as a share of the side
 LEAST = 0.5  # of the side that a crop may keep
@@ -63,22 +64,33 @@ def _cut(image: Image.Image, box: Iterable[float], side: int) -> np.ndarray:
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom)))
 
 
-def image_pairs(queries: Sequence[Look], keys: Sequence[Look] | None = None) -> Pairs:
-    """Scored candidate pairs of queries and keys, or among the queries if keys is None (then i < j).
+def image_pairs(queries: Sequence[Look], keys: Sequence[Look]) -> Pairs:
+    """Scored pairs of queries and their nearest keys.
 
     score: the correlation of pixels after registration, 1 for equal images, about 0 for unrelated ones.
     """
-    same = keys is None
-    keys = queries if keys is None else keys
     if not queries or not keys:
         return Pairs(np.zeros((0, 2), np.int64), np.zeros(0))
-    variants = [np.stack([one.variants for one in looks]) for looks in (queries, keys)]
-    found = nearest(*variants, NEIGHBOURS, FLOOR, same)
-    score = [
+    found = nearest(_variants(queries), _variants(keys), NEIGHBOURS, FLOOR)
+    return best_pairs(found.query, found.key, _scores(queries, keys, found), same=False)
+
+
+def image_duplicates(looks: Sequence[Look], threshold: float, known: np.ndarray) -> Pairs:
+    """Scored pairs (i < j) among the images; see `pairs_between_groups` for threshold and known."""
+    if not looks:
+        return Pairs(np.zeros((0, 2), np.int64), np.zeros(0))
+    return pairs_between_groups(_variants(looks), partial(_scores, looks, looks), threshold, known, NEIGHBOURS, FLOOR)
+
+
+def _variants(looks: Sequence[Look]) -> np.ndarray:
+    return np.stack([one.variants for one in looks])
+
+
+def _scores(queries: Sequence[Look], keys: Sequence[Look], found: Candidates) -> np.ndarray:
+    return np.array([
         registered(queries[i], v, keys[j]) if v >= 0 else registered(keys[j], -1 - v, queries[i])
         for i, j, v in zip(*(column.tolist() for column in found))
-    ]
-    return best_pairs(found.query, found.key, np.array(score), same)
+    ])  # fmt: skip
 
 
 def registered(whole: Look, variant: int, part: Look) -> float:

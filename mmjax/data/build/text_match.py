@@ -17,7 +17,7 @@ from mmjax.data.build.nearest import Pairs, best_pairs
 
 __all__ = [
     "CANDIDATE", "NUMBERS", "PERMUTATIONS", "SHINGLE", "ShingledText", "jaccard", "normalized", "shingled", "shingles",
-    "spelling", "text_pairs", "weights",
+    "spelling", "text_duplicates", "text_pairs", "weights",
 ]  # fmt: skip
 
 PERMUTATIONS = 64
@@ -98,6 +98,12 @@ def text_pairs(queries: Sequence[ShingledText], keys: Sequence[ShingledText] | N
     weight = weights([key.parts for key in keys])
     score = np.array([_score(queries[i], keys[j], weight) for i, j in pairs.tolist()])
     return best_pairs(pairs[:, 0], pairs[:, 1], score, same)
+
+
+def text_duplicates(texts: Sequence[ShingledText], threshold: float, known: np.ndarray) -> Pairs:
+    """`text_pairs` among the texts, as MinHash does not limit the number of candidates."""
+    del threshold, known
+    return text_pairs(texts)
 
 
 def _score(a: ShingledText, b: ShingledText, weight: Callable[[str], float]) -> float:
