@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from mmjax.data.build import personal_audio, personal_image, personal_text
-from mmjax.data.build.finding import REPAIRED, Finding
+from mmjax.data.build.finding import REPAIRED, Finding, with_extension
 from mmjax.data.build.items import Item, Part
 
 __all__ = ["LIMITS", "Deidentified", "deidentified", "deidentify"]
@@ -52,6 +52,11 @@ def deidentified(part: Part, region: str | None, names: Collection[str]) -> tupl
     data = part.read()
     if part.kind == "image":
         counts = personal_image.image_metadata(data)
-        return (part.with_bytes(personal_image.without_metadata(data)) if counts else part), counts
+        return (_image(part, personal_image.without_metadata(data)) if counts else part), counts
     tags = personal_audio.audio_tags(data)
     return (part.with_bytes(personal_audio.without_tags(data)), {"tag of a recording": tags}) if tags else (part, {})
+
+
+def _image(part: Part, data: bytes) -> Part:
+    """With the extension of a PNG file if it has become one."""
+    return part.with_bytes(data, with_extension(part.name, ("png",))[0] if data.startswith(b"\x89PNG") else None)

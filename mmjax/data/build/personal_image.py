@@ -12,6 +12,7 @@ __all__ = ["GPS", "JPEG_PICTURE", "LIMITS", "NOT_TEXT", "ORIENTATION", "PNG_TEXT
 LIMITS = (
     "Faces, number plates, badges, screens and handwriting in images are not found.",
     "Metadata that is drawn into an image, such as a date stamp or watermark, is not found.",
+    "Images other than PNG, JPEG and WebP that have metadata become PNG files of their first frame.",
 )
 GPS, ORIENTATION = 0x8825, 0x0112
 PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME")

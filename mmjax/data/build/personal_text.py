@@ -4,10 +4,12 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-__all__ = ["CALLED", "EMAIL", "HANDLE", "LIMITS", "NAME", "TITLED", "without_personal_data"]
+__all__ = ["CALLED", "EMAIL", "HANDLE", "LETTER", "LIMITS", "NAME", "TITLED", "without_personal_data"]
 
-EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
-HANDLE = re.compile(r"(?<![\w@.])@[A-Za-z_]\w{2,}")
+LETTER = r"\w\u0300-\u036f\u0900-\u0eff"  # with the combining marks of Latin, Greek, Cyrillic, Indic, Thai and Lao words
+EMAIL = re.compile(rf"(?<![{LETTER}.%+-])[{LETTER}.%+-]{{1,64}}@[{LETTER}-]+(?:\.[{LETTER}-]+)*\.(?![\d_-])[{LETTER}-]{{2,}}")
+"""In any script. The look-behind and the limit of a local part (RFC 5321) keep the time linear in the length of a word."""
+HANDLE = re.compile(r"(?<![\w@.])@[^\W\d]\w{2,}")
 NAME = r"((?:[A-ZÀ-Þ][\w'’-]+\s?){1,3})(?<!\s)"
 TITLED = re.compile(r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Herr|Frau|Mme|Mlle|Señor|Señora)\.?\s+" + NAME)
 CALLED = re.compile(r"\b(?:[Mm]y name is|[Ii]ch heiße|[Jj]e m['’]appelle|[Mm]e llamo)\s+" + NAME)
@@ -15,6 +17,9 @@ CALLED = re.compile(r"\b(?:[Mm]y name is|[Ii]ch heiße|[Jj]e m['’]appelle|[Mm]
 LIMITS = (
     "Names are found only after a title (Dr Jones) or a phrase (my name is Ann Lee), or if they are in the list of names that "
     "was given; other names, places, birth dates, addresses and account numbers in texts are not found.",
+    "E-mail addresses are not found if they are disguised (ann at example dot org), if the part before the @ is quoted or has "
+    "more than 64 characters, or if the domain is a number or has no dot; of a part with other signs than letters, digits and "
+    "._%+-, such as an apostrophe, only the end is replaced.",
     "Phone numbers without a country code are found only if the region was given.",
     "Ids, file names and columns of metadata are not changed.",
 )

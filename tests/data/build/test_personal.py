@@ -2,7 +2,9 @@
 
 import io
 import struct
+import time
 
+import mutagen.apev2
 import mutagen.flac
 import mutagen.id3
 import mutagen.mp3
@@ -12,9 +14,11 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from mmjax.data.build.deidentify import LIMITS, deidentify
+from mmjax.data.build.items import Item, Part
 from mmjax.data.build.personal_audio import audio_tags, without_tags
 from mmjax.data.build.personal_image import image_metadata, without_metadata
-from mmjax.data.build.personal_text import without_personal_data
+from mmjax.data.build.personal_text import EMAIL, without_personal_data
+from mmjax.data.build.write import rows_of, write_media
 from mmjax.data.decode import decode_audio, decode_image
 from tests.data.build.files import drawing, encoded, item, melody, sound
 
@@ -22,7 +26,12 @@ from tests.data.build.files import drawing, encoded, item, melody, sound
 @pytest.mark.parametrize(("text", "clean", "counts"), [
     ("Write to ann.lee+x@mail.example.org.", "Write to [EMAIL].", {"e-mail address": 1}),
     ("Call +33 1 42 68 53 00 or +1 (202) 456-1111!", "Call [PHONE] or [PHONE]!", {"phone number": 2}),
-    ("Thanks @ann_lee", "Thanks [HANDLE]", {"handle": 1}),
+    ("ann@müller.de, ann@почта.рф, jörg@example.com", "[EMAIL], [EMAIL], [EMAIL]", {"e-mail address": 3}),
+    ("<анна.иванова@xn--80a1acny.xn--p1ai>", "<[EMAIL]>", {"e-mail address": 1}),
+    ("mu\u0308ller@u\u0308ni.de; सेवा@उदाहरण.भारत", "[EMAIL]; [EMAIL]", {"e-mail address": 2}),  # combining marks
+    ("2 pears @ 3 and 5@1.20, v@2.0", "2 pears @ 3 and 5@1.20, v@2.0", {}),
+    ("ann at example dot org, ann@localhost", "ann at example dot org, ann@localhost", {}),  # limits that the card states
+    ("Thanks @ann_lee and @Ünal", "Thanks [HANDLE] and [HANDLE]", {"handle": 2}),
     ("Dr. Ann Lee and Mrs Jones met.", "Dr. [NAME] and Mrs [NAME] met.", {"name": 2}),
     ("Hello, my name is Ann.", "Hello, my name is [NAME].", {"name": 1}),
     ("In 2026, 3.14 of 12 frogs @ home", "In 2026, 3.14 of 12 frogs @ home", {}),
@@ -30,6 +39,14 @@ from tests.data.build.files import drawing, encoded, item, melody, sound
 ])  # fmt: skip
 def test_texts(text, clean, counts):
     assert without_personal_data(text) == (clean, counts)
+
+
+@pytest.mark.parametrize("text", ["a" * 200_000, "a.-" * 70_000, "@a" * 100_000, "a@" + "b" * 200_000, "a@" + "b.1" * 70_000])
+def test_long_words_take_linear_time(text):
+    """About 20 ms each. With a quadratic pattern, the first takes minutes."""
+    start = time.process_time()
+    EMAIL.sub("", text)
+    assert time.process_time() - start < 2
 
 
 def test_region_and_names():
@@ -104,7 +121,19 @@ def tagged_wav() -> bytes:
     return data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
 
 
-TAGGED = {"mp3": tagged("MP3"), "flac": tagged("FLAC"), "ogg": tagged("OGG"), "wav": tagged_wav()}
+def ape_tagged(data: bytes) -> bytes:
+    buffer = io.BytesIO(data)
+    tag = mutagen.apev2.APEv2()
+    tag["Artist"] = "Ann Lee"
+    tag.save(buffer)
+    return buffer.getvalue()
+
+
+MP3 = sound(melody(0), "MP3")
+TAGGED = {
+    "ape": ape_tagged(MP3), "ape and id3": ape_tagged(tagged("MP3")), "mp3": tagged("MP3"), "flac": tagged("FLAC"),
+    "ogg": tagged("OGG"), "wav": tagged_wav(),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("data", TAGGED.values(), ids=TAGGED)
@@ -117,6 +146,24 @@ def test_recordings(data):
 
 def test_untagged_recordings_do_not_change():
     assert without_tags(sound(melody(0))) == sound(melody(0))
+
+
+def test_only_the_tag_of_an_mp3_is_removed():
+    assert without_tags(ape_tagged(MP3)) == MP3 == without_tags(MP3)
+    broken = ape_tagged(MP3).replace(b"Artist\0", b"\xffrtist\0")  # no key in ASCII
+    assert audio_tags(broken) == 1 and without_tags(broken) == MP3
+
+
+def test_a_gif_that_becomes_a_png_is_stored_as_one(tmp_path):
+    gifs = [encoded(drawing(k), "GIF", **({"comment": b"of Ann"} if k == 0 else {})) for k in range(2)]
+    parts = [Part("image", "folder/x.gif", gif) for gif in gifs]
+    items = deidentify([Item(str(k), {"image": part}) for k, part in enumerate(parts)]).items
+    assert [one.parts["image"].name for one in items] == ["folder/x.png", "folder/x.gif"]
+    write_media(tmp_path, items, ["train"] * 2)
+    for row, pixels, form in zip(rows_of(items, ["train"] * 2, np.arange(2)), gifs, ("PNG", "GIF"), strict=True):
+        with Image.open(tmp_path / row["image"]) as image:
+            assert image.format == form and row["image"].endswith(f".{form.lower()}")
+        np.testing.assert_array_equal(decode_image((tmp_path / row["image"]).read_bytes(), ""), decode_image(pixels, ""))
 
 
 def test_items_are_counted_and_listed():
