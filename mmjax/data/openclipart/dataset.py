@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mmjax.data.build.items import sha256
 from mmjax.data.custom.data import table_data
 from mmjax.data.custom.input_kinds import Images, Texts
 from mmjax.data.custom.reading import named_columns
@@ -19,10 +20,11 @@ from mmjax.data.decode import DataError
 from mmjax.data.openclipart.files import DROPPED, TABLE, find_drawings
 from mmjax.data.text import BPE, TokenizerTrainer
 
-__all__ = ["GROUPS", "Drawings", "Openclipart", "frequent_tags"]
+__all__ = ["GROUPS", "Drawings", "Openclipart", "digest_of_ids", "frequent_tags", "groups_of"]
 
 GROUPS = Path(__file__).with_name("groups.txt")
-"""The leak-free group of each drawing, in the order of the table; see CARD.md for how it was made."""
+"""The leak-free group of each drawing, in the order of the table; see CARD.md for how it was made. The first line is a comment
+with the digest of the ids."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +95,7 @@ class Drawings:
     def read(self) -> Table:
         with (self.folder / TABLE).open(encoding="utf-8") as lines:
             rows = [json.loads(line) for line in lines]
-        groups = [int(number) for number in self.groups.read_text(encoding="utf-8").split()]
-        if len(groups) != len(rows):
-            raise DataError(
-                f"{self.folder / TABLE} has {len(rows)} drawings and {self.groups.name} groups for {len(groups)}; delete the "
-                "folder to make it anew with the renderer that the package names"
-            )
+        groups = groups_of([row["id"] for row in rows], self.groups, self.folder / TABLE)
         cells: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
         frequent = partial(frequent_tags, groups=groups, least=self.tag_groups)
         folders = frequent([[] if name == "unsorted" else [name] for name in cells["folder"]])
@@ -113,6 +110,26 @@ class Drawings:
             "title": cells["title"],
             "artist": cells["artist"],
         }, self.folder)  # fmt: skip
+
+
+def groups_of(ids: Sequence[str], file: Path, table: Path) -> list[int]:
+    """The group of each drawing. file: a line "# " + `digest_of_ids`, then one number per drawing, in the order of the ids.
+
+    table: where the ids are from, for the error. Raises DataError if the file is for other ids or another order.
+    """
+    first, _, rest = file.read_text(encoding="utf-8").partition("\n")
+    groups = rest.split()
+    if first != f"# {digest_of_ids(ids)}" or len(groups) != len(ids):
+        raise DataError(
+            f"{table}: its {len(ids)} drawings are not those of {file.name}, which has groups for {len(groups)}; delete the "
+            "folder to make it anew with the renderer that the package names"
+        )
+    return [int(number) for number in groups]
+
+
+def digest_of_ids(ids: Sequence[str]) -> str:
+    """sha256 of the ids, joined by line breaks."""
+    return sha256("\n".join(ids).encode())
 
 
 def frequent_tags(tags: Sequence[Sequence[str]], groups: Sequence[int], least: int) -> list[list[str]]:

@@ -1,5 +1,6 @@
 """Openclipart is read from a package in its format: words are cleaned, groups do not leak, and the real set has its counts."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from mmjax.data.check import check_dataset
 from mmjax.data.decode import DataError
-from mmjax.data.openclipart.dataset import GROUPS, Drawings, Openclipart, frequent_tags
+from mmjax.data.openclipart.dataset import GROUPS, Drawings, Openclipart, frequent_tags, groups_of
 from mmjax.data.openclipart.files import DROPPED, INSIDE, TABLE, find_drawings, unpack
 from mmjax.data.openclipart.tfds import build_tfds
 from mmjax.data.openclipart.words import Statements, captions, keywords, read_statements, series
@@ -62,10 +63,15 @@ def drawings(tmp_path_factory) -> Path:
     return root / "drawings"
 
 
+def ids_of(folder: Path) -> list[str]:
+    return [json.loads(line)["id"] for line in (folder / TABLE).read_text().splitlines()]
+
+
 @pytest.fixture
-def groups(tmp_path) -> Path:
+def groups(drawings, tmp_path) -> Path:
     """Drawings 0 and 1 of the table are one group."""
-    (tmp_path / "groups.txt").write_text(" ".join(map(str, [0, *range(N - 1)])))
+    digest = hashlib.sha256("\n".join(ids_of(drawings)).encode()).hexdigest()
+    (tmp_path / "groups.txt").write_text(f"# {digest}\n{' '.join(map(str, [0, *range(N - 1)]))}\n")
     return tmp_path / "groups.txt"
 
 
@@ -113,10 +119,17 @@ def test_tfds_has_the_same_drawings(drawings, groups, tmp_path):
     assert not read
 
 
-def test_groups_must_be_those_of_the_drawings(drawings, tmp_path):
-    (tmp_path / "groups.txt").write_text("0 1 2")
-    with pytest.raises(DataError, match=r"has 24 drawings and groups.txt groups for 3; delete the folder"):
-        Drawings(drawings, 2, tmp_path / "groups.txt").read()
+def test_groups_must_be_those_of_the_drawings(drawings, groups, tmp_path):
+    assert Drawings(drawings, 2, groups).read().cells["group"] == [0, *range(N - 1)]
+    digest, numbers = groups.read_text().split("\n", 1)
+    for text in (numbers, f"# {'0' * 64}\n{numbers}", f"{digest}\n0 1 2"):  # without a digest, of other drawings, too few
+        (tmp_path / "other.txt").write_text(text)
+        with pytest.raises(DataError, match=r"its 24 drawings are not those of other.txt, .*; delete the folder") as error:
+            Drawings(drawings, 2, tmp_path / "other.txt").read()
+        assert "\n" not in str(error.value)
+    ids = ids_of(drawings)
+    with pytest.raises(DataError, match=r"are not those of groups.txt, which has groups for 24"):
+        groups_of([ids[1], ids[0], *ids[2:]], groups, drawings / TABLE)  # the same drawings in another order
     with pytest.raises(DataError, match=r"has no data.jsonl; it must be a folder that unpack has made"):
         find_drawings(tmp_path)
     with pytest.raises(DataError, match=r"Openclipart.tag_groups is 0"):
@@ -156,6 +169,9 @@ def test_the_complete_set_has_the_counts_of_its_card():
         "not a readable SVG": 0, "licence other than public domain": 2, "cannot be drawn": 126,
     }  # fmt: skip
     assert sum(row["title"] == "gramastar" for row in rows) == 1375  # generated stars
-    assert len(set(GROUPS.read_text().split())) > 1000
+    of_series: dict[str, set[int]] = {}
+    for row, group in zip(rows, groups_of([row["id"] for row in rows], GROUPS, find_drawings() / TABLE), strict=True):
+        of_series.setdefault(row["series"] or row["id"], set()).add(group)
+    assert {len(own) for own in of_series.values()} == {1}  # a series is in one group
     groups = [set(of["group"].tolist()) for of in data.metadata.values()]
     assert sum(map(len, groups)) == len(set().union(*groups))
