@@ -26,10 +26,17 @@ def test_every_head(name):
     variables = jax.jit(head.init)(jax.random.key(1), fed)
     spoiled = Tokens(jnp.where(fed.mask[..., None], fed.x, jnp.nan), fed.mask)
 
+    def output_of(variables, tokens):
+        found = head.apply(variables, tokens)
+        return jnp.where(found.mask[..., None], found.x, 0) if isinstance(found, Tokens) else found
+
     @jax.jit
     def run(variables, x, mask):
-        total = lambda variables, x: (head.apply(variables, Tokens(x, mask)) * jnp.arange(1.0, shape[0] + 1)[None]).sum()
-        return head.apply(variables, Tokens(x, mask)), jax.grad(total, argnums=(0, 1))(variables, x)
+        def total(variables, x):
+            values = output_of(variables, Tokens(x, mask))
+            return (values * jnp.arange(1.0, shape[-1] + 1).reshape((1,) * (values.ndim - 1) + (-1,))).sum()
+
+        return output_of(variables, Tokens(x, mask)), jax.grad(total, argnums=(0, 1))(variables, x)
 
     output, gradient = run(variables, fed.x, fed.mask)
     chex.assert_shape(output, (BATCH, *shape))
@@ -37,7 +44,7 @@ def test_every_head(name):
     chex.assert_tree_all_finite((output, gradient))
     chex.assert_trees_all_equal(run(variables, spoiled.x, fed.mask), (output, gradient))
     assert not np.asarray(gradient[1])[~np.asarray(fed.mask)].any()
-    chex.assert_type(jax.jit(head.apply)(variables, Tokens(fed.x.astype(jnp.bfloat16), fed.mask)), jnp.float32)
+    chex.assert_type(jax.jit(output_of)(variables, Tokens(fed.x.astype(jnp.bfloat16), fed.mask)), jnp.float32)
 
 
 def test_classifier_keeps_its_parameters_and_hidden_layers_come_before():

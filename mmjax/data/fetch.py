@@ -158,6 +158,8 @@ def _deb_data(archive: bytes) -> bytes:
     at = 8
     while at + 60 <= len(archive):
         name, size = archive[at : at + 16].decode("ascii").strip().rstrip("/"), int(archive[at + 48 : at + 58])
+        if size < 0:
+            raise ValueError(f"the member {name!r} has a negative size")
         if name.startswith("data.tar"):
             if name.endswith(".zst"):
                 raise ValueError(f"{name} is compressed by zstd; xz and gzip are read")

@@ -67,7 +67,8 @@ def grouped_folds(groups: np.ndarray, labels: np.ndarray, folds: int = 5, seed: 
     totals_fl = np.zeros((folds, len(label_names)))
     fold_of_group = np.zeros(len(group_names), dtype=np.int64)
     for group in order:
-        overlap_f = totals_fl @ (weights_l * counts_gl[group])
+        # The last bits depend on the CPU, and would decide between equal folds.
+        overlap_f = np.round(totals_fl @ (weights_l * counts_gl[group]), 9)
         fold = np.lexsort((totals_fl.sum(axis=1), overlap_f))[0]
         totals_fl[fold] += counts_gl[group]
         fold_of_group[group] = fold

@@ -78,7 +78,14 @@ class _Painter:
         if not self._pipe.poll(120):
             self.close()
             raise RuntimeError("the process that draws SVG files does not start")
-        self._pipe.recv()
+        try:
+            self._pipe.recv()
+        except EOFError:
+            self.close()
+            raise RuntimeError(
+                "the process that draws SVG files does not start; a script must start its work below "
+                'if __name__ == "__main__":, since the process imports the script'
+            ) from None
 
     def draw(self, text: str, name: str, seconds: float) -> bytes:
         """The PNG file. Raises DataError."""

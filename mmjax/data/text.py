@@ -57,7 +57,7 @@ class Tokenizer(Protocol):
         ...
 
     def text(self, ids: Sequence[int] | Int[np.ndarray, " n"]) -> str:
-        """The text of token ids, without those of padding and those from the first negative one on."""
+        """The text of token ids up to the first negative one, without padding and unknown tokens."""
         ...
 
 
@@ -99,7 +99,7 @@ class TrainedTokenizer:
         return Padded(x, np.int32(len(ids)))
 
     def text(self, ids: Sequence[int] | Int[np.ndarray, " n"]) -> str:
-        valid = [int(token) for token in itertools.takewhile(lambda token: token >= 0, ids) if token > 0]
+        valid = [int(token) for token in itertools.takewhile(lambda token: token >= 0, ids) if token > 1]
         return self.library.decode(valid, skip_special_tokens=False).strip()
 
 

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from mmjax.data.custom.table import is_missing
 from mmjax.data.dataset import Data, Dataset
 from mmjax.data.decode import DataError
 from mmjax.data.few import at, load_once
 from mmjax.data.splits import folds_of, with_fold
 from mmjax.data.text import Subwords, TokenizerTrainer, text_targets
+from mmjax.nn.checks import positive
 from mmjax.types import Declared
 
 __all__ = ["TextTarget"]
@@ -32,6 +34,9 @@ class TextTarget:
     target_tokenizer: Declared[TokenizerTrainer] = Subwords()
     target_tokens: int | None = None
 
+    def __post_init__(self):
+        positive(self, "target_tokens")
+
     @property
     def folds(self) -> int:
         return folds_of(self.data)
@@ -45,6 +50,8 @@ class TextTarget:
         if self.column not in data.metadata["train"]:
             known = ", ".join(sorted(data.metadata["train"]))
             raise DataError(f"TextTarget.column: the data have no metadata column {self.column!r}; they have {known}")
+        if self.target in {**data.columns, **data.splits["train"].targets}:
+            raise DataError(f"TextTarget.target: {self.target!r} is the name of a modality or another target; choose another")
         data, without = _with_texts(data, self.column)
         tokenizer = self.target_tokenizer.train(str(text) for text in data.metadata["train"][self.column])
         longest = max(len(tokenizer.ids(str(text))) for text in data.metadata["train"][self.column])
@@ -76,7 +83,7 @@ def _with_texts(data: Dataset, column: str) -> tuple[Dataset, int]:
         texts = np.asarray(data.metadata[split][column])
         if texts.dtype.kind not in "UO" or len(texts) != len(rows):
             raise DataError(f"TextTarget.column: {column!r} of the {split} split needs one text per row")
-        kept = np.flatnonzero([bool(str(text).strip()) for text in texts])
+        kept = np.flatnonzero([not is_missing(text) and bool(str(text).strip()) for text in texts])
         if not len(kept):
             raise DataError(f"TextTarget.column: no row of the {split} split has a {column!r}")
         splits[split] = at(rows, kept)

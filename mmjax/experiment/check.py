@@ -64,6 +64,8 @@ def check(experiment: Experiment, data: Dataset) -> None:
     for name, task in experiment.tasks.items():
         with _errors_in(f"tasks.{name}"):
             task.check(outputs, data)
+    if experiment.decoders:
+        _check_searches(experiment, example_batch(data, experiment.encoders, experiment.batch))
     try:
         check_privacy(experiment, data)
     except ValueError as error:
@@ -82,6 +84,16 @@ def _check_decoders(experiment: Experiment, data: Dataset) -> None:
         end = getattr(data.tokenizers.get(name), "end", decoder.end)
         if end != decoder.end:
             raise ExperimentError(f"decoders.{name}.end is {decoder.end}, but texts of {name!r} end with the token {end}")
+
+
+def _check_searches(experiment: Experiment, batch: Any) -> None:
+    """A search may need more tokens than the decoder has positions."""
+    model, modalities = experiment.model, tuple(sorted(experiment.encoders))
+    variables = jax.eval_shape(model.init, jax.random.key(0), batch)
+    for name, task in experiment.tasks.items():
+        with _errors_in(f"tasks.{name}"):
+            predict = predict_subsets(model, {name: task}, {name: task.subsets(modalities)[-1:]})
+            jax.eval_shape(predict, variables, batch)
 
 
 def _check_tasks(experiment: Experiment, data: Dataset) -> None:

@@ -23,7 +23,7 @@ from mmjax.describe import as_json
 
 __all__ = ["LIBRARIES", "feature_key", "features_folder", "load_features", "save_features"]
 
-LIBRARIES = ("jax", "flax", "numpy", "pillow", "soundfile", "soxr", "tokenizers")
+LIBRARIES = ("jax", "flax", "numpy", "pillow", "soundfile", "soxr", "tokenizers", "resvg-py")
 
 
 def features_folder() -> Path:

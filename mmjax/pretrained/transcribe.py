@@ -64,18 +64,19 @@ class Transcriber:
 
     weights: a Whisper model from a folder with tokenizer.json. language: of the speech, such as "cs"; None detects it in the
     first window. task: "transcribe", or "translate" to English. timestamps: whether segments have times. seconds: length of a
-    window. Whisper was trained on 30 s only. tiny.en transcribes short sentences equally well with 10 s, ten times faster, and
-    repeats itself endlessly with 5 s. max_tokens: per window. batch_size: windows decoded at once. beams: of beam search, 1 for
-    greedy search. fallback: to higher temperatures; None decodes each window once. guard: against repetition loops; each loop
-    is reduced to one copy, after the last temperature if there is a fallback. None leaves loops in. condition: whether a window
-    gets the text of the previous ones as a prompt, unless its temperature was 0.5 or above. seed: of the sampling.
+    window, None for the longest. Whisper was trained on 30 s only. tiny.en transcribes short sentences equally well with 10 s,
+    ten times faster, and repeats itself endlessly with 5 s. max_tokens: per window. batch_size: windows decoded at once. beams:
+    of beam search, 1 for greedy search. fallback: to higher temperatures; None decodes each window once. guard: against
+    repetition loops; each loop is reduced to one copy, after the last temperature if there is a fallback. None leaves loops in.
+    condition: whether a window gets the text of the previous ones as a prompt, unless its temperature was 0.5 or above. seed:
+    of the sampling.
     """
 
     weights: Pretrained
     language: str | None = None
     task: str = "transcribe"
     timestamps: bool = False
-    seconds: float = 30.0
+    seconds: float | None = None
     max_tokens: int = 200
     batch_size: int = 8
     beams: int = 1
@@ -86,9 +87,17 @@ class Transcriber:
 
     def __post_init__(self):
         positive(self, "max_tokens", "batch_size", "beams")
-        longest = self.weights.module.encoder.positions * 2 * SECONDS_PER_FRAME
-        if not SECONDS_PER_FRAME <= self.seconds <= longest:
-            raise ValueError(f"Transcriber.seconds is {self.seconds}; it must be at most {longest}, the longest window")
+        if not SECONDS_PER_FRAME <= self.window <= self._longest:
+            raise ValueError(f"Transcriber.seconds is {self.seconds}; it must be at most {self._longest}, the longest window")
+
+    @property
+    def _longest(self) -> float:
+        return self.weights.module.encoder.positions * 2 * SECONDS_PER_FRAME
+
+    @property
+    def window(self) -> float:
+        """The length of a window in seconds."""
+        return self._longest if self.seconds is None else self.seconds
 
     def __call__(self, recordings: Iterable[Recording]) -> list[str]:
         """The text of each recording."""
@@ -119,7 +128,7 @@ class Transcriber:
 
     @cached_property
     def preprocessing(self) -> WhisperPreprocessing:
-        return replace(self.weights.preprocessing, seconds=self.seconds)
+        return replace(self.weights.preprocessing, seconds=self.window)
 
     @cached_property
     def tokenizer(self) -> Any:

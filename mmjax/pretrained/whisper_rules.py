@@ -92,8 +92,9 @@ class LoopGuard:
             ago = lambda steps: jnp.take(ids, jnp.maximum(count - steps, 0).reshape(-1), axis=1).reshape(-1, *steps.shape)
             equal = ago(np.broadcast_to(back, (len(periods), len(back)))) == ago(back + periods[:, None])
             loops = (equal | (back[None] > compared[:, None])[None]).all(axis=2) & (count >= compared + periods)[None]
-            only_end = loops.any(axis=1)[:, None] & (jnp.arange(logits.shape[-1]) != end)[None]
-            return jnp.where(only_end, -jnp.inf, logits)
+            at_end = (jnp.arange(logits.shape[-1]) == end)[None]
+            # The end is possible even if an earlier rule forbids it; otherwise no token would be.
+            return jnp.where(loops.any(axis=1)[:, None], jnp.where(at_end, 0.0, -jnp.inf), logits)
 
         return rule
 

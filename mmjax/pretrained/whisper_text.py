@@ -1,8 +1,8 @@
 """Texts as Whisper's token ids: targets for a Whisper decoder in an experiment.
 
-    data = TextTarget(Fillets(), target="text", target_tokenizer=WhisperText())
-    decoders = {"text": whisper_base_decoder("cs")}                    # its prompt holds language and task
-    weights = {"encoders_speech": "whisper-base", "decoders_text": "whisper-base"}
+    data = TextTarget(Fillets(), target="transcript", target_tokenizer=WhisperText())
+    decoders = {"transcript": whisper_base_decoder("cs")}                    # its prompt holds language and task
+    weights = {"encoders_speech": "whisper-base", "decoders_transcript": "whisper-base"}
 """
 
 from collections.abc import Iterable, Sequence

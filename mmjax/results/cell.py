@@ -1,6 +1,7 @@
 """A trained cell: predictions for new inputs, its variables, saving and export. No training data are needed."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -87,14 +88,20 @@ class Cell:
         if not isinstance(batch, int) or batch < 1:
             raise DataError(f"batch is {batch!r}; it must be a whole number, at least 1")
         parts = [_predictions(*pair, inputs, count, batch, self.name) for pair in zip(self.models, self._functions)]
-        predicted = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-        answers = lambda of_task, task: dict(self.tasks[task].answers(of_task, self.classes))
+        # Parts with equal classes are one. Folds may have tokenizers of their own, so that their token ids differ.
+        if all(model.classes == self.classes for model in self.models):
+            known, parts = [self.classes], [jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)]
+        else:
+            known = [model.classes for model in self.models]
+        answers = lambda of_task, task, classes: dict(self.tasks[task].answers(of_task, classes))
         if not each_seed:
-            return {task: answers(predicted[task], task) for task in self.tasks}
+            found = lambda task: [answers(part[task], task, classes) for part, classes in zip(parts, known)]
+            return {task: _combined(found(task)) for task in self.tasks}
         return {
             task: [
-                answers(jax.tree.map(lambda leaf, k=k: leaf[k : k + 1], predicted[task]), task)
-                for k in range(jax.tree.leaves(predicted[task])[0].shape[0])
+                answers(jax.tree.map(lambda leaf, k=k: leaf[k : k + 1], part[task]), task, classes)
+                for part, classes in zip(parts, known)
+                for k in range(jax.tree.leaves(part[task])[0].shape[0])
             ]
             for task in self.tasks
         }
@@ -147,6 +154,15 @@ class Cell:
         if len(set(counts.values())) > 1 or not next(iter(counts.values())):
             raise DataError(f"inputs have different lengths or none: {counts}; give one for each example, or None")
         return {modality: list(values) for modality, values in inputs.items()}
+
+
+def _combined(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The answers of several parts: of strings the most frequent one, the first of several; of numbers the mean."""
+    if len(answers) == 1:
+        return answers[0]
+    most_common = lambda values: np.array([Counter(of_row).most_common(1)[0][0] for of_row in zip(*values)])
+    combine = lambda values: most_common(values) if values[0].dtype.kind in "UO" else np.mean(values, axis=0)
+    return {name: combine([np.asarray(answer[name]) for answer in answers]) for name in answers[0]}
 
 
 def load_cell(folder: Path | str) -> Cell:

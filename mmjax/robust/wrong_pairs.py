@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from mmjax.nn.checks import positive
 from mmjax.types import Batch, Values
 
 __all__ = ["WrongPairs"]
@@ -16,14 +17,17 @@ class WrongPairs:
     """An `Attack` that gives each example inputs of another one, such as a wrong image. The model and its loss are not used.
 
     Each batch is shifted by a number of rows, among the examples that have all of these modalities, so every input is used
-    once. A batch with a single such example stays as it is. Adjacent rows may be related (an image with several captions), so
-    `shift` should be larger than their number.
+    once; by half of them if there are fewer than twice the number. A batch with a single such example stays as it is. Adjacent
+    rows may be related (an image with several captions), so `shift` and half a batch should be larger than their number.
 
-    modalities: that come from the other example. shift: number of rows.
+    modalities: that come from the other example. shift: number of rows. ValueError if it is not positive.
     """
 
     modalities: tuple[str, ...]
     shift: int = 17
+
+    def __post_init__(self):
+        positive(self, "shift")
 
     def __call__(self, values: Values, batch: Batch, key: Key[Array, ""]) -> Batch:
         del values, key
@@ -37,8 +41,7 @@ class WrongPairs:
         rows = jnp.arange(live.shape[0])
         order = jnp.argsort(~live, stable=True)  # live rows first
         place, count = jnp.argsort(order), jnp.maximum(live.sum(), 1)
-        # The shift is at least 1 and below the count, so no example keeps its input.
-        shift = jnp.where(count > 1, 1 + (self.shift - 1) % jnp.maximum(count - 1, 1), 0)
+        shift = jnp.minimum(self.shift, count // 2)  # in a small batch as far as possible, so that related rows part
         source = jnp.where(live, order[(place + shift) % count], rows)
         inputs = {
             name: jax.tree.map(lambda leaf: leaf[source], x) if name in self.modalities else x

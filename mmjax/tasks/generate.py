@@ -1,5 +1,6 @@
 """Generation: a decoder writes a text, which is compared with reference texts. Captions, speech recognition, translation."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from mmjax.tasks.text_baselines import text_baselines
 from mmjax.tasks.units import listed, target_of
 from mmjax.types import Batch, Declared, Metric, Outcomes, Subset, Tokens, Units
 
-__all__ = ["Generate", "texts_of"]
+__all__ = ["Generate", "normal_form", "texts_of"]
 
 
 @dataclass(frozen=True)
 class Generate:
     """Scores the texts of a decoder against the texts in the metadata column of its target.
+
+    References and baselines are compared in the normal form of the tokenizer: a tokenizer in lower case cannot write capitals.
 
     output: the name of the decoder, or of a CTC head. target: the name of the texts; None: the last part of the output's name.
     search: how a text is found. scores: names of `mmjax.metrics.text.TEXT_METRICS`; the first one is the headline metric. per:
@@ -65,6 +68,10 @@ class Generate:
             raise ValueError(
                 f"Generate.target: {self.name!r} has no tokenizer; the targets that are texts are {listed(data.tokenizers)}"
             )
+        tokenizer = data.tokenizers[self.name]
+        if of_frames:
+            _check_frames(self, outputs[self.output].x.shape, tokenizer, data)
+        _check_round_trip(self.name, tokenizer, data)
         for field, names in (("per", self.per), ("nearest", self.nearest or ())):
             for name in names:
                 if name not in data.columns:
@@ -81,13 +88,14 @@ class Generate:
         rows, metadata = data.splits[split], data.metadata[split]
         if len(metadata.get(self.name, ())) != len(rows):
             raise ValueError(f"Generate.target: the {split} split needs a metadata column {self.name!r} with a text per row")
-        texts = [" ".join(str(text).split()) for text in metadata[self.name]]
+        tokenizer = data.tokenizers[self.name]
+        texts = [normal_form(tokenizer, str(text)) for text in metadata[self.name]]
         weight = np.where([bool(text) for text in texts], np.asarray(rows.weight), 0).astype(np.float32)
         if not self.per:
             row = np.arange(len(rows))
             reference = np.array(texts, dtype=np.str_)[:, None]
             kept = {column: np.asarray(values) for column, values in metadata.items()}
-            return Units({"reference": reference}, weight, kept["group"], kept, row, row, data.tokenizers[self.name])
+            return Units({"reference": reference}, weight, kept["group"], kept, row, row, tokenizer)
         items = items_of(data, split, self.per)
         references = [dict[str, None]() for _ in items.row]  # ordered, without repetitions
         for item, text, of_row in zip(items.of_row, texts, weight):
@@ -96,7 +104,7 @@ class Generate:
         width = max(map(len, references), default=0)
         reference = np.array([[*found, *[""] * (width - len(found))] for found in references], dtype=np.str_)
         total = np.where([bool(found) for found in references], items.weight, 0).astype(np.float32)
-        kept, tokenizer = dict(items.metadata), data.tokenizers[self.name]
+        kept = dict(items.metadata)
         return Units({"reference": reference}, total, kept["group"], kept, items.row, items.row, tokenizer)
 
     def predict(self, apply: Callable, tokens: Mapping[str, Tokens], present: Mapping[str, Any], batch: Batch) -> Any:
@@ -142,11 +150,51 @@ class Generate:
         return {"predicted": np.array([_most_common(texts) for texts in zip(*of_seeds)])}
 
 
+def normal_form(tokenizer: Any, text: str) -> str:
+    """The text as its token ids give it back: normalised as the tokenizer does, for instance in lower case; single spaces."""
+    normalizer = tokenizer.library.normalizer
+    normal = text if normalizer is None else normalizer.normalize_str(text)
+    return " ".join(normal.replace("\u2581", " ").split())  # some normalizers write spaces as U+2581
+
+
 def texts_of(predicted: np.ndarray, tokenizer: Any) -> list[str]:
-    """Token ids Int[n m] -> n texts; texts as they are."""
+    """Token ids Int[n m] or texts -> n texts in the tokenizer's normal form."""
     if predicted.dtype.kind in "UO":
-        return [str(text) for text in predicted]
+        return [normal_form(tokenizer, str(text)) for text in predicted]
     return [tokenizer.text(ids) for ids in predicted]
+
+
+def _check_frames(task: Generate, shape: tuple[int, ...], tokenizer: Any, data: Dataset) -> None:
+    """ValueError if the logits of a CTC head [b n vocabulary] do not fit the texts."""
+    frames, vocabulary = shape[1:]
+    if vocabulary < tokenizer.vocabulary:
+        raise ValueError(f"Generate.output: {task.output!r} has {vocabulary} logits for {tokenizer.vocabulary} token ids")
+    if isinstance(task.search, (CTCGreedy, CTCBeam)) and task.search.blank != tokenizer.end:
+        raise ValueError(f"Generate.search: the blank is {task.search.blank}; it must be the end token {tokenizer.end}")
+    ids = np.asarray(data.splits["train"].targets[task.name])
+    labels = (ids >= 0) & (ids != tokenizer.end)
+    repeated = (labels[:, 1:] & (ids[:, 1:] == ids[:, :-1])).sum(axis=1)  # a blank must part equal labels
+    long = np.flatnonzero(labels.sum(axis=1) + repeated > frames)
+    if len(long):
+        raise ValueError(
+            f"Generate.target: {len(long)} training texts, such as that of row {long[0]}, need more than the {frames} frames "
+            f"of {task.output!r}; limit target_tokens, or keep more frames"
+        )
+
+
+def _check_round_trip(name: str, tokenizer: Any, data: Dataset) -> None:
+    """ValueError if the token ids of most texts lose the words."""
+    texts = [normal_form(tokenizer, str(text)) for text in data.metadata["train"].get(name, ())[:50]]
+    words = lambda text: re.findall(r"[^\W\d_]+", text)
+    given = [text for text in texts if words(text)]
+    back = [tokenizer.text(tokenizer.ids(text)) for text in given]
+    more = [(text, again) for text, again in zip(given, back) if len(words(again)) > len(words(text))]
+    if 2 * len(more) > len(given):
+        text, again = more[0]
+        raise ValueError(
+            f"Generate.target: the tokenizer of {name!r} does not give words back ({text[:40]!r} becomes {again[:40]!r}); use "
+            "Subwords(), Words() or Characters()"
+        )
 
 
 def _most_common(texts: Sequence[str]) -> str:

@@ -69,7 +69,7 @@ class Beam:
 
     def __post_init__(self):
         positive(self, "beams", "max_tokens")
-        if self.early_stopping not in ("never", False, True):
+        if self.early_stopping != "never" and not isinstance(self.early_stopping, bool):
             raise ValueError(f'Beam.early_stopping is {self.early_stopping!r}; it must be "never", False or True')
 
     def __call__(

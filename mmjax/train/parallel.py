@@ -116,7 +116,10 @@ def pmapped() -> Plan:
         return lambda variables, frozen, batch: join_rows(spread(variables, frozen, split_rows(batch)))
 
     copy = jax.pmap(lambda device, tree: tree, in_axes=(0, None), devices=devices)
-    return Plan(count, partial(copy, np.arange(count)), lambda tree: jax.tree.map(lambda leaf: leaf[0], tree), train, evaluate)
+    # The copy of the first device, by a program on that device alone: leaf[0] would launch a program with collectives for each
+    # leaf, and many of these can block each other as in `train`.
+    first = partial(jax.tree.map, lambda leaf: leaf.addressable_shards[0].data.reshape(leaf.shape[1:]))
+    return Plan(count, partial(copy, np.arange(count)), first, train, evaluate)
 
 
 PLANS = {"single": single, "pmap": pmapped}  # the values of --plan

@@ -47,6 +47,7 @@ SOME = {
     "stamps_duration": ("huber", FLAGS),
     "emoji_sentiment": ("both", [*THREE[:5], "--data.root", EMOJI, *SMALL]),
     "sensor_exercises": ("early", ["--data.root", WATCH, "--data.seconds", "2", *SMALL]),
+    "stamps_captions": ("image", THREE),
     "mosi_sentiment": ("bc_all text", ["--data.root", str(MOSI), *SMALL]),
 }
 each = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -61,6 +62,8 @@ DEAR = (
     "private_stamps",
     "gan_augmentation",
     "emoji_sentiment",
+    "sensor_exercises",
+    "stamps_captions",
 )  # fmt: skip
 others = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SOME])
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from math import inf, nan
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,7 @@ from mmjax.pretrained.images import KINDS, ImagePreprocessing
 from mmjax.pretrained.source import Settings, Source
 from mmjax.pretrained.texts import TextPreprocessing
 from tests.pretrained.test_image_weights import DINO, RESNET, VIT
-from tests.pretrained.tiny import CONFIG, IMAGES, SPEECH, bert_folder, speech_folder
+from tests.pretrained.tiny import CONFIG, IMAGES, SPEECH, bert_folder
 
 BLOCKS = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 PLAIN = {**BLOCKS, "hidden_act": "gelu", "layer_norm_eps": 1e-6, "hidden_dropout_prob": 0.0}
@@ -256,15 +257,19 @@ def check_settings(monkeypatch, folder, file, settings, read):
 
 
 def test_suppressed_tokens(tmp_path):
-    from mmjax.pretrained import load
-    from mmjax.pretrained.transcribe import Transcriber
+    from mmjax.pretrained.whisper_tokens import WhisperTokens
 
-    transcriber = Transcriber(load(speech_folder(tmp_path)))
+    names = ("<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>")
+    added = {10 + number: SimpleNamespace(content=name) for number, name in enumerate(names)}
+    tokenizer = SimpleNamespace(get_added_tokens_decoder=lambda: added)
+    of = lambda: WhisperTokens.of(tokenizer, {"vocab_size": 20, "max_target_positions": 8}, tmp_path).suppress
     file = tmp_path / "generation_config.json"
     for wrong in WRONG:
         file.write_text(json.dumps({"suppress_tokens": wrong}))
         if wrong in (None, []):
-            assert transcriber._setting("suppress_tokens") == []
+            assert of() == ()
         else:
             with pytest.raises(WeightsError, match=r"generation_config\.json has suppress_tokens"):
-                transcriber._setting("suppress_tokens")
+                of()
+    file.write_text(json.dumps({"suppress_tokens": [3, 5]}))
+    assert of() == (3, 5)

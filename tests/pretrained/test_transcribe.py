@@ -124,7 +124,7 @@ def test_batches_give_what_single_recordings_give(weights):
 
 def test_wrong_settings(weights):
     with pytest.raises(ValueError, match=r"Transcriber.seconds is 30.0; it must be at most 0.08"):
-        Transcriber(weights)
+        Transcriber(weights, seconds=30.0)
     with pytest.raises(WeightsError, match="language is 'xx'; the languages of this model are en, cs"):
         Transcriber(weights, "xx", seconds=0.08)([])
     with pytest.raises(WeightsError, match="task is 'sing'; it must be one of transcribe, translate"):

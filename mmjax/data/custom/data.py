@@ -83,7 +83,9 @@ class TableData:
         readings = {name: kinds[name].fit(found) for name, found in items.items()}
         targets = {of.name: self._target(table, of, kinds[of.name], train) for of in self.targets}
         columns = {
-            name: column_of(found, readings[name], _sha256(found.digests)) for name, found in items.items()
+            # The kind decides how a cell is read, such as its sample rate.
+            name: column_of(found, readings[name], _sha256([*found.digests, repr(kinds[name]).encode()]))
+            for name, found in items.items()
         }
         at = {name: np.flatnonzero(split == name) for name in SPLITS}
         metadata = {"id": ids, "group": group} | _metadata(table, self, kinds, items)

@@ -47,7 +47,12 @@ class Folders:
             raise DataError(f"{self.folder}: there are no files in folders of classes, and no metadata.csv")
         found = [column for column in dict.fromkeys(MODALITIES.values()) if any(column in row for row in rows.values())]
         cells: dict[str, list[Any]] = {"id": [path.as_posix() for path in rows], "label": [path.parent.name for path in rows]}
-        if all(len(path.parts) > 2 and path.parts[0].lower() in NAMES for path in rows):
+        outside = [path for path in rows if len(path.parts) < 3 or path.parts[0].lower() not in NAMES]
+        if not outside:
             cells["split"] = [path.parts[0] for path in rows]
+        elif inside := next((path for path in rows if path not in outside), None):
+            raise DataError(
+                f"{self.folder / outside[0]}: it is in no folder SPLIT/CLASS, but {inside} is; move it, or write a table"
+            )
         cells |= {column: [row.get(column) for row in rows.values()] for column in found}
         return Table(str(self.folder), cells)

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from mmjax.data.custom.splitting import splitting_of
 from mmjax.data.custom.table import Source, Table
 from mmjax.data.decode import DataError, decode_text
 
-__all__ = ["MANIFESTS", "TARGETS", "Manifest", "from_manifest", "source_of"]
+__all__ = ["MANIFESTS", "TARGETS", "Manifest", "default_groups", "from_manifest", "source_of"]
 
 TARGETS = ("label", "score", "tags", "caption")
 """Columns that are targets if no targets are named."""
@@ -80,7 +80,7 @@ def from_manifest(
     """
     source = source_of(Path(path), None if root is None else Path(root))
     columns = source.read().cells
-    groups = (groups,) if isinstance(groups, str) else tuple(groups or [name for name in ("group",) if name in columns])
+    groups = default_groups(columns, groups)
     split = "split" if split is None and "split" in columns else split
     ids = "id" if ids is None and "id" in columns else ids
     targets = named_columns([name for name in TARGETS if name in columns] if targets is None else targets)
@@ -88,6 +88,11 @@ def from_manifest(
         taken = {column for of in targets for column in of.columns} | {*groups, ids, split if isinstance(split, str) else ""}
         inputs = default_inputs(columns, taken)
     return table_data(source, named_columns(inputs), targets, kinds, groups, ids, splitting_of(split))
+
+
+def default_groups(columns: Collection[str], groups: str | Iterable[str] | None) -> tuple[str, ...]:
+    """The columns of groups: the given ones, else "group" if it exists."""
+    return (groups,) if isinstance(groups, str) else tuple(groups or [name for name in ("group",) if name in columns])
 
 
 def source_of(path: Path, root: Path | None) -> Source:
@@ -124,7 +129,7 @@ def _read_tsv(data: bytes, name: str) -> dict[str, list[Any]]:
 
 def _read_jsonl(data: bytes, name: str) -> dict[str, list[Any]]:
     rows = []
-    for number, line in enumerate(decode_text(data, name).splitlines(), 1):
+    for number, line in enumerate(decode_text(data, name).split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -121,7 +121,8 @@ def _canonical(cell: Any) -> bytes:
     if isinstance(cell, (bytes, bytearray)):
         return b"bytes " + bytes(cell)
     if isinstance(cell, Image.Image):
-        return f"image {cell.mode} {cell.size} ".encode() + cell.tobytes()
+        palette = f"{cell.getpalette('RGBA')} {cell.info.get('transparency')!r} " if cell.mode == "P" else ""
+        return f"image {cell.mode} {cell.size} {palette}".encode() + cell.tobytes()
     if isinstance(cell, np.ndarray):
         return f"array {cell.dtype.str} {cell.shape} ".encode() + np.ascontiguousarray(cell).tobytes()
     if isinstance(cell, (set, frozenset)):

@@ -160,7 +160,7 @@ def class_name(cell: Any, where: str) -> str:
 def sorted_names(names: Collection[str]) -> tuple[str, ...]:
     """Sorted by value if all are integers, else by name."""
     integers = all(name.lstrip("-").isdecimal() for name in names)
-    return tuple(sorted(names, key=int if integers else str))
+    return tuple(sorted(names, key=lambda name: (int(name) if integers else 0, name)))  # "1" before "01", in every process
 
 
 def _check_classes(kind: str, classes: Sequence[str], where: str, least: int = 2) -> None:

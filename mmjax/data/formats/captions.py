@@ -206,7 +206,7 @@ def _flickr_lines(file: Path) -> list[tuple[str, str]]:
             raise DataError(f"{file}: the first line is {','.join(rows[0] if rows else [])!r:.80}; it should be image,caption")
         pairs = [(row[0], ",".join(row[1:])) for row in rows[1:]]
     else:
-        lines = [line for line in text.splitlines() if line.strip()]
+        lines = [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
         pairs = [(line.partition("\t")[0].partition("#")[0], line.partition("\t")[2]) for line in lines]
     for row, (name, caption) in enumerate(pairs, 1):
         if not name or not caption.strip():

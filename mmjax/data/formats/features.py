@@ -82,7 +82,7 @@ class MultiBenchPickle:
             starts = [_start(series) for series in part["text"]]
             for name in ("text", "audio", "vision"):
                 own = starts if self.aligned else [_start(series) for series in part[name]]
-                cells[name] += [None if at is None else np.asarray(x)[at:] for x, at in zip(part[name], own)]
+                cells[name] += [None if at is None else _without_infinity(x)[at:] for x, at in zip(part[name], own)]
         return Table(str(self.file), cells)
 
 
@@ -161,13 +161,18 @@ def _series(values: Cells, lengths: Any, where: str) -> list[Any]:
     """The cells of a field; series [t d] end at their length."""
     if np.ndim(values) != 3:
         return [value.item() if isinstance(value, np.generic) else value for value in values]
-    values = np.asarray(values, np.float32)
-    values = np.where(np.isneginf(values), 0, values)
+    values = _without_infinity(values)
     if lengths is None:
         return list(values)
     if len(lengths) != len(values) or not all(0 <= int(n) <= values.shape[1] for n in lengths):
         raise DataError(f"{where}: the lengths must be {len(values)} numbers from 0 to {values.shape[1]}")
     return [x[: int(n)] if int(n) else None for x, n in zip(values, lengths)]
+
+
+def _without_infinity(values: Any) -> np.ndarray:
+    """float32, with 0 for minus infinity, which COVAREP writes for silence."""
+    values = np.asarray(values, np.float32)
+    return np.where(np.isneginf(values), 0, values)
 
 
 def _start(series: Any) -> int | None:

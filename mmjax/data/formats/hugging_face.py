@@ -9,6 +9,7 @@ from typing import Any
 
 from mmjax.data.custom.data import TableData, table_data
 from mmjax.data.custom.infer import default_inputs
+from mmjax.data.custom.manifest import default_groups
 from mmjax.data.custom.reading import named_columns
 from mmjax.data.custom.splitting import KFold, SplitColumn, splitting_of
 from mmjax.data.custom.table import Table
@@ -83,12 +84,13 @@ def hugging_face(
     """
     source = HuggingFaceFolder(Path(folder))
     columns, classes = source.read().cells, source.classes()
+    groups, ids = default_groups(columns, groups), "id" if ids is None and "id" in columns else ids
     targets = named_columns([name for name in columns if name in TARGETS or name in classes] if targets is None else targets)
     taken = {column for of in targets for column in of.columns} | {*groups, ids, "split"}
     inputs = named_columns(default_inputs(columns, taken) if inputs is None else inputs)
     stated = {of.name: Labels(classes[of.columns[0]]) for of in targets if of.columns[0] in classes}
     splitting = (SplitColumn() if "" not in source.splits() else KFold()) if split is None else splitting_of(split)
-    return table_data(source, inputs, targets, stated | dict(kinds or {}), tuple(groups), ids, splitting)
+    return table_data(source, inputs, targets, stated | dict(kinds or {}), groups, ids, splitting)
 
 
 def _columns(folder: Path) -> dict[str, list[Any]]:

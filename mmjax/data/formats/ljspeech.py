@@ -26,7 +26,7 @@ class LjSpeechFolder:
     def read(self) -> Table:
         file = self.folder / "metadata.csv"
         try:
-            lines = decode_text(file.read_bytes(), str(file)).splitlines()
+            lines = decode_text(file.read_bytes(), str(file)).replace("\r\n", "\n").split("\n")
         except OSError as error:
             raise DataError(f"{file}: {error.strerror or error}; it should have a line ID|transcript per recording") from None
         cells: dict[str, list[Any]] = {name: [] for name in ("id", "audio", "transcript", "normalized", "chapter")}

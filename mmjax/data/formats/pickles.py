@@ -46,7 +46,7 @@ def load_arrays_pickle(data: io.BufferedIOBase, name: str) -> Any:
     try:
         _check(data)
         data.seek(start)
-        return _plain(_unpickler(data).load(), 0)
+        return _plain(_unpickler(data).load(), 0, {})
     except OSError:
         raise
     except _Refused as error:
@@ -146,24 +146,36 @@ def _bytes(value: Any = b"", encoding: str = "latin1", *_: Any) -> bytes:
     return value.encode("latin1")
 
 
-def _plain(value: Any, depth: int) -> Any:
-    """The value with arrays in the place of stand-ins. Raises _Refused for values that contain themselves."""
+def _plain(value: Any, depth: int, known: dict[int, Any]) -> Any:
+    """The value with arrays in the place of stand-ins. Raises _Refused for values that contain themselves.
+
+    known: {id of a container: its result}, since a few bytes can refer to one container very often.
+    """
+    if id(value) in known:
+        return known[id(value)]
+    found = _rebuilt(value, depth, known)
+    if isinstance(value, (dict, list, tuple, np.ndarray)):
+        known[id(value)] = found
+    return found
+
+
+def _rebuilt(value: Any, depth: int, known: dict[int, Any]) -> Any:
     if depth > MAX_DEPTH:
         raise _Refused("values that are nested too deeply")
     if isinstance(value, _Array):
         value = value.array
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:
-            flat = [_plain(part, depth + 1) for part in value.reshape(-1)]
+            flat = [_plain(part, depth + 1, known) for part in value.reshape(-1)]
             value = np.empty(len(flat), object)
             value[:] = flat if not any(isinstance(part, (list, tuple, np.ndarray)) for part in flat) else None
             for number, part in enumerate(flat):
                 value[number] = part
         return value
     if isinstance(value, dict):
-        return {_plain(key, depth + 1): _plain(part, depth + 1) for key, part in value.items()}
+        return {_plain(key, depth + 1, known): _plain(part, depth + 1, known) for key, part in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return type(value)(_plain(part, depth + 1) for part in value)
+        return type(value)(_plain(part, depth + 1, known) for part in value)
     if value is None or isinstance(value, (str, bytes, bool, int, float, complex, np.generic)):
         return value
     raise _Refused(f"a value of the type {type(value).__name__}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmjax.data.custom.data import TableData, table_data
 from mmjax.data.custom.folders import MODALITIES
+from mmjax.data.custom.manifest import default_groups
 from mmjax.data.custom.reading import named_columns
 from mmjax.data.custom.splitting import NAMES, KFold, SplitColumn, splitting_of
 from mmjax.data.custom.table import FilePart, Table
@@ -72,11 +73,12 @@ def webdataset(
         raise DataError("webdataset: there are no shards; name a .tar file, or a folder of them")
     source = WebDatasetShards(tuple(Path(shard) for shard in shards))
     columns = list(source.read().cells)
+    groups = default_groups(columns, groups)
     targets = named_columns([name for name in columns if name in TARGETS] if targets is None else targets)
     taken = {column for of in targets for column in of.columns} | {*groups, "id", "split"}
     inputs = named_columns([n for n in columns if n not in taken and n in MODALITIES.values()] if inputs is None else inputs)
     splitting = (SplitColumn() if "split" in columns else KFold()) if split is None else splitting_of(split)
-    return table_data(source, inputs, targets, kinds, tuple(groups), "id", splitting)
+    return table_data(source, inputs, targets, kinds, groups, "id", splitting)
 
 
 def _members(shard: Path) -> list[FilePart]:
