@@ -22,9 +22,9 @@ greedy search; the difference in CIDEr-D to the cell image is paired
     most common     0.008 [0.006, 0.010]   0.264    0.000
     beam search (4): both 0.363, image 0.360, audio 0.336, wrong_image 0.103, wrong_audio 0.362 CIDEr-D
 Conclusion: a voice is not shown to help (a difference of 0.077 could have been detected), and the model with both does not
-listen: another voice changes nothing, another image costs 0.27. No model is shown to beat the name of the nearest training image
-or voice; with 507 stamps in training, copying a name is a strong baseline. These are three seeds, not ten, and the cell `lstm`
-has not been run.
+listen: another voice changes nothing, another image costs 0.27. No model is shown to beat the name of the nearest training
+image or voice; with 507 stamps in training, copying a name is a strong baseline. These are three seeds, not ten, and the cell
+`lstm` has not been run.
 """
 
 from dataclasses import replace
