@@ -63,6 +63,7 @@ DEAR = (
     "gan_augmentation",
     "emoji_sentiment",
     "sensor_exercises",
+    "weighted_sum",
     "stamps_captions",
 )  # fmt: skip
 others = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SOME])
