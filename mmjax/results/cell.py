@@ -88,15 +88,21 @@ class Cell:
         if not isinstance(batch, int) or batch < 1:
             raise DataError(f"batch is {batch!r}; it must be a whole number, at least 1")
         parts = [_predictions(*pair, inputs, count, batch, self.name) for pair in zip(self.models, self._functions)]
-        # Parts with equal classes are one. Folds may have tokenizers of their own, so that their token ids differ.
-        if all(model.classes == self.classes for model in self.models):
-            known, parts = [self.classes], [jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)]
-        else:
-            known = [model.classes for model in self.models]
+        known = [model.classes for model in self.models]
         answers = lambda of_task, task, classes: dict(self.tasks[task].answers(of_task, classes))
         if not each_seed:
-            found = lambda task: [answers(part[task], task, classes) for part, classes in zip(parts, known)]
-            return {task: _combined(found(task)) for task in self.tasks}
+
+            def of_all(task: str) -> dict[str, Any]:
+                of_parts = lambda classes: [answers(part[task], task, one) for part, one in zip(parts, classes)]
+                # Folds may have tokenizers of their own: then the same token ids are other texts.
+                if any(classes != self.classes for classes in known):
+                    own, first = of_parts(known), of_parts([self.classes] * len(known))
+                    if any(not np.array_equal(a[name], b[name]) for a, b in zip(own, first) for name in a):
+                        return _most_common(own)
+                joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(part[task] for part in parts))
+                return answers(joined, task, self.classes)
+
+            return {task: of_all(task) for task in self.tasks}
         return {
             task: [
                 answers(jax.tree.map(lambda leaf, k=k: leaf[k : k + 1], part[task]), task, classes)
@@ -156,13 +162,12 @@ class Cell:
         return {modality: list(values) for modality, values in inputs.items()}
 
 
-def _combined(answers: list[dict[str, Any]]) -> dict[str, Any]:
-    """The answers of several parts: of strings the most frequent one, the first of several; of numbers the mean."""
-    if len(answers) == 1:
-        return answers[0]
-    most_common = lambda values: np.array([Counter(of_row).most_common(1)[0][0] for of_row in zip(*values)])
-    combine = lambda values: most_common(values) if values[0].dtype.kind in "UO" else np.mean(values, axis=0)
-    return {name: combine([np.asarray(answer[name]) for answer in answers]) for name in answers[0]}
+def _most_common(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the texts of several parts the most frequent one for each input, the first of several."""
+    return {
+        name: np.array([Counter(of_row).most_common(1)[0][0] for of_row in zip(*(answer[name] for answer in answers))])
+        for name in answers[0]
+    }
 
 
 def load_cell(folder: Path | str) -> Cell:

@@ -89,7 +89,7 @@ class Generate:
         if len(metadata.get(self.name, ())) != len(rows):
             raise ValueError(f"Generate.target: the {split} split needs a metadata column {self.name!r} with a text per row")
         tokenizer = data.tokenizers[self.name]
-        texts = [normal_form(tokenizer, str(text)) for text in metadata[self.name]]
+        texts = ["" if text is None else normal_form(tokenizer, str(text)) for text in metadata[self.name]]
         weight = np.where([bool(text) for text in texts], np.asarray(rows.weight), 0).astype(np.float32)
         if not self.per:
             row = np.arange(len(rows))
