@@ -15,7 +15,7 @@ from mmjax.data.image import on_white, resize
 from mmjax.data.scale import Scaled
 from mmjax.types import Padded
 
-__all__ = ["FORMATS", "MAX_ITEMS", "VideoInput", "frame_count", "frames_of", "standardized_frames", "to_unit_frames"]
+__all__ = ["FORMATS", "MAX_ITEMS", "VideoInput", "frame_count", "frames_of", "spread", "standardized_frames", "to_unit_frames"]
 
 MAX_ITEMS = 100  # training videos that the mean and deviation are computed from
 FORMATS = (b"GIF8", b"RIFF")
@@ -54,7 +54,7 @@ def frames_of(raw: Any, count: int) -> list[np.ndarray]:
         raise DataError(
             f"a video is {array.dtype}{list(array.shape)}; it must be uint8 [t h w 3] or [t h w 4], or a GIF or WebP file"
         )
-    return [array[at] for at in _spread(len(array), count)]
+    return [array[at] for at in spread(len(array), count)]
 
 
 def frame_count(data: bytes) -> int:
@@ -84,7 +84,7 @@ def _decoded(data: bytes, name: str, count: int) -> list[np.ndarray]:
     found = []
     try:
         with _reader(data)(io.BytesIO(data)) as image:
-            for at in _spread(total, count):
+            for at in spread(total, count):
                 image.seek(at)
                 image.load()
                 found.append(pixels(image))
@@ -93,7 +93,8 @@ def _decoded(data: bytes, name: str, count: int) -> list[np.ndarray]:
     return found
 
 
-def _spread(total: int, count: int) -> list[int]:
+def spread(total: int, count: int) -> list[int]:
+    """At most `count` evenly spaced numbers of 0 to total - 1, with both ends."""
     return np.linspace(0, total - 1, min(total, count)).round().astype(int).tolist()
 
 
