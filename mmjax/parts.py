@@ -119,6 +119,12 @@ ENCODERS = (
         _sequence(16, 32, 32, 3),
         "image encoder and layer over time",
     ),
+    Part(
+        "KeyTokens(FrameWise(CNN(), LSTM(128)))",
+        encoders.KeyTokens(encoders.FrameWise(encoders.CNN(), LSTM(128))),
+        _sequence(16, 32, 32, 3),
+        "Gao and Ji, 2019 (top-k pooling)",
+    ),
     Part("vivit_b16x2()", encoders.vivit_b16x2(), VIDEO, "Arnab et al., 2021"),
     Part("videomae_b16()", encoders.videomae_b16(), _sequence(16, 224, 224, 3), "Tong et al., 2022"),
     Part("TCN()", encoders.TCN(), SERIES, "Bai et al., 2018"),

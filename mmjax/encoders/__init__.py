@@ -6,6 +6,7 @@ from mmjax.encoders.dual import Pooled, TextTransformer
 from mmjax.encoders.efficientnet import EfficientNetLite, efficientnet_lite0
 from mmjax.encoders.features import Contextual, Features
 from mmjax.encoders.image import CNN
+from mmjax.encoders.key_tokens import KeyTokens
 from mmjax.encoders.lora import LoRA
 from mmjax.encoders.naflex import ImagePatches, NaFlex
 from mmjax.encoders.resnet import ResNet, resnet18, resnet34, resnet50, resnet101
@@ -31,6 +32,7 @@ __all__ = [
     "FrameRNN",
     "FrameWise",
     "ImagePatches",
+    "KeyTokens",
     "LoRA",
     "NaFlex",
     "OnSpectrum",

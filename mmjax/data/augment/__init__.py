@@ -7,12 +7,13 @@ from mmjax.data.augment.audio import Gain, Noise, SpecAugment
 from mmjax.data.augment.image import Colour, Flip, RandomCrop, Rotation, Shift
 from mmjax.data.augment.mix import CutMix, MixUp
 from mmjax.data.augment.modalities import DropModalities
-from mmjax.data.augment.series import Jitter, Scaling
+from mmjax.data.augment.series import DropSteps, Jitter, Scaling
 
 __all__ = [
     "Colour",
     "CutMix",
     "DropModalities",
+    "DropSteps",
     "Flip",
     "Gain",
     "Jitter",

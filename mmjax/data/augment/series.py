@@ -1,14 +1,16 @@
-"""Augmentations of series, [b n d] or Padded (Um et al., 2017). Padding does not change."""
+"""Augmentations of sequences and of series, [b n d] or Padded (Um et al., 2017). Padding does not change."""
 
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from mmjax.data.augment.each import for_each_example, on_valid_steps
-from mmjax.types import Batch
+from mmjax.nn.checks import rate
+from mmjax.types import Batch, Padded
 
-__all__ = ["Jitter", "Scaling"]
+__all__ = ["DropSteps", "Jitter", "Scaling"]
 
 
 @dataclass(frozen=True)
@@ -40,3 +42,32 @@ class Scaling:
             return x * (1 + self.deviation * jax.random.normal(key, (1, x.shape[1])))
 
         return for_each_example(on_valid_steps(change), batch, self.modality, key) if self.deviation else batch
+
+
+@dataclass(frozen=True)
+class DropSteps:
+    """Removes each valid step with probability `rate`; the others move together, so that the sequence is shorter.
+
+    At least one step of a sequence remains, the first if the draw removes all. rate: of frames, readings or tokens.
+    modality: the name of a Padded input. ValueError if the input has no length.
+    """
+
+    rate: float = 0.25
+    modality: str = "video"
+
+    def __post_init__(self):
+        rate(self, "rate")
+
+    def __call__(self, batch: Batch, key: Key[Array, ""]) -> Batch:
+        if self.modality in batch.inputs and not isinstance(batch.inputs[self.modality], Padded):
+            raise ValueError(f"DropSteps.modality: {self.modality!r} has no length; it must be a sequence, such as a video")
+
+        def change(key, x):
+            steps = jnp.arange(x.x.shape[0])
+            kept = (steps < x.length) & jax.random.bernoulli(key, 1 - self.rate, steps.shape)
+            kept = jnp.where(kept.any(), kept, (steps == 0) & (x.length > 0))
+            order = jnp.argsort(~kept, stable=True)
+            valid = (steps < kept.sum()).reshape(-1, *(1,) * (x.x.ndim - 1))
+            return x.replace(x=jnp.where(valid, x.x[order], 0), length=kept.sum().astype(x.length.dtype))
+
+        return for_each_example(change, batch, self.modality, key) if self.rate else batch

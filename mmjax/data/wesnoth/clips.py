@@ -1,13 +1,11 @@
 """Short animations of Wesnoth's units, such as an attack, with a sentence that says who does what."""
 
 import dataclasses
-import io
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mmjax.data.custom.data import TableData, table_data
 from mmjax.data.custom.input_kinds import Texts, Videos
@@ -19,8 +17,8 @@ from mmjax.data.custom.video import spread
 from mmjax.data.dataset import Dataset
 from mmjax.data.decode import DataError, decode_image
 from mmjax.data.text import BPE, TokenizerTrainer
-from mmjax.data.wesnoth.files import find_package, read_core
-from mmjax.data.wesnoth.units import Animation, Unit, families, read_units
+from mmjax.data.wesnoth.animations import Actor, Animation, families, read_actors, read_core
+from mmjax.data.wesnoth.files import find_package, video_of
 
 __all__ = ["DEEDS", "Clips", "UnitClips", "clip", "sentence"]
 
@@ -36,7 +34,7 @@ DEEDS = {
 """{kind of an animation: what the unit does}."""
 
 
-def sentence(unit: Unit, animation: Animation) -> str:
+def sentence(unit: Actor, animation: Animation) -> str:
     """Such as "an elf attacks with its bow"."""
     article = "an" if unit.race[0] in "aeiou" else "a"
     return f"{article} {unit.race} {DEEDS[animation.kind].format(weapon=animation.weapon)}"
@@ -45,22 +43,10 @@ def sentence(unit: Unit, animation: Animation) -> str:
 def clip(animation: Animation, core: Mapping[str, bytes], frames: int) -> np.ndarray | None:
     """uint8 [t h w 4], at most `frames` evenly spaced images, centred on a transparent ground; None if one is missing or all
     are one image. An image counts once for each frame that shows it, whatever its duration."""
-    files = [f"images/{file}" for file in animation.files]
+    files = animation.files
     if len(set(files)) < 2 or not all(file in core for file in files):
         return None
-    images = [_rgba(core[files[at]], files[at]) for at in spread(len(files), frames)]
-    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
-    video = np.zeros((len(images), height, width, 4), np.uint8)
-    for number, image in enumerate(images):
-        top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
-        video[number, top : top + image.shape[0], left : left + image.shape[1]] = image
-    return video
-
-
-def _rgba(data: bytes, name: str) -> np.ndarray:
-    decode_image(data, name)  # checks size and format
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGBA"))
+    return video_of([decode_image(core[files[at]], files[at]) for at in spread(len(files), frames)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +63,8 @@ class Clips:
 @lru_cache(maxsize=1)
 def _read(package: Path, frames: int) -> tuple[Table, dict[str, int]]:
     """(the table, what is left out)."""
-    core = read_core(package, ("units/", "images/units/", "units.cfg"))
-    units = read_units(core)
+    core = read_core(package)
+    units = read_actors(core)
     names = ("video", "text", "summary", "race", "deed", "unit", "group", "id")
     cells: dict[str, list] = {name: [] for name in names}
     still, repeated, seen = 0, 0, set()
@@ -109,8 +95,8 @@ class UnitClips:
 
     Targets: "deed", Int[n], what the unit does (attack, death, defend, healing, idle, movement, standing); "race", Int[n].
     The metadata column "summary" says both and names the weapon, such as "an elf attacks with its bow";
-    `TextTarget(UnitClips(), column="summary")` makes a target of it. A row is an animation. A group is a line of promotion: units
-    that become each other or share images, so that no such line is in two splits.
+    `TextTarget(UnitClips(), column="summary")` makes a target of it. A row is an animation. A group is a line of promotion,
+    units that become each other or share images, so that no such line is in two splits.
 
     frames: at most this number of evenly spaced images. size: pixels per side. tokenizer: trained on the training descriptions.
     max_tokens: longer descriptions are truncated. folds, fold, split_seed: grouped k-fold, stratified by deed.
