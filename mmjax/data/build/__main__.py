@@ -100,8 +100,8 @@ def _print(report: dict[str, Any], out: Path) -> None:
     for name, own in report["duplicates"].items():
         planted = own["planted"]
         recall = ", ".join(f"{kind} {value:.3f}" for kind, value in planted["recall"].items())
-        print(f"near-duplicates, {name}: {own['pairs']:,} pairs; planted copies: precision {planted['precision']:.3f}, "
-              f"recall {recall}")  # fmt: skip
+        print(f"near-duplicates, {name}: {own['pairs']:,} pairs; planted copies: precision {planted['precision']:.3f} to "
+              f"{planted['precision_at_most']:.3f}, recall {recall}")  # fmt: skip
     print(f"{report['groups']['groups']:,} groups, the largest of {report['groups']['largest']:,}; no group is in two splits")
     for name, own in report["shortcuts"].items():
         print(f"{name} alone: accuracy {own['accuracy']:.3f}, majority {own['majority']:.3f}")

@@ -84,14 +84,16 @@ def _groups(report: dict[str, Any]) -> str:
     for name, own in report["duplicates"].items():
         planted = own["planted"]
         recall = ", ".join(f"{kind} {value:.3f}" for kind, value in planted["recall"].items())
-        row = (name, own["equal"], own["pairs"], f"{planted['threshold']:.3f}", f"{planted['precision']:.3f}", recall)
+        precision = f"{planted['precision']:.3f} to {planted['precision_at_most']:.3f}"
+        row = (name, own["equal"], own["pairs"], f"{planted['threshold']:.3f}", precision, recall)
         lines.append((*row, own["pairs across splits"]))
     head = ("modality", "equal parts", "pairs", "threshold", "precision", "recall by kind of copy", "pairs across splits")
     text = (
         f"Items that are near-duplicates in any modality share a group, and a group is in one split. There are "
         f"{sizes['groups']} groups; the largest has {sizes['largest']} items. Thresholds were tuned on planted copies of the "
-        f"items. Precision is a lower bound, since duplicates that the set had before count as errors. Copies that were made "
-        f"in other ways, and paraphrases, translations and new photos of one scene, are not found."
+        f"items. Precision is the share of found copies that match nothing but their original, from a lower bound, at which "
+        f"duplicates that the set had before count as errors, to the value without the errors that such duplicates explain. "
+        f"Copies that were made in other ways, and paraphrases, translations and new photos of one scene, are not found."
     )
     return _fill(text) + "\n\n" + table(head, lines)
 

@@ -128,7 +128,7 @@ def test_best_pairs_are_unique():
 
 def test_thresholds_by_hand():
     # Copies 0 and 1 are of item 0, copy 2 of item 1. Sorted scores: .9 right, .8 right, .7 wrong, .6 right.
-    # Precision 1, 1, 2/3, 3/4; recall 1/3, 2/3, 2/3, 1.
+    # Found copies 1, 2, 2, 3 and copies with an error 0, 0, 1, 1: precision 1, 1, 2/3, 3/4; recall 1/3, 2/3, 2/3, 1.
     pairs = Pairs(np.array([[0, 0], [1, 0], [1, 2], [2, 1]]), np.array([0.9, 0.8, 0.7, 0.6]))
     original, kinds, same = np.array([0, 0, 1]), ["x", "y", "x"], np.arange(3)
     # F with beta 1/2: 1.25 P R / (P / 4 + R): .714, .909, .667, .789 -> between .8 and .7
@@ -144,6 +144,37 @@ def test_thresholds_by_hand():
     assert other.recall == {"x": 1.0, "y": 1.0} and other.precision == 1.0
     nothing = tune(Pairs(np.zeros((0, 2), np.int64), np.zeros(0)), original, kinds, same)
     assert (nothing.threshold, nothing.recall, nothing.copies) == (1.0, {"x": 0.0, "y": 0.0}, 2)
+
+
+def test_a_copy_counts_as_one_error_and_undeclared_copies_explain_some_by_hand():
+    # Each of 4 copies has its original at .9 and .8, .8, .8; copy 0 resembles two other items at .9, copy 1 another at .8.
+    score = np.array([0.9, 0.8, 0.8, 0.8, 0.9, 0.9, 0.8])
+    pairs = Pairs(np.array([[0, 0], [1, 1], [2, 2], [3, 3], [0, 4], [0, 5], [1, 6]]), score)
+    tuned = tune(pairs, np.arange(4), ["x"] * 4, np.arange(7))
+    # Found copies 1, 4 and copies with an error 1, 2; recall 1/4, 1. Errors / recall is 4, 2: a share of 2 errors of 4 copies.
+    assert tuned.recall == {"x": 1.0} and tuned.precision == pytest.approx(4 / 6)
+    assert tuned.precision_at_most == 1 and tuned.undeclared == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
+def test_undeclared_copies_do_not_raise_the_threshold(share):
+    """Planted copies have the scores 1, .94 and .9 (sd .03), different items at most .8. A share of the items has two copies in
+    the set that no column declares, with scores as the third kind. If each match with these were an error, the threshold would
+    rise to .91, which finds a third of the third kind."""
+    rng, n = np.random.default_rng(0), 300
+    columns = []
+    for item in range(n):
+        undeclared = rng.normal(0.9, 0.03, 2 if rng.random() < share else 0)
+        others = np.concatenate([undeclared, np.minimum(0.8, 0.4 + 0.05 * rng.gumbel(size=3))])
+        for kind, own in enumerate((1.0, *rng.normal((0.94, 0.9), 0.03))):
+            columns.append((3 * item + kind, item, own))
+            columns += [(3 * item + kind, n + 5 * item + k, score - 0.01 * kind) for k, score in enumerate(others)]
+    copy, key, score = (np.array(column) for column in zip(*columns))
+    pairs = Pairs(np.stack([copy, key], axis=1).astype(np.int64), score)
+    tuned = tune(pairs, np.repeat(np.arange(n), 3), ["exact", "altered", "more"] * n, np.arange(6 * n))
+    assert 0.6 < tuned.threshold < 0.82 and min(tuned.recall.values()) > 0.99
+    assert tuned.undeclared == pytest.approx(share, abs=0.05) and tuned.precision_at_most > 0.96
+    assert tuned.precision == pytest.approx(1 / (1 + share), abs=0.03)
 
 
 def test_groups_join_duplicates_of_every_modality():
@@ -215,7 +246,7 @@ def test_a_search_between_groups_by_hand():
 
 
 def test_low_recall_is_a_warning():
-    tuned = Tuned(0.9, {"cropped": 0.49, "mirrored": 0.5}, 1.0, 100)
+    tuned = Tuned(0.9, {"cropped": 0.49, "mirrored": 0.5}, 1.0, 1.0, 0.0, 100)
     assert recall_warnings(Duplicates("photo", "image", np.zeros((0, 2), np.int64), 0, tuned)) == [
         "Near-duplicates may leak: of planted copies of photo that were cropped, the search found 49%."
     ]
