@@ -163,12 +163,12 @@ def test_undeclared_copies_do_not_raise_the_threshold(share):
     rise to .91, which finds a third of the third kind."""
     rng, n = np.random.default_rng(0), 300
     columns = []
-    for item in range(n):
+    for row in range(n):
         undeclared = rng.normal(0.9, 0.03, 2 if rng.random() < share else 0)
         others = np.concatenate([undeclared, np.minimum(0.8, 0.4 + 0.05 * rng.gumbel(size=3))])
         for kind, own in enumerate((1.0, *rng.normal((0.94, 0.9), 0.03))):
-            columns.append((3 * item + kind, item, own))
-            columns += [(3 * item + kind, n + 5 * item + k, score - 0.01 * kind) for k, score in enumerate(others)]
+            columns.append((3 * row + kind, row, own))
+            columns += [(3 * row + kind, n + 5 * row + k, score - 0.01 * kind) for k, score in enumerate(others)]
     copy, key, score = (np.array(column) for column in zip(*columns))
     pairs = Pairs(np.stack([copy, key], axis=1).astype(np.int64), score)
     tuned = tune(pairs, np.repeat(np.arange(n), 3), ["exact", "altered", "more"] * n, np.arange(6 * n))
