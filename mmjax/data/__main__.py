@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-SETS = ("stamps", "pairs", "mosi", "emoji", "exercises", "openclipart", "fillets", "easy_vqa")
+SETS = ("stamps", "pairs", "mosi", "emoji", "exercises", "openclipart", "fillets", "easy_vqa", "wesnoth")
 NAMES = (*SETS, "aeon:NAME", "the path of a table or folder")
 
 
@@ -38,6 +38,7 @@ def _data(name: str, root: Path | None) -> Any:
     from mmjax.data.series import AeonSeries
     from mmjax.data.stamps.dataset import Stamps
     from mmjax.data.stamps.pairs import StampsPairs
+    from mmjax.data.wesnoth.dataset import Wesnoth
 
     match name.split(":"):
         case ["stamps"]:
@@ -56,6 +57,8 @@ def _data(name: str, root: Path | None) -> Any:
             return Fillets(root=root)
         case ["easy_vqa"]:
             return EasyVQA(root=root)
+        case ["wesnoth"]:
+            return Wesnoth(root=root)
         case ["aeon", series]:
             return AeonSeries(series, root=root)
     if Path(name).exists():

@@ -1,3 +1,3 @@
-"""Wesnoth: units of a game, with descriptions, images and animations."""
+"""Wesnoth: units of a game, with long descriptions in many languages, sprites and animations."""
 
-__all__ = ["clips", "files", "units", "wml"]
+__all__ = ["animations", "clips", "dataset", "files", "scripts", "tfds"]
