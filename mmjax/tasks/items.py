@@ -43,8 +43,8 @@ def items_of(data: Dataset, split: str, modalities: Sequence[str]) -> Items:
         values = np.asarray(values)
         if len(values) != len(pointer):
             raise ValueError(
-                f"metadata column {column!r} of the {split} split has {len(values)} entries for {len(pointer)} rows; retrieval "
-                "needs one per row"
+                f"metadata column {column!r} of the {split} split has {len(values)} entries for {len(pointer)} rows; it must "
+                "have one per row"
             )
         known[column] = values[row]
         if column not in ("id", "group"):

@@ -15,7 +15,7 @@ import pytest
 from mmjax.data.decode import DataError, decode_image
 from mmjax.data.feed import HostFeed
 from mmjax.data.workers import Workers, read_items
-from tests.data.test_feed import order, toy
+from tests.data.feeds import order, toy
 
 WANTED = {"x": [(0, 3), (5, 1)], "file": [], "pid": []}
 
