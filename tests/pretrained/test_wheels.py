@@ -26,9 +26,7 @@ def commands(tmp_path, monkeypatch):
 
     def run(command, **options):
         run_commands.append(command)
-        folder = tmp_path.__class__(command[command.index("--dest") + 1])
-        folder.mkdir(exist_ok=True)
-        (folder / made.name).write_bytes(made.read_bytes())
+        (options["cwd"] / made.name).write_bytes(made.read_bytes())
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
