@@ -11,8 +11,8 @@ import numpy as np
 from mmjax.types import Units
 
 __all__ = [
-    "PENALTIES", "TOKEN", "TextExamples", "has_text", "label_frequencies", "majority_class", "text_examples", "tfidf_labels",
-    "tfidf_ridge", "tfidf_svm", "weighted_median",
+    "PENALTIES", "TOKEN", "TextExamples", "check_scikit_learn", "has_text", "label_frequencies", "majority_class",
+    "text_examples", "tfidf_labels", "tfidf_ridge", "tfidf_svm", "weighted_median",
 ]
 
 TOKEN = r"\w+|[^\w\s]"  # scikit-learn's default pattern drops one-letter words, punctuation and emoji
@@ -70,7 +70,7 @@ def weighted_median(values: np.ndarray, weight: np.ndarray) -> float:
     return float(np.mean([values[np.searchsorted(below, below[-1] / 2, side)] for side in ("left", "right")]))
 
 
-def _scikit_learn() -> None:
+def check_scikit_learn() -> None:
     """Raises ImportError with the remedy if scikit-learn is missing."""
     try:
         import sklearn  # noqa: F401
@@ -113,7 +113,7 @@ def tfidf_svm(train: TextExamples, validation: TextExamples, texts: Sequence[str
     all training texts are blank, or if there is only one class. Raises ValueError if a split has no texts.
     """
     _check_examples(train, validation)
-    _scikit_learn()
+    check_scikit_learn()
     from sklearn.svm import LinearSVC
 
     if len(np.unique(train.target)) == 1 or not any(text.strip() for text in train.text):
@@ -130,7 +130,7 @@ def tfidf_ridge(train: TextExamples, validation: TextExamples, texts: Sequence[s
     texts are blank. Raises ValueError if a split has no texts.
     """
     _check_examples(train, validation)
-    _scikit_learn()
+    check_scikit_learn()
     from sklearn.linear_model import Ridge
 
     if not any(text.strip() for text in train.text):
@@ -147,7 +147,7 @@ def tfidf_labels(train: TextExamples, validation: TextExamples, texts: Sequence[
     ValueError if a split has no texts.
     """
     _check_examples(train, validation)
-    _scikit_learn()
+    check_scikit_learn()
     if not any(text.strip() for text in train.text):
         return np.tile(np.where(label_frequencies(train.target, train.weight) > 0.5, 1.0, -1.0), (len(texts), 1))
     best, best_score = np.zeros((len(texts), train.target.shape[1])), -1.0

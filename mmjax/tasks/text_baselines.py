@@ -2,27 +2,30 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from mmjax.data.dataset import Dataset
+from mmjax.tasks.baselines import check_scikit_learn
 from mmjax.types import Padded
 
-__all__ = ["BLOCK", "MAX_FEATURES", "nearest", "text_baselines"]
+__all__ = ["BLOCK", "MAX_FEATURES", "NGRAMS", "nearest", "nearest_text", "text_baselines"]
 
 MAX_FEATURES = 4096  # of one item; pixels of larger images are averaged, of other items the first ones are used
 BLOCK = 256  # rows per product
+NGRAMS = (2, 5)  # characters within words, which find related forms of a word
 
 
 def text_baselines(data: Dataset, target: str, modalities: Iterable[str]) -> dict[str, np.ndarray]:
     """{name: str[n] for the rows of the test split}.
 
-    "most_common": the most frequent training text. "nearest_image", ...: for each of these modalities whose items are numbers,
-    the text of the training row whose item has the highest cosine similarity (items as they are read, z-scored by the training
-    split); rows without the modality have the most common text.
+    "most_common": the most frequent training text. "nearest_image", ...: for each of these modalities, the text of the training
+    row whose item has the highest cosine similarity; rows without the modality have the most common text. Numbers are compared
+    as they are read, z-scored by the training split; texts, which the metadata have under the name of the modality, by TF-IDF.
+    Other modalities have no baseline.
     """
     train, test = data.splits["train"], data.splits["test"]
     texts = np.array([" ".join(str(text).split()) for text in data.metadata["train"][target]])
@@ -36,13 +39,18 @@ def text_baselines(data: Dataset, target: str, modalities: Iterable[str]) -> dic
         column = data.columns[name]
         known = np.flatnonzero((np.asarray(train.pointer[name]) >= 0) & (texts != ""))
         asked = np.flatnonzero(np.asarray(test.pointer[name]) >= 0)
-        if not len(known) or not len(asked) or not _is_numeric(column.read(0)):
+        if not len(known) or not len(asked):
             continue
-        features = [
-            _features(column, np.asarray(rows.pointer[name])[index]) for rows, index in ((train, known), (test, asked))
-        ]
+        inputs = [data.metadata[split].get(name) for split in ("train", "test")]
+        if _is_numeric(column.read(0)):
+            pairs = ((train, known), (test, asked))
+            place = nearest(*(_features(column, np.asarray(rows.pointer[name])[index]) for rows, index in pairs))
+        elif name != target and all(np.asarray(of).dtype.kind in "UO" for of in inputs):
+            place = nearest_text(*([str(text) for text in of[index]] for of, index in zip(inputs, (known, asked))))
+        else:
+            continue
         answer = np.full(len(test), common, dtype=np.result_type(texts.dtype, found["most_common"].dtype))
-        answer[asked] = texts[known[nearest(*features)]]
+        answer[asked] = texts[known[place]]
         found[f"nearest_{name}"] = answer
     return found
 
@@ -55,6 +63,20 @@ def nearest(known: Float[np.ndarray, "k d"], asked: Float[np.ndarray, "a d"]) ->
     known, asked = unit((known - mean) / scale), unit((asked - mean) / scale)
     blocks = [np.argmax(asked[start : start + BLOCK] @ known.T, axis=1) for start in range(0, len(asked), BLOCK)]
     return np.concatenate(blocks)
+
+
+def nearest_text(known: Sequence[str], asked: Sequence[str]) -> np.ndarray:
+    """For each text of `asked` the text of `known` of the highest cosine similarity, Int[a]: TF-IDF of NGRAMS of characters,
+    fitted on `known`. The first text if nothing is shared. Raises ImportError, with the remedy, without scikit-learn."""
+    check_scikit_learn()
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    if not any(text.strip() for text in known):
+        return np.zeros(len(asked), np.int64)
+    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=NGRAMS, analyzer="char_wb")
+    features, rows = vectorizer.fit_transform(known), vectorizer.transform(asked)
+    blocks = [(rows[start : start + BLOCK] @ features.T).toarray() for start in range(0, len(asked), BLOCK)]
+    return np.concatenate([block.argmax(axis=1) for block in blocks])
 
 
 def _is_numeric(item: Any) -> bool:
