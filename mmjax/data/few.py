@@ -1,7 +1,8 @@
-"""A wrapper that keeps a share of the training data, for few-shot experiments."""
+"""Data sets with some of their rows; a wrapper that keeps a share of the training data, for few-shot experiments."""
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from mmjax.data.dataset import Dataset, Rows
 from mmjax.data.decode import DataError
 from mmjax.data.splits import folds_of, with_fold
 
-__all__ = ["Few", "at", "few_groups", "load_once"]
+__all__ = ["Few", "RowMedia", "at", "few_groups", "keep_rows", "load_once"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,32 @@ def at(rows: Rows, index: np.ndarray) -> Rows:
     pointer = {name: np.asarray(leaf)[index] for name, leaf in rows.pointer.items()}
     targets = {name: np.asarray(leaf)[index] for name, leaf in rows.targets.items()}
     return Rows(pointer, targets, np.asarray(rows.weight)[index])
+
+
+def keep_rows(data: Dataset, kept: Mapping[str, np.ndarray]) -> Dataset:
+    """The data with these rows of each split, {split: Int[k]}. The fingerprint does not change: it is the caller's."""
+    weight, train = data.training_weight, kept["train"]
+    return dataclasses.replace(
+        data,
+        splits={split: at(rows, kept[split]) for split, rows in data.splits.items()},
+        metadata={
+            split: {name: np.asarray(of)[kept[split]] for name, of in columns.items()}
+            for split, columns in data.metadata.items()
+        },
+        media=RowMedia(data.media, kept["test"]),
+        training_weight=None if weight is None else weight[train],
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RowMedia:
+    """`Dataset.media` of some of the rows. media: of all rows. kept: Int[k], their numbers."""
+
+    media: Any
+    kept: np.ndarray
+
+    def __call__(self, row: int) -> dict[str, Any]:
+        return self.media(int(self.kept[row]))
 
 
 def few_groups(group: np.ndarray, label: np.ndarray, share: float, seed: int) -> np.ndarray:

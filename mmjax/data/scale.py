@@ -13,7 +13,10 @@ from mmjax.data.dataset import Column, stack
 from mmjax.data.decode import DataError
 from mmjax.types import Padded
 
-__all__ = ["MAX_ITEMS", "Normalize", "Scaled", "Standardize", "UnitDirections", "UnitLength", "standardized", "unit_vectors"]
+__all__ = [
+    "MAX_ITEMS", "Normalize", "Scaled", "Standardize", "Unchanged", "UnitDirections", "UnitLength", "standardized",
+    "unit_vectors",
+]  # fmt: skip
 
 MAX_ITEMS = 400  # training items that the mean and deviation of a column are computed from
 
@@ -77,6 +80,15 @@ class Standardize:
 
     def __call__(self, column: Column, pointer: np.ndarray) -> Column:
         return standardized(column, pointer, column.count)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unchanged:
+    """The column as it is, for features that a published decoder reads."""
+
+    def __call__(self, column: Column, pointer: np.ndarray) -> Column:
+        del pointer
+        return column
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -10,7 +10,7 @@ import tyro
 from mmjax.data.custom.table import is_missing
 from mmjax.data.dataset import Data, Dataset
 from mmjax.data.decode import DataError
-from mmjax.data.few import at, load_once
+from mmjax.data.few import keep_rows, load_once
 from mmjax.data.splits import folds_of, with_fold
 from mmjax.data.text import Subwords, TokenizerTrainer, text_targets
 from mmjax.nn.checks import positive
@@ -77,31 +77,13 @@ class TextTarget:
 
 def _with_texts(data: Dataset, column: str) -> tuple[Dataset, int]:
     """(the data without rows that lack a text, number of these rows). DataError if a split has none left."""
-    splits, metadata, without, media = {}, {}, 0, data.media
-    weight = data.training_weight
+    kept = {}
     for split, rows in data.splits.items():
         texts = np.asarray(data.metadata[split][column])
         if texts.dtype.kind not in "UO" or len(texts) != len(rows):
             raise DataError(f"TextTarget.column: {column!r} of the {split} split needs one text per row")
-        kept = np.flatnonzero([not is_missing(text) and bool(str(text).strip()) for text in texts])
-        if not len(kept):
+        kept[split] = np.flatnonzero([not is_missing(text) and bool(str(text).strip()) for text in texts])
+        if not len(kept[split]):
             raise DataError(f"TextTarget.column: no row of the {split} split has a {column!r}")
-        splits[split] = at(rows, kept)
-        metadata[split] = {name: np.asarray(of)[kept] for name, of in data.metadata[split].items()}
-        without += len(rows) - len(kept)
-        if split == "test":
-            media = _Media(data.media, kept)
-        if split == "train" and weight is not None:
-            weight = weight[kept]
-    return dataclasses.replace(data, splits=splits, metadata=metadata, media=media, training_weight=weight), without
-
-
-@dataclasses.dataclass(frozen=True)
-class _Media:
-    """The media of some of the rows."""
-
-    media: Any
-    kept: np.ndarray
-
-    def __call__(self, row: int) -> dict[str, Any]:
-        return self.media(int(self.kept[row]))
+    without = sum(len(rows) - len(kept[split]) for split, rows in data.splits.items())
+    return keep_rows(data, kept), without

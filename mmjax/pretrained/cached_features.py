@@ -46,9 +46,11 @@ class CachedFeatures:
 
     data: any value with `load() -> Dataset` whose columns have originals, such as Stamps(). weights: (modality, source) pairs,
     with sources as in `mmjax.pretrained.load_encoder`. sound_seconds: longer recordings are truncated, and none are
-    padded to the length of the original preprocessing. whole_images: resizes whole images where the preprocessing would crop
-    the centre; drawings fill their frame. tokens: modalities that keep all their tokens, Padded [n d]. normalize:
-    `Standardize()`, or `UnitDirections()` for fusions that depend on angles; fitted on the training split.
+    padded to the length of the original preprocessing. pad_sounds: Whisper's encoder gets `sound_seconds` of each recording,
+    padded with silence that counts, as in its training (with 30 s); otherwise it gets the recording alone. whole_images:
+    resizes whole images where the preprocessing would crop the centre; drawings fill their frame. tokens: modalities that
+    keep all their tokens, Padded [n d]. normalize: `Standardize()`, `UnitDirections()` for fusions that depend on angles, or
+    `Unchanged()` for a published decoder; fitted on the training split.
     prompts: templates for each text. The features are the mean of the unit vectors of all prompts, as in the prompt ensembles
     of CLIP (Radford et al., 2021). In a prompt, "{}" is the text, "{phrase}" the text in lower case without a final
     point, and "{noun}" the phrase without an English article.
@@ -57,6 +59,7 @@ class CachedFeatures:
     data: Annotated[Any, tyro.conf.arg(name="")] = Stamps()
     weights: tuple[tuple[str, str], ...] = PUBLISHED
     sound_seconds: float = 4.0
+    pad_sounds: bool = False
     whole_images: bool = True
     tokens: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
@@ -113,7 +116,8 @@ def encode(
         column = _prompted(column, prompts)
     max_tokens = _longest(weights.preprocessing, column)
     of = digest(weights.variables)
-    parse = FeatureInput(source, of, prompts, keep_tokens, settings.sound_seconds, settings.whole_images, max_tokens)
+    sounds = settings.sound_seconds, settings.whole_images, max_tokens, settings.pad_sounds
+    parse = FeatureInput(source, of, prompts, keep_tokens, *sounds)
     preprocessing = parse.preprocessing(weights)
     inputs = [column.fingerprint, column.count, keep_tokens, of, prompts]
     key = feature_key(inputs, weights.module, preprocessing)
@@ -142,6 +146,7 @@ class FeatureInput:
     sound_seconds: float = 4.0
     whole_images: bool = True
     max_tokens: int | None = None
+    pad_sounds: bool = False
 
     def __call__(self, raw: Any) -> Any:
         weights, read, run = _loaded(self)
@@ -165,7 +170,7 @@ class FeatureInput:
             case None:
                 raise DataError(f"{self.source}: the weights come without a preprocessing, so they cannot encode anything")
             case WhisperPreprocessing():
-                return dataclasses.replace(preprocessing, seconds=self.sound_seconds, attend_to_padding=False)
+                return dataclasses.replace(preprocessing, seconds=self.sound_seconds, attend_to_padding=self.pad_sounds)
             case WaveformPreprocessing():
                 return dataclasses.replace(preprocessing, seconds=self.sound_seconds)
             case ImagePreprocessing() if preprocessing.crop and self.whole_images:

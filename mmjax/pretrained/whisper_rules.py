@@ -5,6 +5,8 @@ Sources: Radford et al., 2023, section 4.5 and the authors' decoding.py; transfo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +14,13 @@ import numpy as np
 from jax import lax
 
 from mmjax.nn.checks import positive
+from mmjax.nn.rules import Chain
 from mmjax.nn.search import Rule
+from mmjax.pretrained.tokenizer_files import read_tokenizer
 from mmjax.pretrained.whisper_tokens import WhisperTokens
 
-__all__ = ["LoopGuard", "suppressing", "timestamps_in_pairs"]
+__all__ = ["LoopGuard", "WhisperRule", "suppressing", "timestamps_in_pairs"]
+
 
 def suppressing(tokens: WhisperTokens, timestamps: bool) -> Rule:
     """Forbids the tokens that the model never generates, and those that it never generates first."""
@@ -115,3 +120,31 @@ class LoopGuard:
 
 def _same(one: int, other: int, first_timestamp: int) -> bool:
     return min(one, first_timestamp) == min(other, first_timestamp)
+
+
+@dataclass(frozen=True)
+class WhisperRule:
+    """The rules of a published model without timestamps, as a value for the searches of `mmjax.tasks.search`: it never
+    generates special tokens and those that the model suppresses.
+
+    source: as in `mmjax.pretrained.load`; it is read when the search is compiled. guard: ends a text that loops; None leaves
+    loops in.
+    """
+
+    source: str = "whisper-base"
+    guard: LoopGuard | None = None
+
+    def __call__(self, logits: Any, ids: Any, count: Any) -> Any:
+        tokens = _tokens(self.source)
+        rules = [suppressing(tokens, timestamps=False)]
+        if self.guard is not None:
+            rules.append(self.guard.rule(tokens.end, tokens.first_timestamp))
+        return Chain(tuple(rules))(logits, ids, count)
+
+
+@lru_cache(maxsize=4)
+def _tokens(source: str) -> WhisperTokens:
+    from mmjax.pretrained import load
+
+    weights = load(source)
+    return WhisperTokens.of(read_tokenizer(weights.folder / "tokenizer.json", ()), weights.config, weights.folder)

@@ -56,6 +56,12 @@ def diagnose(step: str, metrics: Mapping[str, Any], batch: Batch, rows: Any = No
             found.append(f"{name} in {where} {', '.join(map(str, named[:8].tolist()))}{more}")
     if found:
         return f"{what}. The training data contain NaN or infinity: {'; '.join(found)}. Repair or remove these rows"
+    if np.isposinf(metrics.get("loss", 0)) and np.isfinite(metrics.get("gradient_norm", np.nan)):
+        return (
+            f"{what}. The loss is infinite but its gradient is finite, so a target is impossible for its input: under CTC, a "
+            "text that needs more frames than its recording has. Keep more frames, leave out truncated recordings "
+            "(ShortClips), or leave such rows out of the loss (CTC(zero_infinity=True))"
+        )
     return f"{what}. The data of this batch are finite, so training diverged: lower optim.lr or optim.clip"
 
 

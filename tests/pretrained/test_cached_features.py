@@ -12,13 +12,13 @@ import pytest
 
 from mmjax.data.dataset import Column, Dataset, Rows, identity, stack
 from mmjax.data.decode import DataError
-from mmjax.data.scale import UnitDirections
+from mmjax.data.scale import Unchanged, UnitDirections
 from mmjax.data.splits import CrossValidated
 from mmjax.nn import masked_mean
-from mmjax.pretrained import cached_features, load
+from mmjax.pretrained import cached_features, load, load_encoder
 from mmjax.pretrained.cached_features import CachedFeatures
 from mmjax.pretrained.feature_cache import features_folder, save_features
-from tests.pretrained.tiny import bert_folder
+from tests.pretrained.tiny import bert_folder, speech_folder
 
 TEXTS = ("a green frog", "two red cars", "the frog", "red", "two of the green cars", "a car")
 
@@ -223,3 +223,33 @@ def test_data_that_cannot_be_encoded(folder, cache, tmp_path):
         CachedFeatures(NAMES, (("text", str(bare)),)).load()
     with pytest.raises(DataError, match=r"CachedFeatures\.sound_seconds is nan; it must be above 0 and at most 60"):
         CachedFeatures(NAMES, sound_seconds=float("nan"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sounds:
+    """Four recordings of 0.25 s at 16 kHz, all for training."""
+
+    def load(self) -> Dataset:
+        wave = np.random.default_rng(0).normal(size=(4, 4000)).astype(np.float32) / 10
+        column = Column(4, lambda number: wave[number], identity, lambda number: (wave[number], 16_000), "sounds")
+        rows = Rows({"audio": np.arange(4)}, {}, np.ones(4, np.float32))
+        return Dataset({"audio": column}, dict.fromkeys(("train", "validation", "test"), rows), {}, "sounds")
+
+
+def test_padded_sounds_count_their_silence(cache, tmp_path):
+    """0.25 s in a window of 0.5 s: 13 tokens of the recording alone; 25 tokens as Whisper has them, unchanged."""
+    folder = speech_folder(tmp_path / "speech")
+    alone = CachedFeatures(Sounds(), (("audio", f"{folder}#encoder"),), 0.5, tokens=("audio",), normalize=Unchanged())
+    padded = replace(alone, pad_sounds=True)
+    found = {data.pad_sounds: data.load().columns["audio"] for data in (alone, padded)}
+    items = {silence: column.preprocess(stack([column.read(0), column.read(1)])) for silence, column in found.items()}
+    assert items[False].length.tolist() == [13, 13] and items[True].length.tolist() == [25, 25]
+    weights = load_encoder(f"{folder}#encoder")
+    original = replace(weights.preprocessing, seconds=0.5)
+    sounds = Sounds().load().columns["audio"]
+    tokens = jax.jit(weights.module.apply)(weights.variables, original.batch([sounds.original(0), sounds.original(1)]))
+    np.testing.assert_allclose(items[True].x, tokens.x, rtol=1e-4, atol=1e-5)
+    assert np.abs(np.asarray(items[False].x[:, :13] - items[True].x[:, :13])).max() > 0.01
+    new = found[True].parse(sounds.original(1))
+    assert new.length == 25
+    np.testing.assert_allclose(new.x, items[True].x[1], rtol=1e-4, atol=1e-5)

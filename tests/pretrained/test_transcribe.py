@@ -11,7 +11,7 @@ from mmjax import transcribe as command
 from mmjax.pretrained import WeightsError, load
 from mmjax.pretrained.transcribe import Transcriber
 from mmjax.pretrained.whisper_decode import Decoded, Fallback, compression_ratio
-from mmjax.pretrained.whisper_rules import LoopGuard, suppressing, timestamps_in_pairs
+from mmjax.pretrained.whisper_rules import LoopGuard, WhisperRule, suppressing, timestamps_in_pairs
 from mmjax.pretrained.whisper_tokens import WhisperTokens
 from mmjax.pretrained.whisper_windows import Segment, previous_prompt, segments_of, window_advance
 from tests.pretrained.tiny import whisper_folder
@@ -20,13 +20,13 @@ from tests.pretrained.tiny import whisper_folder
 TOKENS = WhisperTokens(15, 20, 5, 4, 6, 8, {"en": 5}, {}, (4, 5, 6, 7, 8), (3,), (2,), max_initial=1)
 
 
-def allowed(rule, *rows, favourite=0, count=None):
-    """The ids that a rule allows after each row, if the id `favourite` is by far the most likely."""
+def allowed(rule, *rows, favourite=0, count=None, size=15):
+    """The ids that a rule allows after each row, if the id `favourite` is by far the most likely. size: number of ids."""
     count = len(rows[0]) if count is None else count
     ids = np.full((2, 8), 4, np.int32)  # of one shape, which is compiled once
     for row, given in zip(ids, rows):
         row[: len(given)] = given
-    logits = np.zeros((2, 15), np.float32)
+    logits = np.zeros((2, size), np.float32)
     logits[:, favourite] = 20
     found = rule(logits, ids, np.int32(count))
     return [set(np.flatnonzero(np.isfinite(row)).tolist()) for row in np.asarray(found)[: len(rows)]]
@@ -57,6 +57,15 @@ def test_suppressed_tokens():
     assert allowed(jax.jit(suppressing(TOKENS, False)), []) == [{0, 1, 4}]
     assert allowed(jax.jit(suppressing(TOKENS, False)), [0]) == [{0, 1, 2, 4}]
     assert allowed(suppressing(TOKENS, True), [0]) == [{0, 1, 2, 4, *range(9, 15)}]
+
+
+def test_the_rules_of_a_published_model(tmp_path):
+    """Of the 24 ids, 0 is suppressed, 1 and the end token 10 cannot be first, and the rest are special; a guard ends loops."""
+    source = str(whisper_folder(tmp_path / "tiny"))
+    plain, guarded = (jax.jit(WhisperRule(source, guard)) for guard in (None, LoopGuard(3, 3, 1)))
+    text = {*range(1, 10), 10}
+    assert allowed(plain, [], size=24) == [text - {1, 10}] and allowed(plain, [3, 3, 3], size=24) == [text]
+    assert allowed(guarded, [3, 3], size=24) == [text] and allowed(guarded, [3, 3, 3], size=24) == [{10}]
 
 
 def test_the_loop_guard_ends_loops():
