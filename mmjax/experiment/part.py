@@ -24,6 +24,7 @@ from mmjax.evaluate.predict import (
     validation_predictions,
 )
 from mmjax.evaluate.statistics.estimates import finite
+from mmjax.experiment.impossible import check_targets_fit
 from mmjax.experiment.loggers import logging_to
 from mmjax.experiment.privacy import guarantee_of, with_noise
 from mmjax.experiment.tokens import with_token_ids
@@ -98,7 +99,8 @@ class Trained:
 def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
     """Trains all seeds of the part, predicts the test split with each seed's best variables, and saves the outcomes.
 
-    ExperimentError if the validation score of a seed is never finite; also raises the errors of `train.loop.fit`.
+    ExperimentError if the validation score of a seed is never finite, or if training targets are impossible
+    (`experiment.impossible`); also raises the errors of `train.loop.fit`.
     """
     plan = PLANS[run.options.plan]()
     with _workers(run) as workers:
@@ -139,6 +141,8 @@ def _train(run: PartRun, plan: Plan, stop: StopRequest, progress: Progress) -> T
     train_feed = run.feed_of("train")
     training = training_of(experiment, plan)
     example = train_feed(order(0)[0])
+    if run.columns is not None and not experiment.skip_nonfinite:  # streamed data would be read once more
+        check_targets_fit(experiment, train_feed, rows)
     state, frozen = training.init(run.part.seeds, example, run.pretrained or None)
     per_call = options.steps_per_call or training.automatic_steps_per_call(state, frozen, example)
     training = training_of(experiment, plan, per_call)
