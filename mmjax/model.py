@@ -155,6 +155,14 @@ class Multimodal(nn.Module):
         """The next-token logits of a decoder after each of n more tokens, and the new cache."""
         return self.decoders[output].step(ids, cache)
 
+    def memory_weights(
+        self, output: str, tokens: Mapping[str, Tokens], present: Mapping[str, Any], ids: Int[Array, "b m"]
+    ) -> Float[Array, "b m n"]:
+        """The attention of a decoder to its n fused tokens at the choice of each id. ids: as a target, -1 beyond the end."""
+        decoder = self.decoders[output]
+        weights = decoder.memory_weights(teacher_ids(ids, decoder.prompt), self._fused(_masked(tokens, present), False))
+        return weights[:, len(decoder.prompt) - 1 :]
+
     def __call__(self, batch: Batch, *, train: bool = False) -> dict[str, Any]:
         return self.decode(self.encode(batch, train=train), batch.present, batch.targets, train=train)
 

@@ -44,11 +44,14 @@ class _Cell(nn.Module):
     @nn.compact
     def __call__(
         self, state: tuple[Float[Array, "b n"], Float[Array, "b n"]], x: Float[Array, "b g"], memory: AttentionLSTMCache
-    ) -> tuple[tuple[Float[Array, "b n"], Float[Array, "b n"]], tuple[Float[Array, "b n"], Float[Array, "b d"]]]:
-        """state: h and c. x: the projection of the token. Returns (h and c, (h, z))."""
-        (hidden, cell), (count, _, width) = state, memory.values.shape
+    ) -> tuple[
+        tuple[Float[Array, "b n"], Float[Array, "b n"]],
+        tuple[Float[Array, "b n"], Float[Array, "b d"], Float[Array, "b m"]],
+    ]:
+        """state: h and c. x: the projection of the token. Returns (h and c, (h, z, alpha))."""
+        (hidden, cell), (memories, count, width) = state, memory.values.shape
         dense = lambda name, size, bias=True: nn.Dense(size, use_bias=bias, dtype=self.dtype, name=name)
-        query = dense("query", self.attention)(hidden).reshape(count, -1, 1, self.attention)
+        query = dense("query", self.attention)(hidden).reshape(memories, -1, 1, self.attention)
         scores = dense("score", 1, False)(jnp.tanh(memory.keys[:, None] + query))[..., 0]  # equation 4
         weights = masked_softmax(scores, jnp.broadcast_to(memory.mask[:, None], scores.shape))  # equation 5
         z = jnp.einsum("abm,amd->abd", weights.astype(self.dtype), memory.values, preferred_element_type=jnp.float32)
@@ -57,7 +60,7 @@ class _Cell(nn.Module):
         i, f, g, o = jnp.split(gates.astype(jnp.float32), 4, axis=-1)  # equations 1 to 3
         cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
         hidden = nn.sigmoid(o) * jnp.tanh(cell)
-        return (hidden, cell), (hidden, z)
+        return (hidden, cell), (hidden, z, weights.reshape(-1, count))
 
 
 class AttentionLSTM(nn.Module):
@@ -123,7 +126,7 @@ class AttentionLSTM(nn.Module):
     ) -> tuple[Float[Array, "b n vocabulary"], AttentionLSTMCache]:
         """The logits after each of n tokens that follow those in the cache."""
         embedded = self.drop(self.word(ids), train=train)
-        (hidden, cell), (h, z) = self.steps((cache.hidden, cache.cell), self.input(embedded), cache)
+        (hidden, cell), (h, z, _) = self.steps((cache.hidden, cache.cell), self.input(embedded), cache)
         y = self.drop(embedded + self.of_hidden(h).astype(jnp.float32) + self.of_context(z).astype(jnp.float32), train=train)
         table = (self.word.embedding if self.tied else self.output).astype(self.dtype)
         logits = jnp.einsum("bnd,vd->bnv", y.astype(self.dtype), table, preferred_element_type=jnp.float32)  # equation 7
@@ -132,6 +135,11 @@ class AttentionLSTM(nn.Module):
     def __call__(self, ids: Padded, memory: Tokens, *, train: bool = False) -> Float[Array, "b n vocabulary"]:
         """All positions at once, for teacher forcing. ids: x Int[b n]; logits beyond the length are undefined."""
         return self.step(ids.x, self.init_cache(memory, ids.x.shape[1]), train=train)[0]
+
+    def memory_weights(self, ids: Padded, memory: Tokens) -> Float[Array, "b n m"]:
+        """alpha at each token: weights of the memory that sum to 1, or zeros without a valid memory. ids: as in `__call__`."""
+        cache = self.init_cache(memory, ids.x.shape[1])
+        return self.steps((cache.hidden, cache.cell), self.input(self.word(ids.x)), cache)[1][2]
 
 
 def _open_forget_gate(key, shape, dtype=jnp.float32) -> Float[Array, " g"]:

@@ -11,7 +11,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from mmjax.nn.attention import attend, gelu
+from mmjax.nn.attention import attend, attention_weights, gelu
 from mmjax.nn.checks import divides, non_negative, positive, rate, text_ids
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Declared, Padded, Tokens
@@ -99,6 +99,12 @@ class CachedAttention(nn.Module):
         attended = attend(self._split(self.query(x)), keys, values, mask).swapaxes(1, 2)
         return self.out(attended.reshape(*x.shape[:2], self.width))
 
+    def weights(
+        self, x: Float[Array, "b n d"], keys: Float[Array, "b h m k"], mask: Bool[Array, "b m"]
+    ) -> Float[Array, "b n m"]:
+        """The attention weights, averaged over heads."""
+        return attention_weights(self._split(self.query(x)), keys, mask).mean(axis=1)
+
 
 class DecoderBlock(nn.Module):
     """Self-attention, cross-attention to a memory, and a two-layer perceptron; each pre-norm with a residual connection.
@@ -137,6 +143,19 @@ class DecoderBlock(nn.Module):
         """x: the tokens number count, ..., count + n - 1. padding: as in `Cache`. Returns the output and `past` with the keys
         and values of x."""
         add = lambda x, y: x + self.drop(y.astype(jnp.float32), train=train)
+        x, past = self._self_attended(x, past, count, padding, train)
+        query = self.norm_cross(x).reshape(memory_mask.shape[0], -1, self.width)  # all sequences of a memory as one
+        x = add(x, self.cross(query, *memory, memory_mask).reshape(x.shape))
+        return add(x, self.down(self.activation(self.up(self.norm2(x))))), past
+
+    def memory_weights(
+        self, x: Float[Array, "b n d"], past: KeysValues, memory: KeysValues, memory_mask: Bool[Array, "b m"]
+    ) -> Float[Array, "b n m"]:
+        """The weights of the cross-attention, averaged over heads, for the first n tokens of each sequence."""
+        x, _ = self._self_attended(x, past, jnp.zeros((), jnp.int32), None, False)
+        return self.cross.weights(self.norm_cross(x), memory[0], memory_mask)
+
+    def _self_attended(self, x, past, count, padding, train):
         y = self.norm1(x)
         past = tuple(
             lax.dynamic_update_slice(old, new.astype(old.dtype), (0, 0, count, 0))
@@ -146,10 +165,8 @@ class DecoderBlock(nn.Module):
         visible = jnp.broadcast_to(causal[None], (x.shape[0], *causal.shape))
         if padding is not None:
             visible &= (jnp.arange(past[0].shape[2])[None] >= padding[:, None])[:, None]
-        x = add(x, self.attention(y, *past, visible))
-        query = self.norm_cross(x).reshape(memory_mask.shape[0], -1, self.width)  # all sequences of a memory as one
-        x = add(x, self.cross(query, *memory, memory_mask).reshape(x.shape))
-        return add(x, self.down(self.activation(self.up(self.norm2(x))))), past
+        attended = self.attention(y, *past, visible).astype(jnp.float32)
+        return x + self.drop(attended, train=train), past
 
 
 class Decoder(nn.Module):
@@ -234,3 +251,15 @@ class Decoder(nn.Module):
     def __call__(self, ids: Padded, memory: Tokens, *, train: bool = False) -> Float[Array, "b n vocabulary"]:
         """All positions at once, for teacher forcing. ids: x Int[b n]; logits beyond the length are undefined."""
         return self.step(ids.x, self.init_cache(memory, ids.x.shape[1]), train=train)[0]
+
+    def memory_weights(self, ids: Padded, memory: Tokens) -> Float[Array, "b n m"]:
+        """The cross-attention of the last block at each token, averaged over heads: weights of the memory that sum to 1, zeros
+        without a valid memory or without blocks. ids: as in `__call__`."""
+        length, blocks = ids.x.shape[1], self._blocks()
+        if not blocks:
+            return jnp.zeros((*ids.x.shape, memory.mask.shape[1]))
+        cache = self.init_cache(memory, length)
+        x = self.word(ids.x) + self.position[None, :length]
+        for block, past, keys_values in zip(blocks[:-1], cache.past, cache.memory):
+            x, _ = block(x, past, keys_values, cache.memory_mask, cache.count)
+        return blocks[-1].memory_weights(x, cache.past[-1], cache.memory[-1], cache.memory_mask)

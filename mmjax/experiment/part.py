@@ -24,6 +24,7 @@ from mmjax.evaluate.predict import (
     validation_predictions,
 )
 from mmjax.evaluate.statistics.estimates import finite
+from mmjax.experiment.attention import attention_maps
 from mmjax.experiment.impossible import check_targets_fit
 from mmjax.experiment.loggers import logging_to
 from mmjax.experiment.privacy import guarantee_of, with_noise
@@ -225,6 +226,10 @@ def _predict(run: PartRun, plan: Plan, trained: Trained) -> None:
         of_subset = {subset: at_subset(predicted[name], k) for k, subset in enumerate(names)}
         outcomes[name] = {s: outcomes_of(task, p, run.units[name]) for s, p in of_subset.items()}
         targets, examples[name] = _answers(run, task, run.units[name], of_subset, names[-1])
+        arguments = plan, placed, trained.frozen, task, run.units[name], of_subset[names[-1]]
+        for answers, found in zip(examples[name], attention_maps(run, *arguments, chosen_examples(run.units[name]))):
+            if found is not None and answers[names[-1]] is not None:
+                answers[names[-1]]["attention"] = found
         if run.part.fold in (None, 0):
             write_examples(run.folder.parents[2], name, run.units[name], targets, run.dataset)
     seconds = trained.seconds + time.monotonic() - began

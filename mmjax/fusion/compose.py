@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax.fusion.early import spans_of
 from mmjax.types import Tokens
 
 __all__ = ["Append", "Only", "Parallel", "Serial"]
@@ -95,3 +96,7 @@ class Append(nn.Module):
             raise ValueError(f"Append needs tokens of equal width, but the widths are {widths}")
         x = jnp.concatenate([part.x.astype(jnp.float32) for part in parts], axis=1)
         return Tokens(x, jnp.concatenate([part.mask for part in parts], axis=1))
+
+    def spans(self, counts: Mapping[str, int]) -> dict[str, range]:
+        """The positions of each modality's tokens in the output. counts: {modality: number of its tokens}."""
+        return spans_of(counts)

@@ -11,7 +11,7 @@ from mmjax.nn import Dropout, Transformer, any_token
 from mmjax.nn.checks import positive, rate, transformer_fields
 from mmjax.types import Tokens
 
-__all__ = ["EarlyTransformer", "Embed", "JoinTokens", "Project"]
+__all__ = ["EarlyTransformer", "Embed", "JoinTokens", "Project", "spans_of"]
 
 
 class Embed(nn.Module):
@@ -94,3 +94,16 @@ class JoinTokens(nn.Module):
         embedded = [Embed(self.width, self.dtype, name=f"{name}_embed")(tokens[name]) for name in names]
         x = Dropout(self.dropout, name="dropout")(jnp.concatenate(embedded, axis=1), train=train)
         return Tokens(x, jnp.concatenate([tokens[name].mask for name in names], axis=1))
+
+    def spans(self, counts: Mapping[str, int]) -> dict[str, range]:
+        """The positions of each modality's tokens in the output. counts: {modality: number of its tokens}."""
+        return spans_of(counts)
+
+
+def spans_of(counts: Mapping[str, int]) -> dict[str, range]:
+    """The positions of parts of these lengths that are concatenated in the order of their names."""
+    spans, start = {}, 0
+    for name in sorted(counts):
+        spans[name] = range(start, start + counts[name])
+        start += counts[name]
+    return spans

@@ -15,7 +15,10 @@ from mmjax.nn.dropout import Dropout
 from mmjax.nn.pooling import masked_softmax
 from mmjax.types import Tokens
 
-__all__ = ["Attention", "AttentionPool", "Block", "Transformer", "attend", "causal", "gelu", "gelu_sigmoid", "gelu_tanh"]
+__all__ = [
+    "Attention", "AttentionPool", "Block", "Transformer", "attend", "attention_weights", "causal", "gelu", "gelu_sigmoid",
+    "gelu_tanh",
+]
 
 
 def gelu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -48,10 +51,13 @@ def attend(
 
     mask: True for valid keys, for all queries [b m] or per query [b n m]. A query without a valid key yields zeros.
     """
-    return _weights(q, k, mask).astype(v.dtype) @ v
+    return attention_weights(q, k, mask).astype(v.dtype) @ v
 
 
-def _weights(q, k, mask):
+def attention_weights(
+    q: Float[Array, "b h n k"], k: Float[Array, "b h m k"], mask: Bool[Array, "b m"] | Bool[Array, "b n m"]
+) -> Float[Array, "b h n m"]:
+    """softmax(q k^T / sqrt(d_k)) over the valid keys, in float32; zeros without a valid key. mask: as in `attend`."""
     mask = mask[:, None, None] if mask.ndim == 2 else mask[:, None]
     scores = jnp.einsum("bhnk,bhmk->bhnm", q, k, preferred_element_type=jnp.float32) / jnp.sqrt(jnp.float32(q.shape[-1]))
     return masked_softmax(scores, jnp.broadcast_to(mask, scores.shape))
@@ -120,7 +126,7 @@ class Attention(nn.Module):
             q, k, v = project(x, "query", "key", "value")
         else:
             (q,), (k, v) = project(x, "query"), project(context, "key", "value")
-        weights = Dropout(self.dropout, name="dropout")(_weights(q, k, mask), train=train)
+        weights = Dropout(self.dropout, name="dropout")(attention_weights(q, k, mask), train=train)
         attended = (weights.astype(v.dtype) @ v).swapaxes(1, 2).reshape(*x.shape[:2], features)
         return nn.Dense(features, dtype=self.dtype, name="out")(attended)
 

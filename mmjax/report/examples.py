@@ -14,23 +14,42 @@ from typing import Any
 from mmjax.report.numbers import Number
 from mmjax.runs.schema import RunError
 
-__all__ = ["MAX_FILE", "MAX_PAGE", "MEDIA", "Answer", "Card", "Embedded", "Medium", "cards"]
+__all__ = [
+    "LEVELS", "MAX_FILE", "MAX_PAGE", "MEDIA", "Answer", "Attention", "Card", "Embedded", "Medium", "attention_of", "cards",
+]
 
 MEDIA = {
     ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",
     ".mp3": "audio/mpeg", ".wav": "audio/wav", ".ogg": "audio/ogg", ".opus": "audio/ogg", ".flac": "audio/flac",
 }  # fmt: skip
+LEVELS = "0123456789abcdefghijklmnopqrstuvwxyz"
 MAX_FILE, MAX_PAGE = 100_000, 16_000_000  # bytes
 
 
 @dataclass(frozen=True)
+class Attention:
+    """The attention of each word of a text.
+
+    modalities: their names. tokens: for each modality the texts of its tokens, () if they have none. words: pairs of a word
+    and, for each modality joined by "|", the percentage of the attention and, after a space, a character of LEVELS for each
+    token: its weight relative to the largest one of this word and modality.
+    """
+
+    modalities: tuple[str, ...]
+    tokens: tuple[tuple[str, ...], ...]
+    words: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Answer:
-    """The cell's prediction from one subset of the modalities. predicted: None if the example has none of them."""
+    """The cell's prediction from one subset of the modalities. predicted: None if the example has none of them. attention: of
+    a text, None if it is unknown."""
 
     subset: str
     predicted: str | None
     correct: bool | None
     score: Number | None
+    attention: Attention | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +130,22 @@ def cards(
     ]  # fmt: skip
 
 
+def attention_of(found: Mapping[str, Any] | None) -> Attention | None:
+    """The attention of the page from that of the run folder (`mmjax.runs.read.ATTENTION`)."""
+    if found is None:
+        return None
+    maps = found["maps"]
+    code = lambda weights: f"{100 * sum(weights):.0f} {_levels(weights)}"
+    words = [(word, "|".join(code(of["weights"][k]) for of in maps.values())) for k, word in enumerate(found["words"])]
+    return Attention(tuple(maps), tuple(tuple(of["tokens"] or ()) for of in maps.values()), tuple(words))
+
+
+def _levels(weights: Sequence[Number]) -> str:
+    largest = max(weights, default=0) or 1
+    return "".join(LEVELS[round(weight / largest * (len(LEVELS) - 1))] for weight in weights)
+
+
 def _answer(subset: str, answer: Mapping[str, Any] | None) -> Answer:
     if answer is None:
         return Answer(subset, None, None, None)
-    return Answer(subset, answer["predicted"], answer["correct"], answer["score"])
+    return Answer(subset, answer["predicted"], answer["correct"], answer["score"], attention_of(answer.get("attention")))

@@ -48,6 +48,8 @@ def task_section(run: Run, name: str, media: Embedded) -> dict[str, Any]:
         "has_matrix": any(panel["panel"] == "matrix" for scored in table.cells.values() for panel in scored["panels"]),
         "cards": examples,
         "has_errors": any(of[0].correct is False for card in examples for of in card.answers.values()),
+        "has_attention": any(of[0].attention for card in examples for of in card.answers.values()),
+        "worst_first": table.task["kind"] == "Generate",  # texts are rarely right or wrong, so there is no filter for errors
         "has_scores": any(of[0].score is not None for card in examples for of in card.answers.values()),
         "modalities": {modality for scored in table.cells.values() for modality in scored["complete"].split("+")},
     }

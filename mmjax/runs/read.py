@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from mmjax.runs.folder import damaged, parse_json, read_arrays, read_json, read_record, read_text
-from mmjax.runs.schema import NUMBER, Maybe, RunError, check, check_results
+from mmjax.runs.schema import NUMBER, Each, Maybe, Optional, RunError, check, check_results
 from mmjax.types import Outcomes, Units
 
-__all__ = ["EXAMPLE", "REMEDY", "SHOWN", "Run", "check_cell", "read_baselines", "read_outcomes", "read_run", "read_units"]
+__all__ = [
+    "ATTENTION", "EXAMPLE", "REMEDY", "SHOWN", "Run", "check_cell", "read_baselines", "read_outcomes", "read_run", "read_units",
+]
 
 EXAMPLE = {
     "task": str,
@@ -23,7 +25,11 @@ EXAMPLE = {
     "image": Maybe(str),
     "sound": Maybe(str),
 }
-SHOWN = {"predicted": str, "correct": Maybe(bool), "score": Maybe(NUMBER)}
+ATTENTION = {  # weights: of each word, of each token, or bin of tokens, of a modality; tokens: their texts, null for others
+    "words": [str],
+    "maps": Each({"weights": [[NUMBER]], "tokens": Maybe([str])}),
+}
+SHOWN = {"predicted": str, "correct": Maybe(bool), "score": Maybe(NUMBER), "attention": Optional(ATTENTION)}
 REMEDY = "repeat the command that wrote this cell with --resume to write it again"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Int
 
 from mmjax.data.dataset import Dataset
 from mmjax.metrics.text import TEXT_METRICS, text_outcomes, unit_scores
@@ -32,7 +33,7 @@ class Generate:
     search: how a text is found. scores: names of `mmjax.metrics.text.TEXT_METRICS`; the first one is the headline metric. per:
     modalities, such as ("image",): rows with the same items of these are one unit, whose references are the texts of all of
     them; () for a unit per row with its own text. nearest: modalities whose nearest training item gives the text of a baseline;
-    None for all modalities of numbers.
+    None for all modalities of numbers or texts.
     """
 
     output: str
@@ -143,6 +144,15 @@ class Generate:
             "correct": chosen[unit] in known,
             "score": score if np.isfinite(score) else None,
         }
+
+    def written(
+        self, predicted: np.ndarray, units: Units, chosen: Sequence[int]
+    ) -> tuple[Int[np.ndarray, "k m"], Bool[np.ndarray, "s k"]]:
+        """(token ids of the texts that `show` gives for k units, Int[k m]; the seeds that wrote these texts, Bool[s k])."""
+        entries = np.asarray(units.entry)[list(chosen)]
+        texts = np.array([[units.tokenizer.text(ids) for ids in of[entries]] for of in predicted], dtype=object)
+        by = texts == np.array([_most_common(of_unit) for of_unit in texts.T.tolist()], dtype=object)
+        return predicted[by.argmax(axis=0), entries], by
 
     def answers(self, predicted: np.ndarray, classes: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """{"predicted": str[n], the text that most seeds give, the first of several}."""

@@ -176,6 +176,14 @@ def _write_part(folder: Path, rng: np.random.Generator, seeds: int) -> None:
     (folder / "curves.jsonl").write_text("\n".join(lines) + "\n")
 
 
+ATTENTION = {  # image: 2 x 2 tokens
+    "words": ["rank", "3", "of", "47"],
+    "maps": {
+        "audio": {"weights": [[0.05, 0.1, 0.05], [0, 0, 0], [0, 0, 0.1], [0, 0, 0]], "tokens": None},
+        "image": {"weights": [[0.4, 0.1, 0.2, 0.0], [0.25] * 4, [0.1, 0, 0, 0], [0, 0, 0, 1]], "tokens": None},
+        "text": {"weights": [[0.1, 0.0], [0, 0], [0.4, 0.4], [0, 0]], "tokens": ["a", "<i>crow</i>"]},
+    },
+}
 UNITS = 47  # of both tasks, in 21 groups
 
 
@@ -224,6 +232,8 @@ def _write_cell(folder: Path, cell: dict[str, Any], examples: list[dict[str, Any
             entry["audio"] = None
         if example["task"] == "matching":
             entry = {subset: {"predicted": "rank 3 of 47", "correct": None, "score": None} for subset in entry}
+            if cell["fusion"].startswith("Gated"):  # as if it were a text
+                entry[names[0]]["attention"] = ATTENTION
         shown[example["task"]].append(entry)
     examples = f"{parts[0]['name']}/examples.json"
     (folder / examples).write_text(json.dumps(shown))

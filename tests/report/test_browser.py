@@ -107,6 +107,48 @@ def test_the_selector_changes_details_and_examples(browser, report, width):
     assert browser.evaluate("document.querySelector('#run-1-2 .errors-only')") is None  # its answers are not right or wrong
 
 
+def test_texts_start_with_the_worst_score(browser, results, tmp_path):
+    results["tasks"]["label"]["kind"] = "Generate"
+    browser.open(write_report([write_run(tmp_path / "run", results=results, examples=12)], tmp_path / "report.html"), 1100)
+    assert browser.evaluate("document.querySelector('#run-1-1 .card-order').value") == "1"
+    scores = browser.evaluate("[...document.querySelectorAll('#run-1-1 .answers:not([hidden])')].map(e => +e.dataset.score)")
+    assert scores == sorted(scores) and scores[0] < scores[-1]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_click_on_a_word_shows_its_attention(browser, report, width):
+    """Over the image of 2 x 2 tokens, as a bar of the sound's three tokens, and on the words of the text."""
+    browser.open(report, width)
+    card = "document.querySelector('#run-1-2 .card')"
+    browser.evaluate(f"{card}.scrollIntoView()")
+    loaded = "const done = () => resolve(i.naturalWidth); i.complete ? done() : i.onload = done"
+    browser.evaluate(f"new Promise(resolve => {{ const i = {card}.querySelector('img'); {loaded} }})")
+    words = f"[...{card}.querySelectorAll('.word')]"
+    assert browser.evaluate(f"{words}.map(e => e.textContent)") == ["rank", "3", "of", "47"]
+    browser.evaluate(f"{words}[0].click()")
+    alpha = "[0, 1, 2, 3].map(k => c.getContext('2d').getImageData(k % 2, k >> 1, 1, 1).data[3])"
+    found = browser.evaluate(f"(c => [c.width, c.height, ...{alpha}])({card}.querySelector('canvas'))")
+    levels = [1, 9 / 35, 18 / 35, 0]  # of the weights .4, .1, .2 and 0
+    assert found == [2, 2, *(pytest.approx(255 * 0.82 * (1 - level), abs=1.5) for level in levels)]
+    boxes = f"['img', 'canvas'].map(n => JSON.stringify({card}.querySelector(n).getBoundingClientRect()))"
+    image, canvas = browser.evaluate(boxes)
+    assert json.loads(image) == pytest.approx(json.loads(canvas), abs=0.1)
+    assert browser.evaluate(f"[...{card}.querySelectorAll('.name')].map(e => e.textContent)") == [
+        "audio 20 %", "image 70 %", "text 10 %",
+    ]  # fmt: skip
+    parts = f"[...{card}.querySelectorAll('%s span')].map(e => [e.textContent, getComputedStyle(e).getPropertyValue('--part')])"
+    assert browser.evaluate(parts % ".strip") == [["", "0.51"], ["", "1.00"], ["", "0.51"]]
+    assert browser.evaluate(parts % ".tokens") == [["a", "1.00"], ["<i>crow</i>", "0.00"]]
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    browser.evaluate(f"{words}[3].click()")
+    pressed = f"{words}.map(e => e.getAttribute('aria-pressed'))"
+    assert browser.evaluate(pressed) == ["false", "false", "false", "true"]
+    assert browser.evaluate(f"{card}.querySelectorAll('canvas').length") == 1
+    browser.evaluate(f"{words}[3].click()")
+    assert browser.evaluate(pressed) == ["false"] * 4
+    assert browser.evaluate(f"{card}.querySelectorAll('canvas, .modality').length") == 0
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_sounds_play(browser, report, width):
     browser.open(report, width)

@@ -9,6 +9,7 @@ from mmjax.report import examples
 from mmjax.report.page import write_report
 from mmjax.runs.read import read_run
 from tests.report.parsed import Page
+from tests.report.run_folders import ATTENTION
 
 
 def test_each_image_and_sound_is_embedded_once_byte_for_byte(page, run_folder):
@@ -22,6 +23,17 @@ def test_each_image_and_sound_is_embedded_once_byte_for_byte(page, run_folder):
         assert len(embedded) == len(set(embedded.values())) == len(elements) / 2  # both tasks have the same media
         assert all(of.get("loading") == "lazy" or of.get("preload") == "none" for of in elements)
     assert "no sound" in " ".join(page.text)
+
+
+def test_weights_become_levels():
+    """35 levels of the largest weight of a word and modality, and the percentage of the modality."""
+    found = examples.attention_of(ATTENTION)
+    assert found.modalities == ("audio", "image", "text")
+    assert found.tokens == ((), (), ("a", "<i>crow</i>"))
+    half, quarter = "i", "9"  # 35 / 2 = 17.5 is rounded to the even 18; 35 / 4 = 8.75 to 9
+    assert found.words[0] == ("rank", f"20 {half}z{half}|70 z{quarter}{half}0|10 z0")
+    assert found.words[3] == ("47", "0 000|100 000z|0 00")
+    assert examples.attention_of(None) is None
 
 
 def test_large_media_stay_in_the_run_folder(make_run, tmp_path, monkeypatch):

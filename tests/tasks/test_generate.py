@@ -1,6 +1,7 @@
 """Generation by hand, and a captioner from arrays to predictions of files."""
 
 import dataclasses
+import json
 from functools import partial
 from pathlib import Path
 
@@ -159,6 +160,34 @@ def test_a_captioner_learns_and_describes_files(run, tmp_path):
     opaque = np.concatenate([images[:3], np.full_like(images[:3, ..., :1], 255)], axis=-1)
     found = function.call({"image": jnp.asarray(opaque)}, {"image": jnp.ones(3, bool)})["caption"]
     assert [cell.classes["caption"].text(np.asarray(ids)) for ids in found[0]] == [text.lower() for text in captions[:3]]
+
+
+def test_the_run_keeps_the_attention_of_the_shown_texts(run):
+    """The image is a grid of 4 x 4 tokens, the only memory, so that the weights of each word sum to 1."""
+    shown = json.loads((run[1] / "cells/captions/all/examples.json").read_text())
+    for task in ("caption", "beams"):
+        assert len(shown[task]) == 16
+        for entry in shown[task]:
+            (answer,) = entry.values()
+            assert answer["attention"]["words"] == answer["predicted"].split()
+            (image,) = answer["attention"]["maps"].values()
+            weights = np.array(image["weights"])
+            assert image["tokens"] is None and weights.shape == (len(answer["predicted"].split()), 16)
+            np.testing.assert_allclose(weights.sum(axis=1), 1, atol=0.01)
+            assert np.ptp(weights, axis=1).max() > 0.05  # not uniform
+
+
+def test_the_seeds_that_wrote_the_shown_text():
+    """Two of three seeds write "two cats" for the first unit; all write "a red dog" for the second one."""
+    words, units = tokenizer(), units_of(texts=TEXTS)
+    texts = [["two cats", "a red dog"], ["a dog", "a red dog"], ["two cats", "a red dog"]]
+    predicted = np.full((3, 4, 4), -1)
+    for seed, of in enumerate(texts):
+        for row, text in zip((0, 2), of):
+            predicted[seed, row, : len(words.ids(text))] = words.ids(text)
+    ids, by = Generate("caption").written(predicted, units, [0, 2])
+    assert by.T.tolist() == [[True, False, True], [True, True, True]]
+    assert [words.text(of) for of in ids] == ["two cats", "a red dog"]
 
 
 def test_baselines_of_captions(captioner):
