@@ -1,6 +1,7 @@
 """`python -m mmjax`: lists the commands."""
 
 COMMANDS = {
+    "mmjax.build": "as mmjax.data.build; near-duplicates also by features of published weights",
     "mmjax.data": "describe a data set: splits, modalities, classes, and what is dropped",
     "mmjax.data.build": "build a cleaned, leak-free evaluation set with a card from a table or a folder",
     "mmjax.parts": "list every encoder, fusion, head, decoder and loss with shapes, parameters and sources",

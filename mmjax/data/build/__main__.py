@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,21 @@ metadata.csv.
 """
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Reads the command line and builds the set. Exits with one line for an error."""
-    given = vars(_parser().parse_args(arguments))
-    path, out, names = given.pop("path"), given.pop("out"), given.pop("names")
+def main(arguments: list[str] | None = None, encoder: Callable[[str], Callable[[Any], Any]] | None = None) -> None:
+    """Reads the command line and builds the set. Exits with one line for an error.
+
+    encoder: the name of weights -> a function from an item to its features; None: there is no option --features. Raises
+    DataError for unknown weights.
+    """
+    parser = _parser()
+    if encoder is not None:
+        parser.prog = "python -m mmjax.build"
+        text = "search for near-duplicates by features too; kinds are image, text, such as text=minilm#sentence"
+        parser.add_argument("--features", type=_pairs, default={}, metavar="KIND=WEIGHTS,...", help=text)
+    given = vars(parser.parse_args(arguments))
+    path, out, names, sources = given.pop("path"), given.pop("out"), given.pop("names"), given.pop("features", {})
     from mmjax.data.build.build import build, import_writers
+    from mmjax.data.build.feature_match import Features
     from mmjax.data.build.options import Options, default_name
     from mmjax.data.decode import DataError
 
@@ -29,7 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
         import_writers()
         given["names"] = tuple(line.strip() for line in names.read_text("utf-8").splitlines()) if names else ()
         given["name"] = given["name"] or default_name(path)
-        report = _with_progress(lambda track: build(path, out, Options(**given), track))
+        features = {kind: Features(source, encoder(source)) for kind, source in sources.items()} if encoder else {}
+        report = _with_progress(lambda track: build(path, out, Options(**given), track, features))
     except (DataError, ImportError, OSError, UnicodeDecodeError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     _print(report, out)
@@ -69,7 +80,7 @@ def _names(text: str) -> tuple[str, ...]:
 def _pairs(text: str) -> dict[str, str]:
     pairs = [pair.partition("=") for pair in _names(text)]
     if not all(sign for _, sign, _ in pairs):
-        raise argparse.ArgumentTypeError(f"{text!r} must be COLUMN=KIND, such as photo=image,words=text")
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=VALUE, such as photo=image,words=text")
     return {name: kind for name, _, kind in pairs}
 
 

@@ -4,10 +4,11 @@ import dataclasses
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from mmjax.data.build.card import card
 from mmjax.data.build.clean import clean, counts
 from mmjax.data.build.croissant import mlcroissant, read_croissant, write_croissant
 from mmjax.data.build.deidentify import LIMITS, deidentify
-from mmjax.data.build.duplicates import Duplicates, find_duplicates, leak_free_groups, recall_warnings
+from mmjax.data.build.duplicates import Duplicates, Matcher, find_duplicates, leak_free_groups, recall_warnings
+from mmjax.data.build.feature_match import Features, feature_matcher
 from mmjax.data.build.items import Item, column, modalities
 from mmjax.data.build.label_errors import label_errors
 from mmjax.data.build.options import Options
@@ -28,9 +30,10 @@ from mmjax.data.build.write import ITEMS, rows_of, write_json, write_json_lines,
 from mmjax.data.build.write_tfds import tensorflow_datasets, write_tfds
 from mmjax.data.decode import DataError
 
-__all__ = ["CARD", "FOLDS", "REPORT", "Track", "build", "import_writers", "one_thread", "untracked"]
+__all__ = ["CARD", "FOLDS", "NO_FEATURES", "REPORT", "Track", "build", "import_writers", "one_thread", "untracked"]
 
 Track = Callable[[Sequence, str], Iterable]
+NO_FEATURES: Mapping[str, Features] = MappingProxyType({})
 REPORT, CARD, FOLDS = "report.json", "README.md", "folds.jsonl"
 
 
@@ -40,18 +43,22 @@ def untracked(items: Sequence, label: str) -> Iterable:
     return items
 
 
-def build(path: Path, out: Path, options: Options, track: Track = untracked) -> dict[str, Any]:
+def build(
+    path: Path, out: Path, options: Options, track: Track = untracked, features: Mapping[str, Features] = NO_FEATURES
+) -> dict[str, Any]:
     """Builds an evaluation set from a manifest or folder, and returns its report.
 
     out: a folder that does not exist or is empty; it appears only when it is complete. track: (items, label) -> the items, with
-    a progress bar. The result depends on the files and options alone: it has no times and no paths of the machine.
+    a progress bar. features: {kind: `Features`}, for a second search of near-duplicates. The result depends on the files,
+    options and features alone: it has no times and no paths of the machine.
     Raises DataError for bad input; ImportError, naming the extra, for a missing library.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists and is not an empty folder; give another folder, or remove it first")
     import_writers()  # before any work
+    matchers = {kind: feature_matcher(kind, own) for kind, own in features.items()}
     with one_thread():
-        return _build(path, out, options, track)
+        return _build(path, out, options, track, [(kind, features[kind].name, own) for kind, own in matchers.items()])
 
 
 def import_writers() -> None:
@@ -74,7 +81,9 @@ def one_thread() -> AbstractContextManager:
     return threadpool_limits(1)
 
 
-def _build(path: Path, out: Path, options: Options, track: Track) -> dict[str, Any]:
+def _build(
+    path: Path, out: Path, options: Options, track: Track, more: Sequence[tuple[str, str, Matcher]]
+) -> dict[str, Any]:
     items = read_items(path, options.kinds)
     check_columns(items, options.columns)
     cleaned = clean(items, options.label, lambda x: track(x, "cleaning"))
@@ -86,14 +95,19 @@ def _build(path: Path, out: Path, options: Options, track: Track) -> dict[str, A
     together = options.together or [name for name in ("group",) if name in kept[0].columns]
     known = leak_free_groups(kept, [], together)
     found = [
-        find_duplicates(kept, name, options.seed, options.copies, known, partial(track, label=f"near-duplicates: {name}"))
-        for name in modalities(kept)
+        find_duplicates(
+            kept, name, options.seed, options.copies, known, partial(track, label=f"near-duplicates: {name}"), matcher, features
+        )
+        for name, kind in modalities(kept).items()
+        for of, features, matcher in [(kind, "", None), *more]
+        if of == kind
     ]
     groups = leak_free_groups(kept, found, together)
     splits, folds = _splits(kept, groups, options)
     near = np.concatenate([one.near for one in found])
     check_leaks(kept, splits, groups, near)
     probes = _probes(kept, groups, options, track)
+    leaks = recall_warnings(found)
     report = {
         "name": options.name,
         "options": dataclasses.asdict(options) | {"names": len(options.names)},
@@ -103,11 +117,12 @@ def _build(path: Path, out: Path, options: Options, track: Track) -> dict[str, A
         "modalities": _modality_counts(kept, splits),
         "cleaning": counts(findings),
         "findings": [finding._asdict() for finding in findings],
-        "duplicates": {one.modality: _duplicates(one, kept, splits) for one in found},
+        "duplicates": {one.name: _duplicates(one, kept, splits) for one in found},
         "groups": _group_sizes(groups),
         "agreement": _agreement(kept, options),
         "shortcuts": {one.name: _probe(one) for one in probes},
-        "warnings": warnings(probes) + [sentence for one in found for sentence in recall_warnings(one)],
+        "warnings": warnings(probes) + leaks,
+        "leak warnings": leaks,
         "label errors": _label_errors(kept, probes, options.label),
         "personal data": {"removed": personal, "searched": options.personal, "limits": list(LIMITS)},
     }
@@ -149,7 +164,7 @@ def _duplicates(one: Duplicates, items: list[Item], splits: list[str]) -> dict[s
     tuned = {key: _rounded(value) for key, value in one.tuned._asdict().items()}
     return {
         "kind": one.kind, "pairs": len(one.near), "equal": one.equal, "pairs across splits": across, "planted": tuned,
-        "ids": [[items[i].id, items[j].id] for i, j in one.near.tolist()], "warnings": recall_warnings(one),
+        "ids": [[items[i].id, items[j].id] for i, j in one.near.tolist()],
     }  # fmt: skip
 
 

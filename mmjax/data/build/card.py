@@ -105,8 +105,7 @@ def _shortcuts(report: dict[str, Any]) -> str:
         (name, "content" if own["content"] else "shortcut", own["items"], *(f"{own[key]:.3f}" for key in KEYS))
         for name, own in report["shortcuts"].items()
     ]
-    others = [sentence for own in report["duplicates"].values() for sentence in own["warnings"]]
-    found = " ".join(own for own in report["warnings"] if own not in others)
+    found = " ".join(own for own in report["warnings"] if own not in report["leak warnings"])
     found = found or "No shortcut beats the majority by more than 0.02 and three standard errors."
     return table(("a simple model of", "kind", "items", "accuracy", "majority", "error"), rows) + "\n\n" + _fill(
         "Cross-validated by group; the error is the standard error of the difference, clustered by group. " + found

@@ -59,13 +59,20 @@ MATCHERS = {
 
 class Duplicates(NamedTuple):
     """near: Int64[p 2], pairs of items (i < j) whose parts of this modality are equal or near-duplicates. equal: how many parts
-    equal an earlier one. tuned: the threshold and what planted copies say of it."""
+    equal an earlier one. tuned: the threshold and what planted copies say of it. features: the name of the weights that the
+    search used, "" for none."""
 
     modality: str
     kind: str
     near: np.ndarray
     equal: int
     tuned: Tuned
+    features: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the search, for reports."""
+        return f"{self.modality}, {self.features}" if self.features else self.modality
 
 
 def find_duplicates(
@@ -75,14 +82,16 @@ def find_duplicates(
     copies: int = COPIES,
     known: np.ndarray | None = None,
     progress: Callable[[Sequence], Any] = iter,
+    matcher: Matcher | None = None,
+    features: str = "",
 ) -> Duplicates:
     """Searches one modality.
 
     seed: of the planted copies. copies: of each kind, at most one per item. known: Int64[items], equal for items that are known
-    to belong together; None: equal parts do.
+    to belong together; None: equal parts do. matcher: of this kind; None: that of MATCHERS. features: a name for the report.
     """
     kind = modalities(items)[modality]
-    matcher = MATCHERS[kind]
+    matcher = matcher or MATCHERS[kind]
     rows, parts = parts_of(items, modality)
     keys = [matcher.key(part) for part in parts]
     equal = pairs_sharing_a_key([[key] for key in keys])
@@ -101,14 +110,18 @@ def find_duplicates(
     tuned = tune(matcher.pairs(planted, described), np.array(original, np.int64), kinds, same)
     near = [(first[i], first[j]) for i, j in matcher.among(described, tuned.threshold, same).above(tuned.threshold).tolist()]
     pairs = np.array([(rows[i], rows[j]) for i, j in [*equal, *near]], np.int64).reshape(-1, 2)
-    return Duplicates(modality, kind, np.unique(np.sort(pairs, axis=1), axis=0), len(equal), tuned)
+    return Duplicates(modality, kind, np.unique(np.sort(pairs, axis=1), axis=0), len(equal), tuned, features)
 
 
-def recall_warnings(found: Duplicates) -> list[str]:
-    """One sentence for each kind of planted copy of which fewer than half were found."""
+def recall_warnings(found: Sequence[Duplicates]) -> list[str]:
+    """One sentence for each modality and kind of planted copy of which no search found half."""
+    best: dict[tuple[str, str], float] = {}
+    for one in found:
+        for kind, share in one.tuned.recall.items():
+            best[one.modality, kind] = max(share, best.get((one.modality, kind), 0.0))
     return [
-        f"Near-duplicates may leak: of planted copies of {found.modality} that were {kind}, the search found {share:.0%}."
-        for kind, share in found.tuned.recall.items()
+        f"Near-duplicates may leak: of planted copies of {modality} that were {kind}, the search found {share:.0%}."
+        for (modality, kind), share in best.items()
         if share < LOW_RECALL
     ]
 

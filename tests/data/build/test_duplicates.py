@@ -5,13 +5,14 @@ import pytest
 
 from mmjax.data.build.audio_match import audio_pairs, correlation, spectrogram
 from mmjax.data.build.duplicates import Duplicates, agreement_of_groups, find_duplicates, leak_free_groups, recall_warnings
+from mmjax.data.build.feature_match import Features, feature_matcher
 from mmjax.data.build.image_match import NEIGHBOURS, image_duplicates, image_pairs, look
 from mmjax.data.build.nearest import Pairs, best_pairs, nearest, pairs_between_groups, unit
 from mmjax.data.build.planted import pitch_shifted, planted_images, planted_sounds, planted_texts
 from mmjax.data.build.split import split_by_group
 from mmjax.data.build.text_match import jaccard, normalized, shingled, shingles, spelling, text_pairs, weights
 from mmjax.data.build.tune import Tuned, tune
-from mmjax.data.decode import decode_image
+from mmjax.data.decode import DataError, decode_image
 from mmjax.data.groups import connected_groups
 from mmjax.data.stamps.pack import StampsPack
 from tests.data.build.files import RATE, drawing, encoded, item, melody, sound
@@ -245,11 +246,35 @@ def test_a_search_between_groups_by_hand():
     assert known.pairs.tolist() == joined.pairs.tolist()
 
 
-def test_low_recall_is_a_warning():
-    tuned = Tuned(0.9, {"cropped": 0.49, "mirrored": 0.5}, 1.0, 1.0, 0.0, 100)
-    assert recall_warnings(Duplicates("photo", "image", np.zeros((0, 2), np.int64), 0, tuned)) == [
+def test_low_recall_is_a_warning_unless_another_search_found_them():
+    def one(features="", **recall):
+        return Duplicates("photo", "image", np.zeros((0, 2), np.int64), 0, Tuned(0.9, recall, 1.0, 1.0, 0.0, 100), features)
+
+    assert recall_warnings([one(cropped=0.49, mirrored=0.5)]) == [
         "Near-duplicates may leak: of planted copies of photo that were cropped, the search found 49%."
     ]
+    assert recall_warnings([one(cropped=0.49, mirrored=0.5), one("lite", cropped=0.5, mirrored=0.1)]) == []
+
+
+def test_features_find_paraphrases_but_not_other_numbers():
+    """Features that count the words of two topics; a planted paraphrase keeps the topic's word."""
+    topics = ("frog", "toad"), ("truck", "lorry"), ("card",)
+
+    def of(text):
+        return np.array([sum(word in text for word in topic) for topic in topics], float)
+
+    matcher = feature_matcher("text", Features("topics", of))
+    texts = ["a green frog", "some toad by the pond", "two trucks", "a lorry", "card 4", "card 5"]
+    found = matcher.among([matcher.describe(text) for text in texts], 0.9, np.arange(6))
+    assert found.above(0.9).tolist() == [[0, 1], [2, 3]] and found.score.max() == pytest.approx(1)
+    copies = [matcher.describe(planted_texts(texts[2], np.random.default_rng(0))["paraphrased"])]
+    assert matcher.pairs(copies, [matcher.describe(text) for text in texts]).above(0.9).tolist() == [[0, 2], [0, 3]]
+    items = [item(str(k), text=text) for k, text in enumerate(texts)]
+    by_features = find_duplicates(items, "text", copies=6, matcher=matcher, features="topics")
+    assert by_features.name == "text, topics" and [0, 1] in by_features.near.tolist()
+    assert [4, 5] not in by_features.near.tolist()
+    with pytest.raises(DataError, match="features of 'audio' are not supported; the kinds are image, text"):
+        feature_matcher("audio", Features("", of))
 
 
 def test_agreement_of_groups_is_that_of_scikit_learn():
