@@ -1,6 +1,6 @@
 """Normalisers (text -> text) and word splitters (text -> words) of the text metrics, on the host.
 
-The score of a text metric depends on its words, so each definition has a name. No definition removes accents.
+The score of a text metric depends on its words, so each definition has a name. No definition here removes accents.
 """
 
 import re
@@ -37,7 +37,7 @@ def whisper_basic(text: str) -> str:
     """Whisper's normaliser of all languages but English (Radford et al., 2022, appendix C).
 
     Lower case and NFKC; text in brackets or parentheses is removed; punctuation, symbols and combining marks become spaces;
-    single spaces, none at the ends. Whisper's English normaliser also rewrites numbers and spellings; it is not part of mmjax.
+    single spaces, none at the ends. For English, see `mmjax.metrics.text_english.whisper_english`.
     """
     text = re.sub(r"[<\[][^>\]]*[>\]]", "", text.lower())
     text = unicodedata.normalize("NFKC", re.sub(r"\([^)]+\)", "", text))

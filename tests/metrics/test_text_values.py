@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mmjax.metrics.text import TEXT_METRICS, text_outcomes
+from mmjax.metrics.text_english import whisper_english
 from mmjax.metrics.text_normal import caption_words, lower_without_punctuation, whisper_basic, words_13a, words_intl
 
 CAT = ("the cat sat on the mat", ["the cat is on the mat", "there is a cat on the mat"])
@@ -126,6 +127,9 @@ def test_words(split, text, expected):
     [
         (lower_without_punctuation, " Well-known,  isn't it? $5", "wellknown isnt it $5"),
         (whisper_basic, "[Music] Well-known (laughs), isn't Kůň? ", "well known isn t kůň"),
+        (whisper_english, "[Music] Uh, Mr. Brown's twenty-two cafés (laughs) can't.", "mister brown is 22 cafes can not"),
+        (whisper_english, "Two thousand five hundred dollars and seven cents, one oh one, 3,000.", "$2500.07 101 3000"),
+        (whisper_english, "the nineteen sixties, twenty first, five per cent and two and a half", "the 1960s 21st 5% and 2.5"),
     ],
 )
 def test_normalizers(normalizer, text, expected):

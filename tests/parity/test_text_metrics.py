@@ -10,6 +10,7 @@ from mmjax.metrics import bleu, cider, edits, meteor, rouge
 from mmjax.metrics.porter import stem
 from mmjax.metrics.ter import translation_edits
 from mmjax.metrics.text import TEXT_METRICS
+from mmjax.metrics.text_english import whisper_english
 from mmjax.metrics.text_normal import caption_words, lower_without_punctuation, whisper_basic, words_13a, words_intl
 
 pytestmark = pytest.mark.parity
@@ -163,6 +164,25 @@ def test_normalizers(texts):
     for text in [*texts[0], "[Music] (laughs) Ahoj <i>, kůň", "“Tak…” 5 €  a"]:
         assert lower_without_punctuation(text) == lower(text)
         assert whisper_basic(text) == BasicTextNormalizer()(text).strip()
+
+
+def test_whisper_english():
+    """1,000 texts of number words, contractions, money and other words; also with a table of spellings."""
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+
+    numbers = "zero oh one two five six nine ten eleven nineteen twenty thirty ninety hundred thousand million ones twenties"
+    numbers += " sixes first second fifth tenth twelfth thirtieth hundredth millions and double triple point minus plus dollars"
+    numbers += " cents per cent percent half a 1 7 12 100 3.5 2,000 $5 £0.07 5% 1960s 3rd 2nd ¢7 $20 -4 and a half"
+    others = "Mr. Dr don't won't it's he'd been we've y'all gonna uh Café (laughs) [noise] colour, House; ß <i> jr. 'em $x 7a"
+    rng, spellings = random.Random(0), {"colour": "color", "house": "home"}
+    for table in ({}, spellings):
+        original = EnglishTextNormalizer(table)
+        for _ in range(500):
+            words = rng.choices([*numbers.split(), "and a half"], k=rng.randrange(9)) + rng.choices(others.split(), k=3)
+            if rng.random() < 0.4:
+                rng.shuffle(words)
+            text = " ".join(words)
+            assert whisper_english(text, table) == original(text).strip(), text
 
 
 @pytest.mark.parametrize(("name", "stemmer"), [("rouge_l", False), ("rouge_l_stem", True)])
