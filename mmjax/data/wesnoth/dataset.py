@@ -22,10 +22,10 @@ class Wesnoth:
     frames of the longest animation in order, a video; 68 of 277 units have none).
 
     Targets: "race", Int[n], -1 for races of few units; "language", Int[n], if there are several. In the metadata are "text",
-    "english" (the English description) and "name" (the English name), as strings: `TextTarget(Wesnoth(), column="english")`
-    makes the target of a translator, `TextTarget(Wesnoth(languages=("en",)), column="english")` that of a captioner of sprites
-    or videos. A row is a unit in one language. A group is a line of units that become one another by experience, or that share
-    a sentence of the description or a sprite; it is in one split, in all languages.
+    "english" (the English description), "name" (the English name) and "length" (a third of the lengths), as strings.
+    `TextTarget(Wesnoth(), column="english")` makes the target of a translator, and with languages=("en",) that of a captioner
+    of sprites or videos. A row is a unit in one language. A group is a line of units that become one another by experience, or
+    that share a sentence of the description or a sprite; it is in one split, in all languages.
 
     languages: of `mmjax.data.wesnoth.files.LANGUAGES`. image_size: pixels per side of sprites and frames. frames: evenly spaced
     frames of longer animations are used. tokenizer: trained on the training texts of all languages. max_tokens: longer texts

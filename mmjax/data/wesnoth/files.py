@@ -21,8 +21,8 @@ from mmjax.data.groups import connected_groups, pairs_sharing_a_key
 from mmjax.data.wesnoth.scripts import Block, frame_names, parse
 
 __all__ = [
-    "IMAGES", "INSIDE", "LANGUAGES", "NAME", "SCRIPTS", "SENTENCE", "SHA256", "VERSION", "Unit", "Units", "find_package",
-    "read_units", "units_of", "video_of",
+    "IMAGES", "INSIDE", "LANGUAGES", "LONGER", "NAME", "SCRIPTS", "SENTENCE", "SHA256", "VERSION", "WORDS", "Unit", "Units",
+    "find_package", "read_units", "units_of", "video_of",
 ]  # fmt: skip
 
 NAME, VERSION = "wesnoth-1.16-data", "1:1.16.9-1"
@@ -31,6 +31,8 @@ INSIDE = "usr/share/games/wesnoth/1.16/"
 LANGUAGES = ("bg", "cs", "de", "en", "es", "fi", "fr", "it", "ja", "pl", "pt_BR", "ru", "tr", "zh_CN", "zh_TW")
 """English, and the languages with a translation of most descriptions."""
 SENTENCE = 5  # words of a sentence that only related units share
+WORDS, LONGER = {"up to 60 words": 60, "61 to 90 words": 90}, "over 90 words"
+"""Thirds of the descriptions by their length."""
 SCRIPTS, IMAGES = "data/core/units/", "data/core/images/"
 
 
@@ -118,7 +120,8 @@ class Units:
 
 def read_units(package: Path, languages: Sequence[str]) -> Table:
     """One row per unit and language that has a translation: "text", "english", "name" (in English), "image" (bytes of a PNG),
-    "frames" (uint8 [t h w 4]), "race", "language", "unit", "group" and "id". A unit without sprite or animation has None there.
+    "frames" (uint8 [t h w 4]), "race", "language", "length" (of the English text), "unit", "group" and "id". A unit without
+    sprite or animation has None there.
 
     A group is a line of units that become one another, or that share a sentence or a sprite. Raises DataError, naming the
     file, if the package is not as described.
@@ -132,18 +135,19 @@ def read_units(package: Path, languages: Sequence[str]) -> Table:
         raise DataError(f"{package.name}: no unit has a description; it must be {NAME} {VERSION}")
     group = _lines_of_advancement(units, files)
     videos = [_video(unit, files) for unit in units]
-    cells: dict[str, list] = {
-        name: [] for name in ("text", "english", "name", "image", "frames", "race", "language", "unit", "group", "id")
-    }
+    columns = ("text", "english", "name", "image", "frames", "race", "language", "length", "unit", "group", "id")
+    cells: dict[str, list] = {name: [] for name in columns}
     for language in languages:
         translated = _translation(language, files)
         for number, unit in enumerate(units):
             text = translated(unit.description)
             if not text or (text == unit.description and language != "en"):
                 continue
-            image = files[unit.image] if unit.image else None
-            values = (_spaced(text), _spaced(unit.description), unit.name, image, videos[number], unit.race, language, unit.id)
-            for column, value in zip(cells.values(), (*values, int(group[number]), f"{language}/{unit.id}"), strict=True):
+            english, image = _spaced(unit.description), files[unit.image] if unit.image else None
+            about = unit.race, language, _length(english), unit.id, int(group[number]), f"{language}/{unit.id}"
+            for column, value in zip(
+                cells.values(), (_spaced(text), english, unit.name, image, videos[number], *about), strict=True
+            ):
                 column.append(value)
     return Table(NAME, cells)
 
@@ -184,6 +188,11 @@ def _translation(language: str, files: Mapping[str, bytes]) -> Callable[[str], s
         raise DataError(f"{NAME}: there is no {name}, which has the texts in {language!r}") from None
     except (OSError, ValueError, UnicodeError) as error:
         raise DataError(f"{name}: the translations cannot be read ({error}); it must be a complete .mo file") from None
+
+
+def _length(text: str) -> str:
+    words = len(text.split())
+    return next((name for name, most in WORDS.items() if words <= most), LONGER)
 
 
 def _spaced(text: str) -> str:

@@ -143,6 +143,7 @@ def test_a_row_is_a_unit_in_a_language_and_a_line_is_in_one_split(root):
             assert of["english"][row] == " ".join(english(int(k), level).split())
             assert of["text"][row] == (of["english"][row] if of["language"][row] == "en" else f"Einheit {k}{level} ist größer.")
             assert (frames[row] < 0) == (image[row] < 0) == (unit == f"Unit {LINES - 1}b")
+    assert set(data.metadata["test"]["length"].tolist()) == {"up to 60 words"}
     video = data.columns["frames"].read(0)
     assert int(video.length) == 4 and (video.x[3] == video.x[1]).all() and (video.x[2] != video.x[1]).any()
 
@@ -196,6 +197,10 @@ def test_the_complete_set_has_the_counts_of_its_card():
     here = [row for row, language in enumerate(cells["language"]) if language == "en"]
     own = {name: [of[row] for row in here] for name, of in cells.items()}
     assert len(set(own["group"])) == 101 and sum(image is None for image in own["image"]) == 3
+    words = [len(text.split()) for text in own["english"]]
+    expected = {"up to 60 words": sum(n < 61 for n in words), "over 90 words": sum(n > 90 for n in words)}
+    assert Counter(own["length"]) == {**expected, "61 to 90 words": 277 - sum(expected.values())}
+    assert min(Counter(own["length"]).values()) > 70
     videos = [video for video in own["frames"] if video is not None]
     assert len(videos) == 209 and sum(map(len, videos)) == 1897
     texts = TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(3, 5)).fit_transform(own["english"])
