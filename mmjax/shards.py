@@ -4,13 +4,14 @@ The same step runs on one device and, inside `pmap(..., axis_name=SHARD)`, on a 
 random numbers depend on the position of an example in the whole batch, so losses and parameters are equal.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
-__all__ = ["SHARD", "example_keys", "gather_over_shards", "shard_index", "sum_over_shards"]
+__all__ = ["SHARD", "example_keys", "gather_over_shards", "shard_index", "sum_over_blocks", "sum_over_shards"]
 
 SHARD = "shard"
 
@@ -37,6 +38,26 @@ def gather_over_shards(x: Array) -> Array:
         return jax.lax.all_gather(x, SHARD, tiled=True)
     except NameError:
         return x
+
+
+def sum_over_blocks(block: Callable[[Any, bool], Array], part: Any) -> Array:
+    """The sum of block(part, own) over the parts of all shards; own is True for the part of this shard.
+
+    Each part is passed from shard to shard, so that a shard holds one part of another at a time.
+    """
+    total = block(part, True)
+    try:
+        size = jax.lax.axis_size(SHARD)
+    except NameError:
+        return total
+    ring = [(i, (i + 1) % size) for i in range(size)]
+
+    def step(carry, _):
+        part, total = carry
+        part = jax.tree.map(lambda x: jax.lax.ppermute(x, SHARD, ring), part)
+        return (part, total + block(part, False)), None
+
+    return jax.lax.scan(step, (part, total), None, length=size - 1)[0][1]
 
 
 def example_keys(key: Key[Array, ""], count: int) -> Key[Array, " b"]:

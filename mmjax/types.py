@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 __all__ = [
     "Attack", "Augment", "Aux", "Batch", "Compression", "Declared", "Encoder", "Fusion", "Gradient", "Head", "Loss", "Metric",
-    "Objective", "Optimizer", "Outcomes", "Padded", "Subset", "Task", "Tokens", "Units", "Values",
+    "Objective", "Optimizer", "Outcomes", "Padded", "SeparableObjective", "Subset", "Task", "Tokens", "Units", "Values",
 ]
 
 _T = TypeVar("_T")
@@ -133,6 +133,13 @@ class Objective(Protocol):
     def __call__(
         self, params: Any, batch: Batch, key: Key[Array, ""], train: bool = True
     ) -> tuple[Mapping[str, Float[Array, ""]], Aux]: ...
+
+
+@runtime_checkable
+class SeparableObjective(Objective, Protocol):
+    """The objective of a step: the loss of the model's outputs. Objectives that wrap another one are not separable."""
+
+    loss: Loss
 
 
 @runtime_checkable

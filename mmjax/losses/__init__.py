@@ -22,6 +22,7 @@ from mmjax.losses.criteria import (
     SquaredError,
 )
 from mmjax.losses.ctc import CTC
+from mmjax.losses.towers import TowerDistillation
 
 __all__ = [
     "CTC",
@@ -36,6 +37,7 @@ __all__ = [
     "SigmoidCrossEntropy",
     "SigmoidPairs",
     "SquaredError",
+    "TowerDistillation",
     "Triplet",
     "Uncertainty",
     "WeightedLosses",

@@ -151,6 +151,7 @@ def make_step(
             losses = {name: weighted_mean(value, batch.weight) for name, value in values.items()}
             return losses, Aux(outputs, restricted(stats, state.stats) if train else state.stats, losses, values)
 
+        objective.loss = loss
         value, gradient, aux, gradient_state = gradient_of(objective, learning, state.gradient_state, batch, dropout)
         updates, opt_state = tx.update(gradient, state.opt_state, learning)
         params = merged(optax.apply_updates(learning, updates), still)

@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 from sklearn.cross_decomposition import CCA
 
-from mmjax.losses import Correlation, InfoNCE, SigmoidPairs, Triplet
+from mmjax.losses import Correlation, InfoNCE, SigmoidPairs, TowerDistillation, Triplet
 from mmjax.types import Batch
 from tests.losses.given import PRESENT, RANDOM, WEIGHT, B, batch
 
@@ -116,3 +116,58 @@ def test_correlation_is_scikit_learns_cca_and_zero_for_a_linear_image():
     np.testing.assert_allclose(value(np.float32(x), np.float32(y))[0], 2 - np.square(rho).sum(), rtol=1e-3)
     linear = x @ np.array([[2.0, 1.0], [-1.0, 3.0]])
     np.testing.assert_allclose(value(np.float32(x), np.float32(linear))[0], 0, atol=1e-4)
+
+
+ITEM = np.array([0, 1, 1, 2, 1, 3, 0, -1, -1])[:B]  # -1 is equal to nothing
+
+
+def info_nce_of_items(x, y, item):
+    """Khosla et al., 2020, equation 2, in both directions."""
+    same = (item[:, None] == item[None, :]) & (item >= 0)[:, None] | np.eye(len(x), dtype=bool)
+    one_way = lambda s: (special.log_softmax(s, axis=1) * same).sum(axis=1) / same.sum(axis=1)
+    return -(one_way(x @ y.T / 0.3) + one_way(y @ x.T / 0.3)) / 2
+
+
+def sigmoid_of_items(x, y, item):
+    same = (item[:, None] == item[None, :]) & (item >= 0)[:, None] | np.eye(len(x), dtype=bool)
+    return -special.log_expit(np.where(same, 1, -1) * (x @ y.T / 0.3 - 2)).sum(axis=1)
+
+
+def triplet_of_items(x, y, item):
+    same = (item[:, None] == item[None, :]) & (item >= 0)[:, None] | np.eye(len(x), dtype=bool)
+    values = np.zeros(len(x))
+    for a, b in ((x, y), (y, x)):
+        s = a @ b.T
+        own = (s * same).sum(axis=1) / same.sum(axis=1)
+        values += np.maximum(0, 0.2 - own + np.where(same, -np.inf, s).max(axis=1))
+    return values
+
+
+@pytest.mark.parametrize(
+    ("loss", "formula"),
+    [
+        (InfoNCE(*NAMES, temperature="temperature", match="item"), info_nce_of_items),
+        (SigmoidPairs(*NAMES, temperature="temperature", bias="bias", match="item"), sigmoid_of_items),
+        (Triplet(*NAMES, match="item"), triplet_of_items),
+    ],
+    ids=lambda case: type(case).__name__,
+)
+def test_examples_of_one_item_are_positives_of_each_other(loss, formula):
+    given = batch(present=PRESENT, weight=WEIGHT)
+    given = given.replace(targets={**given.targets, "item": jnp.asarray(ITEM)})
+    values = jax.jit(loss.__call__)({**PAIRS, **LEARNED}, given)
+    expected = np.zeros(B)
+    expected[BOTH] = formula(X[BOTH].astype(np.float64), Y[BOTH].astype(np.float64), ITEM[BOTH])
+    np.testing.assert_allclose(values, expected, rtol=2e-4, atol=1e-6)
+    with pytest.raises(ValueError, match=r"match is 'item'; it must be a target Int\[b\] of the batch"):
+        loss({**PAIRS, **LEARNED}, batch())
+
+
+def test_tower_distillation_is_the_cosine_and_moves_the_student_alone():
+    loss = TowerDistillation(*NAMES)
+    given = batch(present=PRESENT, weight=WEIGHT)
+    values, gradient = jax.jit(
+        lambda outputs: (loss(outputs, given), jax.grad(lambda outputs: loss(outputs, given).sum())(outputs))
+    )({NAMES[0]: 3 * PAIRS[NAMES[0]], NAMES[1]: PAIRS[NAMES[1]]})
+    np.testing.assert_allclose(values, np.where(BOTH, 1 - (X * Y).sum(axis=1), 0), atol=1e-6)
+    assert not np.asarray(gradient[NAMES[1]]).any() and np.asarray(gradient[NAMES[0]])[BOTH].any(axis=1).all()
