@@ -20,6 +20,7 @@ ROWS = {
     "subsets": "evaluation on all seven subsets of three modalities",
     "fusion": "each fusion, forward and backward, with growing numbers of tokens and modalities",
     "decode": "captions, token by token with a cache",
+    "search": "exact search in a gallery of embeddings",
     "input": "images and speech -> batches",
     "start": "import, --help, the first step without and with the compilation cache",
 }

@@ -18,6 +18,8 @@ import numpy as np
 from benchmarks import cases_of
 from benchmarks.case import Workload
 
+WITHOUT_TORCH = ("faiss", "numpy")
+
 
 def cpu_seconds() -> float:
     """CPU time of this process with all its threads, and of its finished child processes."""
@@ -55,7 +57,8 @@ def main() -> None:
         print(json.dumps(values), file=replies)
 
     (case,) = (case for case in cases_of(row, bool(quick), device) if case.name == name)
-    _import("jax" if side.startswith("mmjax") else "torch")
+    if side not in WITHOUT_TORCH:
+        _import("jax" if side.startswith("mmjax") else "torch")
     if not sys.stdin.readline():
         return
     weights_file = Path(folder) / "weights.npz"
