@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmjax.data.build.__main__ import main
@@ -178,6 +179,23 @@ def test_labels_that_are_numbers_and_a_column_of_groups(tmp_path):
     assert len({row["source_group"] for row in items}) == 20 and {type(row["group"]) for row in items} == {int}
     assert len({(row["source_group"], row["split"]) for row in items}) == 20
     assert "Not measured: there is no label, or its values are numbers." in (tmp_path / "set" / "README.md").read_text()
+
+
+def test_features_are_a_second_search(tmp_path, capsys):
+    """The encoder of the command counts things; other words for them are found by it alone."""
+    words = [f"{thing} {k}" for k, thing in enumerate(THINGS)]
+    (tmp_path / "data.csv").write_text("\n".join(["text", *words, "the lamps of number 0"]))
+    things = lambda name: lambda text: np.array([float(thing in text) for thing in THINGS])
+    arguments = [str(tmp_path / "data.csv"), "--out", str(tmp_path / "set"), "--copies", "9", "--keep-personal"]
+    main([*arguments, "--features", "text=things"], encoder=things)
+    report = json.loads((tmp_path / "set" / "report.json").read_text())
+    assert {name: own["ids"] for name, own in report["duplicates"].items()} == {"text": [], "text, things": [["1", "21"]]}
+    assert report["warnings"] == [] and report["groups"]["groups"] == 20
+    assert "near-duplicates, text, things: 1 pairs; planted copies: precision " in capsys.readouterr().out
+    assert "| text, things | 0 | 1 |" in (tmp_path / "set" / "README.md").read_text()
+    with pytest.raises(SystemExit) as exit_:
+        main([*arguments, "--features", "audio=things"], encoder=things)
+    assert "is not an empty folder" in str(exit_.value)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
