@@ -14,13 +14,14 @@ __all__ = ["attention_maps"]
 
 
 def attention_maps(
-    run: Any, plan: Any, placed: Any, frozen: Any, task: Any, units: Units, predicted: np.ndarray, chosen: Sequence[int]
+    run: Any, plan: Any, placed: Any, frozen: Any, task: Any, units: Units, predicted: Any, chosen: Sequence[int]
 ) -> list[dict[str, Any] | None]:
     """The attention to each modality for each word of the shown texts, as JSON (`mmjax.runs.read.ATTENTION`).
 
-    run: a `PartRun`. plan, placed, frozen: the plan and its variables. predicted: token ids of the complete input, [s n m].
-    chosen: the units that are shown. Weights are means over the seeds that wrote the shown text. None for all units if the
-    decoder or the fusion has no weights of each modality's tokens, or if the model or its inputs were changed after training.
+    run: a `PartRun`. plan, placed, frozen: the plan and its variables. predicted: of the complete input; of a text its token
+    ids [s n m]. chosen: the units that are shown. Weights are means over the seeds that wrote the shown text. None for all
+    units if the decoder or the fusion has no weights of each modality's tokens, or if the model or its inputs were changed
+    after training.
     """
     experiment = run.experiment
     if experiment.attack is not None or experiment.compress is not None or not has_weights(experiment.model, task):

@@ -42,7 +42,8 @@ RATE = 16_000  # Hz, of recordings
 class CachedFeatures:
     """Some modalities of a data set as the features of published encoders; the others are unchanged.
 
-    The features of an item are the mean of its tokens, [d]; `mmjax.encoders.Features` is their encoder.
+    The features of an item are the mean of its tokens, [d]; `mmjax.encoders.Features` is their encoder. Columns keep their
+    originals.
 
     data: any value with `load() -> Dataset` whose columns have originals, such as Stamps(). weights: (modality, source) pairs,
     with sources as in `mmjax.pretrained.load_encoder`. sound_seconds: longer recordings are truncated, and none are
@@ -90,7 +91,7 @@ class CachedFeatures:
                 )
             column = columns[modality]
             key, features, parse = encode(modality, column, source, self)
-            encoded = Column(column.count, partial(_item, features), identity, parse=parse)
+            encoded = dataclasses.replace(column, read=partial(_item, features), preprocess=identity, parse=parse)
             columns[modality] = self.normalize(encoded, data.splits["train"].pointer[modality])
             sizes[modality] = {"width": features["x"].shape[-1]}
             keys.append(key)

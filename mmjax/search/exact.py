@@ -8,7 +8,7 @@ number of devices. The memory beyond one block per device does not grow with the
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from mmjax.data.decode import DataError
 from mmjax.search.gallery import Gallery
 
-__all__ = ["BLOCK", "QUERIES", "SHORTLIST", "Block", "Found", "Resident", "blocks_of", "search"]
+__all__ = ["BLOCK", "QUERIES", "SHORTLIST", "Block", "Found", "Resident", "blocks_of", "checked", "search"]
 
 BLOCK, QUERIES = 16_384, 64
 """Candidates of a block, and queries that are compared with it at once."""
@@ -103,13 +103,8 @@ def search(query: Float[np.ndarray, "q d"], gallery: Gallery | Resident, k: int 
     With codes, SHORTLIST * k candidates are chosen by their codes and ranked by their vectors. A gallery that is not `Resident`
     is read block by block, onto all local devices. Raises DataError for queries of another width or that are not finite.
     """
-    query = np.asarray(query, np.float32)
     vectors = gallery.gallery if isinstance(gallery, Resident) else gallery
-    if query.ndim != 2 or query.shape[1] != vectors.width:
-        raise DataError(f"the queries have the shape {list(query.shape)}; it must be [q, {vectors.width}], as the gallery has")
-    if not np.isfinite(query).all() or k < 1:
-        raise DataError(f"k is {k} and must be at least 1, and all numbers of the queries must be finite")
-    k = min(k, len(vectors))
+    query, k = checked(query, vectors, k), min(k, len(vectors))
     parts = []
     for at in range(0, len(query), QUERIES):
         blocks = gallery.blocks if isinstance(gallery, Resident) else blocks_of(vectors)
@@ -117,6 +112,16 @@ def search(query: Float[np.ndarray, "q d"], gallery: Gallery | Resident, k: int 
     if not parts:
         return Found(np.zeros((0, k), np.float32), np.zeros((0, k), np.int64), np.zeros(0, bool))
     return Found(*map(np.concatenate, zip(*parts)))
+
+
+def checked(query: Any, gallery: Gallery, k: int) -> Float[np.ndarray, "q d"]:
+    """The queries as float32. Raises DataError for another width, numbers that are not finite, and k below 1."""
+    query = np.asarray(query, np.float32)
+    if query.ndim != 2 or query.shape[1] != gallery.width:
+        raise DataError(f"the queries have the shape {list(query.shape)}; it must be [q, {gallery.width}], as the gallery has")
+    if not np.isfinite(query).all() or k < 1:
+        raise DataError(f"k is {k} and must be at least 1, and all numbers of the queries must be finite")
+    return query
 
 
 def _search(query: np.ndarray, gallery: Gallery, blocks: Iterable[Block], k: int) -> Found:

@@ -62,14 +62,15 @@ class Browser:
         message, _, self._buffer = self._buffer.partition(b"\0")
         return json.loads(message)
 
-    def open(self, page: Path, width: int, scripts: bool = True, media: str = "screen", dark: bool = False) -> None:
-        """Loads a page. width: of the window in CSS pixels. media: "screen" or "print". dark: the reader's preference."""
+    def open(self, page: Path | str, width: int, scripts: bool = True, media: str = "screen", dark: bool = False) -> None:
+        """Loads a page, a file or an address. width: of the window in CSS pixels. media: "screen" or "print". dark: the reader's preference."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 640)
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self.call("Page.navigate", url="about:blank")  # so that a page is never reloaded, which keeps its scroll position
-        if error := self.call("Page.navigate", url=page.absolute().as_uri()).get("errorText"):
+        url = page if isinstance(page, str) else page.absolute().as_uri()
+        if error := self.call("Page.navigate", url=url).get("errorText"):
             raise RuntimeError(f"{page}: {error}")
         end = time.monotonic() + TIMEOUT
         while self.evaluate("document.readyState") != "complete":

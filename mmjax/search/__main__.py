@@ -1,0 +1,173 @@
+"""`python -m mmjax.search RUN CELL --gallery DIR|SPLIT`: a page on which a trained cell searches, also for mixed queries."""
+
+import argparse
+import importlib.util
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+__all__ = ["SPLITS", "main"]
+
+SPLITS = ("train", "validation", "test")
+EXTRA = ("starlette", "uvicorn", "python_multipart")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Reads the command line, embeds the gallery and serves the page until Ctrl-C. Exits with one line for an error."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mmjax.search", description="A page on which a trained cell searches, by any combination of modalities."
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument("cell", metavar="CELL", help="a cell of the run with a retrieval task")
+    parser.add_argument(
+        "--gallery",
+        default="test",
+        metavar="DIR|SPLIT",
+        help="a folder of images, recordings or texts, or train, validation, test or all of the run's data (default: test)",
+    )
+    parser.add_argument("--modality", help="of the gallery's items (default: the folder's, or image if the cell has it)")
+    parser.add_argument("--host", default="127.0.0.1", help="address; only loopback is private (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--upload", type=float, default=20.0, metavar="MB", help="size of a request (default: %(default)s)")
+    parser.add_argument("--cache", type=Path, help="where embeddings are kept (default: mmjax/galleries in the user's cache)")
+    given = parser.parse_args(arguments)
+    if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
+        sys.exit(f"error: the page needs {missing[0]}: pip install 'mmjax[demo]'")
+    if not 0 < given.upload <= 1000 or not 0 <= given.port < 65536:
+        sys.exit(f"error: --upload is {given.upload:g} MB and --port {given.port}; they must be in (0, 1000] and [0, 65535]")
+    from mmjax.data.decode import DataError
+    from mmjax.describe import DescribeError
+    from mmjax.pretrained.files import WeightsError
+    from mmjax.runs.schema import RunError
+
+    console = Console()
+    try:
+        listening = _listen(given.host, given.port)
+        with listening:
+            app = _application(given, console)
+            host, port = listening.getsockname()[:2]
+            name = f"[{host}]" if ":" in host else host
+            console.print(f"search page: http://{name}:{port}   (Ctrl-C ends it)", highlight=False, markup=False)
+            _serve(app, listening)
+    except KeyError as error:
+        sys.exit(f"error: {error.args[0]}")
+    except (DataError, DescribeError, RunError, WeightsError, ImportError, ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Taken first, so that a port in use is reported before any work."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(512)  # so that another server cannot take the port before uvicorn listens
+    except OSError as error:
+        listening.close()
+        reason = f"{error.strerror or error}; choose another port, or 0 for a free one"
+        raise OSError(f"--host {host} --port {port}: {reason}") from None
+    return listening
+
+
+def _application(given: argparse.Namespace, console: Console) -> Any:
+    """The application over the embedded gallery; the first query is answered here, so that all programs are compiled."""
+    from mmjax.results import load_run
+    from mmjax.search.embed import Embedder, space_of
+    from mmjax.search.exact import Resident
+    from mmjax.search.searcher import Searcher, embedded, fingerprint
+    from mmjax.search.server import LOOPBACK, application
+
+    run = load_run(given.run)
+    cell = run[given.cell]
+    model = cell.models[0]
+    collection, kinds = _collection(given, run, model)
+    embedder = Embedder(model, space_of(model.tasks, collection.modality, tuple(model.readers)))
+    kinds = {name: kinds[name] for name in embedder.space.queries if name in kinds}
+    if not kinds:
+        raise ValueError(f"cell {given.cell}: no modality of its queries is an image, a recording or a text")
+    folder = (given.cache or _cache()) / fingerprint(collection, embedder, cell.folders[0])[:16]
+    what = f"gallery: {len(collection):,} items ({collection.modality}) of {collection.name}"
+    console.print(what, highlight=False, markup=False)
+    with _counting(console, "embedding", len(collection)) as advance:
+        gallery, rows, skipped = embedded(collection, embedder, folder, advance)
+    if skipped:
+        first = skipped[min(skipped)]
+        console.print(f"skipped {len(skipped)} items that cannot be read, such as {first}", highlight=False, markup=False)
+    searcher = Searcher(collection, embedder, kinds, Resident.of(gallery), rows, skipped)
+    if text := next((name for name, kind in kinds.items() if kind == "text"), None):
+        searcher.answer({text: "a"})
+    about = {"run": run.json["name"], "cell": given.cell}
+    hosts = LOOPBACK if given.host in ("127.0.0.1", "::1", "localhost") else ("*",)
+    return application(searcher, about, round(given.upload * 1e6), hosts)
+
+
+@contextmanager
+def _counting(console: Console, label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal; yields a function of the number of newly finished items."""
+    from mmjax.progress import Progress
+
+    if not console.is_terminal:
+        yield lambda items: None
+        return
+    with Progress(console) as progress, progress.counting(label, total) as advance:
+        yield advance
+
+
+def _collection(given: argparse.Namespace, run: Any, model: Any) -> tuple[Any, dict[str, str]]:
+    """(the gallery's items, {modality: kind} of all modalities that a page can take or show)."""
+    from mmjax.search.collection import kind_of, of_dataset, of_folder
+    from mmjax.search.embed import galleries_of
+
+    kinds = {name: kind for name, reader in model.readers.items() if (kind := kind_of(reader))}
+    possible = {name: kinds[name] for name in galleries_of(model.tasks) if name in kinds}
+    if given.modality is not None:
+        if given.modality not in possible:
+            raise ValueError(f"--modality is {given.modality}; cell {given.cell} searches in {', '.join(possible) or 'none'}")
+        possible = {given.modality: possible[given.modality]}
+    if not possible:
+        raise ValueError(f"cell {given.cell} cannot search: it has no retrieval task of images, recordings or texts")
+    if Path(given.gallery).is_dir():
+        return of_folder(Path(given.gallery), model.readers, possible), kinds
+    if given.gallery not in (*SPLITS, "all"):
+        raise ValueError(f"--gallery {given.gallery}: no such folder; it must be a folder, or {', '.join(SPLITS)} or all")
+    modality = next((name for name, kind in possible.items() if kind == "image"), next(iter(possible)))
+    splits = SPLITS if given.gallery == "all" else (given.gallery,)
+    return of_dataset(_dataset(run, given.cell), f"{run.json['name']}, {given.gallery}", splits, modality), kinds
+
+
+def _dataset(run: Any, cell: str) -> Any:
+    """The data of the cell's first model, loaded again."""
+    from mmjax.data.splits import with_fold
+    from mmjax.describe import DescribeError, from_json
+
+    described = run.json["cells"][cell]
+    try:
+        data = from_json(described["experiment"]["data"])
+        return (data if described["folds"] is None else with_fold(data, described["folds"][0])).load()
+    except DescribeError as error:
+        raise DescribeError(f"the run's data cannot be loaded again ({error}); give a folder as --gallery") from None
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmjax" / "galleries"
+
+
+def _serve(app: Any, listening: socket.socket) -> None:
+    import uvicorn
+
+    settings = {"log_level": "warning", "access_log": False, "server_header": False, "ws": "none", "lifespan": "off"}
+    limits = {"limit_concurrency": 512, "timeout_keep_alive": 10, "timeout_graceful_shutdown": 3}
+    uvicorn.Server(uvicorn.Config(app, http="h11", loop="asyncio", **settings, **limits)).run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    main()

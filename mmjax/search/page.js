@@ -1,0 +1,238 @@
+"use strict";
+// The search page. Everything that comes from the server or a file enters the page as text, never as HTML.
+
+const RATE = 16000, LONGEST = 30;  // Hz and seconds of a recording
+const HINTS = {image: "Drop or choose an image", sound: "Drop or choose a recording"};
+const ACCEPT = {image: "image/png,image/jpeg,image/webp,image/gif,image/bmp", sound: "audio/*"};
+const READABLE = /\.(wav|flac|ogg|oga|mp3)$/i;  // sounds that the server reads; the browser converts others
+const byId = id => document.getElementById(id);
+const copy = id => byId(id).content.firstElementChild.cloneNode(true);
+const fields = {};  // {modality: {kind, part, value(), set(file), clear()}}
+let limit = Infinity, running = null;
+
+function element(name, className, text) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function showError(message) {
+  byId("error").textContent = message || "";
+  byId("error").hidden = !message;
+}
+
+// ---- the fields of the query
+
+function textField(modality, part) {
+  const field = copy("text-field"), area = field.querySelector("textarea");
+  field.classList.add(`part-${part}`);
+  field.querySelector(".name").textContent = modality;
+  area.name = modality;
+  area.addEventListener("keydown", event => {
+    if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); byId("query").requestSubmit(); }
+  });
+  byId("fields").append(field);
+  fields[modality] = {kind: "text", part, value: () => area.value.trim(), clear: () => { area.value = ""; }};
+}
+
+function fileField(modality, kind, part) {
+  const field = copy("file-field"), drop = field.querySelector(".drop"), input = field.querySelector("input");
+  const choose = field.querySelector(".choose"), chosen = field.querySelector(".chosen");
+  const remove = field.querySelector(".remove");
+  let file = null, address = null;
+  field.classList.add(`part-${part}`);
+  field.dataset.modality = modality;
+  field.querySelector(".name").textContent = modality;
+  field.querySelector(".hint").textContent = HINTS[kind];
+  input.accept = ACCEPT[kind];
+  input.setAttribute("aria-label", `${modality}: ${HINTS[kind]}`);
+
+  function clear() {
+    if (address) URL.revokeObjectURL(address);
+    file = address = null;
+    input.value = "";
+    chosen.replaceChildren();
+    chosen.hidden = remove.hidden = true;
+    choose.hidden = false;
+  }
+  async function set(given) {
+    clear();
+    showError("");
+    try {
+      if (given.size > limit) throw new Error(`${given.name} is larger than ${limit / 1e6} MB`);
+      file = kind === "sound" && !READABLE.test(given.name) ? await asWav(given) : given;
+    } catch (error) {
+      showError(error.message);
+      return;
+    }
+    address = URL.createObjectURL(file);
+    const shown = element(kind === "image" ? "img" : "audio");
+    shown.src = address;
+    if (kind === "image") shown.alt = "the chosen image"; else shown.controls = true;
+    chosen.replaceChildren(shown, element("span", "", file.name));
+    chosen.hidden = remove.hidden = false;
+    choose.hidden = true;
+  }
+  input.addEventListener("change", () => input.files.length && set(input.files[0]));
+  remove.addEventListener("click", clear);
+  for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
+    field.addEventListener(name, event => {
+      event.preventDefault();
+      drop.classList.toggle("over", name === "dragenter" || name === "dragover");
+    });
+  }
+  field.addEventListener("drop", event => event.dataTransfer.files.length && set(event.dataTransfer.files[0]));
+  if (kind === "sound") recorder(field.querySelector(".record"), set);
+  byId("fields").append(field);
+  fields[modality] = {kind, part, value: () => file, set, clear};
+}
+
+// ---- recordings: the browser records in a format of its own, and the page makes a WAV file of it
+
+function recorder(button, done) {
+  if (!window.MediaRecorder || !navigator.mediaDevices || !navigator.mediaDevices.getUserMedia) return;
+  let recording = null;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    if (recording) { recording.stop(); return; }
+    showError("");
+    let stream;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({audio: true});
+    } catch (error) {
+      showError(`The microphone cannot be used: ${error.message}`);
+      return;
+    }
+    const parts = [];
+    recording = new MediaRecorder(stream);
+    recording.addEventListener("dataavailable", event => parts.push(event.data));
+    recording.addEventListener("stop", () => {
+      clearTimeout(timer);
+      stream.getTracks().forEach(track => track.stop());
+      button.textContent = "Record";
+      button.classList.remove("on");
+      recording = null;
+      done(new File(parts, "recording", {type: parts.length ? parts[0].type : ""}));
+    });
+    const timer = setTimeout(() => recording && recording.stop(), LONGEST * 1000);
+    recording.start();
+    button.textContent = "Stop";
+    button.classList.add("on");
+  });
+}
+
+async function asWav(file) {
+  const context = new OfflineAudioContext(1, 1, RATE);
+  let decoded;
+  try {
+    decoded = await context.decodeAudioData(await file.arrayBuffer());  // resampled to RATE
+  } catch (error) {
+    throw new Error(`${file.name}: this browser cannot read the sound; choose a WAV, FLAC, Ogg or MP3 file`);
+  }
+  const count = decoded.length, view = new DataView(new ArrayBuffer(44 + 2 * count));
+  const ascii = (at, text) => [...text].forEach((letter, i) => view.setUint8(at + i, letter.charCodeAt(0)));
+  ascii(0, "RIFF"); view.setUint32(4, 36 + 2 * count, true); ascii(8, "WAVEfmt ");
+  view.setUint32(16, 16, true); view.setUint16(20, 1, true); view.setUint16(22, 1, true);
+  view.setUint32(24, RATE, true); view.setUint32(28, 2 * RATE, true); view.setUint16(32, 2, true); view.setUint16(34, 16, true);
+  ascii(36, "data"); view.setUint32(40, 2 * count, true);
+  const channels = [...Array(decoded.numberOfChannels).keys()].map(i => decoded.getChannelData(i));
+  for (let i = 0; i < count; i++) {
+    const sample = channels.reduce((sum, channel) => sum + channel[i], 0) / channels.length;
+    view.setInt16(44 + 2 * i, Math.max(-1, Math.min(1, sample)) * 32767, true);
+  }
+  return new File([view], `${file.name.replace(/\.[^.]*$/, "")}.wav`, {type: "audio/wav"});
+}
+
+// ---- the search
+
+async function search() {
+  showError("");
+  const form = new FormData();
+  for (const [modality, field] of Object.entries(fields)) {
+    const value = field.value();
+    if (value) form.append(modality, value);
+  }
+  if (![...form.keys()].length) {
+    showError(`The query is empty: give at least one of ${Object.keys(fields).join(", ")}.`);
+    return;
+  }
+  if (running) running.abort();
+  const own = running = new AbortController();
+  byId("status").textContent = "Searching …";
+  try {
+    const response = await fetch("/search", {method: "POST", body: form, signal: own.signal});
+    const answer = await response.json();
+    if (!response.ok) throw new Error(answer.error);
+    show(answer);
+    byId("status").textContent = "";
+  } catch (error) {
+    if (own.signal.aborted) return;
+    byId("status").textContent = "";
+    showError(error instanceof TypeError ? "The server does not answer." : error.message);
+  }
+}
+
+function inOrder(modalities) {
+  return [...modalities].sort((a, b) => fields[a].part - fields[b].part);
+}
+
+function show(answer) {
+  const legend = [element("span", "", `${answer.results.length} nearest items`)];
+  for (const name of inOrder(answer.query)) legend.push(element("span", `swatch part-${fields[name].part}`), element("span", "", name));
+  byId("legend").replaceChildren(...legend);
+  const widest = Math.max(1e-9, ...answer.results.flatMap(result => Object.values(result.contributions).map(Math.abs)));
+  byId("results").replaceChildren(...answer.results.map((result, i) => card(result, i + 1, widest)));
+  byId("found").hidden = false;
+}
+
+function card(result, rank, widest) {
+  const made = copy("result"), media = made.querySelector(".media");
+  for (const kind of result.media) {
+    const shown = element(kind === "image" ? "img" : "audio");
+    shown.src = `/item/${result.item}/${kind}`;
+    if (kind === "image") { shown.alt = result.caption || result.id; shown.loading = "lazy"; }
+    else { shown.controls = true; shown.preload = "none"; }
+    media.append(shown);
+  }
+  made.querySelector(".caption").textContent = result.caption;
+  made.querySelector(".id").textContent = result.id;
+  made.querySelector(".score").textContent = `${rank}.  score ${result.score.toFixed(3)}`;
+  const given = inOrder(Object.keys(result.contributions));
+  for (const name of given.length > 1 ? given : []) {
+    const value = result.contributions[name];
+    const line = element("li"), scale = element("span", "scale"), bar = element("span", `bar part-${fields[name].part}`);
+    const half = 50 * Math.abs(value) / widest;
+    bar.style.left = `${value < 0 ? 50 - half : 50}%`;
+    bar.style.width = `${half}%`;
+    scale.append(bar);
+    line.append(element("span", "", name), scale, element("span", "", (value < 0 ? "−" : "+") + Math.abs(value).toFixed(3)));
+    made.querySelector(".contributions").append(line);
+  }
+  return made;
+}
+
+async function start() {
+  const state = await (await fetch("/health")).json();
+  limit = state.max_bytes;
+  byId("about").textContent =
+    `${state.gallery.items.toLocaleString("en")} items (${state.gallery.modality}) of ${state.gallery.name}, found by ` +
+    `cell ${state.cell} of run ${state.run}.`;
+  byId("composition").textContent = state.composition === "fused"
+    ? "Several parts of a query are embedded together by the model's fusion."
+    : "The embedding of several parts is the sum of their embeddings, scaled to unit length.";
+  const order = {text: 0, image: 1, sound: 2};
+  const sorted = Object.entries(state.query).sort((a, b) => order[a[1]] - order[b[1]]);
+  sorted.forEach(([modality, kind], part) => kind === "text" ? textField(modality, part) : fileField(modality, kind, part));
+  byId("query").addEventListener("submit", event => { event.preventDefault(); search(); });
+  byId("clear").addEventListener("click", () => {
+    Object.values(fields).forEach(field => field.clear());
+    byId("found").hidden = true;
+    showError("");
+  });
+  // a file that misses its field must not replace the page
+  for (const name of ["dragover", "drop"]) window.addEventListener(name, event => event.preventDefault());
+  document.body.dataset.ready = "yes";
+}
+
+start().catch(() => showError("The server does not answer."));
