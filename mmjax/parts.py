@@ -73,7 +73,10 @@ ENCODERS = (
         Part(f"{name}()", getattr(encoders, name)(), IMAGE, "He et al., 2016 (v1.5)")
         for name in ("resnet18", "resnet34", "resnet50", "resnet101")
     ),
-    Part("efficientnet_lite0()", encoders.efficientnet_lite0(), IMAGE, "Tan and Le, 2019; lite"),
+    *(
+        Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Tan and Le, 2019; lite")
+        for name in ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+    ),
     *(Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Touvron et al., 2021") for name in ("vit_ti16", "vit_s16")),
     *(Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Dosovitskiy et al., 2021") for name in ("vit_b16", "vit_l16")),
     Part("NaFlex()", encoders.NaFlex(), PATCHES, "Tschannen et al., 2025"),

@@ -3,7 +3,7 @@
 from mmjax.encoders.audio import AST, FrameRNN, OnSpectrum, SpectrogramCNN, ast_base
 from mmjax.encoders.bert import BERT, bert_base, bert_large, bert_medium, bert_mini, bert_small, bert_tiny
 from mmjax.encoders.dual import Pooled, TextTransformer
-from mmjax.encoders.efficientnet import EfficientNetLite, efficientnet_lite0
+from mmjax.encoders.efficientnet import EfficientNetLite, efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
 from mmjax.encoders.features import Contextual, Features
 from mmjax.encoders.image import CNN
 from mmjax.encoders.key_tokens import KeyTokens
@@ -56,6 +56,8 @@ __all__ = [
     "bert_small",
     "bert_tiny",
     "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
     "resnet18",
     "resnet34",
     "resnet50",

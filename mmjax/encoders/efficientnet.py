@@ -1,5 +1,6 @@
 """EfficientNet-Lite (Tan and Le, 2019; the variant for mobile devices by Liu, 2020): images [b h w c] -> Tokens."""
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +13,9 @@ from mmjax.nn.conv import Conv, depthwise
 from mmjax.nn.norm import BatchNorm
 from mmjax.types import Tokens
 
-__all__ = ["Depthwise", "EfficientNetLite", "efficientnet_lite0"]
+__all__ = [
+    "Depthwise", "EfficientNetLite", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "scaled_stages",
+]
 
 
 class Depthwise(nn.Module):
@@ -93,3 +96,29 @@ def efficientnet_lite0(**fields: Any) -> EfficientNetLite:
     fields: any other field of EfficientNetLite.
     """
     return EfficientNetLite(**fields)
+
+
+def scaled_stages(width: float, depth: float) -> tuple[tuple[int, int, int, int, int], ...]:
+    """The stages with `width` times the channels and `depth` times the blocks of Lite0 (Tan and Le, 2019, equation 3).
+
+    Channels are rounded to multiples of 8, but not down by more than a tenth; blocks are rounded up. The lite variants leave
+    the first and the last stage one block, and stem and head as they are.
+    """
+    stages = EfficientNetLite.stages
+    deeper = [math.ceil(blocks * depth) if 0 < at < len(stages) - 1 else blocks for at, (blocks, *_) in enumerate(stages)]
+    return tuple((blocks, *middle, _rounded(channels * width)) for blocks, (_, *middle, channels) in zip(deeper, stages))
+
+
+def _rounded(channels: float) -> int:
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * channels else nearest
+
+
+def efficientnet_lite1(**fields: Any) -> EfficientNetLite:
+    """EfficientNet-Lite1: 1.1 times as deep as Lite0, for images of 240 px. fields: as in `efficientnet_lite0`."""
+    return EfficientNetLite(**{"stages": scaled_stages(1.0, 1.1), **fields})
+
+
+def efficientnet_lite2(**fields: Any) -> EfficientNetLite:
+    """EfficientNet-Lite2: 1.1 times as wide and 1.2 times as deep as Lite0, for images of 260 px."""
+    return EfficientNetLite(**{"stages": scaled_stages(1.1, 1.2), **fields})

@@ -19,7 +19,7 @@ class KeyTokens(nn.Module):
 
     Each score is additive attention without a query, w . tanh(V x) (Bahdanau et al., 2015); a kept token is multiplied by the
     sigmoid of its score, which gives the scores a gradient (top-k pooling, Gao and Ji, "Graph U-Nets", 2019, equation 2).
-    Masked tokens are kept only if there are fewer valid ones, and stay masked. The intermediate "score" has the scores
+    Masked tokens are kept only if there are fewer valid ones, and stay masked. The intermediate "scores" has the scores
     Float[b n], -inf where masked.
 
     encoder: any encoder. keep: number of tokens; encoders with fewer tokens keep them all. width: of V.
@@ -40,7 +40,7 @@ class KeyTokens(nn.Module):
         values = jnp.where(tokens.mask[..., None], tokens.x, 0).astype(jnp.float32)
         score = self._score(values)
         ranked = jnp.where(tokens.mask, score, -jnp.inf)
-        self.sow("intermediates", "score", ranked)
+        self.sow("intermediates", "scores", ranked)
         keep = min(self.keep, values.shape[1])
         order = jnp.sort(jax.lax.top_k(ranked, keep)[1], axis=1)
         kept = jnp.take_along_axis(values, order[..., None], axis=1)

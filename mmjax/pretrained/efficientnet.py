@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.encoders.efficientnet import EfficientNetLite
+from mmjax.encoders.efficientnet import EfficientNetLite, efficientnet_lite0
 from mmjax.pretrained.convert import Architecture, example_array
 from mmjax.pretrained.files import WEIGHTS_FILE, write_arrays
 from mmjax.pretrained.images import BICUBIC, ImagePreprocessing
@@ -17,27 +17,37 @@ from mmjax.pretrained.layout import CONV, Names, batch_norm, dense
 from mmjax.pretrained.pickles import read_pickled
 from mmjax.pretrained.source import LAYERS, Source, are_integers
 
-__all__ = ["LITE0", "PREPROCESSING", "efficientnet_lite", "wheel"]
+__all__ = ["LITE0", "PREPROCESSING", "config_of", "efficientnet_lite", "preprocessing_of", "wheel"]
 
-LITE0 = {
-    "model_type": "efficientnet-lite",
-    "stages": [list(stage) for stage in EfficientNetLite.stages],
-    "stem": EfficientNetLite.stem,
-    "head": EfficientNetLite.head,
-    "batch_norm_eps": EfficientNetLite.epsilon,
-}
-"""Our own config.json: the fields of our module."""
+def config_of(module: EfficientNetLite) -> dict[str, Any]:
+    """Our own config.json: the fields of our module."""
+    return {
+        "model_type": "efficientnet-lite",
+        "stages": [list(stage) for stage in module.stages],
+        "stem": module.stem,
+        "head": module.head,
+        "batch_norm_eps": module.epsilon,
+    }
 
-PREPROCESSING = {
-    "image_processor_type": "BitImageProcessor",
-    "size": {"shortest_edge": 256},
-    "crop_size": {"height": 224, "width": 224},
-    "resample": BICUBIC,
-    "rescale_factor": 1 / 255,
-    "image_mean": [127 / 255] * 3,
-    "image_std": [128 / 255] * 3,
-}
-"""preprocessor_config.json: a centre crop of 224 / 256 of the image, and pixels (x - 127) / 128, as in TensorFlow's code."""
+
+LITE0 = config_of(efficientnet_lite0())
+
+
+def preprocessing_of(size: int) -> dict[str, Any]:
+    """preprocessor_config.json: a centre crop of `size` pixels of an image with 32 pixels more on its shorter side, and pixels
+    (x - 127) / 128, as in TensorFlow's code."""
+    return {
+        "image_processor_type": "BitImageProcessor",
+        "size": {"shortest_edge": size + 32},
+        "crop_size": {"height": size, "width": size},
+        "resample": BICUBIC,
+        "rescale_factor": 1 / 255,
+        "image_mean": [127 / 255] * 3,
+        "image_std": [128 / 255] * 3,
+    }
+
+
+PREPROCESSING = preprocessing_of(224)
 
 
 def efficientnet_lite(source: Source) -> Architecture:
@@ -76,15 +86,18 @@ def _part(ours: str, convolution: str, norm: str) -> Names:
     return dense(f"params/{ours}_conv", convolution, bias=False, layout=CONV) | batch_norm(f"{ours}_norm", norm)
 
 
-def wheel(inside: str) -> Callable[[zipfile.ZipFile, Path], None]:
-    """A function that unpacks EfficientNet-Lite0 into a folder for `load`. inside: the path of the .pth file in the wheel."""
+def wheel(inside: str, module: EfficientNetLite, size: int) -> Callable[[zipfile.ZipFile, Path], None]:
+    """A function that unpacks an EfficientNet-Lite into a folder for `load`.
+
+    inside: the path of the .pth file in the wheel. module: of its size. size: of its images, in pixels.
+    """
 
     def unpack(opened: zipfile.ZipFile, folder: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             arrays = read_pickled(Path(opened.extract(inside, scratch)))
         floats = {name: array for name, array in arrays.items() if array.dtype == np.float32}  # not num_batches_tracked
         write_arrays(folder / WEIGHTS_FILE, floats)
-        (folder / "config.json").write_text(json.dumps(LITE0, indent=1))
-        (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSING, indent=1))
+        (folder / "config.json").write_text(json.dumps(config_of(module), indent=1))
+        (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing_of(size), indent=1))
 
     return unpack

