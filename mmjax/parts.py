@@ -214,6 +214,7 @@ LOSSES = {
     "InfoNCE": ("two modalities' embeddings [b d]", "van den Oord et al., 2018; Radford et al., 2021"),
     "SigmoidPairs": ("two modalities' embeddings [b d]", "Zhai et al., 2023"),
     "Triplet": ("two modalities' embeddings [b d], hardest negatives", "Faghri et al., 2018"),
+    "TowerDistillation": ("an embedding [b d] with a frozen tower's", "Yang et al., 2024"),
     "Correlation": ("two modalities' vectors [b d]", "Andrew et al., 2013"),
     "On": ("one output by one criterion", "composition"),
     "WeightedLosses": ("several losses with fixed weights", "composition"),
