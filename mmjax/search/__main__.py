@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import logging
 import os
 import socket
 import sys
@@ -164,6 +165,7 @@ def _cache() -> Path:
 def _serve(app: Any, listening: socket.socket) -> None:
     import uvicorn
 
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every malformed form
     settings = {"log_level": "warning", "access_log": False, "server_header": False, "ws": "none", "lifespan": "off"}
     limits = {"limit_concurrency": 512, "timeout_keep_alive": 10, "timeout_graceful_shutdown": 3}
     uvicorn.Server(uvicorn.Config(app, http="h11", loop="asyncio", **settings, **limits)).run(sockets=[listening])

@@ -34,7 +34,7 @@ class Gallery:
                 f"Gallery.vectors is {self.vectors.dtype}{list(self.vectors.shape)}; it must be float32 [n d] with n above 0"
             )
         if self.codes is not None and (self.codes.shape != self.vectors.shape or self.codes.dtype != np.int8):
-            raise DataError(f"Gallery.codes is {self.codes.dtype}{list(self.codes.shape)}; it must be int8 of the vectors' shape")
+            raise DataError(f"Gallery.codes is {self.codes.dtype}{list(self.codes.shape)}; it must be int8 and as large")
         if (self.codes is None) != (self.scales is None):
             raise DataError("Gallery: codes and scales belong together; give both or neither")
 

@@ -83,7 +83,7 @@ function fileField(modality, kind, part) {
     });
   }
   field.addEventListener("drop", event => event.dataTransfer.files.length && set(event.dataTransfer.files[0]));
-  if (kind === "sound") recorder(field.querySelector(".record"), set);
+  if (kind === "sound") recorder(field.querySelector(".record"), set); else field.querySelector(".record").remove();
   byId("fields").append(field);
   fields[modality] = {kind, part, value: () => file, set, clear};
 }

@@ -63,7 +63,8 @@ class Browser:
         return json.loads(message)
 
     def open(self, page: Path | str, width: int, scripts: bool = True, media: str = "screen", dark: bool = False) -> None:
-        """Loads a page, a file or an address. width: of the window in CSS pixels. media: "screen" or "print". dark: the reader's preference."""
+        """Loads a page. page: a file or an address. width: of the window in CSS pixels. media: "screen" or "print". dark: the
+        reader's preference."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 640)
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

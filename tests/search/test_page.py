@@ -1,0 +1,140 @@
+"""The page in headless chromium: typing, dropping an image, dropping and recording a sound, and what is found."""
+
+import base64
+import time
+
+import pytest
+
+from tests.report.chromium import Browser
+from tests.search.test_server import png, wav
+
+pytestmark = pytest.mark.end_to_end
+DROP = """(() => {{
+    const bytes = Uint8Array.from(atob("{data}"), letter => letter.charCodeAt(0)), transfer = new DataTransfer();
+    transfer.items.add(new File([bytes], "{name}"));
+    document.querySelector("[data-modality={modality}] .drop").dispatchEvent(
+        new DragEvent("drop", {{dataTransfer: transfer, bubbles: true, cancelable: true}}));
+}})()"""
+# A microphone that plays a tone of 300 Hz, as the voice of "red" has.
+MICROPHONE = """navigator.mediaDevices.getUserMedia = async () => {
+    const context = new AudioContext(), tone = context.createOscillator(), end = context.createMediaStreamDestination();
+    tone.frequency.value = 300; tone.connect(end); tone.start();
+    return end.stream;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    try:
+        browser = Browser(tmp_path_factory.mktemp("chromium"))
+    except RuntimeError as error:
+        pytest.fail(str(error), pytrace=False)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    browser.open(server.address, 1100)
+    wait(browser, "document.body.dataset.ready === 'yes'")
+    return browser
+
+
+def wait(browser, condition: str) -> None:
+    end = time.monotonic() + 60
+    while not browser.evaluate(condition):
+        assert time.monotonic() < end, (condition, browser.evaluate("document.body.innerText"))
+        time.sleep(0.02)
+
+
+def drop(page, modality: str, name: str, data: bytes) -> None:
+    page.evaluate(DROP.format(modality=modality, name=name, data=base64.b64encode(data).decode()))
+
+
+def chosen(page, modality: str) -> None:
+    wait(page, f"!document.querySelector('[data-modality={modality}] .chosen').hidden")
+
+
+def search(page) -> list[str]:
+    """The captions that are found."""
+    page.evaluate("document.getElementById('results').replaceChildren(), document.getElementById('search').click()")
+    wait(page, "document.querySelectorAll('#results article').length > 0")
+    assert page.evaluate("document.getElementById('error').hidden")
+    return page.evaluate("[...document.querySelectorAll('#results .caption')].map(e => e.textContent)")
+
+
+def error(page) -> str:
+    wait(page, "!document.getElementById('error').hidden")
+    return page.evaluate("document.getElementById('error').textContent")
+
+
+def test_typing_and_enter(page):
+    page.evaluate("document.querySelector('textarea').focus()")
+    page.call("Input.insertText", text="a red square")
+    page.call("Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter", windowsVirtualKeyCode=13)
+    wait(page, "document.querySelectorAll('#results article').length === 12")
+    assert page.evaluate("document.querySelector('#results .caption').textContent") == "a red square"
+    assert page.evaluate("document.querySelectorAll('#results .contributions li').length") == 0  # of one part
+    assert page.evaluate("document.getElementById('about').textContent").startswith("18 items (image) of run, test, found by")
+    # the images load, and the sounds play
+    wait(page, "[...document.querySelectorAll('#results img')].slice(0, 3).every(e => e.complete && e.naturalWidth === 9)")
+    page.evaluate("document.querySelector('#results audio').play()")
+    wait(page, "document.querySelector('#results audio').currentTime > 0")
+    assert page.evaluate("document.querySelector('#results audio').duration") == pytest.approx(0.2)
+
+
+def test_dropping_an_image_and_a_sound_and_leaving_them_out_again(page):
+    drop(page, "image", "query.png", png(2))
+    chosen(page, "image")
+    assert search(page)[0] == "a blue square"
+    page.evaluate("document.querySelector('[data-modality=image] .remove').click()")
+    drop(page, "voice", "query.wav", wav(1))
+    chosen(page, "voice")
+    assert search(page)[0] == "a green field"
+    drop(page, "image", "query.png", png(1))
+    chosen(page, "image")
+    assert search(page)[0] == "a green field"
+    lines = page.evaluate(
+        "[...document.querySelectorAll('#results article')[0].querySelectorAll('.contributions li')].map(e => e.innerText)"
+    )
+    assert [line.split()[0] for line in lines] == ["image", "voice"]
+    score = float(page.evaluate("document.querySelector('#results .score').textContent").split()[-1])
+    assert sum(float(line.split()[1].replace("−", "-")) for line in lines) == pytest.approx(score, abs=0.002)
+    page.evaluate("document.getElementById('clear').click()")
+    assert page.evaluate("document.getElementById('found').hidden")
+    page.evaluate("document.getElementById('search').click()")
+    assert error(page) == "The query is empty: give at least one of text, image, voice."
+
+
+def test_recording(page):
+    page.evaluate(MICROPHONE)
+    page.evaluate("document.querySelector('.record').click()")
+    wait(page, "document.querySelector('.record').textContent === 'Stop'")
+    time.sleep(0.6)
+    page.evaluate("document.querySelector('.record').click()")
+    chosen(page, "voice")
+    assert page.evaluate("document.querySelector('[data-modality=voice] .chosen span').textContent") == "recording.wav"
+    assert len(search(page)) == 12
+
+
+def test_bad_files_give_a_message_and_the_page_goes_on(page):
+    drop(page, "image", "no.png", b"<img src=x onerror=alert(1)>")
+    chosen(page, "image")
+    page.evaluate("document.getElementById('search').click()")
+    assert error(page) == "image: the format is not known; it should be PNG, JPEG, WebP, GIF or BMP"
+    drop(page, "image", "large.png", bytes(2_100_000))
+    assert error(page) == "large.png is larger than 2 MB"
+    drop(page, "voice", "broken.m4a", b"no sound")
+    assert error(page) == "broken.m4a: this browser cannot read the sound; choose a WAV, FLAC, Ogg or MP3 file"
+    page.evaluate("document.getElementById('clear').click()")
+    page.evaluate("document.querySelector('textarea').value = '<b>red</b>'")
+    assert len(search(page)) == 12
+
+
+@pytest.mark.parametrize("width", [1100, 390])
+def test_nothing_overflows(browser, server, width):
+    browser.open(server.address, width)
+    wait(browser, "document.body.dataset.ready === 'yes'")
+    browser.evaluate("document.querySelector('textarea').value = 'a red square'")
+    search(browser)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
