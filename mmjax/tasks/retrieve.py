@@ -14,6 +14,7 @@ from mmjax.tasks import panels
 from mmjax.tasks.defaults import each_seed
 from mmjax.tasks.embeddings import embed, modalities_of
 from mmjax.tasks.items import items_of
+from mmjax.tasks.retrieval_baselines import popular_order, popularity, tfidf_vectors
 from mmjax.tasks.subsets import subsets_of
 from mmjax.tasks.units import find_output, listed, modality_of
 from mmjax.types import Batch, Metric, Outcomes, Subset, Tokens, Units
@@ -34,7 +35,8 @@ class Retrieve:
     value.
     k: the cut-offs of R@k; nDCG uses the largest one. both: also search from the gallery to the queries; the metrics are then
     means over the two directions. fused: the modalities of the fused tokens; name them if the data have modalities without an
-    encoder. extra: further metrics of the outcomes in `metrics.retrieval`.
+    encoder. words: two metadata columns with words of the query and of the candidates, such as ("text", "keywords"), whose
+    TF-IDF is a baseline. extra: further metrics of the outcomes in `metrics.retrieval`.
 
     Queries and candidates are the distinct items of rows of positive weight: an image with nine captions is one item, with the
     total weight of its nine rows. A row without the modality has no item. Units are the queries of both directions. A query
@@ -48,6 +50,7 @@ class Retrieve:
     k: tuple[int, ...] = (1, 5, 10)
     both: bool = True
     fused: tuple[str, ...] | None = None
+    words: tuple[str, str] | None = None
     extra: tyro.conf.Suppress[Mapping[str, Metric]] = field(default_factory=dict)
 
     @property
@@ -92,6 +95,9 @@ class Retrieve:
             raise ValueError(f"Retrieve.k is {self.k}; it needs at least one number, and all of them at least 1")
         for name in sorted({name for side in self._modalities(tuple(data.columns)) for name in side} - set(data.columns)):
             raise ValueError(f"Retrieve: the data have no modality {name!r}; they have {listed(data.columns)}")
+        for name in self.words or ():
+            if np.asarray(data.metadata["test"].get(name, ())).dtype.kind not in "UO":
+                raise ValueError(f"Retrieve.words: the data have no metadata column of texts {name!r}")
         for split in ("validation", "test"):
             if not self.units(data, split).weight.any():
                 raise ValueError(
@@ -176,10 +182,17 @@ class Retrieve:
         return ranked | {"direction": units.target["direction"]}
 
     def baselines(self, data: Dataset) -> dict[str, dict[str, np.ndarray]]:
-        """Chance: random embeddings."""
+        """"chance": random embeddings. "popular": one order for all queries, by how close a candidate is to the mean of the
+        training items. "tfidf": see `words`."""
         shape = len(data.splits["test"]), 16
         random = np.random.default_rng(0)
-        return {"chance": {name: random.normal(size=shape).astype(np.float32) for name in ("query", "gallery")}}
+        found = {"chance": {name: random.normal(size=shape).astype(np.float32) for name in ("query", "gallery")}}
+        popular = [popularity(data, modality_of(output)) for output in (self.query, self.gallery)]
+        if all(one is not None for one in popular):
+            found["popular"] = popular_order(*popular)
+        if self.words:
+            found["tfidf"] = tfidf_vectors(data, *self.words)
+        return found
 
     def details(self, units: Units) -> dict[str, Metric]:
         """Every metric in each direction: "recall@1/image -> text"."""

@@ -12,7 +12,7 @@ from mmjax.data.dataset import Dataset
 from mmjax.tasks.baselines import check_scikit_learn
 from mmjax.types import Padded
 
-__all__ = ["BLOCK", "MAX_FEATURES", "NGRAMS", "nearest", "nearest_text", "text_baselines"]
+__all__ = ["BLOCK", "MAX_FEATURES", "NGRAMS", "features_of", "is_numeric", "nearest", "nearest_text", "text_baselines"]
 
 MAX_FEATURES = 4096  # of one item; pixels of larger images are averaged, of other items the first ones are used
 BLOCK = 256  # rows per product
@@ -42,9 +42,9 @@ def text_baselines(data: Dataset, target: str, modalities: Iterable[str]) -> dic
         if not len(known) or not len(asked):
             continue
         inputs = [data.metadata[split].get(name) for split in ("train", "test")]
-        if _is_numeric(column.read(0)):
+        if is_numeric(column.read(0)):
             pairs = ((train, known), (test, asked))
-            place = nearest(*(_features(column, np.asarray(rows.pointer[name])[index]) for rows, index in pairs))
+            place = nearest(*(features_of(column, np.asarray(rows.pointer[name])[index]) for rows, index in pairs))
         elif name != target and all(np.asarray(of).dtype.kind in "UO" for of in inputs):
             place = nearest_text(*([str(text) for text in of[index]] for of, index in zip(inputs, (known, asked))))
         else:
@@ -79,13 +79,13 @@ def nearest_text(known: Sequence[str], asked: Sequence[str]) -> np.ndarray:
     return np.concatenate([block.argmax(axis=1) for block in blocks])
 
 
-def _is_numeric(item: Any) -> bool:
+def is_numeric(item: Any) -> bool:
     """Whether items are arrays of numbers to compare; token ids and waveforms (int16) are not."""
     array = item.x if isinstance(item, Padded) else item
     return isinstance(array, np.ndarray) and array.dtype.kind in "fu"
 
 
-def _features(column: Any, items: np.ndarray) -> np.ndarray:
+def features_of(column: Any, items: np.ndarray) -> np.ndarray:
     """The items as Float32[n d]; series as their mean over valid steps."""
     unique, place = np.unique(items, return_inverse=True)
     return np.stack([_vector(column.read(int(item))) for item in unique])[place.reshape(-1)]
