@@ -1,9 +1,9 @@
 """Summaries of videos: what an animated figure does, from its frames, from a text about it, or from both.
 
-A model writes a sentence such as "an elf attacks with its bow" for an animation of a unit of the game Wesnoth, from up to eight
+A model writes a sentence such as "an elf attacks with its bow" for an animation of a unit of the game Wesnoth, from up to six
 frames, from the unit's description (about 80 words), or from both. The description tells who the unit is, but not what it does
-in this animation; the frames show both. Test units belong to lines of promotion that training has not seen. A small CNN on each
-frame and a GRU over time, a Transformer over the words, and `JoinTokens` make one memory for a cross-attention decoder.
+in this animation; the frames show both. Test units belong to lines of promotion that training has not seen. A small CNN on
+each frame and a GRU over time, a Transformer over the words, and `JoinTokens` make one memory for a cross-attention decoder.
 `key1`, `key2` and `key3` keep only this number of frames, chosen by learned attention (`KeyTokens`); `first` has the first frame
 of each animation alone, and `even3` three evenly spaced frames. `missing50` and `missing75` are the trained model `both` on
 videos without half or three quarters of their frames; `wrong_video` and `wrong_text` have those of another test example.
@@ -36,15 +36,15 @@ WIDTH, VOCABULARY = 64, 192
 
 def videos(frames: int) -> TextTarget:
     """Summaries of animations of at most this number of frames."""
-    clips = UnitClips(frames=frames, size=40, max_tokens=64)
+    clips = UnitClips(frames=frames, size=32, max_tokens=64)
     return TextTarget(clips, column="summary", target="summary", target_tokenizer=Words(VOCABULARY), target_tokens=10)
 
 
-VIDEO = FrameWise(CNN(widths=(16, 32, 64), dropout=0.1), GRU(WIDTH))
+VIDEO = FrameWise(CNN(widths=(12, 24, 48), dropout=0.1), GRU(WIDTH))
 TEXT = TextTransformer(vocabulary=1000, width=WIDTH, depth=1, heads=4, hidden=128, positions=64, dropout=0.2)
 
 BASE = Experiment(
-    data=videos(8),
+    data=videos(6),
     encoders={"video": VIDEO, "text": TEXT},
     fusion=JoinTokens(width=WIDTH, dropout=0.1),
     decoders={"summary": Decoder(VOCABULARY, width=WIDTH, depth=1, heads=4, hidden=128, positions=12, dropout=0.2)},

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from mmjax.data.augment import Gain, Jitter, Noise, Scaling, SpecAugment
+from mmjax.data.augment import DropSteps, Gain, Jitter, Noise, Scaling, SpecAugment
 from mmjax.nn.waveform import resample
+from mmjax.robust.corrupt import Corrupt
 from mmjax.types import Batch, Padded
 
 
@@ -115,3 +116,32 @@ def test_resample_a_tone():
     np.testing.assert_array_equal(resample(low, 16000, 16000), low)
     with pytest.raises(ValueError, match="the rates are 0 and 16000 Hz"):
         resample(low, 0, 16000)
+
+
+def test_drop_steps_keeps_the_order_of_what_remains():
+    """Each step holds its own number, so what remains must be increasing; a quarter of them are removed."""
+    steps, b = 40, 200
+    x = np.broadcast_to(np.arange(1, steps + 1, dtype=np.float32)[None, :, None], (b, steps, 2))
+    length = np.full(b, steps, np.int32)
+    length[:3] = (1, 0, 7)
+    after = jax.jit(DropSteps(0.25).__call__)(batch_of(x, length, "video"), jax.random.key(0)).inputs["video"]
+    kept = np.asarray(after.length)
+    assert kept[0] == 1 and kept[1] == 0 and kept[2] <= 7
+    for row, count in zip(np.asarray(after.x), kept):
+        assert (np.diff(row[:count, 0]) > 0).all() and (row[count:] == 0).all()
+    assert abs(kept[3:].mean() / steps - 0.75) < 5 * np.sqrt(0.75 * 0.25 / (steps * b))
+    few = DropSteps(0.9)(batch_of(x[:50], length[3:53] * 0 + 1, "video"), jax.random.key(1)).inputs["video"]
+    assert (np.asarray(few.length) == 1).all() and (np.asarray(few.x)[:, 0] == 1).all()
+    with pytest.raises(ValueError, match=r"DropSteps.modality: 'audio' has no length"):
+        DropSteps(0.5, "audio")(batch_of(x), jax.random.key(0))
+    with pytest.raises(ValueError, match=r"DropSteps.rate is 1.0"):
+        DropSteps(1.0)
+
+
+def test_corrupt_applies_an_augmentation_to_test_inputs():
+    x = batch_of(np.ones((4, 6, 2), np.float32), [6, 6, 6, 6], "video")
+    changed, again = (Corrupt(DropSteps(0.5))(lambda batch: None, x, jax.random.key(3)) for _ in range(2))
+    np.testing.assert_array_equal(changed.inputs["video"].length, again.inputs["video"].length)
+    expected = DropSteps(0.5)(x, jax.random.key(3)).inputs["video"].length
+    np.testing.assert_array_equal(changed.inputs["video"].length, expected)
+    assert np.asarray(expected).min() < 6
