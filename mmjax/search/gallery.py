@@ -11,7 +11,7 @@ from jaxtyping import Float, Int8
 
 from mmjax.data.decode import DataError
 
-__all__ = ["CHUNK", "Gallery", "encode", "open_gallery", "write_gallery"]
+__all__ = ["CHUNK", "FILES", "Gallery", "encode", "open_gallery", "write_gallery"]
 
 CHUNK = 16_384  # rows that are written at a time
 FILES = {"vectors": np.float32, "codes": np.int8, "scales": np.float32}

@@ -8,7 +8,7 @@ import numpy as np
 import tyro
 
 from mmjax.data.dataset import Dataset
-from mmjax.metrics import retrieval
+from mmjax.metrics import retrieval, space
 from mmjax.metrics.ranking import rank_outcomes, relevant_positions
 from mmjax.tasks import panels
 from mmjax.tasks.defaults import each_seed
@@ -179,7 +179,11 @@ class Retrieve:
             blocks = relevant_positions(embedding[own], embedding[other], match[own], match[other])
             found += [rank_outcomes(positions, count, len(match[other]), max(self.k)) for positions, count in blocks]
         ranked = {name: np.concatenate([block[name] for block in found]) for name in found[0]}
-        return ranked | {"direction": units.target["direction"]}
+        weight = tuple(units.weight[side] for side in sides)
+        hubs = [space.occurrences(embedding[1 - own], embedding[own], max(self.k)) for own in (0, 1)]
+        gap = space.along_gap(*embedding, weight)
+        placed = {"occurrence": np.concatenate(hubs), "along_gap": np.concatenate(gap)}
+        return ranked | placed | {"direction": units.target["direction"]}
 
     def baselines(self, data: Dataset) -> dict[str, dict[str, np.ndarray]]:
         """"chance": random embeddings. "popular": one order for all queries, by how close a candidate is to the mean of the
@@ -195,12 +199,17 @@ class Retrieve:
         return found
 
     def details(self, units: Units) -> dict[str, Metric]:
-        """Every metric in each direction: "recall@1/image -> text"."""
-        return {
-            f"{name}/{direction}": metric._replace(value=retrieval.of_direction(metric.value, number))
-            for number, direction in enumerate(self.directions if self.both else ())
-            for name, metric in self._single().items()
-        }
+        """Every metric in each direction: "recall@1/image -> text"; how skewed the candidates of a direction are found (see
+        `metrics.space.hubness`), and the distance between the means of the two kinds of embeddings."""
+        if not self.both:
+            return {}
+        skew = Metric(space.hubness, higher_is_better=False, bounds=(None, None))
+        found = {"modality_gap": Metric(space.modality_gap, higher_is_better=False, bounds=(0, 2))}
+        for number, direction in enumerate(self.directions):
+            for name, metric in self._single().items():
+                found[f"{name}/{direction}"] = metric._replace(value=retrieval.of_direction(metric.value, number))
+            found[f"hubness/{direction}"] = skew._replace(value=retrieval.of_direction(skew.value, 1 - number))
+        return found
 
     def panels(self, outcomes: Outcomes, units: Units) -> list[dict[str, Any]]:
         """A histogram of the ranks in each direction, by weight, averaged over seeds."""
