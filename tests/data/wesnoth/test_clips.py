@@ -1,6 +1,7 @@
 """Animations of units become videos with a sentence; lines of promotion stay together."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,6 +91,12 @@ def core() -> dict[str, bytes]:
     return files
 
 
+def write_units(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    write_deb(folder / "wesnoth-1.16-data_1_all.deb", {INSIDE + path: data for path, data in core().items()})
+    return folder
+
+
 def test_animations_of_a_unit():
     actor = read_actors(core())[0]
     image = lambda name: f"{IMAGES}units/u0/{name}.png"
@@ -114,8 +121,8 @@ def test_units_that_become_each_other_or_share_images_are_one_family():
 
 
 def test_the_data_set_is_valid_and_has_a_text_target(tmp_path):
-    write_deb(tmp_path / "wesnoth-1.16-data_1_all.deb", {INSIDE + path: data for path, data in core().items()})
-    data = TextTarget(UnitClips(frames=3, size=8, root=tmp_path, folds=3), column="summary", target="summary").load()
+    clips = UnitClips(frames=3, size=8, root=write_units(tmp_path), folds=3)
+    data = TextTarget(clips, column="summary", target="summary").load()
     check_dataset(data)
     assert {"animations of one image": COUNT, "animations that repeat another": COUNT}.items() <= data.dropped.items()
     groups = [set(of["group"].tolist()) for of in data.metadata.values()]
