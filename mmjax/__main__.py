@@ -9,6 +9,7 @@ COMMANDS = {
     "mmjax.pretrained": "fetch published weights",
     "mmjax.report": "make one page from run folders",
     "mmjax.robust.privacy": "audit the cells of a run that were trained with canaries",
+    "mmjax.search": "serve a page on which a trained cell searches by texts, images and recordings",
     "mmjax.transcribe": "write down or translate speech with Whisper",
 }
 

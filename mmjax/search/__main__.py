@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
-__all__ = ["SPLITS", "main"]
+__all__ = ["SAMPLES", "SPLITS", "main"]
 
 SPLITS = ("train", "validation", "test")
+SAMPLES = {"text": "a", "image": np.zeros((16, 16, 3), np.uint8), "sound": (np.zeros(16_000, np.float32), 16_000)}
 EXTRA = ("starlette", "uvicorn", "python_multipart")
 
 
@@ -104,8 +106,7 @@ def _application(given: argparse.Namespace, console: Console) -> Any:
         first = skipped[min(skipped)]
         console.print(f"skipped {len(skipped)} items that cannot be read, such as {first}", highlight=False, markup=False)
     searcher = Searcher(collection, embedder, kinds, Resident.of(gallery), rows, skipped)
-    if text := next((name for name, kind in kinds.items() if kind == "text"), None):
-        searcher.answer({text: "a"})
+    searcher.answer({name: SAMPLES[kind] for name, kind in kinds.items()})  # compiles all programs of a query
     about = {"run": run.json["name"], "cell": given.cell}
     hosts = LOOPBACK if given.host in ("127.0.0.1", "::1", "localhost") else ("*",)
     return application(searcher, about, round(given.upload * 1e6), hosts)
