@@ -17,10 +17,10 @@ WORDS = 4096  # the most frequent words of the test candidates and queries
 
 def popularity(data: Dataset, modality: str | None) -> Float[np.ndarray, " n"] | None:
     """How close each test row's item is to the mean of the training items, a cosine after division by the deviations; 0 without
-    the modality and for fused tokens. For token ids, the logarithm of the mean training frequency of its tokens. None for other
-    items, such as waveforms."""
+    the modality, and for fused tokens, whose modality is "". For token ids, the logarithm of the mean training frequency of its
+    tokens. None for other items, such as waveforms."""
     found = np.zeros(len(data.splits["test"]), np.float32)
-    if modality is None:
+    if not modality:
         return found
     column, train = data.columns[modality], np.asarray(data.splits["train"].pointer[modality])
     test = np.asarray(data.splits["test"].pointer[modality])
