@@ -17,6 +17,7 @@ from tests.data.exercises.wheels import content, write_wheel
 from tests.data.fillets.test_fillets import packages
 from tests.data.openclipart.tiny import groups_file, write_drawings
 from tests.data.wesnoth.test_clips import write_units
+from tests.data.wesnoth.test_wesnoth import package
 from tests.end_to_end.conftest import FLAGS, ROOT
 from tests.pretrained.tiny import bert_folder, image_folder, speech_folder
 
@@ -30,8 +31,10 @@ TINY_BERT = [f"--encoders.text.{word}" if word.isalpha() else word for word in T
 FROM_WEIGHTS = ["--weights.encoders-text", WEIGHTS, "--data.tokenizer.source", WEIGHTS, *TINY_BERT, *SMALL]
 THREE = ["--data.weights", "image", PICTURES, "text", WEIGHTS, "audio", f"{SPEECH}#encoder", *FLAGS]
 EMOJI, WATCH = "a folder of packages of emoji that a test makes", "a folder with a wheel of recordings that a test makes"
+VOICED = ["--data.weights", "image", PICTURES, "speech", f"{SPEECH}#encoder"]
 LINES = "a folder of packages of spoken lines that a test makes"
 UNITS = "a folder with a package of units of a game that a test makes"
+TEXTS = "a folder with a package of units and translations that a test makes"
 DRAWN, GROUPED = "a folder of drawings that a test makes", "the file of their groups"
 # file -> (cells that run, flags that shrink them)
 SOME = {
@@ -54,12 +57,14 @@ SOME = {
     "emoji_sentiment": ("both", [*THREE[:5], "--data.root", EMOJI, *SMALL]),
     "emoji_retrieval": ("adapter", [*THREE[:3], "--data.root", EMOJI, "--data.image-size", "16", *SMALL]),
     "stamps_speech_retrieval": ("bound", [*THREE, "--data.speech-languages", "lt", "nl"]),
-    "video_summary": ("key2", ["--data.root", UNITS, "--data.size", "8", "--data.frames", "3", *SMALL]),
+    "video_summary": ("key2", ["--data.root", UNITS, "--data.folds", "3", "--data.size", "8", "--data.frames", "3", *SMALL]),
     "sensor_exercises": ("early", ["--data.root", WATCH, "--data.seconds", "2", *SMALL]),
     "stamps_captions": ("image", THREE),
     "openclipart_captions": ("both", [*THREE[:3], "--data.root", DRAWN, "--data.groups", GROUPED, *SMALL]),
     "fillets_speech": ("cs_scratch", ["--data.root", LINES, "--data.mel.hop", "0.01", *SMALL]),
     "stamps_speech": ("ctc joint", ["--data.speech-languages", "lt", "nl", "--data.image-size", "16", *SMALL]),
+    "fillets_translation": ("all", [*VOICED, "--data.root", LINES, "--data.voice-lines", "2", *SMALL]),
+    "wesnoth_translation": ("both", ["--data.root", TEXTS, "--data.languages", "de", "fr", "--data.race-units", "2", *SMALL]),
     "mosi_sentiment": ("bc_all text", ["--data.root", str(MOSI), *SMALL]),
 }
 each = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -83,6 +88,8 @@ DEAR = (
     "openclipart_captions",
     "fillets_speech",
     "stamps_speech",
+    "fillets_translation",
+    "wesnoth_translation",
 )  # fmt: skip
 others = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SOME])
 
@@ -129,12 +136,12 @@ def test_every_cell_fits_its_data(name, monkeypatch):
 def test_some_cells_run_and_are_scored(name, commands, tmp_path):
     skip_without_mosi(name)
     cells, flags = SOME[name]
-    if WEIGHTS in flags:
+    if {WEIGHTS, PICTURES} & set(flags):
         text = bert_folder(tmp_path / "text", num_hidden_layers=6)
         made = {WEIGHTS: text, PICTURES: image_folder(tmp_path / "pictures"), SPEECH: speech_folder(tmp_path / "speech")}
         flags = [str(made.get(flag.removesuffix("#encoder"), flag)) + "#encoder" * flag.endswith("#encoder") for flag in flags]
     folders = {EMOJI: write_packages, LINES: packages, WATCH: lambda folder: write_wheel(folder, content(subjects=10))}
-    folders |= {DRAWN: write_drawings, GROUPED: groups_file, UNITS: write_units}
+    folders |= {DRAWN: write_drawings, GROUPED: groups_file, UNITS: write_units, TEXTS: package}
     flags = [str(folders[flag](tmp_path / "data")) if flag in folders else flag for flag in flags]
     output = commands.run(ROOT / "experiments" / f"{name}.py", *cells.split(), *flags, "--out", tmp_path / "run")
     run = read_run(tmp_path / "run")

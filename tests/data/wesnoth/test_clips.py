@@ -71,7 +71,7 @@ UNIT = """
     [/female]
 [/unit_type]
 """
-COUNT = 14
+COUNT = 8
 RACE_NAMES = '[units]\n[race]\nid=elf\nmale_name= _ "race^Elf"\n[/race]\n[race]\nid=orc\nname= _ "Orc"\n[/race]\n[/units]\n'
 
 
