@@ -18,7 +18,7 @@ def defined(body: list[ast.stmt]) -> Iterator[str]:
     """The public names that statements define."""
     for statement in body:
         match statement:
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 names = [name]
             case ast.Assign(targets=targets):
                 names = [leaf.id for target in targets for leaf in ast.walk(target) if isinstance(leaf, ast.Name)]

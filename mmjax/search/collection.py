@@ -24,7 +24,7 @@ from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.runs.model import Reader
 from mmjax.tasks.items import items_of
 
-__all__ = ["SUFFIXES", "Collection", "Media", "kind_of", "of_dataset", "of_folder"]
+__all__ = ["CAPTION", "SUFFIXES", "Collection", "Media", "kind_of", "of_dataset", "of_folder"]
 
 SUFFIXES = {
     "image": {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",

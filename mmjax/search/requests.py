@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-__all__ = ["MAX_JSON", "MAX_SECONDS", "MAX_TEXT", "read_query"]
+__all__ = ["DISCARDED", "MAX_JSON", "MAX_SECONDS", "MAX_TEXT", "read_query"]
 
 MAX_TEXT = 10_000
 """Characters of a text."""

@@ -17,7 +17,7 @@ from mmjax.search.embed import BATCH, Embedder, shapley_values
 from mmjax.search.exact import Resident, search
 from mmjax.search.gallery import Gallery, open_gallery, write_gallery
 
-__all__ = ["CODES", "MAX_FOUND", "Searcher", "embedded", "fingerprint"]
+__all__ = ["CODES", "ITEMS", "MAX_FOUND", "Searcher", "embedded", "fingerprint"]
 
 MAX_FOUND = 100
 """Items of an answer at most; every search is for this number, so that all run one compiled program."""

@@ -18,7 +18,7 @@ from mmjax.data.decode import DataError
 from mmjax.search.requests import read_query
 from mmjax.search.searcher import Searcher
 
-__all__ = ["HEADERS", "LOOPBACK", "WAITING", "SafeHeaders", "application"]
+__all__ = ["HEADERS", "LOOPBACK", "PAGE", "WAITING", "SafeHeaders", "application"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 WAITING = 256

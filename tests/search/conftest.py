@@ -17,11 +17,26 @@ QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
-    """The run folder of two trained cells of two seeds."""
-    folder = tmp_path_factory.mktemp("colours") / "run"
-    mmjax.run({"fused": FUSED, "summed": SUMMED}, seeds=2, out=folder, quiet=True)
-    return folder
+def run(tmp_path_factory, worker_id):
+    """The run folder of two trained cells of two seeds; made once for all processes of the tests."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "colours"
+    try:
+        shared.mkdir()
+    except FileExistsError:  # another process is at it, or was
+        end = time.monotonic() + 300
+        while not (shared / "done").exists():
+            assert not (shared / "failed").exists(), "the run failed in another process of the tests"
+            assert time.monotonic() < end, "the run took too long in another process of the tests"
+            time.sleep(0.2)
+        return shared / "run"
+    try:
+        mmjax.run({"fused": FUSED, "summed": SUMMED}, seeds=2, out=shared / "run", quiet=True)
+    except BaseException:
+        (shared / "failed").touch()
+        raise
+    (shared / "done").touch()
+    return shared / "run"
 
 
 class Server:
