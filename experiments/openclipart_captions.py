@@ -73,23 +73,25 @@ class Captioned:
     groups: Path
 
     def read(self) -> Table:
-        table = Drawings(self.folder, 1, self.groups).read()
+        every = Drawings(self.folder, 1, self.groups).read()
         first: dict[str, int] = {}
-        for row, text in enumerate(table.cells["text"]):
+        for row, text in enumerate(every.cells["text"]):
             if text:
                 first.setdefault(text.casefold(), row)
         rows = list(first.values())
-        of = lambda name: [table.cells[name][row] for row in rows]
+        of = lambda name: [every.cells[name][row] for row in rows]
         keywords = [" ".join(tags) if tags else None for tags in of("tags")]
         cells = {name: of(name) for name in ("id", "image", "group")} | {"caption": of("text"), "keywords": keywords}
-        return Table(table.name, cells, table.root)
+        return Table(every.name, cells, every.root)
 
 
 @dataclass(frozen=True)
 class CaptionedDrawings:
     """Modalities "image" and "keywords", a list of words; target "caption".
 
-    image_size: pixels per side. folds, fold, split_seed, root, groups: as in `mmjax.data.openclipart.dataset.Openclipart`.
+    image_size: pixels per side. folds, fold, split_seed: grouped k-fold; fold `fold` is the test split, the next one
+    validation, the rest training. root: a folder of drawings, None for the one in the cache, which is made once. groups: the
+    file of groups.
     """
 
     image_size: int = 48
