@@ -181,12 +181,13 @@ function show(answer) {
   const legend = [element("span", "", `${answer.results.length} nearest items`)];
   for (const name of inOrder(answer.query)) legend.push(element("span", `swatch part-${fields[name].part}`), element("span", "", name));
   byId("legend").replaceChildren(...legend);
-  const widest = Math.max(1e-9, ...answer.results.flatMap(result => Object.values(result.contributions).map(Math.abs)));
-  byId("results").replaceChildren(...answer.results.map((result, i) => card(result, i + 1, widest)));
+  const values = answer.results.flatMap(result => Object.values(result.contributions));
+  const range = [Math.min(0, ...values), Math.max(1e-9, ...values)];  // the bars of all results have one scale
+  byId("results").replaceChildren(...answer.results.map((result, i) => card(result, i + 1, range)));
   byId("found").hidden = false;
 }
 
-function card(result, rank, widest) {
+function card(result, rank, [low, high]) {
   const made = copy("result"), media = made.querySelector(".media");
   for (const kind of result.media) {
     const shown = element(kind === "image" ? "img" : "audio");
@@ -202,9 +203,9 @@ function card(result, rank, widest) {
   for (const name of given.length > 1 ? given : []) {
     const value = result.contributions[name];
     const line = element("li"), scale = element("span", "scale"), bar = element("span", `bar part-${fields[name].part}`);
-    const half = 50 * Math.abs(value) / widest;
-    bar.style.left = `${value < 0 ? 50 - half : 50}%`;
-    bar.style.width = `${half}%`;
+    bar.style.left = `${100 * (Math.min(value, 0) - low) / (high - low)}%`;
+    bar.style.width = `${100 * Math.abs(value) / (high - low)}%`;
+    scale.style.backgroundPosition = `${-100 * low / (high - low)}% 0`;
     scale.append(bar);
     line.append(element("span", "", name), scale, element("span", "", (value < 0 ? "−" : "+") + Math.abs(value).toFixed(3)));
     made.querySelector(".contributions").append(line);
