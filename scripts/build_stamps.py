@@ -7,6 +7,7 @@ Needs: pip install 'mmjax[audio,stamps]'
 """
 
 import argparse
+import gzip
 import hashlib
 import json
 import multiprocessing
@@ -28,6 +29,7 @@ from stamps_media import Clip, Drawing, convert, draw
 from stamps_scan import CleaningReport, Stamp, scan
 
 from mmjax.data.groups import NEAR_DUPLICATE, connected_groups, near_duplicates, pairs_sharing_a_key, same_drawings
+from mmjax.data.stamps.pack import INDEX
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of a ZIP file
@@ -198,9 +200,9 @@ def write(out: Path, records: list[dict], archives: dict[str, dict[str, bytes]],
     for name, members in archives.items():
         write_zip(out / name, members.items())
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    for name, data in {**texts, "stamps.jsonl": lines.encode()}.items():
+    for name, data in {**texts, INDEX: gzip.compress(lines.encode(), mtime=0)}.items():
         (out / name).write_bytes(data)
-    names = sorted([*archives, *texts, "stamps.jsonl"])
+    names = sorted([*archives, *texts, INDEX])
     sums = "".join(f"{hashlib.sha256((out / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
     (out / "sha256sums.txt").write_text(sums)
 

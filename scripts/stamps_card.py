@@ -149,7 +149,7 @@ does not include it.
 {fill("Contributors with an address in the changelog: " + (", ".join(names) or "none found") + ".")}
 
 ## Contents
-- `stamps.jsonl`: one JSON object per stamp, sorted by `id`: `folder`, `subfolder` (second level), `group` (see below),
+- `stamps.jsonl.gz`: one JSON object per stamp, sorted by `id`: `folder`, `subfolder` (second level), `group` (see below),
   `image`, `texts` (language to text), `speech` (language to member of `speech-<language>.zip`), `sound` (the sound
   effect) and `spoken` (language to the spoken name of a letter or digit), both members of `sounds.zip`.
 - `images.zip`: PNG, RGBA, {SIDE}x{SIDE} px; the longer side of a drawing fills the canvas; a smaller raster is not

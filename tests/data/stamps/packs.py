@@ -1,11 +1,12 @@
 """Small packs with valid checksums, made of stamps of the real one."""
 
+import gzip
 import hashlib
 import json
 import zipfile
 from pathlib import Path
 
-from mmjax.data.stamps.pack import StampsPack
+from mmjax.data.stamps.pack import INDEX, StampsPack
 
 
 def write_sums(folder: Path) -> None:
@@ -13,6 +14,14 @@ def write_sums(folder: Path) -> None:
     files = sorted(path for path in folder.iterdir() if path.name != "sha256sums.txt")
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
     (folder / "sha256sums.txt").write_text("".join(lines))
+
+
+def write_index(folder: Path, text: str) -> None:
+    (folder / INDEX).write_bytes(gzip.compress(text.encode()))
+
+
+def read_index(folder: Path) -> str:
+    return gzip.decompress((folder / INDEX).read_bytes()).decode()
 
 
 def write_pack(folder: Path, pack: StampsPack, rows: list[int], clips: int = 0, truncated: str | None = None) -> Path:
@@ -32,6 +41,6 @@ def write_pack(folder: Path, pack: StampsPack, rows: list[int], clips: int = 0, 
             images.writestr(record["image"], data[: len(data) // 2] if record["id"] == truncated else data)
             records.append(record)
     assert sum(bool(record["speech"]) for record in records) == clips
-    (folder / "stamps.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    write_index(folder, "".join(json.dumps(record) + "\n" for record in records))
     write_sums(folder)
     return folder

@@ -7,14 +7,14 @@ import pytest
 
 from mmjax.data.decode import DataError
 from mmjax.data.stamps import pack as pack_module
-from mmjax.data.stamps.pack import StampsPack, find_pack
-from tests.data.stamps.packs import write_pack
+from mmjax.data.stamps.pack import INDEX, StampsPack, find_pack
+from tests.data.stamps.packs import read_index, write_index, write_pack
 
 
 @pytest.fixture
 def damaged(pack, tmp_path):
     """A copy of the small files of the pack, with its index."""
-    for name in ("stamps.jsonl", "images.zip", "speech-ml.zip", "sha256sums.txt"):
+    for name in (INDEX, "images.zip", "speech-ml.zip", "sha256sums.txt"):
         shutil.copy(pack.root / name, tmp_path / name)
     return tmp_path
 
@@ -73,12 +73,17 @@ def test_missing_archive_and_member(damaged):
 
 
 def test_damaged_index(damaged):
-    path = damaged / "stamps.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("\n".join([*lines[:2], lines[2][:50]]), encoding="utf-8")
-    with pytest.raises(DataError, match=r"stamps\.jsonl: line 3 is not JSON"):
+    lines = read_index(damaged).splitlines()
+    write_index(damaged, "\n".join([*lines[:2], lines[2][:50]]))
+    with pytest.raises(DataError, match=r"stamps\.jsonl\.gz: line 3 is not JSON"):
         StampsPack(damaged)
-    path.write_text("")
+    write_index(damaged, "\n".join(lines))
+    whole = (damaged / INDEX).read_bytes()
+    for data in (whole[:40], whole[:-4] + b"\0\0\0\0", b"{}\n"):
+        (damaged / INDEX).write_bytes(data)
+        with pytest.raises(DataError, match=r"stamps\.jsonl\.gz is damaged after line .* restore it with git"):
+            StampsPack(damaged)
+    write_index(damaged, "")
     with pytest.raises(DataError, match="is empty"):
         StampsPack(damaged)
 
@@ -87,7 +92,7 @@ def test_no_pack(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"no Stamps pack.*nowhere.*build_stamps"):
         find_pack(tmp_path / "nowhere")
     (tmp_path / "data" / "stamps").mkdir(parents=True)
-    (tmp_path / "data" / "stamps" / "stamps.jsonl").write_text('{"folder": "x"}\n')
+    write_index(tmp_path / "data" / "stamps", '{"folder": "x"}\n')
     monkeypatch.chdir(tmp_path)
     assert find_pack() == (tmp_path / "data" / "stamps").resolve()  # the current folder comes before the checkout
 
@@ -99,7 +104,7 @@ def test_files_are_verified_once_unless_they_change(pack, tmp_path, monkeypatch)
     original = pack_module._read_file
     monkeypatch.setattr(pack_module, "_read_file", lambda path: read.append(path.name) or original(path))
     small.verify()
-    assert sorted(read) == ["images.zip", "sha256sums.txt", "speech-nl.zip", "stamps.jsonl"]
+    assert sorted(read) == ["images.zip", "sha256sums.txt", "speech-nl.zip", INDEX]
     read.clear()
     small.verify()
     assert read == ["sha256sums.txt"]
@@ -115,8 +120,7 @@ def test_fingerprint_covers_the_index(pack, tmp_path):
     root = write_pack(tmp_path / "pack", pack, [0, 1])
     first = StampsPack(root).fingerprint
     assert StampsPack(root).fingerprint == first and len(first) == 64
-    index = root / "stamps.jsonl"
-    index.write_text(index.read_text().replace('"A frog."', '"A toad."'))
+    write_index(root, read_index(root).replace('"A frog."', '"A toad."'))
     assert StampsPack(root).fingerprint != first
 
 

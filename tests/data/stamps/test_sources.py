@@ -12,7 +12,7 @@ from mmjax.data.decode import DataError
 from mmjax.data.stamps import dataset as stamps_dataset
 from mmjax.data.stamps.dataset import Stamps
 from mmjax.data.stamps.pack import StampsPack
-from tests.data.stamps.packs import write_pack
+from tests.data.stamps.packs import read_index, write_index, write_pack
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("soundfile")
@@ -67,9 +67,8 @@ def test_a_changed_name_is_refused(tmp_path, pack, monkeypatch, tfds):
         monkeypatch.setitem(sys.modules, "mmjax.data.stamps.tfds", None)
     root = write_pack(tmp_path / "pack", pack, [0, 1, 2])
     assert len(OPEN_SOURCE(root)[0]) == 3
-    index = root / "stamps.jsonl"
-    index.write_text(index.read_text().replace('"A frog."', '"A toad."'))
-    with pytest.raises(DataError, match=r"stamps\.jsonl is damaged: its sha256 .* restore it with git"):
+    write_index(root, read_index(root).replace('"A frog."', '"A toad."'))
+    with pytest.raises(DataError, match=r"stamps\.jsonl\.gz is damaged: its sha256 .* restore it with git"):
         OPEN_SOURCE(root)
 
 
