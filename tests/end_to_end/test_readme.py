@@ -67,7 +67,7 @@ def test_commands_of_experiments(commands, tmp_path, monkeypatch, capsys):
 def test_scripts_are_there_and_parse():
     named = {line[0] for line in BASH if line and line[0].startswith("scripts/")}
     assert named == {"scripts/quickstart", "scripts/test"}
-    for script in ("scripts/quickstart", "scripts/test", "scripts/parity", "scripts/environment", ".ci/run"):
+    for script in ("scripts/quickstart", "scripts/test", "scripts/parity", "scripts/environment", "scripts/demo", ".ci/run"):
         subprocess.run(["bash", "-n", ROOT / script], check=True)
     assert "scripts/test" in shlex.split((ROOT / ".ci" / "run").read_text(), comments=True)
 
