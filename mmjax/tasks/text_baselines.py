@@ -45,7 +45,7 @@ def text_baselines(data: Dataset, target: str, modalities: Iterable[str]) -> dic
         if is_numeric(column.read(0)):
             pairs = ((train, known), (test, asked))
             place = nearest(*(features_of(column, np.asarray(rows.pointer[name])[index]) for rows, index in pairs))
-        elif name != target and all(np.asarray(of).dtype.kind in "UO" for of in inputs):
+        elif name != target and all(of is not None and np.asarray(of).dtype.kind in "UO" for of in inputs):
             place = nearest_text(*([str(text) for text in of[index]] for of, index in zip(inputs, (known, asked))))
         else:
             continue

@@ -1,5 +1,7 @@
 """Baselines of generation from texts, by hand."""
 
+import dataclasses
+
 import numpy as np
 
 from mmjax.data import from_arrays
@@ -35,3 +37,6 @@ def test_a_source_text_has_a_baseline_and_a_missing_one_the_most_common_text():
     assert found["most_common"].tolist() == ["a red dog"] * 3
     assert found["nearest_text"].tolist() == ["two cats", "a red dog", "a blue house"]
     assert sorted(found) == ["most_common", "nearest_other", "nearest_text"]
+    waves = dataclasses.replace(data.columns["other"], read=lambda item: np.zeros(3, np.int16))  # neither numbers nor text
+    columns = {**data.columns, "other": waves}
+    assert sorted(text_baselines(dataclasses.replace(data, columns=columns), "english", ("other",))) == ["most_common"]
