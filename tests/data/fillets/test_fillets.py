@@ -47,6 +47,7 @@ def png(k: int) -> bytes:
 
 def packages(folder, **changes):
     """The three packages. Levels 0 and 1 have the same image."""
+    folder.mkdir(exist_ok=True)
     game, sounds = {}, {"cs": {}, "nl": {}}
     for k in range(LEVELS):
         game[f"script/l{k}/models.lua"] = b'createRoom(45, 27, "images/"..codename.."/sea-p.png")\n'

@@ -89,6 +89,7 @@ def package(folder, **changes):
                 files[f"data/core/images/units/u{k}/{level}-{frame}.png"] = png(number + frame, 18 + 2 * frame)
     for language, own in (("de", texts), ("fr", {text: text.replace("Unit", "Unité") for text in texts})):
         files[f"locale/{language}/LC_MESSAGES/wesnoth-units.mo"] = mo(own)
+    folder.mkdir(exist_ok=True)
     write_deb(folder / "wesnoth-1.16-data_1_all.deb", {INSIDE + path: data for path, data in (files | changes).items()})
     return folder
 
