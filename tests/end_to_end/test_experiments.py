@@ -61,8 +61,11 @@ SOME = {
     "sensor_exercises": ("early", ["--data.root", WATCH, "--data.seconds", "2", *SMALL]),
     "stamps_captions": ("image", THREE),
     "openclipart_captions": ("both", [*THREE[:3], "--data.root", DRAWN, "--data.groups", GROUPED, *SMALL]),
-    "fillets_speech": ("cs_scratch", ["--data.root", LINES, "--data.mel.hop", "0.01", *SMALL]),
-    "stamps_speech": ("ctc joint", ["--data.speech-languages", "lt", "nl", "--data.image-size", "16", *SMALL]),
+    "fillets_speech": (
+        "cs_scratch",
+        ["--data.root", LINES, *"--data.voice-lines 1 --data.folds 3 --data.fold 1 --data.mel.hop 0.01".split(), *SMALL],
+    ),
+    "stamps_speech": ("joint", ["--data.speech-languages", "lt", "nl", "--data.image-size", "16", *SMALL]),
     "fillets_translation": ("all", [*VOICED, "--data.root", LINES, "--data.voice-lines", "2", *SMALL]),
     "wesnoth_translation": ("both", ["--data.root", TEXTS, "--data.languages", "de", "fr", "--data.race-units", "2", *SMALL]),
     "mosi_sentiment": ("bc_all text", ["--data.root", str(MOSI), *SMALL]),
