@@ -69,7 +69,10 @@ LINES = Fillets(seconds=SECONDS, tokenizer=Subwords(VOCABULARY), max_tokens=40)
 
 
 class Slower(nn.Module):
-    """An encoder of the mean of every `steps` adjacent vectors of a Padded [b n d]."""
+    """An encoder of the means of adjacent vectors of a Padded [b n d].
+
+    encoder: of the means, Padded [b ceil(n / steps) d]. steps: vectors per mean.
+    """
 
     encoder: nn.Module
     steps: int = 8

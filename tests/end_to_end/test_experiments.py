@@ -31,7 +31,8 @@ TINY_BERT = [f"--encoders.text.{word}" if word.isalpha() else word for word in T
 FROM_WEIGHTS = ["--weights.encoders-text", WEIGHTS, "--data.tokenizer.source", WEIGHTS, *TINY_BERT, *SMALL]
 THREE = ["--data.weights", "image", PICTURES, "text", WEIGHTS, "audio", f"{SPEECH}#encoder", *FLAGS]
 EMOJI, WATCH = "a folder of packages of emoji that a test makes", "a folder with a wheel of recordings that a test makes"
-VOICED = ["--data.weights", "image", PICTURES, "speech", f"{SPEECH}#encoder"]
+TWO, OTHER_FOLD = ["--data.race-units", "2"], ["--data.folds", "3", "--data.fold", "1"]
+VOICED = ["--data.weights", "image", PICTURES, "speech", f"{SPEECH}#encoder", "--data.sound-seconds", "0.4"]
 LINES = "a folder of packages of spoken lines that a test makes"
 UNITS = "a folder with a package of units of a game that a test makes"
 TEXTS = "a folder with a package of units and translations that a test makes"
@@ -66,8 +67,8 @@ SOME = {
         ["--data.root", LINES, *"--data.voice-lines 1 --data.folds 3 --data.fold 1 --data.mel.hop 0.01".split(), *SMALL],
     ),
     "stamps_speech": ("joint", ["--data.speech-languages", "lt", "nl", "--data.image-size", "16", *SMALL]),
-    "fillets_translation": ("all", [*VOICED, "--data.root", LINES, "--data.voice-lines", "2", *SMALL]),
-    "wesnoth_translation": ("both", ["--data.root", TEXTS, "--data.languages", "de", "fr", "--data.race-units", "2", *SMALL]),
+    "fillets_translation": ("all", [*VOICED, "--data.root", LINES, "--data.voice-lines", "2", *OTHER_FOLD, *SMALL]),
+    "wesnoth_translation": ("both", ["--data.root", TEXTS, "--data.folds", "3", "--data.languages", "de", "fr", *TWO, *SMALL]),
     "mosi_sentiment": ("bc_all text", ["--data.root", str(MOSI), *SMALL]),
 }
 each = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
