@@ -53,7 +53,10 @@ BOTH = CachedFeatures(EMOJI, (("image", "efficientnet-lite2"), ("text", "minilm"
 
 
 class Adapter(nn.Module):
-    """Features with a residual perceptron (CLIP-Adapter, Gao et al., 2021, equation 4, with a learned scale)."""
+    """Features with a residual perceptron (CLIP-Adapter, Gao et al., 2021, equation 4, with a learned scale).
+
+    width: of the tokens. dropout: rate on the features.
+    """
 
     width: int = WIDTH
     dropout: float = 0.3
