@@ -60,7 +60,10 @@ STAMPS = Stamps(speech_languages=LANGUAGES, seconds=SECONDS, image_size=32, mel=
 
 @dataclass(frozen=True)
 class Written:
-    """A search for all cells: greedy, by the decoder or the CTC head, whichever has the name of the output."""
+    """A search for all cells: greedy, by the decoder or the CTC head, whichever has the name of the output.
+
+    max_tokens: the longest text of a decoder, in tokens, with its end token.
+    """
 
     max_tokens: int = LONGEST
 

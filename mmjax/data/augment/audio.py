@@ -58,7 +58,8 @@ class SpecAugment:
 
     bands, frames: the largest width of a mask (F and T in the paper). Widths are drawn uniformly from 0 to the largest, and
     positions uniformly within all bands or within the clip's length. share: the largest share of a clip's frames in one mask
-    (p in the paper). band_masks, frame_masks: the number of masks of each kind; they may overlap.
+    (p in the paper). band_masks, frame_masks: the number of masks of each kind; they may overlap. modality: the name of the
+    log-mel frames.
     """
 
     bands: int = 8
