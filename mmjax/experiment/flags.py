@@ -63,7 +63,7 @@ def _flags(value: Any, prefix: str, group: str | None) -> Iterator[Flag]:
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     """(path, value) of the dataclasses and plain values in a field: itself, or the entries of a mapping."""
     nested = isinstance(value, Mapping) and any(
-        dataclasses.is_dataclass(entry) or isinstance(entry, Mapping) for entry in value.values()
+        dataclasses.is_dataclass(entry) or isinstance(entry, (Mapping, *PLAIN)) for entry in value.values()
     )
     if nested:
         for key, entry in value.items():
