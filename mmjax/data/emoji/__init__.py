@@ -1,3 +1,3 @@
-"""Emoji in three drawing styles: the packages' files, and the sentiment of an emoji from its drawing and its names."""
+"""Emoji in three drawing styles: the packages' files, and the sentiment and the names of an emoji."""
 
-__all__ = ["dataset", "drawings", "files", "groups", "table", "tfds"]
+__all__ = ["dataset", "drawings", "fields", "files", "groups", "names", "table", "tfds"]

@@ -6,7 +6,6 @@ European languages as negative, neutral or positive; an emoji has the counts of 
 
 import dataclasses
 import hashlib
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmjax.data.dataset import Dataset, Rows, identity
-from mmjax.data.decode import DataError
-from mmjax.data.emoji.drawings import STYLES
+from mmjax.data.emoji.fields import check_fields
 from mmjax.data.emoji.table import Drawings, EmojiTable, Texts, column, emoji_table
 from mmjax.data.image import to_unit
 from mmjax.data.inputs import ImageInput, TextInput
@@ -70,21 +68,7 @@ class EmojiSentiment:
     root: Path | None = None
 
     def __post_init__(self):
-        for name, low, high in (("image_size", 1, 1024), ("max_tokens", 1, 1024), ("min_count", 1, 10_000), ("prior", 0, 1e6)):
-            if not low <= getattr(self, name) <= high:
-                raise DataError(f"EmojiSentiment.{name} is {getattr(self, name)}; it must be from {low} to {high:g}")
-        for name in ("styles", "test_styles", "languages", "test_languages"):
-            values = getattr(self, name)
-            if not values or max(Counter(values).values()) > 1:
-                raise DataError(f"EmojiSentiment.{name} is {values}; it must have at least one value, and none twice")
-            unknown = [value for value in values if "styles" in name and value not in STYLES]
-            if unknown:
-                raise DataError(f"EmojiSentiment.{name} has {unknown[0]!r}; there are {', '.join(STYLES)}")
-        if self.folds < 3 or not 0 <= self.fold < self.folds:
-            raise DataError(
-                f"EmojiSentiment.fold is {self.fold} of {self.folds} folds; folds must be at least 3 (training, validation and "
-                "test), and fold at least 0 and below folds"
-            )
+        check_fields(self, {"image_size": (1, 1024), "max_tokens": (1, 1024), "min_count": (1, 10_000), "prior": (0, 1e6)})
 
     def at_fold(self, fold: int) -> "EmojiSentiment":
         """The same data with this test fold. Ids and groups do not depend on it."""
