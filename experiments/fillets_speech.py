@@ -92,9 +92,9 @@ def lora(language: str) -> Experiment:
         loss=On("transcript", CrossEntropy()),
         tasks={"greedy": GREEDY, "guard": GUARDED},
         select="loss",
-        steps=60,
+        steps=240,
         batch=16,
-        evaluate_every=30,
+        evaluate_every=60,
         optim=AdamW(lr=1e-3, decay=0.0),
     )
 
@@ -125,9 +125,9 @@ def from_scratch(language: str) -> Experiment:
 
 
 CELLS = {"published": published, "no_silence": partial(published, silence=False), "lora": lora}
-ABLATIONS = {f"cs_{name}": cell("cs") for name, cell in CELLS.items()}
-BY_NAME = {f"nl_{name}": cell("nl") for name, cell in CELLS.items()}
-BY_NAME |= {f"{language}_scratch": from_scratch(language) for language in ("cs", "nl")}
+LANGUAGES = ("cs", "nl")
+ABLATIONS = {f"{language}_{name}": cell(language) for language in LANGUAGES for name, cell in CELLS.items()}
+BY_NAME = {f"{language}_scratch": from_scratch(language) for language in LANGUAGES}
 
 if __name__ == "__main__":
     main(ABLATIONS, by_name=BY_NAME)
