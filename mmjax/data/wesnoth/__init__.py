@@ -1,3 +1,3 @@
 """Wesnoth: units of a game, with long descriptions in many languages, sprites and animations."""
 
-__all__ = ["animations", "clips", "dataset", "files", "scripts", "tfds"]
+__all__ = ["clips", "dataset", "files", "scripts", "tfds", "units"]

@@ -17,8 +17,8 @@ from mmjax.data.custom.video import spread
 from mmjax.data.dataset import Dataset
 from mmjax.data.decode import DataError, decode_image
 from mmjax.data.text import BPE, TokenizerTrainer
-from mmjax.data.wesnoth.animations import Actor, Animation, families, read_actors, read_core
-from mmjax.data.wesnoth.files import find_package, video_of
+from mmjax.data.wesnoth.files import find_package, read_files, video_of
+from mmjax.data.wesnoth.units import Animation, Unit, groups_of, units_of
 
 __all__ = ["DEEDS", "Clips", "UnitClips", "clip", "sentence"]
 
@@ -34,19 +34,19 @@ DEEDS = {
 """{kind of an animation: what the unit does}."""
 
 
-def sentence(unit: Actor, animation: Animation) -> str:
+def sentence(unit: Unit, animation: Animation) -> str:
     """Such as "an elf attacks with its bow"."""
     article = "an" if unit.race[0] in "aeiou" else "a"
     return f"{article} {unit.race} {DEEDS[animation.kind].format(weapon=animation.weapon)}"
 
 
-def clip(animation: Animation, core: Mapping[str, bytes], frames: int) -> np.ndarray | None:
+def clip(animation: Animation, files: Mapping[str, bytes], frames: int) -> np.ndarray | None:
     """uint8 [t h w 4], at most `frames` evenly spaced images, centred on a transparent ground; None if one is missing or all
     are one image. An image counts once for each frame that shows it, whatever its duration."""
-    files = animation.files
-    if len(set(files)) < 2 or not all(file in core for file in files):
+    shown = animation.files
+    if len(set(shown)) < 2 or not all(file in files for file in shown):
         return None
-    return video_of([decode_image(core[files[at]], files[at]) for at in spread(len(files), frames)])
+    return video_of([decode_image(files[shown[at]], shown[at]) for at in spread(len(shown), frames)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,29 +60,36 @@ class Clips:
         return _read(find_package(self.root), self.frames)[0]
 
 
+def _describable(unit: Unit) -> list[Animation]:
+    """The animations that a sentence can describe: none without a race, and no attacks with an unknown weapon."""
+    known = lambda animation: animation.kind in DEEDS and (animation.weapon or animation.kind != "attack_anim")
+    return [animation for animation in unit.animations if known(animation)] if unit.race else []
+
+
 @lru_cache(maxsize=1)
 def _read(package: Path, frames: int) -> tuple[Table, dict[str, int]]:
     """(the table, what is left out)."""
-    core = read_core(package)
-    units = read_actors(core)
+    files = read_files(package)
+    units = units_of(files)
     names = ("video", "text", "summary", "race", "deed", "unit", "group", "id")
     cells: dict[str, list] = {name: [] for name in names}
     still, repeated, seen = 0, 0, set()
-    for unit, family in zip(units, families(units), strict=True):
-        for number, animation in enumerate(unit.animations):
+    for unit, group in zip(units, groups_of(units, files), strict=True):
+        for number, animation in enumerate(_describable(unit)):
             summary = sentence(unit, animation)
             if (summary, animation.files) in seen:
                 repeated += 1
                 continue
             seen.add((summary, animation.files))
-            video = clip(animation, core, frames)
+            video = clip(animation, files, frames)
             if video is None:
                 still += 1
                 continue
             deed = animation.kind.removesuffix("_anim")
-            values = video, unit.description, summary, unit.race, deed, unit.name, family, f"{unit.id}/{number}"
-            for name, value in zip(names, values, strict=True):
-                cells[name].append(value)
+            text, name = " ".join(unit.description.split()), f"{unit.id}/{number}"
+            values = video, text, summary, unit.race, deed, unit.name, group, name
+            for column, value in zip(cells.values(), values, strict=True):
+                column.append(value)
     if not cells["id"]:
         raise DataError(f"{package}: no unit has an animation of two images; the file should be the published package")
     return Table(package.name, cells), {"animations of one image": still, "animations that repeat another": repeated}
@@ -95,8 +102,9 @@ class UnitClips:
 
     Targets: "deed", Int[n], what the unit does (attack, death, defend, healing, idle, movement, standing); "race", Int[n].
     The metadata column "summary" says both and names the weapon, such as "an elf attacks with its bow";
-    `TextTarget(UnitClips(), column="summary")` makes a target of it. A row is an animation. A group is a line of promotion,
-    units that become each other or share images, so that no such line is in two splits.
+    `TextTarget(UnitClips(), column="summary")` makes a target of it. A row is an animation. A group, as in
+    `mmjax.data.wesnoth.units.groups_of`, is a line of units that become each other or are otherwise related. It is in one
+    split.
 
     frames: at most this number of evenly spaced images. size: pixels per side. tokenizer: trained on the training descriptions.
     max_tokens: longer descriptions are truncated. folds, fold, split_seed: grouped k-fold, stratified by deed.
@@ -147,4 +155,3 @@ class UnitClips:
             "id",
             KFold(self.folds, self.fold, self.split_seed),
         )
-

@@ -19,7 +19,7 @@ __all__ = ["Wesnoth"]
 @dataclasses.dataclass(frozen=True)
 class Wesnoth:
     """Units of a game: modalities "text" (the description in the language of the row), "image" (the sprite) and "frames" (the
-    frames of the longest animation in order, a video; 68 of 277 units have none).
+    frames of the longest animation in order, a video; 66 of 277 units have none).
 
     Targets: "race", Int[n], -1 for races of few units; "language", Int[n], if there are several. In the metadata are "text",
     "english" (the English description), "name" (the English name) and "length" (a third of the lengths), as strings.

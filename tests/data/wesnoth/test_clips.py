@@ -10,9 +10,9 @@ from PIL import Image
 from mmjax.data.check import check_dataset
 from mmjax.data.decode import DataError
 from mmjax.data.text_target import TextTarget
-from mmjax.data.wesnoth.animations import RACES, Animation, families, read_actors
 from mmjax.data.wesnoth.clips import UnitClips, clip, sentence
-from mmjax.data.wesnoth.files import IMAGES, INSIDE, SCRIPTS
+from mmjax.data.wesnoth.files import INSIDE
+from mmjax.data.wesnoth.units import IMAGES, RACES, SCRIPTS, Animation, groups_of, longest_animation, units_of
 from tests.data.debs import write_deb
 
 UNIT = """
@@ -98,26 +98,38 @@ def write_units(folder: Path) -> Path:
 
 
 def test_animations_of_a_unit():
-    actor = read_actors(core())[0]
+    files = core()
+    unit = units_of(files)[0]
     image = lambda name: f"{IMAGES}units/u0/{name}.png"
-    assert actor[:4] == ("Unit 0", "Unit 0", "elf", "Text 0.") and actor.promotions == ("Unit 1",)
-    attack, death, standing, female = actor.animations
+    assert unit[:6] == ("Unit 0", "Unit 0", "elf", "Text 0.", image("a"), ("Unit 1",))
+    attack, unknown, death, standing, female = unit.animations
     assert attack == Animation("attack_anim", "longbow", tuple(map(image, ("a-1", "a-2", "a-3", "a"))))
-    assert death == female and standing.files == (image("a"),)
-    assert [sentence(actor, one) for one in (attack, death)] == ["an elf attacks with its longbow", "an elf dies"]
+    assert unknown == Animation("attack_anim", "", ()) and death == female and standing.files == (image("a"),)
+    assert [sentence(unit, one) for one in (attack, death)] == ["an elf attacks with its longbow", "an elf dies"]
+    assert longest_animation(unit, files) == attack.files
+    del files[image("a-1")], files[image("a-2")], files[image("a-3")]
+    assert longest_animation(unit, files) == ()
 
 
 def test_a_clip_has_its_images_in_the_middle_of_the_largest():
-    attack = read_actors(core())[1].animations[0]
+    attack, _, _, standing, _ = units_of(core())[1].animations
     video = clip(attack, core(), 2)  # the first and the last of 12, 14, 16 and 10 px
     assert video.shape == (2, 12, 12, 4) and (video[0] == [21, 0, 0, 255]).all()
     assert (video[1, 1:11, 1:11] == [20, 0, 0, 255]).all() and not video[1, 0].any() and not video[1, :, 11].any()
-    assert clip(attack, {}, 2) is None and clip(read_actors(core())[1].animations[2], core(), 2) is None
+    assert clip(attack, {}, 2) is None and clip(standing, core(), 2) is None
 
 
-def test_units_that_become_each_other_or_share_images_are_one_family():
-    number = families(read_actors(core()))
-    assert number[0] == number[1] and number[2] == number[3] and len(set(number)) == COUNT - 2
+def test_units_that_become_each_other_or_share_a_sentence_or_an_image_are_one_group():
+    """Unit 7 has no race and no animation, but its description repeats a sentence of unit 5; both say "Text 5.", as does
+    unit 6, but in less than 5 words."""
+    files = core()
+    for k, text in ((5, "Text 5. It sings on every hill."), (6, "Text 5."), (7, "Text 5. It sings on every hill.")):
+        files[f"{SCRIPTS}{k}.cfg"] = files[f"{SCRIPTS}{k}.cfg"].replace(b"Text %d." % k, text.encode())
+    files[f"{SCRIPTS}7.cfg"] = b'[unit_type]\nid=Unit 7\ndescription="It sings on every hill."\n[/unit_type]'
+    files[f"{IMAGES}units/u4/a-3.png"] = files[f"{IMAGES}units/u6/a-1.png"]  # another file with the same image
+    units = units_of(files)
+    assert units[7] == ("Unit 7", "Unit 7", "", "It sings on every hill.", "", (), ())
+    assert groups_of(units, files) == [0, 0, 1, 1, 2, 3, 2, 3]
 
 
 def test_the_data_set_is_valid_and_has_a_text_target(tmp_path):
@@ -138,11 +150,11 @@ def test_the_data_set_is_valid_and_has_a_text_target(tmp_path):
 def test_wrong_files_and_fields_give_one_line(tmp_path):
     files = core()
     with pytest.raises(DataError, match=r"there is no data/core/units.cfg; the package"):
-        read_actors({name: data for name, data in files.items() if name != RACES})
+        units_of({name: data for name, data in files.items() if name != RACES})
     with pytest.raises(DataError, match=r"units/0.cfg: the race 'troll' of 'Unit 0' is not one of elf, orc"):
-        read_actors({**files, f"{SCRIPTS}0.cfg": files[f"{SCRIPTS}0.cfg"].replace(b"race=elf", b"race=troll")})
+        units_of({**files, f"{SCRIPTS}0.cfg": files[f"{SCRIPTS}0.cfg"].replace(b"race=elf", b"race=troll")})
     with pytest.raises(DataError, match=r"data/core/units/ has no \[unit_type\] with a description"):
-        read_actors({RACES: files[RACES]})
+        units_of({RACES: files[RACES]})
     with pytest.raises(DataError, match=r"UnitClips.frames is 0; it must be at least 1"):
         UnitClips(frames=0)
 

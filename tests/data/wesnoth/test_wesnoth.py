@@ -14,9 +14,10 @@ from mmjax.data.check import check_dataset
 from mmjax.data.decode import DataError
 from mmjax.data.text_target import TextTarget
 from mmjax.data.wesnoth.dataset import Wesnoth
-from mmjax.data.wesnoth.files import INSIDE, find_package, read_units, units_of, video_of
+from mmjax.data.wesnoth.files import INSIDE, find_package, read_units, video_of
 from mmjax.data.wesnoth.scripts import frame_names, parse
 from mmjax.data.wesnoth.tfds import build_tfds
+from mmjax.data.wesnoth.units import RACES, Animation, units_of
 from tests.data.debs import write_deb
 
 LINES = 5  # of advancement, of two units each
@@ -52,6 +53,7 @@ It lives [here]
     [/female]
 [/unit_type]
 """
+NAMES = b"[units]\n[race]\nid=elf\n[/race]\n[race]\nid=orc\n[/race]\n[/units]\n"
 
 
 def png(k: int, side: int = 20) -> bytes:
@@ -75,9 +77,9 @@ def english(k: int, level: str) -> str:
 
 def package(folder, **changes):
     """The package. The last unit has neither sprite nor animation, and no German text."""
-    files, texts = {}, {}
+    files, texts = {RACES: NAMES}, {}
     for k in range(LINES):
-        for level, advances in (("a", f"Unit {k}b,Other"), ("b", "null")):
+        for level, advances in (("a", f"Unit {k}b,Other {k}"), ("b", "null")):
             race = ("elf", "orc")[k % 2]
             files[f"data/core/units/x/{k}{level}.cfg"] = SCRIPT.format(k=k, level=level, advances=advances, race=race).encode()
             if (k, level) == (LINES - 1, "b"):
@@ -86,7 +88,7 @@ def package(folder, **changes):
             number = 2 * k + (level == "b")
             files[f"data/core/images/units/u{k}/{level}.png"] = png(number)
             for frame in (1, 2, 3):
-                files[f"data/core/images/units/u{k}/{level}-{frame}.png"] = png(number + frame, 18 + 2 * frame)
+                files[f"data/core/images/units/u{k}/{level}-{frame}.png"] = png(number + frame, 19 + 2 * frame)
     for language, own in (("de", texts), ("fr", {text: text.replace("Unit", "Unité") for text in texts})):
         files[f"locale/{language}/LC_MESSAGES/wesnoth-units.mo"] = mo(own)
     folder.mkdir(exist_ok=True)
@@ -108,10 +110,12 @@ def test_names_of_frames_are_expanded():
 
 def test_a_unit_of_a_script():
     script = SCRIPT.format(k=1, level="a", advances="Unit 1b,Other", race="orc")
-    names = [f"data/core/images/units/u1/a{ending}.png" for ending in ("", "-1", "-2", "-3")]
-    (unit,) = units_of(script, "x.cfg", dict.fromkeys(names, b""))
+    names = [f"data/core/images/units/u1/{name}.png" for name in ("a", "a-1", "a-2", "a-3", "none")]
+    (unit,) = units_of({RACES: NAMES, "data/core/units/x.cfg": script.encode(), names[0]: b""})
+    attack = Animation("attack_anim", "", (names[1], names[2], names[3], names[2], names[4]))
     assert unit == (
-        "Unit 1a", "Unit 1a", "orc", english(1, "a"), names[0], (names[1], names[2], names[3], names[2]), ("Unit 1b", "Other")
+        "Unit 1a", "Unit 1a", "orc", english(1, "a"), names[0], ("Unit 1b", "Other"),
+        (attack, Animation("standing_anim", "", (names[0],))),
     )  # fmt: skip
 
 
@@ -203,7 +207,7 @@ def test_the_complete_set_has_the_counts_of_its_card():
     assert Counter(own["length"]) == {**expected, "61 to 90 words": 277 - sum(expected.values())}
     assert min(Counter(own["length"]).values()) > 70
     videos = [video for video in own["frames"] if video is not None]
-    assert len(videos) == 209 and sum(map(len, videos)) == 1897
+    assert len(videos) == 211 and sum(map(len, videos)) == 1968
     texts = TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(3, 5)).fit_transform(own["english"])
     pairs = np.argwhere(np.triu((texts @ texts.T).toarray(), 1) > 0.4)
     assert all(own["group"][i] == own["group"][j] for i, j in pairs)
