@@ -10,11 +10,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from mmjax.nn.ctc import ctc_log_probability, labels_before_end
 from mmjax.nn.prefix_scores import PrefixScorer, ShallowFusion
 from mmjax.types import Padded, Tokens
 
-__all__ = ["ctc_beam", "ctc_greedy", "rescore_by_ctc"]
+__all__ = ["ctc_beam", "ctc_greedy"]
 
 
 def ctc_greedy(logits: Tokens, blank: int = 0) -> Padded:
@@ -150,27 +149,3 @@ def _best(
         jnp.where(grows, scores[row, token], old.score),
         jax.tree.map(lambda x, y: jnp.where(grows.reshape(-1, *[1] * (x.ndim - 1)), x, y), new, old.states),
     )
-
-
-def rescore_by_ctc(
-    logits: Tokens,
-    texts: Padded,
-    log_probability: Float[Array, " r"],
-    weight: float | Float[Array, ""] = 0.3,
-    blank: int = 0,
-) -> tuple[Padded, Float[Array, " b"]]:
-    """Joint decoding by rescoring (Watanabe et al., 2017, "Hybrid CTC/attention architecture for end-to-end speech
-    recognition", section IV): the text with the highest weight * log p_ctc + (1 - weight) * log p_attention, and that sum.
-
-    texts, log_probability: k texts of the attention decoder for each example, adjacent, and their log-probabilities in nats, as
-    from `beam(..., length_penalty=0.0, returned=k)`; x Int[r m], r = b * k. weight: in 0..1, dimensionless.
-    """
-    rows = logits.mask.shape[0]
-    repeated = jax.tree.map(lambda x: jnp.repeat(x, texts.x.shape[0] // rows, axis=0), logits)
-    labels, count = labels_before_end(jnp.where(texts.mask, texts.x, blank), blank)
-    of_ctc = ctc_log_probability(repeated.x, repeated.mask, labels, count, blank)
-    part = lambda weight, x: jnp.where(weight > 0, weight * x, 0)  # 0 * -inf would be NaN
-    joint = (part(weight, of_ctc) + part(1 - weight, log_probability)).reshape(rows, -1)
-    best = jnp.argmax(joint, axis=1)
-    pick = lambda x: x.reshape(*joint.shape, *x.shape[1:])[jnp.arange(rows), best]
-    return Padded(pick(texts.x), pick(texts.length)), jnp.max(joint, axis=1)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -11,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mmjax.nn.trie import ROOT, Trie, build_trie
 from mmjax.types import Declared
 
-__all__ = ["Lexicon", "PrefixScorer", "ShallowFusion"]
+__all__ = ["JointScores", "Lexicon", "PrefixScorer", "ShallowFusion"]
 
 
 @runtime_checkable
@@ -58,6 +59,45 @@ class ShallowFusion:
 
     def advance(self, state: tuple[Any, ...], token: Int[Array, ""]) -> tuple[Any, ...]:
         return tuple(part.advance(of, token) for (part, _), of in zip(self.parts, state))
+
+
+@struct.dataclass
+class JointScores:
+    """weight * log-probability by the decoder + the score of a scorer, for k sequences of each of b prompts in a search.
+
+    scorer: a `PrefixScorer`. weight: of the decoder, at least 0, dimensionless. axes: `in_axes` of the scorer for `vmap` over
+    prompts: None if all have the same scorer, such as an n-gram model; 0 if each array of the scorer has a first dimension b,
+    as that of `CTCPrefix.of`; or a scorer of these for a scorer of both.
+    """
+
+    scorer: Any
+    weight: Any = 1.0
+    axes: Any = struct.field(pytree_node=False, default=None)
+
+    def start(self, rows: int, sequences: int) -> Any:
+        """The states of empty sequences, [b k ...]."""
+        of_row = jax.vmap(lambda scorer: scorer.start(), in_axes=(self.axes,), axis_size=rows)(self.scorer)
+        return jax.tree.map(lambda x: jnp.repeat(x[:, None], sequences, axis=1), of_row)
+
+    def add(self, log_p: Float[Array, "b k v"], states: Any, end: int) -> Float[Array, "b k v"]:
+        """The joint score of each next token, of which `end` is the end token; -inf where log_p is."""
+
+        def of_one(scorer, state):
+            scores = scorer.scores(state, log_p.shape[-1])
+            return jnp.where(jnp.arange(log_p.shape[-1]) == end, scorer.end(state), scores)
+
+        scores = self._of_all(of_one, log_p.shape[:2], states)
+        return jnp.where(log_p > -jnp.inf, self.weight * log_p + scores, -jnp.inf)
+
+    def advance(self, states: Any, token: Int[Array, "b k"]) -> Any:
+        """The states after one more token of each sequence."""
+        return self._of_all(lambda scorer, state, token: scorer.advance(state, token), token.shape, states, token)
+
+    def _of_all(self, function: Any, shape: tuple[int, ...], *of_sequences: Any) -> Any:
+        """function(scorer, ...) of each sequence."""
+        of_row = lambda scorer, *of: jax.vmap(lambda *of: function(scorer, *of), axis_size=shape[1])(*of)
+        in_axes = (self.axes, *[0] * len(of_sequences))
+        return jax.vmap(of_row, in_axes=in_axes, axis_size=shape[0])(self.scorer, *of_sequences)
 
 
 @struct.dataclass

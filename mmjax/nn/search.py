@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from mmjax.nn.prefix_scores import JointScores
 from mmjax.types import Padded
 
 __all__ = ["BeamCache", "Choose", "PaddedCache", "Rule", "Step", "allow_all", "beam", "generate", "greedy"]
@@ -110,6 +111,7 @@ def beam(
     rule: Rule = allow_all,
     early_stopping: bool | str = "never",
     returned: int = 1,
+    joint: JointScores | None = None,
 ) -> tuple[Padded, Float[Array, " r"]]:
     """Beam search: the best sequences found for each prompt, and their scores, log-probability / tokens ** length_penalty.
 
@@ -126,6 +128,8 @@ def beam(
         length_penalty > 0. False takes the present number of tokens, a heuristic. True also ends the search as soon as every
         prompt has `beams` finished sequences, and keeps the first ones.
     returned: the number of sequences returned for each prompt, best first; at most `beams`.
+    joint: scores in the place of the decoder's log-probabilities, after the rule; None for the decoder alone. Ends have scores
+        too, so every sequence ends: token `max_tokens` is the end token. "never" misses nothing if no score is above 0.
 
     Returns a Padded as `generate` does and scores Float[r], r = b * returned; the sequences of one prompt are adjacent. If the
     rule forbids every sequence, the length is 0 and the score -inf. Raises ValueError for an invalid `early_stopping` or
@@ -139,12 +143,15 @@ def beam(
     prompt, cache = _aligned(prompt, cache)
     rows = prompt.shape[0] // beams
 
-    def extend(ids, likely, best, scores, improving, logits, count):
+    def extend(ids, likely, best, scores, improving, logits, states, count):
         """Adds token number `count`: (running ids, their log-probabilities, finished ids, their scores, improving), sources."""
         extended = rule(jax.nn.log_softmax(logits[:, -1].astype(jnp.float32)), ids.reshape(-1, max_tokens), count)
         vocabulary = extended.shape[-1]
-        extended = likely[..., None] + extended.reshape(rows, beams, vocabulary)
-        top, index = lax.top_k(extended.reshape(rows, beams * vocabulary), 2 * beams)
+        extended = extended.reshape(rows, beams, vocabulary)
+        if joint is not None:
+            allowed = (jnp.arange(vocabulary) == end) | (count + 1 < max_tokens)
+            extended = jnp.where(allowed[None, None], joint.add(extended, states, end), -jnp.inf)
+        top, index = lax.top_k((likely[..., None] + extended).reshape(rows, beams * vocabulary), 2 * beams)
         source, token = index // vocabulary, (index % vocabulary).astype(ids.dtype)
         candidates = lax.dynamic_update_slice(_pick(ids, source), token[..., None], (0, 0, count))
         ends = token == end
@@ -159,25 +166,28 @@ def beam(
         return (_pick(candidates, running), likely, best, scores, improving), _pick(source, running)
 
     def unfinished(state):
-        (_, _, _, scores, improving), _, count, _ = state
+        (_, _, _, scores, improving), _, count, *_ = state
         stopped = _full(scores).all() if early_stopping is True else False
         return (count < max_tokens) & improving.any() & ~jnp.asarray(stopped)
 
     def advance(state):
-        found, source, count, cache = state
-        token = lax.dynamic_slice_in_dim(found[0], count - 1, 1, axis=2).reshape(-1, 1)
+        found, source, count, cache, states = state
+        token = lax.dynamic_slice_in_dim(found[0], count - 1, 1, axis=2)[..., 0]
         if beams > 1:
             cache = cache.reorder((source + beams * jnp.arange(rows)[:, None]).reshape(-1))
-        logits, cache = step(token, cache)
-        return *extend(*found, logits, count), count + 1, cache
+        if joint is not None:
+            states = joint.advance(jax.tree.map(lambda x: _pick(x, source), states), token)
+        logits, cache = step(token.reshape(-1, 1), cache)
+        return *extend(*found, logits, states, count), count + 1, cache, states
 
     logits, cache = step(prompt, cache)
     ids = jnp.full((rows, beams, max_tokens), end, prompt.dtype)
     # All beams are equal after the prompt, so only the first one may be extended.
     likely = jnp.broadcast_to(jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf)[None], (rows, beams))
     found = (ids, likely, ids, jnp.full((rows, beams), -jnp.inf), jnp.ones(rows, bool))
-    start = extend(*found, logits, jnp.zeros((), jnp.int32))
-    (_, _, best, scores, _), *_ = lax.while_loop(unfinished, advance, (*start, jnp.ones((), jnp.int32), cache))
+    states = None if joint is None else joint.start(rows, beams)
+    start = *extend(*found, logits, states, jnp.zeros((), jnp.int32)), jnp.ones((), jnp.int32), cache, states
+    (_, _, best, scores, _), *_ = lax.while_loop(unfinished, advance, start)
     return _without_end(best[:, :returned].reshape(-1, max_tokens), end), scores[:, :returned].reshape(-1)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 from mmjax.data.dataset import Dataset
 from mmjax.metrics.text import TEXT_METRICS, text_outcomes, unit_scores
 from mmjax.tasks.items import items_of
-from mmjax.tasks.search import Beam, CTCBeam, CTCGreedy, Greedy, Sample, Search
+from mmjax.tasks.search import Beam, CTCBeam, CTCGreedy, Greedy, JointBeam, Sample, Search
 from mmjax.tasks.subsets import subsets_of
 from mmjax.tasks.text_baselines import text_baselines
 from mmjax.tasks.units import listed, target_of
@@ -56,11 +56,13 @@ class Generate:
         if self.output not in outputs:
             raise ValueError(f"Generate.output: the model has no output {self.output!r}; its outputs are {listed(outputs)}")
         of_frames = isinstance(outputs[self.output], Tokens)
-        if isinstance(self.search, (Greedy, Beam, Sample)) and of_frames:
+        if isinstance(self.search, (Greedy, Beam, JointBeam, Sample)) and of_frames:
             raise ValueError(f"Generate.search: {self.output!r} is the output of a CTC head; give CTCGreedy() or CTCBeam()")
         if isinstance(self.search, (CTCGreedy, CTCBeam)) and not of_frames:
-            others = "Greedy(), Beam() or Sample()"
+            others = "Greedy(), Beam(), Sample() or JointBeam()"
             raise ValueError(f"Generate.search: {self.output!r} is not the output of a CTC head; give {others}")
+        if isinstance(self.search, JointBeam):
+            _check_joint(self.search.ctc, self.output, outputs)
         unknown = sorted(set(self.scores) - set(TEXT_METRICS))
         if unknown or not self.scores:
             given = f"{unknown[0]!r} is unknown" if unknown else "it is empty"
@@ -172,6 +174,16 @@ def texts_of(predicted: np.ndarray, tokenizer: Any) -> list[str]:
     if predicted.dtype.kind in "UO":
         return [normal_form(tokenizer, str(text)) for text in predicted]
     return [tokenizer.text(ids) for ids in predicted]
+
+
+def _check_joint(ctc: str, output: str, outputs: Mapping[str, Any]) -> None:
+    """ValueError unless `ctc` is the output of a CTC head with as many logits as the decoder."""
+    heads = [name for name, value in outputs.items() if isinstance(value, Tokens)]
+    if ctc not in heads:
+        raise ValueError(f"JointBeam.ctc: the model has no CTC head {ctc!r}; its CTC heads are {listed(heads)}")
+    of_ctc, of_decoder = outputs[ctc].x.shape[-1], outputs[output].shape[-1]
+    if of_ctc != of_decoder:
+        raise ValueError(f"JointBeam.ctc: {ctc!r} has {of_ctc} logits, but the decoder {output!r} has {of_decoder}")
 
 
 def _check_frames(task: Generate, shape: tuple[int, ...], tokenizer: Any, data: Dataset) -> None:

@@ -10,14 +10,15 @@ import tyro
 from jaxtyping import Array, Int
 
 from mmjax.nn.checks import positive
+from mmjax.nn.ctc_prefix import CTCPrefix
 from mmjax.nn.ctc_search import ctc_beam, ctc_greedy
-from mmjax.nn.prefix_scores import PrefixScorer
+from mmjax.nn.prefix_scores import JointScores, PrefixScorer, ShallowFusion
 from mmjax.nn.sample import sample
 from mmjax.nn.search import Rule, allow_all, beam, greedy
 from mmjax.shards import example_keys
 from mmjax.types import Padded, Tokens
 
-__all__ = ["Beam", "CTCBeam", "CTCGreedy", "Greedy", "Sample", "Search"]
+__all__ = ["Beam", "CTCBeam", "CTCGreedy", "Greedy", "JointBeam", "Sample", "Search"]
 
 
 @runtime_checkable
@@ -58,7 +59,8 @@ class Beam:
 
     beams: running texts per example. max_tokens: the longest text, in tokens, with its end token. length_penalty: exponent of
     the length by which log-probabilities are divided; 0 favours short texts. early_stopping: "never", False or True. rule: as
-    in `Greedy`, on log-probabilities.
+    in `Greedy`, on log-probabilities. scorer: a further score of texts (shallow fusion), as in `CTCBeam`; with it, every text
+    ends within max_tokens.
     """
 
     beams: int = 4
@@ -66,6 +68,7 @@ class Beam:
     length_penalty: float = 1.0
     early_stopping: bool | str = "never"
     rule: tyro.conf.Suppress[Rule] = allow_all
+    scorer: tyro.conf.Suppress[Callable[[], PrefixScorer] | None] = None
 
     def __post_init__(self):
         positive(self, "beams", "max_tokens")
@@ -77,7 +80,48 @@ class Beam:
     ) -> Int[Array, "b m"]:
         prompt, end, step, cache = _start(apply, output, tokens, present, self.max_tokens, self.beams)
         options = self.length_penalty, self.rule, self.early_stopping
-        return _ids(beam(step, cache, prompt, self.max_tokens, end, self.beams, *options)[0])
+        joint = JointScores(self.scorer()) if self.scorer else None
+        return _ids(beam(step, cache, prompt, self.max_tokens, end, self.beams, *options, joint=joint)[0])
+
+
+@dataclass(frozen=True)
+class JointBeam:
+    """One-pass joint decoding: beam search by (1 - weight) * log-probability of a decoder + weight * log-probability of a CTC
+    head (Watanabe et al., 2017, "Hybrid CTC/attention architecture for end-to-end speech recognition").
+
+    ctc: the name of the CTC head. It has the vocabulary of the decoder, and its blank is the end token of the decoder. weight:
+    from 0, the decoder alone, to 1, CTC alone. beams, length_penalty: as in `Beam`. max_tokens: the longest text, in tokens,
+    with its end token, which every text has. scorer: a function without arguments that returns a further score of texts, as in
+    `CTCBeam`; it may be a `ShallowFusion` with weights. rule: as in `Beam`.
+    """
+
+    ctc: str
+    weight: float = 0.3
+    beams: int = 4
+    max_tokens: int = 32
+    length_penalty: float = 0.0
+    scorer: tyro.conf.Suppress[Callable[[], PrefixScorer] | None] = None
+    rule: tyro.conf.Suppress[Rule] = allow_all
+
+    def __post_init__(self):
+        positive(self, "beams", "max_tokens")
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"JointBeam.weight is {self.weight}; it must be 0 to 1")
+
+    def __call__(
+        self, apply: Callable[..., Any], output: str, tokens: Mapping[str, Tokens], present: Mapping[str, Any]
+    ) -> Int[Array, "b m"]:
+        prompt, end, step, cache = _start(apply, output, tokens, present, self.max_tokens, self.beams)
+        parts, axes = [], []  # 0: one scorer per example; None: one for all
+        if self.weight > 0:
+            parts.append((CTCPrefix.of(_frames(apply, self.ctc, tokens, present), end), self.weight))
+            axes.append((0, None))
+        if self.scorer:
+            parts.append((self.scorer(), 1.0))
+            axes.append((None, None))
+        joint = JointScores(ShallowFusion(tuple(parts)), 1 - self.weight, ShallowFusion(tuple(axes), None))
+        options = self.length_penalty, self.rule
+        return _ids(beam(step, cache, prompt, self.max_tokens, end, self.beams, *options, joint=joint)[0])
 
 
 @dataclass(frozen=True)

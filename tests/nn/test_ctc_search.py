@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import special
 
-from mmjax.nn.ctc_search import ctc_beam, ctc_greedy, rescore_by_ctc
+from mmjax.nn.ctc_search import ctc_beam, ctc_greedy
 from mmjax.nn.ngram import kneser_ney
 from mmjax.nn.prefix_scores import Lexicon, PrefixScorer, ShallowFusion
-from mmjax.types import Padded, Tokens
+from mmjax.types import Tokens
 
 EXAMPLES, FRAMES, VOCABULARY, ALL = 24, 5, 4, 150  # ALL: beams for all texts
 RANDOM = np.random.default_rng(0)
@@ -162,20 +162,3 @@ def test_vmap_over_seeds():
     expected, expected_totals = beam(TOKENS, 3, scorer=SCORERS["ngram"])
     np.testing.assert_array_equal(found.x.reshape(expected.x.shape), expected.x)
     np.testing.assert_allclose(totals.reshape(-1), expected_totals, rtol=1e-6)
-
-
-@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_rescoring_of_attention_hypotheses(weight):
-    """Three texts for each of the first 8 examples; the second is impossible by CTC where there are fewer than 4 tokens."""
-    texts = [(1, 2), (1, 1, 2), (3,)]
-    ids = jnp.tile(jnp.array([[1, 2, 0], [1, 1, 2], [3, 0, 0]]), (8, 1))
-    likely = np.log(RANDOM.dirichlet(np.ones(3), 8)).astype(np.float32)
-    hypotheses = Padded(ids, jnp.tile(jnp.array([2, 3, 1]), 8))
-    some = jax.tree.map(lambda x: x[:8], TOKENS)
-    found, totals = jax.jit(rescore_by_ctc)(some, hypotheses, jnp.asarray(likely.reshape(-1)), weight)
-    for row in range(8):
-        p = [PROBABILITIES[row].get(text, 0) for text in texts]
-        joint = [(1 - weight) * a + (weight * (np.log(q) if q else -np.inf) if weight else 0) for a, q in zip(likely[row], p)]
-        np.testing.assert_allclose(totals[row], max(joint), rtol=1e-4)
-        if max(joint) > -np.inf:
-            assert texts_of(found)[row] == texts[int(np.argmax(joint))]

@@ -28,7 +28,7 @@ from mmjax.losses import CTC, CrossEntropy, On, WeightedLosses
 from mmjax.nn.ngram import kneser_ney
 from mmjax.results.cell import Cell
 from mmjax.tasks import Generate
-from mmjax.tasks.search import Beam, CTCBeam, CTCGreedy, Greedy, Sample
+from mmjax.tasks.search import Beam, CTCBeam, CTCGreedy, Greedy, JointBeam, Sample
 from mmjax.train.optim import Adam
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
@@ -175,9 +175,11 @@ def test_searches_of_decoders_and_of_ctc(captioner):
     task = captioner.tasks["caption"]
     heads = {"caption_ctc": TokenLogits(60)}
     loss = WeightedLosses({"caption": On("caption", CrossEntropy()), "ctc": On("caption_ctc", CTC(), target="caption")})
+    ngram = partial(kneser_ney, ((3, 4), (3, 5)), 60)
+    joint = JointBeam("caption_ctc", 0.4, beams=2, max_tokens=5, scorer=ngram)
     searches = {
-        "caption": (Greedy(5), Beam(2, 5, early_stopping=True), Sample(5, top_k=3)),
-        "caption_ctc": (CTCGreedy(), CTCBeam(2, partial(kneser_ney, ((3, 4), (3, 5)), 60), max_tokens=5)),
+        "caption": (Greedy(5), Beam(2, 5, early_stopping=True), Sample(5, top_k=3), joint),
+        "caption_ctc": (CTCGreedy(), CTCBeam(2, ngram, max_tokens=5)),
     }
     tasks = {
         f"{output}{number}": Generate(output, "caption", search=search, scores=("cer",))
@@ -199,13 +201,15 @@ def test_searches_of_decoders_and_of_ctc(captioner):
         ("caption", CTCGreedy(), "is not the output of a CTC head; give Greedy"),
         ("caption_ctc", Greedy(), "is the output of a CTC head; give CTCGreedy"),
         ("caption_ctc", CTCGreedy(blank=5), "the blank is 5; it must be the end token 0"),
+        ("caption", JointBeam("other"), "JointBeam.ctc: the model has no CTC head 'other'; its CTC heads are caption_ctc"),
     ):
         wrong = {"caption": Generate(output, "caption", search=search, scores=task.scores)}
         with pytest.raises(ExperimentError, match=message):
             check(dataclasses.replace(joint, tasks=wrong), data)
-    few = dataclasses.replace(joint, heads={"caption_ctc": TokenLogits(5)}, tasks={"x": tasks["caption_ctc0"]})
-    with pytest.raises(ExperimentError, match="'caption_ctc' has 5 logits for"):
-        check(few, data)
+    for name, message in (("caption_ctc0", "'caption_ctc' has 5 logits for"), ("caption3", "has 5 logits, but the decoder")):
+        few = dataclasses.replace(joint, heads={"caption_ctc": TokenLogits(5)}, tasks={"x": tasks[name]})
+        with pytest.raises(ExperimentError, match=message):
+            check(few, data)
 
 
 def test_folds_have_tokenizers_of_their_own(run, monkeypatch):

@@ -1,13 +1,16 @@
 """The searches of `Generate` around a decoder that is a Markov chain."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.nn.prefix_scores import Lexicon
 from mmjax.nn.rules import Suppress
 from mmjax.nn.sample import sample
-from mmjax.tasks.search import Beam, Greedy, Sample
+from mmjax.tasks.search import Beam, Greedy, JointBeam, Sample
 from mmjax.types import Tokens
 
 END, PROMPT, ROWS = 0, (1,), 3
@@ -32,10 +35,12 @@ def texts(search):
         (Greedy(3), [2, -1, -1]),  # 2 (0.5), then the end (0.4)
         (Greedy(3, rule=Suppress((2,))), [3, -1, -1]),
         (Beam(1, 3, rule=Suppress((2,)), early_stopping=True), [3, -1, -1]),
+        (Beam(1, 3, scorer=partial(Lexicon.of, ((3,),))), [3, -1, -1]),
+        (Beam(1, 3, scorer=partial(Lexicon.of, ((3,), (2, 2)))), [2, 2, -1]),  # not [2], although the end has 0.4 and 2 has 0.3
         (Sample(3, temperature=1e-3), [2, -1, -1]),
         (Sample(3, top_k=1, rule=Suppress((2,))), [3, -1, -1]),
     ],
-    ids=["greedy", "greedy_rule", "beam_rule", "cold_sample", "sample_rule"],
+    ids=["greedy", "greedy_rule", "beam_rule", "beam_word", "beam_lexicon", "cold_sample", "sample_rule"],
 )
 def test_texts(search, text):
     assert texts(search) == [text] * ROWS
@@ -51,6 +56,7 @@ def test_samples_are_those_of_the_seed():
     ("make", "message"),
     [
         (lambda: Beam(early_stopping="soon"), 'Beam.early_stopping is \'soon\'; it must be "never", False or True'),
+        (lambda: JointBeam("ctc", 1.5), "JointBeam.weight is 1.5; it must be 0 to 1"),
         (lambda: Sample(temperature=0.0), "Sample.temperature is 0.0; it must be above 0"),
         (lambda: Sample(top_p=2.0), "Sample.top_p is 2.0; it must be 0 to 1, or None"),
         (lambda: Sample(top_k=0), "Sample.top_k is 0; it must be a positive integer"),
