@@ -46,7 +46,7 @@ class ShortClips:
         """Loads the data and decodes every recording once."""
         data = load_once(self.data)
         column = data.columns.get(self.clips)
-        if column is None or column.original is None or isinstance(column.original(0), (str, np.ndarray)):
+        if column is None or column.original is None or not isinstance(column.original(0), tuple):
             known = ", ".join(sorted(data.columns))
             raise DataError(f"ShortClips.clips: the data have no recordings {self.clips!r}; their modalities are {known}")
         short = np.flatnonzero([_seconds(column.original(item)) <= self.max_seconds for item in range(column.count)])

@@ -15,6 +15,7 @@ import tyro
 from jaxtyping import Array
 from rich.console import Console
 
+from mmjax.data.custom.video import frames_of
 from mmjax.data.dataset import Column, Dataset, identity, stack
 from mmjax.data.decode import DataError
 from mmjax.data.inputs import image_array, sound_array, text
@@ -25,6 +26,7 @@ from mmjax.nn import masked_mean
 from mmjax.pretrained import load_encoder
 from mmjax.pretrained.audio import WaveformPreprocessing, WhisperPreprocessing
 from mmjax.pretrained.feature_cache import feature_key, features_folder, load_features, save_features
+from mmjax.pretrained.frame_features import frame_counts, frames_column, sequences
 from mmjax.pretrained.images import ImagePreprocessing
 from mmjax.pretrained.init import digest
 from mmjax.pretrained.texts import TextPreprocessing
@@ -42,7 +44,8 @@ RATE = 16_000  # Hz, of recordings
 class CachedFeatures:
     """Some modalities of a data set as the features of published encoders; the others are unchanged.
 
-    The features of an item are the mean of its tokens, [d]; `mmjax.encoders.Features` is their encoder. Columns keep their
+    The features of an item are the mean of its tokens, [d]; those of a video are one such vector per frame by an image encoder,
+    Padded [t d]. `mmjax.encoders.Features` is their encoder, `Contextual` one that relates the frames. Columns keep their
     originals.
 
     data: any value with `load() -> Dataset` whose columns have originals, such as Stamps(). weights: (modality, source) pairs,
@@ -106,7 +109,7 @@ def encode(
     """The features of a column by the weights of a source, from the cache if it has them.
 
     Returns (their key, features, the reader of new inputs). Features: x Float32[items d]; or x Float32[items n d] and length
-    Int32[items] if all tokens are kept.
+    Int32[items] if all tokens are kept, or for the n frames of videos.
     """
     weights, items = load_encoder(source), column.count
     prompts = settings.prompts if isinstance(weights.preprocessing, TextPreprocessing) else ()
@@ -115,10 +118,14 @@ def encode(
         raise DataError(f"CachedFeatures.prompts needs one vector per text, but .tokens keeps all tokens of {modality!r}")
     if prompts:
         column = _prompted(column, prompts)
+    counts = frame_counts(column)
+    if counts is not None:
+        _check_video(modality, source, weights.preprocessing, keep_tokens)
+        column = frames_column(column, counts)
     max_tokens = _longest(weights.preprocessing, column)
     of = digest(weights.variables)
     sounds = settings.sound_seconds, settings.whole_images, max_tokens, settings.pad_sounds
-    parse = FeatureInput(source, of, prompts, keep_tokens, *sounds)
+    parse = FeatureInput(source, of, prompts, keep_tokens, *sounds, frames=max(counts) if counts else None)
     preprocessing = parse.preprocessing(weights)
     inputs = [column.fingerprint, column.count, keep_tokens, of, prompts]
     key = feature_key(inputs, weights.module, preprocessing)
@@ -128,16 +135,20 @@ def encode(
         features = _computed(modality, column, preprocessing.read, parse.encoder(weights))
         if prompts:
             features = {"x": _mean_direction(features["x"].reshape(items, len(prompts), -1))}
+        if counts is not None:
+            features = sequences(features["x"], counts, parse.frames)
         save_features(file, features)
     return key, features, parse
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureInput:
-    """A new image, text or recording -> its features, [d] or Padded [n d], as `CachedFeatures` has them before `normalize`.
+    """A new image, text, recording or video -> its features, [d] or Padded [n d], as `CachedFeatures` has them before
+    `normalize`.
 
     source: the published weights, which are loaded on first use. digest: of their variables; DataError if they have changed.
-    max_tokens: of the longest text; longer ones are truncated. Other fields: as in `CachedFeatures`.
+    max_tokens: of the longest text; longer ones are truncated. frames: of the longest video, of which new ones have at most as
+    many, evenly spaced; None if the inputs are no videos. Other fields: as in `CachedFeatures`.
     """
 
     source: str
@@ -148,9 +159,14 @@ class FeatureInput:
     whole_images: bool = True
     max_tokens: int | None = None
     pad_sounds: bool = False
+    frames: int | None = None
 
     def __call__(self, raw: Any) -> Any:
         weights, read, run = _loaded(self)
+        if self.frames is not None:
+            images = [read(frame) for frame in frames_of(raw, self.frames)]
+            batch = stack(images + images[-1:] * (self.frames - len(images)))  # one shape, one compilation
+            return _item(sequences(np.asarray(run(batch)["x"])[: len(images)], [len(images)], self.frames), 0)
         match weights.preprocessing:
             case TextPreprocessing():
                 originals = [prompt_text(template, text(raw)) for template in self.prompts] or [text(raw)]
@@ -196,6 +212,13 @@ def _loaded(parse: FeatureInput) -> tuple[Any, Callable[[Any], Any], Callable[[A
     if digest(weights.variables) != parse.digest:
         raise DataError(f"the weights {parse.source} differ from those that computed the features for training")
     return weights, parse.preprocessing(weights).read, parse.encoder(weights)
+
+
+def _check_video(modality: str, source: str, preprocessing: Any, keep_tokens: bool) -> None:
+    if not isinstance(preprocessing, ImagePreprocessing):
+        raise DataError(f"CachedFeatures.weights: {modality!r} has videos, which need an image encoder; {source} is another")
+    if keep_tokens:
+        raise DataError(f"CachedFeatures.tokens: {modality!r} has videos, which have one vector per frame; leave it out")
 
 
 def prompt_text(template: str, text: str) -> str:

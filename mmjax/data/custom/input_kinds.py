@@ -13,7 +13,7 @@ import numpy as np
 
 from mmjax.data.custom.reading import RawItems, Reading, unscaled
 from mmjax.data.custom.table import ARRAY_SUFFIXES, TEXT_SUFFIXES, FilePart, content, suffix_of
-from mmjax.data.custom.video import VideoInput, standardized_frames, to_unit_frames
+from mmjax.data.custom.video import VideoInput, original_frames, standardized_frames, to_unit_frames
 from mmjax.data.dataset import identity
 from mmjax.data.decode import DataError, audio_seconds, decode_text
 from mmjax.data.image import to_unit
@@ -167,7 +167,8 @@ class Videos:
 
     def fit(self, items: RawItems) -> Reading:
         sizes = {"frames": self.frames, "size": self.size, "channels": 4}
-        return Reading(VideoInput(self.frames, self.size), to_unit_frames, standardized_frames, sizes)
+        original = partial(original_frames, self.frames)
+        return Reading(VideoInput(self.frames, self.size), to_unit_frames, standardized_frames, sizes, original)
 
 
 def fit_tokenizer(

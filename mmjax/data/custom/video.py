@@ -15,7 +15,10 @@ from mmjax.data.image import on_white, resize
 from mmjax.data.scale import Scaled
 from mmjax.types import Padded
 
-__all__ = ["FORMATS", "MAX_ITEMS", "VideoInput", "frame_count", "frames_of", "spread", "standardized_frames", "to_unit_frames"]
+__all__ = [
+    "FORMATS", "MAX_ITEMS", "Frames", "VideoInput", "frame_count", "frames_of", "original_frames", "spread",
+    "standardized_frames", "to_unit_frames",
+]  # fmt: skip
 
 MAX_ITEMS = 100  # training videos that the mean and deviation are computed from
 FORMATS = (b"GIF8", b"RIFF")
@@ -37,6 +40,18 @@ class VideoInput:
         for number, frame in enumerate(video):
             x[number] = resize(on_white(frame), self.size)
         return Padded(x, np.int32(len(video)))
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """The original of a video: its frames as images, uint8 [h w 3] or [h w 4]."""
+
+    images: list[np.ndarray]
+
+
+def original_frames(count: int, raw: Any) -> Frames:
+    """At most `count` evenly spaced frames, as `frames_of` returns them."""
+    return Frames(frames_of(raw, count))
 
 
 def frames_of(raw: Any, count: int) -> list[np.ndarray]:
