@@ -53,9 +53,9 @@ class Column:
     on the host. preprocess: a batch of these items -> the encoder's input (float32; computes log-mel frames and z-scores);
     jitted.
     original: number -> the decoded item for the preprocessing of published models: an image uint8 [h w c], a str, a sound
-    (samples float32 [t], rate in Hz), or a video (`Frames`, as many as its item has); None if there are no originals. fingerprint: sha256 of all originals in order, "" without
-    originals. parse: a new raw input, such as a path, text or array -> an item as `read` returns it (see `mmjax.data.inputs`);
-    None if the column has no inputs from outside.
+    (samples float32 [t], rate in Hz), or a video (`Frames`, as many as its item has); None if there are no originals.
+    fingerprint: sha256 of all originals in order, "" without originals. parse: a new raw input, such as a path, text or array
+    -> an item as `read` returns it (see `mmjax.data.inputs`); None if the column has no inputs from outside.
 
     A trained model is saved with `preprocess` and `parse`, so they should be functions with a name at the top of their file,
     frozen dataclasses, or `functools.partial` of these.

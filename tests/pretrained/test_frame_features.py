@@ -139,7 +139,8 @@ def test_a_trained_model_answers_a_new_video(features, tmp_path):
     results = mmjax.run({"frames": experiment}, seeds=1, out=tmp_path / "run")
     found = mmjax.load_run(tmp_path / "run")["frames"].predict({"video": [*VIDEOS[8:], *given(tmp_path)]})
     probability = found["label"]["probability"]
-    with np.load(results.run.folder / "cells" / "frames" / "all" / "predictions.npz") as arrays:
-        logits = arrays["label"][0, -1]
-    np.testing.assert_allclose(probability[:2], np.asarray(jax.nn.softmax(logits)), rtol=1e-4, atol=1e-5)
+    with np.load(results.run.folder / "cells" / "frames" / "all" / "outcomes.npz") as arrays:
+        predicted, largest = (arrays[f"label/video/{name}"][0] for name in ("predicted", "probability"))
+    np.testing.assert_array_equal(probability[:2].argmax(axis=1), predicted)
+    np.testing.assert_allclose(probability[:2].max(axis=1), largest, rtol=1e-4)
     np.testing.assert_allclose(probability[2:], probability[[4, 4, 4]], rtol=1e-4)
