@@ -122,7 +122,8 @@ def encode(
     if counts is not None:
         _check_video(modality, source, weights.preprocessing, keep_tokens)
         column = frames_column(column, counts)
-    max_tokens = _longest(weights.preprocessing, column)
+    texts = _tokenized(weights.preprocessing, column)
+    max_tokens = texts.x.shape[1] if texts else None
     of = digest(weights.variables)
     sounds = settings.sound_seconds, settings.whole_images, max_tokens, settings.pad_sounds
     parse = FeatureInput(source, of, prompts, keep_tokens, *sounds, frames=max(counts) if counts else None)
@@ -132,7 +133,8 @@ def encode(
     file = features_folder() / f"{key}.npz"
     features = load_features(file)
     if features is None:
-        features = _computed(modality, column, preprocessing.read, parse.encoder(weights))
+        lengths = texts.length if texts and not keep_tokens else None
+        features = _computed(modality, column, preprocessing.read, parse.encoder(weights), lengths)
         if prompts:
             features = {"x": _mean_direction(features["x"].reshape(items, len(prompts), -1))}
         if counts is not None:
@@ -234,11 +236,11 @@ def _prompted(column: Column, prompts: tuple[str, ...]) -> Column:
     return dataclasses.replace(column, count=column.count * len(prompts), original=original)
 
 
-def _longest(preprocessing: Any, column: Column) -> int | None:
-    """The number of tokens of the longest text of a column; None if texts are padded anyway, or the column is not text."""
+def _tokenized(preprocessing: Any, column: Column) -> Padded | None:
+    """All texts of a column, padded to the longest; None if texts are padded anyway, or the column is not text."""
     if not isinstance(preprocessing, TextPreprocessing) or preprocessing.attend_to_padding:
         return None
-    return preprocessing.batch([column.original(number) for number in range(column.count)]).x.shape[1]
+    return preprocessing.batch([column.original(number) for number in range(column.count)])
 
 
 def _mean_direction(x: np.ndarray) -> np.ndarray:
@@ -259,16 +261,25 @@ def _item(features: dict[str, np.ndarray], number: int) -> Any:
 
 
 def _computed(
-    modality: str, column: Column, read: Callable[[Any], Any], run: Callable[[Any], dict[str, Array]]
+    modality: str,
+    column: Column,
+    read: Callable[[Any], Any],
+    run: Callable[[Any], dict[str, Array]],
+    lengths: np.ndarray | None,
 ) -> dict[str, np.ndarray]:
-    """The features of all items. read: original -> item; run: batch of items -> their features."""
+    """The features of all items. read: original -> item; run: batch of items -> their features. lengths: of texts, Int[items],
+    which are then encoded in the order of their lengths, with little padding; a few long ones would make all expensive."""
+    order = np.arange(column.count) if lengths is None else np.argsort(lengths, kind="stable")
     parts = []
     with Progress(Console()) as progress, progress.counting(f"encoding {modality}", column.count) as advance:
         with ThreadPoolExecutor(4) as pool:
             for start in range(0, column.count, CHUNK):
-                numbers = range(start, min(start + CHUNK, column.count))
+                numbers = order[start : start + CHUNK].tolist()
                 items = list(pool.map(lambda number: read(column.original(number)), numbers))
                 items += [items[-1]] * (CHUNK - len(items))  # one shape, one compilation
+                if lengths is not None:  # a few shapes: powers of two
+                    size = max(8, 1 << (int(lengths[numbers[-1]]) - 1).bit_length())
+                    items = [Padded(item.x[:size], item.length) for item in items]
                 parts.append({name: np.asarray(x)[: len(numbers)] for name, x in run(stack(items)).items()})
                 advance(len(numbers))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: np.concatenate([part[name] for part in parts])[np.argsort(order)] for name in parts[0]}

@@ -91,6 +91,22 @@ def test_features_are_z_scores_of_the_encoders_output(folder, cache):
     assert data.fingerprint != plain.fingerprint
 
 
+def test_texts_are_encoded_by_length_and_kept_in_order(folder, cache, monkeypatch):
+    """Batches of two: the short texts have 8 positions, the long ones up to the longest; the shapes say so."""
+    monkeypatch.setattr(cached_features, "CHUNK", 2)
+    shapes, encoder = [], cached_features.FeatureInput.encoder
+    seen = lambda run: lambda texts: (shapes.append(texts.x.shape), run(texts))[1]
+    monkeypatch.setattr(cached_features.FeatureInput, "encoder", lambda *given: seen(encoder(*given)))
+    texts = ("two red cars of the green frog a", "red", "a car", "the green cars of two red frog a", "the frog")
+    column = CachedFeatures(Names(texts), (("text", str(folder)),)).load().columns["text"]
+    module, variables, preprocessing = load(folder)
+    batch = preprocessing.batch(texts)
+    assert batch.x.shape == (5, 10) and shapes == [(2, 8), (2, 10), (2, 10)]
+    expected = jax.jit(lambda tokens: masked_mean(module.apply(variables, tokens)))(batch)
+    every = np.stack([column.read(number) for number in range(column.count)])
+    np.testing.assert_allclose(every, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_new_texts_need_the_same_weights(folder, cache):
     column = CachedFeatures(NAMES, (("text", str(folder)),)).load().columns["text"]
     name = NAMES.load().columns["text"].original(2)
