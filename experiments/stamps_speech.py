@@ -49,7 +49,7 @@ from mmjax.nn.mel import LogMel
 from mmjax.nn.recurrent import LSTM, Bidirectional
 from mmjax.robust.wrong_pairs import WrongPairs
 from mmjax.tasks import Generate
-from mmjax.tasks.search import CTCGreedy, Greedy
+from mmjax.tasks.search import CTCGreedy, Greedy, JointBeam
 from mmjax.train.optim import AdamW
 from mmjax.types import Tokens
 
@@ -75,19 +75,27 @@ class Written:
 
 
 NAME = Generate("name", search=Written(), scores=("cer_lower", "wer_lower"), nearest=("image",))
+ONE_PASS = JointBeam("name_ctc", weight=0.3, beams=4, max_tokens=LONGEST)
+SEARCHES = {
+    "name": NAME,
+    "beam": replace(NAME, search=replace(ONE_PASS, weight=0.0)),
+    "one_pass": replace(NAME, search=ONE_PASS),
+    "ctc_head": replace(NAME, output="name_ctc", target="name", search=CTCGreedy()),
+}
 ALIGNED = On("name", CTC(per_id=True, zero_infinity=True))
 BASE = Experiment(
     data=TextTarget(ShortClips(STAMPS, max_seconds=SECONDS), "transcript", "name", Characters(), LONGEST),
-    encoders={"audio": FrameRNN(width=WIDTH, layer=Bidirectional(LSTM(WIDTH)), every_step=True, dropout=0.2)},
-    fusion=FiLM("audio", width=WIDTH, dropout=0.2),
+    encoders={"audio": FrameRNN(width=WIDTH, layer=Bidirectional(LSTM(WIDTH)), every_step=True, dropout=0.1)},
+    fusion=FiLM("audio", width=WIDTH, dropout=0.1),
     heads={"name": TokenLogits(VOCABULARY)},
     loss=ALIGNED,
     tasks={"name": NAME},
     groups=("language",),
-    steps=1000,
-    evaluate_every=250,
-    optim=AdamW(lr=3e-3, decay=0.01),
-    augment={"stripes": SpecAugment(bands=4, frames=6)},
+    steps=600,
+    batch=64,
+    evaluate_every=150,
+    optim=AdamW(lr=5e-3, decay=0.01),
+    augment={"stripes": SpecAugment(bands=4, frames=3, band_masks=1, frame_masks=1)},
 )
 DECODERS = {"name": Decoder(VOCABULARY, width=WIDTH, depth=2, heads=4, hidden=192, positions=LONGEST + 1, dropout=0.2)}
 IMAGE = replace(BASE, encoders={**BASE.encoders, "image": CNN((8, 16, 32), dropout=0.2)})
@@ -100,6 +108,7 @@ ABLATIONS = {
         heads={"name_ctc": TokenLogits(VOCABULARY)},
         decoders=DECODERS,
         loss=WeightedLosses({"name": (On("name"), 0.7), "ctc": (replace(ALIGNED, output="name_ctc", target="name"), 0.3)}),
+        tasks=SEARCHES,
     ),
     "image": IMAGE,
     "wrong_image": replace(IMAGE, attack=WrongPairs(("image",))),
