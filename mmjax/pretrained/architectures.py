@@ -1,6 +1,20 @@
-"""Selects the architecture of published weights by the model_type of config.json, or by the name of a tensor."""
+"""Selects the architecture of published weights by the model_type of config.json, open_clip's model_cfg, or a tensor's name."""
 
-from mmjax.pretrained import ast, bert, clip, efficientnet, naflex, resnet, siglip, vgg, videomae, vit, wav2vec2, whisper
+from mmjax.pretrained import (
+    ast,
+    bert,
+    clip,
+    efficientnet,
+    naflex,
+    open_clip,
+    resnet,
+    siglip,
+    vgg,
+    videomae,
+    vit,
+    wav2vec2,
+    whisper,
+)
 from mmjax.pretrained.convert import Architecture
 from mmjax.pretrained.files import WeightsError, shown
 from mmjax.pretrained.source import Source
@@ -39,6 +53,8 @@ BY_TENSOR = {
 
 def architecture_of(source: Source) -> Architecture:
     """The architecture of these weights. Raises WeightsError with the supported model types if it is unknown."""
+    if "model_cfg" in source.config:
+        return open_clip.open_clip(source)
     kind = source.config.get("model_type")
     if isinstance(kind, str) and kind in BY_MODEL_TYPE:
         return BY_MODEL_TYPE[kind](source)

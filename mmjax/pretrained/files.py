@@ -11,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 __all__ = [
-    "DTYPES", "INDEX_FILE", "MAX_JSON", "MAX_RATIO", "PICKLES", "WEIGHTS_FILE", "WeightsError", "first_names", "read_arrays",
-    "read_json", "shown", "weights_file", "write_arrays",
+    "CONFIG_FILE", "DTYPES", "INDEX_FILE", "MAX_JSON", "MAX_RATIO", "OPEN_CLIP", "PICKLES", "WEIGHTS_FILE", "WeightsError",
+    "config_file", "first_names", "read_arrays", "read_json", "shown", "weights_file", "write_arrays",
 ]
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
+CONFIG_FILE = "config.json"
+OPEN_CLIP = "open_clip_config.json", "open_clip_model.safetensors"
+"""open_clip's names of the two files."""
 MAX_JSON = 3_000_000
 """Bytes of a JSON file or header. Python needs up to 40 times as many for its content."""
 MAX_RATIO = 20
@@ -38,12 +41,13 @@ class WeightsError(ValueError):
 
 
 def weights_file(source: Path) -> Path:
-    """The file to read: `source` itself, or in a folder model.safetensors, the index of its shards, or the only .npz file."""
+    """The file to read: `source` itself, or in a folder model.safetensors, the index of its shards, open_clip's name, or the
+    only .npz file."""
     if source.is_file():
         return source
     if not source.is_dir():
         raise WeightsError(f"{source}: no such file or folder")
-    for name in (WEIGHTS_FILE, INDEX_FILE):
+    for name in (WEIGHTS_FILE, INDEX_FILE, OPEN_CLIP[1]):
         if (source / name).is_file():
             return source / name
     arrays = sorted(source.glob("*.npz"))
@@ -53,6 +57,12 @@ def weights_file(source: Path) -> Path:
     if pickles:
         raise _pickle_error(pickles[0])
     raise WeightsError(f"{source}: the folder has no {WEIGHTS_FILE}, no {INDEX_FILE} and no single .npz file")
+
+
+def config_file(folder: Path, weights: Path) -> str:
+    """The name of the file that describes these weights of the folder, which may also have the other library's files."""
+    own = weights.name == OPEN_CLIP[1] or not (folder / CONFIG_FILE).is_file()
+    return OPEN_CLIP[0] if own and (folder / OPEN_CLIP[0]).is_file() else CONFIG_FILE
 
 
 def read_arrays(file: Path) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import flax.linen as nn
 from mmjax.encoders.bert import BERT
 from mmjax.pretrained.architectures import architecture_of
 from mmjax.pretrained.convert import Architecture, to_tensors, to_variables
-from mmjax.pretrained.files import WEIGHTS_FILE, WeightsError, shown, write_arrays
+from mmjax.pretrained.files import CONFIG_FILE, OPEN_CLIP, WEIGHTS_FILE, WeightsError, shown, write_arrays
 from mmjax.pretrained.sentences import sentence_encoder
 from mmjax.pretrained.source import read_source
 from mmjax.pretrained.wheels import WHEELS, fetch
@@ -135,7 +135,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
 
 
 def save(weights: Pretrained, folder: str | Path) -> None:
-    """Writes model.safetensors, config.json and the files of the preprocessing for transformers or `load`.
+    """Writes model.safetensors, config.json and the files of the preprocessing for transformers, open_clip or `load`.
 
     Tensors in `weights.unused` are not saved.
     """
@@ -153,5 +153,6 @@ def save(weights: Pretrained, folder: str | Path) -> None:
             if file.name in ("config.json", WEIGHTS_FILE):
                 (folder / file.parent.name).mkdir(exist_ok=True)
                 (folder / file.parent.name / file.name).write_bytes(file.read_bytes())
-    write_arrays(folder / WEIGHTS_FILE, tensors)
-    (folder / "config.json").write_text(json.dumps(weights.config, indent=1))
+    names = OPEN_CLIP if "model_cfg" in weights.config else (CONFIG_FILE, WEIGHTS_FILE)
+    write_arrays(folder / names[1], tensors)
+    (folder / names[0]).write_text(json.dumps(weights.config, indent=1))

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from mmjax.nn.attention import gelu, gelu_sigmoid, gelu_tanh
-from mmjax.pretrained.files import WeightsError, read_arrays, read_json, shown, weights_file
+from mmjax.pretrained.files import CONFIG_FILE, WeightsError, config_file, read_arrays, read_json, shown, weights_file
 
 __all__ = [
     "ACTIVATIONS",
@@ -189,11 +189,12 @@ class Source(Settings):
 
 
 def read_source(path: Path, config: Mapping[str, Any] | None = None) -> Source:
-    """Reads a folder with config.json and weights, or a single file of weights. config: replaces config.json."""
+    """Reads a folder with config.json (or open_clip's) and weights, or one file of weights. config: replaces config.json."""
     try:
         file = weights_file(path)
         folder = path if path.is_dir() else None
-        read = read_json(folder / "config.json") if folder and config is None else {}
-        return Source(str(path), dict(config) if config is not None else read, read_arrays(file), folder)
+        name = config_file(folder, file) if folder and config is None else CONFIG_FILE
+        read = read_json(folder / name) if folder and config is None else {}
+        return Source(str(path), dict(config) if config is not None else read, read_arrays(file), folder, file=name)
     except OSError as error:
         raise WeightsError(f"{path}: it cannot be read: {error.strerror}") from error

@@ -16,8 +16,8 @@ from mmjax.pretrained.files import WeightsError, shown
 from mmjax.pretrained.source import Settings, Source
 
 __all__ = [
-    "CLASSES", "DIRECTION", "MAX_BYTES", "SPECIAL", "BertRules", "TokenizerRules", "opened", "read_rules", "read_tokenizer",
-    "special_token", "special_tokens", "tokenizer_file",
+    "CANONICAL", "CLASSES", "DIRECTION", "MAX_BYTES", "SPECIAL", "BertRules", "TokenizerRules", "opened", "read_rules",
+    "read_tokenizer", "special_token", "special_tokens", "tokenizer_file",
 ]
 
 MAX_BYTES = 100_000_000
@@ -29,6 +29,8 @@ CLASSES = {
     "camembert": "CamembertTokenizer",
 }
 """model_type -> the class of a tokenizer whose tokenizer_config.json names none."""
+CANONICAL = {"lower": True, "spaces": "_", "removed": string.punctuation}
+"""The rules of big_vision and open_clip ("canonicalize") for texts of SigLIP."""
 DIRECTION = {"direction": "Right"}
 SPECIAL = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "mask_token": "[MASK]"}
 """The special tokens of a vocab.txt unless tokenizer_config.json has others."""
@@ -51,14 +53,16 @@ class BertRules:
 class TokenizerRules:
     """The settings of a tokenizer that its file does not determine.
 
-    lower: whether text is lowercased first, character by character, so that a final sigma is not special. removed: characters
-    that are then removed; if there are any, spaces around the text are removed and runs of spaces become one. bert: replaces
-    the normaliser of the file; None to keep it. prefix_space: whether a space is added before the text; None for the rule of
-    the file. unigram: whether words begin with "▁", as in SentencePiece. truncation_side: "right" or "left", where tokens of
-    long texts are dropped. special: the special tokens of a vocab.txt, in the order of `SPECIAL`; () for a tokenizer.json.
+    lower: whether text is lowercased first, character by character, so that a final sigma is not special. spaces:
+    characters that then become spaces. removed: characters that are then removed; if there are any, spaces around the text are
+    removed and runs of spaces become one. bert: replaces the normaliser of the file; None to keep it. prefix_space: whether a
+    space is added before the text; None for the rule of the file. unigram: whether words begin with "▁", as in SentencePiece.
+    truncation_side: "right" or "left", where tokens of long texts are dropped. special: the special tokens of a vocab.txt, in
+    the order of `SPECIAL`; () for a tokenizer.json.
     """
 
     lower: bool = False
+    spaces: str = ""
     removed: str = ""
     bert: BertRules | None = None
     prefix_space: bool | None = None
@@ -141,17 +145,18 @@ def opened(file: Path, max_tokens: int, rules: TokenizerRules, version: tuple[in
     elif rules.prefix_space is not None:
         library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=rules.prefix_space)
     if rules.lower or rules.removed:
-        library.normalizer = _normaliser(rules.lower, rules.removed, library.normalizer)
+        library.normalizer = _normaliser(rules, library.normalizer)
     return library
 
 
-def _normaliser(lower: bool, removed: str, own: Any) -> Any:
-    """Lowercasing, then removal of characters, then the file's own normaliser."""
+def _normaliser(rules: TokenizerRules, own: Any) -> Any:
+    """Lowercasing, then replacement and removal of characters, then the file's own normaliser."""
     from tokenizers import Regex, normalizers
 
-    steps = [normalizers.Lowercase()] if lower else []
-    if removed:
-        patterns = (f"[{re.escape(removed)}]", ""), (r"\s+", " ")
+    steps = [normalizers.Lowercase()] if rules.lower else []
+    steps += [normalizers.Replace(one, " ") for one in rules.spaces]
+    if rules.removed:
+        patterns = (f"[{re.escape(rules.removed)}]", ""), (r"\s+", " ")
         steps += [*(normalizers.Replace(Regex(pattern), to) for pattern, to in patterns), normalizers.Strip()]
     return normalizers.Sequence([*steps, *([own] if own else [])])
 

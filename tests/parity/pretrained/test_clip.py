@@ -9,7 +9,13 @@ import pytest
 from mmjax.pretrained import WeightsError, load
 from mmjax.types import Padded
 from tests.parity.originals import assert_same, published
-from tests.parity.pretrained.dual_encoders import assert_encoders_agree, assert_read_back, random_images, random_texts
+from tests.parity.pretrained.dual_encoders import (
+    assert_applications,
+    assert_encoders_agree,
+    assert_read_back,
+    random_images,
+    random_texts,
+)
 from tests.parity.pretrained.test_texts import saved
 
 pytestmark = pytest.mark.parity
@@ -51,6 +57,19 @@ def test_both_encoders(sizes, tmp_path):
     texts, images = inputs(sizes)
     mask = torch.tensor(np.asarray(texts.mask).astype(int))
     assert_encoders_agree(theirs, weights, texts, images, theirs.vision_model.post_layernorm, attention_mask=mask)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_zero_shot_classes_and_retrieval(sizes, tmp_path):
+    import torch
+
+    theirs = original(sizes)
+    weights = load(published(theirs, tmp_path))
+    text, image, *_ = SIZES[sizes]
+    end = text[0] - 1 if text[-1] == 2 else text[-1]
+    texts = random_texts(text[0], [text[5] - i % 3 for i in range(24)], end, padding=1)
+    mask = torch.tensor(np.asarray(texts.mask).astype(int))
+    assert_applications(theirs, weights, texts, random_images(24, image[4], image[6]), attention_mask=mask)
 
 
 def test_tokens_after_the_end_are_ignored(tmp_path):

@@ -7,7 +7,13 @@ import pytest
 
 from mmjax.pretrained import WeightsError, load
 from tests.parity.originals import assert_same, published
-from tests.parity.pretrained.dual_encoders import assert_encoders_agree, assert_read_back, random_images, random_texts
+from tests.parity.pretrained.dual_encoders import (
+    assert_applications,
+    assert_encoders_agree,
+    assert_read_back,
+    random_images,
+    random_texts,
+)
 from tests.parity.pretrained.test_texts import saved
 
 pytestmark = pytest.mark.parity
@@ -48,6 +54,16 @@ def test_both_encoders(sizes, tmp_path):
     texts = texts.replace(length=np.full(len(lengths), text[5]))
     images = random_images(len(lengths) + 1, image[4], image[6])
     assert_encoders_agree(theirs, weights, texts, images, same)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_zero_shot_classes_and_retrieval(sizes, tmp_path):
+    theirs = original(sizes)
+    weights = load(published(theirs, tmp_path))
+    text, image, *_ = SIZES[sizes]
+    texts = random_texts(text[0], [text[5] - i % 3 for i in range(24)], text[0] - 1, padding=1, size=text[5])
+    texts = texts.replace(length=np.full(24, text[5]))
+    assert_applications(theirs, weights, texts, random_images(24, image[4], image[6]))
 
 
 @pytest.mark.parametrize("sizes", SIZES)
