@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -13,9 +13,10 @@ from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.data.decode import DataError
 from mmjax.data.splits import folds_of, with_fold
 
-__all__ = ["PROMPT", "ClassPrompts"]
+__all__ = ["LANGUAGE", "PROMPT", "ClassPrompts"]
 
 PROMPT = "prompt"  # the target with the class of each prompt
+LANGUAGE = "prompt_language"  # the metadata column with the language of each prompt, "" if it has none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,20 +25,30 @@ class ClassPrompts:
 
     data: any value with `load() -> Dataset`, such as Stamps(). target: the target whose classes are described. templates: texts
     with "{}" for the name of the class, in which "_" becomes a space; each class has one prompt per template. modality: the
-    text modality; its column needs `encode`. Raises DataError for a template without "{}".
+    text modality; its column needs `encode`.
+    languages: {language: templates}, such as `mmjax.data.prompt_templates.TEMPLATES`, which are used instead of `templates`.
+    names: {language: names of all classes in that language}, in the order of the classes; other languages use the names of the
+    data. Raises DataError for a template without "{}", and for names of a language without templates.
 
     The prompts are the last rows of the validation split and of the test split. They have no target except "prompt", the number
-    of the class, which is -1 for all other rows. Losses and other tasks ignore them, since their weight is 0.
+    of the class, which is -1 for all other rows. The metadata column "prompt_language" is their language. Losses and other
+    tasks ignore them, since their weight is 0.
     """
 
     data: Annotated[Any, tyro.conf.arg(name="")]
     target: str = "label"
     templates: tuple[str, ...] = ("{}",)
     modality: str = "text"
+    languages: tyro.conf.Suppress[Mapping[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
+    names: tyro.conf.Suppress[Mapping[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        if not self.templates or not all("{}" in template for template in self.templates):
-            raise DataError(f"ClassPrompts.templates is {self.templates}; each template needs a '{{}}' for the class name")
+        by_language = {f"languages[{language!r}]": given for language, given in self.languages.items()}
+        for field, given in (by_language or {"templates": self.templates}).items():
+            if not given or not all("{}" in template for template in given):
+                raise DataError(f"ClassPrompts.{field} is {given!r}; each template needs a '{{}}' for the class name")
+        if unknown := sorted(set(self.names) - set(self.languages)):
+            raise DataError(f"ClassPrompts.names has {unknown[0]!r}; the languages with templates are {sorted(self.languages)}")
 
     @property
     def folds(self) -> int:
@@ -61,15 +72,14 @@ class ClassPrompts:
         if column is None or column.parse is None:
             able = ", ".join(sorted(name for name, other in dataset.columns.items() if other.parse)) or "none"
             raise DataError(f"ClassPrompts.modality is {self.modality!r}; the modalities that can read new texts are {able}")
-        names = [name.replace("_", " ") for name in dataset.classes[self.target]]
-        prompts = [template.format(name) for name in names for template in self.templates]
-        label = np.repeat(np.arange(len(names), dtype=np.int32), len(self.templates))
+        prompts, languages = self._prompts(dataset.classes[self.target])
+        label = np.repeat(np.arange(len(dataset.classes[self.target]), dtype=np.int32), len(languages))
         splits, metadata = {}, {}
         for split, rows in dataset.splits.items():
             added = 0 if split == "train" else len(prompts)
             splits[split] = _with_prompts(rows, label[:added], self.modality, column.count)
-            metadata[split] = _metadata(dataset, split, prompts[:added])
-        digest = hashlib.sha256(f"{dataset.fingerprint} prompts {self.target} {self.modality} {prompts}".encode())
+            metadata[split] = _metadata(dataset, split, prompts[:added], languages)
+        digest = hashlib.sha256(f"{dataset.fingerprint} prompts {self.target} {self.modality} {prompts} {languages}".encode())
         return dataclasses.replace(
             dataset,
             columns={**dataset.columns, self.modality: _extended(column, prompts)},
@@ -78,6 +88,21 @@ class ClassPrompts:
             media=partial(_media, dataset, prompts),
             fingerprint=digest.hexdigest(),
         )
+
+    def _prompts(self, classes: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The prompts of all classes, class by class, and the languages of those of one class."""
+        known = [name.replace("_", " ") for name in classes]
+        for language, names in self.names.items():
+            if len(names) != len(classes):
+                given = f"ClassPrompts.names[{language!r}] has {len(names)} names"
+                raise DataError(f"{given}; {self.target!r} has {len(classes)} classes: {', '.join(known)}")
+        every = [
+            (language, template, self.names.get(language, known))
+            for language, templates in (self.languages or {"": self.templates}).items()
+            for template in templates
+        ]
+        prompts = [template.replace("{}", names[k]) for k in range(len(classes)) for _, template, names in every]
+        return prompts, [language for language, *_ in every]
 
 
 def _extended(column: Column, prompts: Sequence[str]) -> Column:
@@ -110,8 +135,11 @@ def _with_prompts(rows: Rows, label: np.ndarray, modality: str, first: int) -> R
     )
 
 
-def _metadata(dataset: Dataset, split: str, prompts: Sequence[str]) -> dict[str, np.ndarray]:
-    """The metadata of a split and of its prompts, which form one group; in other columns, prompts have "" or -1."""
+def _metadata(dataset: Dataset, split: str, prompts: Sequence[str], languages: Sequence[str]) -> dict[str, np.ndarray]:
+    """The metadata of a split and of its prompts, which form one group; in other columns, prompts have "" or -1.
+
+    languages: of the prompts of one class.
+    """
     known, count = dataset.metadata[split], len(prompts)
     if len(known["id"]) != len(dataset.splits[split]):
         raise DataError("ClassPrompts needs metadata for each row, and these data have them for each labelled step")
@@ -121,7 +149,9 @@ def _metadata(dataset: Dataset, split: str, prompts: Sequence[str]) -> dict[str,
     values["group"] = np.full(count, largest + 1 + sorted(dataset.splits).index(split))
     if "text" in values:
         values["text"] = np.array(prompts, str)
-    return {name: np.concatenate([array, values[name].astype(array.dtype.kind)]) for name, array in known.items()}
+    extended = {name: np.concatenate([array, values[name].astype(array.dtype.kind)]) for name, array in known.items()}
+    spoken = np.array([*[""] * len(known["id"]), *languages * (count // len(languages))], str)
+    return extended | {LANGUAGE: spoken}
 
 
 def _media(dataset: Dataset, prompts: Sequence[str], row: int) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 import tyro
+from jaxtyping import Array, Float
 
-from mmjax.data.class_prompts import PROMPT
+from mmjax.data.class_prompts import LANGUAGE, PROMPT
 from mmjax.data.dataset import Dataset
+from mmjax.metrics import classification
 from mmjax.tasks.baselines import majority_class
 from mmjax.tasks.classify import METRICS, class_details, class_outcomes, confusion_panels, show_class
 from mmjax.tasks.defaults import each_seed
@@ -27,7 +30,9 @@ class ZeroShot:
     query: the name of an output [b d], such as "image.embedding", or "embedding" of the fused tokens, which is computed from
     every modality except the one of the prompts. prompts: the name of the text output [b d], such as "text.embedding". The
     embedding of a class is the normalised mean of the normalised embeddings of its prompts, which are additional rows of the
-    data: `data=ClassPrompts(Stamps(), templates=("a picture of {}",))`.
+    data: `data=ClassPrompts(Stamps(), templates=("a picture of {}",))`. With `languages=TEMPLATES`, it is the normalised mean
+    of its embeddings in each language, whatever the number of templates; "accuracy/fr" and so on, for each language alone,
+    are details.
     target: the name of the classes, Int[n]. temperature: divides the dot products before the softmax; it changes the
     probabilities and the calibration error only. fused: the modalities of the fused tokens; name them if the data have
     modalities without an encoder. extra: further metrics of the outcomes in `metrics.classification`.
@@ -87,16 +92,31 @@ class ZeroShot:
             "prompt": embed(self.prompts, (modality_of(self.prompts),), *arguments),
         }
 
-    def _logits(self, predicted: Mapping[str, np.ndarray], units: Units) -> np.ndarray:
-        """Logits Float32[u c] of all units; those of the prompts are not used."""
+    def _logits(self, predicted: Mapping[str, np.ndarray], units: Units, classes: np.ndarray | None = None) -> np.ndarray:
+        """Logits Float32[u c] of all units; those of the prompts are not used. classes: [c d]; None for all languages."""
+        if classes is None:
+            classes = _unit(self._classes(predicted, units).mean(axis=0))
+        return (predicted["query"][units.entry] @ classes.T / self.temperature).astype(np.float32)
+
+    def _classes(self, predicted: Mapping[str, np.ndarray], units: Units) -> np.ndarray:
+        """The embeddings of the classes in each of l languages, [l c d], of unit length."""
         prompt = units.target["prompt"]
         labels, embedding = units.target["label"][prompt], _unit(predicted["prompt"][units.entry[prompt]])
-        mean = np.stack([embedding[labels == k].mean(axis=0) for k in range(int(labels.max()) + 1)])
-        return (predicted["query"][units.entry] @ _unit(mean).T / self.temperature).astype(np.float32)
+        spoken = _spoken(units)
+        means = [
+            [embedding[(labels == k) & (spoken == language)].mean(axis=0) for k in range(int(labels.max()) + 1)]
+            for language in np.unique(spoken)
+        ]
+        return _unit(np.array(means))
 
     def outcomes(self, predicted: Mapping[str, np.ndarray], units: Units) -> Outcomes:
-        """The outcomes of `metrics.classification`."""
-        return class_outcomes(self._logits(predicted, units), units)
+        """The outcomes of `metrics.classification`; and with several languages, "spoken" Int32[u l], the prediction by each."""
+        found = class_outcomes(self._logits(predicted, units), units)
+        classes = self._classes(predicted, units)
+        if len(classes) == 1:
+            return found
+        alone = [class_outcomes(self._logits(predicted, units, one), units)["predicted"] for one in classes]
+        return found | {"spoken": np.stack(alone, axis=1)}
 
     def baselines(self, data: Dataset) -> dict[str, dict[str, np.ndarray]]:
         """The most frequent class of the training split."""
@@ -109,7 +129,10 @@ class ZeroShot:
         return {"majority": {"query": query, "prompt": np.eye(count, dtype=np.float32)[np.maximum(prompt, 0)]}}
 
     def details(self, units: Units) -> dict[str, Metric]:
-        return class_details(units)
+        """Those of each class; and with several languages, the accuracy by the prompts of each: "accuracy/fr"."""
+        languages = np.unique(_spoken(units))
+        alone = {f"accuracy/{name}": Metric(_accuracy_in(number)) for number, name in enumerate(languages)}
+        return (alone if len(alone) > 1 else {}) | class_details(units)
 
     def panels(self, outcomes: Outcomes, units: Units) -> list[dict[str, Any]]:
         return confusion_panels(outcomes, units)
@@ -122,6 +145,22 @@ class ZeroShot:
     def answers(self, predicted: Mapping[str, np.ndarray], classes: Mapping[str, tuple[str, ...]]) -> dict[str, np.ndarray]:
         """{"query", "prompt"}: the embeddings of each seed, Float32[n s d]."""
         return each_seed(predicted)
+
+
+def _spoken(units: Units) -> np.ndarray:
+    """The language of each prompt; "" if the data do not say."""
+    prompt = units.target["prompt"]
+    return units.metadata[LANGUAGE][prompt] if LANGUAGE in units.metadata else np.full(int(prompt.sum()), "")
+
+
+@cache
+def _accuracy_in(language: int) -> Callable:
+    """Accuracy by the prompts of one language. language: its number."""
+
+    def value(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
+        return classification.accuracy({**outcomes, "predicted": outcomes["spoken"][:, language]}, weight)
+
+    return value
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

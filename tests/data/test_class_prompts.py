@@ -1,5 +1,6 @@
 """Class prompts: rows of weight 0 with a text alone, after the rows of the data."""
 
+import json
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 from mmjax.data.class_prompts import ClassPrompts
 from mmjax.data.dataset import Column, Dataset, Rows, identity
 from mmjax.data.decode import DataError
+from mmjax.data.emoji.table import LANGUAGES
+from mmjax.data.prompt_templates import TEMPLATES
 from mmjax.data.splits import check_splits
+from mmjax.describe import as_json, from_json
 
 NAMES = ["cat", "bus"]
 
@@ -76,6 +80,31 @@ def test_every_choice_changes_the_fingerprints():
     assert len({dataset.columns["text"].fingerprint for dataset in loaded} | {"names"}) == 4
 
 
+def test_languages_have_templates_and_names_of_their_own():
+    value = ClassPrompts(Given(), languages={"en": ("a {}",), "fr": ("un {}", "le {}")}, names={"fr": ("chat", "bus")})
+    dataset = value.load()
+    assert check_splits(dataset)
+    texts = ["a wild cat", "un chat", "le chat", "a bus", "un bus", "le bus"]
+    for split in ("validation", "test"):
+        assert dataset.metadata[split]["text"].tolist()[3:] == texts
+        assert dataset.metadata[split]["prompt_language"].tolist() == ["", "", "", *["en", "fr", "fr"] * 2]
+        assert dataset.splits[split].targets["prompt"].tolist() == [-1, -1, -1, 0, 0, 0, 1, 1, 1]
+    assert dataset.metadata["train"]["prompt_language"].tolist() == ["", "", ""]
+    assert from_json(json.loads(json.dumps(as_json(TEMPLATES)))) == TEMPLATES
+    swapped = replace(value, languages={"en": ("a {}",), "de": ("un {}", "le {}")}, names={"de": ("chat", "bus")})
+    assert swapped.load().fingerprint != dataset.fingerprint
+
+
+def test_templates_are_shipped_for_the_languages_of_the_data():
+    assert set(LANGUAGES) <= set(TEMPLATES) and len(TEMPLATES) >= 12
+    for language, templates in TEMPLATES.items():
+        assert len(templates) == len(set(templates)) == 4, language
+        assert all(template.count("{}") == 1 and len(template) < 40 for template in templates)
+    assert len(set().union(*TEMPLATES.values())) == 4 * len(TEMPLATES)  # no language is a copy of another
+    prompts = ClassPrompts(Given(), languages=TEMPLATES).load().metadata["test"]["text"]
+    assert "wild catの画像" in prompts and "это bus" in prompts
+
+
 def test_media_of_rows_and_of_prompts():
     media = DATA.load().media
     assert media(2) == {"id": "test2"}
@@ -93,6 +122,15 @@ def test_media_of_rows_and_of_prompts():
 def test_errors_name_the_field(value, message):
     with pytest.raises(DataError, match=message):
         value.load()
+
+
+def test_errors_name_the_language():
+    with pytest.raises(DataError, match=r"ClassPrompts.languages\['fr'\] is \('un',\); each template needs a '\{\}'"):
+        ClassPrompts(Given(), languages={"en": ("a {}",), "fr": ("un",)})
+    with pytest.raises(DataError, match=r"ClassPrompts.names has 'de'; the languages with templates are \['en'\]"):
+        ClassPrompts(Given(), languages={"en": ("a {}",)}, names={"de": ("Katze", "Bus")})
+    with pytest.raises(DataError, match=r"names\['en'\] has 1 names; 'label' has 2 classes: wild cat, bus"):
+        ClassPrompts(Given(), languages={"en": ("a {}",)}, names={"en": ("cat",)}).load()
 
 
 def test_templates_need_a_place_for_the_class():

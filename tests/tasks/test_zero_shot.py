@@ -65,6 +65,37 @@ def test_outcomes_by_hand():
     np.testing.assert_allclose(cold["probability"][0], 1, rtol=1e-6)
 
 
+def test_languages_alone_and_their_ensemble_by_hand():
+    """Two prompts of English and one of French for each class: French counts as much as English.
+
+    Unit embeddings: English cat (1, 0), (1, 0) and bus (0, 1), (0, 1); French cat (0, 1) and bus (-1, 0). Ensemble: cat
+    (1, 1) / sqrt 2, bus (-1, 1) / sqrt 2. A mean over all prompts would be cat (2, 1) / sqrt 5, bus (-1, 2) / sqrt 5.
+    """
+    prompts = np.array([-1, -1, -1, 0, 0, 0, 1, 1, 1])
+    data = dataset(
+        {"label": np.array([0, 1, 1, *[-1] * 6]), "prompt": prompts},
+        classes={"label": ("cat", "bus")},
+        pointer={"image": [0, 1, 2, *[-1] * 6], "text": np.arange(9)},
+        weight=[1, 1, 2, *[0] * 6],
+        prompt_language=np.array(["", "", "", *["en", "en", "fr"] * 2]),
+    )
+    units = TASK.units(data, "test")
+    query, prompt = np.zeros((2, 9, 2), np.float32)
+    query[:3] = [[1, 0.2], [0.2, 1], [-0.1, 1]]
+    prompt[3:] = [[2, 0], [1, 0], [0, 3], [0, 1], [0, 1], [-5, 0]]
+    found = replace(TASK, temperature=1.0).outcomes({"query": query, "prompt": prompt}, units)
+    # Scores (cat, bus). Image 0: English (1, .2), French (.2, -1), ensemble (.85, -.57). Image 1: English (.2, 1), French
+    # (1, -.2), ensemble (.85, .57); a mean over prompts would say bus (.63, .80). Image 2: (-.1, 1), (1, .1), (.64, .78).
+    assert found["predicted"][:3].tolist() == [0, 0, 1]
+    assert found["spoken"][:3].tolist() == [[0, 0], [1, 0], [1, 0]]
+    np.testing.assert_allclose(found["probability"][1], 1 / (1 + np.exp(-0.4 / np.sqrt(2))), rtol=1e-5)
+    weight, details = jnp.asarray(units.weight), TASK.details(units)
+    scores = {name: float(details[name].value(found, weight)) for name in ("accuracy/en", "accuracy/fr")}
+    assert scores == {"accuracy/en": 1.0, "accuracy/fr": 0.25}  # the third image has the weight 2
+    np.testing.assert_allclose(TASK.metrics["accuracy"].value(found, weight), 3 / 4)
+    assert "f1/cat" in details and "accuracy/en" not in TASK.details(TASK.units(DATA, "test"))
+
+
 def test_the_baseline_predicts_the_majority():
     units = TASK.units(DATA, "test")
     found = TASK.outcomes(TASK.baselines(DATA)["majority"], units)
