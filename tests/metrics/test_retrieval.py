@@ -1,5 +1,7 @@
 """Exact search and retrieval metrics against brute force, scikit-learn and hand-derived numbers."""
 
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -87,6 +89,31 @@ def test_outcomes_equal_scikit_learn(seed):
         ndcg = sklearn_metrics.ndcg_score([relevant], [similarity], k=K)
         # `ndcg_score` averages over ties, which remain among irrelevant candidates alone
         np.testing.assert_allclose(found["ndcg"][i], ndcg, rtol=0, atol=1e-6)
+
+
+def orders_of_ties(similarity):
+    """All rankings of a few candidates by their similarity."""
+    for order in itertools.permutations(range(len(similarity))):
+        if (np.diff(similarity[list(order)]) <= 0).all():
+            yield np.array(order)
+
+
+def test_ties_get_the_worst_of_all_orders():
+    """So a metric is at most its mean over the orders of the ties, and equal to it without ties."""
+    names = {"mrr": lambda found: 1 / found["rank"], "map": lambda found: found["ap"], "ndcg": lambda found: found["ndcg"]}
+    tied = 0
+    for seed in range(25):
+        random = np.random.default_rng(seed)
+        query, gallery = (random.integers(-1, 2, (n, 3)).astype(np.float32) for n in (1, 6))
+        kinds = random.integers(0, 2, 6).astype(np.int32)
+        kinds[0] = 1
+        ours = rank_outcomes(*search(query, gallery, np.int32([1]), kinds), 6, K)
+        every = [np.flatnonzero(kinds[order] == 1) + 1 for order in orders_of_ties(gallery @ query[0])]
+        every = rank_outcomes(np.array(every), np.full(len(every), kinds.sum()), 6, K)
+        tied += len(every["rank"]) > 1
+        for name, value in names.items():
+            np.testing.assert_allclose(value(ours)[0], value(every).min(), rtol=1e-6, err_msg=f"{name} of case {seed}")
+    assert tied > 20
 
 
 def test_positions_do_not_depend_on_the_number_of_devices():

@@ -33,14 +33,20 @@ def test_equals_a_stable_sort_with_ties_over_blocks():
     assert found.exact.all()
 
 
-def test_one_and_four_devices_find_the_same():
+@pytest.mark.parametrize("codes", [False, True])
+@pytest.mark.parametrize("resident", [False, True])
+def test_one_and_four_devices_find_the_same(resident, codes, monkeypatch):
     devices = jax.local_devices()
     assert len(devices) >= 4
     vectors, query = RNG.normal(size=(250, 6)).astype(np.float32), RNG.normal(size=(5, 6)).astype(np.float32)
     vectors[200:] = vectors[:50]  # equal vectors on different devices
-    one, four = (search(query, Resident.of(Gallery(vectors), devices[:n]), 30) for n in (1, 4))
-    np.testing.assert_array_equal(one.row, four.row)
-    np.testing.assert_array_equal(one.similarity, four.similarity)
+    gallery = Gallery(vectors).with_codes() if codes else Gallery(vectors)
+    found = []
+    for count in (1, 4):
+        monkeypatch.setattr(jax, "local_devices", lambda count=count: devices[:count])
+        found.append(search(query, Resident.of(gallery) if resident else gallery, 30))
+    for one, four in zip(*found):
+        np.testing.assert_array_equal(one, four)
 
 
 def test_a_gallery_in_a_file_gives_the_same(tmp_path):

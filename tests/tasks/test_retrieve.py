@@ -97,6 +97,27 @@ def test_several_positives_by_group_or_target():
     assert by_label.target["match"].tolist() == [0, 1, 0, 0, 0, 0]
 
 
+def test_one_and_four_devices_give_the_same_outcomes(monkeypatch):
+    """Through the task: ranks, precisions, hubness and gap, bit by bit, with equal vectors on different devices."""
+    monkeypatch.setattr("mmjax.metrics.ranking.QUERIES", 8)
+    monkeypatch.setattr("mmjax.metrics.ranking.CANDIDATES", 16)
+    random, devices = np.random.default_rng(0), jax.local_devices()
+    assert len(devices) == 4
+    data = dataset(
+        {"label": np.zeros(70, int)}, pointer={"image": np.arange(70), "text": np.arange(70)}, kind=np.arange(70) % 30
+    )
+    task = replace(TASK, match="kind")
+    units = task.units(data, "test")
+    image, text = random.normal(size=(2, 70, 5)).astype(np.float32)
+    text[40:] = text[:30]
+    found = []
+    for count in (1, 4):
+        monkeypatch.setattr(jax, "local_devices", lambda count=count: devices[:count])
+        found.append(task.outcomes({"query": image, "gallery": text}, units))
+    assert set(found[0]) >= {"rank", "ap", "ndcg", "occurrence", "along_gap"}
+    jax.tree.map(np.testing.assert_array_equal, *found)
+
+
 def test_predict_masks_the_other_modality_and_absent_rows():
     present = {"image": jnp.array([True, True, False]), "text": jnp.array([True, False, True])}
     tokens = {name: Tokens(jnp.ones((3, 1, 1)), here[:, None]) for name, here in present.items()}
