@@ -29,6 +29,7 @@ from rich.console import Console
 from mmjax.experiment.flags import flags_of, mapped, print_help, with_dtype
 from mmjax.experiment.options import Options
 from mmjax.experiment.value import Experiment, ExperimentError
+from mmjax.processes import is_first, join
 
 __all__ = ["FUNCTIONS", "fail", "parse", "prepare_jax", "run", "run_options"]
 
@@ -200,7 +201,9 @@ def _run(
     header = {"name": file.stem, "command": command, "description": description}
     try:
         run_options(header, cells, every, options, options.out or Path("runs") / file.stem, Console())
-    except (ExperimentError, DataError, WeightsError, CheckpointError, RunError, NonFiniteError, ImportError) as error:
+    except (
+        ExperimentError, DataError, WeightsError, CheckpointError, RunError, NonFiniteError, ImportError, MemoryError
+    ) as error:  # fmt: skip
         _exit_with(f"error: {error}", 1)
     except KeyboardInterrupt:
         _exit_with("stopped at once; continue from the last checkpoint with the same command and --resume", 130)
@@ -226,6 +229,11 @@ def run_options(
     Everything that can be checked is checked before the training begins.
     """
     prepare_jax()
+    if options.coordinator:
+        try:
+            join(options.coordinator, options.processes, options.process)
+        except ValueError as error:
+            raise ExperimentError(str(error)) from error
     if options.dtype:
         cells = {name: with_dtype(experiment, options.dtype) for name, experiment in cells.items()}
     from mmjax.experiment.costs import print_costs
@@ -233,7 +241,9 @@ def run_options(
     from mmjax.experiment.run import run_cells
     from mmjax.runs.folder import check_folder
 
-    if not options.costs:
+    if not is_first():  # the first process prints for all
+        console = Console(quiet=True)
+    if not options.costs and is_first():
         check_folder(out, options.resume)
     check_options(cells, options)
     fold = None if options.costs else fold_numbers(cells, options)[0]

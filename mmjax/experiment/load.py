@@ -15,6 +15,7 @@ from mmjax.data.splits import check_splits, folds_of, with_fold
 from mmjax.describe import as_json
 from mmjax.experiment.check import check
 from mmjax.experiment.loggers import check_loggers
+from mmjax.experiment.training import plan_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.pretrained.init import read_weights
 
@@ -94,10 +95,21 @@ def _read_weights(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
 
 def check_options(cells: Mapping[str, Experiment], options: Any) -> None:
     """Raises ExperimentError for wrong options, before any data are read."""
-    devices = jax.local_device_count()
+    if jax.process_count() > 1 and options.plan != "sharded":
+        raise ExperimentError(
+            f"--plan is {options.plan!r}, but there are {jax.process_count()} processes, which would all train the same; use "
+            "--plan sharded, or start one process"
+        )
     for name, experiment in cells.items():
-        if options.plan == "pmap" and experiment.batch % devices:
-            raise ExperimentError(f"cell {name}: batch is {experiment.batch}; it must be a multiple of the {devices} devices")
+        parts = plan_of(experiment, options).devices
+        if experiment.batch % parts:
+            raise ExperimentError(f"cell {name}: batch is {experiment.batch}; it must be a multiple of its {parts} parts")
+    at_once = min(options.seeds_at_once or options.seeds, options.seeds)
+    if options.plan == "sharded" and any(group % options.mesh.seeds for group in (at_once, options.seeds % at_once)):
+        raise ExperimentError(
+            f"--mesh.seeds is {options.mesh.seeds}; it must divide the number of seeds that are trained side by side: --seeds "
+            f"is {options.seeds}, --seeds-at-once {options.seeds_at_once}"
+        )
     if options.against is not None and options.against not in cells:
         raise ExperimentError(f"--against is {options.against!r}, not a cell of this run; the cells are {', '.join(cells)}")
     check_loggers(options.log)

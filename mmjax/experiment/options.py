@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmjax.experiment.value import ExperimentError
+from mmjax.train.sharded import Mesh
 
 __all__ = ["Options"]
 
@@ -17,14 +18,17 @@ class Options:
 
     seeds: number of seeds, numbered from 0. seeds_at_once: seeds trained side by side by `vmap`; None for all of them, 1 for
     one after another. folds: "all" trains every fold of the data and joins the test predictions into one set.
-    plan: "single" runs on one device, "pmap" splits each batch over all local devices. steps_per_call: training steps in one
-    compiled call; None chooses it by the size of the model.
+    plan: "single" runs on one device, "pmap" splits each batch over all devices of this process, "sharded" runs on a mesh of
+    the devices of all processes. mesh: the sizes of that mesh. steps_per_call: training steps in one compiled call; None
+    chooses it by the size of the model.
     out: run folder, by default runs/NAME. resume: continue the run in that folder. keep_predictions: save predictions as well
     as outcomes. log: further logs of the learning curves, any of tensorboard, csv and wandb.
     against: a cell that all others are compared with. holm: correct the verdicts for the number of comparisons (Holm, 1979).
     device_memory: gigabytes of prepared data that may stay on the device; larger data are streamed. workers: processes that
     read streamed data, 0 for threads of this process. dtype: of the computations of every module that has a dtype; parameters
     stay in float32.
+    coordinator: HOST:PORT of the first of several processes, or "auto" under SLURM, Open MPI, Kubernetes or on Cloud TPU.
+    processes: their number. process: the index of this one, from 0.
     full: run the cells in the size of the published models, for an accelerator. costs: compile each cell, take one step and
     print its parameters, FLOPs and memory; nothing is trained or written.
     """
@@ -32,7 +36,8 @@ class Options:
     seeds: int = 5
     seeds_at_once: int | None = None
     folds: Literal["all"] | None = None
-    plan: Literal["single", "pmap"] = "single"
+    plan: Literal["single", "pmap", "sharded"] = "single"
+    mesh: Mesh = Mesh()
     steps_per_call: int | None = None
     out: Path | None = None
     resume: bool = False
@@ -43,6 +48,9 @@ class Options:
     device_memory: float = 2.0
     workers: int = 0
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
     full: bool = False
     costs: bool = False
 

@@ -29,8 +29,9 @@ from mmjax.experiment.impossible import check_targets_fit
 from mmjax.experiment.loggers import logging_to
 from mmjax.experiment.privacy import guarantee_of, with_noise
 from mmjax.experiment.tokens import with_token_ids
-from mmjax.experiment.training import training_of
+from mmjax.experiment.training import plan_of, training_of
 from mmjax.experiment.value import Experiment, ExperimentError
+from mmjax.processes import any_process, is_first, wait_for_all
 from mmjax.progress import Progress
 from mmjax.runs.folder import read_record
 from mmjax.runs.model import VARIABLES, read_variables, write_model
@@ -38,7 +39,7 @@ from mmjax.runs.write import Part, chosen_examples, write_examples, write_part
 from mmjax.tasks.subsets import subset_name
 from mmjax.train.checkpoint import Checkpoints
 from mmjax.train.loop import Callbacks, Fit, TrainData, fit
-from mmjax.train.parallel import PLANS, Plan
+from mmjax.train.parallel import Plan
 from mmjax.train.seeds import orders
 from mmjax.train.stages import split
 from mmjax.train.stop import StopRequest
@@ -103,7 +104,7 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
     ExperimentError if the validation score of a seed is never finite, or if training targets are impossible
     (`experiment.impossible`); also raises the errors of `train.loop.fit`.
     """
-    plan = PLANS[run.options.plan]()
+    plan = plan_of(run.experiment, run.options)
     with _workers(run) as workers:
         run = dataclasses.replace(run, experiment=with_token_ids(run.experiment, run.dataset), workers=workers)
         if run.trained is None:
@@ -126,7 +127,7 @@ def _read_trained(run: PartRun, plan: Plan) -> Trained:
     record = read_record(run.trained / "part.json")
     training = training_of(run.experiment, plan)
     example = feed.example_batch(run.dataset, run.experiment.encoders, run.experiment.batch)
-    frozen = plan.place(training.frozen(example, run.pretrained))
+    frozen = plan.place(training.frozen(example, run.pretrained), seeds=False)
     curves = [json.loads(line) for line in (run.trained / "curves.jsonl").read_text().splitlines()]
     facts = {name: record[name] for name in FACTS if name in record} | {"trained_by": run.trained.parent.name}
     return Trained(read_variables(run.trained / VARIABLES), frozen, curves, facts, 0.0)
@@ -147,19 +148,19 @@ def _train(run: PartRun, plan: Plan, stop: StopRequest, progress: Progress) -> T
     state, frozen = training.init(run.part.seeds, example, run.pretrained or None)
     per_call = options.steps_per_call or training.automatic_steps_per_call(state, frozen, example)
     training = training_of(experiment, plan, per_call)
-    frozen = plan.place(frozen)
+    frozen = plan.place(frozen, seeds=False)
 
     name = run.cell if run.part.name == "all" else f"{run.cell} ({run.part.name})"
     progress.cell(name, experiment.steps)
     metadata = {**run.identity, "steps_per_call": per_call}  # with another number, results differ by rounding
     checkpoints = Checkpoints(run.folder / "checkpoints", metadata, warn=progress.print)
-    with logging_to(options.log, run.folder, name, run.part.seeds) as log:
+    with logging_to(options.log if is_first() else (), run.folder, name, run.part.seeds) as log:
         callbacks = Callbacks(
             step=progress.step,
             evaluated=lambda record: (progress.evaluated(record), log(record)),
-            stop=lambda: stop.asked,
+            stop=lambda: any_process(stop.asked),
         )
-        data = TrainData(lambda chunks: train_feed.chunks(order, chunks), order, run.part.seeds)
+        data = TrainData(lambda chunks: plan.feed(train_feed).chunks(order, chunks), order, run.part.seeds)
         validate = _validate(run, training, frozen)
         fitted = fit(training, state, frozen, data, validate, checkpoints, callbacks)
     checkpoints.close()
@@ -182,7 +183,7 @@ def _validate(run: PartRun, training: Training, frozen: Any) -> Callable[[Any], 
     """
     experiment, selection = run.experiment, run.experiment.selection
     rows, weight = len(run.dataset.splits["validation"]), np.asarray(run.dataset.splits["validation"].weight, np.float64)
-    feed_validation, task = run.feed_of("validation"), None
+    feed_validation, task = training.plan.feed(run.feed_of("validation")), None
     if selection is not None:
         task = experiment.tasks[selection[0]]
         metric, units = task.metrics[selection[1]], task.units(run.dataset, "validation")
@@ -219,25 +220,27 @@ def _predict(run: PartRun, plan: Plan, trained: Trained) -> None:
     placed, rows = plan.place(variables), len(run.dataset.splits["test"])
     size = batch * max(1, min(ROWS_AT_ONCE // batch, -(-rows // batch)))
     answer = lambda batch: evaluate(placed, trained.frozen, batch)
-    predicted = predict_split(answer, run.feed_of("test"), rows, axis=2, size=size)
-    outcomes, examples = {}, {}
+    predicted = predict_split(answer, plan.feed(run.feed_of("test")), rows, axis=2, size=size)
+    outcomes, examples, targets = {}, {}, {}
     for name, task in experiment.tasks.items():
         names = [subset_name(subset) for subset in subsets[name]]
         of_subset = {subset: at_subset(predicted[name], k) for k, subset in enumerate(names)}
         outcomes[name] = {s: outcomes_of(task, p, run.units[name]) for s, p in of_subset.items()}
-        targets, examples[name] = _answers(run, task, run.units[name], of_subset, names[-1])
+        targets[name], examples[name] = _answers(run, task, run.units[name], of_subset, names[-1])
         arguments = plan, placed, trained.frozen, task, run.units[name], of_subset[names[-1]]
         for answers, found in zip(examples[name], attention_maps(run, *arguments, chosen_examples(run.units[name]))):
             if found is not None and answers[names[-1]] is not None:
                 answers[names[-1]]["attention"] = found
-        if run.part.fold in (None, 0):
-            write_examples(run.folder.parents[2], name, run.units[name], targets, run.dataset)
     seconds = trained.seconds + time.monotonic() - began
     facts = {"seconds": seconds, "plan": run.options.plan} | trained.facts
     kept = _flat(predicted) if run.options.keep_predictions else None
-    arguments = experiment, run.dataset, run.part.seeds, variables, run.identity["weights"] or ""
-    model_files = write_model(run.folder, *arguments)
-    write_part(run.folder, run.identity, outcomes, trained.curves, facts, examples, kept, model_files)
+    if is_first():
+        for name in experiment.tasks if run.part.fold in (None, 0) else ():
+            write_examples(run.folder.parents[2], name, run.units[name], targets[name], run.dataset)
+        arguments = experiment, run.dataset, run.part.seeds, variables, run.identity["weights"] or ""
+        model_files = write_model(run.folder, *arguments)
+        write_part(run.folder, run.identity, outcomes, trained.curves, facts, examples, kept, model_files)
+    wait_for_all(f"{run.cell} {run.part.name} is written")
 
 
 def at_subset(predicted: Any, number: int) -> Any:

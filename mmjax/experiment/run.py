@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from mmjax.experiment.part import PartRun, run_part
 from mmjax.experiment.results import data_facts, results_of
 from mmjax.experiment.value import Experiment
 from mmjax.pretrained.init import digest
+from mmjax.processes import any_process, is_first, wait_for_all
 from mmjax.progress import Progress
-from mmjax.runs.folder import locked, read_record, write_json
+from mmjax.runs.folder import locked, read_json, read_record, write_json
 from mmjax.runs.model import MODEL, VARIABLES, cannot_be_loaded
 from mmjax.runs.write import (
     Part,
@@ -57,18 +59,23 @@ def run_cells(
     steps = len(parts) * sum(experiment.steps for experiment in cells.values())
     progress = Progress(console, len(parts) * len(cells), steps)
     acknowledge = lambda: progress.print("stopping after the current step; a second signal ends the run at once")
-    with locked(out, header["name"], layout), progress, StopRequest(acknowledge) as stop:
+    lock = locked(out, header["name"], layout) if is_first() else nullcontext()
+    with lock, progress, StopRequest(acknowledge) as stop:
         first, leak_free, read = loaded.datasets[at_fold(next(iter(cells.values())), folds[0]).data], True, {}
         for fold in folds:
             loaded = loaded if fold == folds[0] else load_and_check(cells, fold, read)
             leak_free &= loaded.leak_free
             _run_fold(fold, groups, cells, options, out, loaded, stop, progress)
+        if not is_first():
+            wait_for_all("the results are written")
+            return read_json(out / "results.json")
         for name, experiment in cells.items():
             _finish_cell(out / "cells" / name, experiment, parts, options)
         facts = data_facts(first, None if folds == [None] else folds, leak_free)
         with progress.waiting("scoring"):
             results = results_of(header, cells, every, out, facts, options.against, options.holm, progress.print)
         write_json(out / "results.json", results)
+    wait_for_all("the results are written")
     _report(out, results, console)
     return results
 
@@ -108,7 +115,7 @@ def _run_fold(
             if part_is_done(folder / part.name, identity, progress.print, wanted_files) and shown:
                 progress.skip(experiment.steps)
                 continue
-            if stop.asked:
+            if any_process(stop.asked):
                 raise Stopped(f"stopped before cell {name}")
             if group == groups[0] and fold in (None, 0) and (reason := cannot_be_loaded(experiment, dataset)):
                 progress.print(f"cell {name} will be trained and scored, but its models cannot be loaded later: {reason}")
@@ -136,6 +143,8 @@ def _units(out: Path, cell: str, experiment: Experiment, dataset: Dataset, part:
     found = {}
     for name, task in experiment.tasks.items():
         units = found[name] = task.units(dataset, "test")
+        if not is_first():
+            continue
         write_units(out, cell, name, part, units, report)
         if not has_baselines(out, name, part, report):
             predicted = task.baselines(dataset)

@@ -1,13 +1,26 @@
-"""The `Training` value of an experiment."""
+"""The `Training` value of an experiment, and its plan."""
 
-from mmjax.experiment.value import Experiment
+from typing import Any
+
+from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.robust.prune import select_after
 from mmjax.train.finite import skip_nonfinite
-from mmjax.train.parallel import Plan, single
+from mmjax.train.parallel import Plan, pmapped, single
+from mmjax.train.sharded import DEFAULT_RULES, sharded
 from mmjax.train.stages import does_learn, resolve
 from mmjax.train.training import Schedule, Training
 
-__all__ = ["first_selectable", "training_of"]
+__all__ = ["first_selectable", "plan_of", "training_of"]
+
+
+def plan_of(experiment: Experiment, options: Any) -> Plan:
+    """The plan of --plan and --mesh. ExperimentError if the mesh does not fit the devices."""
+    if options.plan != "sharded":
+        return {"single": single, "pmap": pmapped}[options.plan]()
+    try:
+        return sharded(options.mesh, (*experiment.placement, *DEFAULT_RULES))
+    except ValueError as error:
+        raise ExperimentError(str(error)) from error
 
 
 def training_of(experiment: Experiment, plan: Plan | None = None, steps_per_call: int = 1) -> Training:

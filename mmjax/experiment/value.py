@@ -40,6 +40,8 @@ class Experiment:
     training, in order; () for one stage in which everything learns. steps: number of training steps. batch: rows per step.
     sampling: how the rows of a step are drawn, `Epochs()` or `Poisson()` (see `mmjax.data.order`).
     skip_nonfinite: skip and count steps with a non-finite loss or gradient instead of stopping at the first one.
+    placement: rules for `--plan sharded`, (pattern of a parameter's path, mesh axes of its last axes) pairs that go before
+    `mmjax.train.sharded.DEFAULT_RULES`.
 
     Evaluation:
     tasks: {name: Task}, all scored after one training run. select: "task.metric" on the validation split, or "loss" for the
@@ -74,6 +76,7 @@ class Experiment:
     evaluate_every: int = 25
     checkpoint_every: int = 100
     skip_nonfinite: bool = False
+    placement: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def model(self) -> Multimodal:

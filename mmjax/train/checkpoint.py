@@ -18,6 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mmjax.describe import differences
+from mmjax.processes import is_first, wait_for_all
 from mmjax.train.finite import NonFiniteError
 
 __all__ = ["CheckpointError", "Checkpoints"]
@@ -102,11 +103,14 @@ class Checkpoints:
             except _Damaged as damage:
                 damages.append((step, f"{self.folder / str(step)} is damaged ({damage})"))
                 continue
-            for damaged, message in damages:
-                aside = self.folder / f"{damaged}.damaged"
+            for _, message in damages:
                 self.warn(f"{message}; continuing from step {step}")
+            wait_for_all("damaged checkpoints are known")
+            for damaged, _ in damages if is_first() else ():
+                aside = self.folder / f"{damaged}.damaged"
                 shutil.rmtree(aside, ignore_errors=True)
                 (self.folder / str(damaged)).rename(aside)
+            wait_for_all("damaged checkpoints are aside")
             self._manager.reload()
             return found
         messages = "; ".join(message for _, message in damages)

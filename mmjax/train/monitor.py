@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmjax.processes import whole
 from mmjax.train.finite import NonFiniteError, diagnose
 from mmjax.types import Batch
 
@@ -47,7 +48,7 @@ class Monitor:
     def _raise(self, chunk: range, batches: Batch, metrics: dict[str, np.ndarray]) -> None:
         """Raises NonFiniteError for the first non-finite step."""
         k, place = np.argwhere(~metrics["finite"])[0].tolist()
-        step, batch = chunk[k], jax.tree.map(lambda leaf: leaf[k, place], batches)
+        step, batch = chunk[k], jax.tree.map(lambda leaf: leaf[k, place], whole(batches))
         rows = None if self.rows is None else self.rows(step)[place]
         where = f"step {step + 1} of {self.steps}, {self._seed(place)}"
         raise NonFiniteError(diagnose(where, {name: metric[k, place] for name, metric in metrics.items()}, batch, rows))

@@ -1,36 +1,43 @@
-"""Plans: how training steps and evaluations of all seeds run on the local devices."""
+"""Plans: how training steps and evaluations of all seeds run on the devices of one process."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from mmjax.data.feed import Feed
 from mmjax.shards import SHARD
 from mmjax.train.stages import merged
 from mmjax.train.step import Step
 
-__all__ = ["PLANS", "Plan", "compiler_options", "pmapped", "single"]
+__all__ = [
+    "Plan", "all_seeds_steps", "check_memory", "checked", "compiler_options", "evaluation", "pmapped", "single",
+]  # fmt: skip
 
 
 class Plan(NamedTuple):
-    """How functions of one seed run for all seeds on the local devices.
+    """How functions of one seed run for all seeds on devices.
 
-    devices: their number, which must divide the rows of a batch. place: a tree on the host, such as a state [s ...],
-    variables [s ...] or frozen variables -> the same tree on the devices, as `train` and `evaluate` take it. fetch: the inverse
-    of place.
+    devices: the number of parts of a batch, which must divide its rows. place: (a tree on the host, seeds = True) -> the same
+    tree on the devices, as `train` and `evaluate` take it. seeds: whether its leaves have a leading axis of seeds, as a state
+    or variables [s ...] have, and frozen variables have not. fetch: placed tree with seeds -> the tree outside the plan, equal
+    in all processes.
     train: step -> run, with run(placed state, placed frozen, batches [k s b ...]) -> (placed state, metrics [k s]): k steps of
     all seeds in one compiled call. The given state is overwritten (donated).
     evaluate: (function, axis = 0) -> run, with run(placed variables, placed frozen, batch [b ...]) -> leaves [s ...]. function:
     (all variables of one seed, batch) -> a tree whose leaves have the rows of the batch on `axis`.
+    feed: a `Feed` -> the `Feed` whose batches `train` and `evaluate` take.
     """
 
     devices: int
-    place: Callable[[Any], Any]
+    place: Callable[..., Any]
     fetch: Callable[[Any], Any]
     train: Callable[[Step], Callable]
     evaluate: Callable[..., Callable]
+    feed: Callable[[Feed], Feed] = lambda feed: feed
 
 
 @cache
@@ -48,9 +55,12 @@ def compiler_options() -> dict[str, str]:
     return wanted
 
 
-def _steps(step: Step) -> Callable:
-    """(state [s ...], frozen, batches [k s b ...]) -> (state, metrics [k s]); a scan if there are several steps."""
-    all_seeds = jax.vmap(step, in_axes=(0, None, 0))
+def all_seeds_steps(step: Step, seeds_axis: str | None = None) -> Callable:
+    """(state [s ...], frozen, batches [k s b ...]) -> (state, metrics [k s]); a scan if there are several steps.
+
+    seeds_axis: the axis of a mesh over which the seeds are split.
+    """
+    all_seeds = jax.vmap(step, in_axes=(0, None, 0), spmd_axis_name=seeds_axis)
 
     def run(state, frozen, batches):
         if jax.tree.leaves(batches)[0].shape[0] > 1:
@@ -61,21 +71,57 @@ def _steps(step: Step) -> Callable:
     return run
 
 
-def _evaluation(function: Callable) -> Callable:
-    """(variables [s ...], frozen, batch) -> leaves [s ...]."""
-    return lambda variables, frozen, batch: jax.vmap(lambda one: function(merged(one, frozen), batch))(variables)
+def evaluation(function: Callable, seeds_axis: str | None = None) -> Callable:
+    """(variables [s ...], frozen, batch) -> leaves [s ...]. seeds_axis: as in `all_seeds_steps`."""
+
+    def run(variables, frozen, batch):
+        return jax.vmap(lambda one: function(merged(one, frozen), batch), spmd_axis_name=seeds_axis)(variables)
+
+    return run
 
 
 def single() -> Plan:
     """All seeds on one device."""
 
     def train(step):
-        return jax.jit(_steps(step), donate_argnums=0, compiler_options=compiler_options())
+        run = jax.jit(all_seeds_steps(step), donate_argnums=0, compiler_options=compiler_options())
+        return checked(run, jax.local_devices()[:1])
 
     def evaluate(function, axis=0):
-        return jax.jit(_evaluation(function))
+        return jax.jit(evaluation(function))
 
-    return Plan(1, jax.device_put, lambda tree: tree, train, evaluate)
+    return Plan(1, lambda tree, seeds=True: jax.device_put(tree), lambda tree: tree, train, evaluate)
+
+
+def checked(run: Callable, devices: Sequence[jax.Device]) -> Callable:
+    """A jitted function of (state, frozen, batches [k ...]) that is refused by `check_memory` before its first call."""
+    programs: dict[int, Callable] = {}
+
+    def call(state, frozen, batches):
+        steps = jax.tree.leaves(batches)[0].shape[0]  # all else has the same shapes in every call
+        if steps not in programs:
+            programs[steps] = run.lower(state, frozen, batches).compile()
+            check_memory(programs[steps], devices)
+        return programs[steps](state, frozen, batches)
+
+    return call
+
+
+def check_memory(program: Any, devices: Sequence[jax.Device]) -> None:
+    """MemoryError, with the estimate, if a compiled program needs more memory than these devices of this process have."""
+    found = program.memory_analysis()
+    if found is None:  # some backends have none
+        return
+    needed = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes + found.temp_size_in_bytes
+    if devices[0].platform == "cpu":  # all devices of a process share its memory
+        where, needed, limit = "this machine", needed * len(devices), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        where, limit = "each device", (devices[0].memory_stats() or {}).get("bytes_limit")
+    if limit is not None and needed > limit:
+        raise MemoryError(
+            f"a training step needs {needed / 1e9:.3g} GB, but {where} has {limit / 1e9:.3g} GB; use a smaller batch, "
+            "--seeds-at-once 1, or --plan sharded with more devices in --mesh.fsdp"
+        )
 
 
 def pmapped() -> Plan:
@@ -91,7 +137,7 @@ def pmapped() -> Plan:
 
     def train(step):
         spread = jax.pmap(
-            _steps(step), axis_name=SHARD, in_axes=(0, 0, 2), out_axes=(0, None), donate_argnums=0, devices=devices
+            all_seeds_steps(step), axis_name=SHARD, in_axes=(0, 0, 2), out_axes=(0, None), donate_argnums=0, devices=devices
         )
         split_rows = jax.jit(partial(jax.tree.map, partial(split, axis=2)))  # one program: leaf by leaf takes much longer
 
@@ -105,7 +151,7 @@ def pmapped() -> Plan:
         return run
 
     def evaluate(function, axis=0):
-        spread = jax.pmap(_evaluation(function), axis_name=SHARD, out_axes=axis + 1, devices=devices)
+        spread = jax.pmap(evaluation(function), axis_name=SHARD, out_axes=axis + 1, devices=devices)
         split_rows = jax.jit(partial(jax.tree.map, partial(split, axis=0)))
 
         def join(leaf):
@@ -116,10 +162,8 @@ def pmapped() -> Plan:
         return lambda variables, frozen, batch: join_rows(spread(variables, frozen, split_rows(batch)))
 
     copy = jax.pmap(lambda device, tree: tree, in_axes=(0, None), devices=devices)
+    place = lambda tree, seeds=True: copy(np.arange(count), tree)
     # The copy of the first device, by a program on that device alone: leaf[0] would launch a program with collectives for each
     # leaf, and many of these can block each other as in `train`.
     first = partial(jax.tree.map, lambda leaf: leaf.addressable_shards[0].data.reshape(leaf.shape[1:]))
-    return Plan(count, partial(copy, np.arange(count)), first, train, evaluate)
-
-
-PLANS = {"single": single, "pmap": pmapped}  # the values of --plan
+    return Plan(count, place, first, train, evaluate)

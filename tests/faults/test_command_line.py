@@ -64,7 +64,7 @@ def refused(capsys, monkeypatch, *args: str, cells=CELLS) -> str:
         ("--steps-per-call 0", "--steps-per-call is 0"),
         ("--device-memory -1", "--device-memory is -1.0; it must be a number of gigabytes, at least 0"),
         ("--device-memory inf", "--device-memory is inf"),
-        ("--plan tpu", "error: invalid choice 'tpu' for argument '--plan'. Expected one of ('single', 'pmap')"),
+        ("--plan tpu", "error: invalid choice 'tpu' for argument '--plan'. Expected one of ('single', 'pmap', 'sharded')"),
         ("--folds 3", "--folds"),
         ("--folds all", "Given has an official test split, so it has no folds"),
         ("--full", "has no --full size"),

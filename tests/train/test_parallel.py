@@ -6,9 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.data.feed import DeviceFeed
 from mmjax.shards import SHARD
-from mmjax.train.parallel import PLANS, pmapped, single
-from tests.train.toy import AUGMENT, Toy
+from mmjax.train.parallel import pmapped, single
+from mmjax.train.seeds import orders
+from mmjax.train.sharded import Mesh, sharded
+from tests.train.toy import AUGMENT, ROWS, Toy
 
 SEEDS = (0, 1)
 
@@ -26,8 +29,10 @@ def start(toy):
 def train(plan, toy, start, calls=((0,), (1,), (2,))):
     """(state after all steps, metrics [steps s]); calls: the steps of each compiled call."""
     run, placed, metrics = plan.train(toy.step()), plan.place(jax.tree.map(jnp.copy, start)), []
-    for steps in calls:
-        placed, found = run(placed, plan.place({}), toy.chunk_of(SEEDS, steps))
+    feed = plan.feed(DeviceFeed(toy.data.inputs, toy.rows))
+    chunks = [range(steps[0], steps[-1] + 1) for steps in calls]
+    for batches in feed.chunks(orders(SEEDS, ROWS, toy.batch), chunks):
+        placed, found = run(placed, plan.place({}, seeds=False), batches)
         metrics.append(jax.tree.map(np.asarray, found))
     joined = jax.tree.map(lambda *parts: np.concatenate(parts), *metrics)
     return jax.tree.map(np.asarray, plan.fetch(placed).replace(key=None)), joined
@@ -107,5 +112,10 @@ def test_a_batch_that_does_not_split_names_both_numbers(toy, start):
         plan.train(odd.step())(plan.place(jax.tree.map(jnp.copy, start)), {}, odd.chunk_of(SEEDS, (0,)))
 
 
-def test_plans_have_the_names_of_the_command_line():
-    assert PLANS == {"single": single, "pmap": pmapped}
+MESHES = {"data": Mesh(), "fsdp": Mesh(data=1, fsdp=4), "mixed": Mesh(data=2, tensor=2), "seeds": Mesh(seeds=2, fsdp=2)}
+
+
+@pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
+def test_a_mesh_trains_as_one_device_does(toy, start, on_one, mesh, monkeypatch):
+    monkeypatch.setattr("mmjax.train.sharded.MIN_SIZE", 8)  # the toy has small arrays
+    assert_same_training(train(sharded(mesh), toy, start, calls=((0, 1, 2),)), on_one)

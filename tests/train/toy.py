@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.data.augment import DropModalities, Flip, Shift
+from mmjax.data.dataset import Rows
 from mmjax.encoders import CNN, TextRNN
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
@@ -75,6 +76,12 @@ class Toy:
         rest = {name: value for name, value in self.options.items() if name in Training.__dataclass_fields__}
         training = Training(self.model, cross_entropy, AdamW(lr=0.02), Schedule(**schedule), augment=AUGMENT)
         return replace(training, **rest)
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of the data; item i of each modality is that of row i."""
+        pointer = {name: np.where(there, np.arange(ROWS), -1) for name, there in self.data.present.items()}
+        return Rows(pointer, self.data.targets, self.data.weight)
 
     def step(self, augment=AUGMENT):
         return make_step(self.model, cross_entropy, self.tx, augment)

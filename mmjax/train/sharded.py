@@ -1,0 +1,214 @@
+"""The plan for many devices and processes: one program over a named mesh, compiled from where its arrays are.
+
+The step is that of one device. XLA partitions it by the placement of states and batches, and inserts the communication.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from mmjax.data.feed import Feed, Order
+from mmjax.nn.checks import positive
+from mmjax.processes import whole
+from mmjax.train.parallel import Plan, all_seeds_steps, checked, compiler_options, evaluation
+from mmjax.types import Batch
+
+__all__ = ["AXES", "DEFAULT_RULES", "MIN_SIZE", "ROWS", "Mesh", "Rule", "placement", "sharded"]
+
+AXES = ("seeds", "data", "fsdp", "tensor")
+ROWS = ("data", "fsdp")  # the rows of a batch are split over both
+MIN_SIZE = 4096  # smaller arrays are copied to every device: gathering them costs more than it saves
+
+Rule = tuple[str, tuple[str, ...]]
+"""(regular expression of a path, the mesh axis of each of the last axes of its array, "" for none). Paths end in the names of
+modules and of the parameter, such as "params/encoders_text/block0/up/kernel"; states of optimisers have longer ones."""
+
+DEFAULT_RULES: tuple[Rule, ...] = (
+    (r"/(query|key|value|up|gate)/kernel$", ("", "tensor")),
+    (r"/(query|key|value|up|gate)/bias$", ("tensor",)),
+    (r"/(out|down)/kernel$", ("tensor", "")),
+    (r"/embedding$", ("tensor", "")),
+)
+"""Tensor parallelism of attention, perceptrons and embeddings (Shoeybi et al., 2019, "Megatron-LM", section 3)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Mesh:
+    """The devices of a run as a grid with four axes.
+
+    seeds: number of parts of the seeds. data: number of parts of a batch, None for all devices that are left. fsdp: number of
+    parts of a batch and of every large parameter and optimiser state (Zhao et al., 2023, "PyTorch FSDP"). tensor: number of
+    parts of the parameters that a rule names.
+    """
+
+    seeds: int = 1
+    data: int | None = None
+    fsdp: int = 1
+    tensor: int = 1
+
+    def __post_init__(self):
+        positive(self, "seeds", "fsdp", "tensor", *(["data"] if self.data is not None else []))
+
+    def shape(self, devices: int) -> tuple[int, int, int, int]:
+        """The sizes of AXES. ValueError if they do not fit the number of devices."""
+        others = self.seeds * self.fsdp * self.tensor
+        data = max(devices // others, 1) if self.data is None else self.data
+        if others * data > devices or (self.data is None and others * data != devices):
+            raise ValueError(
+                f"the mesh seeds={self.seeds}, data={self.data or 'rest'}, fsdp={self.fsdp}, tensor={self.tensor} does not fit "
+                f"{devices} devices; the product of the sizes must be {'a divisor of' if self.data is None else 'at most'} it"
+            )
+        return self.seeds, data, self.fsdp, self.tensor
+
+    def rows(self, devices: int) -> int:
+        """The number of parts of a batch."""
+        _, data, fsdp, _ = self.shape(devices)
+        return data * fsdp
+
+
+def placement(path: str, shape: Sequence[int], mesh: jax.sharding.Mesh, rules: Sequence[Rule], seeds: bool) -> P:
+    """The mesh axes of an array's axes.
+
+    The first matching rule places axes over "tensor"; then the largest other axis is split over "fsdp". An axis that its number
+    of parts does not divide stays whole. seeds: whether the first axis is that of the seeds.
+    """
+    first, rest = ("seeds", list(shape[1:])) if seeds else (None, list(shape))
+    axes: list[str | None] = [None] * len(rest)
+    wanted = next((axes for pattern, axes in rules if re.search(pattern, path)), ())
+    if len(wanted) <= len(rest):
+        for at, axis in enumerate(wanted, len(rest) - len(wanted)):
+            if axis and rest[at] % mesh.shape[axis] == 0:
+                axes[at] = axis
+    free = [at for at, axis in enumerate(axes) if axis is None and rest[at] % mesh.shape["fsdp"] == 0]
+    if math.prod(rest) >= MIN_SIZE and free and "fsdp" not in axes:
+        axes[max(free, key=lambda at: rest[at])] = "fsdp"
+    return P(*([first] if seeds else []), *axes)
+
+
+def sharded(mesh: Mesh = Mesh(), rules: Sequence[Rule] = DEFAULT_RULES) -> Plan:
+    """One program on the devices of all processes.
+
+    rules: where parameters and their optimiser states are placed. ValueError if the mesh does not fit the devices.
+    """
+    shape = mesh.shape(jax.device_count())
+    devices = jax.devices()[: math.prod(shape)]
+    grid = jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    replicated = NamedSharding(grid, P())
+    local = [device for device in devices if device.process_index == jax.process_index()]
+    settled = jax.block_until_ready if devices[0].platform == "cpu" else lambda tree: tree  # for the reason in `pmapped`
+
+    def shardings(tree: Any, seeds: bool = True) -> Any:
+        def of(path, leaf):
+            name = "/" + jax.tree_util.keystr(path, simple=True, separator="/")
+            return NamedSharding(grid, placement(name, leaf.shape, grid, rules, seeds))
+
+        return jax.tree_util.tree_map_with_path(of, tree)
+
+    def gathered(variables: Any) -> Any:
+        """Those of one seed, with parameters whole over "fsdp": the model runs on its part of the batch, not of the width."""
+        whole_over = lambda spec: P(*(None if axis == "fsdp" else axis for axis in spec))
+        targets = jax.tree.map(lambda at: NamedSharding(grid, whole_over(at.spec)), shardings(variables, seeds=False))
+        return jax.tree.map(jax.lax.with_sharding_constraint, variables, targets)
+
+    def place(tree: Any, seeds: bool = True) -> Any:
+        return jax.tree.map(_global, tree, shardings(tree, seeds))
+
+    def train(step):
+        run: Callable | None = None
+
+        def gathering(state, frozen, batch):
+            return step(state.replace(params=gathered(state.params)), gathered(frozen), batch)
+
+        def call(state, frozen, batches):
+            nonlocal run
+            if run is None:  # the new state is placed as the old one
+                placed = jax.tree.map(lambda leaf: leaf.sharding, state), replicated
+                options = {"donate_argnums": 0, "compiler_options": compiler_options(), "out_shardings": placed}
+                run = checked(jax.jit(all_seeds_steps(gathering, "seeds"), **options), local)
+            return settled(run(state, frozen, batches))
+
+        return call
+
+    def evaluate(function, axis=0):
+        run = jax.jit(evaluation(lambda of, batch: function(gathered(of), batch), "seeds"), out_shardings=replicated)
+
+        def call(variables, frozen, batch):
+            placed = jax.tree.map(lambda leaf: _global(leaf, _of_rows(grid, 1)), batch)
+            return settled(run(variables, frozen, placed))
+
+        return call
+
+    return Plan(mesh.rows(jax.device_count()), place, _fetch, train, evaluate, lambda feed: _ShardedFeed(feed, grid))
+
+
+def _of_rows(grid: jax.sharding.Mesh, leading: int) -> NamedSharding:
+    """Of a batch [... s b ...] with this number of leading axes; [b ...] has one."""
+    return NamedSharding(grid, P(ROWS) if leading == 1 else P(*[None] * (leading - 2), "seeds", ROWS))
+
+
+def _global(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    """An array, equal in all processes, over the devices; as it is if it is there already."""
+    if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+        return leaf
+    if sharding.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return leaf
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_global(jax.random.key_data(leaf), sharding))
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def _fetch(tree: Any) -> Any:
+    """The whole arrays on the host of every process."""
+    is_key = lambda leaf: jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    on_host = lambda leaf: jax.random.wrap_key_data(np.asarray(jax.random.key_data(leaf))) if is_key(leaf) else np.asarray(leaf)
+    return jax.tree.map(on_host, whole(tree))
+
+
+class _ShardedFeed:
+    """A `Feed` whose batches are spread over the mesh. Each process reads the rows of its own devices alone."""
+
+    def __init__(self, feed: Feed, grid: jax.sharding.Mesh):
+        self.feed, self.grid = feed, grid
+
+    def __call__(self, index: np.ndarray) -> Batch:
+        return self._spread(self.feed(self._own(index)), index.shape)
+
+    def chunks(self, order: Order, chunks: Sequence[range]) -> Iterator[Batch]:
+        for chunk, batch in zip(chunks, self.feed.chunks(lambda step: self._own(order(step)), chunks)):
+            yield self._spread(batch, (len(chunk), *order(chunk.start).shape))
+
+    def stream(self, order: Order, first: int, steps: int) -> Iterator[Batch]:
+        for step, batch in zip(range(first, steps), self.feed.stream(lambda step: self._own(order(step)), first, steps)):
+            yield self._spread(batch, order(step).shape)
+
+    def _own(self, index: np.ndarray) -> np.ndarray:
+        """The part of an index, Int[... s b] or Int[b], that the devices of this process need."""
+        sharding = _of_rows(self.grid, index.ndim)
+        if sharding.is_fully_addressable:
+            return index
+        parts = sharding.addressable_devices_indices_map(index.shape).values()
+        return index[tuple(_hull(index.shape[axis], [part[axis] for part in parts]) for axis in range(index.ndim))]
+
+    def _spread(self, batch: Batch, shape: tuple[int, ...]) -> Batch:
+        """shape: of the whole index."""
+        sharding = _of_rows(self.grid, len(shape))
+        if sharding.is_fully_addressable:
+            return jax.device_put(batch, sharding)
+        make = jax.make_array_from_process_local_data
+        return jax.tree.map(lambda leaf: make(sharding, np.asarray(leaf), (*shape, *leaf.shape[len(shape) :])), batch)
+
+
+def _hull(size: int, parts: Sequence[slice]) -> slice:
+    """The smallest slice that contains all parts of an axis of this size."""
+    starts, stops = zip(*(part.indices(size)[:2] for part in parts))
+    return slice(min(starts), max(stops))
