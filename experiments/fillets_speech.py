@@ -92,7 +92,7 @@ def lora(language: str) -> Experiment:
         loss=On("transcript", CrossEntropy()),
         tasks={"greedy": GREEDY, "guard": GUARDED},
         select="loss",
-        steps=240,
+        steps=120,
         batch=16,
         evaluate_every=60,
         optim=AdamW(lr=1e-3, decay=0.0),
