@@ -41,6 +41,7 @@ def training_of(experiment: Experiment, plan: Plan | None = None, steps_per_call
         experiment.augment,
         experiment.gradient,
         (skip_nonfinite,) if experiment.skip_nonfinite else (),
+        experiment.average,
         plan or single(),
     )
 

@@ -11,6 +11,7 @@ from mmjax.data.dataset import Data
 from mmjax.data.order import Epochs, Sampling
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
+from mmjax.train.average import Average
 from mmjax.train.optim import Adam
 from mmjax.train.stages import Stage
 from mmjax.types import Attack, Augment, Compression, Declared, Fusion, Gradient, Optimizer, Task
@@ -40,6 +41,7 @@ class Experiment:
     training, in order; () for one stage in which everything learns. steps: number of training steps. batch: rows per step.
     sampling: how the rows of a step are drawn, `Epochs()` or `Poisson()` (see `mmjax.data.order`).
     skip_nonfinite: skip and count steps with a non-finite loss or gradient instead of stopping at the first one.
+    average: an exponential moving average of the parameters, which is evaluated and saved in their place; None for none.
     placement: rules for `--plan sharded`, (pattern of a parameter's path, mesh axes of its last axes) pairs that go before
     `mmjax.train.sharded.DEFAULT_RULES`.
 
@@ -76,6 +78,7 @@ class Experiment:
     evaluate_every: int = 25
     checkpoint_every: int = 100
     skip_nonfinite: bool = False
+    average: Average | None = None
     placement: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property

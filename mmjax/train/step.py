@@ -26,7 +26,7 @@ class TrainState:
 
     step: Int[], number of steps taken. params: the parameters of this seed. stats: its other variables, such as batch
     statistics. opt_state, gradient_state: states of the optimiser and of the `Gradient`. key: the seed's PRNG key, which never
-    changes.
+    changes. average: of the parameters (`train.average`), None without one.
     """
 
     step: Any
@@ -35,11 +35,13 @@ class TrainState:
     opt_state: Any
     gradient_state: Any
     key: Any
+    average: Any = None
 
     @property
     def variables(self) -> dict[str, Any]:
-        """{"params", other collections} of this seed, without the frozen variables that all seeds share."""
-        return {"params": self.params, **self.stats}
+        """{"params", other collections} of this seed, without the frozen variables that all seeds share; the averages of the
+        parameters if there are any."""
+        return {"params": self.params if self.average is None else self.average, **self.stats}
 
 
 Step = Callable[[TrainState, Any, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]
@@ -161,6 +163,9 @@ def make_step(
             metrics |= {f"loss/{name}": one for name, one in sum_over_shards(dict(aux.losses)).items()}
         metrics = {name: jnp.asarray(metric, jnp.float32) for name, metric in metrics.items()}
         metrics["finite"] = all_finite((metrics, aux.stats))
-        return TrainState(state.step + 1, params, aux.stats, opt_state, gradient_state, state.key), metrics
+        new = state.replace(
+            step=state.step + 1, params=params, stats=aux.stats, opt_state=opt_state, gradient_state=gradient_state
+        )
+        return new, metrics
 
     return step

@@ -7,9 +7,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import optax
 from flax.traverse_util import unflatten_dict
 
+from mmjax.train.average import Average
 from mmjax.train.parallel import Plan, single
 from mmjax.train.seeds import init_seeds
 from mmjax.train.stages import Stage, frozen_paths, resolve
@@ -64,8 +66,8 @@ class Training:
 
     optim: number of steps -> optax transformation. stages: in order; () for one stage in which everything learns.
     augment: {name: (batch, key) -> batch}, applied in order. gradient: how the gradient is computed, None for that of the
-    sum of the losses. wrappers: functions of a step, such as `skip_nonfinite`, the first one innermost. plan: how steps run
-    on devices.
+    sum of the losses. wrappers: functions of a step, such as `skip_nonfinite`, the first one innermost. average: an `Average`
+    of the parameters to evaluate and save, None for the parameters. plan: how steps run on devices.
     """
 
     model: nn.Module
@@ -76,6 +78,7 @@ class Training:
     augment: Mapping[str, Augment] = field(default_factory=dict)
     gradient: Gradient | None = None
     wrappers: tuple[Callable[[Step], Step], ...] = ()
+    average: Average | None = None
     plan: Plan = field(default_factory=single)
 
     @property
@@ -99,7 +102,7 @@ class Training:
         step = make_step(self.model, loss, tx, self.augment, self.gradient, stage.learns)
         for wrap in self.wrappers:
             step = wrap(step)
-        return step
+        return step if self.average is None else self.average(step)
 
     def reset(self, state: TrainState, number: int) -> TrainState:
         """The state of one seed at the start of a stage."""
@@ -118,6 +121,8 @@ class Training:
         copied = {path: leaf for path, leaf in pretrained.items() if path not in shared}
         learns = self.resolved[0][0].learns
         state = init_seeds(self.model, self.optimizer(0), seeds, batch, self.gradient, learns, copied, shared)
+        if self.average is not None:
+            state = state.replace(average=jax.tree.map(jnp.copy, state.params))
         return state, self.frozen(batch, pretrained)
 
     def frozen(self, batch: Batch, pretrained: Mapping[str, Any] | None = None) -> dict[str, Any]:
