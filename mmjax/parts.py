@@ -20,8 +20,8 @@ from mmjax.types import Padded, Tokens
 
 __all__ = [
     "CLASSES", "DECODERS", "ENCODERS", "FRAMES", "FUSED", "FUSIONS", "HEADS", "IMAGE", "LOSSES", "LOSS_PARAMETERS", "MEMORY",
-    "PAIR", "PATCHES", "SERIES", "SMALL_IMAGE", "SPECTRUM", "STEPS", "TOKENS", "TOKEN_IDS", "VECTORS", "VIDEO", "WAVE",
-    "WHISPER", "Part", "line", "table", "three", "unlisted",
+    "PAIR", "PATCHES", "PREFIX", "SERIES", "SMALL_IMAGE", "SPECTRUM", "STEPS", "TOKENS", "TOKEN_IDS", "VECTORS", "VIDEO",
+    "WAVE", "WHISPER", "Part", "line", "table", "three", "unlisted",
 ]
 
 CLASSES = 10
@@ -189,6 +189,7 @@ HEADS = (
     Part("EachToken(Classifier(10))", heads.EachToken(heads.Classifier(CLASSES)), STEPS["text"], "one output per step"),
 )
 MEMORY = Tokens(_array(49, 384), _array(49, dtype=bool))
+PREFIX = Tokens(_array(49, 256), _array(49, dtype=bool))
 DECODERS = (
     Part("Decoder(10_000)", decoders.Decoder(10_000), TOKEN_IDS, "Vaswani et al., 2017", MEMORY),
     Part("AttentionLSTM(10_000)", decoders.AttentionLSTM(10_000), TOKEN_IDS, "Xu et al., 2015", MEMORY),
@@ -200,6 +201,10 @@ DECODERS = (
         Tokens(_array(1500, 512), _array(1500, dtype=bool)),
     ),
     Part("LoRA(Decoder(10_000))", encoders.LoRA(decoders.Decoder(10_000)), TOKEN_IDS, "Hu et al., 2022", MEMORY),
+    Part("LanguageModel(10_000)", decoders.LanguageModel(10_000), TOKEN_IDS, "Llama Team, 2024; a prefix of Tokens", PREFIX),
+    Part("GPT2(10_000)", decoders.GPT2(10_000), TOKEN_IDS, "Radford et al., 2019; a prefix of Tokens", PREFIX),
+    Part("smollm2_135m()", decoders.smollm2_135m(), TOKEN_IDS, "Ben Allal et al., 2025"),
+    Part("gpt2_small()", decoders.gpt2_small(), TOKEN_IDS, "Radford et al., 2019"),
 )
 # name -> (compared values, source)
 LOSSES = {
@@ -264,8 +269,9 @@ def unlisted() -> set[str]:
     listed = {name for part in rows for name in (type(part.module).__name__, *re.findall(r"\w+", part.name))}
     listed |= set(LOSSES) | set(LOSS_PARAMETERS)
     public = {*encoders.__all__, *fusion.__all__, *losses.__all__, *decoders.__all__}
-    public -= {"AttentionLSTMCache", "Cache", "Criterion", "ImagePatches", "counted"}  # values and types
-    public -= {"Whisper", "whisper_prompt"}  # an encoder and a decoder; token ids
+    public -= {"AttentionLSTMCache", "Cache", "Criterion", "ImagePatches", "LanguageCache", "counted"}  # values and types
+    public -= {"Whisper", "whisper_prompt", "empty_prefix"}  # an encoder and a decoder; token ids; Tokens
+    public -= set(decoders.language_models.__all__)  # sizes of LanguageModel and GPT2, of which the table has two
     public |= {name for name, value in vars(heads).items() if isinstance(value, type) and value.__module__ == heads.__name__}
     return public - listed
 

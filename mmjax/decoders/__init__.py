@@ -1,7 +1,28 @@
 """Decoders: (token ids, Tokens) -> next-token logits, with an explicit cache value."""
 
 from mmjax.decoders.attention_lstm import AttentionLSTM, AttentionLSTMCache
+from mmjax.decoders.gpt2 import GPT2
+from mmjax.decoders.language_model import LanguageModel
+from mmjax.decoders.language_models import (
+    gemma2_2b,
+    gemma3_1b,
+    gemma3_270m,
+    gpt2_small,
+    llama3_1_8b,
+    llama3_2_1b,
+    mistral_7b,
+    phi3_mini,
+    qwen2_0_5b,
+    qwen3_0_6b,
+    smollm2_135m,
+    smollm2_360m,
+)
+from mmjax.decoders.prefix import LanguageCache, empty_prefix
 from mmjax.decoders.transformer import Cache, Decoder
 from mmjax.decoders.whisper import Whisper, whisper_base_decoder, whisper_prompt
 
-__all__ = ["AttentionLSTM", "AttentionLSTMCache", "Cache", "Decoder", "Whisper", "whisper_base_decoder", "whisper_prompt"]
+__all__ = [
+    "GPT2", "AttentionLSTM", "AttentionLSTMCache", "Cache", "Decoder", "LanguageCache", "LanguageModel", "Whisper",
+    "empty_prefix", "gemma2_2b", "gemma3_1b", "gemma3_270m", "gpt2_small", "llama3_1_8b", "llama3_2_1b", "mistral_7b",
+    "phi3_mini", "qwen2_0_5b", "qwen3_0_6b", "smollm2_135m", "smollm2_360m", "whisper_base_decoder", "whisper_prompt",
+]  # fmt: skip

@@ -16,7 +16,7 @@ from mmjax.nn.checks import divides, non_negative, positive, rate, text_ids
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Declared, Padded, Tokens
 
-__all__ = ["Cache", "CachedAttention", "Decoder", "DecoderBlock", "KeysValues"]
+__all__ = ["Cache", "CachedAttention", "Decoder", "DecoderBlock", "KeysValues", "reorder_beams"]
 
 KeysValues = tuple[Float[Array, "_ h _ k"], Float[Array, "_ h _ k"]]  # of h heads, k wide
 
@@ -51,19 +51,23 @@ class Cache:
 
     def reorder(self, source: Int[Array, " b"]) -> "Cache":
         """The cache in which row i continues the sequence of row source[i], a sequence of the same memory."""
-        memories, beams = self.memory_mask.shape[0], source.shape[0] // self.memory_mask.shape[0]
-        number = (source % beams).reshape(memories, beams, 1, 1, 1)
-
-        def select(x):
-            """x[source], of which XLA on a CPU makes a slow loop, as `beams` selections that it can vectorize."""
-            x = x.reshape(memories, beams, *x.shape[1:])
-            chosen = jnp.broadcast_to(x[:, :1], x.shape)
-            for beam in range(1, beams):
-                chosen = jnp.where(number == beam, x[:, beam : beam + 1], chosen)
-            return chosen.reshape(-1, *x.shape[2:])
-
-        past = jax.tree.map(select if beams <= 8 else lambda x: x[source], self.past)
+        past = reorder_beams(self.past, source, source.shape[0] // self.memory_mask.shape[0])
         return self.replace(past=past, padding=None if self.padding is None else self.padding[source])
+
+
+def reorder_beams(past: Any, source: Int[Array, " b"], beams: int) -> Any:
+    """Arrays [b ...] -> arrays [b ...] whose row i is row source[i], one of the `beams` adjacent rows of the same memory."""
+    number = (source % beams).reshape(-1, beams)
+
+    def select(x):
+        """x[source], of which XLA on a CPU makes a slow loop, as `beams` selections that it can vectorize."""
+        x = x.reshape(-1, beams, *x.shape[1:])
+        chosen = jnp.broadcast_to(x[:, :1], x.shape)
+        for beam in range(1, beams):
+            chosen = jnp.where((number == beam).reshape(*number.shape, *(1,) * (x.ndim - 2)), x[:, beam : beam + 1], chosen)
+        return chosen.reshape(-1, *x.shape[2:])
+
+    return jax.tree.map(select if beams <= 8 else lambda x: x[source], past)
 
 
 class CachedAttention(nn.Module):

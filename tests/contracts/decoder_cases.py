@@ -1,6 +1,6 @@
 """Decoders and fusions of the contract suite, and an encoder of each family. To add a decoder, add one line."""
 
-from mmjax.decoders import AttentionLSTM, Decoder
+from mmjax.decoders import GPT2, AttentionLSTM, Decoder, LanguageModel
 from mmjax.encoders import LoRA
 from mmjax.fusion.early import JoinTokens
 from mmjax.fusion.joint import Concat
@@ -13,6 +13,9 @@ DECODERS = {
     "transformer": Decoder(VOCABULARY, width=8, depth=1, heads=2, hidden=12, positions=LENGTH + 1, prompt=(3, 0), dropout=0.2),
     "lora": LoRA(Decoder(VOCABULARY, width=8, depth=1, heads=2, hidden=12, positions=LENGTH + 1, dropout=0.2), rank=2),
     "lstm": AttentionLSTM(VOCABULARY, width=6, embedding=5, attention=4, dropout=0.2),
+    # The memory is a prefix, as wide as the model.
+    "language_model": LanguageModel(VOCABULARY, width=6, depth=1, heads=2, kv_heads=1, head_width=4, hidden=5, dropout=0.2),
+    "gpt2": GPT2(VOCABULARY, width=6, depth=1, heads=2, hidden=5, prompt=(3, 0), dropout=0.2),
 }
 # A memory of many tokens, and of one.
 FUSIONS = {

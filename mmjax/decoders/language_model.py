@@ -1,0 +1,276 @@
+"""A language model: the decoder-only Transformer of Llama, Qwen, Mistral, Gemma and Phi-3, all as values of one module.
+
+A block computes x + attention(norm(x)), then x + perceptron(norm(x)). Attention is causal; several heads share keys and values,
+and queries and keys are rotated by their positions. `language_models.py` has the published models.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from mmjax.decoders.prefix import LanguageCache, attended, prefix_vectors, slots, updated, visible
+from mmjax.decoders.transformer import KeysValues
+from mmjax.nn.checks import divides, non_negative, positive, rate, text_ids
+from mmjax.nn.dropout import Dropout
+from mmjax.nn.pooling import masked_softmax
+from mmjax.nn.rotary import Rope, Rotation, rotate
+from mmjax.types import Padded, Tokens
+
+__all__ = [
+    "DENSE_LAYERS", "POST_NORMS", "PRE_NORMS", "QK_NORMS", "GroupedAttention", "LanguageBlock", "LanguageModel", "RMSNorm",
+    "soft_cap",
+]
+
+PRE_NORMS = ("norm1", "norm2")  # before attention and perceptron
+POST_NORMS = ("post_norm1", "post_norm2")  # on their outputs, before the residual sum
+QK_NORMS = ("query_norm", "key_norm")  # on each head's queries and keys, before the rotation
+DENSE_LAYERS = ("query", "key", "value", "out", "gate", "up", "down")
+
+
+def soft_cap(x: Float[Array, "*n"], cap: float | None) -> Float[Array, "*n"]:
+    """cap tanh(x / cap), which keeps logits in (-cap, cap) (Gemma Team, 2024, "Gemma 2", section 2); None for x."""
+    return x if cap is None else cap * jnp.tanh(x / cap)
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + epsilon) * (scale + offset), in float32 (Zhang and Sennrich, 2019)."""
+
+    epsilon: float = 1e-6
+    offset: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        scale = self.param("scale", nn.initializers.constant(1 - self.offset), (x.shape[-1],)) + self.offset
+        x = x.astype(jnp.float32)
+        x = x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.epsilon)
+        return x * scale.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+class GroupedAttention(nn.Module):
+    """Causal attention with rotated queries and keys (Ainslie et al., 2023): heads / kv_heads heads share keys and values.
+
+    The fields are those of `LanguageModel`.
+    """
+
+    width: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    norms: tuple[str, ...]
+    biases: tuple[str, ...]
+    epsilon: float
+    norm_offset: float
+    query_scale: float | None
+    attention_cap: float | None
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b n d"],
+        rotation: Rotation,
+        mask: Bool[Array, "b n m"],
+        past: KeysValues | None,
+        count: Int[Array, ""] | int,
+    ) -> tuple[Float[Array, "b n d"], KeysValues | None]:
+        """mask: True for slots that are attended to. past: keys and values Float[b h m k], which get those of x from slot
+        `count` on; None if x has all slots."""
+
+        def heads(name, number):
+            dense = nn.Dense(number * self.head_width, use_bias=name in self.biases, dtype=self.dtype, name=name)
+            y = dense(x).reshape(*x.shape[:2], number, self.head_width).swapaxes(1, 2)
+            if f"{name}_norm" in self.norms:
+                y = RMSNorm(self.epsilon, self.norm_offset, name=f"{name}_norm")(y).astype(self.dtype)
+            return y if name == "value" else rotate(y, rotation)
+
+        query, new = heads("query", self.heads), (heads("key", self.kv_heads), heads("value", self.kv_heads))
+        if past is not None:
+            past = new = updated(past, new, count)
+        keys, values = new
+        query = query.reshape(query.shape[0], self.kv_heads, -1, *query.shape[2:])
+        scale = self.head_width**-0.5 if self.query_scale is None else self.query_scale
+        scores = jnp.einsum("bgrnk,bgmk->bgrnm", query, keys, preferred_element_type=jnp.float32) * scale
+        mask = jnp.broadcast_to(mask[:, None, None], scores.shape)
+        weights = masked_softmax(soft_cap(scores, self.attention_cap), mask).astype(self.dtype)
+        y = jnp.einsum("bgrnm,bgmk->bngrk", weights, values).reshape(*x.shape[:2], -1)
+        return nn.Dense(self.width, use_bias="out" in self.biases, dtype=self.dtype, name="out")(y), past
+
+
+class LanguageBlock(nn.Module):
+    """Attention, then a gated perceptron (Shazeer, 2020, "GLU variants improve Transformer"), each with a residual connection.
+
+    attention: `GroupedAttention`. The other fields are those of `LanguageModel`.
+    """
+
+    attention: nn.Module
+    width: int
+    hidden: int
+    activation: Callable
+    dropout: float
+    norms: tuple[str, ...]
+    biases: tuple[str, ...]
+    epsilon: float
+    norm_offset: float
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b n d"],
+        rotation: Rotation,
+        mask: Bool[Array, "b n m"],
+        past: KeysValues | None,
+        count: Int[Array, ""] | int,
+        train: bool,
+    ) -> tuple[Float[Array, "b n d"], KeysValues | None]:
+        def norm(name, y):
+            return RMSNorm(self.epsilon, self.norm_offset, name=name)(y) if name in self.norms else y
+
+        def dense(name, size):
+            return nn.Dense(size, use_bias=name in self.biases, dtype=self.dtype, name=name)
+
+        y, past = self.attention(norm("norm1", x).astype(self.dtype), rotation, mask, past, count)
+        x = x + Dropout(self.dropout, name="dropout1")(norm("post_norm1", y).astype(jnp.float32), train=train)
+        y = norm("norm2", x).astype(self.dtype)
+        y = dense("down", self.width)(self.activation(dense("gate", self.hidden)(y)) * dense("up", self.hidden)(y))
+        return x + Dropout(self.dropout, name="dropout2")(norm("post_norm2", y).astype(jnp.float32), train=train), past
+
+
+def _shared(module: nn.Module, part: type) -> dict[str, Any]:
+    """The values of the fields that a module has in common with the class of a part of it."""
+    names = part.__dataclass_fields__.keys() & module.__dataclass_fields__.keys() - {"parent", "name"}
+    return {name: getattr(module, name) for name in names}
+
+
+class LanguageModel(nn.Module):
+    """(token ids, Tokens before the text) -> next-token logits, Float[b n vocabulary]. The prefix may be None or masked.
+
+        cache = model.init_cache(prefix, max_tokens)     # each method through `apply(..., method=...)`
+        logits, cache = model.step(ids, cache)           # ids Int[b n], any n >= 1
+
+    vocabulary: number of token ids. width: of the tokens, and of the prefix. depth: number of blocks. heads: of the queries;
+    kv_heads: of keys and values. head_width: of each; None for width / heads. hidden, activation: of the gated perceptron.
+    rope: the rotation of queries and keys. windows: how many of the last tokens each block attends to, None for all, repeated
+    over the blocks: (512, 512, None) is two local blocks before each global one. local_rope: the rotation in blocks with a
+    window; None for `rope`. norms: the RMS norms of a block, of `PRE_NORMS`, `POST_NORMS` and `QK_NORMS`. biases: the layers of
+    a block with a bias, of `DENSE_LAYERS`. epsilon: of the norms. norm_offset: added to the scales of norms (1 in Gemma).
+    embedding_scale: factor of the token embeddings. query_scale: factor of queries; None for 1 / sqrt(head_width).
+    attention_cap, logit_cap: of `soft_cap` for attention scores and logits. tied: whether the output layer shares the weights
+    of the token embedding. positions: the longest sequence with its prefix, in tokens. dropout: rate on the output of each
+    sublayer. prompt: token ids before every text. end: id of the end token. remat: a policy of `jax.checkpoint_policies` that
+    selects what a block keeps for the gradient; None to keep everything. dtype: of the matmuls and the cache; norms, residuals,
+    softmax and logits are float32.
+    """
+
+    vocabulary: int
+    width: int = 256
+    depth: int = 4
+    heads: int = 4
+    kv_heads: int = 2
+    hidden: int = 768
+    head_width: int | None = None
+    activation: Callable = jax.nn.silu
+    rope: Rope = Rope()
+    windows: tuple[int | None, ...] = (None,)
+    local_rope: Rope | None = None
+    norms: tuple[str, ...] = PRE_NORMS
+    biases: tuple[str, ...] = ()
+    epsilon: float = 1e-5
+    norm_offset: float = 0.0
+    embedding_scale: float = 1.0
+    query_scale: float | None = None
+    attention_cap: float | None = None
+    logit_cap: float | None = None
+    tied: bool = True
+    positions: int = 2048
+    dropout: float = 0.0
+    prompt: tuple[int, ...] = (0,)
+    end: int = 0
+    remat: Callable | None = None
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        self._check()
+        normal = nn.initializers.normal(0.02)
+        self.word = nn.Embed(self.vocabulary, self.width, embedding_init=normal)
+        self.output = None if self.tied else self.param("output", normal, (self.vocabulary, self.width))
+        self.norm = RMSNorm(self.epsilon, self.norm_offset)
+        head_width = self.head_width or self.width // self.heads
+        block = LanguageBlock if self.remat is None else nn.remat(LanguageBlock, policy=self.remat, static_argnums=(6,))
+        for number in range(self.depth):
+            attention = GroupedAttention(**_shared(self, GroupedAttention) | {"head_width": head_width}, parent=None)
+            setattr(self, f"block{number}", block(**_shared(self, LanguageBlock), attention=attention))
+
+    def _check(self) -> None:
+        positive(self, "vocabulary", "hidden", "positions", "windows", "head_width")
+        divides(self, "kv_heads", "heads")
+        if self.head_width is None:
+            divides(self, "heads", "width")
+        text_ids(self)
+        non_negative(self, "depth")
+        rate(self, "dropout")
+        for field, known in (("norms", (*PRE_NORMS, *POST_NORMS, *QK_NORMS)), ("biases", DENSE_LAYERS)):
+            if not set(getattr(self, field)) <= set(known):
+                raise ValueError(f"LanguageModel.{field} is {getattr(self, field)!r}; its entries are {', '.join(known)}")
+
+    def _states(self, x, valid, past, count, train):
+        """The output of the blocks for x Float[b n d], the slots from `count` on, and past with the keys and values of x."""
+        if valid.shape[1] > self.positions:
+            found = f"there are {valid.shape[1]} tokens with the prefix"
+            raise ValueError(f"LanguageModel.positions is {self.positions}, but {found}")
+        where = slots(valid, count, x.shape[1])
+        head_width = self.head_width or self.width // self.heads
+        windows = [self.windows[number % len(self.windows)] for number in range(self.depth)]
+        masks = {window: visible(where, window) for window in windows}
+        ropes = {window: self.rope if window is None else self.local_rope or self.rope for window in masks}
+        turned = {rope: rope.rotation(where.positions, head_width) for rope in ropes.values()}
+        new = []
+        for number, window in enumerate(windows):
+            block = getattr(self, f"block{number}")
+            own = None if past is None else past[number]
+            x, own = block(x, turned[ropes[window]], masks[window], own, count, train)
+            new.append(own)
+        return x, tuple(new)
+
+    def _embedded(self, ids: Int[Array, "b n"]) -> Float[Array, "b n d"]:
+        return self.word(ids) * self.embedding_scale
+
+    def logits(self, x: Float[Array, "b n d"]) -> Float[Array, "b n vocabulary"]:
+        """The next-token logits of the output of the blocks."""
+        table = (self.word.embedding if self.tied else self.output).astype(self.dtype)
+        y = jnp.einsum("bnd,vd->bnv", self.norm(x).astype(self.dtype), table, preferred_element_type=jnp.float32)
+        return soft_cap(y, self.logit_cap)
+
+    def states(self, ids: Padded, memory: Tokens | None = None, *, train: bool = False) -> Float[Array, "b n d"]:
+        """The output of the blocks at each token: the input of `logits`."""
+        x, valid = self._embedded(attended(ids)), ids.mask
+        if memory is not None:
+            x = jnp.concatenate([prefix_vectors("LanguageModel", memory, self.width), x], axis=1)
+            valid = jnp.concatenate([memory.mask, valid], axis=1)
+        return self._states(x, valid, None, 0, train)[0][:, x.shape[1] - ids.x.shape[1] :]
+
+    def __call__(self, ids: Padded, memory: Tokens | None = None, *, train: bool = False) -> Float[Array, "b n vocabulary"]:
+        """All positions at once, for teacher forcing. ids: x Int[b n]; logits beyond the length are undefined."""
+        return self.logits(self.states(ids, memory, train=train))
+
+    def init_cache(self, memory: Tokens, max_tokens: int, beams: int = 1) -> LanguageCache:
+        """A cache of the prefix, with room for `max_tokens` tokens. memory: `empty_prefix(batch)` for none. beams: sequences
+        per prefix, adjacent in the batch. Raises ValueError if prefix and tokens exceed the field `positions`."""
+        batch, prefix = memory.mask.shape
+        size = (batch, self.kv_heads, prefix + max_tokens, self.head_width or self.width // self.heads)
+        past = ((jnp.zeros(size, self.dtype),) * 2,) * self.depth
+        valid = jnp.concatenate([memory.mask, jnp.ones((batch, max_tokens), bool)], axis=1)
+        if prefix:
+            past = self._states(prefix_vectors("LanguageModel", memory, self.width), valid, past, 0, False)[1]
+        past, valid = jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), (past, valid))
+        return LanguageCache(past, valid, jnp.full((), prefix, jnp.int32), prefix, beams)
+
+    def step(self, ids: Int[Array, "b n"], cache: LanguageCache) -> tuple[Float[Array, "b n vocabulary"], LanguageCache]:
+        """The logits after each of n tokens that follow those in the cache. The cache must have room for them."""
+        x, past = self._states(self._embedded(ids), cache.valid, cache.past, cache.count, False)
+        return self.logits(x), cache.replace(past=past, count=cache.count + ids.shape[1])

@@ -1,0 +1,103 @@
+"""What language models share: a prefix of vectors before the token ids, positions that skip padding, and a cache.
+
+A sequence has slots: those of the prefix, then those of the tokens. A slot is valid or padding. Positions count the valid slots
+before, so padding anywhere changes nothing.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import lax
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
+
+from mmjax.decoders.transformer import KeysValues, reorder_beams
+from mmjax.types import Declared, Padded, Tokens
+
+__all__ = ["LanguageCache", "Slots", "attended", "empty_prefix", "prefix_vectors", "slots", "updated", "visible"]
+
+
+@struct.dataclass
+class LanguageCache:
+    """The keys and values that a language model keeps between steps; a plain pytree.
+
+    past: (keys, values) of each block, Float[b h slots k]; zeros from slot `count` on. valid: Bool[b slots], False for slots of
+    padding. count: Int[], the number of slots that are filled. prefix: the number of slots of the prefix. beams: the number of
+    adjacent sequences with the same prefix.
+    """
+
+    past: Declared[tuple[KeysValues, ...]]
+    valid: Declared[Bool[Array, "b slots"]]
+    count: Declared[Int[Array, ""]]
+    prefix: int = struct.field(pytree_node=False, default=0)
+    beams: int = struct.field(pytree_node=False, default=1)
+
+    @property
+    def layout(self) -> "LanguageCache":
+        """The logical axes of each array, as `PartitionSpec`s for `flax.linen.logical_to_mesh_sharding`."""
+        past = jax.tree.map(lambda _: PartitionSpec("batch", "heads", "time", "features"), self.past)
+        return self.replace(past=past, valid=PartitionSpec("batch", "time"), count=PartitionSpec())
+
+    def pad_left(self, padding: Int[Array, " b"]) -> "LanguageCache":
+        """The cache, without tokens before, in which the first padding[i] tokens of row i are padding."""
+        token = jnp.arange(self.valid.shape[1])[None] - self.prefix
+        return self.replace(valid=self.valid & ((token < 0) | (token >= padding[:, None])))
+
+    def reorder(self, source: Int[Array, " b"]) -> "LanguageCache":
+        """The cache in which row i continues the sequence of row source[i], a sequence with the same prefix."""
+        past, valid = reorder_beams((self.past, self.valid), source, self.beams)
+        return self.replace(past=past, valid=valid)
+
+
+class Slots(NamedTuple):
+    """The place of n new tokens among all slots.
+
+    number: Int[n], the slots of the new tokens. positions: Int[b n] of the new tokens, and `of_all`: Int[b slots] of all slots;
+    a position is the number of valid slots before. valid: Bool[b slots].
+    """
+
+    number: Int[Array, " n"]
+    positions: Int[Array, "b n"]
+    of_all: Int[Array, "b slots"]
+    valid: Bool[Array, "b slots"]
+
+
+def slots(valid: Bool[Array, "b slots"], first: Int[Array, ""] | int, count: int) -> Slots:
+    """The slots first, ..., first + count - 1."""
+    of_all = jnp.maximum(jnp.cumsum(valid, axis=1, dtype=jnp.int32) - 1, 0)
+    return Slots(first + jnp.arange(count), lax.dynamic_slice_in_dim(of_all, first, count, axis=1), of_all, valid)
+
+
+def visible(where: Slots, window: int | None) -> Bool[Array, "b n slots"]:
+    """Which slots a new token attends to: the valid ones up to its own, and of these the last `window`; None for all."""
+    seen = where.valid[:, None] & (jnp.arange(where.valid.shape[1])[None] <= where.number[:, None])[None]
+    if window is None:
+        return seen
+    return seen & (where.positions[..., None] - where.of_all[:, None] < window)
+
+
+def updated(past: KeysValues, new: KeysValues, count: Int[Array, ""] | int) -> KeysValues:
+    """The keys and values of all slots, with the new ones from slot `count` on."""
+    keys, values = (lax.dynamic_update_slice(old, y.astype(old.dtype), (0, 0, count, 0)) for old, y in zip(past, new))
+    return keys, values
+
+
+def empty_prefix(batch: int) -> Tokens:
+    """The memory of a text without a prefix."""
+    return Tokens(jnp.zeros((batch, 0, 0)), jnp.zeros((batch, 0), bool))
+
+
+def prefix_vectors(model: str, memory: Tokens, width: int) -> Float[Array, "b m d"]:
+    """The prefix of a model, with zeros where it is masked: values there may be NaN. Raises ValueError for another width."""
+    if memory.mask.shape[1] == 0:
+        return jnp.zeros((*memory.mask.shape, width))
+    if memory.x.shape[-1] != width:
+        raise ValueError(f"{model}.width is {width}, but the vectors before the text have {memory.x.shape[-1]} numbers")
+    return jnp.where(memory.mask[..., None], memory.x, 0).astype(jnp.float32)
+
+
+def attended(ids: Padded) -> Int[Array, "b n"]:
+    """The token ids, with 0 beyond the length, where they may be anything."""
+    return jnp.where(ids.mask, ids.x, 0)
