@@ -5,6 +5,8 @@ from mmjax.pretrained import (
     bert,
     clip,
     efficientnet,
+    gpt2,
+    language_models,
     naflex,
     open_clip,
     resnet,
@@ -40,6 +42,15 @@ BY_MODEL_TYPE = {
     "videomae": videomae.videomae,
     "vivit": videomae.vivit,
     "audio-spectrogram-transformer": ast.ast,
+    "llama": language_models.llama,
+    "mistral": language_models.mistral,
+    "qwen2": language_models.qwen2,
+    "qwen3": language_models.qwen3,
+    "phi3": language_models.phi3,
+    "gemma": language_models.gemma,
+    "gemma2": language_models.gemma2,
+    "gemma3_text": language_models.gemma3,
+    "gpt2": gpt2.gpt2,
 }
 """The model_type of config.json -> the function that reads the architecture."""
 

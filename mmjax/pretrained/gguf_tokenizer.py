@@ -1,0 +1,147 @@
+"""The tokenizer inside a GGUF file as a tokenizer of the `tokenizers` library: byte-level BPE ("gpt2") or SentencePiece's BPE
+("llama"), as llama.cpp's names are."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmjax.pretrained.files import WeightsError, shown
+from mmjax.pretrained.gguf import GGUF, read_gguf
+
+__all__ = [
+    "CONTROL", "LONGEST", "SPLITS", "UNKNOWN", "USER", "chat_template", "gguf_tokenizer", "score_merges", "write_tokenizer",
+]  # fmt: skip
+
+UNKNOWN, CONTROL, USER = 2, 3, 4
+"""Types of tokens. Control tokens are special, those of users are matched before others."""
+LONGEST = 2000
+"""Characters of the longest token."""
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+SPLITS = {"gpt-2": None, "smollm": None, "llama-bpe": _WORDS % r"\p{N}{1,3}", "qwen2": _WORDS % r"\p{N}"}
+"""tokenizer.ggml.pre -> the regular expression that splits a text into words; None for that of GPT-2."""
+
+
+def gguf_tokenizer(file: Path) -> Any:
+    """The tokenizer of a file, which adds the tokens before and after a text that the file wants. Raises WeightsError."""
+    content = read_gguf(file)
+    kind = content.get("tokenizer.ggml.model", str)
+    if kind not in ("gpt2", "llama"):
+        raise WeightsError(f"{file}: tokenizer.ggml.model is {shown(repr(kind), 60)}; supported are gpt2 and llama")
+    tokens = content.get("tokenizer.ggml.tokens", list)
+    if not tokens or not all(isinstance(token, str) and len(token) <= LONGEST for token in tokens):
+        raise WeightsError(f"{file}: tokenizer.ggml.tokens must be strings of at most {LONGEST} characters")
+    types = _numbers(content, "token_type", len(tokens))
+    library = (_byte_level if kind == "gpt2" else _sentence_piece)(content, tokens, types)
+    _add_special(library, tokens, types)
+    _add_template(library, content, tokens, kind == "llama")
+    return library
+
+
+def chat_template(file: Path) -> str | None:
+    """The chat template of a file, None without one."""
+    content = read_gguf(file)
+    name = "tokenizer.chat_template"
+    return content.get(name, str) if name in content.metadata else None
+
+
+def write_tokenizer(file: Path, folder: Path) -> None:
+    """Writes tokenizer.json and tokenizer_config.json, with the special tokens and the chat template, for transformers."""
+    content = read_gguf(file)
+    tokens = content.get("tokenizer.ggml.tokens", list)
+    config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    for name, theirs in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
+        number = content.metadata.get(f"tokenizer.ggml.{theirs}_token_id")
+        if isinstance(number, int) and 0 <= number < len(tokens):
+            config[f"{name}_token"] = tokens[number]
+    template = content.metadata.get("tokenizer.chat_template")
+    config |= {"chat_template": template} if template else {}
+    gguf_tokenizer(file).save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
+
+
+def _numbers(content: GGUF, name: str, count: int) -> np.ndarray:
+    """An array of one number for each token."""
+    values = content.get(f"tokenizer.ggml.{name}", np.ndarray)
+    if len(values) != count:
+        raise WeightsError(f"{content.file}: tokenizer.ggml.{name} has {len(values):,} entries for {count:,} tokens")
+    return values
+
+
+def _byte_level(content: GGUF, tokens: list[str], types: np.ndarray) -> Any:
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    del types
+    kind = content.get("tokenizer.ggml.pre", str, "gpt-2")
+    if kind not in SPLITS:
+        raise WeightsError(f"{content.file}: tokenizer.ggml.pre is {shown(repr(kind), 60)}; supported are {', '.join(SPLITS)}")
+    merges = content.get("tokenizer.ggml.merges", list)
+    pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else () for merge in merges]
+    known = set(tokens)
+    for merge, pair in zip(merges, pairs):
+        if len(pair) != 2 or not known.issuperset((*pair, "".join(pair))):
+            raise WeightsError(f"{content.file}: the merge {shown(merge, 60)!r} must be two tokens that give a third one")
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    library = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs, ignore_merges=kind == "llama-bpe"))
+    words = [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=SPLITS[kind] is None)]
+    if kind == "smollm":
+        words.insert(0, pre_tokenizers.Digits(individual_digits=True))
+    if SPLITS[kind]:
+        words.insert(0, pre_tokenizers.Split(Regex(SPLITS[kind]), "isolated"))
+    library.pre_tokenizer = pre_tokenizers.Sequence(words)
+    library.normalizer = normalizers.NFC() if kind == "qwen2" else None
+    library.decoder = decoders.ByteLevel()
+    return library
+
+
+def _sentence_piece(content: GGUF, tokens: list[str], types: np.ndarray) -> Any:
+    from tokenizers import Tokenizer, decoders, models, normalizers
+
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    merges = score_merges(vocabulary, _numbers(content, "scores", len(tokens)))
+    unknown = next((token for token, kind in zip(tokens, types) if kind == UNKNOWN), None)
+    model = models.BPE(vocab=vocabulary, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
+    library = Tokenizer(model)
+    prefix = content.get("tokenizer.ggml.add_space_prefix", bool, True)
+    steps = [normalizers.Prepend("▁")] if prefix else []
+    library.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
+    back = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    library.decoder = decoders.Sequence([*back, decoders.Strip(" ", 1, 0)] if prefix else back)
+    return library
+
+
+def score_merges(vocabulary: dict[str, int], scores: np.ndarray) -> list[tuple[str, str]]:
+    """The merges of a vocabulary with scores: every pair of tokens that is a token; the pair with the highest score first."""
+    found = []
+    for token, number in vocabulary.items():
+        pairs = [(token[:at], token[at:]) for at in range(1, len(token))]
+        pairs = [pair for pair in pairs if pair[0] in vocabulary and pair[1] in vocabulary]
+        found += [(-float(scores[number]), vocabulary[a], vocabulary[b], a, b) for a, b in pairs]
+    return [(a, b) for *_, a, b in sorted(found, key=lambda one: one[:3])]
+
+
+def _add_special(library: Any, tokens: list[str], types: np.ndarray) -> None:
+    from tokenizers import AddedToken
+
+    for kind, special in ((CONTROL, True), (UNKNOWN, True), (USER, False)):
+        chosen = [token for token, own in zip(tokens, types) if own == kind and token]
+        added = [AddedToken(token, special=special, normalized=False) for token in chosen]
+        (library.add_special_tokens if special else library.add_tokens)(added)
+
+
+def _add_template(library: Any, content: GGUF, tokens: list[str], by_default: bool) -> None:
+    """The tokens before and after each text."""
+    from tokenizers import processors
+
+    used = {}
+    for name, default in (("bos", by_default), ("eos", False)):
+        if content.get(f"tokenizer.ggml.add_{name}_token", bool, default):
+            number = content.get(f"tokenizer.ggml.{name}_token_id", int)
+            if not 0 <= number < len(tokens):
+                raise WeightsError(f"{content.file}: {name}_token_id is {number}; it must be below {len(tokens)}")
+            used[name] = tokens[number], number
+    if used:
+        parts = [*([used["bos"][0]] if "bos" in used else []), "$A", *([used["eos"][0]] if "eos" in used else [])]
+        template = processors.TemplateProcessing(single=parts, special_tokens=list(used.values()))
+        library.post_processor = template
