@@ -78,7 +78,7 @@ class Experiment:
     evaluate_every: int = 25
     checkpoint_every: int = 100
     skip_nonfinite: bool = False
-    average: Average | None = None
+    average: Declared[Average | None] = None
     placement: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
