@@ -39,9 +39,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--upload", type=float, default=20.0, metavar="MB", help="size of a request (default: %(default)s)")
     parser.add_argument("--cache", type=Path, help="where embeddings are kept (default: mmjax/galleries in the user's cache)")
+    parser.add_argument("--approximate", action="store_true", help="search by faiss's graph, kept beside the embeddings")
     given = parser.parse_args(arguments)
     if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
         sys.exit(f"error: the page needs {missing[0]}: pip install 'mmjax[demo]'")
+    if given.approximate and importlib.util.find_spec("faiss") is None:
+        sys.exit("error: --approximate needs faiss: pip install 'mmjax[search]'")
     if not 0 < given.upload <= 1000 or not 0 <= given.port < 65536:
         sys.exit(f"error: --upload is {given.upload:g} MB and --port {given.port}; they must be in (0, 1000] and [0, 65535]")
     from mmjax.data.decode import DataError
@@ -86,7 +89,7 @@ def _application(given: argparse.Namespace, console: Console) -> Any:
     from mmjax.results import load_run
     from mmjax.search.embed import Embedder, space_of
     from mmjax.search.exact import Resident
-    from mmjax.search.searcher import Searcher, embedded, fingerprint
+    from mmjax.search.searcher import Searcher, embedded, fingerprint, indexed
     from mmjax.search.server import LOOPBACK, application
 
     run = load_run(given.run)
@@ -105,7 +108,8 @@ def _application(given: argparse.Namespace, console: Console) -> Any:
     if skipped:
         first = skipped[min(skipped)]
         console.print(f"skipped {len(skipped)} items that cannot be read, such as {first}", highlight=False, markup=False)
-    searcher = Searcher(collection, embedder, kinds, Resident.of(gallery), rows, skipped)
+    engine = indexed(gallery, folder) if given.approximate else Resident.of(gallery)
+    searcher = Searcher(collection, embedder, kinds, engine, rows, skipped)
     searcher.answer({name: SAMPLES[kind] for name, kind in kinds.items()})  # compiles all programs of a query
     about = {"run": run.json["name"], "cell": given.cell}
     hosts = LOOPBACK if given.host in ("127.0.0.1", "::1", "localhost") else ("*",)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from mmjax.data.decode import DataError
 from mmjax.pretrained.feature_cache import feature_key
 from mmjax.runs.folder import read_json, sha256, write_json
 from mmjax.runs.model import MODEL, VARIABLES
+from mmjax.search.approximate import Approximate
 from mmjax.search.collection import Collection
 from mmjax.search.embed import BATCH, Embedder, shapley_values
 from mmjax.search.exact import Resident, search
 from mmjax.search.gallery import Gallery, open_gallery, write_gallery
 
-__all__ = ["CODES", "ITEMS", "MAX_FOUND", "Searcher", "embedded", "fingerprint"]
+__all__ = ["CODES", "ITEMS", "MAX_FOUND", "Searcher", "embedded", "fingerprint", "indexed"]
 
 MAX_FOUND = 100
 """Items of an answer at most; every search is for this number, so that all run one compiled program."""
@@ -31,13 +33,13 @@ class Searcher:
     """Answers queries over a collection.
 
     kinds: {modality of a query: "image", "sound" or "text"}. rows: Int[g], the item of each vector of the gallery; items that
-    cannot be read have none. resident: the gallery. skipped: {number of an item: why it cannot be read}.
+    cannot be read have none. engine: of the gallery. skipped: {number of an item: why it cannot be read}.
     """
 
     collection: Collection
     embedder: Embedder
     kinds: Mapping[str, str]
-    resident: Resident
+    engine: Resident | Approximate
     rows: np.ndarray
     skipped: Mapping[int, str]
 
@@ -51,9 +53,10 @@ class Searcher:
         if not 1 <= k <= MAX_FOUND:
             raise DataError(f"k is {k}; it must be between 1 and {MAX_FOUND}")
         query = self.embedder.query(inputs)
-        found = search(query.embedding[-1:], self.resident, MAX_FOUND)
+        find = self.engine.search if isinstance(self.engine, Approximate) else partial(search, gallery=self.engine)
+        found = find(query.embedding[-1:], k=MAX_FOUND)
         at = found.row[0, :k]
-        vectors = np.asarray(self.resident.gallery.vectors[at])
+        vectors = np.asarray(self.engine.gallery.vectors[at])
         values = np.einsum("rd,kd->rk", query.embedding, vectors, dtype=np.float32)
         parts = shapley_values(values)
         results = [
@@ -118,6 +121,16 @@ def embedded(
     rows = np.array([number for number in range(len(collection)) if number not in skipped])
     write_json(folder / ITEMS, {"count": len(collection), "skipped": sorted(skipped.items())})
     return gallery, rows, dict(sorted(skipped.items()))
+
+
+def indexed(gallery: Gallery, folder: Path) -> Approximate:
+    """The approximate index of a gallery: from the folder if it is complete there, otherwise built into it."""
+    try:
+        return Approximate.load(folder, gallery)
+    except DataError:
+        index = Approximate.of(gallery)
+        index.save(folder)
+        return index
 
 
 def _kept(collection: Collection, folder: Path) -> tuple[Gallery, np.ndarray, dict[int, str]] | None:

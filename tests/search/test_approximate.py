@@ -37,6 +37,47 @@ def test_a_gallery_with_fewer_than_k():
     np.testing.assert_array_equal(np.sort(found.row, axis=1), np.tile(np.arange(5), (3, 1)))
 
 
+def test_an_index_is_saved_and_verified(tmp_path):
+    gallery = Gallery(unit((60, 8)))
+    query = unit((4, 8))
+    index = Approximate.of(gallery)
+    index.save(tmp_path / "i")
+    loaded = Approximate.load(tmp_path / "i", Gallery(gallery.vectors.copy()))
+    for one, other in zip(index.search(query, 5), loaded.search(query, 5)):
+        np.testing.assert_array_equal(one, other)
+    other = gallery.vectors.copy()
+    other[59, 7] = np.nextafter(other[59, 7], 2)
+    for changed in (other, gallery.vectors[:59], gallery.vectors[::-1].copy(), gallery.vectors.reshape(120, 4)):
+        with pytest.raises(DataError, match=rf"i/index belongs to another gallery than the given one of {len(changed)} v"):
+            Approximate.load(tmp_path / "i", Gallery(changed))
+    written = (tmp_path / "i" / "index").read_bytes()
+    flipped = bytes([*written[:100], written[100] ^ 1, *written[101:]])
+    for damaged in (written[:-1], written + b"0", b"", flipped):
+        (tmp_path / "i" / "index").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"i/index is missing or was changed after it was written; build the index again$"):
+            Approximate.load(tmp_path / "i", gallery)
+    for text in ("{}", "[]", "no json"):
+        (tmp_path / "i" / "index.json").write_text(text)
+        with pytest.raises(DataError, match=r"i/index\.json is damaged; it must have sha256 and gallery$"):
+            Approximate.load(tmp_path / "i", gallery)
+    (tmp_path / "i" / "index.json").unlink()
+    with pytest.raises(DataError, match=r"i has no index\.json; it must be the folder of a complete index$"):
+        Approximate.load(tmp_path / "i", gallery)
+
+
+def test_an_interrupted_index_is_not_loaded(tmp_path, monkeypatch):
+    import faiss
+
+    gallery = Gallery(unit((20, 4)))
+    index = Approximate.of(gallery)
+    index.save(tmp_path)
+    monkeypatch.setattr(faiss, "write_index", lambda *given: (_ for _ in ()).throw(OSError("no space")))
+    with pytest.raises(OSError):
+        index.save(tmp_path)
+    with pytest.raises(DataError, match="complete index"):
+        Approximate.load(tmp_path, gallery)
+
+
 def test_errors_are_one_line(monkeypatch):
     gallery = Gallery(unit((5, 8)))
     with pytest.raises(DataError, match=r"links is 1 and effort is 200; links must be at least 2"):

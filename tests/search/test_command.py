@@ -4,6 +4,7 @@ import argparse
 import re
 import shutil
 import socket
+from unittest import mock
 
 import pytest
 from PIL import Image
@@ -11,11 +12,11 @@ from rich.console import Console
 
 import mmjax
 from mmjax.data.decode import DataError
+from mmjax.search import Approximate, open_gallery
 from mmjax.search import __main__ as command
-from mmjax.search import open_gallery
 from mmjax.search.collection import of_folder
 from mmjax.search.embed import Embedder, space_of
-from mmjax.search.searcher import embedded
+from mmjax.search.searcher import embedded, indexed
 from tests.search.colours import picture, tone
 from tests.search.test_server import wav
 
@@ -40,7 +41,7 @@ def searchable(run):
     return model, Embedder(model, space_of(model.tasks, "image", tuple(model.readers)))
 
 
-def test_a_folder_is_embedded_once(pictures, searchable, tmp_path):
+def test_a_folder_is_embedded_once(pictures, searchable, tmp_path, monkeypatch):
     model, embedder = searchable
     collection = of_folder(pictures, model.readers, {"image": "image", "voice": "sound"})
     assert collection.ids == ("a/0.png", "a/1.png", "a/2.png", "b/3.png", "b/4.png", "b/5.png")
@@ -54,6 +55,12 @@ def test_a_folder_is_embedded_once(pictures, searchable, tmp_path):
     unread = of_folder(pictures, {}, {"image": "image"})
     again, same_rows, same_skipped = embedded(unread, embedder, tmp_path / "kept", done.append)
     assert (again.vectors == gallery.vectors).all() and (same_rows == rows).all() and same_skipped == skipped
+    # its approximate index is kept with it, and built again if it is damaged
+    monkeypatch.setattr(Approximate, "of", counted := mock.Mock(side_effect=Approximate.of))
+    found = [indexed(gallery, tmp_path / "kept") for _ in range(2)]
+    (tmp_path / "kept" / "index").write_bytes(b"damaged")
+    found.append(indexed(gallery, tmp_path / "kept"))
+    assert counted.call_count == 2 and all(one.index.ntotal == 5 for one in found)
     # an interrupted or damaged one is written again
     (tmp_path / "kept" / "vectors").write_bytes(b"")
     third, _, _ = embedded(collection, embedder, tmp_path / "kept", done.append)
@@ -91,12 +98,14 @@ def test_folders_need_one_kind_of_files(searchable, tmp_path):
 
 
 def test_galleries_of_texts_by_a_cell_without_fusion(run, tmp_path):
-    where = {"host": "127.0.0.1", "upload": 20.0, "cache": tmp_path}
+    where = {"host": "127.0.0.1", "upload": 20.0, "cache": tmp_path, "approximate": True}
     given = argparse.Namespace(run=run, cell="summed", gallery="all", modality="text", **where)
     application = command._application(given, Console(quiet=True))
     assert callable(application)
     (folder,) = tmp_path.iterdir()
-    assert len(open_gallery(folder)) == 72  # of all splits
+    gallery = open_gallery(folder)
+    assert len(gallery) == 72  # of all splits
+    assert Approximate.load(folder, gallery).index.ntotal == 72
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,24 @@ def test_a_gallery_in_a_file_gives_the_same(tmp_path):
     np.testing.assert_array_equal(search(QUERY, gallery, 20).row, expected(20)[1])
 
 
+@pytest.mark.parametrize("codes", [False, True])
+def test_memory_does_not_grow_with_the_gallery(codes, tmp_path, monkeypatch):
+    """The bytes of all arrays on the devices, whenever a block is compared: of 12 blocks and of 60, from a file."""
+    compare, live = exact._best_of_block, []
+
+    def counted(*given):
+        live[-1] = max(live[-1], sum(array.nbytes for array in jax.live_arrays()))
+        return compare(*given)
+
+    monkeypatch.setattr(exact, "_best_of_block", counted)
+    for blocks in (12, 60):
+        chunks = (RNG.normal(size=(64, 6)).astype(np.float32) for _ in range(blocks))
+        gallery = write_gallery(tmp_path / str(blocks), chunks, codes=codes)
+        live.append(0)
+        search(QUERY[:4], gallery, 5)
+    assert live[0] == live[1] > 0
+
+
 def test_codes_are_ranked_again_by_vectors(tmp_path):
     """A code is at most half a scale from its number. `exact` is never wrong, and is True for most queries here."""
     vectors = RNG.normal(size=(250, 32)).astype(np.float32)
