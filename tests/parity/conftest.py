@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # otherwise torch's idle th
 HEAD = """# Supported architectures and their deviation from the originals
 
 `scripts/parity -n 0 --table docs/architectures.md` writes this page. Each line is a test in `tests/parity/`. It creates the
-original model in torch or transformers with random weights, saves it in its published format, loads it with
+original model in torch, transformers or open_clip with random weights, saves it in its published format, loads it with
 `mmjax.pretrained.load`, and compares both on the same padded inputs, in float32 on a CPU. torchvision's models and
 EfficientNet-Lite are reimplemented in torch, the authors' ViT in Flax, after their definitions. Layers that are not published
 models (image, recurrent, series) receive the weights from the test. The error is the largest absolute difference divided by the
