@@ -205,8 +205,6 @@ def _run(
         ExperimentError, DataError, WeightsError, CheckpointError, RunError, NonFiniteError, ImportError, MemoryError
     ) as error:  # fmt: skip
         _exit_with(f"error: {error}", 1)
-    except KeyboardInterrupt:
-        _exit_with("stopped at once; continue from the last checkpoint with the same command and --resume", 130)
     except Stopped as stopped:
         _exit_with(f"{stopped}; everything is saved: continue with the same command and --resume", 130)
     except BrokenPipeError:

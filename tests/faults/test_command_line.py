@@ -1,6 +1,8 @@
 """Mistakes on the command line of an experiment: one line that names the field and what is valid, never a traceback."""
 
 import errno
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -10,6 +12,7 @@ import pytest
 
 from mmjax.data.decode import DataError
 from mmjax.encoders import TextRNN
+from mmjax.experiment import main
 from mmjax.experiment.cli import run
 from mmjax.fusion import GMU, MeanLogits
 from mmjax.heads import Mean
@@ -164,3 +167,20 @@ def test_help_into_a_closed_pipe():
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert "usage: python stamps_fusion.py" in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("number", (signal.SIGINT, signal.SIGTERM))
+@pytest.mark.parametrize("moment", ("mmjax.experiment.load.load_and_check", "mmjax.experiment.cli.parse"))
+def test_a_signal_outside_of_training_ends_the_run_in_one_line(capsys, monkeypatch, tmp_path, number, moment):
+    """While the data are read, or the command line is."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
+    monkeypatch.setattr(moment, lambda *_: os.kill(os.getpid(), number))
+    monkeypatch.setattr(sys, "argv", ["file.py", "--out", str(tmp_path / "run")])
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main(CELLS)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "stopped at once; continue from the last checkpoint with the same command and --resume\n"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
