@@ -5,11 +5,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-__all__ = ["GRACE", "SHOW_CURSOR", "SIGNALS", "StopRequest"]
+__all__ = ["GRACE", "SHOW_CURSOR", "SIGNALS", "StopRequest", "stopped_at_once"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 0.3  # seconds in which a handler runs unless the main thread is in a long call
@@ -80,3 +81,18 @@ class StopRequest:
         for descriptor in (self._read, self._write):
             os.close(descriptor)
         self._restore()
+
+
+@contextmanager
+def stopped_at_once() -> Iterator[None]:
+    """Outside of a `StopRequest`, SIGINT and SIGTERM end the process with one line and exit code 130."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped at once; continue from the last checkpoint with the same command and --resume", file=sys.stderr)
+        raise SystemExit(130) from None
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
