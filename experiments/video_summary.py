@@ -45,9 +45,9 @@ same features (0.076 [0.040, 0.112]) and the nearest text (0.115 [0.059, 0.172])
 weapon in twelve and one in five of the deeds that are no attacks, which is not shown to be more than the nearest video gives.
 The other cells are compared on one fold, whose 16 groups are few and uneven (0.04 to 0.21 ROUGE-L could have been detected):
 whether the text helps is open, and key frames by attention are not shown to be better than evenly spaced ones (`key3` less
-`even3`: 0.007 [-0.044, 0.058]) or the first one (`key1` less `first`: 0.008 [-0.016, 0.031]). Without half of the frames ROUGE-L
-changes by 0.001 [-0.029, 0.031], without three quarters by -0.003 [-0.050, 0.043]. Only the number of steps was chosen, by the
-validation ROUGE-L of fold 0.
+`even3`: 0.007 [-0.044, 0.058]) or the first one (`key1` less `first`: 0.008 [-0.016, 0.031]). Without half of the frames,
+ROUGE-L changes by 0.001 [-0.029, 0.031], without three quarters by -0.003 [-0.050, 0.043]. Only the number of steps was chosen,
+by the validation ROUGE-L of fold 0.
 """
 
 import re

@@ -60,7 +60,11 @@ SOME = {
     "emoji_sentiment": ("both", [*THREE[:5], "--data.root", EMOJI, *SMALL]),
     "emoji_retrieval": ("adapter", [*THREE[:3], "--data.root", EMOJI, "--data.image-size", "16", *SMALL]),
     "stamps_speech_retrieval": ("bound", [*THREE, "--data.speech-languages", "lt", "nl"]),
-    "video_summary": ("key2", ["--data.root", UNITS, "--data.folds", "3", "--data.size", "8", "--data.frames", "3", *SMALL]),
+    "video_summary": (
+        "key1 wrong_video",
+        [*"--data.weights video".split(), PICTURES, "text", WEIGHTS, "--data.root", UNITS, "--data.folds", "3",
+         "--data.size", "8", "--data.frames", "3", *SMALL],
+    ),
     "sensor_exercises": ("early", ["--data.root", WATCH, "--data.seconds", "2", *SMALL]),
     "stamps_captions": ("image", THREE),
     "openclipart_captions": ("both", [*THREE[:3], "--data.root", DRAWN, "--data.groups", GROUPED, *SMALL]),
