@@ -143,8 +143,7 @@ def their_tokens(theirs, prompt):
     return ids[0, len(prompt) :].tolist()
 
 
-@pytest.mark.parametrize(("family", "case"), [(family, case) for family, cases in CASES.items() for case in cases])
-def test_language_models(family, case, tmp_path):
+def compare(family, case, tmp_path):
     import torch
     import transformers
 
@@ -180,6 +179,56 @@ def test_language_models(family, case, tmp_path):
     state = theirs.state_dict()
     for name, value in back.state_dict().items():
         assert torch.equal(value, state[name]), name
+
+
+
+def of(family):
+    return pytest.mark.parametrize("case", CASES[family])
+
+
+@of("llama")
+def test_llama(case, tmp_path):
+    compare("llama", case, tmp_path)
+
+
+@of("mistral")
+def test_mistral(case, tmp_path):
+    compare("mistral", case, tmp_path)
+
+
+@of("qwen2")
+def test_qwen2(case, tmp_path):
+    compare("qwen2", case, tmp_path)
+
+
+@of("qwen3")
+def test_qwen3(case, tmp_path):
+    compare("qwen3", case, tmp_path)
+
+
+@of("phi3")
+def test_phi3(case, tmp_path):
+    compare("phi3", case, tmp_path)
+
+
+@of("gemma")
+def test_gemma(case, tmp_path):
+    compare("gemma", case, tmp_path)
+
+
+@of("gemma2")
+def test_gemma2(case, tmp_path):
+    compare("gemma2", case, tmp_path)
+
+
+@of("gemma3_text")
+def test_gemma3(case, tmp_path):
+    compare("gemma3_text", case, tmp_path)
+
+
+@of("gpt2")
+def test_gpt2(case, tmp_path):
+    compare("gpt2", case, tmp_path)
 
 
 def test_gpt2_is_a_module_of_its_own(tmp_path):
