@@ -133,7 +133,7 @@ class Spaced(nn.Module):
     @nn.compact
     def __call__(self, video: Padded, *, train: bool = False) -> Tokens:
         length = jnp.minimum(video.length, self.keep)
-        place = jnp.arange(self.keep) * ((video.length - 1) / jnp.maximum(length - 1, 1))[:, None]
+        place = jnp.arange(self.keep)[None] * ((video.length - 1) / jnp.maximum(length - 1, 1))[:, None]
         place = jnp.clip(jnp.round(place).astype(int), 0, video.x.shape[1] - 1)
         x = jnp.take_along_axis(video.x, place[..., None], axis=1)
         return self.encoder(Padded(x, length), train=train)
