@@ -11,7 +11,8 @@ from mmjax.pretrained.files import WeightsError, shown
 from mmjax.pretrained.gguf import GGUF, read_gguf
 
 __all__ = [
-    "CONTROL", "LONGEST", "SPLITS", "UNKNOWN", "USER", "chat_template", "gguf_tokenizer", "score_merges", "write_tokenizer",
+    "CONTROL", "LONGEST", "SPLITS", "UNKNOWN", "USER", "gguf_tokenizer", "score_merges", "tokenizer_config",
+    "write_tokenizer",
 ]  # fmt: skip
 
 UNKNOWN, CONTROL, USER = 2, 3, 4
@@ -39,15 +40,8 @@ def gguf_tokenizer(file: Path) -> Any:
     return library
 
 
-def chat_template(file: Path) -> str | None:
-    """The chat template of a file, None without one."""
-    content = read_gguf(file)
-    name = "tokenizer.chat_template"
-    return content.get(name, str) if name in content.metadata else None
-
-
-def write_tokenizer(file: Path, folder: Path) -> None:
-    """Writes tokenizer.json and tokenizer_config.json, with the special tokens and the chat template, for transformers."""
+def tokenizer_config(file: Path) -> dict[str, Any]:
+    """The content of tokenizer_config.json: special tokens and, if there is one, the chat template."""
     content = read_gguf(file)
     tokens = content.get("tokenizer.ggml.tokens", list)
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
@@ -56,9 +50,13 @@ def write_tokenizer(file: Path, folder: Path) -> None:
         if isinstance(number, int) and 0 <= number < len(tokens):
             config[f"{name}_token"] = tokens[number]
     template = content.metadata.get("tokenizer.chat_template")
-    config |= {"chat_template": template} if template else {}
+    return config | ({"chat_template": template} if template else {})
+
+
+def write_tokenizer(file: Path, folder: Path) -> None:
+    """Writes tokenizer.json and tokenizer_config.json for transformers."""
     gguf_tokenizer(file).save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config(file), indent=1))
 
 
 def _numbers(content: GGUF, name: str, count: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from mmjax.nn.rotary import LinearScaling, LongScaling, Rope
 from mmjax.pretrained import WeightsError, load, save
 from mmjax.pretrained.ggml import GGML_TYPES, dequantize
 from mmjax.pretrained.gguf import read_gguf
-from mmjax.pretrained.gguf_tokenizer import chat_template, gguf_tokenizer
+from mmjax.pretrained.gguf_tokenizer import gguf_tokenizer, tokenizer_config
 from tests.pretrained.gguf_files import described, file_bytes, llama_parts, string, value, written
 
 HALF, QUARTER = b"\x00\x38", b"\x00\x34"  # 0.5 and 0.25 in half precision
@@ -69,7 +69,8 @@ def test_a_model_with_its_tokenizer(file):
     np.testing.assert_array_equal(params["block0"]["down"]["kernel"], tensors["blk.0.ffn_down.weight"].T)
     assert preprocessing.batch(["ab ab", "ba"]).x.tolist() == [[1, 5, 7], [1, 4, 3]]
     assert preprocessing.library.decode([1, 5, 7]) == "ab ab"
-    assert chat_template(file) == "{{ messages }}"
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"}
+    assert tokenizer_config(file) == config | {"chat_template": "{{ messages }}"}
 
 
 def test_saved_as_safetensors_and_loaded_again(file, tmp_path):

@@ -1,0 +1,78 @@
+"""Chat templates in the form of published ones: texts equal those of transformers."""
+
+import pytest
+
+from mmjax.pretrained.chat_template import ChatTemplate, read_chat_template
+from mmjax.pretrained.wheels import fetch
+
+pytestmark = pytest.mark.parity
+
+TALK = [
+    {"role": "user", "content": "  What is 1 < 2 & 'three'?\n"},
+    {"role": "assistant", "content": "True."},
+    {"role": "user", "content": "Größe?"},
+]
+SYSTEM = [{"role": "system", "content": "Be brief."}, *TALK]
+TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"x": {"type": "number"}, "ü": [1, None, True]}}}]
+TEMPLATES = {
+    "chatml": """{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' }}
+{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}""",
+    "llama": """{{- bos_token }}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content']|trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = "" %}
+{%- endif %}
+{{- "<|start_header_id|>system<|end_header_id|>\n\n" ~ system_message }}
+{%- if tools is not none %}{% for t in tools %}
+        {{- t | tojson(indent=4) }}
+        {{- "\n\n" }}
+{%- endfor %}{% endif %}
+{%- for message in messages %}
+    {%- if 'tool_calls' in message and message.tool_calls|length != 1 %}{{ raise_exception('one call') }}{% endif %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}
+{%- endfor %}""",
+    "gemma": """{{ bos_token }}{%- if messages[0].role == 'system' -%}
+    {%- set first_user_prefix = messages[0]['content'] + '\n\n' -%}{%- set loop_messages = messages[1:] -%}
+{%- else -%}{%- set first_user_prefix = "" -%}{%- set loop_messages = messages -%}{%- endif -%}
+{%- for message in loop_messages -%}
+    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}{{ raise_exception("roles must alternate") }}{%- endif -%}
+    {%- set role = "model" if message['role'] == 'assistant' else message['role'] -%}
+    {{ '<start_of_turn>' + role + '\n' + (first_user_prefix if loop.first else "") }}
+    {%- if message['content'] is string -%}{{ message['content'] | trim }}{%- endif -%}{{ '<end_of_turn>\n' }}
+{%- endfor -%}""",
+    "qwen": """{%- set ns = namespace(multi=true, last=messages|length - 1) %}
+{%- for message in messages[::-1] %}{%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if ns.multi and message.role == "user" and not(message.content.startswith('<tool>')) %}
+        {%- set ns.multi = false %}{%- set ns.last = index %}
+    {%- endif %}
+{%- endfor %}{{ ns.last }}
+{%- for key, value in messages[-1].items()|sort %}{{ key }}:{{ value.split(' ')[-1].rstrip('?').lower() }};{% endfor %}
+{{- messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | join('|') }}{{ thinking is defined }}""",
+}
+CASES = [({"messages": TALK}, "talk"), ({"messages": SYSTEM, "tools": TOOLS}, "system and tools")]
+
+
+def their_text(template, given, tokens, add_generation_prompt):
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    conversation = {"conversations": [given["messages"]], "tools": given.get("tools")}
+    prompt = {"add_generation_prompt": add_generation_prompt}
+    return render_jinja_template(chat_template=template, **conversation, **prompt, **tokens)[0][0]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("given", [given for given, _ in CASES], ids=[name for _, name in CASES])
+def test_texts(name, given):
+    template = ChatTemplate(TEMPLATES[name], {"bos_token": "<s>"})
+    for prompt in (True, False):
+        ours = template.render(**given, add_generation_prompt=prompt)
+        assert ours == their_text(template.source, given, template.tokens, prompt) and len(ours) > 20
+
+
+def test_smollm2():
+    template = read_chat_template(fetch("smollm2-135m-instruct"))
+    for messages in (TALK, SYSTEM):
+        assert template.render(messages) == their_text(template.source, {"messages": messages}, template.tokens, True)
+    assert template.render(SYSTEM).startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n")
