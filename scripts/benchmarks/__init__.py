@@ -19,6 +19,8 @@ ROWS = {
     "ablation": "six fusions x ten seeds, trained to the end",
     "subsets": "evaluation on all seven subsets of three modalities",
     "fusion": "each fusion, forward and backward, with growing numbers of tokens and modalities",
+    "steps": "a training step of a small model, one or several per compiled call",
+    "losses": "contrastive losses at a large batch, value and gradient",
     "decode": "captions, token by token with a cache",
     "search": "exact search in a gallery of embeddings",
     "input": "images and speech -> batches",

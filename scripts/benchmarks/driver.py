@@ -114,8 +114,7 @@ def measure(row: str, case: Case, device: str, quick: bool, rounds: int, seconds
 def turns(sides: Sequence[Side], rounds: int, seconds: float) -> Iterator[dict[str, dict[str, float]]]:
     """{side: its times} of each round: at least MIN_ROUNDS, further ones within ENOUGH_SECONDS, and at most `rounds`.
 
-    Each round starts with another side, since the order matters: after another process has freed its memory, a step of `dual`
-    spends up to 300 ms more in the system to allocate its own.
+    Each round starts with another side, since the order may matter, and each turn with an untimed run (`worker`).
     """
     began, done, runs = time.perf_counter(), 0, dict.fromkeys((side.name for side in sides), 1)
     if seconds:

@@ -1,8 +1,8 @@
 """One side of one case, in a process of its own: python -m benchmarks.worker ROW CASE SIDE DEVICE FOLDER [--quick]
 
 It imports its libraries and waits for a line on standard input. Then it builds the workload, writes weights and outputs into
-the folder and reports what it built. Each further line {"runs": n} makes it do the work at least n times and report the mean
-seconds of one repetition.
+the folder and reports what it built. Each further line {"runs": n} makes it do the work once more, and then at least n times,
+of which it reports the mean seconds of one repetition.
 """
 
 import json
@@ -73,6 +73,7 @@ def main() -> None:
     reply(parameters=work.parameters, flops=work.flops, first=first)
     for line in sys.stdin:
         calls = -(-json.loads(line)["runs"] // work.repeats)
+        work.run()  # untimed: while another side ran, the system took memory from this one, which the next run pays for
         began, used = time.perf_counter(), cpu_seconds()
         for _ in range(calls):
             work.run()
