@@ -62,6 +62,7 @@ def test_two_processes_give_the_results_of_one(of_two, tmp_path):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_processes_without_a_common_plan_are_refused(tmp_path):
     output = finish(start(2, 1, tmp_path / "run", "--plan", "single"), code=1)
     assert "--plan is 'single', but there are 2 processes" in output and "Traceback" not in output
