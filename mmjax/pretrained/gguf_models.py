@@ -61,7 +61,8 @@ def gguf_source(file: Path) -> Source:
         given = f"general.architecture is {shown(repr(architecture), 60)}"
         raise WeightsError(f"{file}: {given}; supported are {', '.join(MODEL_TYPES)}")
     config = gguf_config(content, architecture)
-    return Source(str(file), config, gguf_tensors(content, architecture, config), None, file, file="the metadata")
+    tokenizer = file if "tokenizer.ggml.model" in content.metadata else None
+    return Source(str(file), config, gguf_tensors(content, architecture, config), None, tokenizer, file="the metadata")
 
 
 def gguf_config(content: GGUF, architecture: str) -> dict[str, Any]:

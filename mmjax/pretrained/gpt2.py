@@ -26,7 +26,7 @@ def gpt2(source: Source) -> Architecture:
         activation=source.activation("activation_function"),
         positions=source.integer("n_positions"),
         epsilon=source.positive("layer_norm_epsilon"),
-        dropout=source.number("resid_pdrop", 0.0),
+        dropout=source.fraction("resid_pdrop"),
         prompt=prompt,
         end=end,
     )

@@ -54,8 +54,8 @@ def qwen3(source: Source) -> Architecture:
 
 def phi3(source: Source) -> Architecture:
     """Phi-3 and Phi-4-mini, whose files join queries, keys and values, and gate and up."""
-    rope = read_rope(source)
-    return _architecture(source, rope=rope, windows=(_window(source),), dropout=source.number("resid_pdrop", 0.0))
+    dropout = source.fraction("resid_pdrop") if "resid_pdrop" in source.config else 0.0
+    return _architecture(source, windows=(_window(source),), dropout=dropout)
 
 
 def gemma(source: Source) -> Architecture:

@@ -14,7 +14,8 @@ KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
 
 def rope_settings(settings: Settings) -> Settings:
     """The object with the scaling: rope_scaling (transformers 4) or rope_parameters (5); without both, an empty one."""
-    return settings.section("rope_scaling" if settings.config.get("rope_scaling") else "rope_parameters", {})
+    old = settings.config.get("rope_scaling") not in (None, {})
+    return settings.section("rope_scaling" if old else "rope_parameters", {})
 
 
 def read_rope(settings: Settings, own: Settings | None = None, theta: float = 10_000.0) -> Rope:
@@ -29,7 +30,8 @@ def read_rope(settings: Settings, own: Settings | None = None, theta: float = 10
     if kind not in KINDS:
         raise WeightsError(f"{own.where}: {own.file} has rope_type = {shown(repr(kind))}; supported are {', '.join(KINDS)}")
     theta = own.positive("rope_theta", settings.positive("rope_theta", theta))
-    fraction = own.positive("partial_rotary_factor", settings.positive("partial_rotary_factor", 1.0), maximum=1)
+    outside = settings.positive("partial_rotary_factor", 1.0, maximum=1)
+    fraction = own.positive("partial_rotary_factor", outside, maximum=1)
     if kind == "default":
         return Rope(theta, fraction)
     positions = settings.integer("max_position_embeddings")
@@ -53,7 +55,7 @@ def read_rope(settings: Settings, own: Settings | None = None, theta: float = 10
 def _yarn(own: Settings, factor: float, original: int) -> YarnScaling:
     amplitude = own.positive("attention_factor") if own.config.get("attention_factor") is not None else None
     first, second = own.config.get("mscale"), own.config.get("mscale_all_dim")
-    if amplitude is None and first and second:
+    if amplitude is None and first is not None and second is not None:
         grown = lambda name: 1.0 if factor <= 1 else 0.1 * own.positive(name) * math.log(factor) + 1
         amplitude = grown("mscale") / grown("mscale_all_dim")
     bounds = own.positive("beta_fast", 32.0), own.positive("beta_slow", 1.0)
@@ -61,7 +63,8 @@ def _yarn(own: Settings, factor: float, original: int) -> YarnScaling:
 
 
 def _long(own: Settings, positions: int, original: int) -> LongScaling:
-    valid = lambda values: isinstance(values, list) and len(values) <= 1000 and all(is_number(x) and x > 0 for x in values)
+    listed = lambda values: isinstance(values, list) and 1 <= len(values) <= 1000
+    valid = lambda values: listed(values) and all(is_number(x) and x > 0 for x in values)
     short, long = (tuple(own.read(name, valid, "a list of positive numbers")) for name in ("short_factor", "long_factor"))
     factor = own.positive("factor", positions / original)
     amplitude = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))

@@ -142,7 +142,7 @@ def test_a_pickle_is_never_opened(copy, name):
     [
         ({"model_type": "gpt5"}, r"model_type = 'gpt5'; supported are .*bert"),
         ({"model_type": None}, r"no config\.json with a model_type"),
-        ({"hidden_act": "silu"}, r"hidden_act = 'silu'"),
+        ({"hidden_act": "mish"}, r"hidden_act = 'mish'"),
         ({"hidden_size": None}, "hidden_size"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type = 'relative_key'; only 'absolute' is supported"),
     ],

@@ -23,7 +23,78 @@ IMAGE = {**BLOCKS, "image_size": 8, "patch_size": 4, "num_channels": 3, "hidden_
 TEXT = {**BLOCKS, "vocab_size": 9, "max_position_embeddings": 6, "hidden_act": "gelu", "layer_norm_eps": 1e-6}
 FLEXIBLE = {**BLOCKS, "num_patches": 9, "patch_size": 4, "num_channels": 3, "hidden_act": "gelu", "layer_norm_eps": 1e-6}
 VIDEO = {**PLAIN, "image_size": [8, 8], "num_frames": 4, "num_channels": 3}
+LANGUAGE = {**BLOCKS, "vocab_size": 9, "max_position_embeddings": 6, "rms_norm_eps": 1e-6, "hidden_act": "silu"}
+LANGUAGE |= {"num_key_value_heads": 1, "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": False, "head_dim": 6}
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "rope_theta": 500.0}
+YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4, "attention_factor": 1.2, "truncate": True}
+LONG = {"type": "longrope", "short_factor": [1.0, 1.0], "long_factor": [2.0, 2.0], "factor": 2.0}
+DEEPSEEK = {"rope_type": "yarn", "factor": 4.0, "beta_fast": 16.0, "beta_slow": 2.0, "mscale": 1.0, "mscale_all_dim": 0.5}
+PLAIN_ROPE = {"rope_type": "default", "rope_theta": 100.0}
+GEMMA = {name: value for name, value in LANGUAGE.items() if name != "hidden_act"} | {"rope_parameters": PLAIN_ROPE}
+GEMMA |= {"hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 4, "sliding_window": 3}
+GEMMA |= {"final_logit_softcapping": 3.0, "use_bidirectional_attention": None, "attention_bias": True}
 CONFIGS = {
+    "llama": {"model_type": "llama", **LANGUAGE, "attention_bias": True, "mlp_bias": True, "rope_parameters": LLAMA3},
+    "mistral": {"model_type": "mistral", **LANGUAGE, "sliding_window": 3, "rope_scaling": DEEPSEEK},
+    "qwen2": {
+        **LANGUAGE,
+        "model_type": "qwen2",
+        "rope_scaling": YARN,
+        "rope_theta": 100.0,
+        "use_sliding_window": True,
+        "sliding_window": 3,
+        "max_window_layers": 0,
+    },
+    "qwen3": {
+        **LANGUAGE,
+        "model_type": "qwen3",
+        "attention_bias": True,
+        "use_sliding_window": False,
+        "rope_parameters": PLAIN_ROPE,
+    },
+    "phi3": {
+        **LANGUAGE,
+        "model_type": "phi3",
+        "head_dim": 4,
+        "rope_scaling": LONG,
+        "original_max_position_embeddings": 4,
+        "partial_rotary_factor": 1.0,
+        "resid_pdrop": 0.1,
+        "sliding_window": 3,
+    },
+    "gemma": {
+        **LANGUAGE,
+        "model_type": "gemma",
+        "hidden_act": "gelu",
+        "use_bidirectional_attention": None,
+        "rope_parameters": PLAIN_ROPE,
+    },
+    "gemma2": {"model_type": "gemma2", **GEMMA, "attn_logit_softcapping": 5.0},
+    "gemma3_text": {
+        **GEMMA,
+        "model_type": "gemma3_text",
+        "attn_logit_softcapping": None,
+        "rope_local_base_freq": 10.0,
+        "rope_parameters": {"rope_type": "linear", "factor": 8.0},
+        "sliding_window_pattern": 2,
+    },
+    "gpt2": {
+        "model_type": "gpt2",
+        "vocab_size": 9,
+        "n_embd": 8,
+        "n_layer": 1,
+        "n_head": 2,
+        "n_inner": 12,
+        "n_positions": 6,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "resid_pdrop": 0.1,
+        "bos_token_id": 8,
+        "eos_token_id": 8,
+        "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False,
+        "add_cross_attention": False,
+    },
     "vit": VIT,
     "dinov2": DINO,
     "dinov2_with_registers": {**DINO, "model_type": "dinov2_with_registers", "num_register_tokens": 2},
@@ -81,6 +152,7 @@ CONFIGS = {
 WRONG = ("7", None, [], {}, [7, "x"], nan, inf, -1, 0, 1.5, True)
 FLAGS = ("qkv_bias", "qv_bias", "vision_use_head", "conv_bias", "do_stable_layer_norm", "use_mean_pooling", "do_normalize")
 FLAGS += ("tokenize_chinese_chars", "add_prefix_space", "split_special_tokens")
+FLAGS += ("attention_bias", "mlp_bias", "use_sliding_window", "truncate", "scale_attn_weights")
 FLAGS += ("tie_word_embeddings", "do_lower_case", "do_resize", "do_center_crop", "do_rescale", "default_to_square", "offset")
 RIGHT = {
     **dict.fromkeys(FLAGS, (True,)),
@@ -91,6 +163,13 @@ RIGHT = {
     **dict.fromkeys(("pad_token_id", "pad_id", "eos_token_id"), (0,)),
     **dict.fromkeys(("vision_config", "text_config", "vision_config_dict", "text_config_dict"), ({},)),
     **dict.fromkeys(("padding", "image_processor", "feature_extractor", "video_processor"), ({},)),
+    **dict.fromkeys(("rms_norm_eps", "layer_norm_epsilon", "query_pre_attn_scalar", "rope_theta", "factor"), (1.5,)),
+    **dict.fromkeys(("low_freq_factor", "high_freq_factor", "attention_factor", "beta_fast", "beta_slow"), (1.5,)),
+    **dict.fromkeys(("mscale", "mscale_all_dim", "rope_local_base_freq"), (1.5,)),
+    **dict.fromkeys(("attn_logit_softcapping", "final_logit_softcapping"), (1.5,)),
+    **dict.fromkeys(("bos_token_id", "max_window_layers", "resid_pdrop"), (0,)),
+    **dict.fromkeys(("rope_scaling", "rope_parameters"), ({},)),
+    "type": ("7",),
     "resample": (0,),
     "dither": (0,),
     "padding_value": (0,),
@@ -100,6 +179,11 @@ RIGHT = {
 """The values of WRONG that are valid for a field."""
 NULL = {"adapter_attn_dim", "num_channels", "projection_dim", "projection_size", "text_config_dict", "vision_config_dict"}
 NULL |= {*IMAGE, *TEXT, *FLEXIBLE, "eos_token_id", "pad_token_id", "vision_use_head"}
+NULL |= {"bos_token_id", "sliding_window", "rope_scaling", "rope_parameters", "rope_theta", "partial_rotary_factor", "n_inner"}
+NULL |= {"attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "rope_type", "type", "head_dim"}
+NULL |= {"attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "factor", "rope_local_base_freq"}
+NULL |= {"use_bidirectional_attention", "original_max_position_embeddings", "max_window_layers", "sliding_window_pattern"}
+NULL |= {"num_key_value_heads"}
 """Fields that may be null: the originals define their defaults, for dual encoders of all fields."""
 IGNORED = {"text_config", "attention_probs_dropout_prob", "hidden_dropout_prob", "intermediate_size", "pad_token_id"}
 """Fields of some configs that only transformers reads."""
