@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from mmjax.nn.factored_logits import FactoredLogits
 from mmjax.nn.presence import encode
 from mmjax.types import Batch, Padded, Tokens
 
@@ -181,7 +182,7 @@ def teacher_ids(target: Int[Array, "b m"], prompt: tuple[int, ...]) -> Padded:
 
 def _next_logits(
     name: str, decoder: nn.Module, targets: Mapping[str, Any], memory: Tokens, train: bool
-) -> Float[Array, "b m vocabulary"]:
+) -> FactoredLogits | Float[Array, "b m vocabulary"]:
     """The logits of each id of the target, after the prompt and the ids before it."""
     if name not in targets:
         raise ValueError(f"Batch.targets lacks {name!r}, which the decoder of this name learns; it has {sorted(targets)}")

@@ -133,6 +133,7 @@ ENCODERS = (
     Part("TCN()", encoders.TCN(), SERIES, "Bai et al., 2018"),
     Part("PatchTransformer()", encoders.PatchTransformer(), SERIES, "Nie et al., 2023"),
     Part("Features()", encoders.Features(), VECTORS, "dense layer on feature vectors"),
+    Part("NoTokens()", encoders.NoTokens(), _array(0), "no input: a text-only model"),
     Part("Contextual(LSTM(64))", encoders.Contextual(LSTM(64)), VECTORS, "Poria et al., 2017"),
 )
 PAIR = ("image", "text")
@@ -203,6 +204,18 @@ DECODERS = (
     Part("LoRA(Decoder(10_000))", encoders.LoRA(decoders.Decoder(10_000)), TOKEN_IDS, "Hu et al., 2022", MEMORY),
     Part("LanguageModel(10_000)", decoders.LanguageModel(10_000), TOKEN_IDS, "Llama Team, 2024; a prefix of Tokens", PREFIX),
     Part("GPT2(10_000)", decoders.GPT2(10_000), TOKEN_IDS, "Radford et al., 2019; a prefix of Tokens", PREFIX),
+    Part(
+        "Factored(LanguageModel(10_000))",
+        decoders.Factored(decoders.LanguageModel(10_000)),
+        TOKEN_IDS,
+        "chunked cross-entropy over a large vocabulary",
+    ),
+    Part(
+        "PackedDecoder(LanguageModel(10_000))",
+        decoders.PackedDecoder(decoders.LanguageModel(10_000)),
+        TOKEN_IDS,
+        "rows of several texts, which do not attend to each other",
+    ),
     Part("smollm2_135m()", decoders.smollm2_135m(), TOKEN_IDS, "Ben Allal et al., 2025"),
     Part("gpt2_small()", decoders.gpt2_small(), TOKEN_IDS, "Radford et al., 2019"),
 )

@@ -20,9 +20,11 @@ from mmjax.decoders.language_models import (
 from mmjax.decoders.prefix import LanguageCache, empty_prefix
 from mmjax.decoders.transformer import Cache, Decoder
 from mmjax.decoders.whisper import Whisper, whisper_base_decoder, whisper_prompt
+from mmjax.decoders.wrappers import Factored, PackedDecoder
 
 __all__ = [
-    "GPT2", "AttentionLSTM", "AttentionLSTMCache", "Cache", "Decoder", "LanguageCache", "LanguageModel", "Whisper",
-    "empty_prefix", "gemma2_2b", "gemma3_1b", "gemma3_270m", "gpt2_small", "llama3_1_8b", "llama3_2_1b", "mistral_7b",
-    "phi3_mini", "qwen2_0_5b", "qwen3_0_6b", "smollm2_135m", "smollm2_360m", "whisper_base_decoder", "whisper_prompt",
+    "GPT2", "AttentionLSTM", "AttentionLSTMCache", "Cache", "Decoder", "Factored", "LanguageCache", "LanguageModel",
+    "PackedDecoder", "Whisper", "empty_prefix", "gemma2_2b", "gemma3_1b", "gemma3_270m", "gpt2_small", "llama3_1_8b",
+    "llama3_2_1b", "mistral_7b", "phi3_mini", "qwen2_0_5b", "qwen3_0_6b", "smollm2_135m", "smollm2_360m",
+    "whisper_base_decoder", "whisper_prompt",
 ]  # fmt: skip

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mmjax.decoders.prefix import LanguageCache, attended, prefix_vectors, slots, updated, visible
+from mmjax.decoders.prefix import LanguageCache, attended, prefix_vectors, segmented, slots, updated, visible
 from mmjax.decoders.transformer import KeysValues
 from mmjax.nn.attention import attend, gelu_tanh
 from mmjax.nn.checks import divides, non_negative, positive, rate, text_ids
 from mmjax.nn.dropout import Dropout
+from mmjax.nn.factored_logits import FactoredLogits
 from mmjax.types import Padded, Tokens
 
 __all__ = ["GPT2", "GPT2Block"]
@@ -90,11 +91,11 @@ class GPT2(nn.Module):
             block = GPT2Block(self.width, self.heads, hidden, self.activation, self.dropout, self.epsilon, self.dtype)
             setattr(self, f"block{number}", block)
 
-    def _states(self, x, valid, past, count, train):
+    def _states(self, x, valid, past, count, train, segments=None):
         """The output of the blocks for x Float[b n d], the slots from `count` on, and past with the keys and values of x."""
         if valid.shape[1] > self.positions:
             raise ValueError(f"GPT2.positions is {self.positions}, but there are {valid.shape[1]} tokens with the prefix")
-        where = slots(valid, count, x.shape[1])
+        where = segmented(slots(valid, count, x.shape[1]), segments)
         x = self.drop(x + jnp.asarray(self.position)[where.positions], train=train)
         mask, new = visible(where, None), []
         for number in range(self.depth):
@@ -102,18 +103,29 @@ class GPT2(nn.Module):
             new.append(own)
         return x, tuple(new)
 
+    def factored(self, x: Float[Array, "b n d"]) -> FactoredLogits:
+        """The next-token logits of the output of the blocks, as factors."""
+        table = self.word.embedding
+        return FactoredLogits(self.norm(x).astype(self.dtype), table.astype(self.dtype))
+
     def logits(self, x: Float[Array, "b n d"]) -> Float[Array, "b n vocabulary"]:
         """The next-token logits of the output of the blocks."""
-        table = self.word.embedding.astype(self.dtype)
-        return jnp.einsum("bnd,vd->bnv", self.norm(x).astype(self.dtype), table, preferred_element_type=jnp.float32)
+        return self.factored(x).computed()
 
-    def states(self, ids: Padded, memory: Tokens | None = None, *, train: bool = False) -> Float[Array, "b n d"]:
-        """The output of the blocks at each token: the input of `logits`."""
+    def states(
+        self,
+        ids: Padded,
+        memory: Tokens | None = None,
+        segments: Int[Array, "b n"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "b n d"]:
+        """As of `LanguageModel`."""
         x, valid = self.word(attended(ids)), ids.mask
         if memory is not None:
             x = jnp.concatenate([prefix_vectors("GPT2", memory, self.width), x], axis=1)
             valid = jnp.concatenate([memory.mask, valid], axis=1)
-        return self._states(x, valid, None, 0, train)[0][:, x.shape[1] - ids.x.shape[1] :]
+        return self._states(x, valid, None, 0, train, segments)[0][:, x.shape[1] - ids.x.shape[1] :]
 
     def __call__(self, ids: Padded, memory: Tokens | None = None, *, train: bool = False) -> Float[Array, "b n vocabulary"]:
         """All positions at once, for teacher forcing. ids: x Int[b n]; logits beyond the length are undefined."""

@@ -13,28 +13,23 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from mmjax.decoders.prefix import LanguageCache, attended, prefix_vectors, slots, updated, visible
+from mmjax.decoders.prefix import LanguageCache, attended, prefix_vectors, segmented, slots, updated, visible
 from mmjax.decoders.transformer import KeysValues
 from mmjax.nn.checks import divides, non_negative, positive, rate, text_ids
 from mmjax.nn.dropout import Dropout
+from mmjax.nn.factored_logits import FactoredLogits, soft_cap
 from mmjax.nn.pooling import masked_softmax
 from mmjax.nn.rotary import Rope, Rotation, rotate
 from mmjax.types import Padded, Tokens
 
 __all__ = [
     "DENSE_LAYERS", "POST_NORMS", "PRE_NORMS", "QK_NORMS", "GroupedAttention", "LanguageBlock", "LanguageModel", "RMSNorm",
-    "soft_cap",
 ]
 
 PRE_NORMS = ("norm1", "norm2")  # before attention and perceptron
 POST_NORMS = ("post_norm1", "post_norm2")  # on their outputs, before the residual sum
 QK_NORMS = ("query_norm", "key_norm")  # on each head's queries and keys, before the rotation
 DENSE_LAYERS = ("query", "key", "value", "out", "gate", "up", "down")
-
-
-def soft_cap(x: Float[Array, "*n"], cap: float | None) -> Float[Array, "*n"]:
-    """cap tanh(x / cap), which keeps logits in (-cap, cap) (Gemma Team, 2024, "Gemma 2", section 2); None for x."""
-    return x if cap is None else cap * jnp.tanh(x / cap)
 
 
 class RMSNorm(nn.Module):
@@ -218,12 +213,12 @@ class LanguageModel(nn.Module):
             if not set(getattr(self, field)) <= set(known):
                 raise ValueError(f"LanguageModel.{field} is {getattr(self, field)!r}; its entries are {', '.join(known)}")
 
-    def _states(self, x, valid, past, count, train):
+    def _states(self, x, valid, past, count, train, segments=None):
         """The output of the blocks for x Float[b n d], the slots from `count` on, and past with the keys and values of x."""
         if valid.shape[1] > self.positions:
             found = f"there are {valid.shape[1]} tokens with the prefix"
             raise ValueError(f"LanguageModel.positions is {self.positions}, but {found}")
-        where = slots(valid, count, x.shape[1])
+        where = segmented(slots(valid, count, x.shape[1]), segments)
         head_width = self.head_width or self.width // self.heads
         windows = [self.windows[number % len(self.windows)] for number in range(self.depth)]
         masks = {window: visible(where, window) for window in windows}
@@ -240,19 +235,30 @@ class LanguageModel(nn.Module):
     def _embedded(self, ids: Int[Array, "b n"]) -> Float[Array, "b n d"]:
         return self.word(ids) * self.embedding_scale
 
+    def factored(self, x: Float[Array, "b n d"]) -> FactoredLogits:
+        """The next-token logits of the output of the blocks, as factors."""
+        table = self.word.embedding if self.tied else self.output
+        return FactoredLogits(self.norm(x).astype(self.dtype), table.astype(self.dtype), self.logit_cap)
+
     def logits(self, x: Float[Array, "b n d"]) -> Float[Array, "b n vocabulary"]:
         """The next-token logits of the output of the blocks."""
-        table = (self.word.embedding if self.tied else self.output).astype(self.dtype)
-        y = jnp.einsum("bnd,vd->bnv", self.norm(x).astype(self.dtype), table, preferred_element_type=jnp.float32)
-        return soft_cap(y, self.logit_cap)
+        return self.factored(x).computed()
 
-    def states(self, ids: Padded, memory: Tokens | None = None, *, train: bool = False) -> Float[Array, "b n d"]:
-        """The output of the blocks at each token: the input of `logits`."""
+    def states(
+        self,
+        ids: Padded,
+        memory: Tokens | None = None,
+        segments: Int[Array, "b n"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "b n d"]:
+        """The output of the blocks at each token: the input of `logits`. segments: the number of each token's text in rows of
+        several texts, from left to right; a text attends to itself alone, and its positions begin at 0."""
         x, valid = self._embedded(attended(ids)), ids.mask
         if memory is not None:
             x = jnp.concatenate([prefix_vectors("LanguageModel", memory, self.width), x], axis=1)
             valid = jnp.concatenate([memory.mask, valid], axis=1)
-        return self._states(x, valid, None, 0, train)[0][:, x.shape[1] - ids.x.shape[1] :]
+        return self._states(x, valid, None, 0, train, segments)[0][:, x.shape[1] - ids.x.shape[1] :]
 
     def __call__(self, ids: Padded, memory: Tokens | None = None, *, train: bool = False) -> Float[Array, "b n vocabulary"]:
         """All positions at once, for teacher forcing. ids: x Int[b n]; logits beyond the length are undefined."""

@@ -16,7 +16,9 @@ from jaxtyping import Array, Bool, Float, Int
 from mmjax.decoders.transformer import KeysValues, reorder_beams
 from mmjax.types import Declared, Padded, Tokens
 
-__all__ = ["LanguageCache", "Slots", "attended", "empty_prefix", "prefix_vectors", "slots", "updated", "visible"]
+__all__ = [
+    "LanguageCache", "Slots", "attended", "empty_prefix", "prefix_vectors", "segmented", "slots", "updated", "visible",
+]  # fmt: skip
 
 
 @struct.dataclass
@@ -55,13 +57,15 @@ class Slots(NamedTuple):
     """The place of n new tokens among all slots.
 
     number: Int[n], the slots of the new tokens. positions: Int[b n] of the new tokens, and `of_all`: Int[b slots] of all slots;
-    a position is the number of valid slots before. valid: Bool[b slots].
+    a position is the number of valid slots before. valid: Bool[b slots]. segments: Int[b slots], the number of each slot's text
+    in a row of several texts, which increases along the row; None for one text.
     """
 
     number: Int[Array, " n"]
     positions: Int[Array, "b n"]
     of_all: Int[Array, "b slots"]
     valid: Bool[Array, "b slots"]
+    segments: Int[Array, "b slots"] | None = None
 
 
 def slots(valid: Bool[Array, "b slots"], first: Int[Array, ""] | int, count: int) -> Slots:
@@ -70,9 +74,27 @@ def slots(valid: Bool[Array, "b slots"], first: Int[Array, ""] | int, count: int
     return Slots(first + jnp.arange(count), lax.dynamic_slice_in_dim(of_all, first, count, axis=1), of_all, valid)
 
 
+def segmented(where: Slots, segments: Int[Array, "b slots"] | None) -> Slots:
+    """The slots of rows of several texts, all of them new, with positions that restart at each text; None changes nothing.
+
+    Raises ValueError if there are slots of a prefix, which would belong to no text.
+    """
+    if segments is None:
+        return where
+    if segments.shape != where.positions.shape:
+        before = where.positions.shape[1] - segments.shape[1]
+        raise ValueError(f"a row of several texts cannot have vectors before the text, but there are {before}")
+    begins = jnp.pad(segments[:, 1:] != segments[:, :-1], ((0, 0), (1, 0)))
+    of_all = where.of_all - lax.cummax(jnp.where(begins, where.of_all, 0), axis=1)
+    return where._replace(positions=of_all, of_all=of_all, segments=segments)
+
+
 def visible(where: Slots, window: int | None) -> Bool[Array, "b n slots"]:
-    """Which slots a new token attends to: the valid ones up to its own, and of these the last `window`; None for all."""
+    """Which slots a new token attends to: the valid ones of its text up to its own, and of these the last `window`; None for
+    all."""
     seen = where.valid[:, None] & (jnp.arange(where.valid.shape[1])[None] <= where.number[:, None])[None]
+    if where.segments is not None:
+        seen &= where.segments[:, :, None] == where.segments[:, None]
     if window is None:
         return seen
     return seen & (where.positions[..., None] - where.of_all[:, None] < window)

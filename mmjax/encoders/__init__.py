@@ -9,6 +9,7 @@ from mmjax.encoders.image import CNN
 from mmjax.encoders.key_tokens import KeyTokens
 from mmjax.encoders.lora import LoRA
 from mmjax.encoders.naflex import ImagePatches, NaFlex
+from mmjax.encoders.no_tokens import NoTokens
 from mmjax.encoders.resnet import ResNet, resnet18, resnet34, resnet50, resnet101
 from mmjax.encoders.sentence import SentencePooling
 from mmjax.encoders.series import TCN, PatchTransformer
@@ -35,6 +36,7 @@ __all__ = [
     "KeyTokens",
     "LoRA",
     "NaFlex",
+    "NoTokens",
     "OnSpectrum",
     "PatchTransformer",
     "Pooled",

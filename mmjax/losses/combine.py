@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mmjax.losses.criteria import Criterion, CrossEntropy
+from mmjax.nn.factored_logits import FactoredLogits
 from mmjax.types import Batch
 
 __all__ = ["On", "Uncertainty", "WeightedLosses", "counted", "cross_entropy", "pick", "zero_invalid"]
@@ -43,6 +44,8 @@ def pick(outputs: Mapping[str, Any], name: str) -> Any:
 def zero_invalid(x: Any, valid: Bool[Array, " b"]) -> Any:
     """x, arrays [b ...], with zeros in invalid examples, so that NaN there reaches neither loss nor gradient."""
     zero = lambda x: jnp.where(valid.reshape(valid.shape + (1,) * (x.ndim - 1)), x, jnp.zeros((), x.dtype))
+    if isinstance(x, FactoredLogits):  # the table belongs to no example
+        return x.with_states(zero(x.states))
     return jax.tree.map(zero, x)
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
+from mmjax.nn.factored_logits import FactoredLogits
 from mmjax.types import Tokens
 
 __all__ = [
@@ -60,8 +61,9 @@ def _reject(name: str, output: Any, target: Any, valid: str) -> NoReturn:
 class CrossEntropy:
     """- sum_c w_c q_c log p_c in nats, with p = softmax(output) and q = (1 - smoothing) target + smoothing / classes.
 
-    output [b ... c]; target Int[b ...], the class, or Float[b ... c], class probabilities (as from MixUp). smoothing:
-    dimensionless, in [0, 1) (Szegedy et al., 2016, section 7). class_weights: w, one per class; None for ones.
+    output [b ... c], or the `FactoredLogits` [b m c] of a decoder, of which a chunk exists at a time; target Int[b ...], the
+    class, or Float[b ... c], class probabilities (as from MixUp). smoothing: dimensionless, in [0, 1) (Szegedy et al., 2016,
+    section 7). class_weights: w, one per class; None for ones.
     """
 
     smoothing: float = 0.0
@@ -72,6 +74,8 @@ class CrossEntropy:
             raise ValueError(f"CrossEntropy.smoothing is {self.smoothing}; it must be at least 0 and below 1")
         if isinstance(output, Tokens):
             raise ValueError("CrossEntropy cannot compare Tokens: for the logits of heads.TokenLogits use On(name, CTC())")
+        if isinstance(output, FactoredLogits):
+            return self._of_factored(output, target)
         classes = output.shape[-1]
         if is_integer(target) and target.shape == output.shape[:-1]:
             output, label, valid = _masked(output, target)
@@ -90,6 +94,16 @@ class CrossEntropy:
             _reject("CrossEntropy", output, target, accepted)
         uniform = total * jnp.sum(nats, axis=-1) / classes
         return mean_of_entries((1 - self.smoothing) * of_target + self.smoothing * uniform, valid)
+
+    def _of_factored(self, output: FactoredLogits, target: Any) -> Float[Array, " b"]:
+        if not is_integer(target) or target.shape != output.shape[:-1]:
+            _reject("CrossEntropy", output.states, target, "factored logits need Int[b m] token ids")
+        if self.class_weights is not None:
+            raise ValueError("CrossEntropy.class_weights is given, but factored logits take none")
+        valid = target >= 0
+        states = jnp.where(valid[..., None], output.states, 0)
+        of_label, mean = output.with_states(states).log_p(jnp.where(valid, target, 0))
+        return mean_of_entries(-(1 - self.smoothing) * of_label - self.smoothing * mean, valid)
 
     def _nats(self, output: Float[Array, "b *n c"]) -> Float[Array, "b *n c"]:
         """- w log softmax(output)."""

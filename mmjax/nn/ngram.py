@@ -54,6 +54,15 @@ class NGram:
             log_p = jnp.where(node == ROOT, log_p, longer)
         return log_p
 
+    def log_p_of(self, state: Int[Array, ""], token: Int[Array, ""]) -> Float[Array, ""]:
+        """log p of one token in nats, without the distribution over the vocabulary."""
+        log_p = self.unigram[token]
+        for node in reversed(self._contexts(state)):
+            child = self.trie.child(node, token)
+            longer = jnp.where(child == ROOT, self.backoff[node] + log_p, self.log_p[child])
+            log_p = jnp.where(node == ROOT, log_p, longer)
+        return log_p
+
     def end(self, state: Int[Array, ""]) -> Float[Array, ""]:
         return self.scores(state, len(self.unigram))[self.end_token]
 
@@ -66,7 +75,9 @@ class NGram:
         return self.context[found]
 
 
-def kneser_ney(texts: Iterable[Sequence[int]], vocabulary: int, order: int = 3, end: int = 0) -> NGram:
+def kneser_ney(
+    texts: Iterable[Sequence[int]], vocabulary: int, order: int = 3, end: int = 0, *, ended: bool = True
+) -> NGram:
     """Interpolated Kneser-Ney smoothing (Chen and Goodman, 1999, section 2.7) with a begin token before each text and `end`
     after it.
 
@@ -76,7 +87,8 @@ def kneser_ney(texts: Iterable[Sequence[int]], vocabulary: int, order: int = 3, 
     distribution.
 
     texts: token ids of each text, without end token; ids from the first `end` or negative id on are ignored. vocabulary: number
-    of token ids. order: n, at least 1. ValueError if there is no text, an id is too large, or order is not positive.
+    of token ids. order: n, at least 1. ended: False for texts with their end token, of which those that were cut have none.
+    ValueError if there is no text, an id is too large, or order is not positive.
     """
     if order < 1:
         raise ValueError(f"order is {order}; it must be at least 1")
@@ -87,7 +99,8 @@ def kneser_ney(texts: Iterable[Sequence[int]], vocabulary: int, order: int = 3, 
         stop = next((place for place, token in enumerate(ids) if token < 0 or token == end), len(ids))
         if max(ids[:stop], default=0) >= vocabulary:
             raise ValueError(f"texts contain the token id {max(ids[:stop])}; ids must be below the vocabulary, {vocabulary}")
-        ids = [begin, *ids[:stop], end]
+        has_end = ended or (stop < len(ids) and ids[stop] == end)
+        ids = [begin, *ids[:stop], *([end] if has_end else [])]
         for length in range(1, order + 1):
             counts[length].update(tuple(ids[place : place + length]) for place in range(len(ids) - length + 1))
     if not counts[1]:

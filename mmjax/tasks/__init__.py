@@ -3,9 +3,10 @@
 from mmjax.tasks.classify import Classify
 from mmjax.tasks.defaults import TaskDefaults
 from mmjax.tasks.generate import Generate
+from mmjax.tasks.likelihood import Likelihood
 from mmjax.tasks.multilabel import MultiLabelClassify
 from mmjax.tasks.regress import Regress
 from mmjax.tasks.retrieve import Retrieve
 from mmjax.tasks.zero_shot import ZeroShot
 
-__all__ = ["Classify", "Generate", "MultiLabelClassify", "Regress", "Retrieve", "TaskDefaults", "ZeroShot"]
+__all__ = ["Classify", "Generate", "Likelihood", "MultiLabelClassify", "Regress", "Retrieve", "TaskDefaults", "ZeroShot"]
