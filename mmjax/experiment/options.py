@@ -21,8 +21,9 @@ class Options:
     plan: "single" runs on one device, "pmap" splits each batch over all devices of this process, "sharded" runs on a mesh of
     the devices of all processes. mesh: the sizes of that mesh. steps_per_call: training steps in one compiled call; None
     chooses it by the size of the model.
-    out: run folder, by default runs/NAME. resume: continue the run in that folder. keep_predictions: save predictions as well
-    as outcomes. log: further logs of the learning curves, any of tensorboard, csv and wandb.
+    out: run folder, by default runs/NAME. resume: continue the run in that folder. checkpoint_keep: number of checkpoints that
+    are kept, the newest ones; each has the best step so far, too. keep_predictions: save predictions as well as outcomes. log:
+    further logs of the learning curves, any of tensorboard, csv and wandb.
     against: a cell that all others are compared with. holm: correct the verdicts for the number of comparisons (Holm, 1979).
     device_memory: gigabytes of prepared data that may stay on the device; larger data are streamed. workers: processes that
     read streamed data, 0 for threads of this process. dtype: of the computations of every module that has a dtype; parameters
@@ -41,6 +42,7 @@ class Options:
     steps_per_call: int | None = None
     out: Path | None = None
     resume: bool = False
+    checkpoint_keep: int = 2
     keep_predictions: bool = False
     log: tuple[Literal["tensorboard", "csv", "wandb"], ...] = ()
     against: str | None = None
@@ -61,7 +63,7 @@ class Options:
             if not _fits(value, hint):
                 kind = str(hint).removeprefix("typing.") if typing.get_origin(hint) else hint.__name__
                 raise ExperimentError(f"--{name.replace('_', '-')} is {value!r}; it must be of type {kind}")
-        for name in ("seeds", "seeds_at_once", "steps_per_call"):
+        for name in ("seeds", "seeds_at_once", "steps_per_call", "checkpoint_keep"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ExperimentError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")

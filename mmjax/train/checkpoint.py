@@ -9,6 +9,7 @@ import logging
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class _Damaged(Exception):
 
 
 class Checkpoints:
-    """The last `keep` checkpoints of one training run in `folder`.
+    """The last `keep` checkpoints of one training run in `folder`, written while training goes on.
 
     metadata: JSON that must be equal to that of a checkpoint for it to be resumed, such as the experiment and the data. warn:
     called with one line if a damaged checkpoint is replaced by an older one.
@@ -52,6 +53,9 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(  # interrupted saves leave folders that would block a save of the same step
             max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
         )
+        # Orbax's own asynchronous saves leave threads behind if they fail, which hold up the end of the process for minutes.
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: tuple[int, Future[None]] | None = None  # (step, its save)
         try:
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         except OSError as error:
@@ -62,11 +66,13 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any, best: Any, notes: Mapping[str, Any]) -> None:
-        """Writes a checkpoint; returns when it is on disk. If writing fails or is interrupted, earlier ones stay intact.
+        """Copies a checkpoint to the host and begins to write it. If writing fails or is interrupted, earlier ones stay intact.
 
-        state: `TrainState` [s ...] after `step` steps; best: `Best`; notes: JSON. Does nothing if the step is already saved.
-        NonFiniteError if the variables are not finite; CheckpointError if the checkpoint cannot be written.
+        state: `TrainState` [s ...] after `step` steps; best: `Best`; notes: JSON. Waits for the checkpoint before this one.
+        Does nothing if the step is already saved. NonFiniteError if the variables are not finite; CheckpointError if this
+        checkpoint or the one before cannot be written.
         """
+        self.wait()
         if step == self.latest():
             return
         for path, leaf in jax.tree_util.tree_leaves_with_path(state.variables):
@@ -75,14 +81,28 @@ class Checkpoints:
                 raise NonFiniteError(
                     f"step {step}: {name} is not finite after the update, so it was not saved; lower optim.lr or optim.clip"
                 )
-        tree = jax.tree.map(_plain, {"state": state, "best": best})
-        record = {"step": step, "metadata": self.metadata, "notes": dict(notes), "leaves": _describe(tree)}
+        copied = lambda leaf: np.array(_plain(leaf))  # the next steps overwrite the state
+        tree = jax.tree.map(copied, {"state": state, "best": best})
+        notes = json.loads(json.dumps(dict(notes)))
+        self._pending = step, self._thread.submit(self._write, step, tree, notes)
+        if jax.process_count() > 1:  # all processes must meet in the same order inside and outside of Orbax
+            self.wait()
+
+    def _write(self, step: int, tree: Any, notes: Mapping[str, Any]) -> None:
+        record = {"step": step, "metadata": self.metadata, "notes": notes, "leaves": _describe(tree)}
         content = json.dumps(record)
         record = {"content": content, "sha256": hashlib.sha256(content.encode()).hexdigest()}
         args = ocp.args.Composite(tree=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(record))
+        self._manager.save(step, args=args, force=True)
+        self._manager.wait_until_finished()
+
+    def wait(self) -> None:
+        """Returns when the last checkpoint is on disk. CheckpointError if it cannot be written."""
+        if self._pending is None:
+            return
+        (step, save), self._pending = self._pending, None
         try:
-            self._manager.save(step, args=args, force=True)
-            self._manager.wait_until_finished()
+            save.result()
         except Exception as error:  # Orbax and tensorstore raise OSError and ValueError for full disks and read-only folders
             raise CheckpointError(
                 f"cannot write the checkpoint of step {step} to {self.folder}: {_line(error)}; earlier checkpoints are intact: "
@@ -166,8 +186,12 @@ class Checkpoints:
                 raise CheckpointError(f"{self.folder / str(step)} is of another model: {path} is {has}, not {needs}")
 
     def close(self) -> None:
-        """Releases the resources of Orbax; the checkpoints stay."""
-        self._manager.close()
+        """Waits as `wait` does, then releases the resources of Orbax; the checkpoints stay."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
+            self._manager.close()
 
 
 def _is_key(leaf: Any) -> bool:

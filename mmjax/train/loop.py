@@ -89,6 +89,8 @@ def fit(
         if done % schedule.checkpoint_every == 0 or last or asked:
             run.save(done)
         callbacks.step(done)
+        if asked or last:
+            checkpoints.wait()
         if asked and not last:
             raise Stopped(f"stopped after step {done} of {schedule.steps}")
     return Fit(run.best, run.curves, run.seconds)
@@ -149,7 +151,7 @@ class _Run:
         return self.curves[-1]
 
     def save(self, done: int) -> None:
-        """Writes a checkpoint, after the check that all steps so far were finite."""
+        """Begins to write a checkpoint, after the check that all steps so far were finite."""
         self.monitor.settle()
         notes = {"curves": self.curves, "sums": self.monitor.sums, "seconds": self.seconds}
         self.checkpoints.save(done, self.training.plan.fetch(self.placed), self.best, notes)

@@ -65,6 +65,7 @@ def refused(capsys, monkeypatch, *args: str, cells=CELLS) -> str:
         ("--seeds two", "error: --seeds: invalid literal for int() with base 10: 'two'; expected --seeds INT"),
         ("--seeds-at-once 0", "--seeds-at-once is 0"),
         ("--steps-per-call 0", "--steps-per-call is 0"),
+        ("--checkpoint-keep 0", "--checkpoint-keep is 0; it must be at least 1"),
         ("--device-memory -1", "--device-memory is -1.0; it must be a number of gigabytes, at least 0"),
         ("--device-memory inf", "--device-memory is inf"),
         ("--plan tpu", "error: invalid choice 'tpu' for argument '--plan'. Expected one of ('single', 'pmap', 'sharded')"),

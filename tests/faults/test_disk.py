@@ -5,8 +5,10 @@ import os
 import resource
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmjax.train.checkpoint import CheckpointError, Checkpoints
@@ -37,6 +39,7 @@ def test_a_read_only_folder(saved):
         os.chmod(folder, 0o555)
         with unprivileged(), pytest.raises(CheckpointError, match=r"cannot write the checkpoint of step 6 .*earlier .* intact"):
             checkpoints.save(6, *tree(6), notes(6))
+            checkpoints.wait()
         with unprivileged(), pytest.raises(CheckpointError, match=r"cannot write checkpoints to .*new.*choose another --out"):
             Checkpoints(folder / "new")
         os.chmod(folder, 0o755)
@@ -44,21 +47,54 @@ def test_a_read_only_folder(saved):
         assert not fell_back(folder, "read-only")
 
 
-def test_a_full_disk(copy):
-    """Simulated by a limit on the size of files, which makes writes fail in the same way."""
-    folder = copy()
-    checkpoints = Checkpoints(folder, METADATA)
+@contextlib.contextmanager
+def full_disk(size: int = 1000):
+    """Simulated by a limit on the size of files (bytes), which makes writes fail in the same way."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
-        with pytest.raises(CheckpointError, match=r"cannot write the checkpoint of step 6 to .*free space") as error:
-            checkpoints.save(6, *tree(6), notes(6))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+NEXT = {
+    "wait": lambda checkpoints: checkpoints.wait(),
+    "save": lambda checkpoints: checkpoints.save(8, *tree(8), notes(8)),
+    "close": lambda checkpoints: checkpoints.close(),
+}
+
+
+@pytest.mark.parametrize("call", NEXT)
+def test_a_full_disk_is_an_error_of_the_next_call(copy, call):
+    folder = copy()
+    checkpoints = Checkpoints(folder, METADATA)
+    with full_disk():
+        checkpoints.save(6, *tree(6), notes(6))
+        with pytest.raises(CheckpointError, match=r"cannot write the checkpoint of step 6 to .*free space") as error:
+            NEXT[call](checkpoints)
     assert "\n" not in str(error.value)
     assert (folder / INTERRUPTED).exists()
-    checkpoints.close()
+    checkpoints.close()  # the error is raised once
     assert not fell_back(folder, "full disk")
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(copy, monkeypatch):
+    """The arrays change after `save` returns; the checkpoint has what they were."""
+    folder, go_on = copy(), threading.Event()
+    checkpoints = Checkpoints(folder, METADATA)
+    save = checkpoints._manager.save
+    monkeypatch.setattr(checkpoints._manager, "save", lambda *args, **kwargs: go_on.wait(60) and save(*args, **kwargs))
+    state, best = tree(6)
+    on_host = np.array(state.params["dense"]["kernel"])
+    given = state.replace(params={**state.params, "dense": {**state.params["dense"], "kernel": on_host}})
+    checkpoints.save(6, given, best, notes(6))
+    assert checkpoints.latest() == 4
+    on_host[:] = 0
+    go_on.set()
+    checkpoints.close()
+    restored, restored_best, *_ = restore(folder)
+    assert exact((restored, restored_best), tree(6))
 
 
 INTERRUPTED = "6.orbax-checkpoint-tmp"  # what Orbax leaves of a save of step 6 that failed or was killed
