@@ -99,6 +99,8 @@ def load(source: str | Path, config: Mapping[str, Any] | None = None) -> Pretrai
     """
     path = _folder(source)
     gguf = gguf_file(path)
+    if gguf is not None and config is not None:
+        raise WeightsError(f"{gguf}: config is given, but a GGUF file has its own metadata; config must be None")
     files = read_source(path, config) if gguf is None else gguf_source(gguf)
     architecture = architecture_of(files)
     variables, classifier, unused = to_variables(architecture, files.tensors, files.where)
@@ -134,7 +136,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
         needed = "models of a hub need huggingface_hub: pip install huggingface_hub"
         raise WeightsError(f"{name}: no such folder, and {needed}") from error
     try:
-        patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
+        patterns = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except Exception as error:  # errors of the library and of the three libraries it uses
         model = f"{name}@{revision}" if revision else name
@@ -154,7 +156,7 @@ def save(weights: Pretrained, folder: str | Path) -> None:
         tensors |= to_tensors(architecture.classifier, {"params": weights.classifier["params"]["dense"]})
     if weights.folder:
         for file in weights.folder.glob("*"):
-            if file.suffix in (".json", ".txt", ".model") and not file.name.endswith(".index.json"):
+            if file.suffix in (".json", ".txt", ".model", ".jinja") and not file.name.endswith(".index.json"):
                 (folder / file.name).write_bytes(file.read_bytes())
         for file in weights.folder.glob("[0-9]*_*/*"):  # modules of sentence-transformers
             if file.name in ("config.json", WEIGHTS_FILE):

@@ -3,6 +3,7 @@
 import math
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,6 +137,17 @@ def test_beams_share_a_prefix_and_are_reordered(example):
     logits, _ = STEP(variables, ids.x[:, 4:5], cache.reorder(source))
     continued = jnp.concatenate([ids.x[source, :4], ids.x[:, 4:]], axis=1)
     chex.assert_trees_all_close(logits[:, 0], APPLY(variables, ids.replace(x=continued), memory)[:, 4], atol=1e-5)
+
+
+def test_the_layout_names_the_axes_of_the_cache(example):
+    """Two devices share the batch, two the heads."""
+    _, memory, variables = example
+    cache = INIT_CACHE(variables, memory, 1)
+    mesh = jax.make_mesh((2, 2), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    placed = jax.device_put(cache, nn.logical_to_mesh_sharding(cache.layout, mesh, (("batch", "data"), ("heads", "model"))))
+    assert {leaf.sharding.shard_shape(leaf.shape) for leaf in jax.tree.leaves(placed.past)} == {(2, 1, 11, 4)}
+    assert placed.valid.sharding.shard_shape((4, 11)) == (2, 11)
+    chex.assert_trees_all_equal(placed.past, cache.past)
 
 
 def test_rematerialisation_changes_no_gradient(example):

@@ -73,6 +73,11 @@ def test_a_model_with_its_tokenizer(file):
     assert tokenizer_config(file) == config | {"chat_template": "{{ messages }}"}
 
 
+def test_a_config_beside_the_metadata(file):
+    with pytest.raises(WeightsError, match="config is given, but a GGUF file has its own metadata; config must be None"):
+        load(file, config={"model_type": "llama"})
+
+
 def test_saved_as_safetensors_and_loaded_again(file, tmp_path):
     weights = load(file)
     save(weights, tmp_path)
