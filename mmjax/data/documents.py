@@ -44,6 +44,7 @@ class Documents:
     window under the name of the target; rows of one group stay in one split.
 
     data: any data set. column: the metadata column. tokenizer: trained on the training texts. tokens: ids of a window.
+    max_characters: longer texts are left out, so that models with different tokenizers read whole texts; None for all.
     Raises DataError if the data lack the column or a split has no texts.
     """
 
@@ -52,9 +53,10 @@ class Documents:
     target: str = "text"
     tokenizer: Declared[TokenizerTrainer] = ByteLevel()
     tokens: int = 256
+    max_characters: int | None = None
 
     def __post_init__(self):
-        positive(self, "tokens")
+        positive(self, "tokens", "max_characters")
 
     @property
     def folds(self) -> int:
@@ -67,6 +69,9 @@ class Documents:
     def load(self) -> Dataset:
         data = load_once(self.data)
         texts = {split: _texts(data, split, self.column) for split in data.splits}
+        kept = {split: _up_to(of, split, self.max_characters) for split, of in texts.items()}
+        left_out = sum(map(len, texts.values())) - sum(map(len, kept.values()))
+        texts, dropped = kept, {f"texts of more than {self.max_characters} characters": left_out} if left_out else {}
         tokenizer = self.tokenizer.train(texts["train"].values())
         splits, metadata, count = {}, {}, 0
         sha = hashlib.sha256(f"{data.fingerprint} {self.column} {self.target} {tokenizer.library.to_str()}".encode())
@@ -84,7 +89,7 @@ class Documents:
             fingerprint=sha.hexdigest(),
             sizes={self.target: {"vocabulary": tokenizer.vocabulary, "length": self.tokens}},
             tokenizers={self.target: tokenizer},
-            dropped=data.dropped,
+            dropped={**data.dropped, **dropped},
             source=data.source,
         )
 
@@ -153,6 +158,14 @@ def _texts(data: Dataset, split: str, column: str) -> dict[int, str]:
     if not found:
         raise DataError(f"Documents.column: no row of the {split} split has a {column!r}")
     return {row: text for text, row in found.items()}
+
+
+def _up_to(texts: dict[int, str], split: str, characters: int | None) -> dict[int, str]:
+    """The texts of at most this number of characters. DataError if there are none."""
+    kept = {row: text for row, text in texts.items() if characters is None or len(text) <= characters}
+    if not kept:
+        raise DataError(f"Documents.max_characters is {characters}, but all texts of the {split} split are longer")
+    return kept
 
 
 def windows(ids: Mapping[int, list[int]], tokens: int) -> tuple[Int[np.ndarray, " w"], Int[np.ndarray, "w n"]]:
