@@ -36,27 +36,27 @@ def parse_nothing(raw: Any) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Documents:
-    """The texts of a metadata column as the data of a language model: the target `target`, token ids Int[n tokens].
+    """The texts of a metadata column as the data of a language model: the target `target`, token ids Int[n m].
 
-    A document has its ids and the end token, and is cut into windows of `tokens` ids; a window is a row, -1 beyond its end, and
-    begins without the text before it. A text that occurs several times in a split counts once. There is one modality, named
-    as the target, without content (`encoders.NoTokens`). The metadata of a row are those of its document, with the text of the
-    window under the name of the target; rows of one group stay in one split.
+    A document has its ids and the end token, and is cut into windows of `window_tokens` ids. A window is a row, -1 beyond its
+    end, and begins without the text before it. A text that occurs several times in a split counts once. There is one modality,
+    named as the target, without content (`encoders.NoTokens`). The metadata of a row are those of its document, with the text
+    of the window under the name of the target; rows of one group stay in one split.
 
-    data: any data set. column: the metadata column. tokenizer: trained on the training texts. tokens: ids of a window.
-    max_characters: longer texts are left out, so that models with different tokenizers read whole texts; None for all.
+    data: any data set. column: the metadata column. document_tokenizer: trained on the training texts. window_tokens: ids of a
+    window. max_characters: longer texts are left out, so that models with different tokenizers read whole texts; None for all.
     Raises DataError if the data lack the column or a split has no texts.
     """
 
     data: Annotated[Declared[Data], tyro.conf.arg(name="")]
     column: str = "text"
     target: str = "text"
-    tokenizer: Declared[TokenizerTrainer] = ByteLevel()
-    tokens: int = 256
+    document_tokenizer: Declared[TokenizerTrainer] = ByteLevel()
+    window_tokens: int = 256
     max_characters: int | None = None
 
     def __post_init__(self):
-        positive(self, "tokens", "max_characters")
+        positive(self, "window_tokens", "max_characters")
 
     @property
     def folds(self) -> int:
@@ -72,11 +72,13 @@ class Documents:
         kept = {split: _up_to(of, split, self.max_characters) for split, of in texts.items()}
         left_out = sum(map(len, texts.values())) - sum(map(len, kept.values()))
         texts, dropped = kept, {f"texts of more than {self.max_characters} characters": left_out} if left_out else {}
-        tokenizer = self.tokenizer.train(texts["train"].values())
+        tokenizer = self.document_tokenizer.train(texts["train"].values())
         splits, metadata, count = {}, {}, 0
         sha = hashlib.sha256(f"{data.fingerprint} {self.column} {self.target} {tokenizer.library.to_str()}".encode())
         for split, of in texts.items():
-            row, values = windows({number: [*tokenizer.ids(text), tokenizer.end] for number, text in of.items()}, self.tokens)
+            row, values = windows(
+                {number: [*tokenizer.ids(text), tokenizer.end] for number, text in of.items()}, self.window_tokens
+            )
             weight = np.asarray(data.splits[split].weight)[row]
             pointer = np.arange(count, count + len(row), dtype=np.int32)  # other items, since rows with equal inputs are a leak
             splits[split], count = Rows({self.target: pointer}, {self.target: values}, weight), count + len(row)
@@ -87,7 +89,7 @@ class Documents:
             splits=splits,
             metadata=metadata,
             fingerprint=sha.hexdigest(),
-            sizes={self.target: {"vocabulary": tokenizer.vocabulary, "length": self.tokens}},
+            sizes={self.target: {"vocabulary": tokenizer.vocabulary, "length": self.window_tokens}},
             tokenizers={self.target: tokenizer},
             dropped={**data.dropped, **dropped},
             source=data.source,
@@ -101,13 +103,13 @@ class PackedDocuments:
     The other splits keep a document or a window of it per row, so that every text is scored by itself. A training row is named
     after its first document.
 
-    data: `Documents`, or other data with one target of token ids. target: its name. tokens: ids of a packed row.
-    Raises DataError if `tokens` is smaller than a row of the data.
+    data: `Documents`, or other data with one target of token ids. packed_target: its name. row_tokens: ids of a packed row.
+    Raises DataError if `row_tokens` is smaller than a row of the data.
     """
 
     data: Annotated[Declared[Data], tyro.conf.arg(name="")]
-    target: str = "text"
-    tokens: int = 512
+    packed_target: str = "text"
+    row_tokens: int = 512
 
     @property
     def folds(self) -> int:
@@ -119,22 +121,24 @@ class PackedDocuments:
 
     def load(self) -> Dataset:
         data = load_once(self.data)
-        rows, end = data.splits["train"], data.tokenizers[self.target].end
-        values = np.asarray(rows.targets[self.target])
-        if values.shape[1] > self.tokens:
-            raise DataError(f"PackedDocuments.tokens is {self.tokens}; rows of the data have up to {values.shape[1]} tokens")
-        first, values = packed_rows(values, end, self.tokens)
+        rows, end = data.splits["train"], data.tokenizers[self.packed_target].end
+        values = np.asarray(rows.targets[self.packed_target])
+        if values.shape[1] > self.row_tokens:
+            raise DataError(
+                f"PackedDocuments.row_tokens is {self.row_tokens}; rows of the data have up to {values.shape[1]} tokens"
+            )
+        first, values = packed_rows(values, end, self.row_tokens)
         pointer = {name: of[first] for name, of in rows.pointer.items()}
-        packed = Rows(pointer, {self.target: values}, np.ones(len(first), np.float32))
+        packed = Rows(pointer, {self.packed_target: values}, np.ones(len(first), np.float32))
         metadata = {name: np.asarray(of)[first] for name, of in data.metadata["train"].items()}
-        sha = hashlib.sha256(f"{data.fingerprint} packed {self.tokens}".encode())
-        splits = {split: _padded(of, self.target, self.tokens) for split, of in data.splits.items()}
+        sha = hashlib.sha256(f"{data.fingerprint} packed {self.row_tokens}".encode())
+        splits = {split: _padded(of, self.packed_target, self.row_tokens) for split, of in data.splits.items()}
         return dataclasses.replace(
             data,
             splits={**splits, "train": packed},
             metadata={**data.metadata, "train": metadata},
             fingerprint=sha.hexdigest(),
-            sizes={**data.sizes, self.target: {**data.sizes.get(self.target, {}), "length": self.tokens}},
+            sizes={**data.sizes, self.packed_target: {**data.sizes.get(self.packed_target, {}), "length": self.row_tokens}},
             training_weight=None,
         )
 

@@ -1,6 +1,6 @@
 """Texts as the token ids of a published language model: the tokenizer of `data.documents.Documents`.
 
-    data = Documents(Wesnoth(languages=("en",)), column="english", tokenizer=LanguageText("smollm2-135m-instruct"))
+    data = Documents(Wesnoth(languages=("en",)), column="english", document_tokenizer=LanguageText("smollm2-135m-instruct"))
     decoders = {"text": LoRA(smollm2_135m())}
     weights = {"decoders_text/base": "smollm2-135m-instruct"}
 """

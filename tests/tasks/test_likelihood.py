@@ -43,7 +43,7 @@ def texts_data(count=24):
     return from_arrays({"image": images}, {"words": texts}, split=split, kinds=kinds)
 
 
-DATA = Documents(texts_data(), column="words", tokenizer=ByteLevel(270), tokens=32)
+DATA = Documents(texts_data(), column="words", document_tokenizer=ByteLevel(270), window_tokens=32)
 MODEL = LanguageModel(270, width=16, depth=1, heads=2, kv_heads=1, hidden=24, positions=64)
 BASE = Experiment(
     data=DATA,
@@ -135,7 +135,7 @@ def test_windows_and_packed_rows_by_hand():
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("texts") / "run"
     packed = dataclasses.replace(
-        BASE, data=PackedDocuments(DATA, tokens=64), decoders={"text": Factored(PackedDecoder(MODEL), chunk=16)}
+        BASE, data=PackedDocuments(DATA, row_tokens=64), decoders={"text": Factored(PackedDecoder(MODEL), chunk=16)}
     )
     return mmjax.run({"model": BASE, "packed": packed}, seeds=2, out=out, quiet=True), out
 
@@ -157,7 +157,7 @@ def test_a_text_only_model_trains_scores_and_writes(run):
 
 
 def test_units_are_rows_clustered_by_document():
-    data = dataclasses.replace(DATA, tokens=7).load()
+    data = dataclasses.replace(DATA, window_tokens=7).load()
     units = Likelihood("text").units(data, "test")
     rows = len(data.splits["test"])
     assert rows > 8 and len(set(data.metadata["test"]["id"])) == rows
