@@ -20,7 +20,7 @@ from mmjax.experiment.value import Experiment
 from mmjax.pretrained.init import digest
 from mmjax.processes import any_process, is_first, wait_for_all
 from mmjax.progress import Progress
-from mmjax.runs.folder import locked, read_json, read_record, write_json
+from mmjax.runs.folder import locked, read_record, read_verified
 from mmjax.runs.model import MODEL, VARIABLES, cannot_be_loaded
 from mmjax.runs.write import (
     Part,
@@ -29,6 +29,7 @@ from mmjax.runs.write import (
     part_is_done,
     write_baselines,
     write_cell,
+    write_results,
     write_units,
 )
 from mmjax.tasks.subsets import subset_name
@@ -68,13 +69,13 @@ def run_cells(
             _run_fold(fold, groups, cells, options, out, loaded, stop, progress)
         if not is_first():
             wait_for_all("the results are written")
-            return read_json(out / "results.json")
+            return read_verified(out / "results.json")
         for name, experiment in cells.items():
             _finish_cell(out / "cells" / name, experiment, parts, options)
         facts = data_facts(first, None if folds == [None] else folds, leak_free)
         with progress.waiting("scoring"):
             results = results_of(header, cells, every, out, facts, options.against, options.holm, progress.print)
-        write_json(out / "results.json", results)
+        write_results(out, results)
     wait_for_all("the results are written")
     _report(out, results, console)
     return results

@@ -15,7 +15,7 @@ from mmjax.runs.schema import SCHEMA, RunError
 
 __all__ = [
     "LOCK", "MARKER", "check_folder", "damaged", "locked", "parse_json", "read_arrays", "read_json", "read_record",
-    "read_text", "sha256", "write_arrays", "write_bytes", "write_json", "write_record", "write_text",
+    "read_text", "read_verified", "sha256", "write_arrays", "write_bytes", "write_json", "write_record", "write_text",
 ]
 
 MARKER, LOCK = "run.json", "run.lock"
@@ -35,11 +35,11 @@ def check_folder(out: Path, resume: bool) -> None:
         return
     if not os.access(out, os.W_OK):
         raise RunError(f"the folder {out} cannot be written to; choose another with --out")
-    if not any(out.iterdir()):
+    if all(entry.name in (LOCK, f"{MARKER}.partial") for entry in out.iterdir()):  # empty, or of a run killed as it began
         return
     if not (out / MARKER).is_file():
         raise RunError(f"the folder {out} has files, but is not a run of mmjax ({MARKER} is missing); choose another --out")
-    marker = read_json(out / MARKER)
+    marker = read_verified(out / MARKER)
     if not isinstance(marker, dict) or marker.get("schema") != SCHEMA:
         raise RunError(f"the folder {out} was written by another version of mmjax; choose another with --out")
     if not resume:
@@ -54,11 +54,6 @@ def locked(out: Path, name: str, layout: Mapping[str, Any]) -> Iterator[None]:
     --folds; a run must be continued with the same values. RunError if they differ, or if another process holds the lock.
     """
     out.mkdir(parents=True, exist_ok=True)
-    if not (out / MARKER).is_file():
-        write_json(out / MARKER, {"mmjax": name, "schema": SCHEMA, "layout": dict(layout)})
-    for flag, before in read_json(out / MARKER).get("layout", {}).items():
-        if before != layout[flag]:
-            raise RunError(f"the folder {out} was run with {flag} {before}, not {layout[flag]}; choose another with --out")
     with (out / LOCK).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system even if the process is killed
@@ -69,6 +64,11 @@ def locked(out: Path, name: str, layout: Mapping[str, Any]) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
+        if not (out / MARKER).is_file():
+            write_record(out / MARKER, {"mmjax": name, "schema": SCHEMA, "layout": dict(layout)})
+        for flag, before in read_verified(out / MARKER).get("layout", {}).items():
+            if before != layout[flag]:
+                raise RunError(f"the folder {out} was run with {flag} {before}, not {layout[flag]}; choose another with --out")
         yield
 
 
@@ -88,6 +88,12 @@ def read_record(file: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or record.pop("record_sha256", None) != _record_hash(record):
         raise RunError(f"{file} is damaged (its sha256 differs)")
     return record
+
+
+def read_verified(file: Path) -> Any:
+    """A JSON file; if it is a record, as `read_record` reads it. Files of earlier versions are none."""
+    content = read_json(file)
+    return read_record(file) if isinstance(content, dict) and "record_sha256" in content else content
 
 
 def _record_hash(record: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.runs.folder import damaged, parse_json, read_arrays, read_json, read_record, read_text
+from mmjax.runs.folder import damaged, parse_json, read_arrays, read_json, read_record, read_text, read_verified
 from mmjax.runs.schema import NUMBER, Each, Maybe, Optional, RunError, check, check_results
 from mmjax.types import Outcomes, Units
 
@@ -34,10 +34,12 @@ REMEDY = "repeat the command that wrote this cell with --resume to write it agai
 
 
 def read_run(folder: Path | str) -> "Run":
-    """The run in `folder`. Checks `results.json` and the sha256 of all files of its cells; RunError if one is damaged."""
+    """The run in `folder`. Checks `results.json` and the sha256 of all files that it reads; RunError if one is damaged."""
     folder = Path(folder)
-    results = read_json(folder / "results.json")
+    results = read_verified(folder / "results.json")
     check_results(results, str(folder / "results.json"))
+    for name in damaged(folder, results.pop("sha256", {})):
+        raise RunError(f"{folder / name} is damaged or missing (its sha256 differs); {REMEDY}")
     for cell in results["cells"]:
         check_cell(folder / "cells" / cell)
     return Run(folder, results)

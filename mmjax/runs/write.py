@@ -47,7 +47,7 @@ from mmjax.types import Outcomes, Units
 __all__ = [
     "EXAMPLES", "MAX_CANDIDATES", "PACKAGES", "Part", "baselines_file", "chosen_examples", "device", "example_row",
     "has_baselines", "has_examples", "part_is_done", "peak_memory", "versions", "write_baselines", "write_cell",
-    "write_examples", "write_part", "write_units",
+    "write_examples", "write_part", "write_results", "write_units",
 ]
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "mmjax")
@@ -142,6 +142,13 @@ def write_cell(folder: Path, identity: Mapping[str, Any], parts: Sequence[Part],
         "sha256": {file.relative_to(folder).as_posix(): sha256(file) for file in names},
     }
     write_record(folder / "cell.json", record)
+
+
+def write_results(out: Path, results: Mapping[str, Any]) -> None:
+    """Writes results.json with the sha256 of the files that belong to no cell: test units, baselines and examples."""
+    files = sorted(file for name in ("units", "examples") for file in (out / name).rglob("*") if file.is_file())
+    sums = {file.relative_to(out).as_posix(): sha256(file) for file in files}
+    write_record(out / "results.json", json.loads(json.dumps({**results, "sha256": sums})))
 
 
 def write_units(out: Path, cell: str, task: str, part: Part, units: Units, report: Any) -> None:

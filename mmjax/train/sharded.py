@@ -6,7 +6,7 @@ The step is that of one device. XLA partitions it by the placement of states and
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ from mmjax.processes import whole
 from mmjax.train.parallel import Plan, all_seeds_steps, checked, compiler_options, evaluation
 from mmjax.types import Batch
 
-__all__ = ["AXES", "DEFAULT_RULES", "MIN_SIZE", "ROWS", "Mesh", "Rule", "placement", "sharded"]
+__all__ = ["AXES", "DEFAULT_RULES", "MIN_SIZE", "ROWS", "Mesh", "Rule", "of_rows", "placement", "sharded", "share"]
 
 AXES = ("seeds", "data", "fsdp", "tensor")
 ROWS = ("data", "fsdp")  # the rows of a batch are split over both
@@ -140,7 +140,7 @@ def sharded(mesh: Mesh = Mesh(), rules: Sequence[Rule] = DEFAULT_RULES) -> Plan:
         run = jax.jit(evaluation(lambda of, batch: function(gathered(of), batch), "seeds"), out_shardings=replicated)
 
         def call(variables, frozen, batch):
-            placed = jax.tree.map(lambda leaf: _global(leaf, _of_rows(grid, 1)), batch)
+            placed = jax.tree.map(lambda leaf: _global(leaf, of_rows(grid, 1)), batch)
             return settled(run(variables, frozen, placed))
 
         return call
@@ -148,7 +148,7 @@ def sharded(mesh: Mesh = Mesh(), rules: Sequence[Rule] = DEFAULT_RULES) -> Plan:
     return Plan(mesh.rows(jax.device_count()), place, _fetch, train, evaluate, lambda feed: _ShardedFeed(feed, grid))
 
 
-def _of_rows(grid: jax.sharding.Mesh, leading: int) -> NamedSharding:
+def of_rows(grid: jax.sharding.Mesh, leading: int) -> NamedSharding:
     """Of a batch [... s b ...] with this number of leading axes; [b ...] has one."""
     return NamedSharding(grid, P(ROWS) if leading == 1 else P(*[None] * (leading - 2), "seeds", ROWS))
 
@@ -193,19 +193,24 @@ class _ShardedFeed:
 
     def _own(self, index: np.ndarray) -> np.ndarray:
         """The part of an index, Int[... s b] or Int[b], that the devices of this process need."""
-        sharding = _of_rows(self.grid, index.ndim)
+        sharding = of_rows(self.grid, index.ndim)
         if sharding.is_fully_addressable:
             return index
-        parts = sharding.addressable_devices_indices_map(index.shape).values()
-        return index[tuple(_hull(index.shape[axis], [part[axis] for part in parts]) for axis in range(index.ndim))]
+        return share(index, sharding.addressable_devices_indices_map(index.shape).values())
 
     def _spread(self, batch: Batch, shape: tuple[int, ...]) -> Batch:
         """shape: of the whole index."""
-        sharding = _of_rows(self.grid, len(shape))
+        sharding = of_rows(self.grid, len(shape))
         if sharding.is_fully_addressable:
             return jax.device_put(batch, sharding)
         make = jax.make_array_from_process_local_data
         return jax.tree.map(lambda leaf: make(sharding, np.asarray(leaf), (*shape, *leaf.shape[len(shape) :])), batch)
+
+
+def share(index: np.ndarray, parts: Iterable[Sequence[slice]]) -> np.ndarray:
+    """The smallest block of an array that contains these parts of it, each a slice for every axis."""
+    sides = list(zip(*parts))
+    return index[tuple(_hull(size, slices) for size, slices in zip(index.shape, sides, strict=True))]
 
 
 def _hull(size: int, parts: Sequence[slice]) -> slice:

@@ -3,12 +3,12 @@
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.end_to_end.conftest import FLAGS, ROOT, kill
+from tests.end_to_end.same import assert_same_bits, steps_in, unfinished
 
 pytestmark = pytest.mark.end_to_end
 FILE = ROOT / "experiments" / "stamps_fusion.py"
@@ -23,26 +23,6 @@ def wait_for(process: subprocess.Popen, condition, seconds: float = 600) -> None
             pytest.fail(f"the run ended before it could be stopped: {process.communicate()[0]}")
         assert time.monotonic() < end, "the run did not get that far"
         time.sleep(0.0005)
-
-
-def steps_in(folder: Path) -> set[int]:
-    """The steps of the checkpoints that are complete."""
-    return {int(entry.name) for entry in folder.glob("*") if entry.name.isdigit()}
-
-
-def unfinished(folder: Path) -> set[str]:
-    """What Orbax is writing at this moment, or was writing when it was killed."""
-    return {entry.name for entry in folder.glob("*tmp*")}
-
-
-def assert_same_results(run: Path, reference: Path) -> None:
-    ours, theirs = run / "cells" / CELL / "all", reference / "cells" / CELL / "all"
-    with np.load(ours / "outcomes.npz") as a, np.load(theirs / "outcomes.npz") as b:
-        assert set(a.files) == set(b.files)
-        for name in a.files:
-            assert a[name].dtype == b[name].dtype and a[name].tobytes() == b[name].tobytes(), name
-        assert a["label/audio+image+text/probability"].std() > 1e-3  # the model is not constant
-    assert (ours / "curves.jsonl").read_bytes() == (theirs / "curves.jsonl").read_bytes()
 
 
 def test_killed_and_terminated_it_ends_with_the_same_bits(commands, whole, tmp_path):
@@ -80,5 +60,8 @@ def test_killed_and_terminated_it_ends_with_the_same_bits(commands, whole, tmp_p
     assert second < third < 24
 
     commands.run(FILE, *ARGS, "--out", out, "--resume")
-    assert_same_results(out, reference)
+    part, expected = (folder / "cells" / CELL / "all" for folder in (out, reference))
+    assert_same_bits(part, expected)
+    with np.load(part / "outcomes.npz") as outcomes:
+        assert outcomes["label/audio+image+text/probability"].std() > 1e-3  # the model is not constant
     assert not unfinished(checkpoints)

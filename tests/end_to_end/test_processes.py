@@ -1,29 +1,22 @@
 """Two processes with two devices each give the results of one process with four, stop together, and notice a lost one."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
 from tests.conftest import USERS_XLA_FLAGS
-from tests.end_to_end.conftest import ROOT
+from tests.end_to_end.launched import launch, lose_a_process
+from tests.end_to_end.same import assert_same_bits
 
 pytestmark = pytest.mark.end_to_end
-LAUNCH, FILE = ROOT / "scripts" / "launch" / "local.py", ROOT / "tests" / "end_to_end" / "two_processes.py"
-MESH = ["--plan", "sharded", "--mesh.fsdp", "2", "--seeds", "2"]
 
 
 def start(count: int, devices: int, out, *flags: str) -> subprocess.Popen:
-    environment = {**os.environ, "XLA_FLAGS": USERS_XLA_FLAGS}
-    command = [sys.executable, LAUNCH, str(count), str(devices), FILE, *MESH, "--out", out, *flags]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    return launch(count, devices, out, *flags, xla_flags=USERS_XLA_FLAGS)
 
 
 def finish(process: subprocess.Popen, code: int = 0) -> str:
@@ -83,22 +76,10 @@ def test_processes_stop_together_and_resume_with_the_same_bits(of_two, tmp_path)
     finish(start(2, 2, out, "--steps-per-call", "1", "--resume"))
     whole = tmp_path / "whole"
     finish(start(2, 2, whole, "--steps-per-call", "1"))
-    ours, theirs = outcomes(out), outcomes(whole)
-    assert all(ours[name].tobytes() == theirs[name].tobytes() for name in theirs)
-    assert (out / "cells/both/all/curves.jsonl").read_bytes() == (whole / "cells/both/all/curves.jsonl").read_bytes()
+    assert_same_bits(out / "cells/both/all", whole / "cells/both/all")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", (0, 1))
 def test_a_killed_process_ends_the_others_within_20_seconds(tmp_path, lost):
-    out = tmp_path / "run"
-    process = start(2, 2, out, "--steps", "1000000", "--checkpoint-every", "4")
-    while not (out / "cells/both/all/checkpoints/4").is_dir():
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.01)
-    children = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True, text=True, check=True)
-    os.kill(sorted(map(int, children.stdout.split()))[lost], signal.SIGKILL)
-    began = time.monotonic()
-    process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert time.monotonic() - began < 20
+    assert lose_a_process(tmp_path / "run", lost, USERS_XLA_FLAGS) < 20

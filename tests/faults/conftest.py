@@ -4,18 +4,12 @@ import shutil
 
 import pytest
 
-from mmjax.train.checkpoint import Checkpoints
-from tests.faults.saved import METADATA, notes, tree
+from tests.faults.saved import write_saved
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    checkpoints = Checkpoints(folder, METADATA)
-    for step in (2, 4):
-        checkpoints.save(step, *tree(step), notes(step))
-    checkpoints.close()
-    return folder
+    return write_saved(tmp_path_factory.mktemp("checkpoints"))
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Shared by the tests of checkpoints: two saved steps, exact comparison, and restoring with or without a fallback."""
+"""Shared by the tests of checkpoints and the scoreboard: two saved steps, damage to files, exact comparison, and restoring with
+or without a fallback."""
+
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +29,40 @@ def tree(step: int = 4, kernel=None):
     opt_state = {"mu": jax.tree.map(jnp.zeros_like, params)}
     state = TrainState(jnp.full(2, step, jnp.int32), params, {}, opt_state, (), seed_keys([3, 4]))
     return state, no_best(state)
+
+
+def write_saved(folder: Path) -> Path:
+    """Writes the checkpoints of steps 2 and 4."""
+    checkpoints = Checkpoints(folder, METADATA)
+    for step in (2, 4):
+        checkpoints.save(step, *tree(step), notes(step))
+    checkpoints.close()
+    return folder
+
+
+def flip(file: Path, random: np.random.Generator) -> str:
+    """Flips one bit of a file; returns which one."""
+    data = bytearray(file.read_bytes())
+    byte, bit = int(random.integers(len(data))), int(random.integers(8))
+    data[byte] ^= 1 << bit
+    file.write_bytes(data)
+    return f"bit {bit} of byte {byte} of {file.name}"
+
+
+HARMS = {
+    "truncated": lambda data: data[: len(data) // 2],
+    "emptied": lambda data: b"",
+    "zeroed": lambda data: bytes(len(data)),
+    "deleted": lambda data: None,
+}
+
+
+def harm(file: Path, how: str) -> None:
+    """how: a key of HARMS."""
+    data = HARMS[how](file.read_bytes())
+    file.unlink()
+    if data is not None:
+        file.write_bytes(data)
 
 
 def exact(a, b) -> bool:

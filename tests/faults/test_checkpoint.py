@@ -10,7 +10,7 @@ import pytest
 
 from mmjax.train.checkpoint import CheckpointError, Checkpoints
 from mmjax.train.finite import NonFiniteError
-from tests.faults.saved import METADATA, exact, fell_back, files, notes, restore, tree
+from tests.faults.saved import HARMS, METADATA, exact, fell_back, files, flip, harm, notes, restore, tree
 
 # After a failed read, Orbax leaves its event loop to the garbage collector, which complains
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -33,24 +33,17 @@ def test_flipped_bits(copy):
     results = []
     for i in chosen:
         folder = copy()
-        data = bytearray(found[i].read_bytes())
-        byte, bit = int(random.integers(len(data))), int(random.integers(8))
-        data[byte] ^= 1 << bit
-        found[i].write_bytes(data)
-        results.append(fell_back(folder, f"bit {bit} of byte {byte} of {found[i].relative_to(folder)}"))
+        results.append(fell_back(folder, flip(found[i], random)))
     assert len(results) > 12 and sum(results) >= 5  # some damage is in files that Orbax does not read
 
 
-@pytest.mark.parametrize("harm", ["truncated", "emptied", "deleted"])
-def test_truncated_and_deleted_files(copy, harm):
+@pytest.mark.parametrize("how", HARMS)
+def test_truncated_and_deleted_files(copy, how):
     results = []
     for name in [file.relative_to(copy()) for file in files(copy())]:
         folder = copy()
-        data = (folder / name).read_bytes()
-        (folder / name).unlink()
-        if harm != "deleted":
-            (folder / name).write_bytes(data[: len(data) // 2] if harm == "truncated" else b"")
-        results.append(fell_back(folder, f"{harm} {name}"))
+        harm(folder / name, how)
+        results.append(fell_back(folder, f"{how} {name}"))
     assert sum(results) >= 3
 
 

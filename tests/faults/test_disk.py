@@ -1,8 +1,6 @@
 """Full disks, read-only folders and interrupted saves: one line of text, and the earlier checkpoints stay intact."""
 
-import contextlib
 import os
-import resource
 import shutil
 import tempfile
 import threading
@@ -12,23 +10,11 @@ import numpy as np
 import pytest
 
 from mmjax.train.checkpoint import CheckpointError, Checkpoints
+from tests.faults.disk import full_disk, unprivileged
 from tests.faults.saved import METADATA, exact, fell_back, notes, restore, tree
 
 # After a failed read, Orbax leaves its event loop to the garbage collector, which complains
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@contextlib.contextmanager
-def unprivileged():
-    """Permissions apply inside, even to root."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 def test_a_read_only_folder(saved):
@@ -45,17 +31,6 @@ def test_a_read_only_folder(saved):
         os.chmod(folder, 0o755)
         checkpoints.close()
         assert not fell_back(folder, "read-only")
-
-
-@contextlib.contextmanager
-def full_disk(size: int = 1000):
-    """Simulated by a limit on the size of files (bytes), which makes writes fail in the same way."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 NEXT = {

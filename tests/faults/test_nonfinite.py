@@ -8,84 +8,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.encoders import Features
-from mmjax.fusion import Concat
-from mmjax.heads import Classifier
-from mmjax.losses import cross_entropy
-from mmjax.model import Multimodal
-from mmjax.train.checkpoint import Checkpoints
 from mmjax.train.finite import NonFiniteError, diagnose, nonfinite_examples, skip_nonfinite
-from mmjax.train.loop import TrainData, fit
 from mmjax.train.optim import SGD
 from mmjax.train.seeds import orders
 from mmjax.train.step import TrainState
-from mmjax.train.training import Schedule, Training
 from mmjax.types import Batch, Padded
-
-ROWS, SIZE, SEEDS, STEPS = 24, 4, (0, 1), 6  # each row is drawn once in six steps
-BAD = 13
-
-
-def rows():
-    random = np.random.default_rng(0)
-    inputs = {name: random.normal(size=(ROWS, 3)).astype(np.float32) for name in ("image", "audio")}
-    present = {"image": np.ones(ROWS, bool), "audio": np.arange(ROWS) % 5 != 0}
-    return Batch(inputs, present, {"label": np.arange(ROWS) % 3}, np.ones(ROWS, np.float32))
-
-
-def spoiled(value=np.nan):
-    data = rows()
-    data.inputs["audio"][BAD, 1] = value
-    return data
-
-
-def first_draw(seeds=SEEDS):
-    """(step from 1, seed) that first draws the bad row; of several seeds in one step the first."""
-    order = orders(seeds, ROWS, SIZE)
-    return next((step + 1, seed) for step in range(STEPS) for seed in range(len(seeds)) if BAD in order(step)[seed])
+from tests.faults.nonfinite import BAD, ROWS, SEEDS, SIZE, STEPS, Trainer, assert_stopped_at, first_draw, rows, spoiled
 
 
 @pytest.fixture(scope="module")
-def training():
-    model = Multimodal({"image": Features(3), "audio": Features(3)}, Concat(width=3), {"label": Classifier(3)})
-    return Training(model, cross_entropy, SGD(lr=0.1), Schedule(STEPS, 2, 1))
+def run():
+    return Trainer()
 
 
 @pytest.fixture(scope="module")
-def start(training):
-    return training.init(SEEDS, jax.tree.map(lambda leaf: leaf[:SIZE], rows()))[0]
+def training(run):
+    return run.training
 
 
 @pytest.fixture(scope="module")
-def run(training, start, tmp_path_factory):
-    """(data, further fields) -> (Fit or the error, states in the checkpoints by step, folder)."""
-    compiled = {}
-
-    def train(data, wrappers=(), **schedule):
-        changed = replace(training, schedule=replace(training.schedule, **schedule), wrappers=wrappers)
-        if wrappers not in compiled:
-            compiled[wrappers] = training.plan.train(changed.step(0))
-        changed = replace(changed, plan=training.plan._replace(train=lambda step: compiled[wrappers]))
-        order = orders(SEEDS, ROWS, SIZE)
-        gather = lambda chunk: jax.tree.map(lambda leaf: jnp.asarray(leaf[np.stack([order(step) for step in chunk])]), data)
-        given = TrainData(lambda chunks: map(gather, chunks), order)
-        saved, checkpoints = {}, Checkpoints(tmp_path_factory.mktemp("checkpoints"))
-        save = checkpoints.save
-
-        def spy(step, state, best, notes):
-            save(step, state, best, notes)
-            saved[step] = jax.tree.map(np.asarray, state.params)
-
-        checkpoints.save = spy
-        try:
-            validate = lambda variables: {"score": np.zeros(2), "loss": np.zeros(2)}
-            result = fit(changed, jax.tree.map(jnp.copy, start), {}, given, validate, checkpoints)
-        except NonFiniteError as error:
-            result = error
-        checkpoints.close()
-        return result, saved
-
-    return train
+def start(run):
+    return run.start
 
 
 @pytest.mark.parametrize("steps_per_call", [1, 3])
@@ -93,14 +36,9 @@ def run(training, start, tmp_path_factory):
 def test_bad_data_stop_training_at_the_first_step_that_draws_them(run, value, steps_per_call):
     every = {"steps_per_call": 3, "checkpoint_every": 3, "evaluate_every": 3} if steps_per_call == 3 else {}
     error, saved = run(spoiled(value), **every)
-    step, seed = first_draw()
-    assert 1 < step < STEPS
-    assert isinstance(error, NonFiniteError)
-    expected = f"step {step} of {STEPS}, seed {seed}: not finite: gradient norm, loss, update norm. The training data contain "
-    expected += f"NaN or infinity: input 'audio' in rows {BAD}. Repair or remove these rows"
-    assert str(error) == expected
-    assert all(step_saved < step for step_saved in saved)  # no checkpoint of this step or a later one
-    chex.assert_tree_all_finite(saved)
+    assert 1 < first_draw()[0] < STEPS
+    assert_stopped_at(BAD, "audio", error, saved)
+    assert "not finite: gradient norm, loss, update norm." in str(error)
 
 
 def test_absent_modalities_may_be_anything(run):

@@ -1,5 +1,7 @@
 """Where a mesh places arrays, what a device stores, and which meshes and programs are refused."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from mmjax.train.parallel import check_memory, single
 from mmjax.train.sharded import AXES, DEFAULT_RULES, Mesh, placement, sharded
+from tests.train.shares import assert_whole_epochs, read_rows
 from tests.train.toy import Toy
 
 GRID = jax.make_mesh((1, 1, 2, 2), AXES, axis_types=(AxisType.Auto,) * 4)
@@ -57,6 +60,19 @@ def test_a_mesh_that_does_not_fit_names_its_sizes(mesh, devices, line):
         mesh.shape(devices)
     with pytest.raises(ValueError, match="fsdp is 0"):
         Mesh(fsdp=0)
+
+
+@pytest.mark.parametrize("before, after", itertools.permutations((1, 2, 4), 2))
+def test_another_number_of_processes_within_an_epoch_loses_and_repeats_no_row(before, after):
+    """On four devices; the epochs end within batches of 8, and the scoreboard repeats it with up to 8 processes."""
+    for rows, change, fsdp in ((20, 3, 1), (33, 17, 2)):
+        assert_whole_epochs(rows, 8, 2, before, after, change, fsdp)
+
+
+def test_each_process_reads_its_rows_alone():
+    index = np.arange(32).reshape(2, 16)
+    assert [part.shape for part in read_rows(index, 4)] == [(2, 4)] * 4
+    np.testing.assert_array_equal(np.concatenate(read_rows(index, 2), axis=1), index)
 
 
 def test_parameters_and_optimizer_state_take_one_nth_of_a_device(monkeypatch):
