@@ -32,15 +32,16 @@ difference in ROUGE-L to the cell both is paired
     nearest text    0.523 [0.473, 0.572]   1.79      0.593   0.474   0.080    0.124
     most common     0.420 [0.363, 0.479]   0.21      0.036   0.588   0.024    0.065
 Conclusion: the frames are seen. Another video costs `both` 0.249 [0.162, 0.336] of the races, 0.100 [0.069, 0.132] of the
-deeds, 0.049 [0.017, 0.081] of the weapons, and 0.178 [0.091, 0.264] of the deeds that are no attacks, which the text cannot tell: with
-it alone, `text` is worse by 0.206 [0.114, 0.298] there. `both` beats the most common summary (by 0.219 [0.166, 0.272]), the
-nearest video (0.076 [0.040, 0.113]) and the nearest text (0.116 [0.059, 0.172]) in ROUGE-L, and `video` by 0.021, so the text
-helps. It names one weapon in twelve and one in five of the deeds that are no attacks, no more than the nearest video gives.
-Key frames by learned attention are not better than evenly spaced ones: `key3` is worse than `even3` in deeds (-0.016 [-0.031,
--0.002]), above all those that are no attacks (-0.075 [-0.113, -0.036]); in ROUGE-L -0.008 [-0.025, 0.009], where 0.023 could
-have been detected. One frame chosen by attention does not differ from the first one (+0.001 [-0.007, 0.010]). Three evenly
-spaced frames are as good as six. A model without half or three quarters of the frames loses little (0.009 and 0.018).
-Only the number of steps was chosen, by the validation ROUGE-L of fold 0, whose validation rows are the test rows of fold 1.
+deeds, 0.049 [0.017, 0.081] of the weapons, and 0.178 [0.091, 0.264] of the deeds that are no attacks, which the text cannot
+tell: with it alone, `text` is worse by 0.206 [0.114, 0.298] there. `both` beats the most common summary (by 0.219 [0.166,
+0.272]), the nearest video (0.076 [0.040, 0.113]) and the nearest text (0.116 [0.059, 0.172]) in ROUGE-L, and `video` by 0.021,
+so the text helps. It names one weapon in twelve and one in five of the deeds that are no attacks, no more than the nearest
+video gives. Key frames by learned attention are not better than evenly spaced ones: `key3` is worse than `even3` in deeds
+(-0.016 [-0.031, -0.002]), above all those that are no attacks (-0.075 [-0.113, -0.036]); in ROUGE-L -0.008 [-0.025, 0.009],
+where 0.023 could have been detected. One frame chosen by attention does not differ from the first one (+0.001 [-0.007,
+0.010]). Three evenly spaced frames are as good as six. A model without half or three quarters of the frames loses little
+(0.009 and 0.018). Only the number of steps was chosen, by the validation ROUGE-L of fold 0, whose validation rows are the test
+rows of fold 1.
 """
 
 import re
