@@ -1,7 +1,7 @@
 """Captions of drawings: frozen features against a network from scratch, two decoders, and keywords as a second modality.
 
 A model writes the caption of a drawing of the Open Clip Art Library, such as "rainbow from light emitting diodes", from the
-drawing, its keywords, or both. The drawing is the token grid of a frozen EfficientNet-Lite2, or (`scratch`) that of a CNN over
+drawing, its keywords, or both. The drawing is the token grid of a frozen EfficientNet-Lite0, or (`scratch`) that of a CNN over
 48 pixels; an LSTM reads the keywords. The decoder is a cross-attention Transformer, or (`lstm`) the attention LSTM of Show,
 Attend and Tell (Xu et al., 2015). `wrong_image` and `wrong_keywords` give each test drawing those of another one. Of drawings
 with equal captions the first is kept: 2,444 captions, with two words in the median, in several languages.
@@ -55,7 +55,7 @@ from mmjax.experiment import Experiment, main
 from mmjax.fusion import JoinTokens
 from mmjax.losses import CrossEntropy, On
 from mmjax.nn import LSTM
-from mmjax.pretrained.cached_features import CachedFeatures
+from mmjax.pretrained.cached_features import PUBLISHED, CachedFeatures
 from mmjax.robust.wrong_pairs import WrongPairs
 from mmjax.tasks import Generate
 from mmjax.tasks.search import Greedy
@@ -118,7 +118,7 @@ IMAGE = {"image": Features(width=WIDTH, dropout=0.2)}
 KEYWORDS = {"keywords": TextRNN(KEYWORDS_KNOWN, embedding=WIDTH, layer=LSTM(WIDTH), every_step=True, dropout=0.3)}
 
 BASE = Experiment(
-    data=CachedFeatures(DRAWINGS, weights=(("image", "efficientnet-lite2"),), tokens=("image",)),
+    data=CachedFeatures(DRAWINGS, weights=PUBLISHED[:1], tokens=("image",)),
     encoders=IMAGE | KEYWORDS,
     fusion=JoinTokens(width=WIDTH, dropout=0.1),
     decoders={"caption": Decoder(SUBWORDS, width=WIDTH, depth=2, heads=4, hidden=256, positions=20, dropout=0.2)},
