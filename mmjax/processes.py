@@ -1,15 +1,16 @@
-"""The processes of a run: how they find each other, and what one of them does for all.
+"""The processes of a run: how they find each other, decide together, and end.
 
 Every process runs the same program on the same experiment. The first one writes the run folder, which all of them can read.
 """
 
 import os
+import sys
 from typing import Any
 
 import jax
 import numpy as np
 
-__all__ = ["HEARTBEAT", "any_process", "is_first", "join", "wait_for_all", "whole"]
+__all__ = ["HEARTBEAT", "any_process", "end_process", "is_first", "join", "of_first", "wait_for_all", "whole"]
 
 HEARTBEAT = 10  # seconds after which a process without a sign of life counts as dead, and the others exit
 
@@ -19,7 +20,7 @@ def join(coordinator: str, count: int | None = None, index: int | None = None) -
 
     coordinator: HOST:PORT of the first process; "auto" takes all three values from the environment of SLURM, Open MPI,
     Kubernetes or Cloud TPU (see `jax.distributed.initialize`). count: the number of processes. index: of this one, from 0.
-    Raises ValueError if a value is missing or the others cannot be reached.
+    Raises ValueError if a value is missing. JAX aborts the process if the first one cannot be reached within five minutes.
     """
     if coordinator == "auto":
         known = {}
@@ -35,6 +36,7 @@ def join(coordinator: str, count: int | None = None, index: int | None = None) -
         jax.distributed.initialize(**known, heartbeat_timeout_seconds=HEARTBEAT)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"--coordinator {coordinator}: {str(error).splitlines()[0]}") from error
+    wait_for_all("all processes have started")  # connects their devices while none is busy: this has a limit of 30 seconds
 
 
 def is_first() -> bool:
@@ -50,6 +52,24 @@ def wait_for_all(where: str) -> None:
         multihost_utils.sync_global_devices(where)
 
 
+def of_first(number: int) -> int:
+    """The number of the first process, in all of them."""
+    if jax.process_count() == 1:
+        return number
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.broadcast_one_to_all(np.asarray(number)))
+
+
+def end_process(code: int) -> None:
+    """Ends this process, also if others still wait for it: they notice within seconds. Normal ends wait for all processes."""
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    raise SystemExit(code)
+
+
 def any_process(flag: bool) -> bool:
     """Whether the flag is True in any process; the same in all of them."""
     if jax.process_count() == 1:
@@ -60,7 +80,7 @@ def any_process(flag: bool) -> bool:
 
 
 def whole(tree: Any) -> Any:
-    """Arrays that lie on devices of several processes, as NumPy arrays in each process; others as they are."""
+    """Arrays on devices of several processes, as NumPy arrays in each process; other arrays unchanged."""
     from jax.experimental import multihost_utils
 
     def one(leaf):

@@ -17,6 +17,7 @@ import os
 import re
 import shlex
 import sys
+import traceback
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,7 +30,7 @@ from rich.console import Console
 from mmjax.experiment.flags import flags_of, mapped, print_help, with_dtype
 from mmjax.experiment.options import Options
 from mmjax.experiment.value import Experiment, ExperimentError
-from mmjax.processes import is_first, join
+from mmjax.processes import end_process, is_first, join
 
 __all__ = ["FUNCTIONS", "fail", "parse", "prepare_jax", "run", "run_options"]
 
@@ -174,6 +175,11 @@ def run(
     except BrokenPipeError:  # the reader of the output has closed it, as in `--help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except Exception:
+        if not jax.distributed.is_initialized():
+            raise
+        traceback.print_exc()
+        end_process(1)
 
 
 def _run(
@@ -205,8 +211,14 @@ def _run(
         ExperimentError, DataError, WeightsError, CheckpointError, RunError, NonFiniteError, ImportError, MemoryError
     ) as error:  # fmt: skip
         _exit_with(f"error: {error}", 1)
-    except Stopped as stopped:
-        _exit_with(f"{stopped}; everything is saved: continue with the same command and --resume", 130)
+    except Stopped as stopped:  # in all processes
+        if is_first():
+            print(f"{stopped}; everything is saved: continue with the same command and --resume", file=sys.stderr)
+        raise SystemExit(130) from None
+    except jax.errors.JaxRuntimeError as error:
+        if not jax.distributed.is_initialized():
+            raise
+        _exit_with(f"error: another process has ended, or cannot be reached: {str(error).splitlines()[0]}", 1)
     except BrokenPipeError:
         raise
     except OSError as error:  # a full disk, a folder without permission
@@ -256,4 +268,4 @@ def run_options(
 def _exit_with(line: str, code: int) -> None:
     """Prints one line on standard error and exits."""
     print(line, file=sys.stderr)
-    raise SystemExit(code) from None
+    end_process(code)

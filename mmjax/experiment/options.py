@@ -67,6 +67,9 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ExperimentError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+        given = self.processes is not None, self.process is not None
+        if self.coordinator in (None, "auto") and any(given):
+            raise ExperimentError("--processes and --process need --coordinator HOST:PORT")
         if self.workers < 0:
             raise ExperimentError(f"--workers is {self.workers}; it must be at least 0")
         if not (self.device_memory >= 0 and math.isfinite(self.device_memory)):

@@ -31,7 +31,7 @@ from mmjax.experiment.privacy import guarantee_of, with_noise
 from mmjax.experiment.tokens import with_token_ids
 from mmjax.experiment.training import plan_of, training_of
 from mmjax.experiment.value import Experiment, ExperimentError
-from mmjax.processes import any_process, is_first, wait_for_all
+from mmjax.processes import is_first, wait_for_all
 from mmjax.progress import Progress
 from mmjax.runs.folder import read_record
 from mmjax.runs.model import VARIABLES, read_variables, write_model
@@ -42,7 +42,7 @@ from mmjax.train.loop import Callbacks, Fit, TrainData, fit
 from mmjax.train.parallel import Plan
 from mmjax.train.seeds import orders
 from mmjax.train.stages import split
-from mmjax.train.stop import StopRequest
+from mmjax.train.stop import AskedTogether, StopRequest
 from mmjax.train.training import Training
 from mmjax.types import Units
 
@@ -158,7 +158,7 @@ def _train(run: PartRun, plan: Plan, stop: StopRequest, progress: Progress) -> T
         callbacks = Callbacks(
             step=progress.step,
             evaluated=lambda record: (progress.evaluated(record), log(record)),
-            stop=lambda: any_process(stop.asked),
+            stop=AskedTogether(stop),
         )
         data = TrainData(lambda chunks: plan.feed(train_feed).chunks(order, chunks), order, run.part.seeds)
         validate = _validate(run, training, frozen)

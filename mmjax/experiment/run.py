@@ -18,10 +18,11 @@ from mmjax.experiment.part import PartRun, run_part
 from mmjax.experiment.results import data_facts, results_of
 from mmjax.experiment.value import Experiment
 from mmjax.pretrained.init import digest
-from mmjax.processes import any_process, is_first, wait_for_all
+from mmjax.processes import any_process, is_first, of_first, wait_for_all
 from mmjax.progress import Progress
-from mmjax.runs.folder import locked, read_record, read_verified
+from mmjax.runs.folder import MARKER, locked, read_record, read_verified
 from mmjax.runs.model import MODEL, VARIABLES, cannot_be_loaded
+from mmjax.runs.schema import RunError
 from mmjax.runs.write import (
     Part,
     has_baselines,
@@ -62,6 +63,9 @@ def run_cells(
     acknowledge = lambda: progress.print("stopping after the current step; a second signal ends the run at once")
     lock = locked(out, header["name"], layout) if is_first() else nullcontext()
     with lock, progress, StopRequest(acknowledge) as stop:
+        wait_for_all("the folder exists")
+        if not (out / MARKER).is_file():
+            raise RunError(f"--out {out} is not the folder of the first process; name one that all processes share")
         first, leak_free, read = loaded.datasets[at_fold(next(iter(cells.values())), folds[0]).data], True, {}
         for fold in folds:
             loaded = loaded if fold == folds[0] else load_and_check(cells, fold, read)
@@ -113,7 +117,7 @@ def _run_fold(
             }
             wanted_files = [MODEL, VARIABLES] + ["predictions.npz"] * options.keep_predictions
             shown = fold not in (None, 0) or has_examples(out, experiment.tasks, progress.print)
-            if part_is_done(folder / part.name, identity, progress.print, wanted_files) and shown:
+            if of_first(part_is_done(folder / part.name, identity, progress.print, wanted_files) and shown):
                 progress.skip(experiment.steps)
                 continue
             if any_process(stop.asked):
@@ -150,6 +154,7 @@ def _units(out: Path, cell: str, experiment: Experiment, dataset: Dataset, part:
         if not has_baselines(out, name, part, report):
             predicted = task.baselines(dataset)
             write_baselines(out, name, part, {rival: task.outcomes(values, units) for rival, values in predicted.items()})
+    wait_for_all(f"the units of {cell} are written")  # baselines take long
     return found
 
 

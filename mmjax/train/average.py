@@ -17,7 +17,8 @@ class Average:
     """Wraps a `Step`: after each step, average = d * average + (1 - d) * parameters, with d = min(decay, (1 + n) / (10 + n)).
 
     n: the number of steps taken, so that early steps are forgotten soon, as in TensorFlow's ExponentialMovingAverage. The state
-    must begin with an average (`TrainState.average`). Its `variables` are then the averages; training uses the parameters.
+    begins with an average (`Training.init`), or the first step begins with the parameters. Its `variables` are then the
+    averages; training uses the parameters. Batch statistics stay those of the parameters.
 
     decay: dimensionless, in [0, 1); 0 makes the average equal to the parameters. ValueError if it is not.
     """
@@ -34,6 +35,7 @@ class Average:
             n = new.step.astype(jnp.float32)
             decay = jnp.minimum(self.decay, (1 + n) / (10 + n))
             mix = lambda old, leaf: (decay * old + (1 - decay) * leaf).astype(leaf.dtype)
-            return new.replace(average=jax.tree.map(mix, state.average, new.params)), metrics
+            before = state.params if state.average is None else state.average
+            return new.replace(average=jax.tree.map(mix, before, new.params)), metrics
 
         return averaging

@@ -19,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mmjax.describe import differences
-from mmjax.processes import is_first, wait_for_all
+from mmjax.processes import any_process, is_first, of_first, wait_for_all
 from mmjax.train.finite import NonFiniteError
 
 __all__ = ["CheckpointError", "Checkpoints"]
@@ -63,7 +63,9 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         """The step of the newest checkpoint, None if there is none."""
-        return self._manager.latest_step()
+        step = self._manager.latest_step()
+        found = of_first(-1 if step is None else step)
+        return None if found < 0 else found
 
     def save(self, step: int, state: Any, best: Any, notes: Mapping[str, Any]) -> None:
         """Copies a checkpoint to the host and begins to write it. If writing fails or is interrupted, earlier ones stay intact.
@@ -117,11 +119,16 @@ class Checkpoints:
         checkpoint belongs to another experiment or model.
         """
         damages = []
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for number in range(of_first(len(steps))):  # all processes try the same steps
+            step, found = of_first(steps[number] if is_first() else 0), None
             try:
                 found = self._restore(step, like)
             except _Damaged as damage:
                 damages.append((step, f"{self.folder / str(step)} is damaged ({damage})"))
+            if any_process(found is None):
+                if found is not None:
+                    damages.append((step, f"{self.folder / str(step)} is damaged for another process"))
                 continue
             for _, message in damages:
                 self.warn(f"{message}; continuing from step {step}")

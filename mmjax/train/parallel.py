@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from mmjax.data.feed import Feed
+from mmjax.processes import wait_for_all
 from mmjax.shards import SHARD
 from mmjax.train.stages import merged
 from mmjax.train.step import Step
@@ -102,6 +103,7 @@ def checked(run: Callable, devices: Sequence[jax.Device]) -> Callable:
         if steps not in programs:
             programs[steps] = run.lower(state, frozen, batches).compile()
             check_memory(programs[steps], devices)
+            wait_for_all("a step is compiled")  # the first call connects devices, which has a limit of 30 seconds
         return programs[steps](state, frozen, batches)
 
     return call
@@ -120,7 +122,7 @@ def check_memory(program: Any, devices: Sequence[jax.Device]) -> None:
     if limit is not None and needed > limit:
         raise MemoryError(
             f"a training step needs {needed / 1e9:.3g} GB, but {where} has {limit / 1e9:.3g} GB; use a smaller batch, "
-            "--seeds-at-once 1, or --plan sharded with more devices in --mesh.fsdp"
+            "--seeds-at-once 1, or --plan sharded on more devices"
         )
 
 

@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 
 from mmjax.data.feed import Feed, Order
 from mmjax.nn.checks import positive
-from mmjax.processes import whole
+from mmjax.processes import wait_for_all, whole
 from mmjax.train.parallel import Plan, all_seeds_steps, checked, compiler_options, evaluation
 from mmjax.types import Batch
 
@@ -60,10 +60,12 @@ class Mesh:
         """The sizes of AXES. ValueError if they do not fit the number of devices."""
         others = self.seeds * self.fsdp * self.tensor
         data = max(devices // others, 1) if self.data is None else self.data
-        if others * data > devices or (self.data is None and others * data != devices):
+        some = jax.process_count() == 1 and self.data is not None  # several processes need all devices
+        if others * data > devices or (not some and others * data != devices):
+            fits = "at most" if some else "equal to" if self.data else "a divisor of"
             raise ValueError(
                 f"the mesh seeds={self.seeds}, data={self.data or 'rest'}, fsdp={self.fsdp}, tensor={self.tensor} does not fit "
-                f"{devices} devices; the product of the sizes must be {'a divisor of' if self.data is None else 'at most'} it"
+                f"{devices} devices; the product of the sizes must be {fits} it"
             )
         return self.seeds, data, self.fsdp, self.tensor
 
@@ -76,8 +78,9 @@ class Mesh:
 def placement(path: str, shape: Sequence[int], mesh: jax.sharding.Mesh, rules: Sequence[Rule], seeds: bool) -> P:
     """The mesh axes of an array's axes.
 
-    The first matching rule places axes over "tensor"; then the largest other axis is split over "fsdp". An axis that its number
-    of parts does not divide stays whole. seeds: whether the first axis is that of the seeds.
+    The first matching rule places axes; then the largest other axis of an array of at least MIN_SIZE numbers is split over
+    "fsdp". An axis that its number of parts does not divide stays whole, and a rule with more axes than the array is skipped,
+    such as that of a kernel for the factored state of an optimiser. seeds: whether the first axis is that of the seeds.
     """
     first, rest = ("seeds", list(shape[1:])) if seeds else (None, list(shape))
     axes: list[str | None] = [None] * len(rest)
@@ -98,6 +101,7 @@ def sharded(mesh: Mesh = Mesh(), rules: Sequence[Rule] = DEFAULT_RULES) -> Plan:
     rules: where parameters and their optimiser states are placed. ValueError if the mesh does not fit the devices.
     """
     shape = mesh.shape(jax.device_count())
+    _check(rules)
     devices = jax.devices()[: math.prod(shape)]
     grid = jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
     replicated = NamedSharding(grid, P())
@@ -139,13 +143,31 @@ def sharded(mesh: Mesh = Mesh(), rules: Sequence[Rule] = DEFAULT_RULES) -> Plan:
     def evaluate(function, axis=0):
         run = jax.jit(evaluation(lambda of, batch: function(gathered(of), batch), "seeds"), out_shardings=replicated)
 
+        programs: dict[int, Callable] = {}
+
         def call(variables, frozen, batch):
             placed = jax.tree.map(lambda leaf: _global(leaf, of_rows(grid, 1)), batch)
-            return settled(run(variables, frozen, placed))
+            rows = placed.weight.shape[0]
+            if rows not in programs:
+                programs[rows] = run.lower(variables, frozen, placed).compile()
+                wait_for_all("an evaluation is compiled")
+            return settled(programs[rows](variables, frozen, placed))
 
         return call
 
     return Plan(mesh.rows(jax.device_count()), place, _fetch, train, evaluate, lambda feed: _ShardedFeed(feed, grid))
+
+
+def _check(rules: Sequence[Rule]) -> None:
+    """ValueError for a rule that is no pattern or names an axis wrongly."""
+    for pattern, axes in rules:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"placement: {pattern!r} is not a regular expression ({error})") from error
+        named = [axis for axis in axes if axis]
+        if len(set(named)) < len(named) or not set(named) <= {"fsdp", "tensor"}:
+            raise ValueError(f"placement: {pattern!r} has the axes {axes}; give 'fsdp', 'tensor' or '', each axis once")
 
 
 def of_rows(grid: jax.sharding.Mesh, leading: int) -> NamedSharding:
@@ -159,8 +181,6 @@ def _global(leaf: Any, sharding: NamedSharding) -> jax.Array:
         return leaf
     if sharding.is_fully_addressable:
         return jax.device_put(leaf, sharding)
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-        return leaf
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(_global(jax.random.key_data(leaf), sharding))
     host = np.asarray(leaf)

@@ -10,9 +10,14 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-__all__ = ["GRACE", "SHOW_CURSOR", "SIGNALS", "StopRequest", "stopped_at_once"]
+import jax
+
+from mmjax.processes import any_process, end_process
+
+__all__ = ["ASK_EVERY", "GRACE", "SHOW_CURSOR", "SIGNALS", "AskedTogether", "StopRequest", "stopped_at_once"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ASK_EVERY = 10  # calls
 GRACE = 0.3  # seconds in which a handler runs unless the main thread is in a long call
 SHOW_CURSOR = b"\x1b[?25h"
 
@@ -83,6 +88,20 @@ class StopRequest:
         self._restore()
 
 
+class AskedTogether:
+    """() -> whether a process was asked to stop, the same in all. Several processes ask each other in every tenth call, since
+    each answer takes the time of a step."""
+
+    def __init__(self, request: StopRequest):
+        self.request, self.calls = request, 0
+
+    def __call__(self) -> bool:
+        self.calls += 1
+        if jax.process_count() == 1:
+            return self.request.asked
+        return self.calls % ASK_EVERY == 0 and any_process(self.request.asked)
+
+
 @contextmanager
 def stopped_at_once() -> Iterator[None]:
     """Outside of a `StopRequest`, SIGINT and SIGTERM end the process with one line and exit code 130."""
@@ -92,7 +111,7 @@ def stopped_at_once() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         print("stopped at once; continue from the last checkpoint with the same command and --resume", file=sys.stderr)
-        raise SystemExit(130) from None
+        end_process(130)
     finally:
         if is_main:
             signal.signal(signal.SIGTERM, before)

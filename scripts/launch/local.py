@@ -18,7 +18,7 @@ GRACE = 20  # seconds
 
 def main(args: list[str]) -> int:
     """Returns the exit code."""
-    if len(args) < 3 or not all(number.isdecimal() and int(number) for number in args[:2]):
+    if len(args) < 3 or not all(number.isdecimal() and int(number) > 0 for number in args[:2]):
         print(__doc__, file=sys.stderr)
         return 2
     count, devices, command = int(args[0]), int(args[1]), args[2:]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.losses import cross_entropy
+from mmjax.losses import InfoNCE, WeightedLosses, cross_entropy
 from mmjax.shards import SHARD
 from mmjax.train.accumulate import Accumulate
 from mmjax.train.average import Average
@@ -59,6 +59,13 @@ def test_what_parts_cannot_do_is_refused(whole):
         Accumulate(0)
 
 
+def test_losses_that_compare_examples_are_refused(whole):
+    state, _ = whole
+    loss = WeightedLosses({"pairs": (InfoNCE("text.a", "text.b"), 1.0)})
+    with pytest.raises(ValueError, match=r"Accumulate: InfoNCE compares the examples of a batch; use .*GradCache"):
+        make_step(TOY.model, loss, TOY.tx, gradient=Accumulate(2))(state, {}, TOY.one_seed())
+
+
 def test_an_average_of_parameters_follows_its_definition(whole):
     """d = min(.3, (1 + n) / (10 + n)): 2/11, 3/12, .3, .3."""
     state, _ = whole
@@ -81,3 +88,4 @@ def test_a_training_starts_its_average_at_the_initial_parameters():
     training = replace(TOY.training, average=Average())
     state, _ = training.init((0, 1), TOY.one_seed())
     chex.assert_trees_all_equal(state.average, state.params)
+    training.dry_run(TOY.one_seed())

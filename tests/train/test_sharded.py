@@ -1,6 +1,7 @@
 """Where a mesh places arrays, what a device stores, and which meshes and programs are refused."""
 
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +77,7 @@ def test_each_process_reads_its_rows_alone():
 
 
 def test_parameters_and_optimizer_state_take_one_nth_of_a_device(monkeypatch):
-    """XLA's own count of the arguments of a training step: all large arrays are cut into 4."""
+    """Between steps, by XLA's count of the arguments of a program: all large arrays are cut into 4."""
     monkeypatch.setattr("mmjax.train.sharded.MIN_SIZE", 8)
     toy = Toy()
     state = toy.training.init((0,), toy.one_seed())[0]
@@ -99,3 +100,16 @@ def test_a_program_that_does_not_fit_is_refused_with_its_size(monkeypatch):
     monkeypatch.setattr("os.sysconf", lambda name: 1024)  # pages of 1 kB, 1024 of them
     with pytest.raises(MemoryError, match=r"a training step needs 0.00\d+ GB, but this machine has 0.00105 GB; use a smaller"):
         check_memory(program, jax.local_devices()[:1])
+
+
+@pytest.mark.parametrize(
+    "rule, line",
+    [
+        ((r"(kernel", ("tensor",)), "is not a regular expression"),
+        ((r"kernel", ("model",)), "has the axes ('model',); give 'fsdp', 'tensor' or '', each axis once"),
+        ((r"kernel", ("tensor", "tensor")), "has the axes ('tensor', 'tensor')"),
+    ],
+)
+def test_a_wrong_rule_is_refused(rule, line):
+    with pytest.raises(ValueError, match=re.escape(line)):
+        sharded(Mesh(), (rule,))
