@@ -91,6 +91,7 @@ ENCODERS = (
     ),
     *(Part(f"{name}()", getattr(encoders, name)(), TOKEN_IDS, "Devlin et al., 2019") for name in ("bert_base", "bert_large")),
     Part("LoRA(bert_base())", encoders.LoRA(encoders.bert_base()), TOKEN_IDS, "Hu et al., 2022"),
+    Part("QLoRA(bert_base())", encoders.QLoRA(encoders.bert_base()), TOKEN_IDS, "Dettmers et al., 2023"),
     Part("TextTransformer()", encoders.TextTransformer(), TOKEN_IDS, "Radford et al., 2021"),
     Part("Pooled(vit_b16())", encoders.Pooled(encoders.vit_b16()), IMAGE, "pooling of an encoder"),
     Part(

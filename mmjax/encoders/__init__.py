@@ -7,7 +7,7 @@ from mmjax.encoders.efficientnet import EfficientNetLite, efficientnet_lite0, ef
 from mmjax.encoders.features import Contextual, Features
 from mmjax.encoders.image import CNN
 from mmjax.encoders.key_tokens import KeyTokens
-from mmjax.encoders.lora import LoRA
+from mmjax.encoders.lora import LoRA, QLoRA
 from mmjax.encoders.naflex import ImagePatches, NaFlex
 from mmjax.encoders.no_tokens import NoTokens
 from mmjax.encoders.resnet import ResNet, resnet18, resnet34, resnet50, resnet101
@@ -40,6 +40,7 @@ __all__ = [
     "OnSpectrum",
     "PatchTransformer",
     "Pooled",
+    "QLoRA",
     "ResNet",
     "SentencePooling",
     "SpectrogramCNN",

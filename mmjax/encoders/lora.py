@@ -11,9 +11,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int
 
 from mmjax.nn.checks import positive
+from mmjax.nn.integer_weights import LARGEST, restored, stored
 from mmjax.types import Tokens
 
-__all__ = ["LoRA"]
+__all__ = ["LoRA", "QLoRA"]
 
 
 class LoRA(nn.Module):
@@ -49,12 +50,20 @@ class LoRA(nn.Module):
             if set(variables) != {"params"}:
                 others = sorted(set(variables) - {"params"})
                 raise ValueError(f"LoRA.encoder is {type(inner).__name__}, which has {others}; LoRA supports parameters only")
-            return variables["params"]
+            return self.stored(variables["params"])
 
         params = self.param("base", base)
-        lora = self.param("lora", lambda key: self.init_lora(key, params))
+        lora = self.param("lora", lambda key: self.init_lora(key, jax.eval_shape(self.restored, params)))
         rngs = {"dropout": self.make_rng("dropout")} if train and self.has_rng("dropout") else {}
         return inner.apply({"params": self.folded({"base": params, "lora": lora})}, *inputs, train=train, rngs=rngs)
+
+    def stored(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The encoder's parameters as they are kept under "base"."""
+        return params
+
+    def restored(self, base: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The encoder's parameters, from those under "base"."""
+        return base
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -101,7 +110,32 @@ class LoRA(nn.Module):
 
     def folded(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """{"base", "lora"}, the parameters of this module -> parameters of the encoder, with A B added to its kernels."""
-        flat, lora = (flatten_dict(dict(params[name]), sep="/") for name in ("base", "lora"))
+        flat, lora = (flatten_dict(dict(of), sep="/") for of in (self.restored(params["base"]), params["lora"]))
         for path in {path.rpartition("/")[0] for path in lora}:
             flat[f"{path}/kernel"] = flat[f"{path}/kernel"] + self.alpha / self.rank * (lora[f"{path}/a"] @ lora[f"{path}/b"])
         return unflatten_dict(flat, sep="/")
+
+
+class QLoRA(LoRA):
+    """LoRA over frozen integer weights (Dettmers et al., 2023, "QLoRA: efficient finetuning of quantized LLMs").
+
+    Dense kernels and embeddings are stored as int8, or kernels as int4 in pairs, beside float32 scales ("kernel_scale"), and
+    become float32 in each call, of which they are temporaries. Unlike the paper's NF4, the integers are uniformly spaced.
+    Published weights are quantised when they are loaded. Only A and B can learn: `Stage(learns=("decoders_text/lora",))`.
+
+    bits: 8 or 4. group: inputs per scale of a kernel, None for all. quantized: regular expression of the paths of quantised
+    arrays. The other fields are those of `LoRA`.
+    """
+
+    bits: int = 8
+    group: int | None = None
+    quantized: str = r"(.*/)?(kernel|embedding|output)"
+
+    def stored(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self.bits not in LARGEST:
+            raise ValueError(f"QLoRA.bits is {self.bits}; it must be 4 or 8")
+        positive(self, "group")
+        return unflatten_dict(stored(flatten_dict(dict(params), sep="/"), self.quantized, self.bits, self.group), sep="/")
+
+    def restored(self, base: Mapping[str, Any]) -> Mapping[str, Any]:
+        return unflatten_dict(restored(flatten_dict(jax.lax.stop_gradient(dict(base)), sep="/")), sep="/")

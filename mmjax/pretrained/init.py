@@ -9,23 +9,26 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from mmjax.decoders.whisper import Whisper
+from mmjax.nn.integer_weights import fitted
 from mmjax.pretrained.files import WeightsError, first_names
 
 __all__ = ["digest", "read_weights"]
 
 
 def read_weights(shapes: Mapping[str, Any], weights: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """{"params/encoders_text/...": float32 array} of published weights, each source read once.
+    """{"params/encoders_text/...": array} of published weights, each source read once.
 
     shapes: the shapes of one seed's variables, {"params": ..., ...}. weights: {path: source}; the path of an encoder's or
     decoder's parameters, such as "encoders_text", or "encoders_text/base" inside `LoRA`; the source as for
     `mmjax.pretrained.load_encoder`. Of a model with encoder and decoder, such as "whisper-base", a path that begins with
     "encoders_" gets the encoder and one that begins with "decoders_" the decoder. Raises WeightsError unless a source has
-    exactly the names and shapes of the model's parameters at its path.
+    exactly the names and shapes of the model's parameters at its path. Where the model keeps integers with scales
+    (`encoders.QLoRA`), the weights are quantised.
     """
     from mmjax.pretrained import load_encoder  # here: runs without published weights do not need its libraries
 
-    expected = {name: leaf.shape for name, leaf in flatten_dict(dict(shapes), sep="/").items()}
+    leaves = flatten_dict(dict(shapes), sep="/")
+    expected = {name: leaf.shape for name, leaf in leaves.items()}
     loaded = {source: load_encoder(source) for source in dict.fromkeys(weights.values())}
     arrays: dict[str, np.ndarray] = {}
     for path, source in weights.items():
@@ -34,6 +37,7 @@ def read_weights(shapes: Mapping[str, Any], weights: Mapping[str, str]) -> dict[
             for collection, tree in _part(loaded[source], path).items()
             for name, leaf in flatten_dict(dict(tree), sep="/").items()
         }
+        found = {name: np.asarray(leaf) for name, leaf in fitted(found, leaves).items()}
         _check(path, source, found, {name: shape for name, shape in expected.items() if _is_under(path, name)}, shapes)
         arrays |= found
     return arrays

@@ -14,19 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Array, Float, Int8, Integer, UInt8
 
+from mmjax.nn.integer_weights import LARGEST, dequantized, packed, quantized
 from mmjax.robust.prune_criteria import KERNELS, prunable
 from mmjax.train.stages import EVERYTHING
 
-__all__ = [
-    "BY_ROW", "LARGEST", "SCALES", "Chain", "Quantize", "Quantized", "dequantized", "dequantized_variables", "packed",
-    "quantizable", "quantized", "unpacked",
-]
+__all__ = ["BY_ROW", "SCALES", "Chain", "Quantize", "Quantized", "dequantized_variables", "quantizable"]
 
-LARGEST = {8: 127, 4: 7}
 SCALES = "scales"
 BY_ROW = "embedding|output"  # arrays [v d] with a row per token
 
@@ -131,47 +126,6 @@ def _group(path: str, leaf: Any, group: int | None) -> int | None:
     if re.fullmatch(BY_ROW, path.rpartition("/")[2]):
         return 0
     return group if group and leaf.shape[-2] % group == 0 else None
-
-
-def quantized(w: Float[Array, "*k i o"], bits: int, group: int | None) -> tuple[Int8[Array, "*k i o"], Float[Array, "*l g p"]]:
-    """(integers of the given bits as int8, scales): w is about integers * scales.
-
-    group: i is divided into groups of this size, each with a scale per output o and kernel position k; None: one scale per
-    output; 0: one scale per row i, of all outputs.
-    """
-    if group is None:
-        largest = jnp.max(jnp.abs(w), axis=range(w.ndim - 1), keepdims=True)
-    elif group == 0:
-        largest = jnp.max(jnp.abs(w), axis=-1, keepdims=True)
-    else:
-        largest = jnp.max(jnp.abs(w.reshape(*w.shape[:-2], -1, group, w.shape[-1])), axis=-2)
-    scale = jnp.where(largest > 0, largest, 1).astype(jnp.float32) / LARGEST[bits]
-    integers = jnp.round(_grouped(w, scale) / scale[..., None, :]).reshape(w.shape)
-    return jnp.clip(integers, -LARGEST[bits], LARGEST[bits]).astype(jnp.int8), scale
-
-
-def _grouped(x: Array, scale: Array) -> Array:
-    """[*k i o] -> [*k g i/g o], with the groups of these scales."""
-    return x.reshape(*x.shape[:-2], scale.shape[-2], -1, x.shape[-1])
-
-
-def dequantized(values: Integer[Array, "*k i o"], scale: Float[Array, "*l g p"]) -> Float[Array, "*k j o"]:
-    """float32 weights from int8 integers, or from int4 packed in uint8."""
-    integers = unpacked(values) if values.dtype == jnp.uint8 else values
-    return (_grouped(integers.astype(jnp.float32), scale) * scale[..., None, :]).reshape(integers.shape)
-
-
-def packed(integers: Int8[Array, "*k i o"]) -> UInt8[Array, "*k h o"]:
-    """int4 in [-8, 7] -> uint8 with two of them: inputs 0, 2, ... in the low half, 1, 3, ... in the high half; h = i / 2."""
-    low, high = integers[..., 0::2, :].astype(jnp.uint8), integers[..., 1::2, :].astype(jnp.uint8)
-    return (low & 15) | (high << 4)
-
-
-def unpacked(pairs: UInt8[Array, "*k h o"]) -> Int8[Array, "*k i o"]:
-    """The inverse of `packed`, with the sign restored."""
-    signed = lambda half: (half.astype(jnp.int8) ^ 8) - 8
-    both = jnp.stack([signed(pairs & 15), signed(pairs >> 4)], axis=-2)
-    return both.reshape(*pairs.shape[:-2], -1, pairs.shape[-1])
 
 
 def dequantized_variables(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,10 @@ import qwix
 from flax import linen as nn
 
 from mmjax.decoders import Decoder
+from mmjax.nn.integer_weights import dequantized, packed, quantized, unpacked
 from mmjax.robust.prune import Prune, sparsity_of
 from mmjax.robust.prune_criteria import Magnitude
-from mmjax.robust.quantize import Chain, Quantize, dequantized, dequantized_variables, packed, quantized, unpacked
+from mmjax.robust.quantize import Chain, Quantize, dequantized_variables
 from mmjax.robust.quantize_aware import QuantizationAware, straight_through
 from mmjax.robust.quantize_dynamic import DynamicInt8
 from mmjax.train.step import SumOfLosses
