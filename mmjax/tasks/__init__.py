@@ -1,5 +1,6 @@
 """Tasks: each defines what a model is asked and how its answers are scored (the protocol `mmjax.types.Task`)."""
 
+from mmjax.tasks.choose import Choose
 from mmjax.tasks.classify import Classify
 from mmjax.tasks.defaults import TaskDefaults
 from mmjax.tasks.generate import Generate
@@ -9,4 +10,14 @@ from mmjax.tasks.regress import Regress
 from mmjax.tasks.retrieve import Retrieve
 from mmjax.tasks.zero_shot import ZeroShot
 
-__all__ = ["Classify", "Generate", "Likelihood", "MultiLabelClassify", "Regress", "Retrieve", "TaskDefaults", "ZeroShot"]
+__all__ = [
+    "Choose",
+    "Classify",
+    "Generate",
+    "Likelihood",
+    "MultiLabelClassify",
+    "Regress",
+    "Retrieve",
+    "TaskDefaults",
+    "ZeroShot",
+]
