@@ -26,14 +26,19 @@ def launch(count: int, devices: int, out: Path, *flags: str, xla_flags: str = ""
     )
 
 
+def children(process: subprocess.Popen) -> list[int]:
+    """The ids of the launched processes, the first one first."""
+    found = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True, text=True, check=True)
+    return sorted(map(int, found.stdout.split()))
+
+
 def lose_a_process(out: Path, lost: int, xla_flags: str = "") -> float:
     """Kills one of two processes during training. Returns the seconds until the other has ended, with an error."""
     process = launch(2, 2, out, "--steps", "1000000", "--checkpoint-every", "4", xla_flags=xla_flags)
     while not (out / "cells/both/all/checkpoints/4").is_dir():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
-    children = subprocess.run(["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True, text=True, check=True)
-    os.kill(sorted(map(int, children.stdout.split()))[lost], signal.SIGKILL)
+    os.kill(children(process)[lost], signal.SIGKILL)
     began = time.monotonic()
     process.communicate(timeout=60)
     assert process.returncode != 0

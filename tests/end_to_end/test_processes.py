@@ -1,6 +1,7 @@
 """Two processes with two devices each give the results of one process with four, stop together, and notice a lost one."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import USERS_XLA_FLAGS
-from tests.end_to_end.launched import launch, lose_a_process
+from tests.end_to_end.launched import children, launch, lose_a_process
 from tests.end_to_end.same import assert_same_bits
 
 pytestmark = pytest.mark.end_to_end
@@ -63,20 +64,28 @@ def test_processes_without_a_common_plan_are_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_processes_stop_together_and_resume_with_the_same_bits(of_two, tmp_path):
-    out = tmp_path / "run"
-    process = start(2, 2, out, "--steps-per-call", "1")
-    first = out / "cells/both/all/checkpoints/4"
-    while not first.is_dir():
+def test_a_signal_to_one_process_stops_all_and_they_resume_with_the_same_bits(tmp_path):
+    out, flags = tmp_path / "run", ("--steps-per-call", "1", "--steps", "60")
+    process = start(2, 2, out, *flags)
+    while not (out / "cells/both/all/checkpoints/4").is_dir():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.001)
-    process.send_signal(signal.SIGTERM)
+    os.kill(children(process)[1], signal.SIGTERM)
     output = finish(process, code=130)
-    assert "everything is saved" in output and "Traceback" not in output
-    finish(start(2, 2, out, "--steps-per-call", "1", "--resume"))
+    assert output.count("everything is saved") == 1 and "Traceback" not in output
+    finish(start(2, 2, out, *flags, "--resume"))
     whole = tmp_path / "whole"
-    finish(start(2, 2, whole, "--steps-per-call", "1"))
+    finish(start(2, 2, whole, *flags))
     assert_same_bits(out / "cells/both/all", whole / "cells/both/all")
+
+
+@pytest.mark.slow
+def test_an_error_in_one_process_ends_the_other(tmp_path):
+    (tmp_path / "file").touch()
+    began = time.monotonic()
+    output = finish(start(2, 2, tmp_path), code=1)  # the first process alone looks at the folder
+    assert "is not a run of mmjax" in output
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.slow
