@@ -95,8 +95,8 @@ def assert_stopped_at(row: int, modality: str, error: Any, saved: dict[int, Any]
     """The error names the first step that draws the row, and no checkpoint of this step or a later one was saved."""
     step, seed = first_draw(row)
     assert isinstance(error, NonFiniteError), error
-    expected = f"step {step} of {STEPS}, seed {seed}: not finite: gradient norm, (loss, )?update norm. The training data contain "
-    expected += f"NaN or infinity: input '{modality}' in rows {row}. Repair or remove these rows"
+    expected = f"step {step} of {STEPS}, seed {seed}: not finite: gradient norm, (loss, )?update norm. The training data "
+    expected += f"contain NaN or infinity: input '{modality}' in rows {row}. Repair or remove these rows"
     assert re.fullmatch(expected, str(error)), str(error)  # activations can hide -inf from the loss
     assert all(step_saved < step for step_saved in saved)
     chex.assert_tree_all_finite(saved)

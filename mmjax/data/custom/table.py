@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -48,19 +48,25 @@ class Table:
 
     name: of the file or folder, for errors. cells: {column: n cells}. A cell is a str, number, array, `Path`, `FilePart`,
     bytes, Pillow image, (samples, rate in Hz), or a list or set of tags. root: the folder that file names in str cells are
-    relative to.
+    relative to. numbers: Int[n], of the rows in the file, from 0; None if these are all of them.
     """
 
     name: str
     cells: Mapping[str, Cells]
     root: Path | None = None
+    numbers: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.cells.values()), ()))
 
     def where(self, row: int | np.integer, column: str) -> str:
-        """The place of a cell for an error; rows are counted from 1."""
-        return f"{self.name}: row {row + 1}, field {column!r}"
+        """The place of a cell for an error; rows of the file are counted from 1."""
+        return f"{self.name}: row {(row if self.numbers is None else self.numbers[row]) + 1}, field {column!r}"
+
+    def at(self, rows: Sequence[int] | np.ndarray) -> "Table":
+        """The table of these rows."""
+        numbers = np.asarray(rows, np.int64) if self.numbers is None else self.numbers[rows]
+        return replace(self, cells={name: [of[row] for row in rows] for name, of in self.cells.items()}, numbers=numbers)
 
     def column(self, name: str, role: str) -> Cells:
         """The cells of a column. role: what it is needed for. Raises DataError if there is none."""
