@@ -42,15 +42,15 @@ BASE = Experiment(
     fusion=Append(),
     decoders={
         "text": PackedDecoder(
-            LanguageModel(VOCABULARY, width=128, depth=2, heads=4, kv_heads=2, hidden=256, positions=TOKENS, dropout=0.2)
+            LanguageModel(VOCABULARY, width=128, depth=2, heads=4, kv_heads=2, hidden=256, positions=TOKENS, dropout=0.1)
         )
     },
     loss=On("text", CrossEntropy()),
     tasks={"text": Likelihood("text", order=4)},
-    steps=300,
+    steps=600,
     batch=4,
-    evaluate_every=50,
-    optim=AdamW(lr=2e-3, decay=0.1),
+    evaluate_every=100,
+    optim=AdamW(lr=5e-3, decay=0.1),
 )
 SHORT = 256  # tokens of SmolLM2 in a row
 LORA = replace(
