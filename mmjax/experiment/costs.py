@@ -17,7 +17,7 @@ from mmjax.experiment.privacy import with_noise
 from mmjax.experiment.tokens import with_token_ids
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment
-from mmjax.train.parallel import compiler_options
+from mmjax.train.parallel import compiler_options, program_bytes
 from mmjax.train.seeds import orders
 
 __all__ = ["Costs", "costs", "print_costs"]
@@ -58,9 +58,7 @@ def costs(experiment: Experiment, dataset: Dataset, weights: Mapping[str, Any], 
         began = time.monotonic()
         compiled = step.lower(of_stage, frozen, batch).compile()
         seconds = time.monotonic() - began
-        memory = compiled.memory_analysis()
-        held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-        held += memory.temp_size_in_bytes
+        held = program_bytes(compiled) or 0
         _, metrics = compiled(of_stage, frozen, batch)
         flops = float(compiled.cost_analysis().get("flops", float("nan"))) / seeds
         learns = tuple(stage.learns) if experiment.stages else None

@@ -108,7 +108,7 @@ def dequantised(raw: bytes) -> np.ndarray:
 
 
 def e5_tensors(config: dict[str, Any], tensors: dict[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
-    """The tensors of transformers' BertModel. Raises WeightsError if one is missing or has another size."""
+    """The tensors of transformers' BertModel. Raises WeightsError if one is missing, surplus or has another size."""
     width, hidden = config["hidden_size"], config["intermediate_size"]
     rows = {
         "emb.word": config["vocab_size"],
@@ -133,6 +133,8 @@ def e5_tensors(config: dict[str, Any], tensors: dict[str, np.ndarray], where: st
                 matrix = part == "w" and not name.endswith("ln")
                 shape = (out, inside) if matrix else (out,)
                 put(f"l{layer}.{name}.{part}", f"encoder.layer.{layer}.{target}.{ending}", shape)
+    if len(tensors) > len(found):
+        raise WeightsError(f"{where}: it has {len(tensors)} arrays; a model of this configuration has {len(found)}")
     return found
 
 

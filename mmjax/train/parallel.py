@@ -15,7 +15,8 @@ from mmjax.train.stages import merged
 from mmjax.train.step import Step
 
 __all__ = [
-    "Plan", "all_seeds_steps", "check_memory", "checked", "compiler_options", "evaluation", "pmapped", "single",
+    "Plan", "all_seeds_steps", "check_memory", "checked", "compiler_options", "evaluation", "pmapped", "program_bytes",
+    "single",
 ]  # fmt: skip
 
 
@@ -109,12 +110,20 @@ def checked(run: Callable, devices: Sequence[jax.Device]) -> Callable:
     return call
 
 
+def program_bytes(program: Any) -> int | None:
+    """The memory of a compiled program on each device: arguments, outputs and temporaries. None if the backend has no count."""
+    found = program.memory_analysis()
+    if found is None:
+        return None
+    own = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+    return own + found.temp_size_in_bytes
+
+
 def check_memory(program: Any, devices: Sequence[jax.Device]) -> None:
     """MemoryError, with the estimate, if a compiled program needs more memory than these devices of this process have."""
-    found = program.memory_analysis()
-    if found is None:  # some backends have none
+    needed = program_bytes(program)
+    if needed is None:
         return
-    needed = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes + found.temp_size_in_bytes
     if devices[0].platform == "cpu":  # all devices of a process share its memory
         where, needed, limit = "this machine", needed * len(devices), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     else:

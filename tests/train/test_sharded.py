@@ -63,7 +63,7 @@ def test_a_mesh_that_does_not_fit_names_its_sizes(mesh, devices, line):
         Mesh(fsdp=0)
 
 
-@pytest.mark.parametrize("before, after", itertools.permutations((1, 2, 4), 2))
+@pytest.mark.parametrize("before, after", list(itertools.permutations((1, 2, 4), 2)))
 def test_another_number_of_processes_within_an_epoch_loses_and_repeats_no_row(before, after):
     """On four devices; the epochs end within batches of 8, and the scoreboard repeats it with up to 8 processes."""
     for rows, change, fsdp in ((20, 3, 1), (33, 17, 2)):
