@@ -79,6 +79,10 @@ SOME = {
     "stamps_speech": ("joint", ["--data.speech-languages", "lt", "nl", "--data.image-size", "16", *SMALL]),
     "fillets_translation": ("all", [*VOICED, "--data.root", LINES, "--data.voice-lines", "2", *OTHER_FOLD, *SMALL]),
     "wesnoth_translation": ("both", ["--data.root", TEXTS, "--data.folds", "3", "--data.languages", "de", "fr", *TWO, *SMALL]),
+    "small_language_model": (
+        "scratch",
+        ["--data.root", TEXTS, *"--data.folds 3 --data.window-tokens 64 --data.row-tokens 64".split(), *TWO, *SMALL],
+    ),
     "mosi_sentiment": ("bc_all text", ["--data.root", str(MOSI), *SMALL]),
 }
 each = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -110,6 +114,7 @@ DEAR = (
     "stamps_speech",
     "fillets_translation",
     "wesnoth_translation",
+    "small_language_model",
 )  # fmt: skip
 others = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SOME])
 
