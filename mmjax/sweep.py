@@ -1,0 +1,145 @@
+"""One job per cell of an experiment file, by submitit: on a SLURM cluster, or in processes of this machine.
+
+    python -m mmjax.sweep experiments/NAME.py [CELL ...] [--FLAG VALUE ...] --executor slurm --slurm partition=gpu
+
+Flags of the experiment are those of the file itself. The job of a cell writes the run folder OUT.jobs/CELL. When all have
+ended, the cells are collected in OUT: its tables and report are those of one command that runs all cells. The same command
+continues a sweep that was stopped; finished cells are not trained again.
+"""
+
+import argparse
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmjax.experiment.cli import fail, parse
+
+__all__ = ["POLL", "Job", "collect", "main"]
+
+POLL = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class Job:
+    """Runs one cell in a process of its own. submitit calls `checkpoint` before a preempted job is queued again."""
+
+    file: Path
+    cell: str
+    flags: tuple[str, ...]
+    out: Path
+
+    def __call__(self) -> None:
+        command = [sys.executable, str(self.file), self.cell, *self.flags, "--out", str(self.out), "--resume"]
+        subprocess.run(command, check=True)
+
+    def checkpoint(self) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the command line, runs the jobs and collects their cells. Exits with one line for an error."""
+    options = argparse.ArgumentParser(prog="python -m mmjax.sweep", description=__doc__.split("\n\n")[0], allow_abbrev=False)
+    options.add_argument("file", type=Path, metavar="FILE", help="an experiment file")
+    options.add_argument("--executor", choices=("local", "slurm"), default="local")
+    options.add_argument("--at-once", type=int, default=1, help="number of jobs at a time (default: 1)")
+    options.add_argument("--hours", type=float, default=24.0, help="limit of a job (default: 24)")
+    slurm = "parameters of submitit, such as partition=gpu gpus_per_node=1"
+    options.add_argument("--slurm", nargs="+", default=[], metavar="KEY=VALUE", help=slurm)
+    given, rest = options.parse_known_args(arguments)
+    if not given.file.is_file():
+        fail(f"{given.file} is not a file; it should be an experiment file")
+    if given.at_once < 1 or not given.hours > 0:
+        fail(f"--at-once is {given.at_once} and --hours is {given.hours}; they must be above 0")
+    sys.path.insert(0, str(given.file.parent.resolve()))
+    content = runpy.run_path(str(given.file))
+    cells = content.get("FULL" if "--full" in rest else "ABLATIONS")
+    if cells is None:
+        fail(f"{given.file} has no ABLATIONS, the cells of a sweep")
+    chosen, named = parse(cells, rest, given.file.name, content.get("BY_NAME"))
+    out = chosen.out or Path("runs") / given.file.stem
+    first = next((k for k, word in enumerate(rest) if word.startswith("-")), len(rest))  # after the names of cells
+    flags = _without(rest[first:], "--out", "--resume")
+    jobs = [Job(given.file.resolve(), cell, tuple(flags), _folder(out) / cell) for cell in named]
+    failed = _run(jobs, given, out)
+    for job, log in failed:
+        print(f"cell {job.cell} failed; its output is in {log}", file=sys.stderr)
+    finished = [job for job in jobs if job not in [job for job, _ in failed]]
+    if finished:
+        collect([job.out for job in finished], out)
+        command = [sys.executable, str(given.file), *(job.cell for job in finished), *flags, "--out", str(out), "--resume"]
+        code = subprocess.run(command).returncode
+    sys.exit(1 if failed else code)
+
+
+def _folder(out: Path) -> Path:
+    """Where the jobs of a sweep are."""
+    return out.with_name(f"{out.name}.jobs").resolve()
+
+
+def _without(flags: Sequence[str], valued: str, switch: str) -> list[str]:
+    """The flags without one that has a value and one that has none."""
+    kept = [word for word in flags if word != switch and not word.startswith(f"{valued}=")]
+    if valued in kept:
+        at = kept.index(valued)
+        kept[at : at + 2] = []
+    return kept
+
+
+def _run(jobs: Sequence[Job], given: argparse.Namespace, out: Path) -> list[tuple[Job, Path]]:
+    """Submits the jobs, at most `--at-once` at a time, and waits. Returns those that failed, with their logs."""
+    try:
+        import submitit
+    except ImportError:
+        fail("a sweep needs submitit: pip install 'mmjax[sweep]'")
+    executor = submitit.AutoExecutor(_folder(out) / "logs", cluster=given.executor)
+    wrong = [pair for pair in given.slurm if "=" not in pair]
+    if wrong:
+        fail(f"--slurm: {wrong[0]!r} is not KEY=VALUE")
+    extra = {f"slurm_{key}": value for key, value in (pair.split("=", 1) for pair in given.slurm)}
+    executor.update_parameters(timeout_min=max(round(60 * given.hours), 1), **extra)
+    waiting, running, failed = list(jobs), [], []
+    while waiting or running:
+        while waiting and len(running) < given.at_once:
+            job = waiting.pop(0)
+            running.append((job, executor.submit(job)))
+            print(f"cell {job.cell}: job {running[-1][1].job_id}", flush=True)
+        ended = [(job, submitted) for job, submitted in running if submitted.done()]
+        running = [pair for pair in running if pair not in ended]
+        failed += [(job, submitted.paths.stderr) for job, submitted in ended if submitted.exception() is not None]
+        time.sleep(0 if ended else POLL)
+    return failed
+
+
+def collect(folders: Sequence[Path], out: Path) -> None:
+    """Copies the cells, test units and examples of run folders to `out`, without checkpoints; the run is then scored by
+    `--resume`. Files of tasks that several cells share are taken from the first one: the sweep's cells have the same units."""
+    out.mkdir(parents=True, exist_ok=True)
+    index: list[Mapping[str, Any]] = []
+    for folder in folders:
+        if not (out / "run.json").exists():
+            shutil.copy(folder / "run.json", out)
+        for name in (path.name for path in (folder / "cells").iterdir()):
+            shutil.rmtree(out / "cells" / name, ignore_errors=True)
+            leave = shutil.ignore_patterns("checkpoints")
+            shutil.copytree(folder / "cells" / name, out / "cells" / name, ignore=leave)
+        examples = folder / "examples" / "index.json"
+        found = json.loads(examples.read_text()) if examples.is_file() else []
+        new = [entry for entry in found if entry["task"] not in {old["task"] for old in index}]
+        (out / "examples").mkdir(exist_ok=True)
+        for file in (entry[kind] for entry in new for kind in ("image", "sound") if entry[kind]):
+            shutil.copy(folder / "examples" / file, out / "examples")
+        index += new
+    (out / "examples" / "index.json").write_text(json.dumps(index, indent=1))
+
+
+if __name__ == "__main__":
+    main()

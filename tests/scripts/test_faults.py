@@ -1,0 +1,54 @@
+"""The scoreboard: cheap rows in the default tests, its quick form with the slow ones."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def scoreboard(tmp_path, *args: str) -> tuple[int, str, dict]:
+    """(exit code, output, the JSON)."""
+    command = [sys.executable, ROOT / "scripts" / "faults.py", *args, "--json", tmp_path / "faults.json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    file = tmp_path / "faults.json"
+    return done.returncode, done.stdout + done.stderr, json.loads(file.read_text()) if file.exists() else {}
+
+
+@pytest.mark.end_to_end
+def test_cheap_rows(tmp_path):
+    code, output, board = scoreboard(tmp_path, "--rows", "4,9,10", "--count", "12", "--seed", "3")
+    assert code == 0 and board["seed"] == 3, output
+    assert [(row["row"], row["injected"], row["as_expected"]) for row in board["rows"]] == [(n, 12, 12) for n in (4, 9, 10)]
+    assert "12 of 500" in output and "unexpected" not in output
+
+
+def test_unexpected_results_are_kept_with_what_was_injected(monkeypatch):
+    """A row whose second fault has another result."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import faults
+    from injections.row import Row, problem
+
+    def inject(random, count, scratch):
+        for number in range(count):
+            yield f"fault {number}", problem(lambda: 1 / (number - 1))
+
+    entry = faults._entry(Row(1, "a row", 5, 3, inject), 3, 0)
+    assert (entry["injected"], entry["as_expected"]) == (3, 2)
+    assert entry["unexpected"] == [{"injected": "fault 1", "found": "ZeroDivisionError: division by zero"}]
+
+
+@pytest.mark.end_to_end
+def test_an_unknown_row_is_refused(tmp_path):
+    code, output, _ = scoreboard(tmp_path, "--rows", "99")
+    assert code == 2 and "there is no row 99; the rows are 1 kill -9" in output
+
+
+@pytest.mark.slow
+def test_a_few_faults_of_every_row(tmp_path):
+    code, output, board = scoreboard(tmp_path, "--quick")
+    assert code == 0, output
+    assert len(board["rows"]) == 15  # all but lost peers, which tests/end_to_end/test_processes.py has
