@@ -135,7 +135,10 @@ def test_windows_and_packed_rows_by_hand():
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("texts") / "run"
     packed = dataclasses.replace(
-        BASE, data=PackedDocuments(DATA, row_tokens=64), decoders={"text": Factored(PackedDecoder(MODEL), chunk=16)}
+        BASE,
+        data=PackedDocuments(DATA, row_tokens=64),
+        decoders={"text": Factored(PackedDecoder(MODEL), chunk=16)},
+        tasks={"text": Likelihood("text")},
     )
     return mmjax.run({"model": BASE, "packed": packed}, seeds=2, out=out, quiet=True), out
 
