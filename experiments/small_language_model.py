@@ -1,4 +1,29 @@
-"""A small language model from scratch on 70 kB of text: does it beat an n-gram model, and what is a pretrained one worth?"""
+"""A small language model from scratch on 63 kB of text: does it beat an n-gram model, and what is a pretrained one worth?
+
+English descriptions of Wesnoth's units (`Wesnoth`, GPL-2) of at most 800 characters; the test texts belong to lines of units
+that training has not seen. `scratch` is a Transformer with 0.36 million parameters over 512 byte-level tokens, with several
+documents in a training row. "unigram" and "ngram" (interpolated Kneser-Ney, order 4) have the same tokens and the same training
+texts. `published` is SmolLM2-135M-Instruct as it is, `lora` learns low-rank additions (rank 8) to its queries and values. All
+of them score the same whole texts, so bits per byte compare them although their tokens differ.
+
+Run: python experiments/small_language_model.py scratch --seeds 3
+     python experiments/small_language_model.py published lora --seeds 1
+Time: 4 CPU minutes and 1.4 GB for the first; the second has not been run; fetches 146 MB of data and 93 MB of weights once
+Expected: 51 test texts (21 kB) of 19 groups (fold 0), mean of 3 seeds [95 % interval over groups and seeds]; lower is better
+               bits per byte          perplexity per token of its own
+    scratch    2.59 [2.52, 2.67]      57.8
+    ngram      2.11 [2.05, 2.18]      27.1
+    unigram    3.35 [3.29, 3.42]      189
+    SmolLM2    1.25 [1.20, 1.30]      56.7
+    The last row is not from a run of `published`, but from one forward pass of the published weights over the same texts, scored
+    by the same task; its interval leaves one group out at a time.
+Conclusion: no. The n-gram model is better by 0.48 [0.42, 0.55] (paired; a difference of 0.09 could have been detected). With
+149 training texts the Transformer overfits: its validation score is best after 200 of 600 steps (2.64), and 3.19 at the end,
+where the training loss still falls. A smaller learning rate (2e-3, dropout 0.2, 300 steps) gave 2.72. The published model needs
+less than half of the bits of any model that has seen these texts alone. Its perplexity per token is that of `scratch`, which
+shows that perplexities of different tokens cannot be compared. What LoRA adds is open: compiling its training step took more
+than 10 minutes on two busy cores.
+"""
 
 from dataclasses import dataclass, replace
 
