@@ -106,7 +106,7 @@ class GPT2(nn.Module):
     def factored(self, x: Float[Array, "b n d"]) -> FactoredLogits:
         """The next-token logits of the output of the blocks, as factors."""
         table = self.word.embedding
-        return FactoredLogits(self.norm(x).astype(self.dtype), table.astype(self.dtype))
+        return FactoredLogits(self.norm(x).astype(self.dtype), jnp.asarray(table, self.dtype))
 
     def logits(self, x: Float[Array, "b n d"]) -> Float[Array, "b n vocabulary"]:
         """The next-token logits of the output of the blocks."""

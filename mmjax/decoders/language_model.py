@@ -238,7 +238,7 @@ class LanguageModel(nn.Module):
     def factored(self, x: Float[Array, "b n d"]) -> FactoredLogits:
         """The next-token logits of the output of the blocks, as factors."""
         table = self.word.embedding if self.tied else self.output
-        return FactoredLogits(self.norm(x).astype(self.dtype), table.astype(self.dtype), self.logit_cap)
+        return FactoredLogits(self.norm(x).astype(self.dtype), jnp.asarray(table, self.dtype), self.logit_cap)
 
     def logits(self, x: Float[Array, "b n d"]) -> Float[Array, "b n vocabulary"]:
         """The next-token logits of the output of the blocks."""
