@@ -42,8 +42,11 @@ def test_every_module_is_in_the_contract_suite():
     tested = {type(module).__name__ for module, _ in ENCODERS.values()}
     tested |= {type(module).__name__ for cases in (FUSIONS, ALIGNED, HEADS) for module, _ in cases.values()}
     listed = {type(part.module).__name__ for part in (*parts.ENCODERS, *parts.FUSIONS, *parts.HEADS)}
-    assert listed - tested == {"EachToken"}  # tests/fusion/test_steps.py
-    assert {type(part.module).__name__ for part in parts.DECODERS} == {type(module).__name__ for module in DECODERS.values()}
+    # tests/fusion/test_steps.py; an encoder that no input influences; integers, which have no gradients (test_qlora.py)
+    assert listed - tested == {"EachToken", "NoTokens", "QLoRA"}
+    tested = {type(module).__name__ for module in DECODERS.values()}
+    # tests/decoders/test_wrappers.py: factored logits are no array, and a packed row has no prefix
+    assert {type(part.module).__name__ for part in parts.DECODERS} - tested == {"Factored", "PackedDecoder"}
 
 
 def test_every_loss_is_in_the_contract_suite():
