@@ -43,8 +43,9 @@ class Documents:
     named as the target, without content (`encoders.NoTokens`). The metadata of a row are those of its document, with the text
     of the window under the name of the target; rows of one group stay in one split.
 
-    data: any data set. column: the metadata column. document_tokenizer: trained on the training texts. window_tokens: ids of a
-    window. max_characters: longer texts are left out, so that models with different tokenizers read whole texts; None for all.
+    data: any data set. column: the metadata column. target: the name of the target and of the modality. document_tokenizer:
+    trained on the training texts. window_tokens: ids of a window. max_characters: longer texts are left out, so that models
+    with different tokenizers read whole texts; None for all.
     Raises DataError if the data lack the column or a split has no texts.
     """
 

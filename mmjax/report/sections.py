@@ -49,7 +49,8 @@ def task_section(run: Run, name: str, media: Embedded) -> dict[str, Any]:
         "cards": examples,
         "has_errors": any(of[0].correct is False for card in examples for of in card.answers.values()),
         "has_attention": any(of[0].attention for card in examples for of in card.answers.values()),
-        "worst_first": table.task["kind"] in ("Generate", "Likelihood"),  # texts are rarely right or wrong, so there is no filter for errors
+        # texts are rarely right or wrong, so there is no filter for errors
+        "worst_first": table.task["kind"] in ("Generate", "Likelihood"),
         "has_scores": any(of[0].score is not None for card in examples for of in card.answers.values()),
         "modalities": {modality for scored in table.cells.values() for modality in scored["complete"].split("+")},
     }

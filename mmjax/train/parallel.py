@@ -97,15 +97,15 @@ def single() -> Plan:
 
 def checked(run: Callable, devices: Sequence[jax.Device]) -> Callable:
     """A jitted function of (state, frozen, batches [k ...]) that is refused by `check_memory` before its first call."""
-    programs: dict[int, Callable] = {}
+    programs: dict[tuple[int, ...], Callable] = {}
 
     def call(state, frozen, batches):
-        steps = jax.tree.leaves(batches)[0].shape[0]  # all else has the same shapes in every call
-        if steps not in programs:
-            programs[steps] = run.lower(state, frozen, batches).compile()
-            check_memory(programs[steps], devices)
+        shape = jax.tree.leaves(batches)[0].shape  # steps, seeds and rows; all else is the same in every call
+        if shape not in programs:
+            programs[shape] = run.lower(state, frozen, batches).compile()
+            check_memory(programs[shape], devices)
             wait_for_all("a step is compiled")  # the first call connects devices, which has a limit of 30 seconds
-        return programs[steps](state, frozen, batches)
+        return programs[shape](state, frozen, batches)
 
     return call
 
