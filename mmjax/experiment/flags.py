@@ -78,7 +78,8 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _can_be_set(value: Any, hint: str) -> bool:
     """Whether a command line can express other values. hint: the type of the field; it decides for empty values."""
     if value is None:
-        return "typing.Any" not in hint and "Callable" not in hint
+        plain, other = r"\b(str|int|float|bool|Path|Literal)\b", r"typing\.Any|Callable"
+        return bool(re.search(plain, hint)) and not re.search(other, hint)
     if isinstance(value, (Mapping, tuple)) and not value:
         plain = r"\[str, (str|int|float)\]" if isinstance(value, Mapping) else r"\[(str|int|float)\b"
         return re.search(plain, hint) is not None
