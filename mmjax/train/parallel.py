@@ -96,7 +96,8 @@ def single() -> Plan:
 
 
 def checked(run: Callable, devices: Sequence[jax.Device]) -> Callable:
-    """A jitted function of (state, frozen, batches [k ...]) that is refused by `check_memory` before its first call."""
+    """A jitted function of (state, frozen, batches [k ...]) that is refused by `check_memory` before its first call; `lower` is
+    that of the function."""
     programs: dict[tuple[int, ...], Callable] = {}
 
     def call(state, frozen, batches):
@@ -107,6 +108,7 @@ def checked(run: Callable, devices: Sequence[jax.Device]) -> Callable:
             wait_for_all("a step is compiled")  # the first call connects devices, which has a limit of 30 seconds
         return programs[shape](state, frozen, batches)
 
+    call.lower = run.lower  # as a jitted function has
     return call
 
 
