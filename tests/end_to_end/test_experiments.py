@@ -88,6 +88,7 @@ SOME = {
 each = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 # They show little that the others do not.
 DEAR = (
+    "robustness_of_fusion",
     "stamps_duration",
     "matching_vgg_gru",
     "cross_attention",

@@ -13,7 +13,7 @@ from tests.conftest import USERS_XLA_FLAGS
 from tests.end_to_end.launched import children, launch, lose_a_process
 from tests.end_to_end.same import assert_same_bits
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 
 def start(count: int, devices: int, out, *flags: str) -> subprocess.Popen:
@@ -56,14 +56,12 @@ def test_two_processes_give_the_results_of_one(of_two, tmp_path):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.slow
 def test_processes_without_a_common_plan_are_refused(tmp_path):
     output = finish(start(2, 1, tmp_path / "run", "--plan", "single"), code=1)
     assert "--plan is 'single', but there are 2 processes" in output and "Traceback" not in output
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_and_they_resume_with_the_same_bits(tmp_path):
     out, flags = tmp_path / "run", ("--steps-per-call", "1", "--steps", "60")
     process = start(2, 2, out, *flags)
@@ -79,7 +77,6 @@ def test_a_signal_to_one_process_stops_all_and_they_resume_with_the_same_bits(tm
     assert_same_bits(out / "cells/both/all", whole / "cells/both/all")
 
 
-@pytest.mark.slow
 def test_an_error_in_one_process_ends_the_other(tmp_path):
     (tmp_path / "file").touch()
     began = time.monotonic()
@@ -88,7 +85,6 @@ def test_an_error_in_one_process_ends_the_other(tmp_path):
     assert time.monotonic() - began < 60
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lost", (0, 1))
 def test_a_killed_process_ends_the_others_within_20_seconds(tmp_path, lost):
     assert lose_a_process(tmp_path / "run", lost, USERS_XLA_FLAGS) < 20
