@@ -53,7 +53,7 @@ def wait_for_all(where: str) -> None:
 
 
 def of_first(number: int) -> int:
-    """The number of the first process, in all of them."""
+    """The number that the first process has. All processes must call it."""
     if jax.process_count() == 1:
         return number
     from jax.experimental import multihost_utils
@@ -71,7 +71,7 @@ def end_process(code: int) -> None:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is True in any process; the same in all of them."""
+    """Whether the flag is True in any process. All processes must call it, and get the same answer."""
     if jax.process_count() == 1:
         return flag
     from jax.experimental import multihost_utils

@@ -3,13 +3,14 @@
 
     scripts/faults.py                        every row in full
     scripts/faults.py --rows 4,5 --seed 7    these rows, with other random faults
-    scripts/faults.py --quick --json F       a few faults of each row, in less than three minutes; and as JSON
+    scripts/faults.py --quick --json F       a few faults of each row; and as JSON
 
 Each row has its own random numbers, from --seed and its own number, so that it can be repeated by itself. What is not as
 expected is listed below the table, and makes the exit code 1. The rows are described in `scripts/injections/`.
 
 On two cores that nothing else uses, rows 4 to 11 and 13 to 15 take about 90 seconds together. Each kill of rows 1 and 2, each
-signal of row 3 and each race of row 16 takes 3 to 6 seconds, and each lost process of row 12 half a minute: 20 minutes in all.
+signal of row 3 and each race of row 16 takes 3 to 6 seconds, and each lost process of row 12 half a minute, so that all
+rows should take about 20 minutes; they have not been run together yet.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Chat templates of published language models: messages -> the text of a prompt, by Jinja in a closed sandbox.
 
-A template is a program of a stranger. It sees strings, numbers, lists and mappings, and some of their methods. It has no
+Templates are untrusted programs. A template sees strings, numbers, lists and mappings, and some of their methods. It has no
 imports and no attributes of Python objects; its time and the size of every text and list that it builds are limited. Anything
 else is one error, at once.
 """

@@ -18,7 +18,8 @@ class Average:
 
     n: the number of steps taken, so that early steps are forgotten soon, as in TensorFlow's ExponentialMovingAverage. The state
     begins with an average (`Training.init`), or the first step begins with the parameters. Its `variables` are then the
-    averages; training uses the parameters. Batch statistics stay those of the parameters.
+    averages; training uses the parameters. Batch statistics stay those of the parameters,
+    and averages of pruned parameters are not sparse.
 
     decay: dimensionless, in [0, 1); 0 makes the average equal to the parameters. ValueError if it is not.
     """

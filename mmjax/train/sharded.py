@@ -116,7 +116,7 @@ def sharded(mesh: Mesh = Mesh(), rules: Sequence[Rule] = DEFAULT_RULES) -> Plan:
         return jax.tree_util.tree_map_with_path(of, tree)
 
     def gathered(variables: Any) -> Any:
-        """Those of one seed, with parameters whole over "fsdp": the model runs on its part of the batch, not of the width."""
+        """The variables of one seed, gathered over "fsdp", so that each device runs the whole model on its rows."""
         whole_over = lambda spec: P(*(None if axis == "fsdp" else axis for axis in spec))
         targets = jax.tree.map(lambda at: NamedSharding(grid, whole_over(at.spec)), shardings(variables, seeds=False))
         return jax.tree.map(jax.lax.with_sharding_constraint, variables, targets)
@@ -171,12 +171,12 @@ def _check(rules: Sequence[Rule]) -> None:
 
 
 def of_rows(grid: jax.sharding.Mesh, leading: int) -> NamedSharding:
-    """Of a batch [... s b ...] with this number of leading axes; [b ...] has one."""
+    """The sharding of a batch. leading: its number of axes up to the rows: 1 for [b ...], more for [... s b ...]."""
     return NamedSharding(grid, P(ROWS) if leading == 1 else P(*[None] * (leading - 2), "seeds", ROWS))
 
 
 def _global(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    """An array, equal in all processes, over the devices; as it is if it is there already."""
+    """Distributes an array that all processes have over the devices; one with this sharding is returned unchanged."""
     if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
         return leaf
     if sharding.is_fully_addressable:
