@@ -154,8 +154,8 @@ class SigmoidPairs:
     """sum_j - log sigmoid(z_ij (x_i . y_j / t + c)) in nats, with z_ij = 1 for positives and -1 otherwise.
 
     Zhai et al., "Sigmoid loss for language image pre-training" (SigLIP), ICCV 2023, section 3.2. As in their figure 1, the
-    shards of `--plan pmap` pass their outputs y around, so that each holds one block [b b] of the similarities at a time, however many shards
-    there are; the gradient computes the blocks again.
+    shards of `--plan pmap` pass their outputs y around, so that each holds one block [b b] of the similarities at a time,
+    however many shards there are; the gradient computes the blocks again.
 
     temperature: t, a number or the name in `Multimodal.loss_parameters` of a `heads.Temperature` (the paper starts at 0.1).
     bias: c, a number or the name of a `heads.Bias` (the paper starts at -10). match: as in `InfoNCE`.
