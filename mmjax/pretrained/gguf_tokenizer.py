@@ -9,16 +9,10 @@ import numpy as np
 
 from mmjax.pretrained.files import WeightsError, shown
 from mmjax.pretrained.gguf import GGUF, read_gguf
+from mmjax.pretrained.sentence_piece import LONGEST, add_special, piece_bpe, surround
 
-__all__ = [
-    "CONTROL", "LONGEST", "SPLITS", "UNKNOWN", "USER", "gguf_tokenizer", "score_merges", "tokenizer_config",
-    "write_tokenizer",
-]  # fmt: skip
+__all__ = ["SPLITS", "gguf_tokenizer", "tokenizer_config", "write_tokenizer"]
 
-UNKNOWN, CONTROL, USER = 2, 3, 4
-"""Types of tokens. Control tokens are special, those of users are matched before others."""
-LONGEST = 2000
-"""Characters of the longest token."""
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 SPLITS = {"gpt-2": None, "smollm": None, "llama-bpe": _WORDS % r"\p{N}{1,3}", "qwen2": _WORDS % r"\p{N}"}
 """tokenizer.ggml.pre -> the regular expression that splits a text into words; None for that of GPT-2."""
@@ -35,7 +29,7 @@ def gguf_tokenizer(file: Path) -> Any:
         raise WeightsError(f"{file}: tokenizer.ggml.tokens must be strings of at most {LONGEST} characters")
     types = _numbers(content, "token_type", len(tokens))
     library = (_byte_level if kind == "gpt2" else _sentence_piece)(content, tokens, types)
-    _add_special(library, tokens, types)
+    add_special(library, tokens, types)
     _add_template(library, content, tokens, kind == "llama")
     return library
 
@@ -94,52 +88,18 @@ def _byte_level(content: GGUF, tokens: list[str], types: np.ndarray) -> Any:
 
 
 def _sentence_piece(content: GGUF, tokens: list[str], types: np.ndarray) -> Any:
-    from tokenizers import Tokenizer, decoders, models, normalizers
-
-    vocabulary = {token: number for number, token in enumerate(tokens)}
-    merges = score_merges(vocabulary, _numbers(content, "scores", len(tokens)))
-    unknown = next((token for token, kind in zip(tokens, types) if kind == UNKNOWN), None)
-    model = models.BPE(vocab=vocabulary, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
-    library = Tokenizer(model)
+    scores = _numbers(content, "scores", len(tokens))
     prefix = content.get("tokenizer.ggml.add_space_prefix", bool, True)
-    steps = [normalizers.Prepend("▁")] if prefix else []
-    library.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
-    back = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    library.decoder = decoders.Sequence([*back, decoders.Strip(" ", 1, 0)] if prefix else back)
-    return library
-
-
-def score_merges(vocabulary: dict[str, int], scores: np.ndarray) -> list[tuple[str, str]]:
-    """The merges of a vocabulary with scores: every pair of tokens that is a token; the pair with the highest score first."""
-    found = []
-    for token, number in vocabulary.items():
-        pairs = [(token[:at], token[at:]) for at in range(1, len(token))]
-        pairs = [pair for pair in pairs if pair[0] in vocabulary and pair[1] in vocabulary]
-        found += [(-float(scores[number]), vocabulary[a], vocabulary[b], a, b) for a, b in pairs]
-    return [(a, b) for *_, a, b in sorted(found, key=lambda one: one[:3])]
-
-
-def _add_special(library: Any, tokens: list[str], types: np.ndarray) -> None:
-    from tokenizers import AddedToken
-
-    for kind, special in ((CONTROL, True), (UNKNOWN, True), (USER, False)):
-        chosen = [token for token, own in zip(tokens, types) if own == kind and token]
-        added = [AddedToken(token, special=special, normalized=False) for token in chosen]
-        (library.add_special_tokens if special else library.add_tokens)(added)
+    return piece_bpe(tokens, types, scores, bytes_for_unknown=True, space_before=prefix)
 
 
 def _add_template(library: Any, content: GGUF, tokens: list[str], by_default: bool) -> None:
     """The tokens before and after each text."""
-    from tokenizers import processors
-
     used = {}
     for name, default in (("bos", by_default), ("eos", False)):
         if content.get(f"tokenizer.ggml.add_{name}_token", bool, default):
             number = content.get(f"tokenizer.ggml.{name}_token_id", int)
             if not 0 <= number < len(tokens):
                 raise WeightsError(f"{content.file}: {name}_token_id is {number}; it must be below {len(tokens)}")
-            used[name] = tokens[number], number
-    if used:
-        parts = [*([used["bos"][0]] if "bos" in used else []), "$A", *([used["eos"][0]] if "eos" in used else [])]
-        template = processors.TemplateProcessing(single=parts, special_tokens=list(used.values()))
-        library.post_processor = template
+            used[name] = tokens[number]
+    surround(library, used.get("bos"), used.get("eos"))

@@ -154,9 +154,10 @@ def prompt_and_end(source: Source, vocabulary: int) -> tuple[tuple[int, ...], in
 
 
 def language_texts(source: Source, max_tokens: int) -> TextPreprocessing | None:
-    """The tokenizer of tokenizer.json or of a GGUF file, None without one. Padding is at the end, whatever the file says."""
+    """The tokenizer of tokenizer.json, tokenizer.model or a GGUF file, None without one. Padding is at the end, whatever they
+    say."""
     file = source.tokenizer or tokenizer_file(source.folder)
-    if file is None or file.suffix not in (".json", ".gguf"):
+    if file is None or file.suffix not in (".json", ".model", ".gguf"):
         return None
     padding = source.config.get("pad_token_id")
     return TextPreprocessing(file, max_tokens, padding if isinstance(padding, int) and padding >= 0 else 0)

@@ -1,5 +1,5 @@
-"""Opens the tokenizer beside published weights as its original class does: tokenizer.json or vocab.txt, with the settings of
-tokenizer_config.json that change token ids.
+"""Opens the tokenizer beside published weights as its original class does: tokenizer.json, vocab.txt or tokenizer.model, with
+the settings of tokenizer_config.json that change token ids.
 
 The classes of transformers replace some steps of a tokenizer.json by their own, whatever the file says: BERT's its normaliser,
 RoBERTa's and its relatives' the handling of the first space.
@@ -12,8 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmjax.pretrained.files import WeightsError, shown
+from mmjax.pretrained.files import WeightsError, read_json, shown
 from mmjax.pretrained.gguf_tokenizer import gguf_tokenizer
+from mmjax.pretrained.sentence_piece import read_sentence_piece, surround
 from mmjax.pretrained.source import Settings, Source
 
 __all__ = [
@@ -73,8 +74,8 @@ class TokenizerRules:
 
 
 def tokenizer_file(folder: Path | None) -> Path | None:
-    """tokenizer.json, or else vocab.txt; None without either."""
-    files = [folder / name for name in ("tokenizer.json", "vocab.txt")] if folder else []
+    """tokenizer.json, or else vocab.txt, or else tokenizer.model of SentencePiece; None without any."""
+    files = [folder / name for name in ("tokenizer.json", "vocab.txt", "tokenizer.model")] if folder else []
     return next((file for file in files if file.is_file()), None)
 
 
@@ -163,8 +164,8 @@ def _normaliser(rules: TokenizerRules, own: Any) -> Any:
 
 
 def read_tokenizer(file: Path, special: tuple[str, ...]) -> Any:
-    """The tokenizer of a tokenizer.json or a GGUF file, or WordPiece with the words of a vocab.txt. special: see
-    `TokenizerRules`."""
+    """The tokenizer of a tokenizer.json, a tokenizer.model or a GGUF file, or WordPiece with the words of a vocab.txt. special:
+    see `TokenizerRules`."""
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
@@ -175,6 +176,8 @@ def read_tokenizer(file: Path, special: tuple[str, ...]) -> Any:
     try:
         if file.suffix == ".gguf":
             return gguf_tokenizer(file)
+        if file.suffix == ".model":
+            return _sentence_piece(file)
         return Tokenizer.from_file(str(file)) if file.suffix == ".json" else _word_piece(file, special)
     except WeightsError:
         raise
@@ -198,4 +201,34 @@ def _word_piece(file: Path, special: tuple[str, ...]) -> Any:
     library.post_processor = processors.TemplateProcessing(
         single=f"{first} $A {last}", special_tokens=[(first, ids[first]), (last, ids[last])]
     )
+    return library
+
+
+def _sentence_piece(file: Path) -> Any:
+    """A tokenizer.model with the added tokens and the first and last token of tokenizer_config.json beside it, as Llama's and
+    Gemma's classes have them."""
+    from tokenizers import AddedToken
+
+    library = read_sentence_piece(file)
+    settings = Settings(str(file.parent), read_json(file.parent / "tokenizer_config.json"), file="tokenizer_config.json")
+    kind = settings.string("tokenizer_class", "LlamaTokenizer").removesuffix("Fast")
+    if kind not in ("LlamaTokenizer", "GemmaTokenizer"):
+        needed = "tokenizer.model needs a LlamaTokenizer or GemmaTokenizer"
+        raise WeightsError(f"{file.parent}: the tokenizer is a {shown(kind, 60)} without tokenizer.json; {needed}")
+    added = settings.section("added_tokens_decoder", {})
+    for number in sorted(added.config, key=lambda number: int(number) if number.isdecimal() else -1):
+        one = added.section(number)
+        own = {name: one.flag(name, False) for name in ("lstrip", "rstrip", "normalized", "single_word", "special")}
+        token = AddedToken(one.string("content"), **own)
+        (library.add_special_tokens if own["special"] else library.add_tokens)([token])
+        if str(library.token_to_id(token.content)) != number:
+            raise added.error(number, f"the id of a new token, {library.get_vocab_size()}, or of the same token in {file.name}")
+    first = special_token(settings, "bos_token", "<s>" if kind == "LlamaTokenizer" else "<bos>")
+    last = special_token(settings, "eos_token", "</s>" if kind == "LlamaTokenizer" else "<eos>")
+    chosen = [token if settings.flag(flag, default) else None
+              for flag, token, default in (("add_bos_token", first, True), ("add_eos_token", last, False))]  # fmt: skip
+    for token in filter(None, chosen):
+        if library.token_to_id(token) is None:
+            raise WeightsError(f"{file}: it lacks {shown(token, 60)!r}, which tokenizer_config.json adds to texts")
+    surround(library, *chosen)
     return library
