@@ -31,15 +31,15 @@ interval over leak-free groups and seeds]
 Conclusion: the goal is missed by far. On unseen concepts by another artist, TF-IDF over the keywords is better than `items` by
 0.528 [0.506, 0.549] and than `e5` by 0.516 [0.494, 0.539]. Its recall@1 is 0.956 from drawing to name, where the English name
 among the twelve suffices, and 0.144 from name to drawing; that of `e5` is 0.031 and 0.036. Every other model is better than
-chance (`items` by 0.021 [0.014, 0.028]) and than popularity, by little. Several positives, the sigmoid, an adapter and MiniLM make no
-difference that is shown (0.004 to 0.011 could have been detected). Multilingual E5 does: +0.014 [0.005, 0.023] against MiniLM,
-recall@10 +0.079 [0.054, 0.104]. What it learns in ten languages serves in two others: in Japanese and Turkish its recall@10 is
-higher by 0.126 [0.086, 0.167] than MiniLM's and by 0.151 [0.112, 0.190] than that of subwords, 0.207 and 0.186 where training
-languages have 0.217 to 0.273; and half of all names have the right drawing among the first 38 of 315 instead of 88 (`frozen`).
-A CNN from scratch finds less than the frozen one, and is not shown to beat chance (+0.005 [0.000, 0.010]). The modality gap is
-0.47 (`frozen` 0.65), and names are found unevenly (skewness 4.5 and 5.9 from drawing to name). Three runs: the first table
-without `e5` and `scratch`; the others repeated `frozen` and `minilm`, which agree to 0.001. Verdicts are not corrected for some
-50 comparisons; those of languages and of `e5` with `frozen` are paired on the saved outcomes.
+chance (`items` by 0.021 [0.014, 0.028]) and than popularity, by little. Several positives, the sigmoid, an adapter and MiniLM
+make no difference that is shown (0.004 to 0.011 could have been detected). Multilingual E5 does: +0.014 [0.005, 0.023] against
+MiniLM, recall@10 +0.079 [0.054, 0.104]. What it learns in ten languages serves in two others: in Japanese and Turkish its
+recall@10 is higher by 0.126 [0.086, 0.167] than MiniLM's and by 0.151 [0.112, 0.190] than that of subwords, 0.207 and 0.186
+where training languages have 0.217 to 0.273; and half of all names have the right drawing among the first 38 of 315 instead of
+88 (`frozen`). A CNN from scratch finds less than the frozen one, and is not shown to beat chance (+0.005 [0.000, 0.010]). The
+modality gap is 0.47 (`frozen` 0.65), and names are found unevenly (skewness 4.5 and 5.9 from drawing to name). Three runs: the
+first table without `e5` and `scratch`; the others repeated `frozen` and `minilm`, which agree to 0.001. Verdicts are not
+corrected for some 50 comparisons; those of languages and of `e5` with `frozen` are paired on the saved outcomes.
 """
 
 from dataclasses import replace

@@ -9,7 +9,7 @@ import numpy as np
 from mmjax.pretrained.files import WeightsError, shown
 
 __all__ = [
-    "BYTE", "CONTROL", "KINDS", "LONGEST", "NORMAL", "UNKNOWN", "UNUSED", "USER", "add_special", "piece_bpe",
+    "BYTE", "CONTROL", "KINDS", "LONGEST", "NORMAL", "SPACE", "UNKNOWN", "UNUSED", "USER", "add_special", "piece_bpe",
     "read_sentence_piece", "score_merges", "surround",
 ]  # fmt: skip
 
