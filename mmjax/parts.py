@@ -19,9 +19,9 @@ from mmjax.nn.mel import LogMel
 from mmjax.types import Padded, Tokens
 
 __all__ = [
-    "CLASSES", "DECODERS", "ENCODERS", "FRAMES", "FUSED", "FUSIONS", "HEADS", "IMAGE", "LOSSES", "LOSS_PARAMETERS", "MEMORY",
-    "PAIR", "PATCHES", "PREFIX", "SERIES", "SMALL_IMAGE", "SPECTRUM", "STEPS", "TOKENS", "TOKEN_IDS", "VECTORS", "VIDEO",
-    "WAVE", "WHISPER", "Part", "line", "table", "three", "unlisted",
+    "CLASSES", "DECODERS", "ENCODERS", "FRAMES", "FUSED", "FUSIONS", "GRID", "HEADS", "IMAGE", "LOSSES", "LOSS_PARAMETERS",
+    "MEMORY", "PAIR", "PATCHES", "PREFIX", "SERIES", "SMALL_IMAGE", "SPECTRUM", "STEPS", "TOKENS", "TOKEN_IDS", "VECTORS",
+    "VIDEO", "WAVE", "WHISPER", "Part", "line", "table", "three", "unlisted",
 ]
 
 CLASSES = 10
@@ -44,6 +44,7 @@ VECTORS = _sequence(20, 100)
 TOKENS = {
     name: Tokens(_array(count, 64), _array(count, dtype=bool)) for name, count in (("audio", 1), ("image", 49), ("text", 16))
 }
+GRID = {"image": Tokens(_array(1024, 768), _array(1024, dtype=bool))}
 FUSED = Tokens(_array(1, 64), _array(1, dtype=bool))
 
 
@@ -158,6 +159,14 @@ FUSIONS = (
     Part("CoAttention()", fusion.CoAttention(), TOKENS, "Lu et al., 2019"),
     Part("MulT()", fusion.MulT(), TOKENS, "Tsai et al., 2019"),
     Part("Perceiver()", fusion.Perceiver(), TOKENS, "Jaegle et al., 2021"),
+    Part("llava_linear(576)", fusion.llava_linear(576), TOKENS, "Liu et al., 2023"),
+    Part("llava_mlp(576)", fusion.llava_mlp(576), TOKENS, "Liu et al., 2024"),
+    Part("MLPConnector(576, hidden=(128, 128))", fusion.MLPConnector(576, (128, 128)), TOKENS, "perceptron on each token"),
+    Part("idefics3_connector(576, 4, (32, 32))", fusion.idefics3_connector(576, 4, (32, 32)), GRID, "Laurençon et al., 2024"),
+    Part("gemma3_connector(576, 4, (32, 32))", fusion.gemma3_connector(576, 4, (32, 32)), GRID, "Gemma Team, 2025"),
+    Part("Normalised(MLPConnector(576))", fusion.Normalised(fusion.MLPConnector(576)), TOKENS, "RMS norm, then a connector"),
+    Part("flamingo_resampler(576)", fusion.flamingo_resampler(576), GRID, "Alayrac et al., 2022"),
+    Part("blip2_qformer(576)", fusion.blip2_qformer(576), GRID, "Li et al., 2023"),
     Part("Bottleneck()", fusion.Bottleneck(), TOKENS, "Nagrani et al., 2021"),
     Part("MixtureOfExperts()", fusion.MixtureOfExperts(), TOKENS, "Shazeer et al., 2017"),
     Part("MeanLogits(10)", fusion.MeanLogits(CLASSES), TOKENS, "mean of logits"),

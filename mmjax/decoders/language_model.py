@@ -10,7 +10,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.decoders.prefix import LanguageCache, attended, prefix_vectors, segmented, slots, updated, visible
@@ -18,32 +17,19 @@ from mmjax.decoders.transformer import KeysValues
 from mmjax.nn.checks import divides, non_negative, positive, rate, text_ids
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.factored_logits import FactoredLogits, soft_cap
+from mmjax.nn.norm import RMSNorm
 from mmjax.nn.pooling import masked_softmax
 from mmjax.nn.rotary import Rope, Rotation, rotate
 from mmjax.types import Padded, Tokens
 
 __all__ = [
-    "DENSE_LAYERS", "POST_NORMS", "PRE_NORMS", "QK_NORMS", "GroupedAttention", "LanguageBlock", "LanguageModel", "RMSNorm",
+    "DENSE_LAYERS", "POST_NORMS", "PRE_NORMS", "QK_NORMS", "GroupedAttention", "LanguageBlock", "LanguageModel",
 ]
 
 PRE_NORMS = ("norm1", "norm2")  # before attention and perceptron
 POST_NORMS = ("post_norm1", "post_norm2")  # on their outputs, before the residual sum
 QK_NORMS = ("query_norm", "key_norm")  # on each head's queries and keys, before the rotation
 DENSE_LAYERS = ("query", "key", "value", "out", "gate", "up", "down")
-
-
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + epsilon) * (scale + offset), in float32 (Zhang and Sennrich, 2019)."""
-
-    epsilon: float = 1e-6
-    offset: float = 0.0
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
-        scale = self.param("scale", nn.initializers.constant(1 - self.offset), (x.shape[-1],)) + self.offset
-        x = x.astype(jnp.float32)
-        x = x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.epsilon)
-        return x * scale.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 class GroupedAttention(nn.Module):
@@ -276,7 +262,12 @@ class LanguageModel(nn.Module):
         past, valid = jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), (past, valid))
         return LanguageCache(past, valid, jnp.full((), prefix, jnp.int32), prefix, beams)
 
+    def step_states(self, ids: Int[Array, "b n"], cache: LanguageCache) -> tuple[Float[Array, "b n d"], LanguageCache]:
+        """As `step`, with the input of `logits` instead of the logits."""
+        x, past = self._states(self._embedded(ids), cache.valid, cache.past, cache.count, False)
+        return x, cache.replace(past=past, count=cache.count + ids.shape[1])
+
     def step(self, ids: Int[Array, "b n"], cache: LanguageCache) -> tuple[Float[Array, "b n vocabulary"], LanguageCache]:
         """The logits after each of n tokens that follow those in the cache. The cache must have room for them."""
-        x, past = self._states(self._embedded(ids), cache.valid, cache.past, cache.count, False)
-        return self.logits(x), cache.replace(past=past, count=cache.count + ids.shape[1])
+        x, cache = self.step_states(ids, cache)
+        return self.logits(x), cache

@@ -1,4 +1,4 @@
-"""Batch normalisation. The running statistics are variables that `apply` takes and returns."""
+"""Batch and RMS normalisation. The running statistics of a batch norm are variables that `apply` takes and returns."""
 
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from mmjax.shards import sum_over_shards
 
-__all__ = ["BatchNorm"]
+__all__ = ["BatchNorm", "RMSNorm"]
 
 
 def _per_channel(x: Float[Array, "b ... c"], present: Bool[Array, " b"]) -> Float[Array, " c"]:
@@ -117,3 +117,17 @@ class BatchNorm(nn.Module):
             mean.value = keep * mean.value + (1 - keep) * centre
             var.value = keep * var.value + (1 - keep) * squares / jnp.maximum(count - 1, 1)
         return y.astype(self.dtype)
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + epsilon) * (scale + offset), in float32 (Zhang and Sennrich, 2019)."""
+
+    epsilon: float = 1e-6
+    offset: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        scale = self.param("scale", nn.initializers.constant(1 - self.offset), (x.shape[-1],)) + self.offset
+        x = x.astype(jnp.float32)
+        x = x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + self.epsilon)
+        return x * scale.reshape((1,) * (x.ndim - 1) + (-1,))

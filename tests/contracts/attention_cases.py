@@ -4,6 +4,7 @@ from mmjax.fusion.attention import CoAttention, CrossAttention, MulT
 from mmjax.fusion.bottleneck import Bottleneck
 from mmjax.fusion.early import EarlyTransformer
 from mmjax.fusion.perceiver import Perceiver
+from mmjax.fusion.resamplers import QFormer, Resampler
 from mmjax.heads import Classifier
 from tests.contracts.inputs import CLASSES
 
@@ -16,5 +17,7 @@ FUSIONS = {
     "co_attention": (CoAttention(depth=1, **SIZE), Classifier(CLASSES)),
     "mult": (MulT(depth=1, **(SIZE | {"dropout": 0.0})), Classifier(CLASSES)),  # without dropout, to compile faster
     "perceiver": (Perceiver(latents=3, reads=1, depth=1, **SIZE), Classifier(CLASSES)),
+    "resampler": (Resampler(queries=2, depth=1, **SIZE), Classifier(CLASSES)),
+    "qformer": (QFormer(6, queries=2, depth=1, **SIZE), Classifier(CLASSES)),
     "bottleneck": (Bottleneck(tokens=2, fusion_layer=0, depth=2, **SIZE), Classifier(CLASSES)),
 }

@@ -1,6 +1,7 @@
 """Fusions of pooled vectors and composed fusions for the contract suite: name -> (fusion, head)."""
 
 from mmjax.fusion.compose import Append, Only, Parallel, Serial
+from mmjax.fusion.connectors import GridMean, MLPConnector, Normalised, PixelShuffle
 from mmjax.fusion.early import JoinTokens
 from mmjax.fusion.gan_imputer import GANImputer
 from mmjax.fusion.gated import Gated
@@ -42,6 +43,8 @@ FUSIONS = {
         Parallel({"sum": WeightedSum(width=5, dropout=0.3), "two": Only(("two",), Concat(width=5))}, Append()),
         Classifier(CLASSES),
     ),
+    "mlp_connector": (MLPConnector(6, hidden=(8,)), Classifier(CLASSES)),
+    "normalised": (Normalised(MLPConnector(6, bias=False)), Classifier(CLASSES)),
     "join_tokens": (JoinTokens(width=6, dropout=0.3), Classifier(CLASSES)),
     "imputed_mean": (Imputed(WeightedSum(width=6), MeanImputer(), ("two", "three")), Classifier(CLASSES)),
     "imputed_nearest": (Imputed(Concat(width=6, dropout=0.3), NearestImputer(capacity=12)), Classifier(CLASSES)),
@@ -51,6 +54,8 @@ FUSIONS = {
 # Fusions of modalities that are aligned in time and have equal widths.
 ALIGNED = {
     "append": (Append(), Classifier(CLASSES)),
+    "pixel_shuffle": (PixelShuffle(MLPConnector(6), side=3, grid=(3, 3)), Classifier(CLASSES)),
+    "grid_mean": (GridMean(MLPConnector(6), side=3, grid=(3, 3)), Classifier(CLASSES)),
     "each_step": (EachStep(GMU(width=6, dropout=0.3)), Classifier(CLASSES)),
     "side_by_side": (SideBySide(), Classifier(CLASSES)),
     "context_over": (ContextOver(SideBySide(), LSTM(4), dropout=0.3), Classifier(CLASSES)),
