@@ -141,7 +141,12 @@ class GPT2(nn.Module):
         past, valid = jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), (past, valid))
         return LanguageCache(past, valid, jnp.full((), prefix, jnp.int32), prefix, beams)
 
+    def step_states(self, ids: Int[Array, "b n"], cache: LanguageCache) -> tuple[Float[Array, "b n d"], LanguageCache]:
+        """As of `LanguageModel`."""
+        x, past = self._states(self.word(ids), cache.valid, cache.past, cache.count, False)
+        return x, cache.replace(past=past, count=cache.count + ids.shape[1])
+
     def step(self, ids: Int[Array, "b n"], cache: LanguageCache) -> tuple[Float[Array, "b n vocabulary"], LanguageCache]:
         """The logits after each of n tokens that follow those in the cache. The cache must have room for them."""
-        x, past = self._states(self.word(ids), cache.valid, cache.past, cache.count, False)
-        return self.logits(x), cache.replace(past=past, count=cache.count + ids.shape[1])
+        x, cache = self.step_states(ids, cache)
+        return self.logits(x), cache

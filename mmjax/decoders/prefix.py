@@ -47,6 +47,12 @@ class LanguageCache:
         token = jnp.arange(self.valid.shape[1])[None] - self.prefix
         return self.replace(valid=self.valid & ((token < 0) | (token >= padding[:, None])))
 
+    def enlarged(self, slots: int) -> "LanguageCache":
+        """The cache with room for more tokens. slots: of the new cache, at least as many as it has."""
+        more = slots - self.valid.shape[1]
+        past = jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, more), (0, 0))), self.past)
+        return self.replace(past=past, valid=jnp.pad(self.valid, ((0, 0), (0, more)), constant_values=True))
+
     def reorder(self, source: Int[Array, " b"]) -> "LanguageCache":
         """The cache in which row i continues the sequence of row source[i], a sequence with the same prefix."""
         past, valid = reorder_beams((self.past, self.valid), source, self.beams)

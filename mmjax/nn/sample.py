@@ -1,14 +1,19 @@
 """Sampling: token sequences drawn from the distribution of a decoder, or from its most likely part."""
 
+import math
+from dataclasses import dataclass
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
+from mmjax.nn.checks import positive
 from mmjax.nn.search import Rule, Step, allow_all, generate
 from mmjax.types import Padded
 
-__all__ = ["keep_min_p", "keep_top_k", "keep_top_p", "sample"]
+__all__ = ["NextToken", "keep_min_p", "keep_top_k", "keep_top_p", "sample"]
 
 
 def keep_top_k(logits: Float[Array, "b vocabulary"], k: int) -> Float[Array, "b vocabulary"]:
@@ -44,6 +49,47 @@ def keep_min_p(logits: Float[Array, "b vocabulary"], p: float) -> Float[Array, "
     return jnp.where(probabilities < p * probabilities.max(axis=-1, keepdims=True), -jnp.inf, logits)
 
 
+@dataclass(frozen=True)
+class NextToken:
+    """How the next token is chosen: the most likely one, or one drawn from softmax(filtered(rule(logits) / temperature)).
+
+    temperature: a small one favours likely tokens; 0 chooses the most likely one, without a key. top_k, top_p, min_p: the
+    filters `keep_top_k`, `keep_top_p` and `keep_min_p`, applied in this order; None for no filter. rule: changes or forbids
+    logits (see `mmjax.nn.rules`). Raises ValueError if a setting is out of range.
+    """
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    rule: Rule = allow_all
+
+    def __post_init__(self):
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"NextToken.temperature is {self.temperature}; it must be at least 0, which is greedy search")
+        positive(self, "top_k")
+        for name in ("top_p", "min_p"):
+            p = getattr(self, name)
+            if p is not None and not 0 <= p <= 1:
+                raise ValueError(f"NextToken.{name} is {p}; it must be 0 to 1")
+
+    def __call__(
+        self,
+        keys: Key[Array, " b"],
+        logits: Float[Array, "b vocabulary"],
+        ids: Int[Array, "b m"],
+        count: Int[Array, ""],
+    ) -> Int[Array, " b"]:
+        """The token of each sequence: a `Choose` of `mmjax.nn.search`, with a key for each sequence before its arguments."""
+        logits = self.rule(logits.astype(jnp.float32), ids, count)
+        if self.temperature == 0:
+            return jnp.argmax(logits, axis=-1)
+        logits = logits / self.temperature
+        for keep, setting in ((keep_top_k, self.top_k), (keep_top_p, self.top_p), (keep_min_p, self.min_p)):
+            logits = logits if setting is None else keep(logits, setting)
+        return jax.vmap(lambda key, row: jax.random.categorical(jax.random.fold_in(key, count), row))(keys, logits)
+
+
 def sample(
     step: Step,
     cache: object,
@@ -69,17 +115,10 @@ def sample(
     """
     if temperature <= 0:
         raise ValueError(f"sample: temperature is {temperature}; it must be above 0 (greedy search is its limit 0)")
-    filters = [(keep_top_k, top_k), (keep_top_p, top_p), (keep_min_p, min_p)]
     rows = (prompt.x if isinstance(prompt, Padded) else prompt).shape[0]
     keys = jax.random.split(key, rows) if key.ndim == 0 else key
-
-    def choose(logits, ids, count):
-        logits = rule(logits.astype(jnp.float32), ids, count) / temperature
-        for keep, setting in filters:
-            logits = logits if setting is None else keep(logits, setting)
-        return jax.vmap(lambda key, row: jax.random.categorical(jax.random.fold_in(key, count), row))(keys, logits)
-
-    return generate(step, cache, prompt, max_tokens, end, choose)
+    choice = NextToken(temperature, top_k, top_p, min_p, rule)
+    return generate(step, cache, prompt, max_tokens, end, partial(choice, keys))
 
 
 def _check_probability(function: str, p: float) -> None:

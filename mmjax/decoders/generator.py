@@ -1,0 +1,176 @@
+"""Generation with a language model as two compiled programs: one reads the prompts, the other adds tokens.
+
+    generator = Generator.of(smol.module, smol.variables, NextToken(temperature=0.7, top_p=0.9))
+    found = generator(prompts, max_tokens=64, key=jax.random.key(0))       # Padded, as of `nn.search.greedy`
+
+Shapes are rounded up to a few sizes (`size_class`), so that prompts and texts of many lengths use the same programs: prompts
+are padded on the left, and the cache has more slots than the text needs. Neither changes a token.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from mmjax.decoders.prefix import LanguageCache, empty_prefix
+from mmjax.decoders.wrappers import Factored, PackedDecoder
+from mmjax.encoders.lora import LoRA
+from mmjax.nn.sample import NextToken
+from mmjax.types import Declared, Padded
+
+__all__ = ["SMALLEST", "Generated", "Generator", "size_class"]
+
+SMALLEST = 32  # slots
+
+
+def size_class(size: int) -> int:
+    """The smallest of 32, 48, 64, 96, 128, 192, ... that is at least `size`."""
+    power = SMALLEST
+    while power < size:
+        power *= 2
+    return power * 3 // 4 if SMALLEST < power and size <= power * 3 // 4 else power
+
+
+@struct.dataclass
+class Generated:
+    """The state of a generation; a plain pytree.
+
+    cache: of all tokens but the last. ids: Int[b slots], the generated tokens, and end tokens after them. ended: Bool[b],
+    whether a text has its end token, is stopped, or has `max_tokens` tokens. count: Int[], the number of generated tokens of
+    each text that has not ended. max_tokens: Int[]. keys: of the random numbers, one for each text.
+    """
+
+    cache: Declared[LanguageCache]
+    ids: Declared[Int[Array, "b slots"]]
+    ended: Declared[Bool[Array, " b"]]
+    count: Declared[Int[Array, ""]]
+    max_tokens: Declared[Int[Array, ""]]
+    keys: Declared[Key[Array, " b"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Generator:
+    """Continues prompts with a language model. Each text is what it is alone, whatever the batch and the padding.
+
+    model: `LanguageModel` or `GPT2`. params: its parameters, matrices in the model's dtype. choice: of the next token; its rule
+    sees the generated tokens without the prompt.
+    """
+
+    model: nn.Module
+    params: Any
+    choice: NextToken = NextToken()
+
+    @classmethod
+    def of(cls, model: nn.Module, variables: Mapping[str, Any], choice: NextToken = NextToken()) -> "Generator":
+        """The generator of a language model, or of wrappers of one: low-rank additions are added to the kernels once.
+
+        Raises ValueError if there is no language model.
+        """
+        params = variables["params"]
+        while isinstance(model, LoRA | Factored | PackedDecoder):
+            match model:
+                case LoRA():
+                    model, params = model.encoder, jax.jit(model.folded)(params)
+                case Factored():
+                    model = model.decoder
+                case PackedDecoder():
+                    model = model.model
+        if not hasattr(model, "step_states"):
+            raise ValueError(f"{type(model).__name__} is not a language model, such as LanguageModel and GPT2")
+        return cls(model, jax.tree.map(lambda x: jnp.asarray(x, model.dtype if x.ndim > 1 else x.dtype), params), choice)
+
+    def start(self, prompts: Padded, max_tokens: int, key: Key[Array, ""] | None = None) -> Generated:
+        """Reads the prompts and chooses the first token of each text.
+
+        prompts: x Int[b n] and length Int[b], on the host, at least one token each, with the model's `prompt` if it needs one.
+        max_tokens: the longest text, with its end token. key: needed unless the temperature is 0.
+        Raises ValueError for an empty prompt, or if prompt and text may exceed the model's `positions`.
+        """
+        x, length = np.asarray(prompts.x), np.asarray(prompts.length)
+        longest, positions = int(length.max()), self.model.positions
+        if length.min() < 1 or max_tokens < 1:
+            raise ValueError(f"a prompt has {length.min()} tokens and max_tokens is {max_tokens}; both must be at least 1")
+        if longest + max_tokens > positions:
+            given = f"a prompt has {longest} tokens and max_tokens is {max_tokens}"
+            raise ValueError(f"{given}; together they may be {positions}, the positions of the model")
+        if key is None and self.choice.temperature > 0:
+            raise ValueError(f"the temperature is {self.choice.temperature}, so key must be given")
+        size = min(size_class(longest), positions - max_tokens)
+        ids = np.zeros((len(x), size), np.int32)
+        for row, count in enumerate(length):
+            ids[row, size - count :] = x[row, :count]
+        keys = jax.random.split(jax.random.key(0) if key is None else key, len(x))
+        slots = min(size_class(size + max_tokens), positions)
+        return _start(self.model, self.choice, slots, self.params, ids, size - length, keys, np.int32(max_tokens))
+
+    def advance(self, state: Generated, tokens: int, stopped: Bool[np.ndarray, " b"] | None = None) -> Generated:
+        """Adds up to `tokens` tokens to each text that has not ended. The given state cannot be used again.
+
+        stopped: texts that end here.
+        """
+        stopped = np.zeros(len(state.ended), bool) if stopped is None else stopped
+        return _advance(self.model, self.choice, self.params, state, np.int32(tokens), stopped)
+
+    def __call__(self, prompts: Padded, max_tokens: int, key: Key[Array, ""] | None = None) -> Padded:
+        """The whole texts: x Int[b max_tokens] and length Int[b], as of `mmjax.nn.search.generate`."""
+        state = self.advance(self.start(prompts, max_tokens, key), max_tokens)
+        ids = state.ids[:, :max_tokens]
+        return Padded(ids, jnp.sum(jnp.cumprod(ids != self.model.end, axis=1), axis=1))
+
+
+@partial(jax.jit, static_argnames=("model", "choice", "slots"))
+def _start(
+    model: nn.Module,
+    choice: NextToken,
+    slots: int,
+    params: Any,
+    ids: Int[Array, "b n"],
+    padding: Int[Array, " b"],
+    keys: Key[Array, " b"],
+    max_tokens: Int[Array, ""],
+) -> Generated:
+    """Reads prompts with their padding on the left. slots: of the cache from then on."""
+    rows, size = ids.shape
+    run = partial(model.apply, {"params": params})
+    cache = run(empty_prefix(rows), size, method="init_cache").pad_left(padding)
+    x, cache = run(ids, cache, method="step_states")
+    empty = jnp.full((rows, slots), model.end, jnp.int32), jnp.zeros(rows, bool), jnp.zeros((), jnp.int32)
+    state = Generated(cache.enlarged(slots), *empty, max_tokens, keys)
+    return _append(model, choice, state, run(x[:, -1:], method="logits"))
+
+
+@partial(jax.jit, static_argnames=("model", "choice"), donate_argnames=("state",))
+def _advance(
+    model: nn.Module,
+    choice: NextToken,
+    params: Any,
+    state: Generated,
+    tokens: Int[Array, ""],
+    stopped: Bool[Array, " b"],
+) -> Generated:
+    last = state.count + tokens
+
+    def one(state):
+        token = lax.dynamic_slice_in_dim(state.ids, state.count - 1, 1, axis=1)
+        logits, cache = model.apply({"params": params}, token, state.cache, method="step")
+        return _append(model, choice, state.replace(cache=cache), logits)
+
+    unfinished = lambda state: (state.count < last) & ~state.ended.all()
+    return lax.while_loop(unfinished, one, state.replace(ended=state.ended | stopped))
+
+
+def _append(model: nn.Module, choice: NextToken, state: Generated, logits: Float[Array, "b n vocabulary"]) -> Generated:
+    """Chooses a token of each text by the last logits."""
+    token = choice(state.keys, logits[:, -1], state.ids, state.count).astype(jnp.int32)
+    token = jnp.where(state.ended, model.end, token)
+    ids = lax.dynamic_update_slice(state.ids, token[:, None], (0, state.count))
+    count = state.count + 1
+    return state.replace(ids=ids, ended=state.ended | (token == model.end) | (count >= state.max_tokens), count=count)
