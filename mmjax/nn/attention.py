@@ -16,9 +16,12 @@ from mmjax.nn.pooling import masked_softmax
 from mmjax.types import Tokens
 
 __all__ = [
-    "Attention", "AttentionPool", "Block", "Transformer", "attend", "attention_weights", "causal", "gelu", "gelu_sigmoid",
-    "gelu_tanh",
+    "LONG", "QUERIES", "Attention", "AttentionPool", "Block", "Transformer", "attend", "attend_in_blocks", "attention_weights",
+    "causal", "gelu", "gelu_sigmoid", "gelu_tanh",
 ]
+
+LONG, QUERIES = 1 << 18, 128
+"""From this number of scores per head on, `attend` computes them for this number of queries at a time."""
 
 
 def gelu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -49,9 +52,40 @@ def attend(
 ) -> Float[Array, "b h n v"]:
     """softmax(q k^T / sqrt(d_k)) v over the valid keys (equation 1), with the softmax in float32.
 
-    mask: True for valid keys, for all queries [b m] or per query [b n m]. A query without a valid key yields zeros.
+    mask: True for valid keys, for all queries [b m] or per query [b n m]. A query without a valid key yields zeros. The
+    memory is linear in n and in m for long sequences.
     """
+    if q.shape[2] * k.shape[2] >= LONG and q.shape[2] > QUERIES:
+        return attend_in_blocks(q, k, v, mask, QUERIES)
     return attention_weights(q, k, mask).astype(v.dtype) @ v
+
+
+def attend_in_blocks(
+    q: Float[Array, "b h n k"],
+    k: Float[Array, "b h m k"],
+    v: Float[Array, "b h m v"],
+    mask: Bool[Array, "b m"] | Bool[Array, "b n m"],
+    block: int,
+) -> Float[Array, "b h n v"]:
+    """`attend` for `block` queries at a time; the scores are computed again for the gradient.
+
+    So there are never more than b h block m scores. Rabe and Staats (2021, "Self-attention does not need O(n^2) memory")
+    also divide the keys, which saves nothing while m is much smaller than b h block m.
+    """
+    count = -(-q.shape[2] // block)
+
+    def blocks(x, axis):
+        """[... n ...] -> [count ... block ...], with zeros at the end."""
+        padding = [(0, count * block - x.shape[axis]) if at == axis else (0, 0) for at in range(x.ndim)]
+        return jnp.moveaxis(jnp.pad(x, padding).reshape(*x.shape[:axis], count, block, *x.shape[axis + 1 :]), axis, 0)
+
+    @jax.checkpoint
+    def part(given):
+        own = mask if mask.ndim == 2 else given[1]
+        return attention_weights(given[0], k, own).astype(v.dtype) @ v
+
+    outputs = lax.map(part, (blocks(q, 2), blocks(mask, 1) if mask.ndim == 3 else jnp.zeros(count)))
+    return jnp.moveaxis(outputs, 0, 2).reshape(*q.shape[:2], count * block, v.shape[-1])[:, :, : q.shape[2]]
 
 
 def attention_weights(
@@ -84,7 +118,7 @@ class Attention(nn.Module):
 
     heads: number of heads; each is features / heads wide.
     features: width of queries, keys, values and output; None for the width of x.
-    dropout: rate on the attention weights.
+    dropout: rate on the attention weights; with it, training keeps the weights of all queries in memory.
     key_bias: whether keys have a bias. It cancels in the softmax, but published weights may contain it.
     dtype: of the matmuls; the softmax is float32.
 
@@ -126,8 +160,12 @@ class Attention(nn.Module):
             q, k, v = project(x, "query", "key", "value")
         else:
             (q,), (k, v) = project(x, "query"), project(context, "key", "value")
-        weights = Dropout(self.dropout, name="dropout")(attention_weights(q, k, mask), train=train)
-        attended = (weights.astype(v.dtype) @ v).swapaxes(1, 2).reshape(*x.shape[:2], features)
+        if train and self.dropout:
+            weights = Dropout(self.dropout, name="dropout")(attention_weights(q, k, mask), train=True)
+            attended = weights.astype(v.dtype) @ v
+        else:
+            attended = attend(q, k, v, mask)
+        attended = attended.swapaxes(1, 2).reshape(*x.shape[:2], features)
         return nn.Dense(features, dtype=self.dtype, name="out")(attended)
 
 

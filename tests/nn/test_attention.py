@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmjax.nn import Attention, AttentionPool, Block, Transformer, attend
-from mmjax.nn.attention import gelu
+from mmjax.nn.attention import attend_in_blocks, gelu
 from mmjax.types import Tokens
 
 B, N, M, D = 2, 3, 4, 6
@@ -129,3 +129,31 @@ def test_gelu_in_bfloat16_is_exact_to_one_rounding(run):
     got = run(gelu)(x)
     assert got.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.float32(got), exact, rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("per_query", [False, True])
+def test_attention_in_blocks_of_queries_equals_that_of_all_queries(per_query):
+    """Values and gradients, for a number of queries that blocks do not divide, and rows without a valid key."""
+    q, k, v = (jax.random.normal(jax.random.key(number), (2, 3, n, 4)) for number, n in enumerate((7, 5, 5)))
+    mask = jax.random.bernoulli(jax.random.key(3), 0.5, (2, 7, 5) if per_query else (2, 5)).at[0].set(False)
+
+    def run(attention):
+        return jax.value_and_grad(lambda *given: jnp.sum(jnp.sin(attention(*given))), argnums=(0, 1, 2))(q, k, v)
+
+    chex.assert_trees_all_close(
+        run(lambda *given: attend_in_blocks(*given, mask, 3)), run(lambda *given: attend(*given, mask)), atol=1e-6
+    )
+
+
+def test_the_memory_of_attention_is_linear_in_the_length_of_long_sequences():
+    """XLA's temporary memory of a gradient; all scores of 4,096 tokens would be 64 MiB."""
+
+    def temporary(n, layer):
+        x = jax.ShapeDtypeStruct((1, n, 8), jnp.float32)
+        variables = jax.eval_shape(layer.init, jax.random.key(0), x)
+        loss = lambda variables, x: jnp.sum(layer.apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)}))
+        return jax.jit(jax.grad(loss)).lower(variables, x).compile().memory_analysis().temp_size_in_bytes
+
+    short, long = (temporary(n, Attention(heads=1)) for n in (2048, 4096))
+    assert long < 2.2 * short and long < 32 * 2**20
+    assert temporary(4096, Attention(heads=1, dropout=0.1)) > 64 * 2**20  # the comparison can fail
