@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 
 from mmjax.encoders.bert import BERT
-from mmjax.pretrained.architectures import architecture_of
 from mmjax.pretrained.convert import Architecture, to_tensors, to_variables
 from mmjax.pretrained.files import CONFIG_FILE, OPEN_CLIP, WEIGHTS_FILE, WeightsError, shown, write_arrays
 from mmjax.pretrained.gguf_models import gguf_file, gguf_source
@@ -97,6 +96,8 @@ def load(source: str | Path, config: Mapping[str, Any] | None = None) -> Pretrai
     WeightsError if tensors are missing or unknown or have another shape or dtype, if a file is truncated or a pickle, or if the
     architecture is not supported.
     """
+    from mmjax.pretrained.architectures import architecture_of  # all published models; --help of an experiment needs none
+
     path = _folder(source)
     gguf = gguf_file(path)
     if gguf is not None and config is not None:
