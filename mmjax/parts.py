@@ -215,6 +215,13 @@ DECODERS = (
     Part("LanguageModel(10_000)", decoders.LanguageModel(10_000), TOKEN_IDS, "Llama Team, 2024; a prefix of Tokens", PREFIX),
     Part("GPT2(10_000)", decoders.GPT2(10_000), TOKEN_IDS, "Radford et al., 2019; a prefix of Tokens", PREFIX),
     Part(
+        "Interleaved(LanguageModel(10_000), (0,))",
+        decoders.Interleaved(decoders.LanguageModel(10_000), (0,)),
+        TOKEN_IDS,
+        "vectors at ids of at least 10_000",
+        PREFIX,
+    ),
+    Part(
         "Factored(LanguageModel(10_000))",
         decoders.Factored(decoders.LanguageModel(10_000)),
         TOKEN_IDS,
@@ -293,6 +300,7 @@ def unlisted() -> set[str]:
     listed |= set(LOSSES) | set(LOSS_PARAMETERS)
     public = {*encoders.__all__, *fusion.__all__, *losses.__all__, *decoders.__all__}
     public -= {"AttentionLSTMCache", "Cache", "Criterion", "ImagePatches", "LanguageCache", "counted"}  # values and types
+    public -= {"InterleavedCache", "PrefixLM", "both_ways_in_images"}
     public -= {"Whisper", "whisper_prompt", "empty_prefix"}  # an encoder and a decoder; token ids; Tokens
     public -= set(decoders.language_models.__all__)  # sizes of LanguageModel and GPT2, of which the table has two
     public |= {name for name, value in vars(heads).items() if isinstance(value, type) and value.__module__ == heads.__name__}

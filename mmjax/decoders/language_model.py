@@ -199,12 +199,22 @@ class LanguageModel(nn.Module):
             if not set(getattr(self, field)) <= set(known):
                 raise ValueError(f"LanguageModel.{field} is {getattr(self, field)!r}; its entries are {', '.join(known)}")
 
-    def _states(self, x, valid, past, count, train, segments=None):
-        """The output of the blocks for x Float[b n d], the slots from `count` on, and past with the keys and values of x."""
+    def run_blocks(
+        self,
+        x: Float[Array, "b n d"],
+        valid: Bool[Array, "b slots"],
+        past: tuple[KeysValues, ...] | None,
+        count: Int[Array, ""] | int,
+        train: bool,
+        segments: Int[Array, "b n"] | None = None,
+        groups: Int[Array, "b n"] | None = None,
+    ) -> tuple[Float[Array, "b n d"], tuple[KeysValues | None, ...]]:
+        """The output of the blocks for x, the slots from `count` on, and past with the keys and values of x. segments, groups:
+        as in `Slots`."""
         if valid.shape[1] > self.positions:
             found = f"there are {valid.shape[1]} tokens with the prefix"
             raise ValueError(f"LanguageModel.positions is {self.positions}, but {found}")
-        where = segmented(slots(valid, count, x.shape[1]), segments)
+        where = segmented(slots(valid, count, x.shape[1]), segments)._replace(groups=groups)
         head_width = self.head_width or self.width // self.heads
         windows = [self.windows[number % len(self.windows)] for number in range(self.depth)]
         masks = {window: visible(where, window) for window in windows}
@@ -218,7 +228,8 @@ class LanguageModel(nn.Module):
             new.append(own)
         return x, tuple(new)
 
-    def _embedded(self, ids: Int[Array, "b n"]) -> Float[Array, "b n d"]:
+    def embedded(self, ids: Int[Array, "b n"]) -> Float[Array, "b n d"]:
+        """The input of the blocks for token ids."""
         return self.word(ids) * self.embedding_scale
 
     def factored(self, x: Float[Array, "b n d"]) -> FactoredLogits:
@@ -240,11 +251,11 @@ class LanguageModel(nn.Module):
     ) -> Float[Array, "b n d"]:
         """The output of the blocks at each token: the input of `logits`. segments: the number of each token's text in rows of
         several texts, from left to right; a text attends to itself alone, and its positions begin at 0."""
-        x, valid = self._embedded(attended(ids)), ids.mask
+        x, valid = self.embedded(attended(ids)), ids.mask
         if memory is not None:
             x = jnp.concatenate([prefix_vectors("LanguageModel", memory, self.width), x], axis=1)
             valid = jnp.concatenate([memory.mask, valid], axis=1)
-        return self._states(x, valid, None, 0, train, segments)[0][:, x.shape[1] - ids.x.shape[1] :]
+        return self.run_blocks(x, valid, None, 0, train, segments)[0][:, x.shape[1] - ids.x.shape[1] :]
 
     def __call__(self, ids: Padded, memory: Tokens | None = None, *, train: bool = False) -> Float[Array, "b n vocabulary"]:
         """All positions at once, for teacher forcing. ids: x Int[b n]; logits beyond the length are undefined."""
@@ -258,13 +269,13 @@ class LanguageModel(nn.Module):
         past = ((jnp.zeros(size, self.dtype),) * 2,) * self.depth
         valid = jnp.concatenate([memory.mask, jnp.ones((batch, max_tokens), bool)], axis=1)
         if prefix:
-            past = self._states(prefix_vectors("LanguageModel", memory, self.width), valid, past, 0, False)[1]
+            past = self.run_blocks(prefix_vectors("LanguageModel", memory, self.width), valid, past, 0, False)[1]
         past, valid = jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), (past, valid))
         return LanguageCache(past, valid, jnp.full((), prefix, jnp.int32), prefix, beams)
 
     def step_states(self, ids: Int[Array, "b n"], cache: LanguageCache) -> tuple[Float[Array, "b n d"], LanguageCache]:
         """As `step`, with the input of `logits` instead of the logits."""
-        x, past = self._states(self._embedded(ids), cache.valid, cache.past, cache.count, False)
+        x, past = self.run_blocks(self.embedded(ids), cache.valid, cache.past, cache.count, False)
         return x, cache.replace(past=past, count=cache.count + ids.shape[1])
 
     def step(self, ids: Int[Array, "b n"], cache: LanguageCache) -> tuple[Float[Array, "b n vocabulary"], LanguageCache]:

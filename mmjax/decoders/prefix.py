@@ -64,7 +64,8 @@ class Slots(NamedTuple):
 
     number: Int[n], the slots of the new tokens. positions: Int[b n] of the new tokens, and `of_all`: Int[b slots] of all slots;
     a position is the number of valid slots before. valid: Bool[b slots]. segments: Int[b slots], the number of each slot's text
-    in a row of several texts, which increases along the row; None for one text.
+    in a row of several texts, which increases along the row; None for one text. groups: Int[b n] of the new tokens; those of a
+    group of at least 0 attend to each other in both directions, within a window or not. None for causal attention alone.
     """
 
     number: Int[Array, " n"]
@@ -72,6 +73,7 @@ class Slots(NamedTuple):
     of_all: Int[Array, "b slots"]
     valid: Bool[Array, "b slots"]
     segments: Int[Array, "b slots"] | None = None
+    groups: Int[Array, "b n"] | None = None
 
 
 def slots(valid: Bool[Array, "b slots"], first: Int[Array, ""] | int, count: int) -> Slots:
@@ -97,13 +99,17 @@ def segmented(where: Slots, segments: Int[Array, "b slots"] | None) -> Slots:
 
 def visible(where: Slots, window: int | None) -> Bool[Array, "b n slots"]:
     """Which slots a new token attends to: the valid ones of its text up to its own, and of these the last `window`; None for
-    all."""
+    all. A group adds the valid slots of its tokens."""
     seen = where.valid[:, None] & (jnp.arange(where.valid.shape[1])[None] <= where.number[:, None])[None]
     if where.segments is not None:
         seen &= where.segments[:, :, None] == where.segments[:, None]
-    if window is None:
+    if window is not None:
+        seen &= where.positions[..., None] - where.of_all[:, None] < window
+    if where.groups is None:
         return seen
-    return seen & (where.positions[..., None] - where.of_all[:, None] < window)
+    both = (where.groups[:, :, None] == where.groups[:, None]) & (where.groups >= 0)[:, None]
+    both = lax.dynamic_update_slice(jnp.zeros_like(seen), both, (0, 0, where.number[0]))
+    return seen | (both & where.valid[:, None])
 
 
 def updated(past: KeysValues, new: KeysValues, count: Int[Array, ""] | int) -> KeysValues:

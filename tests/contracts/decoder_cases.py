@@ -1,6 +1,6 @@
 """Decoders and fusions of the contract suite, and an encoder of each family. To add a decoder, add one line."""
 
-from mmjax.decoders import GPT2, AttentionLSTM, Decoder, LanguageModel
+from mmjax.decoders import GPT2, AttentionLSTM, Decoder, Interleaved, LanguageModel, both_ways_in_images
 from mmjax.encoders import LoRA
 from mmjax.fusion.early import JoinTokens
 from mmjax.fusion.joint import Concat
@@ -8,13 +8,16 @@ from tests.contracts import audio_cases, features_cases, image_cases, series_cas
 
 VOCABULARY, LENGTH = 7, 4
 
+SMALL = LanguageModel(VOCABULARY, width=6, depth=1, heads=2, kv_heads=1, head_width=4, hidden=5, dropout=0.2)
 # The output of each decoder has its name.
 DECODERS = {
     "transformer": Decoder(VOCABULARY, width=8, depth=1, heads=2, hidden=12, positions=LENGTH + 1, prompt=(3, 0), dropout=0.2),
     "lora": LoRA(Decoder(VOCABULARY, width=8, depth=1, heads=2, hidden=12, positions=LENGTH + 1, dropout=0.2), rank=2),
     "lstm": AttentionLSTM(VOCABULARY, width=6, embedding=5, attention=4, dropout=0.2),
     # The memory is a prefix, as wide as the model.
-    "language_model": LanguageModel(VOCABULARY, width=6, depth=1, heads=2, kv_heads=1, head_width=4, hidden=5, dropout=0.2),
+    "language_model": SMALL,
+    # All vectors stand within the prompt; those beyond the memory are padding.
+    "interleaved": Interleaved(SMALL, (3, *range(VOCABULARY, VOCABULARY + 60), 0), both_ways_in_images),
     "gpt2": GPT2(VOCABULARY, width=6, depth=1, heads=2, hidden=5, prompt=(3, 0), dropout=0.2),
 }
 # A memory of many tokens, and of one.

@@ -1,0 +1,164 @@
+"""A language model whose text contains vectors, such as images: they stand where the text has their ids.
+
+With a prefix, all vectors precede the text. Here an id of at least `vocabulary` stands for a vector: vocabulary + k is vector k
+of the memory. Ids stay plain integers, so prompts, padding and searches are those of any text, and one text can have several
+images, tiles in any order, or none.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import lax
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
+
+from mmjax.decoders.prefix import LanguageCache, empty_prefix, prefix_vectors
+from mmjax.nn.checks import non_negative
+from mmjax.nn.factored_logits import FactoredLogits
+from mmjax.types import Declared, Padded, Tokens
+
+__all__ = ["Groups", "Interleaved", "InterleavedCache", "PrefixLM", "both_ways_in_images"]
+
+Groups = Callable[[Int[Array, "b n"], int, Bool[Array, ""]], Int[Array, "b n"]]
+"""(ids, -1 for padding; `vocabulary`; whether they begin the text) -> the group of each token (`prefix.Slots`), -1 for none."""
+
+
+def both_ways_in_images(ids: Int[Array, "b n"], vocabulary: int, first: Bool[Array, ""]) -> Int[Array, "b n"]:
+    """Each run of vectors attends to itself in both directions, as in Gemma 3. A step must contain complete runs."""
+    del first
+    vector = ids >= vocabulary
+    begins = vector & ~jnp.pad(vector, ((0, 0), (1, 0)))[:, :-1]
+    return jnp.where(vector, jnp.cumsum(begins, axis=1) - 1, -1)
+
+
+@dataclass(frozen=True)
+class PrefixLM:
+    """Tokens up to the first separator attend to each other in both directions, later ones are causal (Raffel et al., 2020,
+    "T5", figure 3), as in PaliGemma. The first step must contain the separator.
+
+    separator: the id of the last token of a prefix, such as the line break.
+    """
+
+    separator: int
+
+    def __call__(self, ids: Int[Array, "b n"], vocabulary: int, first: Bool[Array, ""]) -> Int[Array, "b n"]:
+        del vocabulary
+        found = ids == self.separator
+        before = jnp.cumsum(found, axis=1) - found
+        return jnp.where(first & found.any(axis=1, keepdims=True) & (before == 0), 0, -1)
+
+
+@struct.dataclass
+class InterleavedCache:
+    """The cache of `Interleaved`; a plain pytree. text: of the language model. memory: the vectors of each sequence."""
+
+    text: Declared[LanguageCache]
+    memory: Declared[Tokens]
+
+    @property
+    def layout(self) -> "InterleavedCache":
+        """As of `LanguageCache`."""
+        memory = Tokens(PartitionSpec("batch", "time", "features"), PartitionSpec("batch", "time"))
+        return self.replace(text=self.text.layout, memory=memory)
+
+    def pad_left(self, padding: Int[Array, " b"]) -> "InterleavedCache":
+        """As of `LanguageCache`."""
+        return self.replace(text=self.text.pad_left(padding))
+
+    def enlarged(self, slots: int) -> "InterleavedCache":
+        """As of `LanguageCache`."""
+        return self.replace(text=self.text.enlarged(slots))
+
+    def reorder(self, source: Int[Array, " b"]) -> "InterleavedCache":
+        """As of `LanguageCache`; sequences that are exchanged have the same memory."""
+        return self.replace(text=self.text.reorder(source))
+
+
+class Interleaved(nn.Module):
+    """(token ids with vectors among them, Tokens) -> next-token logits; the parameters are those of the language model.
+
+    The id `vocabulary` + k stands for vector k of the memory. If that vector is masked or missing, the token is padding: no
+    token attends to it, and positions do not count it. So a text with an absent image is the same text without the image.
+
+    model: `LanguageModel`. prompt: ids before every text, vectors included. groups: which tokens attend to each other in both
+    directions, such as `both_ways_in_images` or `PrefixLM(separator)`; None for causal attention.
+    """
+
+    model: nn.Module
+    prompt: tuple[int, ...]
+    groups: Groups | None = None
+
+    def setup(self):
+        non_negative(self, "prompt")
+        if not self.prompt:
+            raise ValueError("Interleaved.prompt is (); it must have at least one token id")
+        nn.share_scope(self, self.model)
+
+    def _input(self, ids: Padded, memory: Tokens) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"]]:
+        """The input of the blocks, and which tokens are valid."""
+        vectors, mask = prefix_vectors("LanguageModel", memory, self.model.width), memory.mask
+        vectors, mask = jnp.pad(vectors, ((0, 0), (0, 1), (0, 0))), jnp.pad(mask, ((0, 0), (0, 1)))  # beyond the last: masked
+        number = ids.x - self.vocabulary
+        is_vector = ids.mask & (number >= 0)
+        number = jnp.clip(number, 0, mask.shape[1] - 1)
+        vector = jnp.take_along_axis(vectors, number[..., None], axis=1)
+        words = self.model.embedded(jnp.where(ids.mask & ~is_vector, ids.x, 0))
+        there = jnp.where(is_vector, jnp.take_along_axis(mask, number, axis=1), ids.mask)
+        return jnp.where(is_vector[..., None], vector, words), there
+
+    def _grouped(self, ids: Int[Array, "b n"], valid: Bool[Array, "b n"], first: Any) -> Int[Array, "b n"] | None:
+        if self.groups is None:
+            return None
+        return self.groups(jnp.where(valid, ids, -1), self.vocabulary, jnp.asarray(first))
+
+    def states(self, ids: Padded, memory: Tokens | None = None, *, train: bool = False) -> Float[Array, "b n d"]:
+        """The output of the blocks at each token: the input of `logits`."""
+        x, valid = self._input(ids, empty_prefix(ids.x.shape[0]) if memory is None else memory)
+        groups = self._grouped(ids.x, valid, True)
+        return self.model.run_blocks(x, valid, None, 0, train, groups=groups)[0]
+
+    def factored(self, x: Float[Array, "b n d"]) -> FactoredLogits:
+        """As of the language model."""
+        return self.model.factored(x)
+
+    def logits(self, x: Float[Array, "b n d"]) -> Float[Array, "b n vocabulary"]:
+        """As of the language model."""
+        return self.model.logits(x)
+
+    def __call__(self, ids: Padded, memory: Tokens | None = None, *, train: bool = False) -> Float[Array, "b n vocabulary"]:
+        """All positions at once, for teacher forcing. memory: the vectors; None if there are none."""
+        return self.logits(self.states(ids, memory, train=train))
+
+    @property
+    def end(self) -> int:
+        return self.model.end
+
+    @property
+    def vocabulary(self) -> int:
+        return self.model.vocabulary
+
+    def init_cache(self, memory: Tokens, max_tokens: int, beams: int = 1) -> InterleavedCache:
+        """A cache with room for `max_tokens` tokens, vectors included. beams: sequences per memory, adjacent in the batch."""
+        text = self.model.init_cache(empty_prefix(memory.mask.shape[0]), max_tokens, beams)
+        memory = Tokens(prefix_vectors("LanguageModel", memory, self.model.width), memory.mask)
+        return InterleavedCache(text, jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), memory))
+
+    def step_states(self, ids: Int[Array, "b n"], cache: InterleavedCache) -> tuple[Float[Array, "b n d"], InterleavedCache]:
+        """As `step`, with the input of `logits` instead of the logits."""
+        text, count = cache.text, ids.shape[1]
+        x, there = self._input(Padded(ids, jnp.full(ids.shape[0], count)), cache.memory)
+        there &= lax.dynamic_slice_in_dim(text.valid, text.count, count, axis=1)
+        valid = lax.dynamic_update_slice(text.valid, there, (0, text.count))
+        groups = self._grouped(ids, there, text.count == 0)
+        x, past = self.model.run_blocks(x, valid, text.past, text.count, False, groups=groups)
+        return x, cache.replace(text=text.replace(past=past, valid=valid, count=text.count + count))
+
+    def step(self, ids: Int[Array, "b n"], cache: InterleavedCache) -> tuple[Float[Array, "b n vocabulary"], InterleavedCache]:
+        """The logits after each of n tokens that follow those in the cache. The cache must have room for them."""
+        x, cache = self.step_states(ids, cache)
+        return self.logits(x), cache
