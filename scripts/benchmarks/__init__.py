@@ -20,6 +20,7 @@ ROWS = {
     "subsets": "evaluation on all seven subsets of three modalities",
     "fusion": "each fusion, forward and backward, with growing numbers of tokens and modalities",
     "steps": "a training step of a small model, one or several per compiled call",
+    "stream": "training from files, read while training or before",
     "losses": "contrastive losses at a large batch, value and gradient",
     "decode": "captions, token by token with a cache",
     "search": "exact search in a gallery of embeddings",
