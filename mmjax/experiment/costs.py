@@ -15,9 +15,9 @@ from mmjax.data.dataset import Dataset
 from mmjax.describe import parameter_count
 from mmjax.experiment.privacy import with_noise
 from mmjax.experiment.tokens import with_token_ids
-from mmjax.experiment.training import training_of
+from mmjax.experiment.training import plan_of, training_of
 from mmjax.experiment.value import Experiment
-from mmjax.train.parallel import compiler_options, program_bytes
+from mmjax.train.parallel import Plan, program_bytes, single
 from mmjax.train.seeds import orders
 
 __all__ = ["Costs", "costs", "print_costs"]
@@ -27,7 +27,8 @@ class Costs(NamedTuple):
     """The cost of one training step of all seeds in one stage.
 
     learns: `Stage.learns`, None without stages. parameters: their number for one seed, frozen ones included. flops: of one
-    seed. memory: in bytes, of arguments, outputs and temporaries. compile_seconds: time to compile. loss: in that step.
+    seed, on one device. memory: in bytes on each device, of arguments, outputs and temporaries. compile_seconds: time to
+    compile. loss: in that step.
     """
 
     learns: tuple[str, ...] | None
@@ -38,28 +39,34 @@ class Costs(NamedTuple):
     loss: float
 
 
-def costs(experiment: Experiment, dataset: Dataset, weights: Mapping[str, Any], seeds: int) -> Iterator[Costs]:
+def costs(
+    experiment: Experiment, dataset: Dataset, weights: Mapping[str, Any], seeds: int, plan: Plan | None = None
+) -> Iterator[Costs]:
     """Compiles the training step of each stage, analyses it, and runs it once on training data with the initial parameters.
 
-    FLOPs are XLA's count for the compiled program, which counts the body of a loop (a step of a recurrent layer) once.
+    plan: None for one device. FLOPs are XLA's count for the compiled program, which counts the body of a loop (a step of a
+    recurrent layer) once.
     """
     rows = dataset.splits["train"]
     read = feed.HostFeed(dataset, rows, experiment.encoders)
     experiment = with_noise(with_token_ids(experiment, dataset), len(rows))
+    plan = plan or single()
     width = experiment.sampling.width(len(rows), experiment.batch, experiment.steps)
-    batch = read(orders(range(seeds), len(rows), experiment.batch, experiment.sampling, width)(0))
-    training = training_of(experiment)
-    state, frozen = training.init(range(seeds), jax.tree.map(lambda leaf: leaf[0], batch), weights or None)
+    width += -width % plan.devices
+    order = orders(range(seeds), len(rows), experiment.batch, experiment.sampling, width)
+    training = training_of(experiment, plan)
+    state, frozen = training.init(range(seeds), read(order(0)[0]), weights or None)
     parameters = parameter_count(state.params) // seeds + parameter_count(frozen.get("params", {}))
+    state, frozen = plan.place(state), plan.place(frozen, seeds=False)
+    (batches,) = plan.feed(read).chunks(order, [range(1)])
     for number, (stage, _) in enumerate(training.resolved):
-        of_stage = jax.jit(jax.vmap(lambda state, n=number: training.reset(state, n)))(state)
-        all_seeds = jax.vmap(training.step(number), in_axes=(0, None, 0))
-        step = jax.jit(all_seeds, donate_argnums=0, compiler_options=compiler_options())
+        of_stage = plan.place(plan.compute(jax.vmap(lambda state, n=number: training.reset(state, n)), state))
+        step = plan.train(training.step(number))
         began = time.monotonic()
-        compiled = step.lower(of_stage, frozen, batch).compile()
+        compiled = step.lower(of_stage, frozen, batches).compile()
         seconds = time.monotonic() - began
         held = program_bytes(compiled) or 0
-        _, metrics = compiled(of_stage, frozen, batch)
+        _, metrics = step(of_stage, frozen, batches)
         flops = float(compiled.cost_analysis().get("flops", float("nan"))) / seeds
         learns = tuple(stage.learns) if experiment.stages else None
         yield Costs(learns, parameters, flops, held, seconds, float(np.mean(metrics["loss"])))
@@ -68,13 +75,15 @@ def costs(experiment: Experiment, dataset: Dataset, weights: Mapping[str, Any], 
 def print_costs(cells: Mapping[str, Experiment], loaded: Any, options: Any) -> None:
     """Prints a line for each cell, or for each of its stages. loaded: the result of `run.load_and_check` for the cells."""
     console = Console()
-    table = Table(title=f"one training step, {options.seeds} seeds on {jax.devices()[0].device_kind}", box=SIMPLE_HEAD)
+    where = jax.devices()[0].device_kind + ("" if options.plan == "single" else f", --plan {options.plan}, per device")
+    table = Table(title=f"one training step, {options.seeds} seeds on {where}", box=SIMPLE_HEAD)
     for name in ("cell", "batch", "parameters", "GFLOP per seed", "memory, MB", "compile time, s", "loss"):
         table.add_column(name, justify="left" if name == "cell" else "right", no_wrap=name == "cell")
     stages = []  # printed below the table, where there is room
     for cell, experiment in cells.items():
         with console.status(f"compiling {cell}"):
-            found = list(costs(experiment, loaded.datasets[experiment.data], loaded.weights[cell], options.seeds))
+            arguments = loaded.datasets[experiment.data], loaded.weights[cell], options.seeds
+            found = list(costs(experiment, *arguments, plan_of(experiment, options)))
         for number, cost in enumerate(found, 1):
             name = cell
             if cost.learns is not None:

@@ -112,7 +112,7 @@ class Checkpoints:
             ) from error
 
     def restore(self, like: Callable[[int], tuple[Any, Any]]) -> tuple[Any, Any, dict[str, Any]]:
-        """(state, best, notes) of the newest intact checkpoint; state on the device, best on the host.
+        """(state, best, notes) of the newest intact checkpoint, on the host but for PRNG keys.
 
         like: step -> (state, best) with the structure, shapes and dtypes after this step. Damaged checkpoints that are newer
         are renamed to "<step>.damaged", with a warning that names the damage. CheckpointError if none is intact, or if the
@@ -163,7 +163,7 @@ class Checkpoints:
         wrong = [path for path in record["leaves"] if record["leaves"][path] != found.get(path)]
         if wrong:
             raise _Damaged(f"{wrong[0]} does not match its sha256")
-        state = jax.tree.map(_as_device_array, target["state"], tree["state"])
+        state = jax.tree.map(_as_key, target["state"], tree["state"])
         if set(np.ravel(state.step).tolist()) != {step}:
             raise _Damaged(f"its state is of step {np.ravel(state.step).tolist()}")
         return state, tree["best"], record["notes"]
@@ -216,8 +216,8 @@ def _empty(leaf: Any) -> np.ndarray:
     return np.empty(like.shape, like.dtype)
 
 
-def _as_device_array(like: Any, x: np.ndarray) -> Any:
-    return jax.random.wrap_key_data(jnp.asarray(x)) if _is_key(like) else jnp.asarray(x)
+def _as_key(like: Any, x: np.ndarray) -> Any:
+    return jax.random.wrap_key_data(jnp.asarray(x)) if _is_key(like) else x
 
 
 def _describe(tree: Any) -> dict[str, list[Any]]:

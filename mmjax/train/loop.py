@@ -67,9 +67,9 @@ def fit(
 ) -> Fit:
     """Trains to the last step and returns the best variables of each seed.
 
-    state: [s ...], from `Training.init`; it may be overwritten. frozen: as placed by the plan. validate: placed variables ->
-    {"score": Float[s], higher is better; "loss": Float[s]; further numbers Float[s]}. Score and loss select the best step (see
-    `keep_best`).
+    state: [s ...], from `Training.init` under the same plan; it may be overwritten. frozen: as placed by the plan. validate:
+    placed variables -> {"score": Float[s], higher is better; "loss": Float[s]; further numbers Float[s]}. Score and loss select
+    the best step (see `keep_best`).
 
     A record of the learning curve has "step" and, for each seed, "train_loss", "train_loss/<name>", "gradient_norm" and
     "update_norm", all means since the last evaluation, "skipped", the number of skipped steps, and "validation_<name>".
@@ -131,8 +131,8 @@ class _Run:
         plan, number = self.training.plan, self.training.stage_at(chunk.start)
         starts = chunk.start == self.training.resolved[number][1].start > 0  # `Training.init` prepares the first stage
         if starts:
-            state = self.state if self.placed is None else plan.fetch(self.placed)
-            self.state = jax.jit(jax.vmap(lambda one: self.training.reset(one, number)))(state)
+            placed = plan.place(self.state) if self.placed is None else self.placed
+            self.state = plan.compute(jax.vmap(lambda one: self.training.reset(one, number)), placed)
         if starts or self.placed is None:
             self.placed, self.run_steps = plan.place(self.state), plan.train(self.training.step(number))
             self.state = None  # the steps overwrite it

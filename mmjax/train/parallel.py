@@ -31,7 +31,10 @@ class Plan(NamedTuple):
     all seeds in one compiled call. The given state is overwritten (donated).
     evaluate: (function, axis = 0) -> run, with run(placed variables, placed frozen, batch [b ...]) -> leaves [s ...]. function:
     (all variables of one seed, batch) -> a tree whose leaves have the rows of the batch on `axis`.
+    compute: (function, *placed arguments) -> function(*arguments), a tree with seeds that `place` takes. Under a mesh, each
+    device computes only the parts that `place` puts there, so an initial state need not fit on one device.
     feed: a `Feed` -> the `Feed` whose batches `train` and `evaluate` take.
+    gather: variables of one seed inside a step -> the same, as a device needs them to run the model on its rows.
     """
 
     devices: int
@@ -39,7 +42,9 @@ class Plan(NamedTuple):
     fetch: Callable[[Any], Any]
     train: Callable[[Step], Callable]
     evaluate: Callable[..., Callable]
+    compute: Callable[..., Any]
     feed: Callable[[Feed], Feed] = lambda feed: feed
+    gather: Callable[[Any], Any] = lambda variables: variables
 
 
 @cache
@@ -92,7 +97,8 @@ def single() -> Plan:
     def evaluate(function, axis=0):
         return jax.jit(evaluation(function))
 
-    return Plan(1, lambda tree, seeds=True: jax.device_put(tree), lambda tree: tree, train, evaluate)
+    compute = lambda function, *arguments: jax.jit(function)(*arguments)
+    return Plan(1, lambda tree, seeds=True: jax.device_put(tree), lambda tree: tree, train, evaluate, compute)
 
 
 def checked(run: Callable, devices: Sequence[jax.Device]) -> Callable:
@@ -161,6 +167,7 @@ def pmapped() -> Plan:
             # as well: then the last device never starts, and the process is aborted after 40 seconds.
             return jax.block_until_ready(result) if devices[0].platform == "cpu" else result
 
+        run.lower = lambda state, frozen, batches: spread.lower(state, frozen, split_rows(batches))
         return run
 
     def evaluate(function, axis=0):
@@ -179,4 +186,5 @@ def pmapped() -> Plan:
     # The copy of the first device, by a program on that device alone: leaf[0] would launch a program with collectives for each
     # leaf, and many of these can block each other as in `train`.
     first = partial(jax.tree.map, lambda leaf: leaf.addressable_shards[0].data.reshape(leaf.shape[1:]))
-    return Plan(count, place, first, train, evaluate)
+    compute = lambda function, *arguments: jax.jit(function)(*first(arguments))
+    return Plan(count, place, first, train, evaluate, compute)

@@ -15,6 +15,8 @@ from flax import struct
 from jaxtyping import Array, Float, Key
 
 from mmjax.data.order import Epochs, Sampling
+from mmjax.processes import whole
+from mmjax.train.parallel import Plan, single
 from mmjax.train.stages import EVERYTHING
 from mmjax.train.step import TrainState, init_state
 from mmjax.types import Batch, Gradient
@@ -36,20 +38,23 @@ def init_seeds(
     learns: Sequence[str] = EVERYTHING,
     pretrained: Mapping[str, Any] | None = None,
     shared: Collection[str] = (),
+    plan: Plan | None = None,
 ) -> TrainState:
-    """The states of all seeds, [s ...]. batch: of one seed, [b ...]. The other arguments are those of `init_state`.
+    """The states of all seeds, [s ...], computed where `plan` (None for one device) places them.
+
+    batch: of one seed, [b ...]. The other arguments are those of `init_state`.
 
     Variables in `shared` are never computed: they are unused outputs inside one compiled program. It uses `lax.map` rather
     than `vmap`: orthogonal initialisers are QR decompositions, and two batched ones at a time can deadlock on a CPU with two
     cores (jaxlib 0.10, ParallelBatchMap inside XLA's thread pool).
     """
 
-    @jax.jit
     def init_all(keys, pretrained):
         one = lambda key: init_state(model, tx, key, batch, gradient, learns, pretrained, shared)
         return jax.lax.map(one, keys)
 
-    return init_all(seed_keys(seeds), dict(pretrained or {}))
+    plan = plan or single()
+    return plan.compute(init_all, plan.place(seed_keys(seeds)), plan.place(dict(pretrained or {}), seeds=False))
 
 
 def orders(
@@ -76,7 +81,7 @@ class Best:
 def no_best(state: TrainState) -> Best:
     """Before any evaluation: the initial variables."""
     seeds = state.step.shape[0]
-    variables = jax.tree.map(np.array, state.variables)  # a copy, since training overwrites the state
+    variables = jax.tree.map(np.array, whole(state.variables))  # a copy, since training overwrites the state
     return Best(np.full(seeds, -np.inf), np.full(seeds, np.inf), np.zeros(seeds, np.int64), variables)
 
 

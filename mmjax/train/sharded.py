@@ -124,20 +124,23 @@ def sharded(mesh: Mesh = Mesh(), rules: Sequence[Rule] = DEFAULT_RULES) -> Plan:
     def place(tree: Any, seeds: bool = True) -> Any:
         return jax.tree.map(_global, tree, shardings(tree, seeds))
 
+    def compute(function, *arguments):
+        placed = shardings(jax.eval_shape(function, *arguments))
+        return jax.jit(function, out_shardings=placed)(*arguments)
+
     def train(step):
         run: Callable | None = None
 
-        def gathering(state, frozen, batch):
-            return step(state.replace(params=gathered(state.params)), gathered(frozen), batch)
-
-        def call(state, frozen, batches):
+        def compiled(state):
             nonlocal run
             if run is None:  # the new state is placed as the old one
                 placed = jax.tree.map(lambda leaf: leaf.sharding, state), replicated
                 options = {"donate_argnums": 0, "compiler_options": compiler_options(), "out_shardings": placed}
-                run = checked(jax.jit(all_seeds_steps(gathering, "seeds"), **options), local)
-            return settled(run(state, frozen, batches))
+                run = checked(jax.jit(all_seeds_steps(step, "seeds"), **options), local)
+            return run
 
+        call = lambda state, frozen, batches: settled(compiled(state)(state, frozen, batches))
+        call.lower = lambda state, frozen, batches: compiled(state).lower(state, frozen, batches)
         return call
 
     def evaluate(function, axis=0):
@@ -155,7 +158,8 @@ def sharded(mesh: Mesh = Mesh(), rules: Sequence[Rule] = DEFAULT_RULES) -> Plan:
 
         return call
 
-    return Plan(mesh.rows(jax.device_count()), place, _fetch, train, evaluate, lambda feed: _ShardedFeed(feed, grid))
+    feed = lambda feed: _ShardedFeed(feed, grid)
+    return Plan(mesh.rows(jax.device_count()), place, _fetch, train, evaluate, compute, feed, gathered)
 
 
 def _check(rules: Sequence[Rule]) -> None:

@@ -128,12 +128,14 @@ def make_step(
     augment: Mapping[str, Augment] | None = None,
     gradient: Gradient | None = None,
     learns: Sequence[str] = EVERYTHING,
+    gather: Callable[[Any], Any] = lambda variables: variables,
 ) -> Step:
     """The training step. It runs on one device, or inside `pmap` over `SHARD` on a part of the batch.
 
     learns: the parameters that learn (see `Stage.learns`). The others have no gradient and no optimiser state. A fully frozen
     encoder runs in inference mode; a partly frozen one runs in training mode, where its batch norms use and update batch
-    statistics.
+    statistics. gather: that of a `parallel.Plan`; it is applied where the model runs, so that gradients and the optimiser's
+    update stay in parts.
     """
     augment, gradient_of = augment or {}, gradient or SumOfLosses()
 
@@ -146,7 +148,7 @@ def make_step(
             batch = change(batch, key)
 
         def objective(learning, batch, key, train=True):
-            variables, mutable = merged(fixed, {"params": learning}), list(state.stats) if train else []
+            variables, mutable = gather(merged(fixed, {"params": learning})), list(state.stats) if train else []
             outputs, stats = run.apply(variables, batch, train=train, rngs={"dropout": key}, mutable=mutable)
             values = loss(outputs, batch)
             values = values if isinstance(values, Mapping) else {"loss": values}

@@ -99,7 +99,7 @@ class Training:
         """The training step of a stage."""
         stage, _ = self.resolved[number]
         tx, loss = self.optimizer(number), stage.loss or self.loss
-        step = make_step(self.model, loss, tx, self.augment, self.gradient, stage.learns)
+        step = make_step(self.model, loss, tx, self.augment, self.gradient, stage.learns, self.plan.gather)
         for wrap in self.wrappers:
             step = wrap(step)
         return step if self.average is None else self.average(step)
@@ -111,7 +111,7 @@ class Training:
     def init(
         self, seeds: Sequence[int], batch: Batch, pretrained: Mapping[str, Any] | None = None
     ) -> tuple[TrainState, dict[str, Any]]:
-        """(states of all seeds [s ...], frozen variables without a seed axis).
+        """(states of all seeds [s ...], frozen variables without a seed axis); both for `Plan.place`.
 
         batch: [b ...], of one seed: arrays, or shapes and dtypes alone. pretrained: {path: array}, such as
         `pretrained.init.read_weights` returns. The pretrained variables that never change (see `frozen_paths`) are the frozen
@@ -120,7 +120,8 @@ class Training:
         pretrained, shared = dict(pretrained or {}), self._shared(batch, pretrained)
         copied = {path: leaf for path, leaf in pretrained.items() if path not in shared}
         learns = self.resolved[0][0].learns
-        state = init_seeds(self.model, self.optimizer(0), seeds, batch, self.gradient, learns, copied, shared)
+        arguments = self.model, self.optimizer(0), seeds, batch, self.gradient, learns, copied, shared
+        state = init_seeds(*arguments, plan=self.plan)
         if self.average is not None:
             state = state.replace(average=jax.tree.map(jnp.copy, state.params))
         return state, self.frozen(batch, pretrained)

@@ -15,9 +15,11 @@ from mmjax.experiment.load import Loaded
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.tasks import Classify
+from mmjax.train.sharded import Mesh, sharded
 from mmjax.train.stages import Stage
 
 ROWS, WIDTH = 6, 50
+OPTIONS = SimpleNamespace(seeds=1, plan="single")
 DATA = Dataset(
     columns={"text": Column(ROWS, lambda i: np.full(WIDTH, i, np.float32), lambda x: x)},
     splits={"train": Rows({"text": np.arange(ROWS)}, {"label": np.arange(ROWS) % 4}, np.ones(ROWS, np.float32))},
@@ -59,11 +61,20 @@ def test_parameters_and_flops_by_hand():
     assert np.isfinite(cost.loss) and cost.compile_seconds > 0
 
 
+def test_the_memory_is_that_of_a_device_under_the_plan(monkeypatch):
+    """The state's large arrays are cut into four, and so are the rows."""
+    monkeypatch.setattr("mmjax.train.sharded.MIN_SIZE", 64)
+    (one,), (four,) = (list(module.costs(CELL, DATA, {}, 2, plan)) for plan in (None, sharded(Mesh(data=1, fsdp=4))))
+    assert four.memory < 0.7 * one.memory  # each device gathers the parameters for a step
+    assert four.parameters == one.parameters and four.flops < one.flops / 2
+    np.testing.assert_allclose(four.loss, one.loss, rtol=1e-5)
+
+
 def test_a_line_for_each_cell(monkeypatch):
     out = Console(file=io.StringIO(), width=120)
     monkeypatch.setattr(module, "Console", lambda: out)
     cells = {"narrow": CELL, "wide": replace(CELL, fusion=Concat(width=90))}
-    module.print_costs(cells, Loaded({CELL.data: DATA}, {name: {} for name in cells}), SimpleNamespace(seeds=1))
+    module.print_costs(cells, Loaded({CELL.data: DATA}, {name: {} for name in cells}), OPTIONS)
     lines = [line.split() for line in out.file.getvalue().splitlines()]
     assert [line[2] for line in lines if line[:1] in (["narrow"], ["wide"])] == ["4,404", "4,954"]
 
@@ -85,7 +96,7 @@ def test_a_line_for_each_stage(monkeypatch):
     out = Console(file=io.StringIO(), width=120)
     monkeypatch.setattr(module, "Console", lambda: out)
     cells = {"plain": CELL, "staged": STAGED}
-    module.print_costs(cells, Loaded({CELL.data: DATA}, {name: {} for name in cells}), SimpleNamespace(seeds=1))
+    module.print_costs(cells, Loaded({CELL.data: DATA}, {name: {} for name in cells}), OPTIONS)
     text = out.file.getvalue()
     lines = [line.split() for line in text.splitlines()]
     begun = [line[: line.index("32")] for line in lines if line[:1] in (["plain"], ["staged"])]

@@ -2,7 +2,6 @@
 recurrence and dropout."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -63,12 +62,13 @@ def problem():
     loss = WeightedLosses({"label": (On("label", CrossEntropy()), 1.0), "caption": (On("caption", CrossEntropy()), 0.5)})
     # Plain momentum: Adam divides a gradient by its size, which lets those near rounding move a parameter by the whole rate.
     tx, (columns, rows) = optax.sgd(0.1, momentum=0.9), data()
-    step = make_step(model, loss, tx, {"modalities": DropModalities(0.3)})
+    augment = {"modalities": DropModalities(0.3)}
     feed, order = DeviceFeed(columns, rows), orders(SEEDS, ROWS, BATCH)
-    start = init_seeds(model, tx, SEEDS, jax.tree.map(lambda leaf: leaf[0], feed(order(0))))
+    one_seed = jax.tree.map(lambda leaf: leaf[0], feed(order(0)))
 
     def train(plan):
-        run, placed = plan.train(step), plan.place(jax.tree.map(jnp.copy, start))
+        run = plan.train(make_step(model, loss, tx, augment, gather=plan.gather))
+        placed = plan.place(init_seeds(model, tx, SEEDS, one_seed, plan=plan))
         (batches,) = plan.feed(feed).chunks(order, [range(STEPS)])
         placed, metrics = run(placed, plan.place({}, seeds=False), batches)
         return jax.tree.map(np.asarray, plan.fetch(placed).replace(key=None)), np.asarray(metrics["loss"])

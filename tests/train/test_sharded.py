@@ -2,18 +2,26 @@
 
 import itertools
 import re
+from dataclasses import replace
 
+import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from mmjax.train.parallel import check_memory, single
-from mmjax.train.sharded import AXES, DEFAULT_RULES, Mesh, placement, sharded
+from mmjax.encoders import Features
+from mmjax.fusion import Concat
+from mmjax.heads import Classifier
+from mmjax.losses import cross_entropy
+from mmjax.model import Multimodal
+from mmjax.train.optim import AdamW
+from mmjax.train.parallel import check_memory
+from mmjax.train.sharded import AXES, DEFAULT_RULES, Mesh, of_rows, placement, sharded
+from mmjax.train.training import Schedule, Training
+from mmjax.types import Batch
 from tests.train.shares import assert_whole_epochs, read_rows
-from tests.train.toy import Toy
 
 GRID = jax.make_mesh((1, 1, 2, 2), AXES, axis_types=(AxisType.Auto,) * 4)
 
@@ -76,22 +84,55 @@ def test_each_process_reads_its_rows_alone():
     np.testing.assert_array_equal(np.concatenate(read_rows(index, 2), axis=1), index)
 
 
-def test_parameters_and_optimizer_state_take_one_nth_of_a_device(monkeypatch):
-    """Between steps, by XLA's count of the arguments of a program: all large arrays are cut into 4."""
-    monkeypatch.setattr("mmjax.train.sharded.MIN_SIZE", 8)
-    toy = Toy()
-    state = toy.training.init((0,), toy.one_seed())[0]
-    divisible = lambda leaf: any(size % 4 == 0 for size in leaf.shape[1:]) and leaf.size >= 8
-    whole = sum(leaf.nbytes for leaf in jax.tree.leaves(state.replace(key=())) if not divisible(leaf))
-    cut = sum(leaf.nbytes for leaf in jax.tree.leaves(state.replace(key=())) if divisible(leaf))
-    assert cut > 2 * whole  # otherwise the test shows little
-    on_device = {}
-    for name, plan in (("one", single()), ("four", sharded(Mesh(data=1, fsdp=4)))):
-        placed = plan.place(jax.tree.map(jnp.copy, state))
-        keep = jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf + 1, tree)).lower(placed.replace(key=())).compile()
-        on_device[name] = keep.memory_analysis().argument_size_in_bytes
-    assert on_device["one"] == whole + cut
-    assert on_device["four"] == whole + cut // 4
+@pytest.fixture(scope="module")
+def wide():
+    """(a training with two kernels of 1 MB, a batch [b ...] of one seed)."""
+    model = Multimodal({"x": Features(width=512)}, Concat(width=512), {"label": Classifier(3)})
+    x, rows = np.random.default_rng(0).normal(size=(8, 512)).astype(np.float32), np.ones(8, np.float32)
+    batch = Batch({"x": x}, {"x": rows > 0}, {"label": np.arange(8, dtype=np.int32) % 3}, rows)
+    return Training(model, cross_entropy, AdamW(lr=0.01), Schedule(1, 1, 1)), batch
+
+
+def of_one_device(tree) -> int:
+    """Bytes of the largest part of a placed tree."""
+    return sum(max(part.data.nbytes for part in leaf.addressable_shards) for leaf in jax.tree.leaves(tree))
+
+
+def test_no_device_makes_or_stores_all_parameters(wide, monkeypatch):
+    """The initial state is computed in parts, and steps take and return parts, by XLA's count."""
+    training, batch = wide
+    programs, jit = [], jax.jit
+
+    def recorded(function, **options):
+        def call(*arguments):
+            programs.append(jit(function, **options).lower(*arguments).compile())
+            return programs[-1](*arguments)
+
+        return call
+
+    plan = sharded(Mesh(data=1, fsdp=4))
+    on_four = replace(training, plan=plan)
+    with monkeypatch.context() as patched:
+        patched.setattr("mmjax.train.sharded.jax.jit", recorded)
+        state, _ = on_four.init((0,), batch)
+    (made,) = programs
+    expected, _ = training.init((0,), batch)
+    chex.assert_trees_all_close(plan.fetch(state).params, expected.params, rtol=1e-5)
+
+    whole = sum(leaf.nbytes for leaf in jax.tree.leaves((expected.params, expected.opt_state)))
+    parts = of_one_device((state.params, state.opt_state))
+    small = 3 * 4 * (512 + 512 + 512 * 3 + 3) + 8  # biases and head, float32, with both moments of Adam; two counts of steps
+    assert parts == (whole - small) // 4 + small
+    assert made.memory_analysis().output_size_in_bytes < 1.01 * parts
+    assert made.memory_analysis().temp_size_in_bytes < whole / 4  # one kernel at most is whole
+
+    rows = of_rows(state.step.sharding.mesh, 3)
+    batches = jax.tree.map(lambda leaf: jax.device_put(leaf[None, None], rows), batch)
+    step = plan.train(on_four.step(0)).lower(state, {}, batches).compile().memory_analysis()
+    assert step.argument_size_in_bytes < 1.01 * parts + 8 * 512 * 4
+    assert step.alias_size_in_bytes >= parts  # the new state takes the place of the old one
+    params = sum(leaf.nbytes for leaf in jax.tree.leaves(expected.params))
+    assert step.temp_size_in_bytes < 2.4 * params  # gathered parameters and their gradient, but no state of the optimiser
 
 
 def test_a_program_that_does_not_fit_is_refused_with_its_size(monkeypatch):
