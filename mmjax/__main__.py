@@ -2,6 +2,7 @@
 
 COMMANDS = {
     "mmjax.build": "as mmjax.data.build; near-duplicates also by features of published weights",
+    "mmjax.chat": "converse with a language model in the terminal",
     "mmjax.data": "describe a data set: splits, modalities, classes, and what is dropped",
     "mmjax.data.build": "build a cleaned, leak-free evaluation set with a card from a table or a folder",
     "mmjax.parts": "list every encoder, fusion, head, decoder and loss with shapes, parameters and sources",

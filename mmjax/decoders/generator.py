@@ -7,7 +7,7 @@ Shapes are rounded up to a few sizes (`size_class`), so that prompts and texts o
 are padded on the left, and the cache has more slots than the text needs. Neither changes a token.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,9 +26,10 @@ from mmjax.encoders.lora import LoRA
 from mmjax.nn.sample import NextToken
 from mmjax.types import Declared, Padded
 
-__all__ = ["SMALLEST", "Generated", "Generator", "size_class"]
+__all__ = ["SMALLEST", "Generated", "Generator", "Prompts", "size_class"]
 
 SMALLEST = 32  # slots
+Prompts = Padded | Sequence[Sequence[int]]
 
 
 def size_class(size: int) -> int:
@@ -61,15 +62,18 @@ class Generator:
     """Continues prompts with a language model. Each text is what it is alone, whatever the batch and the padding.
 
     model: `LanguageModel` or `GPT2`. params: its parameters, matrices in the model's dtype. choice: of the next token; its rule
-    sees the generated tokens without the prompt.
+    sees the generated tokens without the prompt. ends: further ids that end a text; the model's end token stands for them.
     """
 
     model: nn.Module
     params: Any
     choice: NextToken = NextToken()
+    ends: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, model: nn.Module, variables: Mapping[str, Any], choice: NextToken = NextToken()) -> "Generator":
+    def of(
+        cls, model: nn.Module, variables: Mapping[str, Any], choice: NextToken = NextToken(), ends: tuple[int, ...] = ()
+    ) -> "Generator":
         """The generator of a language model, or of wrappers of one: low-rank additions are added to the kernels once.
 
         Raises ValueError if there is no language model.
@@ -85,16 +89,18 @@ class Generator:
                     model = model.model
         if not hasattr(model, "step_states"):
             raise ValueError(f"{type(model).__name__} is not a language model, such as LanguageModel and GPT2")
-        return cls(model, jax.tree.map(lambda x: jnp.asarray(x, model.dtype if x.ndim > 1 else x.dtype), params), choice)
+        return cls(model, jax.tree.map(lambda x: jnp.asarray(x, model.dtype if x.ndim > 1 else x.dtype), params), choice, ends)
 
-    def start(self, prompts: Padded, max_tokens: int, key: Key[Array, ""] | None = None) -> Generated:
+    def start(self, prompts: Prompts, max_tokens: int, key: Key[Array, ""] | None = None) -> Generated:
         """Reads the prompts and chooses the first token of each text.
 
-        prompts: x Int[b n] and length Int[b], on the host, at least one token each, with the model's `prompt` if it needs one.
+        prompts: token ids of each, at least one, with the model's `prompt` if it needs one.
         max_tokens: the longest text, with its end token. key: needed unless the temperature is 0.
         Raises ValueError for an empty prompt, or if prompt and text may exceed the model's `positions`.
         """
-        x, length = np.asarray(prompts.x), np.asarray(prompts.length)
+        if isinstance(prompts, Padded):
+            prompts = [row[:count] for row, count in zip(np.asarray(prompts.x), np.asarray(prompts.length))]
+        length = np.array([len(prompt) for prompt in prompts])
         longest, positions = int(length.max()), self.model.positions
         if length.min() < 1 or max_tokens < 1:
             raise ValueError(f"a prompt has {length.min()} tokens and max_tokens is {max_tokens}; both must be at least 1")
@@ -104,12 +110,12 @@ class Generator:
         if key is None and self.choice.temperature > 0:
             raise ValueError(f"the temperature is {self.choice.temperature}, so key must be given")
         size = min(size_class(longest), positions - max_tokens)
-        ids = np.zeros((len(x), size), np.int32)
-        for row, count in enumerate(length):
-            ids[row, size - count :] = x[row, :count]
-        keys = jax.random.split(jax.random.key(0) if key is None else key, len(x))
+        ids = np.zeros((len(prompts), size), np.int32)
+        for row, prompt in zip(ids, prompts):
+            row[size - len(prompt) :] = prompt
+        keys = jax.random.split(jax.random.key(0) if key is None else key, len(prompts))
         slots = min(size_class(size + max_tokens), positions)
-        return _start(self.model, self.choice, slots, self.params, ids, size - length, keys, np.int32(max_tokens))
+        return _start(self.model, self.choice, self.ends, slots, self.params, ids, size - length, keys, np.int32(max_tokens))
 
     def advance(self, state: Generated, tokens: int, stopped: Bool[np.ndarray, " b"] | None = None) -> Generated:
         """Adds up to `tokens` tokens to each text that has not ended. The given state cannot be used again.
@@ -117,19 +123,20 @@ class Generator:
         stopped: texts that end here.
         """
         stopped = np.zeros(len(state.ended), bool) if stopped is None else stopped
-        return _advance(self.model, self.choice, self.params, state, np.int32(tokens), stopped)
+        return _advance(self.model, self.choice, self.ends, self.params, state, np.int32(tokens), stopped)
 
-    def __call__(self, prompts: Padded, max_tokens: int, key: Key[Array, ""] | None = None) -> Padded:
+    def __call__(self, prompts: Prompts, max_tokens: int, key: Key[Array, ""] | None = None) -> Padded:
         """The whole texts: x Int[b max_tokens] and length Int[b], as of `mmjax.nn.search.generate`."""
         state = self.advance(self.start(prompts, max_tokens, key), max_tokens)
         ids = state.ids[:, :max_tokens]
         return Padded(ids, jnp.sum(jnp.cumprod(ids != self.model.end, axis=1), axis=1))
 
 
-@partial(jax.jit, static_argnames=("model", "choice", "slots"))
+@partial(jax.jit, static_argnames=("model", "choice", "ends", "slots"))
 def _start(
     model: nn.Module,
     choice: NextToken,
+    ends: tuple[int, ...],
     slots: int,
     params: Any,
     ids: Int[Array, "b n"],
@@ -144,13 +151,14 @@ def _start(
     x, cache = run(ids, cache, method="step_states")
     empty = jnp.full((rows, slots), model.end, jnp.int32), jnp.zeros(rows, bool), jnp.zeros((), jnp.int32)
     state = Generated(cache.enlarged(slots), *empty, max_tokens, keys)
-    return _append(model, choice, state, run(x[:, -1:], method="logits"))
+    return _append(model, choice, ends, state, run(x[:, -1:], method="logits"))
 
 
-@partial(jax.jit, static_argnames=("model", "choice"), donate_argnames=("state",))
+@partial(jax.jit, static_argnames=("model", "choice", "ends"), donate_argnames=("state",))
 def _advance(
     model: nn.Module,
     choice: NextToken,
+    ends: tuple[int, ...],
     params: Any,
     state: Generated,
     tokens: Int[Array, ""],
@@ -161,16 +169,18 @@ def _advance(
     def one(state):
         token = lax.dynamic_slice_in_dim(state.ids, state.count - 1, 1, axis=1)
         logits, cache = model.apply({"params": params}, token, state.cache, method="step")
-        return _append(model, choice, state.replace(cache=cache), logits)
+        return _append(model, choice, ends, state.replace(cache=cache), logits)
 
     unfinished = lambda state: (state.count < last) & ~state.ended.all()
     return lax.while_loop(unfinished, one, state.replace(ended=state.ended | stopped))
 
 
-def _append(model: nn.Module, choice: NextToken, state: Generated, logits: Float[Array, "b n vocabulary"]) -> Generated:
+def _append(
+    model: nn.Module, choice: NextToken, ends: tuple[int, ...], state: Generated, logits: Float[Array, "b n vocabulary"]
+) -> Generated:
     """Chooses a token of each text by the last logits."""
     token = choice(state.keys, logits[:, -1], state.ids, state.count).astype(jnp.int32)
-    token = jnp.where(state.ended, model.end, token)
+    token = jnp.where(state.ended | jnp.isin(token, jnp.array(ends, jnp.int32)), model.end, token)
     ids = lax.dynamic_update_slice(state.ids, token[:, None], (0, state.count))
     count = state.count + 1
     return state.replace(ids=ids, ended=state.ended | (token == model.end) | (count >= state.max_tokens), count=count)

@@ -6,8 +6,7 @@ from itertools import takewhile
 import numpy as np
 from jaxtyping import Array, Key
 
-from mmjax.decoders.generator import Generator
-from mmjax.types import Padded
+from mmjax.decoders.generator import Generator, Prompts
 
 __all__ = ["settled", "stream"]
 
@@ -33,7 +32,7 @@ def settled(text: str, stop: Sequence[str] = (), complete: bool = False) -> tupl
 def stream(
     generator: Generator,
     decode: Callable[[Sequence[int]], str],
-    prompts: Padded,
+    prompts: Prompts,
     max_tokens: int,
     key: Key[Array, ""] | None = None,
     stop: Sequence[str] = (),

@@ -78,7 +78,7 @@ def test_a_batch_gives_what_each_prompt_gives_alone_by_the_same_programs(example
     """Prompts of 1 to 19 tokens use one pair of programs."""
     variables, prompts = example
     generator = Generator.of(MODEL, variables, NextToken(rule=RULE))
-    alone = lambda row: generator(Padded(prompts.x[row : row + 1, : LENGTHS[row]], LENGTHS[row : row + 1]), TOKENS)
+    alone = lambda row: generator([prompts.x[row, : LENGTHS[row]].tolist()], TOKENS)
     first = alone(0)
     programs = code._start._cache_size(), code._advance._cache_size()
     for row, found in enumerate([first, *map(alone, range(1, 4))]):

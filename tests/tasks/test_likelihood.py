@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import mmjax
+from mmjax.chat import __main__ as chat
 from mmjax.data import from_arrays
 from mmjax.data.byte_level import ByteLevel
 from mmjax.data.custom import Captions, Images
@@ -157,6 +158,19 @@ def test_a_text_only_model_trains_scores_and_writes(run):
     shown = json.loads((out / "cells/model/all/examples.json").read_text())["text"]
     assert "(" in shown[0]["text"]["predicted"] and shown[0]["text"]["score"] > 0
     assert data.metadata["test"]["text"][0] == data.metadata["test"]["words"][0]
+
+
+def test_a_trained_cell_continues_texts_in_the_terminal(run, capsys):
+    """As the task "written" does from nothing; a packed model is the model inside."""
+    results, out = run
+    chat.main([str(out), "--cell", "model", "--prompt", "", "--max-tokens", "8"])
+    of_seeds = results["model"].predict({"text": [""]}, each_seed=True)["written"]
+    assert capsys.readouterr().out == f"{of_seeds[0]['predicted'][0]}\n"
+    chat.main([str(out), "--cell", "packed", "--prompt", "the cat", "--max-tokens", "8"])
+    assert capsys.readouterr().out.startswith(" sat")
+    for cell, message in ((["--cell", "gone"], "--cell is gone; the cells of"), ([], "are model, packed; name one with")):
+        with pytest.raises(SystemExit, match=message):
+            chat.main([str(out), "--prompt", "the", *cell])
 
 
 def test_units_are_rows_clustered_by_document():
