@@ -6,7 +6,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -19,6 +20,7 @@ __all__ = ["ASK_EVERY", "GRACE", "SHOW_CURSOR", "SIGNALS", "AskedTogether", "Sto
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ASK_EVERY = 10  # calls
 GRACE = 0.3  # seconds in which a handler runs unless the main thread is in a long call
+REPEAT = 0.01  # seconds
 SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -108,10 +110,39 @@ def stopped_at_once() -> Iterator[None]:
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
     try:
-        yield
+        with _repeated_if_ignored() if is_main else nullcontext():
+            yield
     except KeyboardInterrupt:
         print("stopped at once; continue from the last checkpoint with the same command and --resume", file=sys.stderr)
         end_process(130)
     finally:
         if is_main:
             signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _repeated_if_ignored() -> Iterator[None]:
+    """Repeats a signal whose KeyboardInterrupt Python ignored.
+
+    A signal handler may happen to run in a finalizer or in a callback of the garbage collector. Python ignores what these
+    raise, and passes it to `sys.unraisablehook` alone.
+    """
+    report, ignored, main = sys.unraisablehook, SimpleQueue(), threading.get_ident()
+
+    def repeat() -> None:
+        for found in iter(ignored.get, None):
+            if issubclass(found.exc_type, KeyboardInterrupt):
+                time.sleep(REPEAT)  # until the callback has ended
+                signal.pthread_kill(main, signal.SIGTERM)
+            else:
+                report(found)
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    sys.unraisablehook = ignored.put  # not Python code, in which the handler of a further signal could run
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+        ignored.put(None)
+        thread.join()  # a signal that it has sent is handled here

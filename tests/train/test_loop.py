@@ -1,5 +1,6 @@
 """A run that is stopped and resumed equals the uninterrupted run, bit for bit; several steps per call equal single steps."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from mmjax.describe import differences
 from mmjax.train.checkpoint import CheckpointError, Checkpoints
 from mmjax.train.loop import Callbacks, Stopped, fit
-from mmjax.train.stop import StopRequest
+from mmjax.train.stop import StopRequest, stopped_at_once
 from mmjax.train.training import Schedule
 from mmjax.types import Batch
 from tests.train.toy import Toy
@@ -232,11 +233,37 @@ def test_a_second_signal_acts_as_usual(first):
         signal.signal(signal.SIGINT, before)
 
 
+def interrupt(*phase):
+    """A signal arrives while an object is finalized, or while garbage is collected."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.001)
+
+
+@pytest.mark.parametrize("where", ["finalizer", "collection"])
+def test_a_signal_is_repeated_if_python_ignored_its_exception(where, capsys):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as end, stopped_at_once():
+            if where == "finalizer":
+                type("Finalized", (), {"__del__": interrupt})()
+            else:
+                gc.callbacks.append(interrupt)
+                gc.collect()
+            time.sleep(10)
+            pytest.fail("the signal was lost")
+    finally:
+        gc.callbacks[:] = [callback for callback in gc.callbacks if callback is not interrupt]
+        signal.signal(signal.SIGINT, before)
+    assert end.value.code == 130
+    line = "stopped at once; continue from the last checkpoint with the same command and --resume"
+    assert capsys.readouterr().err.splitlines() == [line]
+
+
 def test_a_signal_is_acknowledged_while_the_interpreter_is_busy():
     """In a long call, such as a compilation, Python runs no signal handlers; a second signal ends the process."""
     code = """
 import hashlib
-from mmjax.train.stop import StopRequest
+from mmjax.train.stop import StopRequest, stopped_at_once
 with StopRequest(lambda: print("acknowledged", flush=True)):
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000_000)  # minutes in one call
