@@ -130,6 +130,8 @@ ENCODERS = (
         _sequence(16, 32, 32, 3),
         "Gao and Ji, 2019 (top-k pooling)",
     ),
+    Part("EachImage(vit_b16())", encoders.EachImage(encoders.vit_b16()), _sequence(4, 224, 224, 3), "each of several images"),
+    Part("PatchStates(vit_b16())", encoders.PatchStates(encoders.vit_b16()), IMAGE, "Liu et al., 2023"),
     Part("vivit_b16x2()", encoders.vivit_b16x2(), VIDEO, "Arnab et al., 2021"),
     Part("videomae_b16()", encoders.videomae_b16(), _sequence(16, 224, 224, 3), "Tong et al., 2022"),
     Part("TCN()", encoders.TCN(), SERIES, "Bai et al., 2018"),

@@ -17,23 +17,23 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from mmjax.decoders.prefix import LanguageCache, empty_prefix, prefix_vectors
+from mmjax.decoders.prefix import BothWays, LanguageCache, empty_prefix, prefix_vectors
 from mmjax.nn.checks import non_negative
 from mmjax.nn.factored_logits import FactoredLogits
 from mmjax.types import Declared, Padded, Tokens
 
-__all__ = ["Groups", "Interleaved", "InterleavedCache", "PrefixLM", "both_ways_in_images"]
+__all__ = ["BothWaysRule", "Interleaved", "InterleavedCache", "PrefixLM", "both_ways_in_images"]
 
-Groups = Callable[[Int[Array, "b n"], int, Bool[Array, ""]], Int[Array, "b n"]]
-"""(ids, -1 for padding; `vocabulary`; whether they begin the text) -> the group of each token (`prefix.Slots`), -1 for none."""
+BothWaysRule = Callable[[Int[Array, "b n"], int, Bool[Array, ""]], BothWays]
+"""(ids, -1 for padding; `vocabulary`; whether they begin the text) -> which tokens attend to each other in both directions."""
 
 
-def both_ways_in_images(ids: Int[Array, "b n"], vocabulary: int, first: Bool[Array, ""]) -> Int[Array, "b n"]:
+def both_ways_in_images(ids: Int[Array, "b n"], vocabulary: int, first: Bool[Array, ""]) -> BothWays:
     """Each run of vectors attends to itself in both directions, as in Gemma 3. A step must contain complete runs."""
     del first
     vector = ids >= vocabulary
     begins = vector & ~jnp.pad(vector, ((0, 0), (1, 0)))[:, :-1]
-    return jnp.where(vector, jnp.cumsum(begins, axis=1) - 1, -1)
+    return BothWays(jnp.where(vector, jnp.cumsum(begins, axis=1) - 1, -1), True)
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class PrefixLM:
 
     separator: int
 
-    def __call__(self, ids: Int[Array, "b n"], vocabulary: int, first: Bool[Array, ""]) -> Int[Array, "b n"]:
+    def __call__(self, ids: Int[Array, "b n"], vocabulary: int, first: Bool[Array, ""]) -> BothWays:
         del vocabulary
         found = ids == self.separator
         before = jnp.cumsum(found, axis=1) - found
-        return jnp.where(first & found.any(axis=1, keepdims=True) & (before == 0), 0, -1)
+        return BothWays(jnp.where(first & found.any(axis=1, keepdims=True) & (before == 0), 0, -1), False)
 
 
 @struct.dataclass
@@ -85,13 +85,13 @@ class Interleaved(nn.Module):
     The id `vocabulary` + k stands for vector k of the memory. If that vector is masked or missing, the token is padding: no
     token attends to it, and positions do not count it. So a text with an absent image is the same text without the image.
 
-    model: `LanguageModel`. prompt: ids before every text, vectors included. groups: which tokens attend to each other in both
-    directions, such as `both_ways_in_images` or `PrefixLM(separator)`; None for causal attention.
+    model: `LanguageModel`. prompt: ids before every text, vectors included. both_ways: which tokens attend to each other in
+    both directions, such as `both_ways_in_images` or `PrefixLM(separator)`; None for causal attention.
     """
 
     model: nn.Module
     prompt: tuple[int, ...]
-    groups: Groups | None = None
+    both_ways: BothWaysRule | None = None
 
     def setup(self):
         non_negative(self, "prompt")
@@ -111,16 +111,16 @@ class Interleaved(nn.Module):
         there = jnp.where(is_vector, jnp.take_along_axis(mask, number, axis=1), ids.mask)
         return jnp.where(is_vector[..., None], vector, words), there
 
-    def _grouped(self, ids: Int[Array, "b n"], valid: Bool[Array, "b n"], first: Any) -> Int[Array, "b n"] | None:
-        if self.groups is None:
+    def _both_ways(self, ids: Int[Array, "b n"], valid: Bool[Array, "b n"], first: Any) -> BothWays | None:
+        if self.both_ways is None:
             return None
-        return self.groups(jnp.where(valid, ids, -1), self.vocabulary, jnp.asarray(first))
+        return self.both_ways(jnp.where(valid, ids, -1), self.vocabulary, jnp.asarray(first))
 
     def states(self, ids: Padded, memory: Tokens | None = None, *, train: bool = False) -> Float[Array, "b n d"]:
         """The output of the blocks at each token: the input of `logits`."""
         x, valid = self._input(ids, empty_prefix(ids.x.shape[0]) if memory is None else memory)
-        groups = self._grouped(ids.x, valid, True)
-        return self.model.run_blocks(x, valid, None, 0, train, groups=groups)[0]
+        both_ways = self._both_ways(ids.x, valid, True)
+        return self.model.run_blocks(x, valid, None, 0, train, both_ways=both_ways)[0]
 
     def factored(self, x: Float[Array, "b n d"]) -> FactoredLogits:
         """As of the language model."""
@@ -154,8 +154,8 @@ class Interleaved(nn.Module):
         x, there = self._input(Padded(ids, jnp.full(ids.shape[0], count)), cache.memory)
         there &= lax.dynamic_slice_in_dim(text.valid, text.count, count, axis=1)
         valid = lax.dynamic_update_slice(text.valid, there, (0, text.count))
-        groups = self._grouped(ids, there, text.count == 0)
-        x, past = self.model.run_blocks(x, valid, text.past, text.count, False, groups=groups)
+        both_ways = self._both_ways(ids, there, text.count == 0)
+        x, past = self.model.run_blocks(x, valid, text.past, text.count, False, both_ways=both_ways)
         return x, cache.replace(text=text.replace(past=past, valid=valid, count=text.count + count))
 
     def step(self, ids: Int[Array, "b n"], cache: InterleavedCache) -> tuple[Float[Array, "b n vocabulary"], InterleavedCache]:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mmjax.decoders.prefix import LanguageCache, attended, prefix_vectors, segmented, slots, updated, visible
+from mmjax.decoders.prefix import BothWays, LanguageCache, attended, prefix_vectors, segmented, slots, updated, visible
 from mmjax.decoders.transformer import KeysValues
 from mmjax.nn.checks import divides, non_negative, positive, rate, text_ids
 from mmjax.nn.dropout import Dropout
@@ -207,14 +207,14 @@ class LanguageModel(nn.Module):
         count: Int[Array, ""] | int,
         train: bool,
         segments: Int[Array, "b n"] | None = None,
-        groups: Int[Array, "b n"] | None = None,
+        both_ways: BothWays | None = None,
     ) -> tuple[Float[Array, "b n d"], tuple[KeysValues | None, ...]]:
-        """The output of the blocks for x, the slots from `count` on, and past with the keys and values of x. segments, groups:
-        as in `Slots`."""
+        """The output of the blocks for x, the slots from `count` on, and past with the keys and values of x. segments,
+        both_ways: as in `Slots`."""
         if valid.shape[1] > self.positions:
             found = f"there are {valid.shape[1]} tokens with the prefix"
             raise ValueError(f"LanguageModel.positions is {self.positions}, but {found}")
-        where = segmented(slots(valid, count, x.shape[1]), segments)._replace(groups=groups)
+        where = segmented(slots(valid, count, x.shape[1]), segments)._replace(both_ways=both_ways)
         head_width = self.head_width or self.width // self.heads
         windows = [self.windows[number % len(self.windows)] for number in range(self.depth)]
         masks = {window: visible(where, window) for window in windows}

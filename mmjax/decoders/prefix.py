@@ -17,7 +17,8 @@ from mmjax.decoders.transformer import KeysValues, reorder_beams
 from mmjax.types import Declared, Padded, Tokens
 
 __all__ = [
-    "LanguageCache", "Slots", "attended", "empty_prefix", "prefix_vectors", "segmented", "slots", "updated", "visible",
+    "BothWays", "LanguageCache", "Slots", "attended", "empty_prefix", "prefix_vectors", "segmented", "slots", "updated",
+    "visible",
 ]  # fmt: skip
 
 
@@ -59,13 +60,24 @@ class LanguageCache:
         return self.replace(past=past, valid=valid)
 
 
+class BothWays(NamedTuple):
+    """Which of n new tokens attend to each other in both directions.
+
+    groups: Int[b n]; tokens of the same group do, if it is at least 0. within_window: whether a window also limits them, as in
+    Gemma 3; in PaliGemma 2 it does not.
+    """
+
+    groups: Int[Array, "b n"]
+    within_window: bool
+
+
 class Slots(NamedTuple):
     """The place of n new tokens among all slots.
 
     number: Int[n], the slots of the new tokens. positions: Int[b n] of the new tokens, and `of_all`: Int[b slots] of all slots;
     a position is the number of valid slots before. valid: Bool[b slots]. segments: Int[b slots], the number of each slot's text
-    in a row of several texts, which increases along the row; None for one text. groups: Int[b n] of the new tokens; those of a
-    group of at least 0 attend to each other in both directions, within a window or not. None for causal attention alone.
+    in a row of several texts, which increases along the row; None for one text. both_ways: of the new tokens; None for causal
+    attention alone.
     """
 
     number: Int[Array, " n"]
@@ -73,7 +85,7 @@ class Slots(NamedTuple):
     of_all: Int[Array, "b slots"]
     valid: Bool[Array, "b slots"]
     segments: Int[Array, "b slots"] | None = None
-    groups: Int[Array, "b n"] | None = None
+    both_ways: BothWays | None = None
 
 
 def slots(valid: Bool[Array, "b slots"], first: Int[Array, ""] | int, count: int) -> Slots:
@@ -99,17 +111,20 @@ def segmented(where: Slots, segments: Int[Array, "b slots"] | None) -> Slots:
 
 def visible(where: Slots, window: int | None) -> Bool[Array, "b n slots"]:
     """Which slots a new token attends to: the valid ones of its text up to its own, and of these the last `window`; None for
-    all. A group adds the valid slots of its tokens."""
+    all; and those of its group (`BothWays`)."""
     seen = where.valid[:, None] & (jnp.arange(where.valid.shape[1])[None] <= where.number[:, None])[None]
     if where.segments is not None:
         seen &= where.segments[:, :, None] == where.segments[:, None]
-    if window is not None:
-        seen &= where.positions[..., None] - where.of_all[:, None] < window
-    if where.groups is None:
+    both = jnp.zeros_like(seen)
+    if where.both_ways is not None:
+        groups = where.both_ways.groups
+        same = (groups[:, :, None] == groups[:, None]) & (groups >= 0)[:, None]
+        both = lax.dynamic_update_slice(both, same, (0, 0, where.number[0])) & where.valid[:, None]
+        seen |= both
+    if window is None:
         return seen
-    both = (where.groups[:, :, None] == where.groups[:, None]) & (where.groups >= 0)[:, None]
-    both = lax.dynamic_update_slice(jnp.zeros_like(seen), both, (0, 0, where.number[0]))
-    return seen | (both & where.valid[:, None])
+    near = seen & (where.positions[..., None] - where.of_all[:, None] < window)
+    return near if where.both_ways is None or where.both_ways.within_window else near | both
 
 
 def updated(past: KeysValues, new: KeysValues, count: Int[Array, ""] | int) -> KeysValues:

@@ -3,6 +3,7 @@
 from mmjax.encoders.audio import AST, FrameRNN, OnSpectrum, SpectrogramCNN, ast_base
 from mmjax.encoders.bert import BERT, bert_base, bert_large, bert_medium, bert_mini, bert_small, bert_tiny
 from mmjax.encoders.dual import Pooled, TextTransformer
+from mmjax.encoders.each_image import EachImage
 from mmjax.encoders.efficientnet import EfficientNetLite, efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
 from mmjax.encoders.features import Contextual, Features
 from mmjax.encoders.image import CNN
@@ -16,7 +17,7 @@ from mmjax.encoders.series import TCN, PatchTransformer
 from mmjax.encoders.text import BagOfEmbeddings, TextRNN
 from mmjax.encoders.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from mmjax.encoders.video import FrameWise, VideoMAE, ViViT, videomae_b16, vivit_b16x2
-from mmjax.encoders.vit import ViT, vit_b16, vit_l16, vit_s16, vit_ti16
+from mmjax.encoders.vit import PatchStates, ViT, vit_b16, vit_l16, vit_s16, vit_ti16
 from mmjax.encoders.wav2vec2 import Wav2Vec2, wav2vec2_base, wav2vec2_large
 from mmjax.encoders.whisper import WhisperEncoder, whisper_base, whisper_small, whisper_tiny
 
@@ -28,6 +29,7 @@ __all__ = [
     "VGG",
     "BagOfEmbeddings",
     "Contextual",
+    "EachImage",
     "EfficientNetLite",
     "Features",
     "FrameRNN",
@@ -38,6 +40,7 @@ __all__ = [
     "NaFlex",
     "NoTokens",
     "OnSpectrum",
+    "PatchStates",
     "PatchTransformer",
     "Pooled",
     "QLoRA",

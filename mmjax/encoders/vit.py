@@ -13,7 +13,7 @@ from mmjax.nn.checks import non_negative, positive, transformer_fields
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Tokens
 
-__all__ = ["ViT", "interpolate_grid", "patches", "vit_b16", "vit_l16", "vit_s16", "vit_ti16"]
+__all__ = ["PatchStates", "ViT", "interpolate_grid", "patches", "vit_b16", "vit_l16", "vit_s16", "vit_ti16"]
 
 
 def patches(x: Float[Array, "b h w c"], side: int) -> Float[Array, "b n d"]:
@@ -101,8 +101,16 @@ class ViT(nn.Module):
     registers: int = 0
     dtype: Any = jnp.float32
 
-    @nn.compact
+    def setup(self):
+        self.norm = nn.LayerNorm(epsilon=self.epsilon, dtype=jnp.float32)
+
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Tokens:
+        tokens = self.states(x, train=train)
+        return Tokens(self.norm(tokens.x), tokens.mask)
+
+    @nn.compact
+    def states(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Tokens:
+        """The output of the last block, before the final norm."""
         positive(self, "patch", "grid")
         non_negative(self, "registers")
         transformer_fields(self)
@@ -147,8 +155,25 @@ class ViT(nn.Module):
             dtype=self.dtype,
             name="transformer",
         )
-        x = transformer(x, mask, train=train)
-        return Tokens(nn.LayerNorm(epsilon=self.epsilon, dtype=jnp.float32, name="norm")(x), mask)
+        return Tokens(transformer(x, mask, train=train), mask)
+
+
+class PatchStates(nn.Module):
+    """The patches after the last block of a ViT, without the final norm, the class token and the registers.
+
+    A ViT with one block less than a published one gives the states before its last block, which LLaVA reads (Liu et al., 2023,
+    section 4.1). The parameters are those of the ViT.
+    """
+
+    vit: nn.Module
+
+    def setup(self):
+        nn.share_scope(self, self.vit)
+
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool = False) -> Tokens:
+        tokens = self.vit.states(x, train=train)
+        before = int(self.vit.class_token) + self.vit.registers
+        return Tokens(tokens.x[:, before:], tokens.mask[:, before:])
 
 
 def vit_ti16(**fields: Any) -> ViT:

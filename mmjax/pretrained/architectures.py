@@ -5,10 +5,14 @@ from mmjax.pretrained import (
     bert,
     clip,
     efficientnet,
+    gemma3,
     gpt2,
+    idefics3,
     language_models,
+    llava,
     naflex,
     open_clip,
+    paligemma,
     resnet,
     siglip,
     vgg,
@@ -51,6 +55,11 @@ BY_MODEL_TYPE = {
     "gemma2": language_models.gemma2,
     "gemma3_text": language_models.gemma3,
     "gpt2": gpt2.gpt2,
+    "llava": llava.llava,
+    "paligemma": paligemma.paligemma,
+    "idefics3": idefics3.idefics3,
+    "smolvlm": idefics3.idefics3,
+    "gemma3": gemma3.gemma3,
 }
 """The model_type of config.json -> the function that reads the architecture."""
 

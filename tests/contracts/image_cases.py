@@ -5,7 +5,7 @@ from mmjax.encoders.image import CNN
 from mmjax.encoders.naflex import NaFlex
 from mmjax.encoders.resnet import ResNet
 from mmjax.encoders.vgg import VGG
-from mmjax.encoders.vit import ViT
+from mmjax.encoders.vit import PatchStates, ViT
 from tests.contracts.inputs import image, patches
 
 ENCODERS = {
@@ -16,5 +16,6 @@ ENCODERS = {
     "efficientnet": (EfficientNetLite(stages=((1, 3, 1, 1, 4), (2, 5, 2, 2, 4)), stem=4, head=8), image),
     "vit_interpolated": (ViT(patch=8, width=8, depth=1, heads=2, hidden=8, layer_scale=0.5, grid=(3, 3), registers=2), image),
     "naflex": (NaFlex(side=2, width=8, depth=1, heads=2, hidden=8, dropout=0.3), patches),
+    "patch_states": (PatchStates(ViT(patch=8, width=8, depth=1, heads=2, hidden=8, dropout=0.3)), image),
     "vit": (ViT(patch=8, width=8, depth=1, heads=2, hidden=8, dropout=0.3), image),
 }

@@ -2,6 +2,7 @@
 
 import jax
 
+from mmjax.encoders.each_image import EachImage
 from mmjax.encoders.image import CNN
 from mmjax.encoders.key_tokens import KeyTokens
 from mmjax.encoders.series import TimeTransformer
@@ -24,6 +25,7 @@ ENCODERS = {
         FrameWise(CNN(widths=(4,), dropout=0.3), TimeTransformer(depth=1, heads=2, hidden=8, dropout=0.3)),
         video,
     ),
+    "each_image": (EachImage(CNN(widths=(4,), dropout=0.3)), video),
     "key_frames": (KeyTokens(FrameWise(CNN(widths=(4,)), LSTM(5)), keep=2, width=3), video),
     "vivit": (ViViT(tubelet=(2, 2, 2), width=8, depth=1, heads=2, hidden=8, dropout=0.3), video),
     "videomae": (VideoMAE(tubelet=(2, 2, 2), width=8, depth=1, heads=2, hidden=8, dropout=0.3), video),

@@ -91,10 +91,10 @@ def test_the_prefix_attends_in_both_directions(variables, memory):
     np.testing.assert_array_equal(none, np.tril(np.ones((6, 6), bool)))
 
 
-@pytest.mark.parametrize("groups", [both_ways_in_images, PrefixLM(9)])
-def test_padded_prompts_give_what_they_give_alone(groups, variables, memory):
+@pytest.mark.parametrize("both_ways", [both_ways_in_images, PrefixLM(9)])
+def test_padded_prompts_give_what_they_give_alone(both_ways, variables, memory):
     """Texts of different lengths with and without vectors: cached steps equal the whole text, in batches and alone."""
-    model = Interleaved(MODEL, (0,), groups)
+    model = Interleaved(MODEL, (0,), both_ways)
     prompts = padded([3, V, V + 1, 9, 4, V + 4, 9], [5, 9, 6])
     prompts = prompts.replace(x=prompts.x[:, :7])
 

@@ -82,7 +82,7 @@ def test_no_gradient_from_later_tokens_or_masked_prefix(example):
 
 def states(model, whole):
     x = jnp.where(whole.mask[..., None], whole.x, 0)
-    return model._states(x, whole.mask, None, 0, False)[0]
+    return model.run_blocks(x, whole.mask, None, 0, False)[0]
 
 
 def test_a_window_reaches_the_last_tokens_only(example):

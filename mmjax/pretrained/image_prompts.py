@@ -1,0 +1,132 @@
+"""Prompts with images as the published processors make them: tiles of each image, and placeholders among the token ids."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from mmjax.pretrained.images import ImagePreprocessing
+from mmjax.pretrained.texts import TextPreprocessing
+from mmjax.types import Batch, Padded
+
+__all__ = ["ImagePrompts", "OneTile", "Prompts", "Tiles", "named_vectors", "unchanged"]
+
+
+class Prompts(NamedTuple):
+    """A batch of prompts for a vision-language model.
+
+    batch: images, x Float[b k h w c] with the tiles of each example. ids: Padded token ids, x Int[b n]; ids of at least the
+    vocabulary are vectors (`decoders.Interleaved`).
+    """
+
+    batch: Batch
+    ids: Padded
+
+
+class Tiles(NamedTuple):
+    """One image as tiles of the encoder's size.
+
+    pixels: uint8 [t h w 3]. text: replaces the marker of the image in the prompt, with a placeholder for each vector. vectors:
+    the number of the vector that each placeholder stands for, from the first one of the first tile.
+    """
+
+    pixels: UInt8[np.ndarray, "t h w 3"]
+    text: str
+    vectors: Sequence[int]
+
+
+@dataclass(frozen=True)
+class OneTile:
+    """One tile per image: resized and cropped by `images`. text, vectors: as in `Tiles`; vectors is their number."""
+
+    images: ImagePreprocessing
+    text: str
+    vectors: int
+
+    def __call__(self, image: Any) -> Tiles:
+        return Tiles(self.images.read(image)[None], self.text, range(self.vectors))
+
+
+def unchanged(text: str) -> str:
+    """The text."""
+    return text
+
+
+def named_vectors(ids: Sequence[int], placeholder: int, vectors: Sequence[int], vocabulary: int) -> Int[np.ndarray, " n"]:
+    """The ids in which the k-th placeholder becomes vocabulary + vectors[k].
+
+    Raises ValueError if there are as many placeholders as vectors.
+    """
+    found = np.array(ids, np.int32)
+    places = np.flatnonzero(found == placeholder)
+    if len(places) != len(vectors):
+        raise ValueError(f"a prompt has {len(places)} placeholders (token {placeholder}) for {len(vectors)} vectors of images")
+    found[places] = vocabulary + np.asarray(vectors, np.int32)
+    return found
+
+
+@dataclass(frozen=True)
+class ImagePrompts:
+    """{"text": a prompt with a marker for each image, "images": [image, ...]} -> ids and tiles.
+
+    marker: where an image stands in the text, such as "<image>". placeholder: the token id of each vector in `Tiles.text`.
+    vocabulary: of the language model. size: (height, width, channels) of a tile. vectors: per tile. images: normalises pixels;
+    tiles: image -> Tiles; both None if the weights came without preprocessor_config.json. texts: the tokenizer; None if they
+    came without. compose: changes the prompt before images are put in. special: whether the tokenizer adds special tokens.
+    """
+
+    marker: str
+    placeholder: int
+    vocabulary: int
+    size: tuple[int, int, int]
+    vectors: int
+    images: ImagePreprocessing | None
+    tiles: Callable[[Any], Tiles] | None
+    texts: TextPreprocessing | None
+    compose: Callable[[str], str] = unchanged
+    special: bool = True
+
+    def read(self, example: Mapping[str, Any]) -> tuple[UInt8[np.ndarray, "t h w c"], Int[np.ndarray, " n"]]:
+        """The tiles of all images and the token ids of one example. ValueError if markers and images differ in number, if the
+        prompt is longer than the model's limit, or if the weights came without a needed file."""
+        images, text = list(example.get("images", ())), example["text"]
+        if text.count(self.marker) != len(images):
+            found = f"{text.count(self.marker)} times {self.marker!r}"
+            raise ValueError(f"'text' has {found}, but there are {len(images)} 'images'; each needs its place in the text")
+        if images and self.tiles is None:
+            raise ValueError("'images' cannot be preprocessed: the weights came without preprocessor_config.json")
+        if self.texts is None:
+            raise ValueError("'text' cannot be preprocessed: the weights came without tokenizer.json")
+        tiles = [self.tiles(image) for image in images]
+        pieces = self.compose(text).split(self.marker)
+        written = pieces[0] + "".join(tile.text + piece for tile, piece in zip(tiles, pieces[1:]))
+        encoded = self.texts.library.encode(written, add_special_tokens=self.special)
+        if encoded.overflowing:
+            raise ValueError(f"a prompt has more than {self.texts.max_tokens} tokens, images included, the limit of the model")
+        vectors, first = [], 0
+        for tile in tiles:
+            vectors += [first + number for number in tile.vectors]
+            first += len(tile.pixels) * self.vectors
+        pixels = [tile.pixels for tile in tiles] or [np.zeros((0, *self.size), np.uint8)]
+        for found in pixels:
+            if found.shape[1:] != self.size:
+                raise ValueError(f"an image has tiles of {list(found.shape[1:])}, but the encoder takes {list(self.size)}")
+        return np.concatenate(pixels), named_vectors(encoded.ids, self.placeholder, vectors, self.vocabulary)
+
+    def finish(self, images: Any) -> Any:
+        """Scales and normalises pixels to float32; can be jitted."""
+        return self.images.finish(images)
+
+    def batch(self, examples: Iterable[Mapping[str, Any]]) -> Prompts:
+        """Examples, each with any number of images of any sizes -> the model's input, padded at the end."""
+        read = [self.read(example) for example in examples]
+        count, longest = (max((len(row[part]) for row in read), default=0) for part in (0, 1))
+        pixels = np.zeros((len(read), count, *self.size), np.uint8)
+        ids = np.zeros((len(read), longest), np.int32)
+        for row, (tiles, tokens) in enumerate(read):
+            pixels[row, : len(tiles)], ids[row, : len(tokens)] = tiles, tokens
+        tiles, tokens = (np.array([len(row[part]) for row in read], np.int32) for part in (0, 1))
+        images = Padded(self.finish(pixels) if count else pixels.astype(np.float32), tiles)
+        return Prompts(Batch({"image": images}, {"image": tiles > 0}, {}, np.ones(len(read), np.float32)), Padded(ids, tokens))

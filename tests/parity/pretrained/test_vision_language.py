@@ -1,0 +1,87 @@
+"""Vision-language models: logits, gradients and greedy tokens equal those of transformers, on random models."""
+
+import pytest
+
+from tests.parity.pretrained.vision_language_models import IMAGE, TEXT, VISION, assert_answers, original, rows
+
+pytestmark = pytest.mark.parity
+
+CLIP, SIGLIP = (VISION | {"model_type": f"{kind}_vision_model"} for kind in ("clip", "siglip"))
+SIGLIP |= {"vision_use_head": False}
+
+
+def text(kind, **more):
+    return {"text_config": TEXT | {"model_type": kind} | more}
+
+
+def channels_first(images):
+    """None without an image."""
+    return images.permute(0, 3, 1, 2) if len(images) else None
+
+
+LLAVA = {
+    "clip_llama": {**text("llama"), "vision_config": CLIP},
+    "siglip_qwen2": {
+        **text("qwen2", tie_word_embeddings=True),
+        "vision_config": SIGLIP,
+        "vision_feature_select_strategy": "full",
+        "vision_feature_layer": -1,
+        "multimodal_projector_bias": False,
+        "projector_hidden_act": "silu",
+    },
+}
+
+
+@pytest.mark.parametrize("case", LLAVA)
+def test_llava(case, tmp_path):
+    theirs = original("llava", seed=len(case), image_token_index=IMAGE, **LLAVA[case])
+
+    def forward(ids, images):
+        return theirs(input_ids=ids, pixel_values=channels_first(images)).logits
+
+    assert_answers(theirs, tmp_path, *rows(9, 12), forward)
+
+
+@pytest.mark.parametrize("kind", ["gemma", "gemma2"])
+def test_paligemma(kind, tmp_path):
+    """Gemma 2 has local layers, whose window of 4 the prefix ignores. Token 108 ends the prefix of every prompt."""
+    import torch
+
+    local = {"sliding_window": 4, "query_pre_attn_scalar": 8} if kind == "gemma2" else {}
+    config = text(kind, head_dim=4, vocab_size=128, **local)
+    sizes = {"projection_dim": 12, "hidden_size": 12, "vision_config": SIGLIP | {"projection_dim": 12}}
+    theirs = original("paligemma", image_token_index=IMAGE, **config, **sizes)
+
+    def forward(ids, images):
+        after = torch.cumsum(ids == 108, dim=1) - (ids == 108).int()
+        return theirs(input_ids=ids, pixel_values=channels_first(images), token_type_ids=after.clamp(max=1)).logits
+
+    assert_answers(theirs, tmp_path, *rows(9, 12, last=108), forward)
+
+
+@pytest.mark.parametrize("kind", ["idefics3", "smolvlm"])
+def test_idefics3(kind, tmp_path):
+    vision = VISION | {"image_size": 16, "patch_size": 2 if kind == "smolvlm" else 4}
+    sizes = {"scale_factor": 4 if kind == "smolvlm" else 2, "vision_config": vision}
+    theirs = original(kind, image_token_id=IMAGE, **text("llama"), **sizes)
+
+    def forward(ids, images):
+        return theirs(input_ids=ids, pixel_values=channels_first(images)[None] if len(images) else None).logits
+
+    assert_answers(theirs, tmp_path, *rows(4, 16), forward)
+
+
+@pytest.mark.parametrize("layers", ["sliding", "full"])
+def test_gemma3(layers, tmp_path):
+    """The window of a local layer is 3, less than the 4 vectors of an image."""
+    kinds = ["sliding_attention", "full_attention" if layers == "full" else "sliding_attention"]
+    config = text("gemma3_text", head_dim=4, sliding_window=3, layer_types=kinds, query_pre_attn_scalar=8)
+    vision = SIGLIP | {"image_size": 16}
+    theirs = original(
+        "gemma3", seed=len(layers), image_token_index=IMAGE, mm_tokens_per_image=4, **config, vision_config=vision
+    )
+
+    def forward(ids, images):
+        return theirs(input_ids=ids, pixel_values=channels_first(images), token_type_ids=(ids == IMAGE).int()).logits
+
+    assert_answers(theirs, tmp_path, *rows(4, 16), forward)
