@@ -32,6 +32,7 @@ def gemma3(source: Source) -> Architecture:
         "connector/image_norm/scale": (f"{where.connector}mm_soft_emb_norm.weight", SAME),
         "connector/connector/image_dense0/kernel": (f"{where.connector}mm_input_projection_weight", SAME),
     }
+    source.preprocessing("image_processor").require("do_pan_and_scan", None, False)
     pixels = ImagePreprocessing.of(source)
     around = "\n\n<start_of_image>", "<end_of_image>\n\n"
     tiles = OneTile(pixels, f"{around[0]}{'<image_soft_token>' * count}{around[1]}", count) if pixels else None

@@ -47,6 +47,8 @@ KINDS = {
     "DeiTImageProcessor": _defaults({"height": 256, "width": 256}, BICUBIC, HALF, crop=True, square=True),
     "BitImageProcessor": _defaults(224, BICUBIC, CLIP, crop=True),
     "CLIPImageProcessor": _defaults(224, BICUBIC, CLIP, crop=True),
+    "LlavaImageProcessor": _defaults(224, BICUBIC, CLIP, crop=True),
+    "Gemma3ImageProcessor": _defaults({"height": 224, "width": 224}, BILINEAR, HALF),
     "SiglipImageProcessor": _defaults({"height": 224, "width": 224}, BICUBIC, HALF),
     "VideoMAEImageProcessor": _defaults(224, BILINEAR, HALF, crop=True),
     "ConvNextImageProcessor": _defaults(384, BICUBIC, HALF) | {"crop_pct": 224 / 256},
