@@ -82,6 +82,7 @@ ENCODERS = (
     *(Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Dosovitskiy et al., 2021") for name in ("vit_b16", "vit_l16")),
     Part("NaFlex()", encoders.NaFlex(), PATCHES, "Tschannen et al., 2025"),
     Part("BagOfEmbeddings(10_000)", encoders.BagOfEmbeddings(10_000), TOKEN_IDS, "Iyyer et al., 2015"),
+    Part("WordEmbeddings(10_000)", encoders.WordEmbeddings(10_000), TOKEN_IDS, "the input of `decoders.LanguageModel`"),
     Part("TextRNN(10_000, layer=RNN(128))", _rnn(RNN(128)), TOKEN_IDS, "Elman, 1990"),
     Part("TextRNN(10_000, layer=GRU(128))", _rnn(GRU(128)), TOKEN_IDS, "Cho et al., 2014"),
     Part("TextRNN(10_000, layer=LSTM(128))", _rnn(LSTM(128)), TOKEN_IDS, "Hochreiter and Schmidhuber, 1997"),

@@ -14,7 +14,7 @@ from mmjax.encoders.no_tokens import NoTokens
 from mmjax.encoders.resnet import ResNet, resnet18, resnet34, resnet50, resnet101
 from mmjax.encoders.sentence import SentencePooling
 from mmjax.encoders.series import TCN, PatchTransformer
-from mmjax.encoders.text import BagOfEmbeddings, TextRNN
+from mmjax.encoders.text import BagOfEmbeddings, TextRNN, WordEmbeddings
 from mmjax.encoders.vgg import VGG, vgg11, vgg13, vgg16, vgg19
 from mmjax.encoders.video import FrameWise, VideoMAE, ViViT, videomae_b16, vivit_b16x2
 from mmjax.encoders.vit import PatchStates, ViT, vit_b16, vit_l16, vit_s16, vit_ti16
@@ -54,6 +54,7 @@ __all__ = [
     "VideoMAE",
     "Wav2Vec2",
     "WhisperEncoder",
+    "WordEmbeddings",
     "ast_base",
     "bert_base",
     "bert_large",

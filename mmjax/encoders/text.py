@@ -11,7 +11,7 @@ from mmjax.nn.pooling import masked_mean
 from mmjax.nn.recurrent import LSTM, read
 from mmjax.types import Padded, Tokens
 
-__all__ = ["BagOfEmbeddings", "TextRNN"]
+__all__ = ["BagOfEmbeddings", "TextRNN", "WordEmbeddings"]
 
 
 class BagOfEmbeddings(nn.Module):
@@ -59,3 +59,25 @@ class TextRNN(nn.Module):
         x = Dropout(self.dropout, name="embed_dropout")(x, train=train)
         tokens = read(self.layer, Padded(x, ids.length), self.every_step, train=train)
         return tokens.replace(x=Dropout(self.dropout, name="dropout")(tokens.x, train=train))
+
+
+class WordEmbeddings(nn.Module):
+    """A token for each token id: its embedding, without a position. With the embeddings of a language model, a text among the
+    vectors before the model's own text is read as if it were part of it.
+
+        encoders={"question": WordEmbeddings(49_152, 576)}, weights={"encoders_question": "smollm2-135m-instruct#words"}
+
+    vocabulary: number of token ids, 0 .. vocabulary - 1. width: of the embeddings. scale: of the embeddings, as in
+    `decoders.LanguageModel.embedding_scale`.
+    """
+
+    vocabulary: int
+    width: int = 128
+    scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, ids: Padded, *, train: bool = False) -> Tokens:
+        positive(self, "vocabulary", "width")
+        del train
+        word = nn.Embed(self.vocabulary, self.width, embedding_init=nn.initializers.normal(0.02), name="word")
+        return Tokens(word(jnp.where(ids.mask, ids.x, 0)) * self.scale, ids.mask)

