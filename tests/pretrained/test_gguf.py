@@ -3,6 +3,7 @@
 import struct
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -76,9 +77,9 @@ def test_a_model_with_its_tokenizer(file):
 
 def test_its_token_embeddings_as_an_encoder(file):
     weights, words = load(file), load_encoder(f"{file}#words")
-    ids = Padded(np.array([[1, 5, 7], [4, 99, 99]]), np.array([3, 1]))
+    ids = Padded(jnp.array([[1, 5, 7], [4, 99, 99]]), jnp.array([3, 1]))
     tokens = words.module.apply(words.variables, ids)
-    expected = weights.module.apply(weights.variables, np.array([[1, 5, 7], [4, 0, 0]]), method="embedded")
+    expected = weights.module.apply(weights.variables, jnp.array([[1, 5, 7], [4, 0, 0]]), method="embedded")
     np.testing.assert_array_equal(tokens.x, expected)
     np.testing.assert_array_equal(tokens.mask, [[True] * 3, [True, False, False]])
     assert words.preprocessing == weights.preprocessing
