@@ -167,6 +167,7 @@ FUSIONS = (
     Part("MLPConnector(576, hidden=(128, 128))", fusion.MLPConnector(576, (128, 128)), TOKENS, "perceptron on each token"),
     Part("idefics3_connector(576, 4, (32, 32))", fusion.idefics3_connector(576, 4, (32, 32)), GRID, "Laurençon et al., 2024"),
     Part("gemma3_connector(576, 4, (32, 32))", fusion.gemma3_connector(576, 4, (32, 32)), GRID, "Gemma Team, 2025"),
+    Part("LineBreak(llava_mlp(576))", fusion.LineBreak(fusion.llava_mlp(576)), TOKENS, "Liu et al., 2024"),
     Part("Normalised(MLPConnector(576))", fusion.Normalised(fusion.MLPConnector(576)), TOKENS, "RMS norm, then a connector"),
     Part("flamingo_resampler(576)", fusion.flamingo_resampler(576), GRID, "Alayrac et al., 2022"),
     Part("blip2_qformer(576)", fusion.blip2_qformer(576), GRID, "Li et al., 2023"),

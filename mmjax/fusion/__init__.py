@@ -5,6 +5,7 @@ from mmjax.fusion.bottleneck import Bottleneck
 from mmjax.fusion.compose import Append, Only, Parallel, Serial
 from mmjax.fusion.connectors import (
     GridMean,
+    LineBreak,
     MLPConnector,
     Normalised,
     PixelShuffle,
@@ -40,6 +41,7 @@ __all__ = [
     "Gated",
     "GridMean",
     "JoinTokens",
+    "LineBreak",
     "LowRank",
     "MLPConnector",
     "MeanLogits",

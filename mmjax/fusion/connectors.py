@@ -21,8 +21,8 @@ from mmjax.nn.norm import RMSNorm
 from mmjax.types import Tokens
 
 __all__ = [
-    "GridMean", "MLPConnector", "Normalised", "PixelShuffle", "gemma3_connector", "idefics3_connector", "llava_linear",
-    "llava_mlp",
+    "GridMean", "LineBreak", "MLPConnector", "Normalised", "PixelShuffle", "gemma3_connector", "idefics3_connector",
+    "llava_linear", "llava_mlp",
 ]  # fmt: skip
 
 
@@ -132,6 +132,26 @@ class Normalised(nn.Module):
             return Tokens(RMSNorm(self.epsilon, self.offset, name=f"{name}_norm")(x), tokens[name].mask)
 
         return self.connector({name: one(name) for name in sorted(tokens)}, train=train)
+
+
+class LineBreak(nn.Module):
+    """A learned vector, then the vectors of a connector; it is valid if any of them is.
+
+    In LLaVA-NeXT (Liu et al., 2024, "LLaVA-NeXT: improved reasoning, OCR, and world knowledge") it follows each row of an image
+    of any proportions. With `decoders.Interleaved` a text can repeat it: it is vector 0 of the memory.
+
+    connector: any fusion.
+    """
+
+    connector: nn.Module
+
+    @nn.compact
+    def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
+        rest = self.connector(tokens, train=train)
+        batch, _, width = rest.x.shape
+        vector = jnp.asarray(self.param("vector", nn.initializers.normal(width**-0.5), (width,)))
+        x = jnp.concatenate([jnp.broadcast_to(vector[None, None], (batch, 1, width)), rest.x], axis=1)
+        return Tokens(x, jnp.concatenate([rest.mask.any(axis=1, keepdims=True), rest.mask], axis=1))
 
 
 def llava_linear(width: int, **fields: Any) -> MLPConnector:

@@ -29,7 +29,8 @@ class Tiles(NamedTuple):
     """One image as tiles of the encoder's size.
 
     pixels: uint8 [t h w 3]. text: replaces the marker of the image in the prompt, with a placeholder for each vector. vectors:
-    the number of the vector that each placeholder stands for, from the first one of the first tile.
+    the number of the vector that each placeholder stands for, from the first one of the first tile; negative for a vector
+    before those of all images, -1 for the last of these.
     """
 
     pixels: UInt8[np.ndarray, "t h w 3"]
@@ -75,6 +76,7 @@ class ImagePrompts:
     vocabulary: of the language model. size: (height, width, channels) of a tile. vectors: per tile. images: normalises pixels;
     tiles: image -> Tiles; both None if the weights came without preprocessor_config.json. texts: the tokenizer; None if they
     came without. compose: changes the prompt before images are put in. special: whether the tokenizer adds special tokens.
+    leading: the number of vectors before those of all images.
     """
 
     marker: str
@@ -87,6 +89,7 @@ class ImagePrompts:
     texts: TextPreprocessing | None
     compose: Callable[[str], str] = unchanged
     special: bool = True
+    leading: int = 0
 
     def read(self, example: Mapping[str, Any]) -> tuple[UInt8[np.ndarray, "t h w c"], Int[np.ndarray, " n"]]:
         """The tiles of all images and the token ids of one example. ValueError if markers and images differ in number, if the
@@ -105,9 +108,9 @@ class ImagePrompts:
         encoded = self.texts.library.encode(written, add_special_tokens=self.special)
         if encoded.overflowing:
             raise ValueError(f"a prompt has more than {self.texts.max_tokens} tokens, images included, the limit of the model")
-        vectors, first = [], 0
+        vectors, first = [], self.leading
         for tile in tiles:
-            vectors += [first + number for number in tile.vectors]
+            vectors += [number + (first if number >= 0 else self.leading) for number in tile.vectors]
             first += len(tile.pixels) * self.vectors
         pixels = [tile.pixels for tile in tiles] or [np.zeros((0, *self.size), np.uint8)]
         for found in pixels:

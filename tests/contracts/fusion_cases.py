@@ -1,7 +1,7 @@
 """Fusions of pooled vectors and composed fusions for the contract suite: name -> (fusion, head)."""
 
 from mmjax.fusion.compose import Append, Only, Parallel, Serial
-from mmjax.fusion.connectors import GridMean, MLPConnector, Normalised, PixelShuffle
+from mmjax.fusion.connectors import GridMean, LineBreak, MLPConnector, Normalised, PixelShuffle
 from mmjax.fusion.early import JoinTokens
 from mmjax.fusion.gan_imputer import GANImputer
 from mmjax.fusion.gated import Gated
@@ -44,6 +44,7 @@ FUSIONS = {
         Classifier(CLASSES),
     ),
     "mlp_connector": (MLPConnector(6, hidden=(8,)), Classifier(CLASSES)),
+    "line_break": (LineBreak(MLPConnector(6)), Classifier(CLASSES)),
     "normalised": (Normalised(MLPConnector(6, bias=False)), Classifier(CLASSES)),
     "join_tokens": (JoinTokens(width=6, dropout=0.3), Classifier(CLASSES)),
     "imputed_mean": (Imputed(WeightedSum(width=6), MeanImputer(), ("two", "three")), Classifier(CLASSES)),

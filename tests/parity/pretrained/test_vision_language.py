@@ -1,7 +1,12 @@
 """Vision-language models: logits, gradients and greedy tokens equal those of transformers, on random models."""
 
+import math
+
+import numpy as np
 import pytest
 
+from mmjax.pretrained.images import BICUBIC, ImagePreprocessing
+from mmjax.pretrained.llava_next import AnyResolution, best_size
 from tests.parity.pretrained.vision_language_models import IMAGE, TEXT, VISION, assert_answers, original, rows
 
 pytestmark = pytest.mark.parity
@@ -40,6 +45,40 @@ def test_llava(case, tmp_path):
         return theirs(input_ids=ids, pixel_values=channels_first(images)).logits
 
     assert_answers(theirs, tmp_path, *rows(9, 12), forward)
+
+
+def test_llava_next(tmp_path):
+    """Tiles of 12 pixels with 3 x 3 vectors. A wide and a high image in one prompt, a square one in another."""
+    import torch
+
+    sizes = ((12, 24), (24, 12), (24, 24), (36, 12))
+    grid = {"image_grid_pinpoints": [list(size) for size in sizes]}
+    theirs = original("llava_next", image_token_index=IMAGE, **LLAVA["clip_llama"], **grid)
+    vectors = AnyResolution(ImagePreprocessing(None, BICUBIC, None), sizes, 12, (3, 3)).vectors
+    images = [[(10, 35), (100, 28)], [], [(20, 19)]]
+    tiles = [[1 + math.prod(best_size(size, sizes)) // 144 for size in row] for row in images]
+    numbers, ids = [], []
+    for row, counts in zip(images, tiles):
+        first, own, tokens = 1, [], [1, 5]
+        for size, count in zip(row, counts):
+            own += [0 if number < 0 else first + number for number in vectors(size)]
+            tokens += [*[IMAGE] * len(vectors(size)), 9]
+            first += 9 * count
+        numbers.append(own)
+        ids.append([*tokens, 11, 7])
+    random = np.random.default_rng(0)
+    pixels = [random.normal(size=(sum(counts), 12, 12, 3)).astype(np.float32) for counts in tiles]
+    of = {sum(counts): row for row, counts in enumerate(tiles)}
+
+    def forward(ids, pixels):
+        if not len(pixels):
+            return theirs(input_ids=ids).logits
+        row = of[len(pixels)]
+        parts = torch.split(channels_first(pixels), tiles[row])
+        joined = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
+        return theirs(input_ids=ids, pixel_values=joined, image_sizes=torch.tensor(images[row])).logits
+
+    assert_answers(theirs, tmp_path, ids, pixels, forward, numbers)
 
 
 @pytest.mark.parametrize("kind", ["gemma", "gemma2"])

@@ -51,19 +51,21 @@ def rows(per_image, side, last=7, image_tokens=(IMAGE,), channels=3):
     return ids, pixels
 
 
-def padded(ids, vocabulary, order=lambda count: range(count)):
-    """Our ids. order: the number of vectors -> their numbers, in the order of the placeholders."""
-    named = [named_vectors(row, IMAGE, order(row.count(IMAGE)), vocabulary) for row in ids]
+def padded(ids, vocabulary, numbers=None):
+    """Our ids. numbers: of the vectors of each row; None for 0, 1, 2, ..."""
+    numbers = numbers or [range(row.count(IMAGE)) for row in ids]
+    named = [named_vectors(row, IMAGE, own, vocabulary) for row, own in zip(ids, numbers)]
     x = np.full((len(ids), max(map(len, ids))), 3, np.int32)
     for row, tokens in zip(x, named):
         row[: len(tokens)] = tokens
     return Padded(jnp.asarray(x), jnp.array([len(row) for row in ids]))
 
 
-def assert_answers(theirs, tmp_path, ids, pixels, forward, order=lambda count: range(count)):
+def assert_answers(theirs, tmp_path, ids, pixels, forward, numbers=None):
     """Logits, gradients with respect to the pixels, and tokens of greedy search; weights that are read back.
 
-    forward: (ids [1 n], images [k h w c] as torch tensors) -> the original's logits [1 n v] of one prompt. Returns our weights.
+    forward: (ids [1 n], images [k h w c] as torch tensors) -> the original's logits [1 n v] of one prompt. numbers: as in
+    `padded`. Returns our weights.
     """
     import torch
 
@@ -72,7 +74,7 @@ def assert_answers(theirs, tmp_path, ids, pixels, forward, order=lambda count: r
     module, variables = weights.module, weights.variables
     decoder = module.decoders["text"]
     assert (decoder.prompt, decoder.end) == ((START,), END)
-    prompts = padded(ids, decoder.vocabulary, order)
+    prompts = padded(ids, decoder.vocabulary, numbers)
     counts = np.array([len(images) for images in pixels])
     place = np.cumsum(counts) - counts
 
