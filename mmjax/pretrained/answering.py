@@ -1,21 +1,24 @@
-"""Answers of a vision-language model to questions about images.
+"""Answers of a vision-language model to questions about images: `python -m mmjax.pretrained.answering WEIGHTS TEXT IMAGE...`.
 
     weights = load("path/to/llava-1.5-7b-hf")
-    answer = answerer(weights)
-    answer([{"text": "USER: <image>\\nWhat is this? ASSISTANT:", "images": [image]}])
+    answers = answerer(weights)
+    answers([{"text": "USER: <image>\\nWhat is this? ASSISTANT:", "images": [image]}])
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import argparse
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+from PIL import Image
 
 from mmjax.nn.search import greedy
-from mmjax.pretrained.image_prompts import Prompts
-from mmjax.pretrained.loading import Pretrained
+from mmjax.pretrained.chat_template import read_chat_template
+from mmjax.pretrained.image_prompts import ImagePrompts, Prompts
+from mmjax.pretrained.loading import Pretrained, load
 from mmjax.types import Padded
 
-__all__ = ["answer_ids", "answerer"]
+__all__ = ["answer_ids", "answerer", "main", "question"]
 
 
 def answer_ids(weights: Pretrained, max_tokens: int) -> Callable[[Prompts], Padded]:
@@ -43,3 +46,43 @@ def answerer(weights: Pretrained, max_tokens: int = 64) -> Callable[[Iterable[Ma
         return [library.decode(row[:length].tolist()) for row, length in zip(found.x, found.length)]
 
     return answers
+
+
+def question(weights: Pretrained, text: str, images: Sequence[Any]) -> dict[str, Any]:
+    """An example for `answerer`. A text with markers is the complete prompt. Otherwise it is a question after the images, in
+    the chat template of the weights if they have one."""
+    marker = weights.preprocessing.marker
+    if marker in text:
+        return {"text": text, "images": images}
+    template = read_chat_template(weights.folder) if weights.folder else None
+    if template is None:
+        return {"text": marker * len(images) + text, "images": images}
+    content = [*({"type": "image"} for _ in images), {"type": "text", "text": text}]
+    written = template.render([{"role": "user", "content": content}])
+    start = template.tokens.get("bos_token", "")
+    library = weights.preprocessing.texts.library
+    if start and library.encode("").ids == [library.token_to_id(start)]:  # the tokenizer adds it too
+        written = written.removeprefix(start)
+    return {"text": written, "images": images}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the answer. Exits with one line for an error."""
+    parser = argparse.ArgumentParser(prog="python -m mmjax.pretrained.answering", description=__doc__.partition(":")[0])
+    parser.add_argument("weights", help="a folder, or owner/model of a hub")
+    parser.add_argument("text", help="a question, or a complete prompt with the marker of each image")
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="image files, in the order of the text")
+    parser.add_argument("--max-tokens", type=int, default=64, help="of the answer (default: %(default)s)")
+    given = parser.parse_args(arguments)
+    try:
+        weights = load(given.weights)
+        if not isinstance(weights.preprocessing, ImagePrompts):
+            raise ValueError(f"{given.weights} is no vision-language model, but a {type(weights.module).__name__}")
+        images = [Image.open(file) for file in given.images]
+        print(answerer(weights, given.max_tokens)([question(weights, given.text, images)])[0])
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -286,7 +286,7 @@ def _guarded(environment: Any, source: str) -> Any:
 
 
 def read_chat_template(path: Path) -> ChatTemplate | None:
-    """The template of a folder (chat_template.jinja or tokenizer_config.json) or of a GGUF file; None without one.
+    """The template of a folder (chat_template.jinja, chat_template.json or tokenizer_config.json) or of a GGUF file, or None.
 
     Of several templates it is the one called "default".
     """
@@ -294,7 +294,7 @@ def read_chat_template(path: Path) -> ChatTemplate | None:
     if gguf is not None:
         config = tokenizer_config(gguf)
     else:
-        config = read_json(path / "tokenizer_config.json")
+        config = read_json(path / "tokenizer_config.json") | read_json(path / "chat_template.json")
         own = path / "chat_template.jinja"
         if own.is_file() and own.stat().st_size <= 4 * MAX_SIZE:
             config = config | {"chat_template": own.read_text(encoding="utf-8")}

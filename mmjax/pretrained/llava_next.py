@@ -17,7 +17,7 @@ from mmjax.pretrained.llava import llava_connector, selected_states
 from mmjax.pretrained.source import SIDE, Settings, Source, are_integers
 from mmjax.pretrained.vision_language import Part, join, prefixes, text_part
 
-__all__ = ["AnyResolution", "best_size", "kept", "llava_next"]
+__all__ = ["AnyResolution", "Size", "best_size", "kept", "llava_next"]
 
 Size = tuple[int, int]
 """(height, width)."""

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mmjax.pretrained import WeightsError, load
-from mmjax.pretrained.answering import answerer
+from mmjax.pretrained.answering import answerer, main, question
 from tests.parity.pretrained.vision_language_models import TEXT, VISION, original
 
 pytestmark = pytest.mark.parity
@@ -133,8 +133,8 @@ def test_prompts(make, tmp_path):
             np.testing.assert_allclose(images.x[row, : images.length[row]], pixels, atol=1e-5)
 
 
-def test_answers(tmp_path):
-    """The texts of a batch equal those of transformers' `generate`, one prompt at a time."""
+def test_answers(tmp_path, capsys):
+    """The texts of a batch equal those of transformers' `generate`, one prompt at a time; also from the command line."""
     import transformers
 
     model, processor, marker = llava(transformers, tokenizer())
@@ -150,6 +150,31 @@ def test_answers(tmp_path):
         given = processor(text=example["text"], images=example["images"] or None, return_tensors="pt")
         ids = model.generate(**given, max_new_tokens=5, do_sample=False)[0, given["input_ids"].shape[1] :]
         assert answer == processor.tokenizer.decode(ids, skip_special_tokens=True)
+    examples[-1]["images"][0].save(tmp_path / "a.png")
+    main([str(tmp_path), examples[-1]["text"], str(tmp_path / "a.png"), "--max-tokens", "5"])
+    assert capsys.readouterr().out == found[-1] + "\n"
+    with pytest.raises(SystemExit, match=r"error: 'text' has 1 times '<image>', but there are 0 'images'"):
+        main([str(tmp_path), examples[-1]["text"]])
+
+
+def test_a_question_in_the_chat_template(tmp_path):
+    """The start token of the template is left to the tokenizer."""
+    import transformers
+
+    model, processor, marker = llava(transformers, tokenizer())
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    weights = load(tmp_path)
+    assert question(weights, "What?", [1, 2]) == {"text": f"{marker}{marker}What?", "images": [1, 2]}
+    assert question(weights, f"A {marker}?", [1])["text"] == f"A {marker}?"
+    processor.chat_template = (
+        "{{ bos_token }}{% for message in messages %}USER: {% for part in message.content %}"
+        "{{ '<image>\n' if part.type == 'image' else part.text }}{% endfor %} ASSISTANT:{% endfor %}"
+    )
+    processor.save_pretrained(tmp_path)
+    content = [{"type": "image"}, {"type": "text", "text": "What?"}]
+    theirs = processor.apply_chat_template([{"role": "user", "content": content}])
+    assert "<s>" + question(weights, "What?", [1])["text"] == theirs
 
 
 def test_bad_examples(tmp_path):
