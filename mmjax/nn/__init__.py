@@ -2,6 +2,7 @@
 
 from mmjax.nn.attention import Attention, AttentionPool, Block, Transformer, attend
 from mmjax.nn.conv import Conv, adaptive_mean_pool, max_pool
+from mmjax.nn.depth import Deep, Remat, Scan
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.norm import BatchNorm
 from mmjax.nn.pooling import any_token, first_token, last_state, last_token, masked_mean, masked_softmax
@@ -18,7 +19,10 @@ __all__ = [
     "Bidirectional",
     "Block",
     "Conv",
+    "Deep",
     "Dropout",
+    "Remat",
+    "Scan",
     "Stack",
     "Transformer",
     "adaptive_mean_pool",

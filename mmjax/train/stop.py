@@ -15,7 +15,7 @@ import jax
 
 from mmjax.processes import any_process, end_process
 
-__all__ = ["ASK_EVERY", "GRACE", "SHOW_CURSOR", "SIGNALS", "AskedTogether", "StopRequest", "stopped_at_once"]
+__all__ = ["ASK_EVERY", "GRACE", "REPEAT", "SHOW_CURSOR", "SIGNALS", "AskedTogether", "StopRequest", "stopped_at_once"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ASK_EVERY = 10  # calls

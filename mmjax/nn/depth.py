@@ -1,0 +1,147 @@
+"""Deep modules that take less memory or compile faster. Parameters keep their paths and values.
+
+    Deep(vit_l16(), Remat())     # what a block computes is computed again for the gradient
+    Deep(vit_l16(), Scan())      # a loop over the blocks, of which one is compiled
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from mmjax.nn.attention import Block, Transformer
+from mmjax.types import Tokens
+
+__all__ = ["Deep", "Interceptor", "Remat", "Scan"]
+
+Interceptor = Callable[[Callable, tuple, dict[str, Any], nn.module.InterceptorContext], Any]
+"""(method, its arguments, its keyword arguments, context) -> its result, as `flax.linen.intercept_methods` takes it."""
+
+
+@dataclass(frozen=True)
+class Remat:
+    """The activations of a block are not kept for its gradient, but computed again (Chen et al., 2016, "Training deep nets with
+    sublinear memory cost").
+
+    blocks: regular expression of the names of blocks, such as those of `nn.Transformer`; a block inside a block is part of it.
+    policy: of `jax.checkpoint_policies`, which selects what is kept all the same. ValueError if there is no such block.
+    """
+
+    blocks: str = r"block\d+"
+    policy: Callable = jax.checkpoint_policies.nothing_saveable
+
+    def interceptor(self, found: list[str]) -> Interceptor:
+        """found: gets the names of the blocks."""
+        inside = []
+
+        def intercept(call, args, options, context):
+            module, name = context.module, context.module.path[-1] if context.module.path else ""
+            if inside or context.method_name != "__call__" or not re.fullmatch(self.blocks, name):
+                return call(*args, **options)
+            found.append(name)
+            if module.is_initializing():
+                return call(*args, **options)
+            leaves, structure = jax.tree.flatten((args, options))
+            arrays = {at: leaf for at, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)}  # others are static
+
+            def run(module, arrays):
+                args, options = jax.tree.unflatten(structure, [arrays.get(at, leaf) for at, leaf in enumerate(leaves)])
+                inside.append(name)
+                try:
+                    return module(*args, **options)
+                finally:
+                    inside.pop()
+
+            return nn.remat(run, policy=self.policy)(module, arrays)
+
+        return intercept
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The equal blocks of each `nn.Transformer` run in a loop. Their parameters are copied into one array for each step, and
+    dropout draws other numbers than without the loop.
+
+    remat: a policy as in `Remat`; None to keep everything for the gradient. ValueError if there is no `nn.Transformer`.
+    """
+
+    remat: Callable | None = None
+
+    def interceptor(self, found: list[str]) -> Interceptor:
+        """found: gets the names of the Transformers."""
+
+        def intercept(call, args, options, context):
+            module = context.module
+            if context.method_name != "__call__" or not isinstance(module, Transformer):
+                return call(*args, **options)
+            found.append("/".join(module.path))
+            if module.is_initializing() or module.depth < 2:
+                return call(*args, **options)
+            return self._scanned(module, *args, **options)
+
+        return intercept
+
+    def _scanned(self, transformer: Transformer, x: Array, mask: Array, *, train: bool = False) -> Array:
+        """The output of `nn.Transformer.__call__`."""
+        block = Block(**{name: getattr(transformer, name) for name in Block.__dataclass_fields__.keys() - {"parent", "name"}})
+        params, numbers = transformer.variables["params"], jnp.arange(transformer.depth)
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(params[f"block{n}"] for n in range(transformer.depth)))
+        key = transformer.make_rng("dropout") if train and transformer.dropout else None
+
+        def one(x, given):
+            params, number = given
+            rngs = {} if key is None else {"dropout": jax.random.fold_in(key, number)}
+            return block.apply({"params": params}, x, mask, train=train, rngs=rngs), None
+
+        one = one if self.remat is None else jax.checkpoint(one, policy=self.remat, prevent_cse=False)
+        return jax.lax.scan(one, x, (stacked, numbers))[0]
+
+
+class Deep(nn.Module):
+    """An encoder, a fusion or a decoder whose blocks run as `blocks` says. Texts are generated as without it.
+
+    module: with blocks that have no batch statistics. blocks: `Remat()` or `Scan()`.
+    """
+
+    module: nn.Module
+    blocks: Remat | Scan = Remat()
+
+    def setup(self):
+        nn.share_scope(self, self.module)
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """As of the module."""
+        found = []
+        with nn.intercept_methods(self.blocks.interceptor(found)):
+            outputs = self.module(*inputs, **options)
+        if not found:
+            raise ValueError(f"Deep.module is {type(self.module).__name__}, which has no part for {self.blocks!r}")
+        return outputs
+
+    @property
+    def takes_present(self) -> bool:
+        """As of an encoder."""
+        return getattr(self.module, "takes_present", False)
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """As of a decoder."""
+        return self.module.prompt
+
+    @property
+    def end(self) -> int:
+        """As of a decoder."""
+        return self.module.end
+
+    def init_cache(self, memory: Tokens, max_tokens: int, beams: int = 1) -> Any:
+        """As of a decoder."""
+        return self.module.init_cache(memory, max_tokens, beams)
+
+    def step(self, ids: Int[Array, "b n"], cache: Any) -> Any:
+        """As of a decoder."""
+        return self.module.step(ids, cache)
