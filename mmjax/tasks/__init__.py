@@ -1,5 +1,6 @@
 """Tasks: each defines what a model is asked and how its answers are scored (the protocol `mmjax.types.Task`)."""
 
+from mmjax.tasks.answer import Answer
 from mmjax.tasks.choose import Choose
 from mmjax.tasks.classify import Classify
 from mmjax.tasks.defaults import TaskDefaults
@@ -11,6 +12,7 @@ from mmjax.tasks.retrieve import Retrieve
 from mmjax.tasks.zero_shot import ZeroShot
 
 __all__ = [
+    "Answer",
     "Choose",
     "Classify",
     "Generate",

@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int
 
 from mmjax.data.dataset import Dataset
-from mmjax.metrics.text import TEXT_METRICS, text_outcomes, unit_scores
+from mmjax.metrics.text import TEXT_METRICS, TextMetric, text_outcomes, unit_scores
 from mmjax.tasks.items import items_of
 from mmjax.tasks.search import Beam, CTCBeam, CTCGreedy, Greedy, JointBeam, Sample, Search
 from mmjax.tasks.subsets import subsets_of
@@ -42,6 +42,7 @@ class Generate:
     scores: tuple[str, ...] = ("cider_d", "bleu4", "exact_match_lower")
     per: tuple[str, ...] = ()
     nearest: tuple[str, ...] | None = None
+    known: ClassVar[Mapping[str, TextMetric]] = TEXT_METRICS
 
     @property
     def name(self) -> str:
@@ -50,7 +51,7 @@ class Generate:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        return {name: TEXT_METRICS[name].metric for name in self.scores}
+        return {name: self.known[name].metric for name in self.scores}
 
     def check(self, outputs: Mapping[str, Any], data: Dataset) -> None:
         if self.output not in outputs:
@@ -63,10 +64,10 @@ class Generate:
             raise ValueError(f"Generate.search: {self.output!r} is not the output of a CTC head; give {others}")
         if isinstance(self.search, JointBeam):
             _check_joint(self.search.ctc, self.output, outputs)
-        unknown = sorted(set(self.scores) - set(TEXT_METRICS))
+        kind, unknown = type(self).__name__, sorted(set(self.scores) - set(self.known))
         if unknown or not self.scores:
             given = f"{unknown[0]!r} is unknown" if unknown else "it is empty"
-            raise ValueError(f"Generate.scores: {given}; the metrics of texts are {', '.join(TEXT_METRICS)}")
+            raise ValueError(f"{kind}.scores: {given}; the metrics of texts are {', '.join(self.known)}")
         if self.name not in data.tokenizers:
             raise ValueError(
                 f"Generate.target: {self.name!r} has no tokenizer; the targets that are texts are {listed(data.tokenizers)}"
@@ -119,7 +120,7 @@ class Generate:
         texts = texts_of(predicted, units.tokenizer)
         references = [[text for text in found if text] or [""] for found in units.target["reference"].tolist()]
         hypotheses = [texts[entry] for entry in units.entry]
-        return text_outcomes([TEXT_METRICS[name] for name in self.scores], hypotheses, references)
+        return text_outcomes([self.known[name] for name in self.scores], hypotheses, references)
 
     def baselines(self, data: Dataset) -> dict[str, np.ndarray]:
         return text_baselines(data, self.name, data.columns if self.nearest is None else self.nearest)
@@ -138,7 +139,7 @@ class Generate:
         of_seeds = tuple(_texts(of.tobytes(), of.dtype, of.shape, units.tokenizer) for of in predicted)
         chosen = _chosen(of_seeds, tuple(units.entry.tolist()))
         references = tuple(map(tuple, units.target["reference"].tolist()))
-        score = float(_scores(self.scores[0], chosen, references)[unit])
+        score = float(_scores(self.known[self.scores[0]], chosen, references)[unit])
         known = [reference for reference in references[unit] if reference]
         return {
             "target": " | ".join(known),
@@ -236,7 +237,7 @@ def _chosen(of_seeds: tuple[tuple[str, ...], ...], entries: tuple[int, ...]) -> 
 
 
 @lru_cache(maxsize=8)
-def _scores(name: str, hypotheses: tuple[str, ...], references: tuple[tuple[str, ...], ...]) -> np.ndarray:
+def _scores(metric: TextMetric, hypotheses: tuple[str, ...], references: tuple[tuple[str, ...], ...]) -> np.ndarray:
     """The metric of each unit."""
     given = [[text for text in of_unit if text] or [""] for of_unit in references]
-    return np.asarray(unit_scores(TEXT_METRICS[name].metric, TEXT_METRICS[name].statistics(hypotheses, given)))
+    return np.asarray(unit_scores(metric.metric, metric.statistics(hypotheses, given)))
