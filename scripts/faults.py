@@ -50,26 +50,28 @@ def main() -> int:
     if unknown:
         options.error(f"there is no row {', '.join(unknown)}; the rows are {numbers}")
     console, entries = Console(), []
-    for row in map(known.get, wanted):
-        count = row.quick if given.quick else row.count
-        if given.count is not None:
-            count = given.count if count is None else min(count, given.count)
-        if count != 0:
-            with console.status(f"{row.number}: {row.name}"):
-                entries.append(_entry(row, count, given.seed))
-            if given.json:  # after every row, since all of them take long
-                given.json.write_text(json.dumps({"seed": given.seed, "versions": _versions(), "rows": entries}, indent=1))
+    with tempfile.TemporaryDirectory() as folder:
+        for row in map(known.get, wanted):
+            count = row.quick if given.quick else row.count
+            if given.count is not None:
+                count = given.count if count is None else min(count, given.count)
+            if count != 0:
+                with console.status(f"{row.number}: {row.name}"):
+                    entries.append(_entry(row, count, given.seed, folder))
+                if given.json:  # after every row, since all of them take long
+                    board = {"seed": given.seed, "versions": _versions(), "rows": entries}
+                    given.json.write_text(json.dumps(board, indent=1))
     _show(entries, given.seed, console)
     return any(entry["unexpected"] for entry in entries)
 
 
-def _entry(row, count: int | None, seed: int) -> dict:
-    """The JSON of one row, after its faults."""
+def _entry(row, count: int | None, seed: int, folder: str) -> dict:
+    """The JSON of one row, after its faults. folder: of all rows, for compiled programs; that of the row is in it."""
     import numpy as np
 
     began, injected, unexpected = time.monotonic(), 0, []
     silence = contextlib.redirect_stderr(io.StringIO())  # event loops that Orbax leaves after failed reads complain later
-    with tempfile.TemporaryDirectory() as scratch, silence:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch, silence:
         for what, problem in row.inject(np.random.default_rng([seed, row.number]), count, Path(scratch)):
             injected += 1
             if problem is not None:

@@ -30,7 +30,7 @@ def experiment(args: list[str], log: Path, begun: Event) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.environ["XLA_FLAGS"] = XLA_FLAGS
-    jax.config.update("jax_compilation_cache_dir", str(log.parent / "xla"))
+    jax.config.update("jax_compilation_cache_dir", str(log.parents[1] / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     cli.prepare_jax = lambda: None  # its cache has only what takes longer to compile
     sys.argv = ["two_processes.py", *FLAGS, *args]
