@@ -12,7 +12,7 @@ from rich.console import Console
 
 __all__ = ["DTYPES", "MAX_TOKENS", "main", "printable"]
 
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("float32", "bfloat16", "int8")
 MAX_TOKENS = 512  # of an answer, or half of the model's positions if these are fewer
 
 EPILOG = "Ctrl-C stops an answer, Ctrl-D ends the program. Without a terminal, each line of the input is a message."
@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-repeat", type=int, metavar="N", help="no sequence of N tokens occurs twice in an answer")
     add("--stop", nargs="+", default=(), metavar="TEXT", help="end an answer before any of these texts")
     add("--seed", type=int, default=0, help="of the random numbers (default: %(default)s)")
-    add("--dtype", choices=DTYPES, default="float32", help="of the matrix products (default: %(default)s)")
+    add("--dtype", choices=DTYPES, default="float32", help="of the matrices; int8 ones are rounded (default: %(default)s)")
     return parser
 
 

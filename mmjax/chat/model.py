@@ -41,17 +41,26 @@ class ChatModel:
         return self.encode(self.template.render(messages, date=datetime.now()))
 
 
-def chat_weights(source: str, choice: NextToken = NextToken(), dtype: Any = jnp.float32) -> ChatModel:
-    """The language model of `mmjax.pretrained.load(source)`. Raises WeightsError for other models."""
+def chat_weights(source: str, choice: NextToken = NextToken(), dtype: str = "float32") -> ChatModel:
+    """The language model of `mmjax.pretrained.load(source)`. dtype: float32, bfloat16 or int8. Raises WeightsError for other
+    models."""
     weights = load(source)
     model, texts = weights.module, weights.preprocessing
     if not hasattr(model, "step_states") or not isinstance(texts, TextPreprocessing):
         raise WeightsError(f"{source}: {type(model).__name__} is not a language model with a tokenizer")
     library = LanguageTokenizer(texts.library.to_str(), model.vocabulary, model.end).library  # without truncation
     template = read_chat_template(texts.file if texts.file.suffix == ".gguf" else texts.file.parent)
-    generator = Generator.of(model.clone(dtype=dtype), weights.variables, choice, _further_ends(weights))
+    generator = _generator(model, weights.variables, choice, _further_ends(weights), dtype)
     encode = lambda text: library.encode(text, add_special_tokens=template is None).ids
     return ChatModel(generator, encode, library.decode, template)
+
+
+def _generator(model: Any, variables: Mapping[str, Any], choice: NextToken, ends: tuple[int, ...], dtype: str) -> Generator:
+    """dtype: float32, bfloat16, or int8 for the kernels of dense layers."""
+    plain = Generator.of(model, variables, choice, ends)
+    if dtype == "int8":
+        return plain.with_int8()
+    return Generator.of(plain.model.clone(dtype=jnp.dtype(dtype)), {"params": plain.params}, choice, ends)
 
 
 def _further_ends(weights: Pretrained) -> tuple[int, ...]:
@@ -66,10 +75,10 @@ def _further_ends(weights: Pretrained) -> tuple[int, ...]:
     return tuple(sorted({end for end in ends if isinstance(end, int) and end in known} - {weights.module.end}))
 
 
-def chat_with_cell(cell: Cell, choice: NextToken = NextToken(), dtype: Any = jnp.float32) -> ChatModel:
+def chat_with_cell(cell: Cell, choice: NextToken = NextToken(), dtype: str = "float32") -> ChatModel:
     """The first language model of a trained cell, with the first seed. It continues texts.
 
-    Raises ValueError if the cell has none, or has other inputs than texts that are continued.
+    dtype: float32, bfloat16 or int8. Raises ValueError if the cell has none, or has other inputs than texts that are continued.
     """
     model = cell.models[0]
     decoders = getattr(model.module, "decoders", {})
@@ -81,6 +90,5 @@ def chat_with_cell(cell: Cell, choice: NextToken = NextToken(), dtype: Any = jnp
         raise ValueError(f"cell {cell.name} answers to {', '.join(inputs)}, not to texts; use python -m mmjax.predict")
     tokenizer, decoder = cell.classes[name], decoders[name]
     params = cell.variables(model.seeds[0])["params"][f"decoders_{name}"]
-    generator = Generator.of(decoder, {"params": params}, choice)
-    generator = Generator.of(generator.model.clone(dtype=dtype), {"params": generator.params}, choice)
+    generator = _generator(decoder, {"params": params}, choice, (), dtype)
     return ChatModel(generator, lambda text: [*decoder.prompt, *tokenizer.ids(text)], tokenizer.text)

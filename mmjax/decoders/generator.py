@@ -8,7 +8,7 @@ are padded on the left, and the cache has more slots than the text needs. Neithe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from mmjax.decoders.prefix import LanguageCache, empty_prefix
+from mmjax.decoders.products import dense_products, int8_kernels, twice
 from mmjax.decoders.wrappers import Factored, PackedDecoder
 from mmjax.encoders.lora import LoRA
 from mmjax.nn.sample import NextToken
@@ -33,11 +34,11 @@ Prompts = Padded | Sequence[Sequence[int]]
 
 
 def size_class(size: int) -> int:
-    """The smallest of 32, 48, 64, 96, 128, 192, ... that is at least `size`."""
-    power = SMALLEST
-    while power < size:
-        power *= 2
-    return power * 3 // 4 if SMALLEST < power and size <= power * 3 // 4 else power
+    """The smallest of 32, 64, 80, 96, 112, 128, 160, 192, ... that is at least `size`: four sizes for each power of two."""
+    if size <= SMALLEST:
+        return SMALLEST
+    step = max(2 ** ((size - 1).bit_length() - 3), SMALLEST // 2)
+    return max(-(-size // step) * step, 2 * SMALLEST)
 
 
 @struct.dataclass
@@ -90,6 +91,10 @@ class Generator:
         if not hasattr(model, "step_states"):
             raise ValueError(f"{type(model).__name__} is not a language model, such as LanguageModel and GPT2")
         return cls(model, jax.tree.map(lambda x: jnp.asarray(x, model.dtype if x.ndim > 1 else x.dtype), params), choice, ends)
+
+    def with_int8(self) -> "Generator":
+        """The generator with the kernels of dense layers as int8, which are dequantised within the products."""
+        return replace(self, params=int8_kernels(self.params))
 
     def start(self, prompts: Prompts, max_tokens: int, key: Key[Array, ""] | None = None) -> Generated:
         """Reads the prompts and chooses the first token of each text.
@@ -146,7 +151,7 @@ def _start(
 ) -> Generated:
     """Reads prompts with their padding on the left. slots: of the cache from then on."""
     rows, size = ids.shape
-    run = partial(model.apply, {"params": params})
+    run = partial(_run, model, params)
     cache = run(empty_prefix(rows), size, method="init_cache").pad_left(padding)
     x, cache = run(ids, cache, method="step_states")
     empty = jnp.full((rows, slots), model.end, jnp.int32), jnp.zeros(rows, bool), jnp.zeros((), jnp.int32)
@@ -154,7 +159,12 @@ def _start(
     return _append(model, choice, ends, state, run(x[:, -1:], method="logits"))
 
 
-@partial(jax.jit, static_argnames=("model", "choice", "ends"), donate_argnames=("state",))
+@partial(
+    jax.jit,
+    static_argnames=("model", "choice", "ends"),
+    donate_argnames=("state",),
+    compiler_options={"xla_disable_hlo_passes": "while-loop-invariant-code-motion"},  # it would widen all weights in each call
+)
 def _advance(
     model: nn.Module,
     choice: NextToken,
@@ -168,11 +178,17 @@ def _advance(
 
     def one(state):
         token = lax.dynamic_slice_in_dim(state.ids, state.count - 1, 1, axis=1)
-        logits, cache = model.apply({"params": params}, token, state.cache, method="step")
+        x, cache = _run(model, params, token, state.cache, method="step_states")
+        logits = _run(model, params, twice(x.astype(model.dtype)), method="logits")
         return _append(model, choice, ends, state.replace(cache=cache), logits)
 
     unfinished = lambda state: (state.count < last) & ~state.ended.all()
     return lax.while_loop(unfinished, one, state.replace(ended=state.ended | stopped))
+
+
+def _run(model: nn.Module, params: Any, *given: Any, method: str) -> Any:
+    with nn.intercept_methods(dense_products):
+        return model.apply({"params": params}, *given, method=method)
 
 
 def _append(

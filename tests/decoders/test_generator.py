@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mmjax.decoders import Factored, LanguageModel, PackedDecoder, empty_prefix
 from mmjax.decoders import generator as code
 from mmjax.decoders.generator import Generator, size_class
+from mmjax.decoders.products import int8_kernels, product
 from mmjax.decoders.text_stream import settled, stream
 from mmjax.encoders import LoRA
 from mmjax.fusion import Append
@@ -87,7 +89,47 @@ def test_a_batch_gives_what_each_prompt_gives_alone_by_the_same_programs(example
 
 
 def test_size_classes():
-    assert [size_class(n) for n in (1, 32, 33, 48, 49, 64, 65, 96, 97, 257)] == [32, 32, 48, 48, 64, 64, 96, 96, 128, 384]
+    assert [size_class(n) for n in (1, 32, 33, 64, 65, 80, 81, 113, 129, 257)] == [32, 32, 64, 64, 80, 80, 96, 128, 160, 320]
+    assert len({size_class(n) for n in range(129, 257)}) == 4
+
+
+@pytest.mark.parametrize(("rows", "dtype"), [(1, "float32"), (3, "float32"), (1, "bfloat16"), (3, "bfloat16")])
+def test_products_by_hand(rows, dtype):
+    """Integers times powers of two are exact, also after the rounding to int8 and in bfloat16."""
+    random = np.random.default_rng(rows)
+    x = random.integers(-8, 9, (rows, 1, 16)).astype(np.float32)
+    integers = random.integers(-120, 121, (16, 3))
+    integers[0] = 127  # so that the scales are those below
+    scale = np.array([0.5, 2.0, 1.0], np.float32)
+    kernel = jnp.asarray(integers * scale, dtype)
+    made = int8_kernels({"layer": {"kernel": kernel, "bias": jnp.zeros(3)}})["layer"]["kernel"]
+    np.testing.assert_array_equal(made.values, integers)
+    np.testing.assert_array_equal(made.scale, scale[None])
+    for one in (kernel, made):
+        found = jax.jit(product)(jnp.asarray(x, dtype), one)
+        assert found.dtype == jnp.float32
+        np.testing.assert_allclose(found, x @ (integers * scale), rtol=1e-6)
+
+
+def test_int8_weights_give_the_texts_of_the_dequantised_model(example):
+    variables, prompts = example
+    found = Generator.of(MODEL, variables, NextToken(rule=RULE)).with_int8()(prompts, TOKENS)
+    flat = flatten_dict(variables, sep="/")
+    rounded = {path: np.round(x / (s := np.abs(x).max(0) / 127)) * s if "kernel" in path else x for path, x in flat.items()}
+    expected = Generator.of(MODEL, unflatten_dict(rounded, sep="/"), NextToken(rule=RULE))(prompts, TOKENS)
+    same(found, expected)
+
+
+def test_bfloat16_is_near_float32(example):
+    """The first tokens agree where the best logit leads by more than the rounding; matrices are stored once, in bfloat16."""
+    variables, prompts = example
+    half = Generator.of(MODEL.clone(dtype=jnp.bfloat16), variables)
+    assert {x.dtype.name for x in jax.tree.leaves(half.params) if x.ndim > 1} == {"bfloat16"}
+    for row in (0, 3):  # alone, with a single row in each product
+        alone = Padded(prompts.x[row : row + 1], LENGTHS[row : row + 1])
+        logits = np.sort(MODEL.apply(variables, alone)[0, LENGTHS[row] - 1])
+        assert logits[-1] - logits[-2] > 0.1
+        assert half(alone, 3).x[0, 0] == Generator.of(MODEL, variables)(alone, 3).x[0, 0]
 
 
 TEXTS = ["aé😀 STOP", "bSTO!xyz", "cSTOP...", "d\xff"]
