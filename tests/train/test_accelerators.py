@@ -1,12 +1,21 @@
 """Training steps and evaluations are lowered for GPUs and TPUs, without one."""
 
 import jax
+import numpy as np
 import pytest
 
+from mmjax.encoders import Features
 from mmjax.evaluate.predict import validation_predictions
+from mmjax.fusion import Concat
+from mmjax.heads import Classifier
 from mmjax.losses import cross_entropy
+from mmjax.model import Multimodal
 from mmjax.tasks import Classify
+from mmjax.train.optim import AdamW
 from mmjax.train.parallel import all_seeds_steps, evaluation
+from mmjax.train.sharded import Mesh, of_rows, sharded
+from mmjax.train.training import Schedule, Training
+from mmjax.types import Batch
 from tests.train.toy import Toy
 
 PLATFORMS = ["cuda", "tpu"]
@@ -28,6 +37,21 @@ def test_a_step_of_all_seeds_lowers_for_accelerators(toy):
     )
     assert exported.platforms == ("cuda", "tpu")
     assert "stablehlo.convolution" in exported.mlir_module()  # the whole model is in it
+
+
+def test_a_step_on_a_mesh_lowers_for_accelerators(monkeypatch):
+    """Only dense layers: the parts of a model are in the test above."""
+    monkeypatch.setattr("mmjax.train.sharded.MIN_SIZE", 8)
+    model = Multimodal({"x": Features(width=8)}, Concat(width=8), {"label": Classifier(3)})
+    training = Training(model, cross_entropy, AdamW(), Schedule(1, 1, 1), plan=sharded(Mesh(data=2, fsdp=2)))
+    rows = np.ones(4, np.float32)
+    batch = Batch({"x": np.ones((4, 8), np.float32)}, {"x": rows > 0}, {"label": np.zeros(4, np.int32)}, rows)
+    state, _ = training.init((0, 1), batch)
+    placed = of_rows(state.step.sharding.mesh, 3)
+    batches = jax.tree.map(lambda leaf: jax.device_put(np.stack([leaf, leaf])[None], placed), batch)
+    step = jax.jit(all_seeds_steps(training.step(0), "seeds"))
+    exported = jax.export.export(step, platforms=PLATFORMS)(state, {}, batches)
+    assert exported.nr_devices == 4 and "sharding_constraint" in exported.mlir_module()
 
 
 def test_an_evaluation_of_all_seeds_lowers_for_accelerators(toy):
