@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from mmjax.data.custom.reading import named_columns
 from mmjax.data.custom.splitting import KFold, SplitColumn, splitting_of
 from mmjax.data.custom.table import Table
 from mmjax.data.decode import DataError, decode_text
+from mmjax.data.formats.json_files import field, read_json, text
 
 __all__ = [
     "FLICKR_CAPTIONS", "FLICKR_IMAGES", "FLICKR_SPLITS", "INPUTS", "SPLITS", "CocoCaptions", "Flickr8k", "KarpathySplits",
@@ -39,15 +39,15 @@ class CocoCaptions:
     def read(self) -> Table:
         rows = []
         for split, file, folder in self.files:
-            content = _json(file)
-            names = {_field(image, "id", file, "images"): _field(image, "file_name", file, "images") for image in
-                     _field(content, "images", file, "the file")}  # fmt: skip
-            for row, note in enumerate(_field(content, "annotations", file, "the file"), 1):
-                image = _field(note, "image_id", file, f"annotation {row}")
+            content = read_json(file)
+            names = {field(image, "id", file, "images"): field(image, "file_name", file, "images") for image in
+                     field(content, "images", file, "the file")}  # fmt: skip
+            for row, note in enumerate(field(content, "annotations", file, "the file"), 1):
+                image = field(note, "image_id", file, f"annotation {row}")
                 if image not in names:
                     raise DataError(f"{file}: annotation {row}, field 'image_id': there is no image {image!r}")
                 where = f"annotation {row}"
-                caption = _text(_field(note, "caption", file, where), f"{file}: {where}, field 'caption'")
+                caption = text(field(note, "caption", file, where), f"{file}: {where}, field 'caption'")
                 rows.append((f"{image}/{note.get('id', row)}", folder / str(names[image]), caption, str(image), split))
         return _table(self.files[0][1], rows)
 
@@ -64,12 +64,12 @@ class KarpathySplits:
 
     def read(self) -> Table:
         rows = []
-        for number, image in enumerate(_field(_json(self.file), "images", self.file, "the file"), 1):
+        for number, image in enumerate(field(read_json(self.file), "images", self.file, "the file"), 1):
             where = f"image {number}"
-            name = _field(image, "filename", self.file, where)
-            split = _field(image, "split", self.file, where)
-            for k, sentence in enumerate(_field(image, "sentences", self.file, where)):
-                caption = _text(_field(sentence, "raw", self.file, where), f"{self.file}: {where}, field 'raw'")
+            name = field(image, "filename", self.file, where)
+            split = field(image, "split", self.file, where)
+            for k, sentence in enumerate(field(image, "sentences", self.file, where)):
+                caption = text(field(sentence, "raw", self.file, where), f"{self.file}: {where}, field 'raw'")
                 path = self.images / str(image.get("filepath", "")) / str(name)
                 rows.append((f"{name}/{k}", path, caption, str(name), "train" if split == "restval" else split))
         return _table(self.file, rows)
@@ -170,43 +170,16 @@ def _table(file: Path, rows: Sequence[tuple[Any, ...]]) -> Table:
     return Table(str(file), dict(zip(("id", "image", "caption", "image_id", "split"), map(list, zip(*rows)))))
 
 
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(decode_text(file.read_bytes(), str(file)))
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror or error}; it must be a JSON file of captions") from None
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{file}: it is not JSON ({error}); it should be a complete file of captions") from None
-
-
-def _field(value: Any, name: str, file: Path, where: str) -> Any:
-    if not isinstance(value, dict) or name not in value:
-        given = ", ".join(map(str, value))[:100] if isinstance(value, dict) else type(value).__name__
-        raise DataError(f"{file}: {where} has no field {name!r}; it has {given or 'nothing'}")
-    found = value[name]
-    if name in ("images", "annotations", "sentences") and not isinstance(found, list):
-        raise DataError(f"{file}: {where}, field {name!r}: it is {type(found).__name__}; it should be a list")
-    return found
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise DataError(f"{where}: it is {type(value).__name__}; it should be a text")
-    return value
-
-
 def _flickr_lines(file: Path) -> list[tuple[str, str]]:
     """(image, caption) of each line."""
-    text = decode_text(file.read_bytes(), str(file))
+    content = decode_text(file.read_bytes(), str(file))
     if file.name == "captions.txt":
-        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+        rows = [row for row in csv.reader(io.StringIO(content, newline="")) if row]
         if not rows or rows[0] != ["image", "caption"]:
             raise DataError(f"{file}: the first line is {','.join(rows[0] if rows else [])!r:.80}; it should be image,caption")
         pairs = [(row[0], ",".join(row[1:])) for row in rows[1:]]
     else:
-        lines = [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
+        lines = [line for line in content.replace("\r\n", "\n").split("\n") if line.strip()]
         pairs = [(line.partition("\t")[0].partition("#")[0], line.partition("\t")[2]) for line in lines]
     for row, (name, caption) in enumerate(pairs, 1):
         if not name or not caption.strip():
