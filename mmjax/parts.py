@@ -19,9 +19,9 @@ from mmjax.nn.mel import LogMel
 from mmjax.types import Padded, Tokens
 
 __all__ = [
-    "CLASSES", "DECODERS", "ENCODERS", "FRAMES", "FUSED", "FUSIONS", "GRID", "HEADS", "IMAGE", "LOSSES", "LOSS_PARAMETERS",
-    "MEMORY", "PAIR", "PATCHES", "PREFIX", "SERIES", "SMALL_IMAGE", "SPECTRUM", "STEPS", "TOKENS", "TOKEN_IDS", "VECTORS",
-    "VIDEO", "WAVE", "WHISPER", "Part", "line", "table", "three", "unlisted",
+    "CELLS", "CLASSES", "DECODERS", "ENCODERS", "FRAMES", "FUSED", "FUSIONS", "GRID", "HEADS", "IMAGE", "LOSSES",
+    "LOSS_PARAMETERS", "MEMORY", "PAIR", "PATCHES", "PREFIX", "SERIES", "SMALL_IMAGE", "SPECTRUM", "STEPS", "TOKENS",
+    "TOKEN_IDS", "VECTORS", "VIDEO", "WAVE", "WHISPER", "Part", "line", "table", "three", "unlisted",
 ]
 
 CLASSES = 10
@@ -37,6 +37,7 @@ def _sequence(*shape: int, dtype: Any = jnp.float32) -> Padded:
 
 IMAGE, SMALL_IMAGE = _array(224, 224, 3), _array(32, 32, 3)
 PATCHES = encoders.ImagePatches(_array(256, 768), _array(2, dtype=jnp.int32))
+CELLS = encoders.PlacedCells(_array(64, 28, 28, 3), _array(64, 3, dtype=jnp.int32))
 TOKEN_IDS, FRAMES, SERIES = _sequence(32, dtype=jnp.int32), _sequence(100, 40), _sequence(100, 6)
 WHISPER = _sequence(3000, 80)
 SPECTRUM, VIDEO, WAVE = _sequence(1024, 128), _sequence(32, 224, 224, 3), _sequence(32_000)
@@ -81,6 +82,7 @@ ENCODERS = (
     *(Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Touvron et al., 2021") for name in ("vit_ti16", "vit_s16")),
     *(Part(f"{name}()", getattr(encoders, name)(), IMAGE, "Dosovitskiy et al., 2021") for name in ("vit_b16", "vit_l16")),
     Part("NaFlex()", encoders.NaFlex(), PATCHES, "Tschannen et al., 2025"),
+    Part("QwenViT()", encoders.QwenViT(), CELLS, "Wang et al., 2024"),
     Part("BagOfEmbeddings(10_000)", encoders.BagOfEmbeddings(10_000), TOKEN_IDS, "Iyyer et al., 2015"),
     Part("WordEmbeddings(10_000)", encoders.WordEmbeddings(10_000), TOKEN_IDS, "the input of `decoders.LanguageModel`"),
     Part("TextRNN(10_000, layer=RNN(128))", _rnn(RNN(128)), TOKEN_IDS, "Elman, 1990"),
@@ -271,7 +273,7 @@ def _shape(tree: Any) -> str:
     """The shape of the values, such as "[b n d]", with b for the batch size."""
     if isinstance(tree, Mapping):
         return ", ".join(f"{name} {_shape(part)}" for name, part in sorted(tree.items()))
-    x = tree.x if isinstance(tree, (Padded, Tokens, encoders.ImagePatches)) else tree
+    x = tree.x if isinstance(tree, (Padded, Tokens, encoders.ImagePatches, encoders.PlacedCells)) else tree
     return " ".join(["b", *map(str, x.shape[1:])]).join("[]")
 
 
@@ -304,7 +306,7 @@ def unlisted() -> set[str]:
     listed |= set(LOSSES) | set(LOSS_PARAMETERS)
     public = {*encoders.__all__, *fusion.__all__, *losses.__all__, *decoders.__all__}
     public -= {"AttentionLSTMCache", "Cache", "Criterion", "ImagePatches", "LanguageCache", "counted"}  # values and types
-    public -= {"InterleavedCache", "PrefixLM", "both_ways_in_images"}
+    public -= {"InterleavedCache", "PlacedCells", "PrefixLM", "both_ways_in_images"}
     public -= {"Whisper", "whisper_prompt", "empty_prefix"}  # an encoder and a decoder; token ids; Tokens
     public -= set(decoders.language_models.__all__)  # sizes of LanguageModel and GPT2, of which the table has two
     public |= {name for name, value in vars(heads).items() if isinstance(value, type) and value.__module__ == heads.__name__}

@@ -55,16 +55,21 @@ class PrefixLM:
 
 @struct.dataclass
 class InterleavedCache:
-    """The cache of `Interleaved`; a plain pytree. text: of the language model. memory: the vectors of each sequence."""
+    """The cache of `Interleaved`; a plain pytree.
+
+    text: of the language model. memory: the vectors of each sequence. after: Int[b], the position after the last token, for
+    models with places.
+    """
 
     text: Declared[LanguageCache]
     memory: Declared[Tokens]
+    after: Declared[Int[Array, " b"]]
 
     @property
     def layout(self) -> "InterleavedCache":
         """As of `LanguageCache`."""
         memory = Tokens(PartitionSpec("batch", "time", "features"), PartitionSpec("batch", "time"))
-        return self.replace(text=self.text.layout, memory=memory)
+        return self.replace(text=self.text.layout, memory=memory, after=PartitionSpec("batch"))
 
     def pad_left(self, padding: Int[Array, " b"]) -> "InterleavedCache":
         """As of `LanguageCache`."""
@@ -87,11 +92,14 @@ class Interleaved(nn.Module):
 
     model: `LanguageModel`. prompt: ids before every text, vectors included. both_ways: which tokens attend to each other in
     both directions, such as `both_ways_in_images` or `PrefixLM(separator)`; None for causal attention.
+    places: whether three numbers follow those of each vector: its row and column, and by how much positions grow after it. The
+    model then has a `GridRope`, and a token is at (p, p + row, p + column) for the position p before it; a word at (p, p, p).
     """
 
     model: nn.Module
     prompt: tuple[int, ...]
     both_ways: BothWaysRule | None = None
+    places: bool = False
 
     def setup(self):
         non_negative(self, "prompt")
@@ -99,9 +107,15 @@ class Interleaved(nn.Module):
             raise ValueError("Interleaved.prompt is (); it must have at least one token id")
         nn.share_scope(self, self.model)
 
-    def _input(self, ids: Padded, memory: Tokens) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"]]:
-        """The input of the blocks, and which tokens are valid."""
-        vectors, mask = prefix_vectors("LanguageModel", memory, self.model.width), memory.mask
+    def _vectors(self, memory: Tokens) -> Float[Array, "b m d"]:
+        """The vectors, with their places behind them, and zeros where they are masked."""
+        return prefix_vectors("LanguageModel", memory, self.model.width + (3 if self.places else 0))
+
+    def _input(
+        self, ids: Padded, memory: Tokens
+    ) -> tuple[Float[Array, "b n d"], Bool[Array, "b n"], Int[Array, "b n 3"] | None]:
+        """The input of the blocks, which tokens are valid, and the place of each token."""
+        vectors, mask = self._vectors(memory), memory.mask
         vectors, mask = jnp.pad(vectors, ((0, 0), (0, 1), (0, 0))), jnp.pad(mask, ((0, 0), (0, 1)))  # beyond the last: masked
         number = ids.x - self.vocabulary
         is_vector = ids.mask & (number >= 0)
@@ -109,7 +123,20 @@ class Interleaved(nn.Module):
         vector = jnp.take_along_axis(vectors, number[..., None], axis=1)
         words = self.model.embedded(jnp.where(ids.mask & ~is_vector, ids.x, 0))
         there = jnp.where(is_vector, jnp.take_along_axis(mask, number, axis=1), ids.mask)
-        return jnp.where(is_vector[..., None], vector, words), there
+        vector, place = jnp.split(vector, [self.model.width], axis=-1)
+        place = jnp.where(is_vector[..., None], place, jnp.array([0, 0, 1])).astype(jnp.int32) if self.places else None
+        return jnp.where(is_vector[..., None], vector, words), there, place
+
+    def _positions(
+        self, place: Int[Array, "b n 3"] | None, valid: Bool[Array, "b n"], first: Int[Array, " b"]
+    ) -> tuple[Int[Array, "b n 3"] | None, Int[Array, " b"]]:
+        """(time, row, column) of each token, and the position after the last one. first: of the first token."""
+        if place is None:
+            return None, first
+        growth = jnp.where(valid, place[..., 2], 0)
+        before = first[:, None] + jnp.cumsum(growth, axis=1) - growth
+        grid = jnp.concatenate([jnp.zeros_like(place[..., :1]), place[..., :2]], axis=-1)
+        return before[..., None] + grid, first + growth.sum(axis=1)
 
     def _both_ways(self, ids: Int[Array, "b n"], valid: Bool[Array, "b n"], first: Any) -> BothWays | None:
         if self.both_ways is None:
@@ -118,9 +145,10 @@ class Interleaved(nn.Module):
 
     def states(self, ids: Padded, memory: Tokens | None = None, *, train: bool = False) -> Float[Array, "b n d"]:
         """The output of the blocks at each token: the input of `logits`."""
-        x, valid = self._input(ids, empty_prefix(ids.x.shape[0]) if memory is None else memory)
+        x, valid, place = self._input(ids, empty_prefix(ids.x.shape[0]) if memory is None else memory)
         both_ways = self._both_ways(ids.x, valid, True)
-        return self.model.run_blocks(x, valid, None, 0, train, both_ways=both_ways)[0]
+        places, _ = self._positions(place, valid, jnp.zeros(x.shape[0], jnp.int32))
+        return self.model.run_blocks(x, valid, None, 0, train, both_ways=both_ways, places=places)[0]
 
     def factored(self, x: Float[Array, "b n d"]) -> FactoredLogits:
         """As of the language model."""
@@ -145,18 +173,20 @@ class Interleaved(nn.Module):
     def init_cache(self, memory: Tokens, max_tokens: int, beams: int = 1) -> InterleavedCache:
         """A cache with room for `max_tokens` tokens, vectors included. beams: sequences per memory, adjacent in the batch."""
         text = self.model.init_cache(empty_prefix(memory.mask.shape[0]), max_tokens, beams)
-        memory = Tokens(prefix_vectors("LanguageModel", memory, self.model.width), memory.mask)
-        return InterleavedCache(text, jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), memory))
+        memory = Tokens(self._vectors(memory), memory.mask)
+        memory = jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), memory)
+        return InterleavedCache(text, memory, jnp.zeros(memory.mask.shape[0], jnp.int32))
 
     def step_states(self, ids: Int[Array, "b n"], cache: InterleavedCache) -> tuple[Float[Array, "b n d"], InterleavedCache]:
         """As `step`, with the input of `logits` instead of the logits."""
         text, count = cache.text, ids.shape[1]
-        x, there = self._input(Padded(ids, jnp.full(ids.shape[0], count)), cache.memory)
+        x, there, place = self._input(Padded(ids, jnp.full(ids.shape[0], count)), cache.memory)
         there &= lax.dynamic_slice_in_dim(text.valid, text.count, count, axis=1)
         valid = lax.dynamic_update_slice(text.valid, there, (0, text.count))
         both_ways = self._both_ways(ids, there, text.count == 0)
-        x, past = self.model.run_blocks(x, valid, text.past, text.count, False, both_ways=both_ways)
-        return x, cache.replace(text=text.replace(past=past, valid=valid, count=text.count + count))
+        places, after = self._positions(place, there, cache.after)
+        x, past = self.model.run_blocks(x, valid, text.past, text.count, False, both_ways=both_ways, places=places)
+        return x, cache.replace(text=text.replace(past=past, valid=valid, count=text.count + count), after=after)
 
     def step(self, ids: Int[Array, "b n"], cache: InterleavedCache) -> tuple[Float[Array, "b n vocabulary"], InterleavedCache]:
         """The logits after each of n tokens that follow those in the cache. The cache must have room for them."""

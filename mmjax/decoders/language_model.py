@@ -19,7 +19,7 @@ from mmjax.nn.dropout import Dropout
 from mmjax.nn.factored_logits import FactoredLogits, soft_cap
 from mmjax.nn.norm import RMSNorm
 from mmjax.nn.pooling import masked_softmax
-from mmjax.nn.rotary import Rope, Rotation, rotate
+from mmjax.nn.rotary import GridRope, Rope, Rotation, rotate
 from mmjax.types import Padded, Tokens
 
 __all__ = [
@@ -156,7 +156,7 @@ class LanguageModel(nn.Module):
     hidden: int = 768
     head_width: int | None = None
     activation: Callable = jax.nn.silu
-    rope: Rope = Rope()
+    rope: Rope | GridRope = Rope()
     windows: tuple[int | None, ...] = (None,)
     local_rope: Rope | None = None
     norms: tuple[str, ...] = PRE_NORMS
@@ -208,9 +208,11 @@ class LanguageModel(nn.Module):
         train: bool,
         segments: Int[Array, "b n"] | None = None,
         both_ways: BothWays | None = None,
+        places: Int[Array, "b n 3"] | None = None,
     ) -> tuple[Float[Array, "b n d"], tuple[KeysValues | None, ...]]:
         """The output of the blocks for x, the slots from `count` on, and past with the keys and values of x. segments,
-        both_ways: as in `Slots`."""
+        both_ways: as in `Slots`. places: (time, row, column) of the tokens of x, for a `nn.rotary.GridRope`; None for the
+        number of valid slots before, in all three."""
         if valid.shape[1] > self.positions:
             found = f"there are {valid.shape[1]} tokens with the prefix"
             raise ValueError(f"LanguageModel.positions is {self.positions}, but {found}")
@@ -219,7 +221,8 @@ class LanguageModel(nn.Module):
         windows = [self.windows[number % len(self.windows)] for number in range(self.depth)]
         masks = {window: visible(where, window) for window in windows}
         ropes = {window: self.rope if window is None else self.local_rope or self.rope for window in masks}
-        turned = {rope: rope.rotation(where.positions, head_width) for rope in ropes.values()}
+        places = where.positions if places is None else places
+        turned = {rope: rope.rotation(places, head_width) for rope in ropes.values()}
         new = []
         for number, window in enumerate(windows):
             block = getattr(self, f"block{number}")

@@ -11,6 +11,7 @@ from mmjax.encoders.key_tokens import KeyTokens
 from mmjax.encoders.lora import LoRA, QLoRA
 from mmjax.encoders.naflex import ImagePatches, NaFlex
 from mmjax.encoders.no_tokens import NoTokens
+from mmjax.encoders.qwen_vit import PlacedCells, QwenViT
 from mmjax.encoders.resnet import ResNet, resnet18, resnet34, resnet50, resnet101
 from mmjax.encoders.sentence import SentencePooling
 from mmjax.encoders.series import TCN, PatchTransformer
@@ -42,8 +43,10 @@ __all__ = [
     "OnSpectrum",
     "PatchStates",
     "PatchTransformer",
+    "PlacedCells",
     "Pooled",
     "QLoRA",
+    "QwenViT",
     "ResNet",
     "SentencePooling",
     "SpectrogramCNN",

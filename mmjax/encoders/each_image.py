@@ -12,7 +12,7 @@ __all__ = ["EachImage"]
 class EachImage(nn.Module):
     """An image encoder on each of k images, x Float[b k h w c]; their tokens follow one another, [b k * n d].
 
-    Tokens of images beyond the length are masked. k may be 0. Unlike `FrameWise`, no token is averaged.
+    Tokens of images beyond the length are masked. k must be at least 1. Unlike `FrameWise`, no token is averaged.
 
     encoder: any image encoder.
     """

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 __all__ = [
-    "DynamicScaling", "LinearScaling", "Llama3Scaling", "LongScaling", "Rope", "Rotation", "Scaling", "YarnScaling", "rotate",
+    "DynamicScaling", "GridRope", "LinearScaling", "Llama3Scaling", "LongScaling", "Rope", "Rotation", "Scaling",
+    "YarnScaling", "rotate",
 ]
 
 Rotation = tuple[Float[Array, "b n half"], Float[Array, "b n half"]]
@@ -145,6 +146,27 @@ class Rope:
         frequencies, amplitude = (self.scaling or (lambda *given: (_frequencies(*given), 1.0)))(self.theta, size)
         angles = positions[..., None].astype(jnp.float32) * jnp.asarray(frequencies, jnp.float32)[None, None]
         return jnp.cos(angles) * amplitude, jnp.sin(angles) * amplitude
+
+
+@dataclass(frozen=True)
+class GridRope:
+    """M-RoPE (Wang et al., 2024, "Qwen2-VL", section 2.1): each pair rotates by one of three positions.
+
+    sections: how many pairs rotate by the time, by the row and by the column, in this order; together half of each vector. For
+    a text all three positions are equal, so it is `Rope(theta)`.
+    """
+
+    theta: float
+    sections: tuple[int, int, int]
+
+    def rotation(self, positions: Int[Array, "b n"] | Int[Array, "b n 3"], width: int) -> Rotation:
+        """As `Rope.rotation`. positions: of a text, or (time, row, column)."""
+        if 2 * sum(self.sections) != width:
+            raise ValueError(f"GridRope.sections is {self.sections}; its sum must be half of {width}, the width of a head")
+        places = jnp.broadcast_to(positions[..., None], (*positions.shape, 3)) if positions.ndim == 2 else positions
+        axis = np.repeat(np.arange(3), self.sections)
+        angles = places[..., axis].astype(jnp.float32) * jnp.asarray(_frequencies(self.theta, width), jnp.float32)[None, None]
+        return jnp.cos(angles), jnp.sin(angles)
 
 
 def rotate(x: Float[Array, "b h n k"], rotation: Rotation) -> Float[Array, "b h n k"]:

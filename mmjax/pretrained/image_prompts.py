@@ -11,7 +11,7 @@ from mmjax.pretrained.images import ImagePreprocessing
 from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.types import Batch, Padded
 
-__all__ = ["ImagePrompts", "OneTile", "Prompts", "Tiles", "named_vectors", "unchanged"]
+__all__ = ["ImagePrompts", "OneTile", "Prompts", "Tiles", "as_they_are", "named_vectors", "unchanged"]
 
 
 class Prompts(NamedTuple):
@@ -30,12 +30,13 @@ class Tiles(NamedTuple):
 
     pixels: uint8 [t h w 3]. text: replaces the marker of the image in the prompt, with a placeholder for each vector. vectors:
     the number of the vector that each placeholder stands for, from the first one of the first tile; negative for a vector
-    before those of all images, -1 for the last of these.
+    before those of all images, -1 for the last of these. grid: (rows, columns) of the tiles, if they form one.
     """
 
     pixels: UInt8[np.ndarray, "t h w 3"]
     text: str
     vectors: Sequence[int]
+    grid: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ class OneTile:
 def unchanged(text: str) -> str:
     """The text."""
     return text
+
+
+def as_they_are(prompts: Prompts, tiles: Sequence[Sequence[Tiles]]) -> Prompts:
+    """The prompts."""
+    del tiles
+    return prompts
 
 
 def named_vectors(ids: Sequence[int], placeholder: int, vectors: Sequence[int], vocabulary: int) -> Int[np.ndarray, " n"]:
@@ -76,7 +83,8 @@ class ImagePrompts:
     vocabulary: of the language model. size: (height, width, channels) of a tile. vectors: per tile. images: normalises pixels;
     tiles: image -> Tiles; both None if the weights came without preprocessor_config.json. texts: the tokenizer; None if they
     came without. compose: changes the prompt before images are put in. special: whether the tokenizer adds special tokens.
-    leading: the number of vectors before those of all images.
+    leading: the number of vectors before those of all images. extend: (prompts, tiles of each image of each example) ->
+    prompts, for inputs that depend on the grids of the images.
     """
 
     marker: str
@@ -90,9 +98,10 @@ class ImagePrompts:
     compose: Callable[[str], str] = unchanged
     special: bool = True
     leading: int = 0
+    extend: Callable[[Prompts, Sequence[Sequence[Tiles]]], Prompts] = as_they_are
 
-    def read(self, example: Mapping[str, Any]) -> tuple[UInt8[np.ndarray, "t h w c"], Int[np.ndarray, " n"]]:
-        """The tiles of all images and the token ids of one example. ValueError if markers and images differ in number, if the
+    def read(self, example: Mapping[str, Any]) -> tuple[list[Tiles], Int[np.ndarray, " n"]]:
+        """The tiles of each image and the token ids of one example. ValueError if markers and images differ in number, if the
         prompt is longer than the model's limit, or if the weights came without a needed file."""
         images, text = list(example.get("images", ())), example["text"]
         if text.count(self.marker) != len(images):
@@ -112,11 +121,11 @@ class ImagePrompts:
         for tile in tiles:
             vectors += [number + (first if number >= 0 else self.leading) for number in tile.vectors]
             first += len(tile.pixels) * self.vectors
-        pixels = [tile.pixels for tile in tiles] or [np.zeros((0, *self.size), np.uint8)]
-        for found in pixels:
-            if found.shape[1:] != self.size:
-                raise ValueError(f"an image has tiles of {list(found.shape[1:])}, but the encoder takes {list(self.size)}")
-        return np.concatenate(pixels), named_vectors(encoded.ids, self.placeholder, vectors, self.vocabulary)
+        for tile in tiles:
+            found = tile.pixels.shape[1:]
+            if found != self.size:
+                raise ValueError(f"an image has tiles of {list(found)}, but the encoder takes {list(self.size)}")
+        return tiles, named_vectors(encoded.ids, self.placeholder, vectors, self.vocabulary)
 
     def finish(self, images: Any) -> Any:
         """Scales and normalises pixels to float32; can be jitted."""
@@ -124,12 +133,15 @@ class ImagePrompts:
 
     def batch(self, examples: Iterable[Mapping[str, Any]]) -> Prompts:
         """Examples, each with any number of images of any sizes -> the model's input, padded at the end."""
-        read = [self.read(example) for example in examples]
-        count, longest = (max((len(row[part]) for row in read), default=0) for part in (0, 1))
-        pixels = np.zeros((len(read), count, *self.size), np.uint8)
-        ids = np.zeros((len(read), longest), np.int32)
-        for row, (tiles, tokens) in enumerate(read):
-            pixels[row, : len(tiles)], ids[row, : len(tokens)] = tiles, tokens
-        tiles, tokens = (np.array([len(row[part]) for row in read], np.int32) for part in (0, 1))
-        images = Padded(self.finish(pixels) if count else pixels.astype(np.float32), tiles)
-        return Prompts(Batch({"image": images}, {"image": tiles > 0}, {}, np.ones(len(read), np.float32)), Padded(ids, tokens))
+        tiles, tokens = zip(*(self.read(example) for example in examples), strict=True)
+        counts = np.array([sum(len(tile.pixels) for tile in row) for row in tiles], np.int32)
+        lengths = np.array([len(row) for row in tokens], np.int32)
+        pixels = np.zeros((len(counts), max(1, *counts), *self.size), np.uint8)  # without any image, one that is masked
+        ids = np.zeros((len(counts), max(lengths)), np.int32)
+        for row, (images, own) in enumerate(zip(tiles, tokens)):
+            ids[row, : len(own)] = own
+            if images:
+                pixels[row, : counts[row]] = np.concatenate([tile.pixels for tile in images])
+        images = Padded(self.finish(pixels) if self.images else pixels.astype(np.float32), counts)
+        batch = Batch({"image": images}, {"image": counts > 0}, {}, np.ones(len(counts), np.float32))
+        return self.extend(Prompts(batch, Padded(ids, lengths)), tiles)

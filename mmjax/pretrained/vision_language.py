@@ -6,6 +6,7 @@ generates answers.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -25,8 +26,8 @@ from mmjax.pretrained.source import Source
 from mmjax.types import Batch, Padded
 
 __all__ = [
-    "IMAGE_DEFAULTS", "TEXT_DEFAULTS", "TEXT_MODELS", "ImagePart", "Part", "Prefixes", "image_part", "join", "prefixes",
-    "text_part",
+    "IMAGE_DEFAULTS", "TEXT_DEFAULTS", "TEXT_MODELS", "ImagePart", "Part", "Prefixes", "architecture", "image_part", "join",
+    "prefixes", "text_part",
 ]  # fmt: skip
 
 _LARGE = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "hidden_act": "silu", "rms_norm_eps": 1e-6}
@@ -47,6 +48,11 @@ TEXT_DEFAULTS = {
     "llama": _LLAMA | {"bos_token_id": 1, "eos_token_id": 2},
     "mistral": _MISTRAL | {"bos_token_id": 1, "eos_token_id": 2},
     "qwen2": _QWEN,
+    "qwen2_vl_text": {
+        "vocab_size": 152_064, "hidden_size": 8192, "intermediate_size": 29_568, "num_hidden_layers": 80,
+        "num_attention_heads": 64, "num_key_value_heads": 8, "hidden_act": "silu", "max_position_embeddings": 32_768,
+        "rms_norm_eps": 1e-5, "bos_token_id": 151_643, "eos_token_id": 151_645, "max_window_layers": 80,
+    },
     "gemma": _GEMMA | {"hidden_act": "gelu_pytorch_tanh"},
     "gemma2": _GEMMA2 | _CAPS,
     "gemma3_text": _GEMMA2 | {"vocab_size": 262_208, "max_position_embeddings": 131_072},
@@ -56,6 +62,7 @@ TEXT_MODELS = {
     "llama": language_models.llama,
     "mistral": language_models.mistral,
     "qwen2": language_models.qwen2,
+    "qwen2_vl_text": language_models.qwen2,
     "gemma": language_models.gemma,
     "gemma2": language_models.gemma2,
     "gemma3_text": language_models.gemma3,
@@ -170,9 +177,13 @@ def join(image: ImagePart, connector: Part, text: Part, both_ways: BothWaysRule 
     language = Interleaved(text.module, text.module.prompt, both_ways)
     module = Multimodal({"image": EachImage(image.part.module)}, connector.module, decoders={"text": language})
     parts = {"encoders_image/encoder": image.part, "fusion": connector, "decoders_text": text}
-    names = {f"params/{place}/{path}": entry for place, part in parts.items() for path, entry in part.names.items()}
     images = Padded(example_array(1, 1, *image.size), np.ones(1, np.int32))
-    targets = {"text": np.zeros((1, 1), np.int32)}
-    batch = Batch({"image": images}, {"image": np.ones(1, bool)}, targets, np.ones(1, np.float32))
+    return architecture(module, parts, {"image": images}, preprocessing)
+
+
+def architecture(module: Multimodal, parts: Mapping[str, Part], inputs: Mapping[str, Any], preprocessing: Any) -> Architecture:
+    """A `Multimodal` with the decoder "text". parts: by their path. inputs: of one example."""
+    names = {f"params/{place}/{path}": entry for place, part in parts.items() for path, entry in part.names.items()}
+    targets, present = {"text": np.zeros((1, 1), np.int32)}, dict.fromkeys(inputs, np.ones(1, bool))
     unused = tuple(pattern for part in parts.values() for pattern in part.unused)
-    return Architecture(module, batch, names, preprocessing, unused)
+    return Architecture(module, Batch(inputs, present, targets, np.ones(1, np.float32)), names, preprocessing, unused)

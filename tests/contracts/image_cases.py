@@ -3,10 +3,11 @@
 from mmjax.encoders.efficientnet import EfficientNetLite
 from mmjax.encoders.image import CNN
 from mmjax.encoders.naflex import NaFlex
+from mmjax.encoders.qwen_vit import QwenViT
 from mmjax.encoders.resnet import ResNet
 from mmjax.encoders.vgg import VGG
 from mmjax.encoders.vit import PatchStates, ViT
-from tests.contracts.inputs import image, patches
+from tests.contracts.inputs import cells, image, patches
 
 ENCODERS = {
     "cnn": (CNN(widths=(4, 6), dropout=0.3), image),
@@ -17,5 +18,6 @@ ENCODERS = {
     "vit_interpolated": (ViT(patch=8, width=8, depth=1, heads=2, hidden=8, layer_scale=0.5, grid=(3, 3), registers=2), image),
     "naflex": (NaFlex(side=2, width=8, depth=1, heads=2, hidden=8, dropout=0.3), patches),
     "patch_states": (PatchStates(ViT(patch=8, width=8, depth=1, heads=2, hidden=8, dropout=0.3)), image),
+    "qwen_vit": (QwenViT(patch=2, width=8, depth=1, heads=1, hidden=8), cells),
     "vit": (ViT(patch=8, width=8, depth=1, heads=2, hidden=8, dropout=0.3), image),
 }

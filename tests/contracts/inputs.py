@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from mmjax.encoders import ImagePatches
+from mmjax.encoders import ImagePatches, PlacedCells
 from mmjax.types import Padded
 
 CLASSES, BATCH = 5, 8
@@ -30,3 +30,11 @@ def patches(key, size=12):
     values, rows, columns = jax.random.split(key, 3)
     grid = [jax.random.randint(k, (BATCH,), low, low + 3) for k, low in ((rows, 1), (columns, 2))]
     return ImagePatches(jax.random.normal(values, (BATCH, size, 12)), jnp.stack(grid, axis=1))
+
+
+def cells(key, size=4):
+    """Images of one column: the first has two cells of 4 x 4 pixels, the second up to two; some examples have padding."""
+    values, lengths = jax.random.split(key)
+    number = jnp.arange(size)[None] < jax.random.randint(lengths, (BATCH, 1), 1, size + 1)
+    place = jnp.array([[0, 0, 1], [1, 0, 1], [0, 0, 2], [1, 0, 2]])
+    return PlacedCells(jax.random.normal(values, (BATCH, size, 4, 4, 2)), jnp.where(number[..., None], place[None], 0))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.encoders import ImagePatches
+from mmjax.encoders import ImagePatches, PlacedCells
 from mmjax.losses import cross_entropy
 from mmjax.shards import SHARD, sum_over_shards
 from mmjax.tasks.subsets import subsets_of
@@ -89,10 +89,12 @@ def spoil(batch: Batch) -> Batch:
 
 
 def has_steps(x) -> bool:
-    return isinstance(x, (Padded, ImagePatches))
+    return isinstance(x, (Padded, ImagePatches, PlacedCells))
 
 
-def valid_steps(x: Padded | ImagePatches) -> np.ndarray:
+def valid_steps(x: Padded | ImagePatches | PlacedCells) -> np.ndarray:
+    if isinstance(x, PlacedCells):
+        return x.place[..., 2] > 0
     size = x.length if isinstance(x, Padded) else x.grid.prod(axis=1)
     return np.arange(x.x.shape[1])[None] < size[:, None]
 

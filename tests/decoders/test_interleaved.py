@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmjax.decoders import Interleaved, LanguageModel, PrefixLM, both_ways_in_images
+from mmjax.nn.rotary import GridRope
 from mmjax.nn.search import beam, greedy
 from mmjax.types import Padded, Tokens
 
@@ -117,6 +118,26 @@ def test_padded_prompts_give_what_they_give_alone(both_ways, variables, memory):
             if token == 19:
                 break
             ids.append(token)
+
+
+def test_places_of_an_image():
+    """A word, an image of 2 x 2 vectors, a word: (time, row, column). The first vector of the second text is absent."""
+    model = Interleaved(MODEL.clone(rope=GridRope(100.0, (1, 1, 0))), (0,), places=True)
+    image = jnp.array([[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 2]])
+    place = jnp.array([[[0, 0, 1], *image.tolist(), [0, 0, 1]]] * 2)
+    valid = jnp.ones((2, 6), bool).at[1, 4].set(False)
+    found, after = model.apply({}, place, valid, jnp.array([0, 10]), method="_positions")
+    expected = [[0, 0, 0], [1, 1, 1], [1, 1, 2], [1, 2, 1], [1, 2, 2], [3, 3, 3]]
+    assert found[0].tolist() == expected and after.tolist() == [4, 12]
+    assert (found[1, :4] - 10).tolist() == expected[:4] and found[1, 5].tolist() == [11, 11, 11]
+
+
+def test_a_text_without_images_has_the_logits_of_one_position(variables, logits):
+    ids = padded([3, 9, 4, 1], [5, 2])
+    model = Interleaved(MODEL.clone(rope=GridRope(MODEL.rope.theta, (1, 1, 0))), (0,), places=True)
+    empty = Tokens(jnp.zeros((2, VECTORS, 8)), jnp.zeros((2, VECTORS), bool))
+    found = jax.jit(lambda ids: model.apply(variables, ids))(ids)
+    np.testing.assert_allclose(np.asarray(found)[ids.mask], logits(ids, empty)[ids.mask], atol=1e-5)
 
 
 def test_bad_prompts():

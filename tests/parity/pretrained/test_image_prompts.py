@@ -12,7 +12,8 @@ pytestmark = pytest.mark.parity
 
 SPECIAL = [
     "<pad>", "<s>", "</s>", "<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<start_of_image>",
-    "<end_of_image>", "<image_soft_token>", "\n", *(f"<row_{row}_col_{column}>" for row in (1, 2, 3) for column in (1, 2, 3)),
+    "<end_of_image>", "<image_soft_token>", "\n", "<|image_pad|>",
+    *(f"<row_{row}_col_{column}>" for row in (1, 2, 3) for column in (1, 2, 3)),
 ]  # fmt: skip
 WORDS = "What is this? Compare both images, left and right. Describe the picture in one line."
 CLIP, SIGLIP = (VISION | {"model_type": f"{kind}_vision_model"} for kind in ("clip", "siglip"))
@@ -133,6 +134,47 @@ def test_prompts(make, tmp_path):
             np.testing.assert_allclose(images.x[row, : images.length[row]], pixels, atol=1e-5)
 
 
+def test_prompts_of_qwen2_vl(tmp_path):
+    """Images of their own size; the patches of transformers are those of our cells, twice for two frames. Its processor of
+    prompts needs torchvision, so the rule of its `replace_image_token` is written here."""
+    import transformers
+
+    vision = {"embed_dim": 16, "depth": 1, "num_heads": 2, "hidden_size": 24, "patch_size": 3, "mlp_ratio": 2}
+    rope = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 1, 1]}
+    config = text("qwen2_vl_text", hidden_size=24, rope_parameters=rope, eos_token_id=2)
+    original("qwen2_vl", image_token_id=11, vision_config=vision, **config).save_pretrained(tmp_path)
+    tokens, size = tokenizer(), {"shortest_edge": 200, "longest_edge": 700}
+    processor = transformers.Qwen2VLImageProcessorPil(patch_size=3, size=size)
+    processor.save_pretrained(tmp_path)
+    tokens.save_pretrained(tmp_path)
+    weights = load(tmp_path)
+    examples = [
+        {"text": "<|image_pad|> What is this? <|image_pad|>", "images": pictures((30, 50), (50, 13))},
+        {"text": "Describe the line.", "images": []},
+        {"text": "Describe <|image_pad|>", "images": pictures((3, 4))},
+        {"text": "<|image_pad|>left<|image_pad|>", "images": pictures((12, 24), (1, 31))},
+    ]
+    found = weights.preprocessing.batch(examples)
+    cells = found.batch.inputs["image"]
+    for row, example in enumerate(examples):
+        theirs = processor(example["images"], return_tensors="np") if example["images"] else {"image_grid_thw": ()}
+        first, *rest = example["text"].split("<|image_pad|>")
+        pads = ["<|image_pad|>" * (np.prod(grid) // 4) + text for grid, text in zip(theirs["image_grid_thw"], rest)]
+        own = found.ids.x[row, : found.ids.length[row]]
+        assert np.where(own < 400, own, 11).tolist() == tokens(first + "".join(pads))["input_ids"]
+        count = (own >= 400).sum()
+        assert own[own >= 400].tolist() == list(range(400, 400 + count)) and (cells.place[row, :, 2] > 0).sum() == count
+        if example["images"]:
+            assert cells.place[row, :count].max(axis=0).tolist()[2] == len(example["images"])
+            rows_columns = np.array(theirs["image_grid_thw"])[:, 1:] // 2
+            assert (rows_columns.prod(axis=1).sum(), rows_columns.max()) == (count, cells.place[row, :, :2].max() + 1)
+            patches = np.asarray(cells.x)[row, :count].reshape(-1, 2, 3, 2, 3, 3).transpose(0, 1, 3, 5, 2, 4)
+            patches = np.repeat(patches.reshape(-1, 3, 1, 9), 2, axis=2).reshape(-1, 54)
+            np.testing.assert_allclose(patches, theirs["pixel_values"], atol=1e-5)
+    answers = answerer(weights, max_tokens=3)
+    assert answers(examples)[1:2] == answers([examples[1]])  # of a batch without any image
+
+
 def test_answers(tmp_path, capsys):
     """The texts of a batch equal those of transformers' `generate`, one prompt at a time; also from the command line."""
     import transformers
@@ -153,6 +195,7 @@ def test_answers(tmp_path, capsys):
     examples[-1]["images"][0].save(tmp_path / "a.png")
     main([str(tmp_path), examples[-1]["text"], str(tmp_path / "a.png"), "--max-tokens", "5"])
     assert capsys.readouterr().out == found[-1] + "\n"
+    assert answerer(load(tmp_path), max_tokens=5)([examples[1]]) == found[1:2]  # a batch without any image
     with pytest.raises(SystemExit, match=r"error: 'text' has 1 times '<image>', but there are 0 'images'"):
         main([str(tmp_path), examples[-1]["text"]])
 

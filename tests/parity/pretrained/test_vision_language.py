@@ -1,12 +1,16 @@
 """Vision-language models: logits, gradients and greedy tokens equal those of transformers, on random models."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 
+from mmjax.pretrained.image_prompts import Prompts, Tiles
 from mmjax.pretrained.images import BICUBIC, ImagePreprocessing
 from mmjax.pretrained.llava_next import AnyResolution, best_size
+from mmjax.pretrained.qwen2_vl import with_places
+from mmjax.types import Padded
 from tests.parity.pretrained.vision_language_models import IMAGE, TEXT, VISION, assert_answers, original, rows
 
 pytestmark = pytest.mark.parity
@@ -79,6 +83,50 @@ def test_llava_next(tmp_path):
         return theirs(input_ids=ids, pixel_values=joined, image_sizes=torch.tensor(images[row])).logits
 
     assert_answers(theirs, tmp_path, ids, pixels, forward, numbers)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_qwen2_vl(version, tmp_path):
+    """Images of 2 x 3 and 3 x 1 cells in one prompt, and of 1 x 2 in another. Files of transformers 4 have no text_config."""
+    import torch
+
+    vision = {"embed_dim": 16, "depth": 2, "num_heads": 2, "hidden_size": 24, "patch_size": 3, "mlp_ratio": 2}
+    rope = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 1, 1]}
+    sizes = {"hidden_size": 24, "tie_word_embeddings": version == 4, "rope_parameters": rope}
+    config = {**text("qwen2_vl_text", **sizes), "vision_config": vision | {"spatial_merge_size": 2}}
+    theirs = original("qwen2_vl", image_token_id=IMAGE, vision_start_token_id=57, **config)
+    grids = [[(2, 3), (3, 1)], [], [(1, 2)]]
+    ids = [[1, 5, 57, *[IMAGE] * 6, 6, *[IMAGE] * 3, 8, 7], [1, 9, 9, 10, 7], [1, *[IMAGE] * 2, 11, 7]]
+    random = np.random.default_rng(0)
+    count = [sum(rows * columns for rows, columns in row) for row in grids]
+    pixels = [random.normal(size=(cells, 6, 6, 3)).astype(np.float32) for cells in count]
+    of = dict(zip(count, grids))
+
+    def extend(batch):
+        tiles = [[Tiles(np.zeros((0, 6, 6, 3), np.uint8), "", (), grid) for grid in row] for row in grids]
+        return with_places(Prompts(batch, Padded(np.zeros((3, 1), np.int32), np.ones(3, np.int32))), tiles).batch
+
+    def forward(ids, cells):
+        if not len(cells):
+            return theirs(input_ids=ids).logits
+        grid = torch.tensor([(1, 2 * rows, 2 * columns) for rows, columns in of[len(cells)]])
+        patches = cells.reshape(-1, 2, 3, 2, 3, 3).permute(0, 1, 3, 5, 2, 4).reshape(-1, 3, 1, 9).expand(-1, -1, 2, -1)
+        flat, kinds = patches.reshape(len(patches), -1), (ids == IMAGE).int()
+        return theirs(input_ids=ids, pixel_values=flat, image_grid_thw=grid, mm_token_type_ids=kinds).logits
+
+    if version == 4:
+        save = theirs.save_pretrained
+        theirs.save_pretrained = lambda folder: (save(folder), flattened(folder / "config.json"))
+    assert_answers(theirs, tmp_path, ids, pixels, forward, extend=extend)
+
+
+def flattened(file):
+    """The config as transformers 4 wrote it."""
+    config = json.loads(file.read_text())
+    own = config.pop("text_config")
+    rope = own.pop("rope_parameters")
+    own |= {"rope_theta": rope["rope_theta"], "rope_scaling": {"type": "mrope", "mrope_section": rope["mrope_section"]}}
+    file.write_text(json.dumps(own | config))
 
 
 @pytest.mark.parametrize("kind", ["gemma", "gemma2"])

@@ -61,11 +61,11 @@ def padded(ids, vocabulary, numbers=None):
     return Padded(jnp.asarray(x), jnp.array([len(row) for row in ids]))
 
 
-def assert_answers(theirs, tmp_path, ids, pixels, forward, numbers=None):
+def assert_answers(theirs, tmp_path, ids, pixels, forward, numbers=None, extend=lambda batch: batch):
     """Logits, gradients with respect to the pixels, and tokens of greedy search; weights that are read back.
 
     forward: (ids [1 n], images [k h w c] as torch tensors) -> the original's logits [1 n v] of one prompt. numbers: as in
-    `padded`. Returns our weights.
+    `padded`. extend: changes our batch. Returns our weights.
     """
     import torch
 
@@ -82,7 +82,7 @@ def assert_answers(theirs, tmp_path, ids, pixels, forward, numbers=None):
         """flat: all images [n h w c] -> the batch; images beyond the length are other images."""
         index = np.minimum(place[:, None] + np.arange(counts.max())[None], counts.sum() - 1)
         images = Padded(flat[index], jnp.asarray(counts))
-        return Batch({"image": images}, {"image": jnp.asarray(counts > 0)}, {}, jnp.ones(len(ids)))
+        return extend(Batch({"image": images}, {"image": jnp.asarray(counts > 0)}, {}, jnp.ones(len(ids))))
 
     def ours(flat):
         targets = {"text": jnp.roll(prompts.x, -1, axis=1)}
