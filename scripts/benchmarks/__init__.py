@@ -23,10 +23,12 @@ ROWS = {
     "stream": "training from files, read while training or before",
     "losses": "contrastive losses at a large batch, value and gradient",
     "decode": "captions, token by token with a cache",
+    "llm": "SmolLM2: reading prompts, and adding tokens with a cache",
     "search": "exact search in a gallery of embeddings",
     "input": "images and speech -> batches",
     "start": "import, --help, the first step without and with the compilation cache",
 }
+READS_WEIGHTS = {"llm"}  # rows that are also relative to the memory bandwidth, the row "memory"
 
 
 def cases_of(row: str, quick: bool, device: str) -> list[Case]:

@@ -17,7 +17,8 @@ class Workload:
     run: does the work `repeats` times and returns when it is finished, on an accelerator too. outputs: {name: array}, compared
     between the sides before timing. parameters: number of learned parameters, 0 without a model. weights: the weights of the
     first side, with the names and layouts of the other sides. flops: of the work done once, multiplications and additions
-    counted separately; 0 if another side counts them. compared_losses: number of first losses that are compared too; `run`
+    counted separately; 0 if another side counts them. bytes: that the work must read at least, if that bounds its time; else 0.
+    compared_losses: number of first losses that are compared too; `run`
     then returns its losses, Float[] or Float[repeats]. repeats: how often one call of `run` does the work, such as training
     steps per compiled call.
     """
@@ -27,6 +28,7 @@ class Workload:
     parameters: int = 0
     weights: Weights = field(default_factory=dict)
     flops: float = 0.0
+    bytes: float = 0.0
     compared_losses: int = 0
     repeats: int = 1
 

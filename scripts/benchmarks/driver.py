@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks import cases_of
+from benchmarks import READS_WEIGHTS, cases_of
 from benchmarks.case import Case
 from benchmarks.table import growth, lines, markdown, show
 
@@ -163,13 +163,14 @@ def bench(
 ) -> list[str]:
     """Runs the rows and prints their table. Returns the names of cases that could not be compared; their errors are printed."""
     console = Console()
-    record = {"machine": machine(device), "rounds": rounds, "seconds": seconds, "gemm": {}, "cases": []}
+    record = {"machine": machine(device), "rounds": rounds, "seconds": seconds, "gemm": {}, "bandwidth": 0.0, "cases": []}
     console.print("  ".join(f"{name} {value}" for name, value in record["machine"].items()))
     wanted = [(row, case) for row in rows for case in cases_of(row, quick, device)]
     dtypes = {case.dtype for _, case in wanted if case.sides}
     gemms = [case for case in cases_of("gemm", quick, device) if case.dtype in dtypes]
+    memory = [("memory", case) for case in cases_of("memory", quick, device)] if READS_WEIGHTS & set(rows) else []
     failed = []
-    for row, case in [("gemm", gemm) for gemm in gemms] + wanted:
+    for row, case in [("gemm", gemm) for gemm in gemms] + memory + wanted:
         entry = {"row": row, "case": case.name, "dtype": case.dtype, "goals": dict(case.goals)}
         entry |= {"note": case.note, "grown_from": case.grown_from, "sides": {}}
         began = time.perf_counter()
@@ -184,10 +185,12 @@ def bench(
         entry["seconds"] = time.perf_counter() - began
         record["cases"].append(entry)
         if row == "gemm" and entry["sides"]:
-            record["gemm"][case.dtype] = max(_speed(side) for side in entry["sides"].values())
+            record["gemm"][case.dtype] = max(_speed(side, "flops") for side in entry["sides"].values())
+        if row == "memory" and entry["sides"]:
+            record["bandwidth"] = max(_speed(side, "bytes") for side in entry["sides"].values())
         if json_file:
             json_file.write_text(json.dumps(record, indent=1))
-        show(console, lines(entry, record["gemm"]))
+        show(console, lines(entry, record["gemm"], record["bandwidth"]))
     for sentence in growth(record):
         console.print(sentence, markup=False, highlight=False)
     if table_file:
@@ -197,5 +200,5 @@ def bench(
     return failed
 
 
-def _speed(side: Mapping[str, Any]) -> float:
-    return side["flops"] / statistics.median(one["wall"] for one in side["rounds"])
+def _speed(side: Mapping[str, Any], of: str) -> float:
+    return side[of] / statistics.median(one["wall"] for one in side["rounds"])

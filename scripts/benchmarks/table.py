@@ -16,6 +16,7 @@ HEAD = {
     "theirs": "other, ms wall / CPU",
     "speed": "GFLOP/s, mmjax / other",
     "share": "of a GEMM, mmjax / other",
+    "bandwidth": "of the memory bandwidth, mmjax / other",
     "memory": "MB, mmjax / other",
     "first": "first run s, mmjax / other",
     "rounds": "rounds",
@@ -32,8 +33,8 @@ def _ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> lis
     return [other[name] / max(mine[name], 1e-9) for mine, other in zip(ours["rounds"], theirs["rounds"])]
 
 
-def lines(entry: Mapping[str, Any], gemm: Mapping[str, float]) -> list[dict[str, str]]:
-    """The lines of a case; if it could not be compared, one line with the reason."""
+def lines(entry: Mapping[str, Any], gemm: Mapping[str, float], bandwidth: float = 0.0) -> list[dict[str, str]]:
+    """The lines of a case; if it could not be compared, one line with the reason. bandwidth: bytes per second, 0 if unknown."""
     name = f"{entry['row']} {entry['case']}"
     if "error" in entry or not entry["sides"]:
         return [{"case": name, "against": f"not compared: {entry.get('error', entry['note']).splitlines()[0]}"}]
@@ -54,6 +55,8 @@ def lines(entry: Mapping[str, Any], gemm: Mapping[str, float]) -> list[dict[str,
             line["speed"] = " / ".join(_number(speed / 1e9) for speed in speeds)
             if entry["dtype"] in gemm:
                 line["share"] = " / ".join(f"{speed / gemm[entry['dtype']]:.0%}" for speed in speeds)
+        if ours.get("bytes") and bandwidth:
+            line["bandwidth"] = " / ".join(f"{one['bytes'] / _median(one, 'wall') / bandwidth:.0%}" for one in (ours, theirs))
         line["memory"] = " / ".join(_number(one["rounds"][-1]["memory"] / 1e6) for one in (ours, theirs))
         line["first"] = f"{ours['first']:.1f} / {theirs['first']:.1f}"
         line["rounds"] = str(len(theirs["rounds"]))
@@ -93,7 +96,7 @@ def show(console: Console, table: list[dict[str, str]]) -> None:
 
 def markdown(record: Mapping[str, Any]) -> str:
     """The table as Markdown, with the machine above it and the notes below."""
-    rows = [line for entry in record["cases"] for line in lines(entry, record["gemm"])]
+    rows = [line for entry in record["cases"] for line in lines(entry, record["gemm"], record["bandwidth"])]
     machine = ", ".join(f"{name} {value}" for name, value in record["machine"].items())
     text = [f"{machine}; at most {record['rounds']} rounds of at least {record['seconds']:g} s a side.", ""]
     text += [f"| {' | '.join(HEAD.values())} |", f"|{'---|' * len(HEAD)}"]

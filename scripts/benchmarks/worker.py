@@ -70,7 +70,7 @@ def main() -> None:
         np.savez(weights_file, **work.weights)
     first, losses = first_runs(work)
     np.savez(Path(folder) / f"{side}.npz", **work.outputs, **losses)
-    reply(parameters=work.parameters, flops=work.flops, first=first)
+    reply(parameters=work.parameters, flops=work.flops, bytes=work.bytes, first=first)
     for line in sys.stdin:
         calls = -(-json.loads(line)["runs"] // work.repeats)
         work.run()  # untimed: while another side ran, the system took memory from this one, which the next run pays for

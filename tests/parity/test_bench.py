@@ -21,7 +21,7 @@ def test_every_row_compares_and_runs(tmp_path):
     finished = subprocess.run(command, cwd=tmp_path, env=os.environ | {"COLUMNS": "100"}, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
     found = {(entry["row"], entry["case"]): entry for entry in json.loads(file.read_text())["cases"]}
-    expected = {(row, case.name): case for row in ("gemm", *ROWS) for case in cases_of(row, True, "cpu")}
+    expected = {(row, case.name): case for row in ("gemm", "memory", *ROWS) for case in cases_of(row, True, "cpu")}
     assert set(found) == set(expected)
     for name, case in expected.items():
         entry = found[name]
