@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mmjax.decoders import GPT2, empty_prefix
+from mmjax.decoders.generator import Generator
 from mmjax.pretrained import load, save
 from mmjax.types import Padded
 from tests.parity.originals import assert_same, randomised
@@ -229,6 +230,32 @@ def test_gemma3(case, tmp_path):
 @of("gpt2")
 def test_gpt2(case, tmp_path):
     compare("gpt2", case, tmp_path)
+
+
+@pytest.mark.parametrize("family", CASES)
+def test_padding_on_the_right(family, tmp_path):
+    """A batch with padding at the end has the logits of transformers, with the same padding and row by row, and `Generator`
+    continues each prompt with the most likely tokens of transformers."""
+    import torch
+
+    theirs = original(family, next(iter(CASES[family])))
+    theirs.save_pretrained(tmp_path)
+    module, variables, _ = load(tmp_path)
+    ids, length = inputs(3), np.array([LENGTH, 5, 8])
+    padded = np.arange(LENGTH) >= length[:, None]
+    logits = jax.jit(module.apply)(variables, Padded(jnp.where(padded, -1, ids), jnp.asarray(length)))
+    mask, given = torch.tensor(~padded).long(), torch.tensor(np.where(padded, 0, ids)).long()
+    with torch.no_grad():
+        together = theirs(input_ids=given, attention_mask=mask).logits
+        for row, count in enumerate(length):
+            alone = theirs(input_ids=given[row : row + 1, :count]).logits[0]
+            assert_same(logits[row, :count], together[row, :count], "logits of a padded batch")
+            assert_same(logits[row, :count], alone, "logits of a row alone")
+    found = Generator.of(module, variables)(Padded(ids, length), TOKENS)
+    for row, count in enumerate(length):
+        expected = their_tokens(theirs, ids[row, :count])
+        until = expected.index(59) if 59 in expected else TOKENS
+        assert found.x[row, : int(found.length[row])].tolist() == expected[:until]
 
 
 def test_gpt2_is_a_module_of_its_own(tmp_path):
