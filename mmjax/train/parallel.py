@@ -159,9 +159,14 @@ def pmapped() -> Plan:
             all_seeds_steps(step), axis_name=SHARD, in_axes=(0, 0, 2), out_axes=(0, None), donate_argnums=0, devices=devices
         )
         split_rows = jax.jit(partial(jax.tree.map, partial(split, axis=2)))  # one program: leaf by leaf takes much longer
+        known = set()
 
         def run(state, frozen, batches):
-            result = spread(state, frozen, split_rows(batches))
+            batches, shape = split_rows(batches), jax.tree.leaves(batches)[0].shape
+            if shape not in known:
+                check_memory(spread.lower(state, frozen, batches).compile(), devices)  # the call below does not compile again
+                known.add(shape)
+            result = spread(state, frozen, batches)
             # XLA launches programs on CPU devices from a pool of one thread per device. A program with collectives holds
             # these threads until it runs on all devices, and a launch that waits because 32 later ones are queued holds one
             # as well: then the last device never starts, and the process is aborted after 40 seconds.
@@ -181,7 +186,8 @@ def pmapped() -> Plan:
         join_rows = jax.jit(partial(jax.tree.map, join))
         return lambda variables, frozen, batch: join_rows(spread(variables, frozen, split_rows(batch)))
 
-    copy = jax.pmap(lambda device, tree: tree, in_axes=(0, None), devices=devices)
+    # With the axis of the step, since the step is compiled again for a state that lies on a mesh with another axis.
+    copy = jax.pmap(lambda device, tree: tree, axis_name=SHARD, in_axes=(0, None), devices=devices)
     place = lambda tree, seeds=True: copy(np.arange(count), tree)
     # The copy of the first device, by a program on that device alone: leaf[0] would launch a program with collectives for each
     # leaf, and many of these can block each other as in `train`.

@@ -31,8 +31,11 @@ def train(plan, toy, start, calls=((0,), (1,), (2,))):
     run, placed, metrics = plan.train(toy.step()), plan.place(jax.tree.map(jnp.copy, start)), []
     feed = plan.feed(DeviceFeed(toy.data.inputs, toy.rows))
     chunks = [range(steps[0], steps[-1] + 1) for steps in calls]
+    where = lambda: jax.tree.map(lambda leaf: leaf.sharding, placed)
     for batches in feed.chunks(orders(SEEDS, ROWS, toy.batch), chunks):
+        before = where()
         placed, found = run(placed, plan.place({}, seeds=False), batches)
+        assert where() == before  # otherwise the step is compiled again
         metrics.append(jax.tree.map(np.asarray, found))
     joined = jax.tree.map(lambda *parts: np.concatenate(parts), *metrics)
     return jax.tree.map(np.asarray, plan.fetch(placed).replace(key=None)), joined
@@ -57,6 +60,14 @@ def test_four_devices_train_as_one_does_and_three_steps_in_one_call(toy, start, 
     assert_same_training(four, on_one)
     assert on_one[0].step.tolist() == four[0].step.tolist() == [toy.steps] * len(SEEDS)
     assert four[1]["loss"].shape == (3, 2) and four[1]["finite"].all()
+
+
+def test_a_step_that_does_not_fit_is_refused_under_pmap(monkeypatch):
+    monkeypatch.setattr("os.sysconf", lambda name: 64)  # pages of 64 bytes, 64 of them
+    plan, step = pmapped(), lambda state, frozen, batch: (state + jnp.sum(batch), {})
+    arguments = plan.place(jnp.zeros((2, 5000))), plan.place({}, seeds=False), jnp.ones((1, 2, 8))
+    with pytest.raises(MemoryError, match=r"a training step needs .* but this machine has 4.1e-06 GB"):
+        plan.train(step)(*arguments)
 
 
 def test_the_comparison_can_fail(toy, start, on_one):
