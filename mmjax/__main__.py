@@ -8,6 +8,7 @@ COMMANDS = {
     "mmjax.parts": "list every encoder, fusion, head, decoder and loss with shapes, parameters and sources",
     "mmjax.predict": "answer new images, texts and recordings with a trained cell",
     "mmjax.pretrained": "fetch published weights",
+    "mmjax.questions": "answer and score public questions about images with a vision-language model",
     "mmjax.report": "make one page from run folders",
     "mmjax.robust.privacy": "audit the cells of a run that were trained with canaries",
     "mmjax.search": "serve a page on which a trained cell searches by texts, images and recordings",

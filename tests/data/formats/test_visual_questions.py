@@ -45,8 +45,17 @@ def people(*answers):
 def vqa_files(folder, **changes):
     """Two questions about one image of COCO."""
     questions = [{"image_id": 42, "question": f"What is {k}?", "question_id": 42000 + k} for k in range(2)]
-    notes = [{"question_id": 42000 + k, "image_id": 42, "question_type": "what is", "answer_type": "number", "multiple_choice_answer": "2",
-              "answers": people("2", "two", "2")} for k in range(2)]  # fmt: skip
+    notes = [
+        {
+            "question_id": 42000 + k,
+            "image_id": 42,
+            "question_type": "what is",
+            "answer_type": "number",
+            "multiple_choice_answer": "2",
+            "answers": people("2", "two", "2"),
+        }
+        for k in range(2)
+    ]
     written(folder / "images/COCO_val2014_000000000042.jpg", png())
     written(folder / "questions.json", {"info": {}, "questions": questions} | changes.get("questions", {}))
     written(folder / "annotations.json", {"annotations": notes} | changes.get("annotations", {}))
@@ -81,16 +90,28 @@ def test_gqa(tmp_path):
 
 
 def test_text_vqa(tmp_path):
-    entry = {"question": "what is the brand?", "image_id": "0a1", "question_id": 34602, "answers": ["nokia"] * 9 + ["toshiba"],
-             "ocr_tokens": []}  # fmt: skip
+    entry = {
+        "question": "what is the brand?",
+        "image_id": "0a1",
+        "question_id": 34602,
+        "answers": ["nokia"] * 9 + ["toshiba"],
+        "ocr_tokens": [],
+    }
     written(tmp_path / "images/0a1.jpg", png())
     (found,) = text_vqa(written(tmp_path / "val.json", {"dataset_type": "val", "data": [entry]}), tmp_path / "images")
     assert found.id == "34602" and found.answers == ("nokia",) * 9 + ("toshiba",) and found.group == "0a1"
 
 
 def test_doc_vqa(tmp_path):
-    entry = {"questionId": 49153, "question": "What is the total?", "question_types": ["table/list", "layout"], "docId": 14465,
-             "image": "documents/pybv0228_81.png", "answers": ["0.28", "$0.28"], "data_split": "val"}  # fmt: skip
+    entry = {
+        "questionId": 49153,
+        "question": "What is the total?",
+        "question_types": ["table/list", "layout"],
+        "docId": 14465,
+        "image": "documents/pybv0228_81.png",
+        "answers": ["0.28", "$0.28"],
+        "data_split": "val",
+    }
     written(tmp_path / "documents/pybv0228_81.png", png())
     (found,) = doc_vqa(written(tmp_path / "val.json", {"data": [entry]}), tmp_path)
     assert found.answers == ("0.28", "$0.28") and found.category == "table/list, layout"
@@ -98,8 +119,15 @@ def test_doc_vqa(tmp_path):
 
 
 def test_science_qa(tmp_path):
-    problem = {"question": "Which is a frog?", "choices": ["this", "that"], "answer": 1, "hint": "Look.", "image": "image.png",
-               "split": "test", "subject": "natural science"}  # fmt: skip
+    problem = {
+        "question": "Which is a frog?",
+        "choices": ["this", "that"],
+        "answer": 1,
+        "hint": "Look.",
+        "image": "image.png",
+        "split": "test",
+        "subject": "natural science",
+    }
     problems = {"1": problem, "2": problem | {"image": None}, "3": problem | {"split": "train"}}
     written(tmp_path / "test/1/image.png", png())
     file = written(tmp_path / "problems.json", problems)
@@ -113,8 +141,15 @@ def test_mmmu(tmp_path):
     import pyarrow
     from pyarrow import parquet
 
-    row = {"id": "validation_Art_Theory_1", "question": "What is <image 1>?", "options": "['a frog', 'it\\'s \"two\"']", "answer": "B",
-           "question_type": "multiple-choice", "image_1": {"bytes": png(), "path": "1.png"}, "image_2": None}  # fmt: skip
+    row = {
+        "id": "validation_Art_Theory_1",
+        "question": "What is <image 1>?",
+        "options": "['a frog', 'it\\'s \"two\"']",
+        "answer": "B",
+        "question_type": "multiple-choice",
+        "image_1": {"bytes": png(), "path": "1.png"},
+        "image_2": None,
+    }
     rows = [row, row | {"id": "validation_Art_2", "question_type": "open", "answer": "7", "options": "[]"}]
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "art.parquet")
     (found,) = mmmu([tmp_path / "art.parquet"])
@@ -126,14 +161,19 @@ def test_mmmu(tmp_path):
 
 def test_mm_bench(tmp_path):
     coded = base64.b64encode(png()).decode()
-    lines = ["index\tquestion\thint\tA\tB\tC\tD\tanswer\tcategory\timage", f"7\tWhich?\tnan\tone\ttwo\tthree\t\tB\tcounting\t{coded}",
-             '8\t"Two\nlines"\tLook.\tyes\tno\t\t\tA\tlogic\t7']  # fmt: skip
+    lines = [
+        "index\tquestion\thint\tA\tB\tC\tD\tanswer\tcategory\timage",
+        f"7\tWhich?\tnan\tone\ttwo\tthree\t\tB\tcounting\t{coded}",
+        '8\t"Two\nlines"\tLook.\tyes\tno\t\t\tA\tlogic\t7',
+    ]
     file = written(tmp_path / "dev.tsv", "\n".join(lines))
     found = mm_bench(file)
     assert [one.id for one in found] == ["7/0", "7/1", "7/2", "8/0", "8/1"] and {one.group for one in found} == {"7", "8"}
     assert [(one.options, one.answers) for one in found[:3]] == [
-        (("one", "two", "three"), ("B",)), (("two", "three", "one"), ("A",)), (("three", "one", "two"), ("C",)),
-    ]  # fmt: skip
+        (("one", "two", "three"), ("B",)),
+        (("two", "three", "one"), ("A",)),
+        (("three", "one", "two"), ("C",)),
+    ]
     assert found[3].hint == "Look." and found[3].text == "Two\nlines" and found[0].hint == "" and found[4].images == (png(),)
     assert [one.id for one in mm_bench(file, circular=False)] == ["7", "8"]
 

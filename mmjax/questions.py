@@ -1,0 +1,273 @@
+"""`python -m mmjax.questions WEIGHTS pope FILE --images DIR`: answers public questions about images, and scores them.
+
+Prompts have lmms-eval's instructions, scores equal its functions (`mmjax.metrics.answers`), and intervals are clustered by
+image. Answers are written to a file as they come, so that a stopped run continues.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from mmjax.data.decode import DataError, open_image
+from mmjax.data.formats import visual_questions as sets
+from mmjax.data.formats.visual_questions import LETTERS, VisualQuestion
+from mmjax.evaluate.statistics.estimates import Estimate, estimates
+from mmjax.metrics.answers import ANSWER_METRICS, chosen_letter
+from mmjax.metrics.text import text_outcomes
+
+__all__ = ["SETS", "SHOWN", "QuestionSet", "answered", "main", "majority", "prompt_of", "scored", "shown_images"]
+
+SHOWN = ("right", "none", "wrong")
+SHORT = "\nAnswer the question using a single word or phrase."
+LETTER = "\nAnswer with the option's letter from the given choices directly."
+YES_NO = tuple(name for name in ANSWER_METRICS if name.startswith("yes"))
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """A public set.
+
+    read: (files, folder of images) -> questions. files: what they are, for the help. scores: of `ANSWER_METRICS`, the first one
+    is the headline. instruction: after each question. together: also the share of groups whose answers are all right.
+    """
+
+    read: Callable[[Sequence[Path], Path | None], list[VisualQuestion]]
+    files: tuple[str, ...]
+    scores: tuple[str, ...]
+    instruction: str = SHORT
+    together: bool = False
+
+
+SETS = {
+    "vqa_v2": QuestionSet(lambda files, images: sets.vqa_v2(*files, images), ("QUESTIONS", "ANNOTATIONS"), ("vqa",)),
+    "gqa": QuestionSet(lambda files, images: sets.gqa(*files, images), ("QUESTIONS",), ("gqa",)),
+    "text_vqa": QuestionSet(lambda files, images: sets.text_vqa(*files, images), ("QUESTIONS",), ("textvqa",)),
+    "doc_vqa": QuestionSet(lambda files, images: sets.doc_vqa(*files, images), ("QUESTIONS",), ("anls",)),
+    "science_qa": QuestionSet(lambda files, images: sets.science_qa(*files, images), ("PROBLEMS",), ("first_letter",), LETTER),
+    "mmmu": QuestionSet(lambda files, images: sets.mmmu(files), ("PARQUET...",), ("first_letter",), LETTER),
+    "mm_bench": QuestionSet(lambda files, images: sets.mm_bench(*files), ("TSV",), ("first_letter",), LETTER, together=True),
+    "pope": QuestionSet(lambda files, images: sets.pope(*files, images), ("QUESTIONS",), YES_NO),
+    "mme": QuestionSet(lambda files, images: sets.mme(*files), ("FOLDER",), ("yes_no",), together=True),
+}
+"""{name: set}."""
+
+
+def prompt_of(question: VisualQuestion, instruction: str) -> str:
+    """The text of a question: the hint, the question, its options with letters, and the instruction."""
+    text = question.text.replace(" Please answer yes or no.", "")  # MME's own instruction
+    for number in range(1, len(question.images) + 1):
+        text = text.replace(f"<image {number}>", f"(image {number})")
+    hint = [f"Context: {question.hint}"] if question.hint else []
+    options = [f"{letter}. {option}" for letter, option in zip(LETTERS, question.options)]
+    return "\n".join([*hint, text, *options]) + instruction
+
+
+def shown_images(questions: Sequence[VisualQuestion], shown: str) -> list[tuple[Any, ...]]:
+    """The images of each question: its own ("right"), "none", or those of the next group of questions ("wrong")."""
+    if shown == "none":
+        return [() for _ in questions]
+    if shown == "right":
+        return [question.images for question in questions]
+    first: dict[str, tuple[Any, ...]] = {}
+    for question in questions:
+        first.setdefault(question.group, question.images)
+    following = dict(zip(first, [*list(first)[1:], next(iter(first))]))
+    return [first[following[question.group]] for question in questions]
+
+
+def answered(
+    questions: Sequence[VisualQuestion],
+    set_: QuestionSet,
+    shown: str,
+    answer: Callable[[list[dict[str, Any]]], list[str]],
+    file: Path,
+    batch: int = 8,
+    about: Mapping[str, Any] = MappingProxyType({}),
+    report: Callable[[int], None] = lambda done: None,
+) -> list[str]:
+    """The answers, from the file as far as it has them.
+
+    answer: a batch of {"text", "images"} -> texts. file: JSON lines with "id", "prompt", "answer" and `about`, such as the name
+    of the weights; appended to. report: called with the number of answers so far. Raises DataError if the file has other
+    questions, or is about something else.
+    """
+    prompts = [prompt_of(question, set_.instruction) for question in questions]
+    entries = [{"id": question.id, "prompt": prompt, **about} for question, prompt in zip(questions, prompts)]
+    found = _previous(file, entries)
+    images = shown_images(questions, shown)
+    with file.open("a") as lines:
+        for start in range(len(found), len(questions), batch):
+            rows = range(start, min(start + batch, len(questions)))
+            texts = answer([{"text": prompts[row], "images": [_opened(image) for image in images[row]]} for row in rows])
+            for row, text in zip(rows, texts, strict=True):
+                lines.write(json.dumps(entries[row] | {"answer": text}) + "\n")
+            lines.flush()
+            found += texts
+            report(len(found))
+    return found
+
+
+def scored(questions: Sequence[VisualQuestion], set_: QuestionSet, answers: Sequence[str]) -> dict[str, Estimate]:
+    """{score: estimate} with intervals over groups; "all_right" is the share of groups whose answers are all right."""
+    given = [_letter(question, text) if question.options else text for question, text in zip(questions, answers)]
+    references = [question.answers for question in questions]
+    metrics = {name: ANSWER_METRICS[name] for name in set_.scores}
+    outcomes = text_outcomes(metrics.values(), given, references)
+    values = {name: metric.metric for name, metric in metrics.items()}
+    weight, group = np.ones(len(questions), np.float32), np.unique([q.group for q in questions], return_inverse=True)[1]
+    found = estimates(values, {name: x[None] for name, x in outcomes.items()}, weight, group)
+    if set_.together:
+        right = outcomes["said_right"] if "said_right" in outcomes else outcomes[set_.scores[0]] == 1
+        every = np.array([right[group == number].all() for number in range(group.max() + 1)], np.float32)
+        metric, groups = ANSWER_METRICS["gqa"].metric, np.arange(len(every))  # a mean
+        found |= estimates({"all_right": metric}, {"gqa": every[None]}, np.ones(len(every)), groups)
+    return found
+
+
+def majority(questions: Sequence[VisualQuestion]) -> list[str]:
+    """The most frequent answer of all, for each question: a baseline that knows the answers but not the questions."""
+    most = Counter(answer for question in questions for answer in question.answers).most_common(1)[0][0]
+    return [most] * len(questions)
+
+
+def _letter(question: VisualQuestion, text: str) -> str:
+    return chosen_letter(text, question.options) or ""
+
+
+def _opened(image: Path | bytes) -> Any:
+    content, name = (image, "an image") if isinstance(image, bytes) else (image.read_bytes(), str(image))
+    return open_image(content, name)
+
+
+def _previous(file: Path, expected: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The answers in the file, without an incomplete last line, which is removed. expected: the other fields of each line."""
+    if not file.is_file():
+        return []
+    lines, found = file.read_text().splitlines(keepends=True), []
+    for number, line in enumerate(lines):
+        try:
+            entry = json.loads(line)
+            text = entry.pop("answer")
+        except (ValueError, KeyError, AttributeError):
+            entry, text = None, None
+        if number == len(lines) - 1 and (entry is None or not line.endswith("\n")):
+            file.write_text("".join(lines[:-1]))
+        elif number >= len(expected) or entry != expected[number] or not isinstance(text, str):
+            raise DataError(f"{file}: line {number + 1} does not answer the question in this place; choose another --out")
+        else:
+            found.append(text)
+    return found
+
+
+def _answerer(weights: Any, max_tokens: int, batch: int) -> Callable[[list[dict[str, Any]]], list[str]]:
+    """A batch of questions -> answers; lengths are rounded up, so that few programs are compiled."""
+    from mmjax.pretrained.answering import answer_ids, question
+
+    run, library = answer_ids(weights, max_tokens), weights.preprocessing.texts.library
+
+    def answer(rows: list[dict[str, Any]]) -> list[str]:
+        examples = [question(weights, row["text"], row["images"]) for row in rows]
+        prompts = weights.preprocessing.batch([*examples, *[examples[-1]] * (batch - len(examples))])
+        missing = -prompts.ids.x.shape[1] % 32
+        x = np.pad(np.asarray(prompts.ids.x), ((0, 0), (0, missing)))
+        found = run(prompts._replace(ids=prompts.ids._replace(x=x)))
+        return [library.decode(ids[:length].tolist()).strip() for ids, length, _ in zip(found.x, found.length, rows)]
+
+    return answer
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    """Reads the command line, prints a table. Exits with one line for an error."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mmjax.questions", description="Answers public questions about images, and scores them."
+    )
+    parser.add_argument("weights", help="of a vision-language model: a folder, or owner/model of a hub")
+    kinds = "; ".join(f"{name} {' '.join(of.files)}" for name, of in SETS.items())
+    parser.add_argument("set", choices=SETS, help=f"with its files: {kinds}")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="the folder of the images, if they are apart")
+    shown = "the images that the model sees: those of the questions, none, or those of other questions (default: right)"
+    parser.add_argument("--shown", nargs="+", choices=SHOWN, default=["right"], help=shown)
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
+    parser.add_argument("--batch", type=int, default=8, help="questions at once (default: %(default)s)")
+    parser.add_argument("--max-tokens", type=int, default=16, help="of an answer (default: %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of answers and scores (default: runs/SET)")
+    given = parser.parse_args(None if arguments is None else list(arguments))
+    from mmjax.pretrained import WeightsError
+
+    try:
+        _run(given)
+    except (DataError, WeightsError, ImportError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _run(given: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from mmjax.pretrained import load
+    from mmjax.pretrained.image_prompts import ImagePrompts
+
+    set_, out = SETS[given.set], given.out or Path("runs") / given.set
+    if len(given.files) != len(set_.files) and not set_.files[0].endswith("..."):
+        raise DataError(f"{given.set} takes {len(set_.files)} files: {' '.join(set_.files)}")
+    if min(given.batch, given.max_tokens, 1 if given.limit is None else given.limit) < 1:
+        raise DataError("--batch, --max-tokens and --limit must be at least 1")
+    questions = set_.read(given.files, given.images or given.files[0].parent)[: given.limit]
+    weights = load(given.weights)
+    if not isinstance(weights.preprocessing, ImagePrompts):
+        raise DataError(f"{given.weights} is no vision-language model, but a {type(weights.module).__name__}")
+    out.mkdir(parents=True, exist_ok=True)
+    about = {"weights": given.weights, "max_tokens": given.max_tokens}
+    answer, rows = _answerer(weights, given.max_tokens, given.batch), {}
+    for shown in dict.fromkeys(given.shown):
+        with Progress(console=Console(stderr=True)) as bars:
+            bar = bars.add_task(f"{given.set}, images: {shown}", total=len(questions))
+            update = lambda done, bar=bar, bars=bars: bars.update(bar, completed=done)
+            answers = answered(questions, set_, shown, answer, out / f"{shown}.jsonl", given.batch, about, update)
+        rows[shown] = scored(questions, set_, answers)
+    rows["majority"] = scored(questions, set_, majority(questions))
+    (out / "scores.json").write_text(json.dumps(_summary(given, set_, questions, rows), indent=1))
+    Console(width=None if sys.stdout.isatty() else 128).print(_table(given.set, questions, rows))
+
+
+def _summary(
+    given: argparse.Namespace,
+    set_: QuestionSet,
+    questions: Sequence[VisualQuestion],
+    rows: Mapping[str, Mapping[str, Estimate]],
+) -> dict[str, Any]:
+    """What the scores depend on, and the scores."""
+    import mmjax
+
+    content = b"".join(file.read_bytes() for file in given.files if file.is_file())
+    of = {shown: {name: [e.mean, e.low, e.high] for name, e in found.items()} for shown, found in rows.items()}
+    return {
+        "weights": given.weights, "set": given.set, "files": [file.name for file in given.files],
+        "sha256": hashlib.sha256(content).hexdigest(), "questions": len(questions), "max_tokens": given.max_tokens,
+        "prompt": prompt_of(questions[0], set_.instruction), "mmjax": mmjax.__version__, "scores": of,
+    }  # fmt: skip
+
+
+def _table(name: str, questions: Sequence[VisualQuestion], rows: Mapping[str, Mapping[str, Estimate]]) -> Any:
+    from rich.table import Table
+
+    groups = len({question.group for question in questions})
+    title = f"{name}: {len(questions):,} questions about {groups:,} images, mean [95 % interval over images]"
+    table = Table("images", *next(iter(rows.values())), title=title)
+    for shown, found in rows.items():
+        table.add_row(shown, *[f"{e.mean:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in found.values()])
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Public questions about images: prompts, images that are shown, resumed answers, scores with intervals, and mistakes."""
+
+import json
+
+import pytest
+
+from mmjax import questions
+from mmjax.data.decode import DataError
+from mmjax.data.formats.visual_questions import VisualQuestion
+from mmjax.questions import SETS, answered, main, majority, prompt_of, scored, shown_images
+from tests.data.formats.test_visual_questions import png, written
+
+POPE = [
+    VisualQuestion(f"{image}/{k}", (png(),) * (image + 1), f"Is there a {name}?", (("yes", "no")[k],), str(image))
+    for image in range(3)
+    for k, name in enumerate(("frog", "car"))
+]
+
+
+def test_prompts():
+    question = VisualQuestion("1", (), "Which? <image 1>", ("B",), "1", options=("one", "two"), hint="Look.")
+    expected = "Context: Look.\nWhich? <image 1>\nA. one\nB. two\nAnswer with the option's letter from the given choices "
+    expected += "directly."
+    assert prompt_of(question, SETS["mmmu"].instruction) == expected
+    seen = VisualQuestion("1", (b"",), "Is <image 1> red? Please answer yes or no.", ("yes",), "1")
+    assert prompt_of(seen, SETS["mme"].instruction) == "Is (image 1) red?\nAnswer the question using a single word or phrase."
+
+
+def test_images_of_other_questions_are_those_of_another_group():
+    assert [len(images) for images in shown_images(POPE, "right")] == [1, 1, 2, 2, 3, 3]
+    assert [len(images) for images in shown_images(POPE, "none")] == [0] * 6
+    assert [len(images) for images in shown_images(POPE, "wrong")] == [2, 2, 3, 3, 1, 1]
+
+
+def test_answers_continue_where_they_stopped(tmp_path):
+    asked, file = [], tmp_path / "right.jsonl"
+
+    def answer(rows, fail_at=None):
+        if len(asked) == fail_at:
+            raise KeyboardInterrupt
+        asked.append([(row["text"], len(row["images"]), row["images"][0].size) for row in rows])
+        return ["Yes."] * len(rows)
+
+    with pytest.raises(KeyboardInterrupt):
+        answered(POPE, SETS["pope"], "right", lambda rows: answer(rows, 2), file, 2, {"weights": "a"})
+    with file.open("a") as lines:
+        lines.write('{"id": "2/0", "pro')  # the machine stopped here
+    done = []
+    found = answered(POPE, SETS["pope"], "right", answer, file, 2, {"weights": "a"}, done.append)
+    assert found == ["Yes."] * 6 and [len(rows) for rows in asked] == [2, 2, 2] and done == [6]
+    assert asked[2][0][1:] == (3, (4, 4))
+    assert [json.loads(line)["id"] for line in file.read_text().splitlines()] == [question.id for question in POPE]
+    assert answered(POPE, SETS["pope"], "right", answer, file, 2, {"weights": "a"}) == found and len(asked) == 3
+    with pytest.raises(DataError, match="line 1 does not answer the question in this place; choose another --out"):
+        answered(POPE, SETS["pope"], "right", answer, file, 2, {"weights": "b"})
+
+
+def test_scores_of_yes_and_no():
+    found = scored(POPE, SETS["pope"], ["yes", "no", "yes", "yes", "no", "no"])
+    assert found["yes_no"].mean == pytest.approx(4 / 6) and found["yes_no"].low < 4 / 6 < found["yes_no"].high
+    assert found["yes_no_precision"].mean == pytest.approx(2 / 3) and found["yes_rate"].mean == 0.5
+    together = scored(POPE, SETS["mme"], ["yes", "no", "yes", "yes", "no", "no"])
+    assert together["all_right"].mean == pytest.approx(1 / 3)
+    assert majority(POPE[:3]) == ["yes"] * 3
+
+
+def test_a_choice_counts_if_it_is_right_in_all_rotations():
+    asked = [
+        VisualQuestion(f"{k}/{turn}", (), "?", ("AB"[turn],), str(k), options=("one", "two")[:: 1 - 2 * turn])
+        for k in range(2)
+        for turn in range(2)
+    ]
+    found = scored(asked, SETS["mm_bench"], ["A", "(B)", "A. one", "one of these, I think, is right: A"])
+    assert found["first_letter"].mean == 0.75 and found["all_right"].mean == 0.5
+
+
+def test_the_command_from_files_to_a_table(tmp_path, monkeypatch, capsys):
+    for image in range(3):
+        written(tmp_path / f"{image}.png", png())
+    lines = [
+        {"question_id": k, "image": f"{k // 2}.png", "text": f"Is there a frog, {k}?", "label": ("yes", "no")[k % 2]}
+        for k in range(6)
+    ]
+    file = written(tmp_path / "pope.json", "\n".join(map(json.dumps, lines)))
+
+    class Weights:
+        preprocessing, module = object(), object()
+
+    monkeypatch.setattr("mmjax.pretrained.load", lambda source: Weights())
+    with pytest.raises(SystemExit, match="error: tiny is no vision-language model, but a object"):
+        main(["tiny", "pope", str(file)])
+    monkeypatch.setattr("mmjax.pretrained.image_prompts.ImagePrompts", object)
+    answer = lambda rows: ["yes" if row["images"] else "no" for row in rows]
+    monkeypatch.setattr(questions, "_answerer", lambda weights, max_tokens, batch: answer)
+    main(["tiny", "pope", str(file), "--shown", "right", "none", "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "pope: 6 questions about 3 images" in printed and "majority" in printed
+    summary = json.loads((tmp_path / "out/scores.json").read_text())
+    assert summary["scores"]["right"]["yes_rate"][0] == 1 and summary["scores"]["none"]["yes_rate"][0] == 0
+    assert len((tmp_path / "out/none.jsonl").read_text().splitlines()) == 6
+    for arguments, message in (
+        (["vqa_v2", str(file)], "vqa_v2 takes 2 files: QUESTIONS ANNOTATIONS"),
+        (["pope", str(file), "--limit", "0"], "must be at least 1"),
+        (["pope", str(tmp_path / "nothing.json")], "nothing.json: No such file"),
+    ):
+        with pytest.raises(SystemExit, match=f"error: .*{message}"):
+            main(["tiny", *arguments])
