@@ -149,3 +149,38 @@ def test_smollm2(smollm2):
         perplexities.append((np.exp(nats(logits[row, :length], ids)), np.exp(nats(expected, ids))))
     np.testing.assert_allclose(*np.transpose(perplexities), rtol=1e-4)
     np.testing.assert_allclose(perplexities[0][0], PERPLEXITY, rtol=1e-3)
+
+
+def test_smollm2_answers_in_the_terminal(smollm2, capsys):
+    """As transformers' `generate` does, with the template that it reads from the same file."""
+    import torch
+
+    from mmjax.chat import __main__ as chat
+
+    _, theirs, tokenizer = smollm2
+    asked = [{"role": "user", "content": "What is the capital of France?"}]
+    prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    with torch.no_grad():
+        written = theirs.generate(**prompt, max_new_tokens=24, do_sample=False)[0, prompt["input_ids"].shape[1] :]
+    chat.main(["smollm2-135m-instruct", "--prompt", asked[0]["content"], "--max-tokens", "24"])
+    answer = capsys.readouterr().out
+    assert answer == tokenizer.decode(written, skip_special_tokens=True) + "\n"
+    assert "Paris" in answer
+
+
+def test_gemma3_270m():
+    """The model card's number of parameters; ids and logits equal transformers', which reads the same file."""
+    import torch
+    import transformers
+
+    weights = load("gemma3-270m")
+    assert sum(leaf.size for leaf in jax.tree.leaves(weights.variables)) == 268_098_176
+    file = weights.preprocessing.file
+    read = {"gguf_file": file.name}
+    ids = weights.preprocessing.library.encode(PASSAGE).ids
+    assert ids == transformers.AutoTokenizer.from_pretrained(file.parent, **read)(PASSAGE)["input_ids"]
+    ids = np.array([ids], np.int32)
+    logits = jax.jit(weights.module.apply)(weights.variables, Padded(jnp.asarray(ids), jnp.full(1, ids.shape[1])))
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(file.parent, **read, dtype="float32").eval()
+    with torch.no_grad():
+        assert_same(logits, theirs(input_ids=torch.tensor(ids).long()).logits, "logits")
