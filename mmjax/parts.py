@@ -20,7 +20,7 @@ from mmjax.types import Padded, Tokens
 
 __all__ = [
     "CELLS", "CLASSES", "DECODERS", "ENCODERS", "FRAMES", "FUSED", "FUSIONS", "GRID", "HEADS", "IMAGE", "LOSSES",
-    "LOSS_PARAMETERS", "MEMORY", "PAIR", "PATCHES", "PREFIX", "SERIES", "SMALL_IMAGE", "SPECTRUM", "STEPS", "TOKENS",
+    "LOSS_PARAMETERS", "MEMORY", "PAIR", "PATCHES", "PREFIX", "SERIES", "SMALL_IMAGE", "SOUND", "SPECTRUM", "STEPS", "TOKENS",
     "TOKEN_IDS", "VECTORS", "VIDEO", "WAVE", "WHISPER", "Part", "line", "table", "three", "unlisted",
 ]
 
@@ -40,6 +40,7 @@ PATCHES = encoders.ImagePatches(_array(256, 768), _array(2, dtype=jnp.int32))
 CELLS = encoders.PlacedCells(_array(64, 28, 28, 3), _array(64, 3, dtype=jnp.int32))
 TOKEN_IDS, FRAMES, SERIES = _sequence(32, dtype=jnp.int32), _sequence(100, 40), _sequence(100, 6)
 WHISPER = _sequence(3000, 80)
+SOUND = encoders.Recordings(_array(1, 3000, 80), _array(1, dtype=jnp.int32))
 SPECTRUM, VIDEO, WAVE = _sequence(1024, 128), _sequence(32, 224, 224, 3), _sequence(32_000)
 VECTORS = _sequence(20, 100)
 TOKENS = {
@@ -106,6 +107,7 @@ ENCODERS = (
     ),
     Part("FrameRNN()", encoders.FrameRNN(), FRAMES, "dense layer and LSTM on each frame"),
     Part("SpectrogramCNN()", encoders.SpectrogramCNN(), FRAMES, "CNN over time and frequency"),
+    Part("QwenAudio(WhisperEncoder())", encoders.QwenAudio(encoders.WhisperEncoder()), SOUND, "Chu et al., 2024"),
     Part("ast_base()", encoders.ast_base(), SPECTRUM, "Gong et al., 2021"),
     *(
         Part(f"{name}()", getattr(encoders, name)(), WHISPER, "Radford et al., 2023")
@@ -273,7 +275,7 @@ def _shape(tree: Any) -> str:
     """The shape of the values, such as "[b n d]", with b for the batch size."""
     if isinstance(tree, Mapping):
         return ", ".join(f"{name} {_shape(part)}" for name, part in sorted(tree.items()))
-    x = tree.x if isinstance(tree, (Padded, Tokens, encoders.ImagePatches, encoders.PlacedCells)) else tree
+    x = tree.x if isinstance(tree, (Padded, Tokens, encoders.ImagePatches, encoders.PlacedCells, encoders.Recordings)) else tree
     return " ".join(["b", *map(str, x.shape[1:])]).join("[]")
 
 
@@ -306,7 +308,7 @@ def unlisted() -> set[str]:
     listed |= set(LOSSES) | set(LOSS_PARAMETERS)
     public = {*encoders.__all__, *fusion.__all__, *losses.__all__, *decoders.__all__}
     public -= {"AttentionLSTMCache", "Cache", "Criterion", "ImagePatches", "LanguageCache", "counted"}  # values and types
-    public -= {"InterleavedCache", "PlacedCells", "PrefixLM", "both_ways_in_images"}
+    public -= {"InterleavedCache", "PlacedCells", "PrefixLM", "Recordings", "both_ways_in_images"}
     public -= {"Whisper", "whisper_prompt", "empty_prefix"}  # an encoder and a decoder; token ids; Tokens
     public -= set(decoders.language_models.__all__)  # sizes of LanguageModel and GPT2, of which the table has two
     public |= {name for name, value in vars(heads).items() if isinstance(value, type) and value.__module__ == heads.__name__}

@@ -11,6 +11,7 @@ from mmjax.encoders.key_tokens import KeyTokens
 from mmjax.encoders.lora import LoRA, QLoRA
 from mmjax.encoders.naflex import ImagePatches, NaFlex
 from mmjax.encoders.no_tokens import NoTokens
+from mmjax.encoders.qwen_audio import QwenAudio, Recordings
 from mmjax.encoders.qwen_vit import PlacedCells, QwenViT
 from mmjax.encoders.resnet import ResNet, resnet18, resnet34, resnet50, resnet101
 from mmjax.encoders.sentence import SentencePooling
@@ -46,7 +47,9 @@ __all__ = [
     "PlacedCells",
     "Pooled",
     "QLoRA",
+    "QwenAudio",
     "QwenViT",
+    "Recordings",
     "ResNet",
     "SentencePooling",
     "SpectrogramCNN",

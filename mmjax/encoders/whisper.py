@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Float
+from jaxtyping import Array, Bool, Float
 
 from mmjax.nn.attention import Transformer, gelu
 from mmjax.nn.checks import positive, transformer_fields
@@ -51,8 +51,16 @@ class WhisperEncoder(nn.Module):
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
-    @nn.compact
+    def setup(self):
+        self.norm = nn.LayerNorm(1e-5)
+
     def __call__(self, frames: Padded, *, train: bool = False) -> Tokens:
+        mask = frames.mask[:, ::2]
+        return Tokens(self.norm(self.states(frames, mask, train=train)), mask)
+
+    @nn.compact
+    def states(self, frames: Padded, mask: Bool[Array, "b m"], *, train: bool = False) -> Float[Array, "b m d"]:
+        """The output of the last block, before the final norm. mask: the tokens that are attended to."""
         positive(self, "positions")
         transformer_fields(self)
         if frames.x.shape[1] > 2 * self.positions:
@@ -68,7 +76,6 @@ class WhisperEncoder(nn.Module):
         table = self.param("position", lambda key: jnp.asarray(whisper_positions(self.positions, self.width)))
         x = x + lax.stop_gradient(table)[None, : x.shape[1]]
         x = Dropout(self.dropout, name="dropout")(x, train=train)
-        mask = frames.mask[:, ::2]
         transformer = Transformer(
             self.depth,
             self.heads,
@@ -80,7 +87,7 @@ class WhisperEncoder(nn.Module):
             dtype=self.dtype,
             name="transformer",
         )
-        return Tokens(nn.LayerNorm(1e-5, name="norm")(transformer(x, mask, train=train)), mask)
+        return transformer(x, mask, train=train)
 
 
 def whisper_tiny(**fields: Any) -> WhisperEncoder:

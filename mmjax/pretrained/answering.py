@@ -10,28 +10,47 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from PIL import Image
 
 from mmjax.nn.search import greedy
 from mmjax.pretrained.chat_template import read_chat_template
+from mmjax.pretrained.files import read_json
 from mmjax.pretrained.image_prompts import ImagePrompts, Prompts
 from mmjax.pretrained.loading import Pretrained, load
+from mmjax.pretrained.source import is_integer
 from mmjax.types import Padded
 
-__all__ = ["answer_ids", "answerer", "main", "question"]
+__all__ = ["answer_ids", "answerer", "ends_of", "main", "question"]
+
+
+def ends_of(weights: Pretrained) -> tuple[int, ...]:
+    """The end tokens: the decoder's, then others of generation_config.json, such as that of a turn."""
+    own = weights.module.decoders["text"].end
+    file = read_json(weights.folder / "generation_config.json") if weights.folder else {}
+    others = file.get("eos_token_id")
+    others = others if isinstance(others, list) else [others]
+    valid = [x for x in others if is_integer(x, 0, weights.module.decoders["text"].vocabulary - 1) and x != own]
+    return own, *valid
 
 
 def answer_ids(weights: Pretrained, max_tokens: int) -> Callable[[Prompts], Padded]:
     """Prompts -> the most likely token ids, as of `nn.search.greedy`; compiled once for each shape. Each prompt of a batch
-    gives what it gives alone."""
-    module, end = weights.module, weights.module.decoders["text"].end
+    gives what it gives alone. A text ends with any of `ends_of`."""
+    module, ends = weights.module, jnp.array(ends_of(weights))
+
+    def one_end(logits, ids, count):
+        del ids, count
+        best = logits[:, ends].max(axis=1)
+        return logits.at[:, ends].set(-jnp.inf).at[:, ends[0]].set(best)
 
     @jax.jit
     def run(variables, batch, ids):
         apply = lambda *given, method: module.apply(variables, *given, method=method)
         tokens = apply(batch, method="encode")
         cache = apply("text", tokens, batch.present, ids.x.shape[1] + max_tokens, method="init_cache")
-        return greedy(lambda ids, cache: apply("text", ids, cache, method="step"), cache, ids, max_tokens, end)
+        step = lambda ids, cache: apply("text", ids, cache, method="step")
+        return greedy(step, cache, ids, max_tokens, module.decoders["text"].end, one_end)
 
     return lambda prompts: run(weights.variables, *prompts)
 

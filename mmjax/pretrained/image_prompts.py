@@ -11,7 +11,10 @@ from mmjax.pretrained.images import ImagePreprocessing
 from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.types import Batch, Padded
 
-__all__ = ["ImagePrompts", "OneTile", "Prompts", "Tiles", "as_they_are", "named_vectors", "unchanged"]
+__all__ = [
+    "ImagePrompts", "OneTile", "Prompts", "Tiles", "as_they_are", "check_places", "encoded", "named_vectors", "unchanged",
+    "written_out",
+]  # fmt: skip
 
 
 class Prompts(NamedTuple):
@@ -62,6 +65,30 @@ def as_they_are(prompts: Prompts, tiles: Sequence[Sequence[Tiles]]) -> Prompts:
     return prompts
 
 
+def check_places(text: str, marker: str, given: Sequence[Any], name: str) -> None:
+    """Raises ValueError unless the text has a marker for each of the given inputs. name: of these, such as "images"."""
+    count = text.count(marker)
+    if count != len(given):
+        found = f"'text' has {count} times {marker!r}"
+        raise ValueError(f"{found}, but there are {len(given)} {name!r}; each needs its place in the text")
+
+
+def written_out(text: str, marker: str, replacements: Sequence[str]) -> str:
+    """The text with a replacement for each marker."""
+    first, *rest = text.split(marker)
+    return first + "".join(new + piece for new, piece in zip(replacements, rest, strict=True))
+
+
+def encoded(texts: TextPreprocessing | None, text: str, special: bool = True) -> list[int]:
+    """The token ids. ValueError without a tokenizer, or for more tokens than the model's limit."""
+    if texts is None:
+        raise ValueError("'text' cannot be preprocessed: the weights came without tokenizer.json")
+    found = texts.library.encode(text, add_special_tokens=special)
+    if found.overflowing:
+        raise ValueError(f"a prompt has more than {texts.max_tokens} tokens, images included, the limit of the model")
+    return found.ids
+
+
 def named_vectors(ids: Sequence[int], placeholder: int, vectors: Sequence[int], vocabulary: int) -> Int[np.ndarray, " n"]:
     """The ids in which the k-th placeholder becomes vocabulary + vectors[k].
 
@@ -104,19 +131,11 @@ class ImagePrompts:
         """The tiles of each image and the token ids of one example. ValueError if markers and images differ in number, if the
         prompt is longer than the model's limit, or if the weights came without a needed file."""
         images, text = list(example.get("images", ())), example["text"]
-        if text.count(self.marker) != len(images):
-            found = f"{text.count(self.marker)} times {self.marker!r}"
-            raise ValueError(f"'text' has {found}, but there are {len(images)} 'images'; each needs its place in the text")
+        check_places(text, self.marker, images, "images")
         if images and self.tiles is None:
             raise ValueError("'images' cannot be preprocessed: the weights came without preprocessor_config.json")
-        if self.texts is None:
-            raise ValueError("'text' cannot be preprocessed: the weights came without tokenizer.json")
         tiles = [self.tiles(image) for image in images]
-        pieces = self.compose(text).split(self.marker)
-        written = pieces[0] + "".join(tile.text + piece for tile, piece in zip(tiles, pieces[1:]))
-        encoded = self.texts.library.encode(written, add_special_tokens=self.special)
-        if encoded.overflowing:
-            raise ValueError(f"a prompt has more than {self.texts.max_tokens} tokens, images included, the limit of the model")
+        written = written_out(self.compose(text), self.marker, [tile.text for tile in tiles])
         vectors, first = [], self.leading
         for tile in tiles:
             vectors += [number + (first if number >= 0 else self.leading) for number in tile.vectors]
@@ -125,7 +144,7 @@ class ImagePrompts:
             found = tile.pixels.shape[1:]
             if found != self.size:
                 raise ValueError(f"an image has tiles of {list(found)}, but the encoder takes {list(self.size)}")
-        return tiles, named_vectors(encoded.ids, self.placeholder, vectors, self.vocabulary)
+        return tiles, named_vectors(encoded(self.texts, written, self.special), self.placeholder, vectors, self.vocabulary)
 
     def finish(self, images: Any) -> Any:
         """Scales and normalises pixels to float32; can be jitted."""

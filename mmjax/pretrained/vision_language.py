@@ -121,7 +121,8 @@ def text_part(source: Source, where: Prefixes, **changes: Any) -> tuple[Part, An
         known = ", ".join(TEXT_MODELS)
         raise WeightsError(f"{section.where}: {source.file} has model_type = {shown(repr(kind))}; supported are {known}")
     tied = source.flag("tie_word_embeddings", False) or section.flag("tie_word_embeddings", kind.startswith("gemma"))
-    config = {**TEXT_DEFAULTS[kind], **section.config, "model_type": kind, "tie_word_embeddings": tied, **changes}
+    config = {**TEXT_DEFAULTS[kind], **_ends(source), **section.config, "model_type": kind, "tie_word_embeddings": tied}
+    config |= changes
     read = TEXT_MODELS[kind](replace(section, config=config, tensors={}))
 
     def published(name: str) -> str:
@@ -130,6 +131,13 @@ def text_part(source: Source, where: Prefixes, **changes: Any) -> tuple[Part, An
     names = {path.removeprefix("params/"): (published(name), layout) for path, (name, layout) in read.names.items()}
     output = (re.escape(where.output),) if read.module.tied else ()
     return Part(read.module, names, (r".*rotary_emb\.inv_freq", *output)), read.preprocessing
+
+
+def _ends(source: Source) -> dict[str, Any]:
+    """The special tokens that are beside text_config or in generation_config.json."""
+    files = source.settings("generation_config.json").config, source.config
+    names = "bos_token_id", "eos_token_id", "pad_token_id"
+    return {name: file[name] for file in files for name in names if file.get(name) is not None}
 
 
 class ImagePart(NamedTuple):

@@ -11,7 +11,7 @@ from mmjax.pretrained.layout import SAME, BlockNames, Layout, Names, dense, norm
 from mmjax.pretrained.source import Source
 from mmjax.types import Padded
 
-__all__ = ["BLOCK", "CONV_ROW", "whisper"]
+__all__ = ["BLOCK", "CONV_ROW", "encoder_names", "whisper"]
 
 BLOCK = BlockNames(
     query="self_attn.q_proj",
@@ -66,15 +66,18 @@ def whisper(source: Source) -> Architecture:
     )
 
 
-def _names(encoder: WhisperEncoder, decoder: Decoder, prefix: str) -> Names:
-    ours, theirs = "params/encoder", f"{prefix}encoder"
-    names: Names = {f"{ours}/position": (f"{theirs}.embed_positions.weight", SAME)}
+def encoder_names(encoder: WhisperEncoder, theirs: str) -> Names:
+    """The names of the encoder's parameters by the paths within it. theirs: its prefix, without a dot."""
+    names: Names = {"position": (f"{theirs}.embed_positions.weight", SAME)}
     for conv in ("conv1", "conv2"):
-        names |= dense(f"{ours}/{conv}", f"{theirs}.{conv}", layout=CONV_ROW)
+        names |= dense(conv, f"{theirs}.{conv}", layout=CONV_ROW)
     for layer in range(encoder.depth):
-        names |= BLOCK.at(f"{ours}/transformer/block{layer}", f"{theirs}.layers.{layer}")
-    names |= norm(f"{ours}/norm", f"{theirs}.layer_norm")
+        names |= BLOCK.at(f"transformer/block{layer}", f"{theirs}.layers.{layer}")
+    return names | norm("norm", f"{theirs}.layer_norm")
 
+
+def _names(encoder: WhisperEncoder, decoder: Decoder, prefix: str) -> Names:
+    names = {f"params/encoder/{path}": entry for path, entry in encoder_names(encoder, f"{prefix}encoder").items()}
     ours, theirs = "params/decoder", f"{prefix}decoder"
     names[f"{ours}/word/embedding"] = (f"{theirs}.embed_tokens.weight", SAME)
     names[f"{ours}/position"] = (f"{theirs}.embed_positions.weight", SAME)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from mmjax.encoders import ImagePatches, PlacedCells
+from mmjax.encoders import ImagePatches, PlacedCells, Recordings
 from mmjax.types import Padded
 
 CLASSES, BATCH = 5, 8
@@ -38,3 +38,12 @@ def cells(key, size=4):
     number = jnp.arange(size)[None] < jax.random.randint(lengths, (BATCH, 1), 1, size + 1)
     place = jnp.array([[0, 0, 1], [1, 0, 1], [0, 0, 2], [1, 0, 2]])
     return PlacedCells(jax.random.normal(values, (BATCH, size, 4, 4, 2)), jnp.where(number[..., None], place[None], 0))
+
+
+def recordings(key, frames=12, bands=4):
+    """Up to two recordings of 2 to 12 frames; the others have the length 0."""
+    values, lengths, counts = jax.random.split(key, 3)
+    length = jax.random.randint(lengths, (BATCH, 2), 2, frames + 1)
+    count = jax.random.randint(counts, (BATCH, 1), 1, 3)
+    x = jax.random.normal(values, (BATCH, 2, frames, bands))
+    return Recordings(x, jnp.where(jnp.arange(2)[None] < count, length, 0))

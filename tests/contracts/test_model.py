@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.encoders import ImagePatches, PlacedCells
+from mmjax.encoders import ImagePatches, PlacedCells, Recordings
 from mmjax.losses import cross_entropy
 from mmjax.shards import SHARD, sum_over_shards
 from mmjax.tasks.subsets import subsets_of
@@ -89,10 +89,12 @@ def spoil(batch: Batch) -> Batch:
 
 
 def has_steps(x) -> bool:
-    return isinstance(x, (Padded, ImagePatches, PlacedCells))
+    return isinstance(x, (Padded, ImagePatches, PlacedCells, Recordings))
 
 
-def valid_steps(x: Padded | ImagePatches | PlacedCells) -> np.ndarray:
+def valid_steps(x: Padded | ImagePatches | PlacedCells | Recordings) -> np.ndarray:
+    if isinstance(x, Recordings):
+        return x.length > 0
     if isinstance(x, PlacedCells):
         return x.place[..., 2] > 0
     size = x.length if isinstance(x, Padded) else x.grid.prod(axis=1)

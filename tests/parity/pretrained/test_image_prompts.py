@@ -12,7 +12,7 @@ pytestmark = pytest.mark.parity
 
 SPECIAL = [
     "<pad>", "<s>", "</s>", "<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<start_of_image>",
-    "<end_of_image>", "<image_soft_token>", "\n", "<|image_pad|>",
+    "<end_of_image>", "<image_soft_token>", "\n", "<|image_pad|>", "<|AUDIO|>",
     *(f"<row_{row}_col_{column}>" for row in (1, 2, 3) for column in (1, 2, 3)),
 ]  # fmt: skip
 WORDS = "What is this? Compare both images, left and right. Describe the picture in one line."
@@ -173,6 +173,39 @@ def test_prompts_of_qwen2_vl(tmp_path):
             np.testing.assert_allclose(patches, theirs["pixel_values"], atol=1e-5)
     answers = answerer(weights, max_tokens=3)
     assert answers(examples)[1:2] == answers([examples[1]])  # of a batch without any image
+
+
+def test_prompts_and_answers_of_qwen2_audio(tmp_path):
+    """Recordings of up to one second, some of which are cut; frames, ids and generated texts."""
+    import transformers
+
+    audio = {"num_mel_bins": 6, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 12, "d_model": 8}
+    config = {"audio_config": audio | {"max_source_positions": 50}, "audio_token_index": 12, **text("qwen2")}
+    model, tokens = original("qwen2_audio", **config), tokenizer()
+    features = transformers.WhisperFeatureExtractor(feature_size=6, chunk_length=1)
+    processor = transformers.Qwen2AudioProcessor(features, tokens)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    weights = load(tmp_path)
+    random = np.random.default_rng(2)
+    waves = [(random.normal(size=size).astype(np.float32) * 0.1, 16_000) for size in (9000, 16_000, 20_000, 700)]
+    examples = [
+        {"text": "<|AUDIO|> What is this? <|AUDIO|>", "audio": waves[:2]},
+        {"text": "Describe the line.", "audio": []},
+        {"text": "Compare <|AUDIO|><|AUDIO|>", "audio": waves[2:]},
+    ]
+    found, answers = weights.preprocessing.batch(examples), answerer(weights, max_tokens=4)(examples)
+    sound = found.batch.inputs["audio"]
+    for row, (example, answer) in enumerate(zip(examples, answers)):
+        audio = [wave for wave, _ in example["audio"]] or None
+        given = processor(text=example["text"], audio=audio, sampling_rate=16_000, return_tensors="pt")
+        own = found.ids.x[row, : found.ids.length[row]]
+        assert np.where(own < 400, own, 12).tolist() == given["input_ids"][0].tolist()
+        if example["audio"]:
+            assert given["feature_attention_mask"].sum(-1).tolist() == sound.length[row].tolist()
+            np.testing.assert_allclose(sound.x[row], given["input_features"].numpy().transpose(0, 2, 1), atol=1e-5)
+        ids = model.generate(**given, max_new_tokens=4, do_sample=False)[0, given["input_ids"].shape[1] :]
+        assert answer == tokens.decode(ids, skip_special_tokens=True)
 
 
 def test_answers(tmp_path, capsys):

@@ -3,12 +3,15 @@
 import json
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.encoders.qwen_audio import Recordings
 from mmjax.pretrained.image_prompts import Prompts, Tiles
 from mmjax.pretrained.images import BICUBIC, ImagePreprocessing
 from mmjax.pretrained.llava_next import AnyResolution, best_size
+from mmjax.pretrained.qwen2_audio import vectors_of
 from mmjax.pretrained.qwen2_vl import with_places
 from mmjax.types import Padded
 from tests.parity.pretrained.vision_language_models import IMAGE, TEXT, VISION, assert_answers, original, rows
@@ -127,6 +130,38 @@ def flattened(file):
     rope = own.pop("rope_parameters")
     own |= {"rope_theta": rope["rope_theta"], "rope_scaling": {"type": "mrope", "mrope_section": rope["mrope_section"]}}
     file.write_text(json.dumps(own | config))
+
+
+def test_qwen2_audio(tmp_path):
+    """Recordings of 13 and 24 frames in one prompt, and of 7 in another, all with silence up to 24."""
+    import torch
+
+    audio = {"num_mel_bins": 5, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 12, "d_model": 8}
+    config = {**text("qwen2"), "audio_config": audio | {"max_source_positions": 12}, "audio_token_index": IMAGE}
+    theirs = original("qwen2_audio", **config)
+    lengths = [[13, 24], [], [7]]
+    heard = [[vectors_of(length) for length in row] for row in lengths]
+    assert heard == [[3, 6], [], [2]]
+    ids = [[1, 5, *[IMAGE] * 3, 6, *[IMAGE] * 6, 8, 7], [1, 9, 9, 10, 7], [1, *[IMAGE] * 2, 11, 7]]
+    numbers = [[6 * k + number for k, count in enumerate(row) for number in range(count)] for row in heard]
+    random = np.random.default_rng(0)
+    frames = [random.normal(size=(len(row), 24, 5)).astype(np.float32) for row in lengths]
+    of = {len(row): row for row in lengths}
+    sizes = np.array([(*row, 0, 0)[:2] for row in lengths], np.int32)
+
+    def extend(batch):
+        inputs = {"audio": Recordings(batch.inputs["image"].x, jnp.asarray(sizes))}
+        return batch.replace(inputs=inputs, present={"audio": batch.present["image"]})
+
+    def forward(ids, frames):
+        if not len(frames):
+            return theirs(input_ids=ids).logits
+        mask = (torch.arange(24)[None] < torch.tensor(of[len(frames)])[:, None]).int()
+        ones = torch.ones_like(ids)
+        mel = frames.permute(0, 2, 1)
+        return theirs(input_ids=ids, input_features=mel, feature_attention_mask=mask, attention_mask=ones).logits
+
+    assert_answers(theirs, tmp_path, ids, frames, forward, numbers, extend)
 
 
 @pytest.mark.parametrize("kind", ["gemma", "gemma2"])

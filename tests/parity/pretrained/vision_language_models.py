@@ -33,7 +33,7 @@ def original(kind, seed=0, **config):
 
     found = transformers.CONFIG_MAPPING[kind](**config)
     found._attn_implementation = "eager"
-    return randomised(transformers.AutoModelForImageTextToText.from_config(found, attn_implementation="eager"), seed=seed)
+    return randomised(transformers.AutoModelForMultimodalLM.from_config(found, attn_implementation="eager"), seed=seed)
 
 
 @cache
