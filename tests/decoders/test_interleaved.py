@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.decoders import Interleaved, LanguageModel, PrefixLM, both_ways_in_images
+from mmjax.decoders import Factored, Interleaved, LanguageModel, PrefixLM, both_ways_in_images
+from mmjax.encoders import LoRA
 from mmjax.nn.rotary import GridRope
 from mmjax.nn.search import beam, greedy
 from mmjax.types import Padded, Tokens
@@ -138,6 +139,16 @@ def test_a_text_without_images_has_the_logits_of_one_position(variables, logits)
     empty = Tokens(jnp.zeros((2, VECTORS, 8)), jnp.zeros((2, VECTORS), bool))
     found = jax.jit(lambda ids: model.apply(variables, ids))(ids)
     np.testing.assert_allclose(np.asarray(found)[ids.mask], logits(ids, empty)[ids.mask], atol=1e-5)
+
+
+def test_wrappers_have_the_parameters_of_the_model(variables, memory, logits):
+    ids = padded([3, V, V + 1, 9], [5])
+    model = LoRA(Factored(CAUSAL), rank=2)
+    wrapped = jax.eval_shape(model.init, jax.random.key(0), ids, memory)["params"]
+    assert jax.tree.map(np.shape, wrapped["base"]) == jax.tree.map(np.shape, variables["params"])
+    low_rank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), wrapped["lora"])
+    found = model.apply({"params": {"base": variables["params"], "lora": low_rank}}, ids, memory).computed()
+    np.testing.assert_allclose(found[ids.mask], logits(ids, memory)[ids.mask], atol=1e-5)
 
 
 def test_bad_prompts():
