@@ -4,16 +4,22 @@ The same step runs on one device and, inside `pmap(..., axis_name=SHARD)`, on a 
 random numbers depend on the position of an example in the whole batch, so losses and parameters are equal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
-__all__ = ["SHARD", "example_keys", "gather_over_shards", "shard_index", "sum_over_blocks", "sum_over_shards"]
+__all__ = [
+    "SHARD", "example_keys", "gather_over_shards", "gathered_from", "in_parts", "shard_index", "sum_over_blocks",
+    "sum_over_shards",
+]  # fmt: skip
 
 SHARD = "shard"
+_PARTS: ContextVar[Mapping[int, tuple[Any, Any, Any]]] = ContextVar("parts")  # while tracing, as the names of axes are in JAX
 
 
 def shard_index() -> Int[Array, ""] | int:
@@ -64,3 +70,29 @@ def example_keys(key: Key[Array, ""], count: int) -> Key[Array, " b"]:
     """One key for each of the `count` examples of this shard, independent of how the batch is split."""
     position = shard_index() * count + jnp.arange(count)
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, position)
+
+
+@contextmanager
+def gathered_from(parts: Any, whole: Any, shardings: Any) -> Iterator[None]:
+    """While a model is traced with the variables `whole`, `in_parts` finds where each was gathered from. Three equal trees:
+    arrays that lie in parts on the devices of a mesh, the gathered arrays, and the shardings of these."""
+    known = {id(new): (new, old, sharding) for new, old, sharding in zip(*map(jax.tree.leaves, (whole, parts, shardings)))}
+    token = _PARTS.set(known)
+    try:
+        yield
+    finally:
+        _PARTS.reset(token)
+
+
+def in_parts(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """(the arrays that those of the tree were gathered from, the function that gathers them); the tree and the identity
+    without a mesh. A loop over blocks gathers one block at a time with it."""
+    known = _PARTS.get({})
+    found = [known.get(id(leaf), (leaf, leaf, None)) for leaf in jax.tree.leaves(tree)]
+    structure = jax.tree.structure(tree)
+
+    def gather(parts: Any) -> Any:
+        place = lambda leaf, sharding: leaf if sharding is None else jax.lax.with_sharding_constraint(leaf, sharding)
+        return structure.unflatten([place(leaf, of[2]) for leaf, of in zip(jax.tree.leaves(parts), found, strict=True)])
+
+    return structure.unflatten([part for _, part, _ in found]), gather

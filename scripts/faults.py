@@ -8,9 +8,8 @@
 Each row has its own random numbers, from --seed and its own number, so that it can be repeated by itself. What is not as
 expected is listed below the table, and makes the exit code 1. The rows are described in `scripts/injections/`.
 
-On two cores that nothing else uses, rows 4 to 11 and 13 to 15 take about 90 seconds together. On one core that others use too,
-each kill of rows 1 and 2 takes 4 seconds, each signal of row 3 and each race of row 16 up to 8, and each lost process of row
-12 half a minute, so that all rows should take about 20 minutes; they have not been run together yet.
+All rows take about 26 minutes on one core that others use too: rows 1, 2 and 12 four to seven minutes each, row 3 three, and
+rows 4 to 11 and 13 to 16 together seven.
 """
 
 import argparse

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from mmjax.nn.attention import Block, Transformer
+from mmjax.shards import in_parts
 from mmjax.types import Tokens
 
 __all__ = ["Deep", "Interceptor", "Remat", "Scan"]
@@ -65,7 +66,7 @@ class Remat:
 @dataclass(frozen=True)
 class Scan:
     """The equal blocks of each `nn.Transformer` run in a loop. Their parameters are copied into one array for each step, and
-    dropout draws other numbers than without the loop.
+    dropout draws other numbers than without the loop. On a mesh, the parameters of one block at a time are gathered.
 
     remat: a policy as in `Remat`; None to keep everything for the gradient. ValueError if there is no `nn.Transformer`.
     """
@@ -89,14 +90,15 @@ class Scan:
     def _scanned(self, transformer: Transformer, x: Array, mask: Array, *, train: bool = False) -> Array:
         """The output of `nn.Transformer.__call__`."""
         block = Block(**{name: getattr(transformer, name) for name in Block.__dataclass_fields__.keys() - {"parent", "name"}})
-        params, numbers = transformer.variables["params"], jnp.arange(transformer.depth)
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(params[f"block{n}"] for n in range(transformer.depth)))
+        numbers = jnp.arange(transformer.depth)
+        blocks = [in_parts(transformer.variables["params"][f"block{n}"]) for n in range(transformer.depth)]
+        stacked, gather = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(parts for parts, _ in blocks)), blocks[0][1]
         key = transformer.make_rng("dropout") if train and transformer.dropout else None
 
         def one(x, given):
             params, number = given
             rngs = {} if key is None else {"dropout": jax.random.fold_in(key, number)}
-            return block.apply({"params": params}, x, mask, train=train, rngs=rngs), None
+            return block.apply({"params": gather(params)}, x, mask, train=train, rngs=rngs), None
 
         one = one if self.remat is None else jax.checkpoint(one, policy=self.remat, prevent_cse=False)
         return jax.lax.scan(one, x, (stacked, numbers))[0]

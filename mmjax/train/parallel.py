@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -34,7 +35,8 @@ class Plan(NamedTuple):
     compute: (function, *placed arguments) -> function(*arguments), a tree with seeds that `place` takes. Under a mesh, each
     device computes only the parts that `place` puts there, so an initial state need not fit on one device.
     feed: a `Feed` -> the `Feed` whose batches `train` and `evaluate` take.
-    gather: variables of one seed inside a step -> the same, as a device needs them to run the model on its rows.
+    gather: variables of one seed inside a step -> a context that gives the same as a device needs them to run the model on its
+    rows, in which the model is run.
     """
 
     devices: int
@@ -44,7 +46,7 @@ class Plan(NamedTuple):
     evaluate: Callable[..., Callable]
     compute: Callable[..., Any]
     feed: Callable[[Feed], Feed] = lambda feed: feed
-    gather: Callable[[Any], Any] = lambda variables: variables
+    gather: Callable[[Any], AbstractContextManager[Any]] = nullcontext
 
 
 @cache

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from mmjax.data.feed import Feed, Order
 from mmjax.nn.checks import positive
 from mmjax.processes import wait_for_all, whole
+from mmjax.shards import gathered_from
 from mmjax.train.parallel import Plan, all_seeds_steps, checked, compiler_options, evaluation
 from mmjax.types import Batch
 
@@ -115,11 +117,14 @@ def sharded(mesh: Mesh = Mesh(), rules: Sequence[Rule] = DEFAULT_RULES) -> Plan:
 
         return jax.tree_util.tree_map_with_path(of, tree)
 
-    def gathered(variables: Any) -> Any:
+    @contextmanager
+    def gathered(variables: Any) -> Iterator[Any]:
         """The variables of one seed, gathered over "fsdp", so that each device runs the whole model on its rows."""
         whole_over = lambda spec: P(*(None if axis == "fsdp" else axis for axis in spec))
         targets = jax.tree.map(lambda at: NamedSharding(grid, whole_over(at.spec)), shardings(variables, seeds=False))
-        return jax.tree.map(jax.lax.with_sharding_constraint, variables, targets)
+        found = jax.tree.map(jax.lax.with_sharding_constraint, variables, targets)
+        with gathered_from(variables, found, targets):
+            yield found
 
     def place(tree: Any, seeds: bool = True) -> Any:
         return jax.tree.map(_global, tree, shardings(tree, seeds))
@@ -144,8 +149,11 @@ def sharded(mesh: Mesh = Mesh(), rules: Sequence[Rule] = DEFAULT_RULES) -> Plan:
         return call
 
     def evaluate(function, axis=0):
-        run = jax.jit(evaluation(lambda of, batch: function(gathered(of), batch), "seeds"), out_shardings=replicated)
+        def on_whole(variables, batch):
+            with gathered(variables) as found:
+                return function(found, batch)
 
+        run = jax.jit(evaluation(on_whole, "seeds"), out_shardings=replicated)
         programs: dict[int, Callable] = {}
 
         def call(variables, frozen, batch):

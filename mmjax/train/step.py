@@ -1,6 +1,7 @@
 """One training step: a pure function of (state, frozen variables, batch)."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
@@ -128,7 +129,7 @@ def make_step(
     augment: Mapping[str, Augment] | None = None,
     gradient: Gradient | None = None,
     learns: Sequence[str] = EVERYTHING,
-    gather: Callable[[Any], Any] = lambda variables: variables,
+    gather: Callable[[Any], AbstractContextManager[Any]] = nullcontext,
 ) -> Step:
     """The training step. It runs on one device, or inside `pmap` over `SHARD` on a part of the batch.
 
@@ -148,8 +149,9 @@ def make_step(
             batch = change(batch, key)
 
         def objective(learning, batch, key, train=True):
-            variables, mutable = gather(merged(fixed, {"params": learning})), list(state.stats) if train else []
-            outputs, stats = run.apply(variables, batch, train=train, rngs={"dropout": key}, mutable=mutable)
+            mutable = list(state.stats) if train else []
+            with gather(merged(fixed, {"params": learning})) as variables:
+                outputs, stats = run.apply(variables, batch, train=train, rngs={"dropout": key}, mutable=mutable)
             values = loss(outputs, batch)
             values = values if isinstance(values, Mapping) else {"loss": values}
             losses = {name: weighted_mean(value, batch.weight) for name, value in values.items()}

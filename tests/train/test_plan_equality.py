@@ -15,7 +15,7 @@ from mmjax.fusion import JoinTokens
 from mmjax.heads import Classifier
 from mmjax.losses import CrossEntropy, On, WeightedLosses
 from mmjax.model import Multimodal
-from mmjax.nn import GRU
+from mmjax.nn import GRU, Deep, Scan
 from mmjax.train.parallel import pmapped, single
 from mmjax.train.seeds import init_seeds, orders
 from mmjax.train.sharded import Mesh, sharded
@@ -52,9 +52,10 @@ def data():
 @pytest.fixture(scope="module")
 def problem():
     """(plan -> (state, losses [steps s])), which trains under a plan."""
+    tower = TextTransformer(VOCABULARY, 16, depth=2, heads=2, hidden=32, positions=6, dropout=0.2)
     encoders = {
         "image": VGG(stages=((1, 8), (1, 16)), hidden=(), batch_norm=True),
-        "text": TextTransformer(VOCABULARY, 16, depth=1, heads=2, hidden=32, positions=6, dropout=0.2),
+        "text": Deep(tower, Scan(jax.checkpoint_policies.nothing_saveable)),
         "series": FrameRNN(width=16, layer=GRU(16), every_step=True, dropout=0.2),
     }
     decoder = Decoder(VOCABULARY, width=16, depth=1, heads=2, hidden=32, positions=8, dropout=0.2)

@@ -7,20 +7,23 @@ from dataclasses import replace
 import chex
 import jax
 import numpy as np
+import optax
 import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from mmjax.encoders import Features
+from mmjax.encoders import Features, TextTransformer
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
+from mmjax.nn import Deep, Scan
 from mmjax.train.optim import AdamW
-from mmjax.train.parallel import check_memory
+from mmjax.train.parallel import check_memory, single
+from mmjax.train.seeds import seed_keys
 from mmjax.train.sharded import AXES, DEFAULT_RULES, Mesh, of_rows, placement, sharded
 from mmjax.train.training import Schedule, Training
-from mmjax.types import Batch
+from mmjax.types import Batch, Padded
 from tests.train.shares import assert_whole_epochs, read_rows
 
 GRID = jax.make_mesh((1, 1, 2, 2), AXES, axis_types=(AxisType.Auto,) * 4)
@@ -133,6 +136,24 @@ def test_no_device_makes_or_stores_all_parameters(wide, monkeypatch):
     assert step.alias_size_in_bytes >= parts  # the new state takes the place of the old one
     params = sum(leaf.nbytes for leaf in jax.tree.leaves(expected.params))
     assert step.temp_size_in_bytes < 2.4 * params  # gathered parameters and their gradient, but no state of the optimiser
+
+
+def test_a_loop_over_blocks_gathers_one_at_a_time():
+    """The temporary memory of a step is less than the parameters: those of one block, and the parts of a gradient."""
+    tower = TextTransformer(vocabulary=10, width=64, depth=6, heads=2, hidden=256, positions=2)
+    deep = Deep(tower, Scan(jax.checkpoint_policies.nothing_saveable))
+    model = Multimodal({"text": deep}, Concat(width=8), {"label": Classifier(3)})
+    plan, rows = sharded(Mesh(data=1, fsdp=4)), np.ones(4, np.float32)
+    text = Padded(np.ones((4, 2), np.int32), np.full(4, 2, np.int32))
+    batch = Batch({"text": text}, {"text": rows > 0}, {"label": np.zeros(4, np.int32)}, rows)
+    training = Training(model, cross_entropy, lambda steps: optax.sgd(0.1), Schedule(1, 1, 1), plan=plan)
+    shapes = jax.eval_shape(lambda: replace(training, plan=single()).init((0,), batch)[0]).replace(key=seed_keys((0,)))
+    zeros = lambda leaf: leaf if isinstance(leaf, jax.Array) else np.zeros(leaf.shape, leaf.dtype)
+    state = plan.place(jax.tree.map(zeros, shapes))
+    placed = of_rows(state.step.sharding.mesh, 3)
+    batches = jax.tree.map(lambda leaf: jax.device_put(leaf[None, None], placed), batch)
+    step = plan.train(training.step(0)).lower(state, {}, batches).compile().memory_analysis()
+    assert step.temp_size_in_bytes < sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
 
 
 def test_a_program_that_does_not_fit_is_refused_with_its_size(monkeypatch):
