@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
         with notes.status("reading the weights") if notes.is_terminal else contextlib.nullcontext():
             model = _model(given)
         positions = model.generator.model.positions
-        max_tokens = given.max_tokens or min(MAX_TOKENS, max(positions // 2, 1))
+        max_tokens = min(MAX_TOKENS, max(positions // 2, 1)) if given.max_tokens is None else given.max_tokens
         if not 1 <= max_tokens < positions:
             raise ValueError(f"--max-tokens is {max_tokens}; it must be 1 to {positions - 1}, below the positions of the model")
         if given.system and model.template is None:
@@ -55,6 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
                 notes.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
     except failures as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:  # while the weights are read
+        sys.exit(130)
 
 
 def _turn(

@@ -72,7 +72,7 @@ def _further_ends(weights: Pretrained) -> tuple[int, ...]:
         found = read_json(file.parent / "generation_config.json").get("eos_token_id", weights.config.get("eos_token_id"))
     known = range(weights.module.vocabulary)
     ends = found if isinstance(found, list) else [found]
-    return tuple(sorted({end for end in ends if isinstance(end, int) and end in known} - {weights.module.end}))
+    return tuple(sorted({end for end in ends if type(end) is int and end in known} - {weights.module.end}))
 
 
 def chat_with_cell(cell: Cell, choice: NextToken = NextToken(), dtype: str = "float32") -> ChatModel:

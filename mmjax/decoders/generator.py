@@ -9,7 +9,7 @@ are padded on the left, and the cache has more slots than the text needs. Neithe
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import flax.linen as nn
@@ -21,7 +21,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from mmjax.decoders.prefix import LanguageCache, empty_prefix
-from mmjax.decoders.products import dense_products, int8_kernels, twice
+from mmjax.decoders.products import bfloat16_bits, dense_products, int8_kernels, twice
 from mmjax.decoders.wrappers import Factored, PackedDecoder
 from mmjax.encoders.lora import LoRA
 from mmjax.nn.sample import NextToken
@@ -128,7 +128,13 @@ class Generator:
         stopped: texts that end here.
         """
         stopped = np.zeros(len(state.ended), bool) if stopped is None else stopped
-        return _advance(self.model, self.choice, self.ends, self.params, state, np.int32(tokens), stopped)
+        params = self._for_one if len(stopped) == 1 and jax.default_backend() == "cpu" else self.params
+        return _advance(self.model, self.choice, self.ends, params, state, np.int32(tokens), stopped)
+
+    @cached_property
+    def _for_one(self) -> Any:
+        """The parameters for texts one by one; bfloat16 kernels exist twice then."""
+        return bfloat16_bits(self.params)
 
     def __call__(self, prompts: Prompts, max_tokens: int, key: Key[Array, ""] | None = None) -> Padded:
         """The whole texts: x Int[b max_tokens] and length Int[b], as of `mmjax.nn.search.generate`."""

@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Array, Float, Int8
+from jax import lax
+from jaxtyping import Array, Float, Int8, UInt16
 
 from mmjax.nn.integer_weights import quantized
 from mmjax.types import Declared
 
-__all__ = ["Int8Kernel", "dense_products", "int8_kernels", "product", "twice"]
+__all__ = ["BFloat16Bits", "Int8Kernel", "bfloat16_bits", "dense_products", "int8_kernels", "product", "twice"]
 
 _TERMS = 8  # of a sum that is unrolled
 
@@ -28,6 +29,29 @@ class Int8Kernel:
 
     values: Declared[Int8[Array, "i o"]]
     scale: Declared[Float[Array, "1 o"]]
+
+    def widened(self, values: Int8[Array, "*n"]) -> Float[Array, "*n"]:
+        """Some of the values as float32, without their scale."""
+        return values.astype(jnp.float32)
+
+
+@struct.dataclass
+class BFloat16Bits:
+    """A bfloat16 kernel as its bits, UInt16[i o], for products of a single row: XLA widens them fast, by a shift."""
+
+    values: Declared[UInt16[Array, "i o"]]
+    scale: float = struct.field(pytree_node=False, default=1.0)
+
+    def widened(self, values: UInt16[Array, "*n"]) -> Float[Array, "*n"]:
+        """Some of the values as float32."""
+        return lax.bitcast_convert_type(values.astype(jnp.uint32) << 16, jnp.float32)
+
+
+def bfloat16_bits(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with `BFloat16Bits` for each bfloat16 kernel of a dense layer."""
+    make = jax.jit(lambda kernel: BFloat16Bits(lax.bitcast_convert_type(kernel, jnp.uint16)))
+    has = lambda path, x: path[-1] == "kernel" and getattr(x, "dtype", None) == jnp.bfloat16 and x.shape[0] % _TERMS == 0
+    return unflatten_dict({path: make(x) if has(path, x) else x for path, x in flatten_dict(dict(params)).items()})
 
 
 def int8_kernels(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,17 +67,17 @@ def twice(x: Float[Array, "b n d"]) -> Float[Array, "b c d"]:
     return jnp.concatenate([x, x], axis=1) if single else x
 
 
-def product(x: Float[Array, "b n i"], kernel: Float[Array, "i o"] | Int8Kernel) -> Float[Array, "b n o"]:
-    """x times the kernel, with sums in float32; the result is float32."""
-    if not isinstance(kernel, Int8Kernel):
+def product(x: Float[Array, "b n i"], kernel: Float[Array, "i o"] | Int8Kernel | BFloat16Bits) -> Float[Array, "b n o"]:
+    """x times the kernel, with sums in float32; the result is float32. `BFloat16Bits` need a single row."""
+    if not isinstance(kernel, Int8Kernel | BFloat16Bits):
         return jnp.einsum("bni,io->bno", twice(x), kernel, preferred_element_type=jnp.float32)[:, : x.shape[1]]
     inputs, outputs = kernel.values.shape
     if x.shape[0] * x.shape[1] > 1 or inputs % _TERMS:
         y = jnp.einsum("bni,io->bno", x, kernel.values.astype(x.dtype), preferred_element_type=jnp.float32)
         return y * kernel.scale[None]
-    # Unrolled, since XLA then widens integers in vector registers, and writes no array of float weights.
+    # Unrolled, since XLA then widens weights in vector registers, and writes no array of float32 weights.
     rows, weights = x.astype(jnp.float32).reshape(-1, _TERMS), kernel.values.reshape(-1, _TERMS, outputs)
-    parts = sum(rows[:, term, None] * weights[:, term].astype(jnp.float32) for term in range(_TERMS))
+    parts = sum(rows[:, term, None] * kernel.widened(weights[:, term]) for term in range(_TERMS))
     return ((jnp.ones((1, len(parts))) @ parts) * kernel.scale)[None]
 
 

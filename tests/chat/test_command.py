@@ -17,6 +17,12 @@ from tests.pretrained.gguf_files import WORDS, file_bytes, llama_parts, written
 TEMPLATE = "{% for m in messages %}{{ {'system': 'bb', 'user': 'a', 'assistant': 'b'}[m.role] }}{{ m.content }}{% endfor %}"
 
 
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch):
+    """The command does not change where this process caches programs."""
+    monkeypatch.setattr("mmjax.experiment.cli.prepare_jax", lambda: None)
+
+
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     """A GGUF file of a model with 16 positions, in which token t is followed by FOLLOWING[t] whatever was before."""
@@ -109,6 +115,7 @@ def test_models_without_a_template_continue_texts(file, tmp_path, capsys, monkey
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--max-tokens", "0"], "--max-tokens is 0; it must be 1 to 15"),
         (["--max-tokens", "16"], "--max-tokens is 16; it must be 1 to 15, below the positions of the model"),
         (["--temperature", "-1"], r"NextToken.temperature is -1\.0; it must be at least 0"),
         (["--repetition-penalty", "0"], r"RepetitionPenalty.penalty is 0\.0; it must be above 0"),

@@ -9,7 +9,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mmjax.decoders import Factored, LanguageModel, PackedDecoder, empty_prefix
 from mmjax.decoders import generator as code
 from mmjax.decoders.generator import Generator, size_class
-from mmjax.decoders.products import int8_kernels, product
+from mmjax.decoders.products import BFloat16Bits, bfloat16_bits, int8_kernels, product
 from mmjax.decoders.text_stream import settled, stream
 from mmjax.encoders import LoRA
 from mmjax.fusion import Append
@@ -105,10 +105,13 @@ def test_products_by_hand(rows, dtype):
     made = int8_kernels({"layer": {"kernel": kernel, "bias": jnp.zeros(3)}})["layer"]["kernel"]
     np.testing.assert_array_equal(made.values, integers)
     np.testing.assert_array_equal(made.scale, scale[None])
-    for one in (kernel, made):
+    bits = bfloat16_bits({"kernel": kernel})["kernel"]  # float32 stays as it is
+    assert isinstance(bits, BFloat16Bits) == (dtype == "bfloat16")
+    for one in (kernel, made, bits) if rows == 1 else (kernel, made):
         found = jax.jit(product)(jnp.asarray(x, dtype), one)
         assert found.dtype == jnp.float32
         np.testing.assert_allclose(found, x @ (integers * scale), rtol=1e-6)
+        np.testing.assert_array_equal(jax.jit(product)(jnp.asarray(x, dtype).swapaxes(0, 1), one), found.swapaxes(0, 1))
 
 
 def test_int8_weights_give_the_texts_of_the_dequantised_model(example):

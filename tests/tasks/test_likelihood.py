@@ -160,8 +160,9 @@ def test_a_text_only_model_trains_scores_and_writes(run):
     assert data.metadata["test"]["text"][0] == data.metadata["test"]["words"][0]
 
 
-def test_a_trained_cell_continues_texts_in_the_terminal(run, capsys):
+def test_a_trained_cell_continues_texts_in_the_terminal(run, capsys, monkeypatch):
     """As the task "written" does from nothing; a packed model is the model inside."""
+    monkeypatch.setattr("mmjax.experiment.cli.prepare_jax", lambda: None)  # which changes the cache of this process
     results, out = run
     chat.main([str(out), "--cell", "model", "--prompt", "", "--max-tokens", "8"])
     of_seeds = results["model"].predict({"text": [""]}, each_seed=True)["written"]
