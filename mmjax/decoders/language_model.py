@@ -206,7 +206,7 @@ class LanguageModel(nn.Module):
         past: tuple[KeysValues, ...] | None,
         count: Int[Array, ""] | int,
         train: bool,
-        segments: Int[Array, "b n"] | None = None,
+        segments: Int[Array, "b m"] | None = None,
         both_ways: BothWays | None = None,
         places: Int[Array, "b n 3"] | None = None,
     ) -> tuple[Float[Array, "b n d"], tuple[KeysValues | None, ...]]:
