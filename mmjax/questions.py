@@ -24,7 +24,10 @@ from mmjax.evaluate.statistics.estimates import Estimate, estimates
 from mmjax.metrics.answers import ANSWER_METRICS, chosen_letter
 from mmjax.metrics.text import text_outcomes
 
-__all__ = ["SETS", "SHOWN", "QuestionSet", "answered", "main", "majority", "prompt_of", "scored", "shown_images"]
+__all__ = [
+    "LETTER", "SETS", "SHORT", "SHOWN", "YES_NO", "QuestionSet", "answered", "main", "majority", "prompt_of", "scored",
+    "shown_images",
+]  # fmt: skip
 
 SHOWN = ("right", "none", "wrong")
 SHORT = "\nAnswer the question using a single word or phrase."

@@ -100,7 +100,10 @@ class PixelShuffle(nn.Module):
 
 
 class GridMean(nn.Module):
-    """The mean of the valid ones of side x side neighbouring tokens of a grid, then a connector; fields as `PixelShuffle`."""
+    """The mean of the valid ones of side x side neighbouring tokens of a grid, then a connector.
+
+    connector: any fusion. side: of a cell, in tokens. grid: (rows, columns) of each image. ValueError as of `PixelShuffle`.
+    """
 
     connector: nn.Module
     side: int
