@@ -26,7 +26,8 @@ class EasyVQA:
     folds: number of parts of the training images; one is validation. split_seed: of their random choice. image_size: pixels per
     side. tokenizer: trained on the training questions. images: how many images of the 4,000 for training and validation, and
     of the 1,000 for testing, drawn at random but always the same; None for all. root: a folder with the wheel of easy-vqa 1.0;
-    None: fetched once through pip (3 MB). """
+    None: fetched once through pip (3 MB).
+    """
 
     image_size: int = 64
     tokenizer: TokenizerTrainer = Words()
