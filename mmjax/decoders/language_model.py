@@ -20,7 +20,7 @@ from mmjax.nn.factored_logits import FactoredLogits, soft_cap
 from mmjax.nn.norm import RMSNorm
 from mmjax.nn.pooling import masked_softmax
 from mmjax.nn.rotary import GridRope, Rope, Rotation, rotate
-from mmjax.types import Padded, Tokens
+from mmjax.types import Declared, Padded, Tokens
 
 __all__ = [
     "DENSE_LAYERS", "POST_NORMS", "PRE_NORMS", "QK_NORMS", "GroupedAttention", "LanguageBlock", "LanguageModel",
@@ -156,7 +156,7 @@ class LanguageModel(nn.Module):
     hidden: int = 768
     head_width: int | None = None
     activation: Callable = jax.nn.silu
-    rope: Rope | GridRope = Rope()
+    rope: Declared[Rope | GridRope] = Rope()
     windows: tuple[int | None, ...] = (None,)
     local_rope: Rope | None = None
     norms: tuple[str, ...] = PRE_NORMS
