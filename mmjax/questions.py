@@ -10,7 +10,6 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,73 +17,37 @@ from typing import Any
 import numpy as np
 
 from mmjax.data.decode import DataError, open_image
-from mmjax.data.formats import visual_questions as sets
-from mmjax.data.formats.visual_questions import LETTERS, VisualQuestion
+from mmjax.data.formats.visual_questions import VisualQuestion
 from mmjax.evaluate.statistics.estimates import Estimate, estimates
 from mmjax.metrics.answers import ANSWER_METRICS, chosen_letter
 from mmjax.metrics.text import text_outcomes
+from mmjax.question_sets import SETS, QuestionSet, prompt_of
 
-__all__ = [
-    "LETTER", "SETS", "SHORT", "SHOWN", "YES_NO", "QuestionSet", "answered", "main", "majority", "prompt_of", "scored",
-    "shown_images",
-]  # fmt: skip
+__all__ = ["SHOWN", "answered", "first_groups", "main", "majority", "scored", "shown_images"]
 
 SHOWN = ("right", "none", "wrong")
-SHORT = "\nAnswer the question using a single word or phrase."
-LETTER = "\nAnswer with the option's letter from the given choices directly."
-YES_NO = tuple(name for name in ANSWER_METRICS if name.startswith("yes"))
-
-
-@dataclass(frozen=True)
-class QuestionSet:
-    """A public set.
-
-    read: (files, folder of images) -> questions. files: what they are, for the help. scores: of `ANSWER_METRICS`, the first one
-    is the headline. instruction: after each question. together: also the share of groups whose answers are all right.
-    """
-
-    read: Callable[[Sequence[Path], Path | None], list[VisualQuestion]]
-    files: tuple[str, ...]
-    scores: tuple[str, ...]
-    instruction: str = SHORT
-    together: bool = False
-
-
-SETS = {
-    "vqa_v2": QuestionSet(lambda files, images: sets.vqa_v2(*files, images), ("QUESTIONS", "ANNOTATIONS"), ("vqa",)),
-    "gqa": QuestionSet(lambda files, images: sets.gqa(*files, images), ("QUESTIONS",), ("gqa",)),
-    "text_vqa": QuestionSet(lambda files, images: sets.text_vqa(*files, images), ("QUESTIONS",), ("textvqa",)),
-    "doc_vqa": QuestionSet(lambda files, images: sets.doc_vqa(*files, images), ("QUESTIONS",), ("anls",)),
-    "science_qa": QuestionSet(lambda files, images: sets.science_qa(*files, images), ("PROBLEMS",), ("first_letter",), LETTER),
-    "mmmu": QuestionSet(lambda files, images: sets.mmmu(files), ("PARQUET...",), ("first_letter",), LETTER),
-    "mm_bench": QuestionSet(lambda files, images: sets.mm_bench(*files), ("TSV",), ("first_letter",), LETTER, together=True),
-    "pope": QuestionSet(lambda files, images: sets.pope(*files, images), ("QUESTIONS",), YES_NO),
-    "mme": QuestionSet(lambda files, images: sets.mme(*files), ("FOLDER",), ("yes_no",), together=True),
-}
-"""{name: set}."""
-
-
-def prompt_of(question: VisualQuestion, instruction: str) -> str:
-    """The text of a question: the hint, the question, its options with letters, and the instruction."""
-    text = question.text.replace(" Please answer yes or no.", "")  # MME's own instruction
-    for number in range(1, len(question.images) + 1):
-        text = text.replace(f"<image {number}>", f"(image {number})")
-    hint = [f"Context: {question.hint}"] if question.hint else []
-    options = [f"{letter}. {option}" for letter, option in zip(LETTERS, question.options)]
-    return "\n".join([*hint, text, *options]) + instruction
 
 
 def shown_images(questions: Sequence[VisualQuestion], shown: str) -> list[tuple[Any, ...]]:
-    """The images of each question: its own ("right"), "none", or those of the next group of questions ("wrong")."""
+    """The images of each question: its own ("right"), "none", or the next other ones ("wrong").
+
+    Raises DataError if all questions have the same images, so that there are no wrong ones.
+    """
     if shown == "none":
         return [() for _ in questions]
     if shown == "right":
         return [question.images for question in questions]
-    first: dict[str, tuple[Any, ...]] = {}
-    for question in questions:
-        first.setdefault(question.group, question.images)
-    following = dict(zip(first, [*list(first)[1:], next(iter(first))]))
-    return [first[following[question.group]] for question in questions]
+    different = list(dict.fromkeys(question.images for question in questions))
+    if len(different) < 2:
+        raise DataError("all questions are about the same image, so no other one can be shown; raise --limit")
+    following = dict(zip(different, [*different[1:], different[0]]))
+    return [following[question.images] for question in questions]
+
+
+def first_groups(questions: Sequence[VisualQuestion], count: int | None) -> list[VisualQuestion]:
+    """The first `count` questions and the others of their groups; None for all."""
+    groups = {question.group for question in questions[:count]}
+    return [question for question in questions if question.group in groups]
 
 
 def answered(
@@ -94,19 +57,22 @@ def answered(
     answer: Callable[[list[dict[str, Any]]], list[str]],
     file: Path,
     batch: int = 8,
-    about: Mapping[str, Any] = MappingProxyType({}),
+    metadata: Mapping[str, Any] = MappingProxyType({}),
     report: Callable[[int], None] = lambda done: None,
 ) -> list[str]:
     """The answers, from the file as far as it has them.
 
-    answer: a batch of {"text", "images"} -> texts. file: JSON lines with "id", "prompt", "answer" and `about`, such as the name
-    of the weights; appended to. report: called with the number of answers so far. Raises DataError if the file has other
-    questions, or is about something else.
+    answer: a batch of {"text", "images"} -> texts. file: JSON lines with "id", "prompt", "images", "answer" and `metadata`,
+    such as the name of the weights; appended to. report: called with the number of answers so far. Raises DataError if the file
+    has other questions, images or metadata.
     """
     prompts = [prompt_of(question, set_.instruction) for question in questions]
-    entries = [{"id": question.id, "prompt": prompt, **about} for question, prompt in zip(questions, prompts)]
-    found = _previous(file, entries)
     images = shown_images(questions, shown)
+    entries = [
+        {"id": question.id, "prompt": prompt, "images": [_name(image) for image in own], **metadata}
+        for question, prompt, own in zip(questions, prompts, images)
+    ]
+    found = _previous(file, entries)
     with file.open("a") as lines:
         for start in range(len(found), len(questions), batch):
             rows = range(start, min(start + batch, len(questions)))
@@ -121,7 +87,7 @@ def answered(
 
 def scored(questions: Sequence[VisualQuestion], set_: QuestionSet, answers: Sequence[str]) -> dict[str, Estimate]:
     """{score: estimate} with intervals over groups; "all_right" is the share of groups whose answers are all right."""
-    given = [_letter(question, text) if question.options else text for question, text in zip(questions, answers)]
+    given = [chosen_letter(text, q.options) or "" if set_.free else text for q, text in zip(questions, answers)]
     references = [question.answers for question in questions]
     metrics = {name: ANSWER_METRICS[name] for name in set_.scores}
     outcomes = text_outcomes(metrics.values(), given, references)
@@ -129,7 +95,7 @@ def scored(questions: Sequence[VisualQuestion], set_: QuestionSet, answers: Sequ
     weight, group = np.ones(len(questions), np.float32), np.unique([q.group for q in questions], return_inverse=True)[1]
     found = estimates(values, {name: x[None] for name, x in outcomes.items()}, weight, group)
     if set_.together:
-        right = outcomes["said_right"] if "said_right" in outcomes else outcomes[set_.scores[0]] == 1
+        right = outcomes.get("mme_right", outcomes.get(set_.scores[0]) == 1)
         every = np.array([right[group == number].all() for number in range(group.max() + 1)], np.float32)
         metric, groups = ANSWER_METRICS["gqa"].metric, np.arange(len(every))  # a mean
         found |= estimates({"all_right": metric}, {"gqa": every[None]}, np.ones(len(every)), groups)
@@ -142,8 +108,9 @@ def majority(questions: Sequence[VisualQuestion]) -> list[str]:
     return [most] * len(questions)
 
 
-def _letter(question: VisualQuestion, text: str) -> str:
-    return chosen_letter(text, question.options) or ""
+def _name(image: Path | bytes) -> str:
+    """What identifies an image in the file of answers."""
+    return image.name if isinstance(image, Path) else hashlib.sha256(image).hexdigest()[:16]
 
 
 def _opened(image: Path | bytes) -> Any:
@@ -162,9 +129,11 @@ def _previous(file: Path, expected: Sequence[Mapping[str, Any]]) -> list[str]:
             text = entry.pop("answer")
         except (ValueError, KeyError, AttributeError):
             entry, text = None, None
+        if number == len(expected):  # answers to more questions than are asked now
+            break
         if number == len(lines) - 1 and (entry is None or not line.endswith("\n")):
             file.write_text("".join(lines[:-1]))
-        elif number >= len(expected) or entry != expected[number] or not isinstance(text, str):
+        elif entry != expected[number] or not isinstance(text, str):
             raise DataError(f"{file}: line {number + 1} does not answer the question in this place; choose another --out")
         else:
             found.append(text)
@@ -172,15 +141,25 @@ def _previous(file: Path, expected: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _answerer(weights: Any, max_tokens: int, batch: int) -> Callable[[list[dict[str, Any]]], list[str]]:
-    """A batch of questions -> answers; lengths are rounded up, so that few programs are compiled."""
-    from mmjax.pretrained.answering import answer_ids, question
+    """A batch of questions -> answers; lengths of texts are rounded up, so that fewer programs are compiled.
 
+    Raises DataError if the weights came without a tokenizer.
+    """
+    from mmjax.pretrained.answering import answer_ids, question
+    from mmjax.pretrained.paligemma import PrefixText
+
+    if weights.preprocessing.texts is None:
+        raise DataError("the weights came without tokenizer.json, so they cannot answer questions")
     run, library = answer_ids(weights, max_tokens), weights.preprocessing.texts.library
+    one_line = isinstance(weights.preprocessing.compose, PrefixText)
+    positions = weights.module.decoders["text"].model.positions
 
     def answer(rows: list[dict[str, Any]]) -> list[str]:
-        examples = [question(weights, row["text"], row["images"]) for row in rows]
+        texts = [row["text"].replace("\n", " ") if one_line else row["text"] for row in rows]
+        examples = [question(weights, text, row["images"]) for text, row in zip(texts, rows)]
         prompts = weights.preprocessing.batch([*examples, *[examples[-1]] * (batch - len(examples))])
-        missing = -prompts.ids.x.shape[1] % 32
+        length = prompts.ids.x.shape[1]
+        missing = max(0, min(-length % 32, positions - max_tokens - length))
         x = np.pad(np.asarray(prompts.ids.x), ((0, 0), (0, missing)))
         found = run(prompts._replace(ids=prompts.ids._replace(x=x)))
         return [library.decode(ids[:length].tolist()).strip() for ids, length, _ in zip(found.x, found.length, rows)]
@@ -200,7 +179,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--images", type=Path, metavar="DIR", help="the folder of the images, if they are apart")
     shown = "the images that the model sees: those of the questions, none, or those of other questions (default: right)"
     parser.add_argument("--shown", nargs="+", choices=SHOWN, default=["right"], help=shown)
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions, and the others about their images")
     parser.add_argument("--batch", type=int, default=8, help="questions at once (default: %(default)s)")
     parser.add_argument("--max-tokens", type=int, default=16, help="of an answer (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of answers and scores (default: runs/SET)")
@@ -225,18 +204,18 @@ def _run(given: argparse.Namespace) -> None:
         raise DataError(f"{given.set} takes {len(set_.files)} files: {' '.join(set_.files)}")
     if min(given.batch, given.max_tokens, 1 if given.limit is None else given.limit) < 1:
         raise DataError("--batch, --max-tokens and --limit must be at least 1")
-    questions = set_.read(given.files, given.images or given.files[0].parent)[: given.limit]
+    questions = first_groups(set_.read(given.files, given.images or given.files[0].parent), given.limit)
     weights = load(given.weights)
     if not isinstance(weights.preprocessing, ImagePrompts):
         raise DataError(f"{given.weights} is no vision-language model, but a {type(weights.module).__name__}")
     out.mkdir(parents=True, exist_ok=True)
-    about = {"weights": given.weights, "max_tokens": given.max_tokens}
+    metadata = {"weights": given.weights, "max_tokens": given.max_tokens}
     answer, rows = _answerer(weights, given.max_tokens, given.batch), {}
     for shown in dict.fromkeys(given.shown):
         with Progress(console=Console(stderr=True)) as bars:
             bar = bars.add_task(f"{given.set}, images: {shown}", total=len(questions))
             update = lambda done, bar=bar, bars=bars: bars.update(bar, completed=done)
-            answers = answered(questions, set_, shown, answer, out / f"{shown}.jsonl", given.batch, about, update)
+            answers = answered(questions, set_, shown, answer, out / f"{shown}.jsonl", given.batch, metadata, update)
         rows[shown] = scored(questions, set_, answers)
     rows["majority"] = scored(questions, set_, majority(questions))
     (out / "scores.json").write_text(json.dumps(_summary(given, set_, questions, rows), indent=1))
@@ -252,11 +231,12 @@ def _summary(
     """What the scores depend on, and the scores."""
     import mmjax
 
-    content = b"".join(file.read_bytes() for file in given.files if file.is_file())
+    content = json.dumps([[q.id, prompt_of(q, set_.instruction), q.answers] for q in questions]).encode()
     of = {shown: {name: [e.mean, e.low, e.high] for name, e in found.items()} for shown, found in rows.items()}
     return {
         "weights": given.weights, "set": given.set, "files": [file.name for file in given.files],
-        "sha256": hashlib.sha256(content).hexdigest(), "questions": len(questions), "max_tokens": given.max_tokens,
+        "sha256 of prompts and answers": hashlib.sha256(content).hexdigest(), "questions": len(questions),
+        "max_tokens": given.max_tokens,
         "prompt": prompt_of(questions[0], set_.instruction), "mmjax": mmjax.__version__, "scores": of,
     }  # fmt: skip
 

@@ -7,7 +7,8 @@ import pytest
 from mmjax import questions
 from mmjax.data.decode import DataError
 from mmjax.data.formats.visual_questions import VisualQuestion
-from mmjax.questions import SETS, answered, main, majority, prompt_of, scored, shown_images
+from mmjax.question_sets import SETS, prompt_of
+from mmjax.questions import answered, first_groups, main, majority, scored, shown_images
 from tests.data.formats.test_visual_questions import png, written
 
 POPE = [
@@ -26,10 +27,22 @@ def test_prompts():
     assert prompt_of(seen, SETS["mme"].instruction) == "Is (image 1) red?\nAnswer the question using a single word or phrase."
 
 
-def test_images_of_other_questions_are_those_of_another_group():
+def test_images_stand_in_options_too():
+    question = VisualQuestion("1", (b"", b""), "Which?", ("B",), "1", options=("<image 1>", "<image 2>"))
+    assert prompt_of(question, "") == "Which?\nA. (image 1)\nB. (image 2)"
+
+
+def test_images_of_other_questions_are_never_their_own():
     assert [len(images) for images in shown_images(POPE, "right")] == [1, 1, 2, 2, 3, 3]
     assert [len(images) for images in shown_images(POPE, "none")] == [0] * 6
     assert [len(images) for images in shown_images(POPE, "wrong")] == [2, 2, 3, 3, 1, 1]
+    with pytest.raises(DataError, match="all questions are about the same image"):
+        shown_images(POPE[:2], "wrong")
+
+
+def test_a_limit_keeps_whole_groups():
+    assert [question.id for question in first_groups(POPE, 3)] == ["0/0", "0/1", "1/0", "1/1"]
+    assert first_groups(POPE, None) == POPE
 
 
 def test_answers_continue_where_they_stopped(tmp_path):
@@ -51,14 +64,17 @@ def test_answers_continue_where_they_stopped(tmp_path):
     assert asked[2][0][1:] == (3, (4, 4))
     assert [json.loads(line)["id"] for line in file.read_text().splitlines()] == [question.id for question in POPE]
     assert answered(POPE, SETS["pope"], "right", answer, file, 2, {"weights": "a"}) == found and len(asked) == 3
+    assert answered(POPE[:4], SETS["pope"], "right", answer, file, 2, {"weights": "a"}) == found[:4]
+    with pytest.raises(DataError, match="line 1 does not answer the question in this place"):  # of other images
+        answered(POPE, SETS["pope"], "wrong", answer, file, 2, {"weights": "a"})
     with pytest.raises(DataError, match="line 1 does not answer the question in this place; choose another --out"):
         answered(POPE, SETS["pope"], "right", answer, file, 2, {"weights": "b"})
 
 
 def test_scores_of_yes_and_no():
     found = scored(POPE, SETS["pope"], ["yes", "no", "yes", "yes", "no", "no"])
-    assert found["yes_no"].mean == pytest.approx(4 / 6) and found["yes_no"].low < 4 / 6 < found["yes_no"].high
-    assert found["yes_no_precision"].mean == pytest.approx(2 / 3) and found["yes_rate"].mean == 0.5
+    assert found["pope"].mean == pytest.approx(4 / 6) and found["pope"].low < 4 / 6 < found["pope"].high
+    assert found["pope_precision"].mean == pytest.approx(2 / 3) and found["pope_yes_rate"].mean == 0.5
     together = scored(POPE, SETS["mme"], ["yes", "no", "yes", "yes", "no", "no"])
     assert together["all_right"].mean == pytest.approx(1 / 3)
     assert majority(POPE[:3]) == ["yes"] * 3
@@ -72,6 +88,8 @@ def test_a_choice_counts_if_it_is_right_in_all_rotations():
     ]
     found = scored(asked, SETS["mm_bench"], ["A", "(B)", "A. one", "one of these, I think, is right: A"])
     assert found["first_letter"].mean == 0.75 and found["all_right"].mean == 0.5
+    # ScienceQA takes the letter alone.
+    assert scored(asked, SETS["science_qa"], ["A", "(B)", "A. one", "I think: A"])["first_letter"].mean == 0.5
 
 
 def test_the_command_from_files_to_a_table(tmp_path, monkeypatch, capsys):
@@ -96,7 +114,7 @@ def test_the_command_from_files_to_a_table(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "pope: 6 questions about 3 images" in printed and "majority" in printed
     summary = json.loads((tmp_path / "out/scores.json").read_text())
-    assert summary["scores"]["right"]["yes_rate"][0] == 1 and summary["scores"]["none"]["yes_rate"][0] == 0
+    assert summary["scores"]["right"]["pope_yes_rate"][0] == 1 and summary["scores"]["none"]["pope_yes_rate"][0] == 0
     assert len((tmp_path / "out/none.jsonl").read_text().splitlines()) == 6
     for arguments, message in (
         (["vqa_v2", str(file)], "vqa_v2 takes 2 files: QUESTIONS ANNOTATIONS"),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -23,9 +24,8 @@ from mmjax.metrics.weighted import mean, ratio, total
 from mmjax.types import Metric, Outcomes
 
 __all__ = [
-    "ANSWER_METRICS", "AnswerScore", "AnswerScores", "anls", "chosen_letter", "first_letter", "gqa_match", "relaxed_match",
-    "textvqa_accuracy", "textvqa_normal", "vqa_accuracy", "vqa_normal", "yes_no", "yes_no_accuracy", "yes_no_f1",
-    "yes_no_precision", "yes_no_recall", "yes_no_statistics", "yes_rate",
+    "ANSWER_METRICS", "AnswerScore", "AnswerScores", "YesNo", "YesNoScore", "anls", "chosen_letter", "exact_yes_no",
+    "first_letter", "gqa_match", "relaxed_match", "textvqa_accuracy", "textvqa_normal", "vqa_accuracy", "vqa_normal", "yes_no",
 ]  # fmt: skip
 
 _NUMBERS = dict(zip("none zero one two three four five six seven eight nine ten".split(), (0, *range(11))))
@@ -194,51 +194,67 @@ class AnswerScore:
         return mean(outcomes[self.name], weight)
 
 
-def yes_no_statistics(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Outcomes:
-    """{"said_yes", "said_right", "is_yes": Bool[u]}, by `yes_no`. No answer to a question is right whose first reference is
-    neither yes nor no."""
-    check_texts(hypotheses, references)
-    said, wanted = [yes_no(text) for text in hypotheses], [yes_no(of_unit[0]) for of_unit in references]
-    right = [a == b != "other" for a, b in zip(said, wanted)]
-    columns = {"said_yes": [a == "yes" for a in said], "said_right": right, "is_yes": [b == "yes" for b in wanted]}
-    return {name: np.array(of, bool) for name, of in columns.items()}
+def exact_yes_no(answer: str) -> str:
+    """ "yes" or "no" if the answer is this word, in any case, else "other", as lmms-eval reads the answers to POPE."""
+    answer = answer.lower().strip()
+    return answer if answer in ("yes", "no") else "other"
 
 
-def yes_no_accuracy(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """The share of right answers."""
-    return mean(outcomes["said_right"], weight)
+@dataclass(frozen=True)
+class YesNo:
+    """`metrics.text.TextStatistics`: {"NAME_right", "NAME_yes", "NAME_no", "NAME_is_yes": Bool[u]}, whether the answer is
+    right, whether it is yes or no, and whether yes is right. If the first reference is neither, no answer is right.
+
+    name: the prefix of the outcomes' names. read: answer -> "yes", "no" or another text.
+    """
+
+    name: str
+    read: Callable[[str], str]
+
+    def __call__(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Outcomes:
+        check_texts(hypotheses, references)
+        given, wanted = [self.read(text) for text in hypotheses], [self.read(of_unit[0]) for of_unit in references]
+        columns = {
+            "right": [a == b and b in ("yes", "no") for a, b in zip(given, wanted)],
+            "yes": [a == "yes" for a in given],
+            "no": [a == "no" for a in given],
+            "is_yes": [b == "yes" for b in wanted],
+        }
+        return {f"{self.name}_{name}": np.array(of, bool) for name, of in columns.items()}
 
 
-def _counts(outcomes: Outcomes, weight: Array) -> tuple[Array, Array, Array]:
-    """(right yes, said yes, yes), as sums of weights."""
-    return (
-        total(outcomes["said_yes"] & outcomes["is_yes"], weight),
-        total(outcomes["said_yes"], weight),
-        total(outcomes["is_yes"], weight),
-    )
+@dataclass(frozen=True)
+class YesNoScore:
+    """A metric of the outcomes of `YesNo`, from (right, yes, no, is_yes) and weights. name: the prefix."""
+
+    name: str
+    value: Callable[..., Array]
+
+    def __call__(self, outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
+        return self.value(*(outcomes[f"{self.name}_{name}"] for name in ("right", "yes", "no", "is_yes")), weight)
 
 
-def yes_no_precision(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """Of the answers yes, the share of right ones; 0 without any."""
-    right, said, _ = _counts(outcomes, weight)
-    return ratio(right, said)
+def _accuracy(right: Any, yes: Any, no: Any, is_yes: Any, weight: Array) -> Array:
+    return mean(right, weight)
 
 
-def yes_no_recall(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """Of the questions whose answer is yes, the share with this answer; 0 without any."""
-    right, _, wanted = _counts(outcomes, weight)
-    return ratio(right, wanted)
+def _precision(right: Any, yes: Any, no: Any, is_yes: Any, weight: Array) -> Array:
+    return ratio(total(yes & is_yes, weight), total(yes, weight))
 
 
-def yes_no_f1(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """The harmonic mean of precision and recall."""
-    right, said, wanted = _counts(outcomes, weight)
-    return ratio(2 * right, said + wanted)
+def _recall(right: Any, yes: Any, no: Any, is_yes: Any, weight: Array) -> Array:
+    """Of the answers that are yes or no, as in lmms-eval."""
+    return ratio(total(yes & is_yes, weight), total((yes | no) & is_yes, weight))
 
 
-def yes_rate(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-    """The share of the answer yes, POPE's yes ratio. (lmms-eval's function of this name counts the references instead.)"""
-    return mean(outcomes["said_yes"], weight)
+def _f1(*given: Any) -> Array:
+    precision, recall = _precision(*given), _recall(*given)
+    return ratio(2 * precision * recall, precision + recall)
+
+
+def _yes_rate(right: Any, yes: Any, no: Any, is_yes: Any, weight: Array) -> Array:
+    """POPE's yes ratio. (lmms-eval's function of this name counts the references instead.)"""
+    return mean(yes, weight)
 
 
 _OF_ONE = {
@@ -249,15 +265,10 @@ _OF_ONE = {
     "gqa": gqa_match,
     "first_letter": first_letter,
 }
-_OF_ALL = {
-    "yes_no": yes_no_accuracy,
-    "yes_no_precision": yes_no_precision,
-    "yes_no_recall": yes_no_recall,
-    "yes_no_f1": yes_no_f1,
-    "yes_rate": yes_rate,
-}
+_OF_ALL = {"pope": _accuracy, "pope_precision": _precision, "pope_recall": _recall, "pope_f1": _f1, "pope_yes_rate": _yes_rate}
 ANSWER_METRICS: Mapping[str, TextMetric] = MappingProxyType(
     {name: TextMetric(AnswerScores(name, score), Metric(AnswerScore(name))) for name, score in _OF_ONE.items()}
-    | {name: TextMetric(yes_no_statistics, Metric(value)) for name, value in _OF_ALL.items()}
+    | {name: TextMetric(YesNo("pope", exact_yes_no), Metric(YesNoScore("pope", value))) for name, value in _OF_ALL.items()}
+    | {"mme": TextMetric(YesNo("mme", yes_no), Metric(YesNoScore("mme", _accuracy)))}
 )
 """{name: metric} of answers, all in 0..1; beside `TEXT_METRICS`."""

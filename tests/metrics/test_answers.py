@@ -9,6 +9,7 @@ from mmjax.metrics.answers import (
     ANSWER_METRICS,
     anls,
     chosen_letter,
+    exact_yes_no,
     first_letter,
     gqa_match,
     relaxed_match,
@@ -64,15 +65,17 @@ def test_letters_and_matches():
 
 
 def test_yes_and_no():
-    said = ["Yes.", "no", "y", "nope", "Yes, it is", "maybe", "It is, yes", ""]
-    assert [yes_no(text) for text in said] == ["yes", "no", "yes", "no", "yes", "other", "other", "other"]
-    names = [name for name in ANSWER_METRICS if name.startswith("yes")]
-    right = [["yes"], ["no"], ["no"], ["yes"], ["yes"], ["yes"], ["yes"], ["no"]]
-    outcomes = text_outcomes([ANSWER_METRICS[name] for name in names], said, right)
-    value = lambda name: float(jax.jit(ANSWER_METRICS[name].metric.value)(outcomes, np.ones(8, np.float32)))
-    # Said yes: 0, 2, 4, of which 0 and 4 are right. Right yes: 0, 3, 4, 5, 6.
-    expected = {"yes_no": 3 / 8, "yes_no_precision": 2 / 3, "yes_no_recall": 2 / 5, "yes_no_f1": 0.5, "yes_rate": 3 / 8}
+    given = ["Yes.", "no", "y", "nope", "Yes, it is", "maybe", "It is, yes", ""]
+    assert [yes_no(text) for text in given] == ["yes", "no", "yes", "no", "yes", "other", "other", "other"]
+    assert [exact_yes_no(text) for text in ("Yes ", "NO", "yes.", "")] == ["yes", "no", "other", "other"]
+    names = [name for name in ANSWER_METRICS if name.startswith("pope")]
+    given, right = ["yes", "no", "Yes", "no", "yes.", "yes"], [["yes"], ["no"], ["no"], ["yes"], ["yes"], ["yes"]]
+    outcomes = text_outcomes([ANSWER_METRICS[name] for name in [*names, "mme"]], given, right)
+    value = lambda name: float(jax.jit(ANSWER_METRICS[name].metric.value)(outcomes, jnp.ones(6)))
+    # Yes: 0, 2, 5, of which 0 and 5 are right. Yes is right: 0, 3, 4, 5, of which 4 has neither word.
+    expected = {"pope": 3 / 6, "pope_precision": 2 / 3, "pope_recall": 2 / 3, "pope_f1": 2 / 3, "pope_yes_rate": 3 / 6}
     assert {name: pytest.approx(value(name)) for name in names} == expected
+    assert value("mme") == pytest.approx(4 / 6)
 
 
 @pytest.mark.parametrize("name", ANSWER_METRICS)

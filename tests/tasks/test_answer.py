@@ -37,9 +37,9 @@ def test_an_answer_is_compared_with_those_of_all_people(data):
 
 
 def test_without_a_column_the_text_is_the_only_answer(data):
-    task = Answer("reply", scores=("yes_no", "gqa"))
+    task = Answer("reply", scores=("mme", "gqa"))
     outcomes = task.outcomes(np.array(["blue", "Two!", "Yes, it is"]), task.units(data, "test"))
-    assert outcomes["gqa"].tolist() == [1, 1, 0] and outcomes["said_right"].tolist() == [False, False, True]
+    assert outcomes["gqa"].tolist() == [1, 1, 0] and outcomes["mme_right"].tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize(

@@ -63,9 +63,10 @@ def gqa(questions: Path, images: Path) -> list[VisualQuestion]:
     found = []
     for name, entry in _named(questions):
         image, answers = entry.name("imageId"), (entry.text("answer"),)
-        kind = (entry.value.get("types") or {}).get("structural", "")
+        kinds = entry.value.get("types")
+        kind = str(kinds.get("structural", "")) if isinstance(kinds, dict) else ""
         file = entry.image(images / f"{image}.jpg")
-        found.append(VisualQuestion(name, (file,), entry.text("question"), answers, image, str(kind)))
+        found.append(VisualQuestion(name, (file,), entry.text("question"), answers, image, kind))
     return _some(found, questions)
 
 
@@ -83,7 +84,8 @@ def doc_vqa(questions: Path, root: Path) -> list[VisualQuestion]:
     """DocVQA (Mathew et al., 2021): val_v1.0_withQT.json, and the folder that its names of images are relative to."""
     found = []
     for entry in _entries(questions, "data"):
-        image, kind = entry.text("image"), ", ".join(map(str, entry.value.get("question_types") or ()))
+        image, kinds = entry.text("image"), entry.value.get("question_types")
+        kind = ", ".join(map(str, kinds)) if isinstance(kinds, list) else ""
         file, name = entry.image(root / image), entry.name("questionId")
         found.append(VisualQuestion(name, (file,), entry.text("question"), entry.texts("answers"), image, kind))
     return _some(found, questions)
@@ -122,12 +124,12 @@ def mmmu(files: Sequence[Path]) -> list[VisualQuestion]:
             entry = _Entry(row, file, f"row {number}")
             if entry.get("question_type") != "multiple-choice":
                 continue
-            try:
-                options = tuple(map(str, ast.literal_eval(entry.text("options"))))
-            except (ValueError, SyntaxError):
-                raise DataError(f"{file}: {entry.where}, field 'options': it must be a list of texts") from None
-            images = tuple(row[f"image_{k}"]["bytes"] for k in range(1, 8) if row.get(f"image_{k}"))
-            answer, name = entry.letter(LETTERS.find(entry.text("answer")), options), entry.text("id")
+            options = _literal_list(entry)
+            cells = [row[f"image_{k}"] for k in range(1, 8) if row.get(f"image_{k}")]
+            images = tuple(cell.get("bytes") if isinstance(cell, dict) else None for cell in cells)
+            if not all(isinstance(image, bytes) for image in images):
+                raise DataError(f"{file}: {entry.where}: an image is not stored in the file")
+            answer, name = entry.letter(_place(entry.text("answer")), options), entry.text("id")
             subject = "_".join(name.split("_")[1:-1])
             found.append(VisualQuestion(name, images, entry.text("question"), (answer,), name, subject, options))
     return _some(found, files[0] if files else "no file")
@@ -144,7 +146,7 @@ def mm_bench(file: Path, circular: bool = True) -> list[VisualQuestion]:
     for number, row in enumerate(csv.DictReader(io.StringIO(_content(file), newline=""), delimiter="\t"), 2):
         entry = _Entry(row, file, f"line {number}")
         options = tuple(row[letter] for letter in "ABCD" if row.get(letter) not in (None, "", "nan"))
-        right = LETTERS.find(entry.text("answer"))
+        right = _place(entry.text("answer"))
         entry.letter(right, options)
         index, coded = entry.text("index"), entry.text("image")
         try:  # the index of a row stands for the image of that row
@@ -162,7 +164,7 @@ def mm_bench(file: Path, circular: bool = True) -> list[VisualQuestion]:
 def pope(file: Path, images: Path) -> list[VisualQuestion]:
     """POPE (Li et al., 2023): coco_pope_random.json, with a JSON object per line, and the folder of COCO's images."""
     found = []
-    for number, line in enumerate(_content(file).splitlines(), 1):
+    for number, line in enumerate(_content(file).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -261,6 +263,22 @@ def _content(file: Path) -> str:
         return decode_text(file.read_bytes(), str(file))
     except OSError as error:
         raise DataError(f"{file}: {error.strerror or error}; it must be a file of text") from None
+
+
+def _place(letter: str) -> int:
+    """The number of a letter, -1 for another text."""
+    return LETTERS.find(letter) if len(letter) == 1 else -1
+
+
+def _literal_list(entry: _Entry) -> tuple[str, ...]:
+    """The texts of the field "options", a list in Python's notation."""
+    try:
+        options = ast.literal_eval(entry.text("options"))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        options = None
+    if not isinstance(options, list):
+        raise DataError(f"{entry.file}: {entry.where}, field 'options': it must be a list of texts")
+    return tuple(map(str, options))
 
 
 def _coco_image(images: Path, entry: _Entry) -> Path:

@@ -68,7 +68,7 @@ def test_some_of_the_images_with_all_of_their_questions(tmp_path):
     data = EasyVQA(root=wheel(tmp_path), images=(10, 3)).load()
     assert {name: len(rows) for name, rows in data.splits.items()} == {"train": 18, "validation": 2, "test": 6}
     assert data.columns["image"].count == 13 and len(set(data.metadata["test"]["group"].tolist())) == 3
-    with pytest.raises(DataError, match="test/questions.json: EasyVQA.images asks for 7 images; it must be from 1 to 6"):
+    with pytest.raises(DataError, match=r"test/questions.json: EasyVQA.images asks for 7 images; it must be from 1 to 6"):
         EasyVQA(root=tmp_path, images=(10, 7)).load()
 
 

@@ -155,6 +155,11 @@ def test_mmmu(tmp_path):
     (found,) = mmmu([tmp_path / "art.parquet"])
     assert found.options == ("a frog", 'it\'s "two"') and found.answers == ("B",) and found.images == (png(),)
     assert found.category == "Art_Theory"
+    for wrong, message in (({"options": "'abc'"}, "'options': it must be a list"), ({"answer": ""}, "not one of the 2 options"),
+                           ({"image_1": {"bytes": None, "path": "1.png"}}, "an image is not stored in the file")):  # fmt: skip
+        parquet.write_table(pyarrow.Table.from_pylist([row | wrong]), tmp_path / "wrong.parquet")
+        with pytest.raises(DataError, match=f"row 1.*{message}"):
+            mmmu([tmp_path / "wrong.parquet"])
     with pytest.raises(DataError, match="it is not a Parquet file"):
         mmmu([written(tmp_path / "other.parquet", "x" * 50)])
 
@@ -235,6 +240,8 @@ def test_mistakes_name_file_and_entry(tmp_path):
     refused("field 'label': it is 'maybe'", pope, written(tmp_path / "p.json", {"image": "a", "label": "maybe"}), tmp_path)
     table = "index\tquestion\tA\tB\tanswer\timage\n1\tWhat?\tx\ty\tC\tAAAA"
     refused("line 2: the answer is not one of the 2 options", mm_bench, written(tmp_path / "t.tsv", table))
+    empty = table.replace("C\tAAAA", "\tAAAA")
+    refused("line 2: the answer is not one of the 2 options", mm_bench, written(tmp_path / "t.tsv", empty))
     refused("column 'image': it is not base64", mm_bench, written(tmp_path / "t.tsv", table.replace("C\tAAAA", "A\t?")))
     refused("it must be an object", gqa, written(tmp_path / "g.json", []), tmp_path)
     problem = {"1": {"image": "image.png", "split": "test", "choices": ["a"], "answer": 1}}
