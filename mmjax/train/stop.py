@@ -35,6 +35,7 @@ class StopRequest:
     def __init__(self, acknowledge: Callable[[], None] = lambda: None):
         self.asked, self.acknowledge = False, acknowledge
         self._handled = 0  # signals that a Python handler has seen
+        self._restored = False  # handlers are those from before, which may repeat a signal
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self._handled += 1
@@ -48,6 +49,7 @@ class StopRequest:
             os.kill(os.getpid(), number)
 
     def _restore(self) -> None:
+        self._restored = True
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -62,7 +64,7 @@ class StopRequest:
                 self.acknowledge()
                 continue
             time.sleep(GRACE)
-            if self._handled < seen:  # the main thread is in a long call
+            if self._handled < seen and not self._restored:  # the main thread is in a long call
                 if sys.stdout.isatty():
                     os.write(sys.stdout.fileno(), SHOW_CURSOR)  # progress bars hide it
                 os._exit(128 + number[0])

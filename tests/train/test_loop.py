@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import chex
@@ -239,22 +240,27 @@ def interrupt(*phase):
     time.sleep(0.001)
 
 
-@pytest.mark.parametrize("where", ["finalizer", "collection"])
-def test_a_signal_is_repeated_if_python_ignored_its_exception(where, capsys):
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+@pytest.mark.parametrize("where", ["finalizer", "collection", "second"])
+def test_a_signal_is_repeated_if_python_ignored_its_exception(where, capsys, monkeypatch):
+    """second: of two signals in a `StopRequest`, whose thread must not take the repeated one for a third."""
+    before, ended = signal.signal(signal.SIGINT, signal.default_int_handler), []
+    monkeypatch.setattr(os, "_exit", ended.append)
     try:
         with pytest.raises(SystemExit) as end, stopped_at_once():
-            if where == "finalizer":
-                type("Finalized", (), {"__del__": interrupt})()
-            else:
+            if where == "collection":
                 gc.callbacks.append(interrupt)
                 gc.collect()
-            time.sleep(10)
+            with StopRequest() if where == "second" else nullcontext():
+                if where == "second":
+                    interrupt()
+                if where != "collection":
+                    type("Finalized", (), {"__del__": interrupt})()
+                time.sleep(10)
             pytest.fail("the signal was lost")
     finally:
         gc.callbacks[:] = [callback for callback in gc.callbacks if callback is not interrupt]
         signal.signal(signal.SIGINT, before)
-    assert end.value.code == 130
+    assert end.value.code == 130 and not ended
     line = "stopped at once; continue from the last checkpoint with the same command and --resume"
     assert capsys.readouterr().err.splitlines() == [line]
 
@@ -263,7 +269,7 @@ def test_a_signal_is_acknowledged_while_the_interpreter_is_busy():
     """In a long call, such as a compilation, Python runs no signal handlers; a second signal ends the process."""
     code = """
 import hashlib
-from mmjax.train.stop import StopRequest, stopped_at_once
+from mmjax.train.stop import StopRequest
 with StopRequest(lambda: print("acknowledged", flush=True)):
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000_000)  # minutes in one call
