@@ -22,6 +22,9 @@ Faults = Iterator[tuple[str, str | None]]
 PART = Path("cells/both/all")
 LIMIT = 300  # seconds of one run
 KILLED = (-signal.SIGKILL,)
+LAST_CALL = int(victim.FLAGS[victim.FLAGS.index("--steps") + 1]) - 3
+"""The newest complete checkpoint from which a run may be in its last call, of one step: one is being written, and the next one
+waits for that."""
 
 
 @dataclass(frozen=True)
@@ -150,11 +153,12 @@ def signals(random: np.random.Generator, count: int | None, scratch: Path) -> Fa
         if run.ended:
             return None
         os.kill(run.process.pid, number)
+        codes = (0, 130) if run.steps >= LAST_CALL else (130,)  # 0 if it was about to end
         what = f"{number.name} after {delay:.3f} s"
         if twice and run.process.join(random.uniform(0, 0.3)) is None and not run.ended:
             os.kill(run.process.pid, number)
             what += " and again"
-        return what, (0, 130, -number, 128 + number) if twice else (0, 130)  # 0 if it was about to end
+        return what, (*codes, -number, 128 + number) if twice else codes
 
     return _chains(stop, random, count, scratch)
 
