@@ -1,7 +1,8 @@
-"""Deep modules that take less memory or compile faster. Parameters keep their paths and values.
+"""Deep modules that take less memory or are traced faster. Parameters keep their paths and values.
 
-    Deep(vit_l16(), Remat())     # what a block computes is computed again for the gradient
-    Deep(vit_l16(), Scan())      # a loop over the blocks, of which one is compiled
+    Deep(vit_l16(), Remat())             # what a block computes is computed again for the gradient
+    Deep(vit_l16(), Scan())              # a loop over the blocks, of which one is traced
+    Deep(vit_l16(), Scan(remat=policy))  # both, which saves memory also where XLA makes nothing of `Remat()`, as on CPU
 """
 
 import re
@@ -12,11 +13,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from mmjax.nn.attention import Block, Transformer
 from mmjax.shards import in_parts
-from mmjax.types import Tokens
+from mmjax.types import Padded, Tokens
 
 __all__ = ["Deep", "Interceptor", "Remat", "Scan"]
 
@@ -66,7 +67,8 @@ class Remat:
 @dataclass(frozen=True)
 class Scan:
     """The equal blocks of each `nn.Transformer` run in a loop. Their parameters are copied into one array for each step, and
-    dropout draws other numbers than without the loop. On a mesh, the parameters of one block at a time are gathered.
+    dropout draws other numbers than without the loop. On a mesh, the parameters of one block at a time are gathered. Under a
+    further interceptor, such as that of int8 products, there is no loop, since it would not see the paths of the blocks.
 
     remat: a policy as in `Remat`; None to keep everything for the gradient. ValueError if there is no `nn.Transformer`.
     """
@@ -81,7 +83,7 @@ class Scan:
             if context.method_name != "__call__" or not isinstance(module, Transformer):
                 return call(*args, **options)
             found.append("/".join(module.path))
-            if module.is_initializing() or module.depth < 2:
+            if module.is_initializing() or module.depth < 2 or len(nn.module._global_interceptor_stack) > 1:
                 return call(*args, **options)
             return self._scanned(module, *args, **options)
 
@@ -124,6 +126,20 @@ class Deep(nn.Module):
         if not found:
             raise ValueError(f"Deep.module is {type(self.module).__name__}, which has no part for {self.blocks!r}")
         return outputs
+
+    def __getattr__(self, name: str) -> Any:
+        # No property, since linen turns its AttributeError into another error, and a decoder may lack the method.
+        if name == "memory_weights" and hasattr(self.module, name):
+            return self._memory_weights
+        return super().__getattr__(name)
+
+    def _memory_weights(self, ids: Padded, memory: Tokens) -> Float[Array, "b n m"]:
+        return self.module.memory_weights(ids, memory)
+
+    @property
+    def vocabulary(self) -> int | None:
+        """The number of token ids, if the module has that field."""
+        return getattr(self.module, "vocabulary", None)
 
     @property
     def takes_present(self) -> bool:
