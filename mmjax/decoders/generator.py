@@ -24,6 +24,7 @@ from mmjax.decoders.prefix import LanguageCache, empty_prefix
 from mmjax.decoders.products import bfloat16_bits, dense_products, int8_kernels, twice
 from mmjax.decoders.wrappers import Factored, PackedDecoder
 from mmjax.encoders.lora import LoRA
+from mmjax.nn.depth import Deep
 from mmjax.nn.sample import NextToken
 from mmjax.types import Declared, Padded
 
@@ -80,7 +81,7 @@ class Generator:
         Raises ValueError if there is no language model.
         """
         params = variables["params"]
-        while isinstance(model, LoRA | Factored | PackedDecoder):
+        while isinstance(model, LoRA | Factored | PackedDecoder | Deep):
             match model:
                 case LoRA():
                     model, params = model.encoder, jax.jit(model.folded)(params)
@@ -88,6 +89,8 @@ class Generator:
                     model = model.decoder
                 case PackedDecoder():
                     model = model.model
+                case Deep():
+                    model = model.module
         if not hasattr(model, "step_states"):
             raise ValueError(f"{type(model).__name__} is not a language model, such as LanguageModel and GPT2")
         return cls(model, jax.tree.map(lambda x: jnp.asarray(x, model.dtype if x.ndim > 1 else x.dtype), params), choice, ends)
