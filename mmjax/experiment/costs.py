@@ -1,5 +1,6 @@
 """The costs of the cells of an experiment, by XLA's analysis of the training step: `python experiments/NAME.py --costs`."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ class Costs(NamedTuple):
 
     learns: `Stage.learns`, None without stages. parameters: their number for one seed, frozen ones included. flops: of one
     seed, on one device. memory: in bytes on each device, of arguments, outputs and temporaries. compile_seconds: time to
-    compile. loss: in that step.
+    compile. loss: in that step; nan if it needs more memory than there is.
     """
 
     learns: tuple[str, ...] | None
@@ -66,10 +67,15 @@ def costs(
         compiled = step.lower(of_stage, frozen, batches).compile()
         seconds = time.monotonic() - began
         held = program_bytes(compiled) or 0
-        _, metrics = step(of_stage, frozen, batches)
-        flops = float(compiled.cost_analysis().get("flops", float("nan"))) / seeds
+        here = np.prod(of_stage.step.sharding.shard_shape(of_stage.step.shape))  # seeds of a device
+        flops = float(compiled.cost_analysis().get("flops", float("nan"))) / here
         learns = tuple(stage.learns) if experiment.stages else None
-        yield Costs(learns, parameters, flops, held, seconds, float(np.mean(metrics["loss"])))
+        try:
+            _, metrics = step(of_stage, frozen, batches)
+            loss = float(np.mean(metrics["loss"]))
+        except MemoryError:
+            loss = float("nan")
+        yield Costs(learns, parameters, flops, held, seconds, loss)
 
 
 def print_costs(cells: Mapping[str, Experiment], loaded: Any, options: Any) -> None:
@@ -79,13 +85,13 @@ def print_costs(cells: Mapping[str, Experiment], loaded: Any, options: Any) -> N
     table = Table(title=f"one training step, {options.seeds} seeds on {where}", box=SIMPLE_HEAD)
     for name in ("cell", "batch", "parameters", "GFLOP per seed", "memory, MB", "compile time, s", "loss"):
         table.add_column(name, justify="left" if name == "cell" else "right", no_wrap=name == "cell")
-    stages = []  # printed below the table, where there is room
+    any_nan, stages = False, []  # stages are printed below the table, where there is room
     for cell, experiment in cells.items():
         with console.status(f"compiling {cell}"):
             arguments = loaded.datasets[experiment.data], loaded.weights[cell], options.seeds
             found = list(costs(experiment, *arguments, plan_of(experiment, options)))
         for number, cost in enumerate(found, 1):
-            name = cell
+            name, any_nan = cell, any_nan or math.isnan(cost.loss)
             if cost.learns is not None:
                 name = f"{cell} {number}/{len(found)}"
                 stages.append(f"stage {name} learns {', '.join(path or 'everything' for path in cost.learns)}")
@@ -94,4 +100,6 @@ def print_costs(cells: Mapping[str, Experiment], loaded: Any, options: Any) -> N
     console.print(table)
     for stage in stages:
         console.print(stage, markup=False)
+    if any_nan:
+        console.print("The loss is nan if a step is not finite or needs more memory than there is, which is not run then.")
     console.print("XLA counts the body of a loop, such as a step of a recurrent layer, once.")

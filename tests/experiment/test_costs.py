@@ -15,6 +15,7 @@ from mmjax.experiment.load import Loaded
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.tasks import Classify
+from mmjax.train.parallel import pmapped
 from mmjax.train.sharded import Mesh, sharded
 from mmjax.train.stages import Stage
 
@@ -68,6 +69,20 @@ def test_the_memory_is_that_of_a_device_under_the_plan(monkeypatch):
     assert four.memory < 0.7 * one.memory  # each device gathers the parameters for a step
     assert four.parameters == one.parameters and four.flops < one.flops / 2
     np.testing.assert_allclose(four.loss, one.loss, rtol=1e-5)
+    (halves,) = module.costs(CELL, DATA, {}, 2, sharded(Mesh(seeds=2, data=1)))
+    np.testing.assert_allclose(halves.flops, one.flops, rtol=0.05)  # of one seed, whether a device has one or two
+    (spread,) = module.costs(CELL, DATA, {}, 2, pmapped())
+    assert spread.flops < one.flops / 2
+
+
+def test_a_cell_that_does_not_fit_has_costs_and_no_loss(monkeypatch):
+    monkeypatch.setattr("mmjax.train.parallel.os.sysconf", lambda name: 1)
+    out = Console(file=io.StringIO(), width=120)
+    monkeypatch.setattr(module, "Console", lambda: out)
+    module.print_costs({"large": CELL}, Loaded({CELL.data: DATA}, {"large": {}}), OPTIONS)
+    (line,) = (line.split() for line in out.file.getvalue().splitlines() if line.split()[:1] == ["large"])
+    assert line[1:3] == ["32", "4,404"] and float(line[3]) > 0 and line[-1] == "nan"
+    assert "needs more memory than there is" in out.file.getvalue()
 
 
 def test_a_line_for_each_cell(monkeypatch):
