@@ -161,7 +161,7 @@ def _answerer(weights: Any, max_tokens: int, batch: int) -> Callable[[list[dict[
         length = prompts.ids.x.shape[1]
         missing = max(0, min(-length % 32, positions - max_tokens - length))
         x = np.pad(np.asarray(prompts.ids.x), ((0, 0), (0, missing)))
-        found = run(prompts._replace(ids=prompts.ids._replace(x=x)))
+        found = run(prompts._replace(ids=prompts.ids.replace(x=x)))
         return [library.decode(ids[:length].tolist()).strip() for ids, length, _ in zip(found.x, found.length, rows)]
 
     return answer

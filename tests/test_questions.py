@@ -3,13 +3,17 @@
 import json
 
 import pytest
+from PIL import Image
 
 from mmjax import questions
 from mmjax.data.decode import DataError
 from mmjax.data.formats.visual_questions import VisualQuestion
+from mmjax.pretrained import load
+from mmjax.pretrained.answering import answerer
 from mmjax.question_sets import SETS, prompt_of
 from mmjax.questions import answered, first_groups, main, majority, scored, shown_images
 from tests.data.formats.test_visual_questions import png, written
+from tests.pretrained.tiny import vision_language_folder
 
 POPE = [
     VisualQuestion(f"{image}/{k}", (png(),) * (image + 1), f"Is there a {name}?", (("yes", "no")[k],), str(image))
@@ -90,6 +94,42 @@ def test_a_choice_counts_if_it_is_right_in_all_rotations():
     assert found["first_letter"].mean == 0.75 and found["all_right"].mean == 0.5
     # ScienceQA takes the letter alone.
     assert scored(asked, SETS["science_qa"], ["A", "(B)", "A. one", "I think: A"])["first_letter"].mean == 0.5
+
+
+def test_a_model_answers(tmp_path, capsys):
+    """A tiny LLaVA from a folder: the answers of a batch, which is filled and padded, are those of each question alone."""
+    images = [written(tmp_path / f"{k}.png", png(colour)) for k, colour in enumerate(("red", "blue", "green"))]
+    lines = [
+        {"question_id": k, "image": file.name, "text": "Is it " + "so " * k + "?", "label": "yes"}
+        for k, file in enumerate(images)
+    ]
+    file = written(tmp_path / "pope.json", "\n".join(map(json.dumps, lines)))
+    weights = vision_language_folder(tmp_path / "llava")
+    main(
+        [
+            str(weights),
+            "pope",
+            str(file),
+            "--batch",
+            "2",
+            "--max-tokens",
+            "3",
+            "--out",
+            str(tmp_path / "out"),
+            "--shown",
+            "right",
+            "none",
+        ]
+    )
+    assert "pope: 3 questions about 3 images" in capsys.readouterr().out
+    found = [json.loads(line)["answer"] for line in (tmp_path / "out/right.jsonl").read_text().splitlines()]
+    answer = answerer(load(weights), 3)
+    prompts = [prompt_of(VisualQuestion("", (), line["text"], (), ""), SETS["pope"].instruction) for line in lines]
+    alone = [answer([{"text": "<image>" + text, "images": [Image.open(image)]}])[0] for text, image in zip(prompts, images)]
+    assert found == [text.strip() for text in alone] and len(set(found)) > 1
+    (weights / "tokenizer.json").unlink()
+    with pytest.raises(SystemExit, match=r"error: the weights came without tokenizer.json"):
+        main([str(weights), "pope", str(file), "--out", str(tmp_path / "other")])
 
 
 def test_the_command_from_files_to_a_table(tmp_path, monkeypatch, capsys):

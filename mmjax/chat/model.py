@@ -11,10 +11,10 @@ from mmjax.decoders.generator import Generator
 from mmjax.encoders import NoTokens
 from mmjax.nn.sample import NextToken
 from mmjax.pretrained.chat_template import ChatTemplate, read_chat_template
-from mmjax.pretrained.files import WeightsError, read_json
-from mmjax.pretrained.gguf import read_gguf
+from mmjax.pretrained.files import WeightsError
+from mmjax.pretrained.language_models import further_ends
 from mmjax.pretrained.language_text import LanguageTokenizer
-from mmjax.pretrained.loading import Pretrained, load
+from mmjax.pretrained.loading import load
 from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.results.cell import Cell
 
@@ -50,7 +50,8 @@ def chat_weights(source: str, choice: NextToken = NextToken(), dtype: str = "flo
         raise WeightsError(f"{source}: {type(model).__name__} is not a language model with a tokenizer")
     library = LanguageTokenizer(texts.library.to_str(), model.vocabulary, model.end).library  # without truncation
     template = read_chat_template(texts.file if texts.file.suffix == ".gguf" else texts.file.parent)
-    generator = _generator(model, weights.variables, choice, _further_ends(weights), dtype)
+    ends = further_ends(weights, weights.module.vocabulary, weights.module.end)
+    generator = _generator(model, weights.variables, choice, ends, dtype)
     encode = lambda text: library.encode(text, add_special_tokens=template is None).ids
     return ChatModel(generator, encode, library.decode, template)
 
@@ -61,18 +62,6 @@ def _generator(model: Any, variables: Mapping[str, Any], choice: NextToken, ends
     if dtype == "int8":
         return plain.with_int8()
     return Generator.of(plain.model.clone(dtype=jnp.dtype(dtype)), {"params": plain.params}, choice, ends)
-
-
-def _further_ends(weights: Pretrained) -> tuple[int, ...]:
-    """The ids of the tokens that end an answer, besides the model's end token: those of the generation config, or of GGUF."""
-    file = weights.preprocessing.file
-    if file.suffix == ".gguf":
-        found = read_gguf(file).metadata.get("tokenizer.ggml.eot_token_id")
-    else:
-        found = read_json(file.parent / "generation_config.json").get("eos_token_id", weights.config.get("eos_token_id"))
-    known = range(weights.module.vocabulary)
-    ends = found if isinstance(found, list) else [found]
-    return tuple(sorted({end for end in ends if type(end) is int and end in known} - {weights.module.end}))
 
 
 def chat_with_cell(cell: Cell, choice: NextToken = NextToken(), dtype: str = "float32") -> ChatModel:

@@ -20,6 +20,8 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from mmjax.decoders.gpt2 import GPT2
+from mmjax.decoders.language_model import LanguageModel
 from mmjax.decoders.prefix import LanguageCache, empty_prefix
 from mmjax.decoders.products import bfloat16_bits, dense_products, int8_kernels, twice
 from mmjax.decoders.wrappers import Factored, PackedDecoder
@@ -28,10 +30,10 @@ from mmjax.nn.depth import Deep
 from mmjax.nn.sample import NextToken
 from mmjax.types import Declared, Padded
 
-__all__ = ["SMALLEST", "Generated", "Generator", "Prompts", "size_class"]
+__all__ = ["SMALLEST", "Generated", "Generator", "PromptIds", "size_class"]
 
 SMALLEST = 32  # slots
-Prompts = Padded | Sequence[Sequence[int]]
+PromptIds = Padded | Sequence[Sequence[int]]
 
 
 def size_class(size: int) -> int:
@@ -91,7 +93,7 @@ class Generator:
                     model = model.model
                 case Deep():
                     model = model.module
-        if not hasattr(model, "step_states"):
+        if not isinstance(model, LanguageModel | GPT2):
             raise ValueError(f"{type(model).__name__} is not a language model, such as LanguageModel and GPT2")
         return cls(model, jax.tree.map(lambda x: jnp.asarray(x, model.dtype if x.ndim > 1 else x.dtype), params), choice, ends)
 
@@ -99,7 +101,7 @@ class Generator:
         """The generator with the kernels of dense layers as int8, which are dequantised within the products."""
         return replace(self, params=int8_kernels(self.params))
 
-    def start(self, prompts: Prompts, max_tokens: int, key: Key[Array, ""] | None = None) -> Generated:
+    def start(self, prompts: PromptIds, max_tokens: int, key: Key[Array, ""] | None = None) -> Generated:
         """Reads the prompts and chooses the first token of each text.
 
         prompts: token ids of each, at least one, with the model's `prompt` if it needs one.
@@ -139,7 +141,7 @@ class Generator:
         """The parameters for texts one by one; bfloat16 kernels exist twice then."""
         return bfloat16_bits(self.params)
 
-    def __call__(self, prompts: Prompts, max_tokens: int, key: Key[Array, ""] | None = None) -> Padded:
+    def __call__(self, prompts: PromptIds, max_tokens: int, key: Key[Array, ""] | None = None) -> Padded:
         """The whole texts: x Int[b max_tokens] and length Int[b], as of `mmjax.nn.search.generate`."""
         state = self.advance(self.start(prompts, max_tokens, key), max_tokens)
         ids = state.ids[:, :max_tokens]

@@ -6,7 +6,7 @@ from itertools import takewhile
 import numpy as np
 from jaxtyping import Array, Key
 
-from mmjax.decoders.generator import Generator, Prompts
+from mmjax.decoders.generator import Generator, PromptIds
 
 __all__ = ["settled", "stream"]
 
@@ -32,7 +32,7 @@ def settled(text: str, stop: Sequence[str] = (), complete: bool = False) -> tupl
 def stream(
     generator: Generator,
     decode: Callable[[Sequence[int]], str],
-    prompts: Prompts,
+    prompts: PromptIds,
     max_tokens: int,
     key: Key[Array, ""] | None = None,
     stop: Sequence[str] = (),

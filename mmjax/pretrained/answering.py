@@ -7,31 +7,27 @@
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from PIL import Image
 
+from mmjax.data.decode import open_image
 from mmjax.nn.search import greedy
 from mmjax.pretrained.chat_template import read_chat_template
-from mmjax.pretrained.files import read_json
 from mmjax.pretrained.image_prompts import ImagePrompts, Prompts
+from mmjax.pretrained.language_models import further_ends
 from mmjax.pretrained.loading import Pretrained, load
-from mmjax.pretrained.source import is_integer
 from mmjax.types import Padded
 
 __all__ = ["answer_ids", "answerer", "ends_of", "main", "question"]
 
 
 def ends_of(weights: Pretrained) -> tuple[int, ...]:
-    """The end tokens: the decoder's, then others of generation_config.json, such as that of a turn."""
-    own = weights.module.decoders["text"].end
-    file = read_json(weights.folder / "generation_config.json") if weights.folder else {}
-    others = file.get("eos_token_id")
-    others = others if isinstance(others, list) else [others]
-    valid = [x for x in others if is_integer(x, 0, weights.module.decoders["text"].vocabulary - 1) and x != own]
-    return own, *valid
+    """The end tokens: the decoder's, then others of generation_config.json or config.json, such as that of a turn."""
+    decoder = weights.module.decoders["text"]
+    return decoder.end, *further_ends(weights, decoder.vocabulary, decoder.end)
 
 
 def answer_ids(weights: Pretrained, max_tokens: int) -> Callable[[Prompts], Padded]:
@@ -69,8 +65,10 @@ def answerer(weights: Pretrained, max_tokens: int = 64) -> Callable[[Iterable[Ma
 
 def question(weights: Pretrained, text: str, images: Sequence[Any]) -> dict[str, Any]:
     """An example for `answerer`. A text with markers is the complete prompt. Otherwise it is a question after the images, in
-    the chat template of the weights if they have one."""
+    the chat template of the weights if they have one. ValueError if the weights came without a tokenizer."""
     marker = weights.preprocessing.marker
+    if weights.preprocessing.texts is None:
+        raise ValueError("the weights came without tokenizer.json, so they cannot read a question")
     if marker in text:
         return {"text": text, "images": images}
     template = read_chat_template(weights.folder) if weights.folder else None
@@ -97,7 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         weights = load(given.weights)
         if not isinstance(weights.preprocessing, ImagePrompts):
             raise ValueError(f"{given.weights} is no vision-language model, but a {type(weights.module).__name__}")
-        images = [Image.open(file) for file in given.images]
+        if given.max_tokens < 1:
+            raise ValueError(f"--max-tokens is {given.max_tokens}; it must be at least 1")
+        images = [open_image(Path(file).read_bytes(), file) for file in given.images]
         print(answerer(weights, given.max_tokens)([question(weights, given.text, images)])[0])
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"error: {error}") from None

@@ -10,7 +10,7 @@ from mmjax.pretrained.image_prompts import ImagePrompts, OneTile
 from mmjax.pretrained.images import ImagePreprocessing
 from mmjax.pretrained.layout import SAME
 from mmjax.pretrained.source import Source
-from mmjax.pretrained.vision_language import Part, image_part, join, prefixes, text_part
+from mmjax.pretrained.vision_language import NamedModule, image_part, join, prefixes, text_part
 
 __all__ = ["gemma3"]
 
@@ -38,4 +38,4 @@ def gemma3(source: Source) -> Architecture:
     tiles = OneTile(pixels, f"{around[0]}{'<image_soft_token>' * count}{around[1]}", count) if pixels else None
     placeholder, vocabulary = source.integer("image_token_index", 262_144), text.module.vocabulary
     prompts = ImagePrompts("<start_of_image>", placeholder, vocabulary, image.size, count, pixels, tiles, texts)
-    return join(image, Part(module, names), text, both_ways_in_images, prompts)
+    return join(image, NamedModule(module, names), text, both_ways_in_images, prompts)

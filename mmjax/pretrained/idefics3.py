@@ -14,7 +14,7 @@ from mmjax.pretrained.image_prompts import ImagePrompts, Tiles
 from mmjax.pretrained.images import ImagePreprocessing, from_settings, rgb
 from mmjax.pretrained.layout import dense
 from mmjax.pretrained.source import SIDE, Source
-from mmjax.pretrained.vision_language import Part, image_part, join, prefixes, text_part
+from mmjax.pretrained.vision_language import NamedModule, image_part, join, prefixes, text_part
 
 __all__ = ["LANCZOS", "LONGEST", "SplitTiles", "idefics3", "scaled", "splits"]
 
@@ -102,7 +102,7 @@ def idefics3(source: Source) -> Architecture:
     text, texts = text_part(source, where)
     side = source.integer("scale_factor", 2)
     names = dense("connector/image_dense0", f"{where.connector}modality_projection.proj", bias=False)
-    connector = Part(idefics3_connector(text.module.width, side, image.grid), names)
+    connector = NamedModule(idefics3_connector(text.module.width, side, image.grid), names)
     count = image.grid[0] * image.grid[1] // side**2
     pixels, tiles = _preprocessing(source, image.size[0], count)
     placeholder, vocabulary = source.integer("image_token_id", 128_257), text.module.vocabulary

@@ -92,7 +92,7 @@ def encoded(texts: TextPreprocessing | None, text: str, special: bool = True) ->
 def named_vectors(ids: Sequence[int], placeholder: int, vectors: Sequence[int], vocabulary: int) -> Int[np.ndarray, " n"]:
     """The ids in which the k-th placeholder becomes vocabulary + vectors[k].
 
-    Raises ValueError if there are as many placeholders as vectors.
+    Raises ValueError unless there are as many placeholders as vectors.
     """
     found = np.array(ids, np.int32)
     places = np.flatnonzero(found == placeholder)

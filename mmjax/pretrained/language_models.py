@@ -10,17 +10,18 @@ from mmjax.decoders.language_model import POST_NORMS, PRE_NORMS, QK_NORMS, Langu
 from mmjax.nn.attention import gelu_tanh
 from mmjax.nn.rotary import LongScaling, Rope
 from mmjax.pretrained.convert import Architecture
-from mmjax.pretrained.files import WeightsError, shown
+from mmjax.pretrained.files import WeightsError, read_json, shown
+from mmjax.pretrained.gguf import read_gguf
 from mmjax.pretrained.layout import DENSE, SAME, Layout, Names, dense
 from mmjax.pretrained.rope import read_rope, rope_settings
-from mmjax.pretrained.source import Source
+from mmjax.pretrained.source import Source, is_integer
 from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.pretrained.tokenizer_files import tokenizer_file
 from mmjax.types import Padded
 
 __all__ = [
-    "EXAMPLE", "gemma", "gemma2", "gemma3", "language_texts", "llama", "mistral", "phi3", "prompt_and_end", "qwen2", "qwen3",
-    "rows",
+    "EXAMPLE", "further_ends", "gemma", "gemma2", "gemma3", "language_texts", "llama", "mistral", "phi3", "prompt_and_end",
+    "qwen2", "qwen3", "rows",
 ]  # fmt: skip
 
 EXAMPLE = Padded(np.zeros((1, 1), np.int32), np.ones(1, np.int32))
@@ -151,6 +152,20 @@ def prompt_and_end(source: Source, vocabulary: int) -> tuple[tuple[int, ...], in
     if end >= vocabulary:
         raise source.error("eos_token_id", f"token ids below vocab_size, which is {vocabulary}")
     return (end if start is None else known("bos_token_id", end),), end
+
+
+def further_ends(weights: Any, vocabulary: int, end: int) -> tuple[int, ...]:
+    """The ids of the tokens that end an answer, besides the model's end token: those of generation_config.json, of config.json,
+    or of a GGUF file. weights: `loading.Pretrained`, with preprocessing. vocabulary, end: of the language model."""
+    texts = getattr(weights.preprocessing, "texts", weights.preprocessing)
+    if texts is not None and texts.file.suffix == ".gguf":
+        found = read_gguf(texts.file).metadata.get("tokenizer.ggml.eot_token_id")
+    else:
+        folder = weights.folder or (texts.file.parent if texts is not None else None)
+        config = read_json(folder / "generation_config.json") if folder else {}
+        found = config.get("eos_token_id", weights.config.get("eos_token_id"))
+    ends = found if isinstance(found, list) else [found]
+    return tuple(sorted({one for one in ends if is_integer(one, 0, vocabulary - 1)} - {end}))
 
 
 def language_texts(source: Source, max_tokens: int) -> TextPreprocessing | None:

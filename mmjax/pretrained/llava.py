@@ -6,7 +6,7 @@ from mmjax.pretrained.image_prompts import ImagePrompts, OneTile
 from mmjax.pretrained.images import ImagePreprocessing
 from mmjax.pretrained.layout import Names, dense
 from mmjax.pretrained.source import Source
-from mmjax.pretrained.vision_language import ImagePart, Part, Prefixes, image_part, join, prefixes, text_part
+from mmjax.pretrained.vision_language import ImagePart, NamedModule, Prefixes, image_part, join, prefixes, text_part
 
 __all__ = ["llava", "llava_connector", "selected_states"]
 
@@ -36,11 +36,11 @@ def selected_states(source: Source, where: Prefixes) -> ImagePart:
     return image
 
 
-def llava_connector(source: Source, where: Prefixes, width: int) -> Part:
+def llava_connector(source: Source, where: Prefixes, width: int) -> NamedModule:
     """Two dense layers. width: of the language model."""
     bias = source.flag("multimodal_projector_bias", True)
     settings = source.with_defaults({"projector_hidden_act": "gelu"})
     names: Names = {}
     for layer in range(2):
         names |= dense(f"image_dense{layer}", f"{where.connector}linear_{layer + 1}", bias)
-    return Part(llava_mlp(width, activation=settings.activation("projector_hidden_act"), bias=bias), names)
+    return NamedModule(llava_mlp(width, activation=settings.activation("projector_hidden_act"), bias=bias), names)

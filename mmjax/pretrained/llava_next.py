@@ -15,7 +15,7 @@ from mmjax.pretrained.images import CLIP, ImagePreprocessing, from_settings, rgb
 from mmjax.pretrained.layout import SAME
 from mmjax.pretrained.llava import llava_connector, selected_states
 from mmjax.pretrained.source import SIDE, Settings, Source, are_integers
-from mmjax.pretrained.vision_language import Part, join, prefixes, text_part
+from mmjax.pretrained.vision_language import NamedModule, join, prefixes, text_part
 
 __all__ = ["AnyResolution", "Size", "best_size", "kept", "llava_next"]
 
@@ -100,7 +100,7 @@ def llava_next(source: Source) -> Architecture:
     perceptron = llava_connector(source, where, text.module.width)
     outer = where.connector.removesuffix("multi_modal_projector.")
     names = {f"connector/{path}": entry for path, entry in perceptron.names.items()}
-    connector = Part(LineBreak(perceptron.module), {"vector": (f"{outer}image_newline", SAME), **names})
+    connector = NamedModule(LineBreak(perceptron.module), {"vector": (f"{outer}image_newline", SAME), **names})
     count = image.grid[0] * image.grid[1]
     pixels, tiles = _preprocessing(source, image.size[0], image.grid)
     placeholder, vocabulary = source.integer("image_token_index", 32_000), text.module.vocabulary

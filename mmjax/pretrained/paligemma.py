@@ -11,7 +11,7 @@ from mmjax.pretrained.layout import dense
 from mmjax.pretrained.source import Source
 from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.pretrained.tokenizer_files import special_token
-from mmjax.pretrained.vision_language import Part, image_part, join, prefixes, text_part
+from mmjax.pretrained.vision_language import NamedModule, image_part, join, prefixes, text_part
 
 __all__ = ["LINE_BREAK", "PrefixText", "line_break", "paligemma"]
 
@@ -41,7 +41,7 @@ def paligemma(source: Source) -> Architecture:
     where = prefixes(source)
     image = image_part(source, where, "siglip_vision_model")
     text, texts = text_part(source, where, use_bidirectional_attention=None)
-    connector = Part(llava_linear(text.module.width), dense("image_dense0", f"{where.connector}linear"))
+    connector = NamedModule(llava_linear(text.module.width), dense("image_dense0", f"{where.connector}linear"))
     count = image.grid[0] * image.grid[1]
     pixels = ImagePreprocessing.of(source)
     tiles = OneTile(pixels, "<image>" * count, count) if pixels else None

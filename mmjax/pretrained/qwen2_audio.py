@@ -18,7 +18,7 @@ from mmjax.pretrained.image_prompts import Prompts, check_places, encoded, named
 from mmjax.pretrained.layout import dense
 from mmjax.pretrained.source import Source
 from mmjax.pretrained.texts import TextPreprocessing
-from mmjax.pretrained.vision_language import Part, architecture, prefixes, text_part
+from mmjax.pretrained.vision_language import NamedModule, architecture, prefixes, text_part
 from mmjax.pretrained.whisper import encoder_names
 from mmjax.types import Batch, Padded
 
@@ -75,7 +75,7 @@ class AudioPrompts:
             for k, wave in enumerate(own):
                 found = self.audio.finish(Padded(wave.x[None], wave.length[None]))
                 x[row, k], frames[row, k] = found.x[0], found.length[0]
-        present = {"audio": frames[:, 0] > 0}
+        present = {"audio": (frames > 0).any(axis=1)}
         batch = Batch({"audio": Recordings(x, frames)}, present, {}, np.ones(len(tokens), np.float32))
         return Prompts(batch, Padded(ids, lengths))
 
@@ -96,8 +96,8 @@ def qwen2_audio(source: Source) -> Architecture:
     )
     tower = "model.audio_tower" if "model.audio_tower.conv1.weight" in source.tensors else "audio_tower"
     parts = {
-        "encoders_audio": Part(QwenAudio(whisper), encoder_names(whisper, tower)),
-        "fusion": Part(llava_linear(text.module.width), dense("audio_dense0", f"{where.connector}linear")),
+        "encoders_audio": NamedModule(QwenAudio(whisper), encoder_names(whisper, tower)),
+        "fusion": NamedModule(llava_linear(text.module.width), dense("audio_dense0", f"{where.connector}linear")),
         "decoders_text": text,
     }
     language = Interleaved(text.module, text.module.prompt)

@@ -25,7 +25,7 @@ from mmjax.pretrained.images import BICUBIC, CLIP, ImagePreprocessing, from_sett
 from mmjax.pretrained.layout import DENSE, SAME, Names, dense, norm, patches, split_rows
 from mmjax.pretrained.rope import rope_settings
 from mmjax.pretrained.source import Source
-from mmjax.pretrained.vision_language import Part, Prefixes, architecture, text_part
+from mmjax.pretrained.vision_language import NamedModule, Prefixes, architecture, text_part
 from mmjax.types import Padded
 
 __all__ = ["MARKER", "Cells", "cells_of", "fitted", "places_of", "qwen2_vl", "with_places"]
@@ -119,7 +119,7 @@ def qwen2_vl(source: Source) -> Architecture:
     module = Multimodal({"image": encoder.module, "place": Features(None)}, fusion, decoders={"text": language})
     parts = {
         "encoders_image": encoder,
-        "fusion/branches_image/fusion/connector": Part(connector, names),
+        "fusion/branches_image/fusion/connector": NamedModule(connector, names),
         "decoders_text": text,
     }
     cells = PlacedCells(example_array(1, 1, side, side, 3), np.ones((1, 1, 3), np.int32))
@@ -138,7 +138,7 @@ def _nested(source: Source) -> Source:
     return replace(source, config={**source.config, "text_config": own | {"model_type": "qwen2_vl_text"}})
 
 
-def _encoder(source: Source, visual: str) -> tuple[Part, int]:
+def _encoder(source: Source, visual: str) -> tuple[NamedModule, int]:
     """The encoder, and the side of a cell in pixels: that of the patches that become one vector."""
     defaults = {"depth": 32, "embed_dim": 1280, "num_heads": 16, "mlp_ratio": 4, "hidden_act": "quick_gelu", "patch_size": 14}
     config = source.section("vision_config").with_defaults(defaults)
@@ -162,7 +162,7 @@ def _encoder(source: Source, visual: str) -> tuple[Part, int]:
         for part, published in (("out", "attn.proj"), ("up", "mlp.fc1"), ("down", "mlp.fc2")):
             names |= dense(f"{ours}/{part}", f"{theirs}.{published}")
         names |= norm(f"{ours}/norm1", f"{theirs}.norm1") | norm(f"{ours}/norm2", f"{theirs}.norm2")
-    return Part(module, names), patch * config.integer("spatial_merge_size", 2)
+    return NamedModule(module, names), patch * config.integer("spatial_merge_size", 2)
 
 
 def _preprocessing(source: Source, patch: int, across: int) -> tuple[ImagePreprocessing | None, Cells | None]:

@@ -26,8 +26,8 @@ from mmjax.pretrained.source import Source
 from mmjax.types import Batch, Padded
 
 __all__ = [
-    "IMAGE_DEFAULTS", "TEXT_DEFAULTS", "TEXT_MODELS", "ImagePart", "Part", "Prefixes", "architecture", "image_part", "join",
-    "prefixes", "text_part",
+    "IMAGE_DEFAULTS", "TEXT_DEFAULTS", "TEXT_MODELS", "ImagePart", "NamedModule", "Prefixes", "architecture", "image_part",
+    "join", "prefixes", "text_part",
 ]  # fmt: skip
 
 _LARGE = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "hidden_act": "silu", "rms_norm_eps": 1e-6}
@@ -87,7 +87,7 @@ class Prefixes(NamedTuple):
     output: str
 
 
-class Part(NamedTuple):
+class NamedModule(NamedTuple):
     """A module, the names of its parameters by the paths within it, and regular expressions of tensors without a use."""
 
     module: nn.Module
@@ -113,7 +113,7 @@ def prefixes(source: Source) -> Prefixes:
     return Prefixes(text, image, connector.get(text, "model.multi_modal_projector."), output)
 
 
-def text_part(source: Source, where: Prefixes, **changes: Any) -> tuple[Part, Any]:
+def text_part(source: Source, where: Prefixes, **changes: Any) -> tuple[NamedModule, Any]:
     """(the language model, its tokenizer or None). changes: of text_config. Raises WeightsError for another architecture."""
     section = source.section("text_config")
     kind = section.string("model_type", "llama")
@@ -130,7 +130,7 @@ def text_part(source: Source, where: Prefixes, **changes: Any) -> tuple[Part, An
 
     names = {path.removeprefix("params/"): (published(name), layout) for path, (name, layout) in read.names.items()}
     output = (re.escape(where.output),) if read.module.tied else ()
-    return Part(read.module, names, (r".*rotary_emb\.inv_freq", *output)), read.preprocessing
+    return NamedModule(read.module, names, (r".*rotary_emb\.inv_freq", *output)), read.preprocessing
 
 
 def _ends(source: Source) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _ends(source: Source) -> dict[str, Any]:
 class ImagePart(NamedTuple):
     """The image encoder. size: of its images, (height, width, channels). grid: (rows, columns) of its tokens."""
 
-    part: Part
+    part: NamedModule
     size: tuple[int, int, int]
     grid: tuple[int, int]
 
@@ -177,10 +177,12 @@ def image_part(source: Source, where: Prefixes, kind: str, select: int | None = 
         if select is None or not path.startswith("vit/norm/")
     }
     size = vit.grid[0] * vit.patch, vit.grid[1] * vit.patch, config.integer("num_channels")
-    return ImagePart(Part(vit if select is None else PatchStates(vit), names, (unused,)), size, vit.grid)
+    return ImagePart(NamedModule(vit if select is None else PatchStates(vit), names, (unused,)), size, vit.grid)
 
 
-def join(image: ImagePart, connector: Part, text: Part, both_ways: BothWaysRule | None, preprocessing: Any) -> Architecture:
+def join(
+    image: ImagePart, connector: NamedModule, text: NamedModule, both_ways: BothWaysRule | None, preprocessing: Any
+) -> Architecture:
     """The complete model. both_ways: of the decoder."""
     language = Interleaved(text.module, text.module.prompt, both_ways)
     module = Multimodal({"image": EachImage(image.part.module)}, connector.module, decoders={"text": language})
@@ -189,7 +191,9 @@ def join(image: ImagePart, connector: Part, text: Part, both_ways: BothWaysRule 
     return architecture(module, parts, {"image": images}, preprocessing)
 
 
-def architecture(module: Multimodal, parts: Mapping[str, Part], inputs: Mapping[str, Any], preprocessing: Any) -> Architecture:
+def architecture(
+    module: Multimodal, parts: Mapping[str, NamedModule], inputs: Mapping[str, Any], preprocessing: Any
+) -> Architecture:
     """A `Multimodal` with the decoder "text". parts: by their path. inputs: of one example."""
     names = {f"params/{place}/{path}": entry for place, part in parts.items() for path, entry in part.names.items()}
     targets, present = {"text": np.zeros((1, 1), np.int32)}, dict.fromkeys(inputs, np.ones(1, bool))

@@ -8,12 +8,13 @@ import pytest
 from safetensors.numpy import save_file
 
 from mmjax.pretrained import Pretrained, load
-from mmjax.pretrained.answering import answer_ids
+from mmjax.pretrained.answering import answer_ids, ends_of
 from mmjax.pretrained.architectures import BY_MODEL_TYPE
 from mmjax.pretrained.convert import to_tensors
 from mmjax.pretrained.image_prompts import Prompts
 from mmjax.pretrained.source import Source
 from mmjax.types import Batch, Padded
+from tests.pretrained.tiny import vision_language_folder
 
 TEXT = {
     "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "num_key_value_heads": 1,
@@ -70,6 +71,17 @@ def test_names_of_all_versions(kind, tmp_path):
         (folder / "config.json").write_text(json.dumps(config))
         save_file({named(name, version): np.ascontiguousarray(x) for name, x in tensors.items()}, folder / "model.safetensors")
         jax.tree.map(np.testing.assert_array_equal, load(folder).variables, variables)
+
+
+def test_ends_are_those_of_generation_config_or_config(tmp_path):
+    folder = vision_language_folder(tmp_path)
+    assert ends_of(load(folder)) == (2,)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 5, -1, "x"]}))
+    assert ends_of(load(folder)) == (2, 5)
+    (folder / "generation_config.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": [2, 7]}))
+    assert ends_of(load(folder)) == (2, 7)
 
 
 def published(config):

@@ -1,7 +1,9 @@
 """Folders of weights in their published formats, tiny and random: BERT, Llama, EfficientNet-Lite, Whisper."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -71,9 +73,9 @@ LANGUAGE = {
 }
 
 
-def random_tensors(seed: int = 0, config: dict = CONFIG) -> dict[str, np.ndarray]:
-    """Random tensors for a config under their published names; variances are positive."""
-    architecture = architecture_of(Source("tiny", config, {}))
+def random_tensors(seed: int = 0, config: dict = CONFIG, known: Mapping[str, Any] = {}) -> dict[str, np.ndarray]:
+    """Random tensors for a config under their published names; variances are positive. known: tensors that name the version."""
+    architecture = architecture_of(Source("tiny", config, known))
     shapes = jax.eval_shape(architecture.module.init, jax.random.key(0), architecture.example_input)
     random = np.random.default_rng(seed)
     variables = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), shapes)
@@ -93,19 +95,45 @@ def image_folder(folder: Path) -> Path:
     return _written(folder, IMAGES, {"preprocessor_config.json": settings})
 
 
-def language_folder(folder: Path) -> Path:
-    """Llama with a tokenizer of bytes."""
+def byte_tokenizer(*special: str) -> Any:
+    """A tokenizer of bytes, after <pad>, <s>, </s> and these special tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    ids = {token: number for number, token in enumerate(["<pad>", "<s>", "</s>", *alphabet])}
+    first = ["<pad>", "<s>", "</s>", *special]
+    ids = {token: number for number, token in enumerate([*first, *alphabet])}
     library = Tokenizer(models.BPE(vocab=ids, merges=[]))
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     library.decoder = decoders.ByteLevel()
-    library.add_special_tokens(["<pad>", "<s>", "</s>"])
-    written = _written(folder, LANGUAGE | {"vocab_size": len(ids)}, {})
+    library.add_special_tokens(first)
+    return library
+
+
+def language_folder(folder: Path) -> Path:
+    """Llama with a tokenizer of bytes."""
+    library = byte_tokenizer()
+    written = _written(folder, LANGUAGE | {"vocab_size": library.get_vocab_size()}, {})
     library.save(str(written / "tokenizer.json"))
     return written
+
+
+def vision_language_folder(folder: Path) -> Path:
+    """LLaVA for images of 8 px with a tokenizer of bytes; four vectors stand for an image."""
+    library = byte_tokenizer("<image>")
+    vision = {
+        "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8, "image_size": 8,
+        "patch_size": 4,
+    }  # fmt: skip
+    text = LANGUAGE | {"vocab_size": library.get_vocab_size(), "max_position_embeddings": 256}
+    config = {"model_type": "llava", "text_config": text, "vision_config": vision, "image_token_index": 3}
+    size = {"size": {"shortest_edge": 8}, "crop_size": {"height": 8, "width": 8}, "image_processor_type": "CLIPImageProcessor"}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "preprocessor_config.json").write_text(json.dumps(size))
+    library.save(str(folder / "tokenizer.json"))
+    empty = {"language_model.model.embed_tokens.weight": np.zeros(1)}
+    write_arrays(folder / "model.safetensors", random_tensors(0, config, empty))
+    return folder
 
 
 def speech_folder(folder: Path) -> Path:
