@@ -132,15 +132,19 @@ def turns(sides: Sequence[Side], rounds: int, seconds: float) -> Iterator[dict[s
 
 
 def _difference(folder: Path, ours: str, theirs: str, tolerance: float) -> float:
-    """The largest difference of all outputs, relative to the largest absolute value of the output."""
+    """The largest difference of all outputs, relative to the largest absolute value of the output. Integers, such as token ids,
+    must be equal."""
     largest = 0.0
     with np.load(folder / f"{ours}.npz") as mine, np.load(folder / f"{theirs}.npz") as other:
         if set(mine.files) != set(other.files):
             raise SideError(f"the outputs of {theirs} are {sorted(other.files)}, those of {ours} {sorted(mine.files)}")
         for name in mine.files:
-            a, b = np.float64(mine[name]), np.float64(other[name])
+            a, b = mine[name], other[name]
             if a.shape != b.shape:
                 raise SideError(f"{name} has the shape {b.shape} in {theirs} and {a.shape} in {ours}")
+            if {a.dtype.kind, b.dtype.kind} & set("biu") and np.any(a != b):
+                raise SideError(f"{np.sum(a != b)} of the {a.size} integers {name} of {theirs} differ from those of {ours}")
+            a, b = np.float64(a), np.float64(b)
             error = float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)) if a.size else 0.0
             if not error <= tolerance:
                 raise SideError(f"{name} of {theirs} differs from that of {ours} by {error:.2g} of its largest value")

@@ -176,6 +176,13 @@ def test_sides_with_different_outputs(tmp_path, theirs, message):
         _difference(tmp_path, "mmjax", "torch", 0.05)
 
 
+def test_token_ids_must_be_equal(tmp_path):
+    for name, last in (("mmjax", 1000), ("torch", 1001)):
+        np.savez(tmp_path / f"{name}.npz", ids=np.array([7, last]))
+    with pytest.raises(SideError, match="1 of the 2 integers ids of torch differ from those of mmjax"):
+        _difference(tmp_path, "mmjax", "torch", 0.05)
+
+
 @pytest.mark.parametrize(("repeats", "calls"), [(1, 3), (2, 2), (4, 1)])
 def test_the_first_losses_are_collected_over_calls(repeats, calls):
     """Three losses are compared, whatever the number of steps per call."""
