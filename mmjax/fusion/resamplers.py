@@ -20,7 +20,7 @@ from mmjax.types import Tokens
 __all__ = ["QFormer", "Resampler", "blip2_qformer", "flamingo_resampler"]
 
 
-def _queries(module: nn.Module, name: str, batch: int) -> Float[Array, "b q d"]:
+def _queries(module: nn.Module, name: str, batch: Any) -> Float[Array, "b q d"]:
     """Learned queries of a modality; call it in a compact method."""
     shape = 1, module.queries, module.width
     learned = module.param(f"{name}_queries", nn.initializers.truncated_normal(0.02), shape)

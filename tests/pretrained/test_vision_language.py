@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from mmjax.pretrained import Pretrained, load
+from mmjax.pretrained import Pretrained, WeightsError, load
 from mmjax.pretrained.answering import answer_ids, ends_of
 from mmjax.pretrained.architectures import BY_MODEL_TYPE
 from mmjax.pretrained.convert import to_tensors
@@ -71,6 +71,25 @@ def test_names_of_all_versions(kind, tmp_path):
         (folder / "config.json").write_text(json.dumps(config))
         save_file({named(name, version): np.ascontiguousarray(x) for name, x in tensors.items()}, folder / "model.safetensors")
         jax.tree.map(np.testing.assert_array_equal, load(folder).variables, variables)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_an_invalid_config_is_refused_in_one_line(kind):
+    """Each field of each section, with each of several values that make no sense."""
+    known, refused = {"language_model.model.embed_tokens.weight": np.zeros(1)}, 0
+    known |= {"model.embed_tokens.weight": np.zeros(1), "visual.patch_embed.proj.weight": np.zeros(1)}
+    config = CONFIGS[kind] | {"model_type": kind}
+    BY_MODEL_TYPE[kind](Source("here", config, known))
+    for section in (None, "text_config", "vision_config"):
+        for name in config[section] if section else config:
+            for wrong in ("x", -1, 0, [], {}, 1e99, True):
+                changed = config | ({section: config[section] | {name: wrong}} if section else {name: wrong})
+                try:
+                    BY_MODEL_TYPE[kind](Source("here", changed, known))
+                except WeightsError as error:
+                    assert "\n" not in str(error) and "here" in str(error)
+                    refused += 1
+    assert refused > 50
 
 
 def test_ends_are_those_of_generation_config_or_config(tmp_path):

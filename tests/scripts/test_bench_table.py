@@ -29,7 +29,9 @@ def entry(**more) -> dict:
 
 
 def test_a_line_for_each_other_side():
-    torch, slow = lines(entry(), {"float32": 60e9, "bfloat16": 1e9})
+    given = entry()
+    given["sides"]["mmjax"]["bytes"], given["sides"]["torch"]["bytes"], given["sides"]["slow"]["bytes"] = 2e9, 4e9, 0.0
+    torch, slow = lines(given, {"float32": 60e9, "bfloat16": 1e9}, 40e9)
     assert torch == {
         "case": "dual batch 64",
         "against": "torch",
@@ -40,6 +42,7 @@ def test_a_line_for_each_other_side():
         "theirs": "200 / 400",
         "speed": "30 / 15",  # 3e9 in 0.1 s and in 0.2 s
         "share": "50% / 25%",
+        "bandwidth": "50% / 50%",  # 2e9 bytes in 0.1 s and 4e9 in 0.2 s
         "memory": "5 / 1,234",
         "first": "0.2 / 1.0",
         "rounds": "3",
@@ -74,7 +77,8 @@ def test_a_case_without_a_comparison_has_its_reason():
 def test_markdown():
     cases = [entry(note="a note"), entry(row="clip-b16", sides={}, note="needs an accelerator")]
     text = markdown(
-        {"machine": {"device": "cpu", "cores": 2}, "rounds": 3, "seconds": 0.5, "gemm": {"float32": 60e9}, "cases": cases}
+        {"machine": {"device": "cpu", "cores": 2}, "rounds": 3, "seconds": 0.5, "bandwidth": 0.0, "gemm": {"float32": 60e9},
+         "cases": cases}
     )
     machine, _, head, rule, torch, slow, absent, _, *notes = text.split("\n")
     assert machine == "device cpu, cores 2; at most 3 rounds of at least 0.5 s a side."
