@@ -74,12 +74,14 @@ def _parse(experiment: Experiment, flags: list[str], prog: str) -> tuple[_Argume
     hide = lambda part: _plain(part) if is_compiled(part) else part
     show = lambda part: getattr(part, "compiled", part) if inspect.isfunction(part) else part
     default, errors = _Arguments(Options(), mapped(experiment, hide)), io.StringIO()
-    config = (tyro.conf.FlagCreatePairsOff,)
+    settings = {"prog": prog, "return_unknown_args": True, "config": (tyro.conf.FlagCreatePairsOff,)}
+    read = lambda: tyro.cli(_Arguments, default=default, args=flags, **settings)
     try:
         with contextlib.redirect_stderr(errors), FUNCTIONS:
-            found, unknown = tyro.cli(
-                _Arguments, default=default, args=flags, prog=prog, return_unknown_args=True, config=config
-            )
+            try:
+                found, unknown = read()
+            except SystemError:  # of ast.parse in Python 3.11, if another thread parses source at the same time
+                found, unknown = read()
     except SystemExit:
         fail(_one_line(errors.getvalue()))
     return dataclasses.replace(found, experiment=mapped(found.experiment, show)), unknown

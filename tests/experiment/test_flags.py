@@ -55,6 +55,22 @@ def test_help_has_every_flag_that_can_be_set_with_a_description(file, monkeypatc
     assert unknown == [] and as_json(parsed.experiment) == as_json(experiment) and parsed.options == Options()
 
 
+def test_flags_are_read_again_if_python_cannot_parse_source(monkeypatch):
+    """ "AST constructor recursion depth mismatch": two threads share a counter in Python 3.11."""
+    import tyro
+
+    calls, cli = [], tyro.cli
+
+    def once(*given, **named):
+        calls.append(given)
+        if len(calls) == 1:
+            raise SystemError("AST constructor recursion depth mismatch (before=237, after=287)")
+        return cli(*given, **named)
+
+    monkeypatch.setattr(tyro, "cli", once)
+    assert _parse(BASE, ["--steps", "7"], "")[0].experiment.steps == 7 and len(calls) == 2
+
+
 def test_one_dtype_for_all_modules():
     options, cells = run("concat", "--dtype", "bfloat16")
     cell = with_dtype(cells["concat"], options.dtype)
