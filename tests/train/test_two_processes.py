@@ -28,8 +28,13 @@ def test_two_processes_train_as_one(tmp_path):
         text=True,
     )
     both = [start(number) for number in range(2)]
-    expected = train(tmp_path / "alone")
-    outputs = [process.communicate(timeout=120)[0] for process in both]
+    try:
+        expected = train(tmp_path / "alone")
+        outputs = [process.communicate(timeout=300)[0] for process in both]
+    finally:
+        for process in both:
+            process.kill()
+            process.wait()
     assert [process.returncode for process in both] == [0, 0], outputs
     with np.load(tmp_path / "result.npz") as found:
         assert set(found.files) == set(expected)
