@@ -11,6 +11,8 @@ gradients and two moments, and the activations.
 """
 
 import argparse
+import importlib.util
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -40,6 +42,7 @@ from mmjax.train.step import make_step
 from mmjax.types import Batch
 
 WIDTH, CLASSES, DEPTH, SECONDS = 256, 10, 2, 0.5
+SUFFIXES = (".svg", ".png")
 Built = tuple[Callable[[], Any], int]
 
 
@@ -166,6 +169,9 @@ def main() -> None:
     unknown = [name for name in given.axes if name not in AXES]
     if unknown:
         options.error(f"unknown axis {', '.join(unknown)}; the axes are {', '.join(AXES)}")
+    problem = plot_problem(given.plot) if given.plot else None
+    if problem:
+        options.error(problem)
     console, results = Console(width=None if sys.stdout.isatty() else 160), {}
     table = Table("axis", "sizes", "ms", "slope", "theory", "MB", "slope", "theory", "what")
     for name in given.axes or AXES:
@@ -185,12 +191,21 @@ def main() -> None:
         draw(results, given.plot)
 
 
+def plot_problem(file: Path) -> str | None:
+    """Why no plot can be written to this file, or None."""
+    if file.suffix not in SUFFIXES:
+        return f"--plot {file}: the name must end with {' or '.join(SUFFIXES)}"
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        return f"--plot {file} cannot be written; name a file in an existing folder that you may write"
+    if importlib.util.find_spec("matplotlib") is None:
+        return "--plot needs matplotlib: pip install 'mmjax[report]'"
+    return None
+
+
 def draw(results: dict[str, dict[str, list[float]]], file: Path) -> None:
     """One panel for each axis: the measured points, and the line of theory through the last one."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise SystemExit("error: --plot needs matplotlib: pip install 'mmjax[report]'") from error
+    import matplotlib
+
     matplotlib.use("agg")
     from matplotlib import pyplot
 

@@ -25,3 +25,19 @@ def test_an_unknown_axis_is_named(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         scaling.main()
     assert "unknown axis planets; the axes are seeds, batch" in capsys.readouterr().err
+
+
+def test_a_plot_that_cannot_be_written_is_refused_before_measuring(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(scaling, "measure", lambda axis: pytest.fail("it measured"))
+    (tmp_path / "folder.svg").mkdir()
+    missing = "cannot be written; name a file in an existing folder"
+    for name, message in {"plot.txt": "must end with .svg or .png", "none/plot.svg": missing, "folder.svg": missing}.items():
+        monkeypatch.setattr("sys.argv", ["scaling.py", "gallery", "--plot", str(tmp_path / name)])
+        with pytest.raises(SystemExit):
+            scaling.main()
+        assert message in capsys.readouterr().err.splitlines()[-1]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("sys.argv", ["scaling.py", "gallery", "--plot", str(tmp_path / "plot.png")])
+    with pytest.raises(SystemExit):
+        scaling.main()
+    assert "--plot needs matplotlib: pip install 'mmjax[report]'" in capsys.readouterr().err.splitlines()[-1]
