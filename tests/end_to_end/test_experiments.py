@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mmjax.runs.read import read_outcomes, read_run, read_units
+from tests.data.easy_vqa.test_easy_vqa import wheel
 from tests.data.emoji.packages import write_packages
 from tests.data.exercises.wheels import content, write_wheel
 from tests.data.fillets.test_fillets import packages
@@ -20,7 +21,7 @@ from tests.data.openclipart.tiny import groups_file, write_drawings
 from tests.data.wesnoth.test_clips import write_units
 from tests.data.wesnoth.test_wesnoth import package
 from tests.end_to_end.conftest import FLAGS, ROOT
-from tests.pretrained.tiny import bert_folder, image_folder, speech_folder
+from tests.pretrained.tiny import bert_folder, image_folder, language_folder, speech_folder
 
 FILES = sorted((ROOT / "experiments").glob("*.py"))
 MOSI = Path(os.environ.get("MMJAX_MOSI", ROOT.parent / "shared" / "data" / "mosi"))
@@ -37,6 +38,10 @@ VOICED = ["--data.weights", "image", PICTURES, "speech", f"{SPEECH}#encoder", "-
 LINES = "a folder of packages of spoken lines that a test makes"
 UNITS = "a folder with a package of units of a game that a test makes"
 TEXTS = "a folder with a package of units and translations that a test makes"
+LANGUAGE = "a folder of weights of a language model that a test makes"
+ASKED = "a folder with a wheel of questions that a test makes"
+TINY_LANGUAGE = "vocabulary 259 width 8 depth 1 heads 2 kv-heads 1 hidden 12 positions 64".split()
+TINY_LANGUAGE = [word if word[0].isdigit() else f"--decoders.reply.encoder.decoder.{word}" for word in TINY_LANGUAGE]
 DRAWN, GROUPED = "a folder of drawings that a test makes", "the file of their groups"
 SEEN = ["--data.root", DRAWN, "--data.groups", GROUPED, "--data.image-size", "16", *SMALL]
 # file -> (cells that run, flags that shrink them)
@@ -59,6 +64,14 @@ SOME = {
     "stamps_duration": ("huber", FLAGS),
     "emoji_sentiment": ("both", [*THREE[:5], "--data.root", EMOJI, *SMALL]),
     "emoji_retrieval": ("adapter", [*THREE[:3], "--data.root", EMOJI, "--data.image-size", "16", *SMALL]),
+    "tiny_vlm": (
+        "mlp wrong_image",
+        ["--data.root", ASKED, *"--data.images 12 4 --data.folds 3 --encoders.question.vocabulary 259".split(),
+         "--data.weights", "image", PICTURES, "--data.tokenizer.source", LANGUAGE, "--data.target-tokenizer.source", LANGUAGE,
+         "--weights.decoders-reply/base", LANGUAGE, "--weights.encoders-question", f"{LANGUAGE}#words", *TINY_LANGUAGE,
+         *"--encoders.question.width 8 --fusion.branches.image.fusion.connector.width 8".split(),
+         *"--fusion.branches.image.fusion.side 2 --fusion.branches.image.fusion.grid 4 4".split(), *SMALL],
+    ),
     "stamps_speech_retrieval": ("bound", [*THREE, "--data.speech-languages", "lt", "nl"]),
     "video_summary": (
         "key1 wrong_video",
@@ -116,6 +129,7 @@ DEAR = (
     "fillets_translation",
     "wesnoth_translation",
     "small_language_model",
+    "tiny_vlm",
 )  # fmt: skip
 others = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SOME])
 
@@ -168,9 +182,10 @@ def test_some_cells_run_and_are_scored(name, commands, tmp_path):
     if {WEIGHTS, PICTURES} & set(flags):
         text = bert_folder(tmp_path / "text", num_hidden_layers=6)
         made = {WEIGHTS: text, PICTURES: image_folder(tmp_path / "pictures"), SPEECH: speech_folder(tmp_path / "speech")}
-        flags = [str(made.get(flag.removesuffix("#encoder"), flag)) + "#encoder" * flag.endswith("#encoder") for flag in flags]
+        made[LANGUAGE] = language_folder(tmp_path / "language")
+        flags = ["#".join([str(made.get(source, source)), *part]) for source, *part in (flag.split("#") for flag in flags)]
     folders = {EMOJI: write_packages, LINES: packages, WATCH: lambda folder: write_wheel(folder, content(subjects=10))}
-    folders |= {DRAWN: write_drawings, GROUPED: groups_file, UNITS: write_units, TEXTS: package}
+    folders |= {ASKED: wheel, DRAWN: write_drawings, GROUPED: groups_file, UNITS: write_units, TEXTS: package}
     flags = [str(folders[flag](tmp_path / "data")) if flag in folders else flag for flag in flags]
     output = commands.run(ROOT / "experiments" / f"{name}.py", *cells.split(), *flags, "--out", tmp_path / "run")
     run = read_run(tmp_path / "run")

@@ -1,0 +1,94 @@
+"""A small vision-language model: does it look at the image? Questions about one coloured shape, answered by a language model.
+
+A frozen EfficientNet-Lite2 sees the image (9 x 9 tokens), a connector makes vectors of it, and SmolLM2-135M-Instruct reads
+them, then the question, and writes the answer, as in LLaVA (Liu et al., 2023). Connector and low-rank matrices of the language
+model learn; loss is taken on answers alone. Cells change the connector (`linear`, `resampler`), what learns
+(`connector_only`), or the image's encoder (`vit`, from scratch, in place of the frozen one). `question` is trained without
+images, and in `wrong_image` the model of `mlp` sees another example's image.
+
+Run: python experiments/tiny_vlm.py mlp question --seeds 1 --against mlp
+     python experiments/tiny_vlm.py --seeds 3 --against mlp        all cells, some 3 CPU hours: not run
+Time: 22 CPU minutes for the two cells, of which one is for the features, and 6 GB; fetches 3 MB of data and 110 MB of
+weights once
+Expected: 1,902 test questions about 200 images, 300 steps of 16 of the 8,659 training questions, one seed [95 % interval over
+images]
+    cell               exact match            against mlp
+    mlp                0.748 [0.727, 0.767]
+      without image    0.654 [0.631, 0.676]
+      without question 0.182 [0.155, 0.212]
+    question           0.657 [0.633, 0.679]   worse: -0.091 [-0.109, -0.073]
+    nearest question   0.598 [0.575, 0.620]
+    most common        0.368 [0.347, 0.390]
+Conclusion: the model looks at the image: with it, it answers 0.091 [0.073, 0.109] more of the questions right than one that is
+trained without. The goal of 0.878 is missed after these 300 steps, in which the training loss still falls; the best answers to
+the questions alone reach 0.678. One seed, so nothing is claimed about others.
+"""
+
+from dataclasses import replace
+
+from mmjax.data.easy_vqa.dataset import EasyVQA
+from mmjax.data.text_target import TextTarget
+from mmjax.decoders import Factored, smollm2_135m
+from mmjax.encoders import Features, LoRA, ViT, WordEmbeddings
+from mmjax.experiment import Experiment, main
+from mmjax.fusion import Append, GridMean, MLPConnector, Only, Parallel, Resampler
+from mmjax.losses import CrossEntropy, On
+from mmjax.pretrained.cached_features import CachedFeatures
+from mmjax.pretrained.language_text import LanguageText
+from mmjax.robust.wrong_pairs import WrongPairs
+from mmjax.tasks import Generate
+from mmjax.tasks.search import Greedy
+from mmjax.train.optim import AdamW
+from mmjax.train.stages import Stage
+
+SMOL = "smollm2-135m-instruct"
+MODEL = smollm2_135m()
+GRID, SIDE = (9, 9), 3  # of the tokens of EfficientNet-Lite2; nine cells of 3 x 3 tokens
+PICTURES = EasyVQA(image_size=64, tokenizer=LanguageText(SMOL), images=(1000, 200))
+
+
+def answered(data) -> TextTarget:
+    """The data with the answer as a text."""
+    return TextTarget(data, column="answer", target="reply", target_tokenizer=LanguageText(SMOL), target_tokens=3)
+
+
+def connected(connector, name: str = "image") -> Parallel:
+    """The vectors of the image, then those of the question."""
+    return Parallel({name: Only((name,), connector), "question": Only(("question",), Append())}, Append())
+
+
+BASE = Experiment(
+    data=answered(CachedFeatures(PICTURES, (("image", "efficientnet-lite2"),), tokens=("image",))),
+    encoders={"image": Features(width=None), "question": WordEmbeddings(MODEL.vocabulary, MODEL.width)},
+    fusion=connected(GridMean(MLPConnector(MODEL.width, hidden=(MODEL.width,)), SIDE, GRID)),
+    decoders={"reply": LoRA(Factored(MODEL), rank=8)},
+    weights={"decoders_reply/base": SMOL, "encoders_question": f"{SMOL}#words"},
+    stages=(Stage(learns=("fusion", "decoders_reply/lora")),),
+    loss=On("reply", CrossEntropy()),
+    tasks={"reply": Generate("reply", search=Greedy(3), scores=("exact_match", "bleu1"), nearest=("question",))},
+    steps=300,
+    batch=16,
+    evaluate_every=100,
+    optim=AdamW(lr=1e-3, decay=0.0),
+)
+VIT = ViT(patch=16, width=128, depth=3, heads=4, hidden=256)
+
+ABLATIONS = {
+    "mlp": BASE,
+    "linear": replace(BASE, fusion=connected(GridMean(MLPConnector(MODEL.width), SIDE, GRID))),
+    "resampler": replace(BASE, fusion=connected(Resampler(queries=4, width=MODEL.width, depth=1, heads=9, hidden=1152))),
+    "connector_only": replace(BASE, stages=(Stage(learns=("fusion",)),)),
+    "vit": replace(
+        BASE,
+        data=answered(PICTURES),
+        encoders={**BASE.encoders, "image": VIT},
+        fusion=connected(MLPConnector(MODEL.width, hidden=(MODEL.width,))),
+        stages=(Stage(learns=("encoders_image", "fusion", "decoders_reply/lora")),),
+    ),
+    "question": replace(BASE, encoders={"question": BASE.encoders["question"]}, fusion=Append(),
+                        stages=(Stage(learns=("decoders_reply/lora",)),)),
+    "wrong_image": replace(BASE, attack=WrongPairs(("image",))),
+}  # fmt: skip
+
+if __name__ == "__main__":
+    main(ABLATIONS)
