@@ -6,6 +6,7 @@ else is one error, at once.
 """
 
 import functools
+import gc
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,6 +84,8 @@ def _rendered(source: str, values: Mapping[str, Any]) -> str:
         from jinja2.exceptions import TemplateError
     except ImportError as error:
         raise ImportError("chat templates need jinja2: pip install jinja2") from error
+    collects = gc.isenabled()
+    gc.disable()  # collecting the garbage of a large process would take the template's time
     try:
         environment = _environment()
         code = environment.compile(_guarded(environment, source))
@@ -98,6 +101,9 @@ def _rendered(source: str, values: Mapping[str, Any]) -> str:
         raise ChatTemplateError("the chat template is nested too deeply") from error
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, SyntaxError) as error:
         raise ChatTemplateError(f"the chat template: {shown(error)}") from error
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _limited(size: int) -> int:

@@ -1,6 +1,8 @@
 """Chat templates: texts worked out by hand, and hostile templates, each refused in one line within a second."""
 
+import gc
 import json
+import time
 from datetime import datetime
 
 import pytest
@@ -93,6 +95,23 @@ def test_hostile_templates_are_refused_in_one_line_at_once(name):
     with at_once(1), pytest.raises(ChatTemplateError, match=message) as refused:
         ChatTemplate(source).render(MESSAGES)
     assert "\n" not in str(refused.value)
+
+
+def test_the_garbage_of_a_large_process_does_not_take_the_time_of_a_template():
+    def slow(phase, info):
+        end = time.thread_time() + 0.4
+        while time.thread_time() < end:
+            pass
+
+    threshold = gc.get_threshold()
+    gc.callbacks.append(slow)
+    gc.set_threshold(50, 5, 5)
+    try:
+        text = ChatTemplate("{% for i in range(300) %}{{ [[i]] }}{% endfor %}").render(MESSAGES)
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(slow)
+    assert text.startswith("[[0]][[1]]") and gc.isenabled()
 
 
 def test_messages_are_not_changed_and_must_be_plain():
