@@ -2,11 +2,13 @@
 
 All blocks have one shape and come from one compiled program, so that a similarity has the same bits at every place in the
 gallery and on every device. Among equal similarities, the first in the gallery comes first. So results do not depend on the
-number of devices. The memory beyond one block per device does not grow with the gallery.
+number of devices. The memory beyond two blocks per device does not grow with the gallery.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, NamedTuple
 
 import jax
@@ -19,10 +21,12 @@ from mmjax.data.decode import DataError
 from mmjax.metrics.ranking import Best, best_so_far
 from mmjax.search.gallery import Gallery
 
-__all__ = ["BLOCK", "QUERIES", "SHORTLIST", "Block", "Found", "Resident", "blocks_of", "checked", "search"]
+__all__ = ["BLOCK", "CHAINS", "QUERIES", "SHORTLIST", "Block", "Found", "Resident", "blocks_of", "checked", "search"]
 
 BLOCK, QUERIES = 16_384, 64
 """Candidates of a block, and queries that are compared with it at once."""
+CHAINS = 2
+"""Blocks that are compared at the same time: while one core of a CPU chooses the k best of a block, the other multiplies."""
 SHORTLIST = 4
 """By codes, this many times k candidates are compared again by their vectors."""
 
@@ -137,13 +141,25 @@ def _search(query: np.ndarray, gallery: Gallery, blocks: Iterable[Block], k: int
 
 def _by_blocks(query: np.ndarray, blocks: Iterable[Block], k: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """(similarity Float32[q k], row Int64[q k]), the best first. count: the size of the gallery."""
-    queries, best = {}, {}
-    for block in blocks:
-        at = block.device
-        if at not in best:
-            none = np.full((len(query), k), -np.inf, np.float32), np.full((len(query), k), count, np.int32)
-            queries[at], best[at] = jax.device_put((query, none), at)
-        best[at] = _best_of_block(queries[at], block.vectors, block.scale, block.size, block.start, best[at])
-    similarity, row = (np.concatenate([np.asarray(found[i]) for found in best.values()], axis=1) for i in (0, 1))
+    remaining, lock = iter(blocks), Lock()
+
+    def chain(number: int) -> list[Best]:
+        """The best of the blocks that this thread takes, for each device."""
+        del number
+        queries, best = {}, {}
+        while True:
+            with lock:
+                block = next(remaining, None)
+            if block is None:
+                return list(best.values())
+            at = block.device
+            if at not in best:
+                none = np.full((len(query), k), -np.inf, np.float32), np.full((len(query), k), count, np.int32)
+                queries[at], best[at] = jax.device_put((query, none), at)
+            best[at] = _best_of_block(queries[at], block.vectors, block.scale, block.size, block.start, best[at])
+
+    with ThreadPoolExecutor(CHAINS) as pool:
+        found = [best for of_thread in pool.map(chain, range(CHAINS)) for best in of_thread]
+    similarity, row = (np.concatenate([np.asarray(best[i]) for best in found], axis=1) for i in (0, 1))
     order = np.lexsort((row, -similarity))[:, :k]
     return np.take_along_axis(similarity, order, axis=1), np.take_along_axis(row, order, axis=1).astype(np.int64)

@@ -70,7 +70,7 @@ def test_memory_does_not_grow_with_the_gallery(codes, tmp_path, monkeypatch):
         gallery = write_gallery(tmp_path / str(blocks), chunks, codes=codes)
         live.append(0)
         search(QUERY[:4], gallery, 5)
-    assert live[0] == live[1] > 0
+    assert 0 < live[1] < 2 * live[0]  # of two threads; it would be five times as much
 
 
 def test_codes_are_ranked_again_by_vectors(tmp_path):
