@@ -7,7 +7,7 @@ model learn; loss is taken on answers alone. Cells change the connector (`linear
 images, and in `wrong_image` the model of `mlp` sees another example's image.
 
 Run: python experiments/tiny_vlm.py mlp question --seeds 1 --against mlp
-     python experiments/tiny_vlm.py --seeds 3 --against mlp        all cells, some 3 CPU hours: not run
+     python experiments/tiny_vlm.py --seeds 3 --against mlp        all cells: not run, some 3 CPU hours by estimate
 Time: 22 CPU minutes for the two cells, of which one is for the features, and 6 GB; fetches 3 MB of data and 110 MB of
 weights once
 Expected: 1,902 test questions about 200 images, 300 steps of 16 of the 8,659 training questions, one seed [95 % interval over
