@@ -1,0 +1,265 @@
+"""A trained cell with the test units, outcomes and, on demand, the models and data of one of its tasks: the input of every
+audit."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmjax.audit.audit import Audit
+from mmjax.data import feed
+from mmjax.data.dataset import Dataset
+from mmjax.data.splits import with_fold
+from mmjax.describe import DescribeError, as_json, from_json
+from mmjax.evaluate.predict import outcomes_of, predict_split, predict_subsets
+from mmjax.evaluate.statistics import Estimate, estimates
+from mmjax.runs.audits import write_audit
+from mmjax.runs.folder import read_record
+from mmjax.runs.model import SavedModel, read_model
+from mmjax.runs.read import Run, check_cell, read_outcomes, read_run
+from mmjax.runs.schema import RunError
+from mmjax.tasks.subsets import subset_name
+from mmjax.train.parallel import evaluation
+from mmjax.types import Metric, Outcomes, Subset, Units
+
+__all__ = ["DEVICE_BYTES", "ROWS_AT_ONCE", "Audited", "AuditedPart", "Make", "load_audited"]
+
+ROWS_AT_ONCE = 256  # rows of one compiled call
+DEVICE_BYTES = 2e9  # larger columns are read batch by batch
+
+Make = Callable[["AuditedPart"], Callable[[Any, Any], Any]]
+"""A part -> (variables of one seed, batch) -> tree whose leaves have the rows of the batch on axis 0; see `Audited.predict`."""
+
+
+def load_audited(folder: Path | str, cell: str | None = None, task: str | None = None) -> "Audited":
+    """The cell of a run folder that an audit takes. cell: None for the selected one; task: None for the first one.
+
+    RunError if the folder is damaged; KeyError, with the valid names, if there is no such cell or task.
+    """
+    run = read_run(folder)
+    tasks, cells = run.results["tasks"], run.results["cells"]
+    if cell is None:
+        best = [entry["best_cell"] for name, entry in tasks.items() if task in (None, name)]
+        cell = next((name for name in best if name), next(iter(cells)))
+    if cell not in cells:
+        raise KeyError(f"there is no cell {cell!r} in {run.folder}; the cells are {', '.join(cells)}")
+    known = list(cells[cell]["tasks"])
+    if task is not None and task not in known:
+        raise KeyError(f"cell {cell} has no task {task!r}; its tasks are {', '.join(known)}")
+    return Audited(run, cell, known[0] if task is None else task)
+
+
+@dataclass(frozen=True)
+class AuditedPart:
+    """One training run of a cell: some seeds on one fold, with the data of that fold.
+
+    fold: None for the data's own split. model: the models of its seeds. dataset: loaded again; its fingerprint is that of the
+    training. units: {split: units of the task}.
+    """
+
+    name: str
+    fold: int | None
+    model: SavedModel
+    dataset: Dataset
+    task: Any
+
+    def units(self, split: str = "test") -> Units:
+        """The scored units of a split."""
+        return self.task.units(self.dataset, split)
+
+    def batch(self, rows: Iterable[int], split: str = "test") -> Any:
+        """The `Batch` of a few rows of a split, as the model takes it."""
+        host = feed.HostFeed(self.dataset, self.dataset.splits[split], sorted(self.model.readers))
+        return host(np.asarray(list(rows)))
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One cell on one task.
+
+    What the run folder has needs neither model nor data: `units`, `fold` and `outcomes` of every scored subset. `parts` loads
+    the models, and the data again, when an audit needs them.
+    """
+
+    run: Run
+    cell: str
+    task_name: str
+
+    @property
+    def entry(self) -> Mapping[str, Any]:
+        """The `CELL` of `mmjax.runs.schema`."""
+        return self.run.results["cells"][self.cell]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities of the cell, sorted."""
+        return tuple(self.entry["modalities"])
+
+    @property
+    def complete(self) -> str:
+        """The name of the subset with all modalities of the task."""
+        return self.entry["tasks"][self.task_name]["complete"]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the cell."""
+        return self.run.folder / "cells" / self.cell
+
+    @cached_property
+    def task(self) -> Any:
+        """The `Task`. RunError if its class cannot be imported."""
+        return self._rebuilt(self.run.results["tasks"][self.task_name]["task"])
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """The metrics of the task; the first one is the headline metric."""
+        return self.task.metrics
+
+    @property
+    def headline(self) -> str:
+        """The name of the headline metric."""
+        return next(iter(self.metrics))
+
+    @cached_property
+    def record(self) -> Mapping[str, Any]:
+        """The content of cell.json; its files are verified."""
+        return check_cell(self.folder)
+
+    @cached_property
+    def _units(self) -> tuple[Units, np.ndarray | None]:
+        return self.run.units(self.task_name)
+
+    @property
+    def units(self) -> Units:
+        """The test units, those of all folds joined."""
+        return self._units[0]
+
+    @property
+    def fold(self) -> np.ndarray | None:
+        """The fold of each unit, Int[u]; None for one test set."""
+        return self._units[1]
+
+    @cached_property
+    def outcomes(self) -> dict[str, Outcomes]:
+        """{subset: saved outcomes [s u ...]}."""
+        return read_outcomes(self.folder, self.record["parts"], self.task_name)
+
+    def estimates(
+        self, outcomes: Outcomes, metrics: Mapping[str, Metric] | None = None, weight: Any = None
+    ) -> dict[str, Estimate]:
+        """Metrics (by default those of the task) of outcomes [s u ...], paired with all other estimates of equal weights.
+
+        weight: Float[u]; None for the weights of the units.
+        """
+        metrics = self.metrics if metrics is None else metrics
+        weight = self.units.weight if weight is None else weight
+        return estimates(metrics, outcomes, weight, self.units.group, self.fold)
+
+    @cached_property
+    def parts(self) -> tuple[AuditedPart, ...]:
+        """The trainings of the cell with their models and data, folds in the order of the units.
+
+        RunError, which names the file or the class, if the data differ from those of the training or cannot be loaded again, or
+        if the cell was scored under an attack, whose outcomes other predictions do not equal.
+        """
+        if self.entry["experiment"].get("attack") is not None:
+            raise RunError(f"cell {self.cell} was scored under an attack; audit a cell of the same training without one")
+        data, loaded, found = self._rebuilt(self.entry["experiment"]["data"]), {}, []
+        for part in self.record["parts"]:
+            folder, fold = self.folder / part["name"], part["fold"]
+            if fold not in loaded:
+                loaded[fold] = (data if fold is None else with_fold(data, fold)).load()
+            if loaded[fold].fingerprint != read_record(folder / "part.json")["identity"]["data"]:
+                raise RunError(f"{folder}: the data differ from those of the training (their fingerprints); restore them")
+            model = read_model(folder)
+            found.append(AuditedPart(part["name"], fold, model, loaded[fold], model.tasks[self.task_name]))
+        order = list(dict.fromkeys(part.fold for part in found))
+        return tuple(sorted(found, key=lambda part: order.index(part.fold)))
+
+    def predict(
+        self, make: Make, split: str = "test", change: Callable[[Dataset], Dataset] | None = None
+    ) -> dict[int | None, Any]:
+        """{fold: tree [s n ...]} of a function of all seeds and all n rows of a split, in NumPy.
+
+        make: see `Make`; its function is compiled once for all parts of equal models, so it must not depend on their data.
+        change: the data of a fold -> the data that are predicted, such as with corrupted columns or exchanged pointers.
+        """
+        compiled: list[tuple[Any, Callable]] = []
+        found: dict[int | None, list[Any]] = {}
+        for part in self.parts:
+            run = next((run for model, run in compiled if _equal(model, part.model)), None)
+            if run is None:
+                run = jax.jit(evaluation(make(part)))
+                compiled.append((part.model, run))
+            dataset = part.dataset if change is None else change(part.dataset)
+            dataset = replace(dataset, columns={name: dataset.columns[name] for name in self.modalities})
+            variables, frozen = jax.device_put((part.model.variables, part.model.frozen))
+            rows = dataset.splits[split]
+            call = lambda batch, run=run, v=variables, f=frozen: run(v, f, batch)
+            tree = predict_split(call, self._feed(dataset, split), len(rows), axis=1, size=min(ROWS_AT_ONCE, len(rows)))
+            found.setdefault(part.fold, []).append(tree)
+        return {fold: jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees) for fold, trees in found.items()}
+
+    def scored(
+        self, predicted: Mapping[int | None, Any], units: Callable[[AuditedPart], Units] = AuditedPart.units
+    ) -> Outcomes:
+        """Predictions of the test split by fold, {fold: the task's predictions [s n ...]} -> outcomes [s u ...].
+
+        units: of a part; by default those that `Audited.units` joins.
+        """
+        part_of = {part.fold: part for part in self.parts}
+        found = [outcomes_of(part_of[fold].task, tree, units(part_of[fold])) for fold, tree in predicted.items()]
+        return {name: np.concatenate([of[name] for of in found], axis=1) for name in found[0]}
+
+    def predict_subsets(
+        self, subsets: Iterable[Subset], change: Callable[[Dataset], Dataset] | None = None
+    ) -> dict[str, Outcomes]:
+        """{subset: outcomes [s u ...]} of any subsets of the modalities, such as () or those that were not scored.
+
+        change: as for `predict`.
+        """
+        subsets = tuple(subsets)
+
+        def make(part: AuditedPart) -> Callable[[Any, Any], Any]:
+            predict = predict_subsets(part.model.module, {"task": part.task}, {"task": subsets})
+            rows_first = lambda leaf: leaf.swapaxes(0, 1)
+            return lambda variables, batch: jax.tree.map(rows_first, predict(variables, batch)["task"])
+
+        predicted = self.predict(make, change=change)
+        at = lambda number: jax.tree.map(lambda leaf: leaf[:, :, number], predicted)
+        return {subset_name(subset): self.scored(at(number)) for number, subset in enumerate(subsets)}
+
+    def write(self, audit: Audit) -> Path:
+        """Writes an audit of this cell into the run folder, where the report finds it; returns the path of its record."""
+        return write_audit(self.run.folder, self.cell, self.task_name, audit.to_json(), audit.files)
+
+    @cached_property
+    def _loaded(self) -> dict[str, tuple[Any, Any]]:
+        """{modality: (column, its items on the device)} of the last fold."""
+        return {}
+
+    def _feed(self, dataset: Dataset, split: str) -> Any:
+        """The feed of a split; columns on the device are kept until another column of that modality is needed."""
+        if feed.column_bytes(dataset) > DEVICE_BYTES:
+            return feed.HostFeed(dataset, dataset.splits[split], self.modalities)
+        for name, column in dataset.columns.items():
+            if name not in self._loaded or self._loaded[name][0] is not column:
+                self._loaded[name] = column, feed.load_column(column)
+        return feed.DeviceFeed({name: self._loaded[name][1] for name in dataset.columns}, dataset.splits[split])
+
+    def _rebuilt(self, described: Any) -> Any:
+        try:
+            return from_json(described)
+        except DescribeError as error:
+            raise RunError(f"{self.run.folder}: {error}") from None
+
+
+def _equal(a: SavedModel, b: SavedModel) -> bool:
+    """Whether one compiled function serves both models."""
+    described = lambda model: json.dumps([as_json(model.module), as_json(model.tasks)])
+    return described(a) == described(b)
