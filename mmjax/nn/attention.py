@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from mmjax.nn.checks import non_negative, positive, rate
+from mmjax.nn.dense import Dense, matmul
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.pooling import masked_softmax
 from mmjax.types import Tokens
@@ -153,7 +154,7 @@ class Attention(nn.Module):
             """[b h n k] for each of the named layers, with one matmul for all."""
             layers = [_Affine(features, name != "key" or self.key_bias, name=name)(tokens) for name in names]
             kernel, bias = (jnp.concatenate(parts, axis=-1).astype(self.dtype) for parts in zip(*layers))
-            y = tokens.astype(self.dtype) @ kernel + bias[None, None]
+            y = matmul(tokens.astype(self.dtype), kernel) + bias[None, None]
             return [part.reshape(*y.shape[:2], self.heads, -1).swapaxes(1, 2) for part in jnp.split(y, len(names), axis=-1)]
 
         if self_attention:
@@ -166,7 +167,7 @@ class Attention(nn.Module):
         else:
             attended = attend(q, k, v, mask)
         attended = attended.swapaxes(1, 2).reshape(*x.shape[:2], features)
-        return nn.Dense(features, dtype=self.dtype, name="out")(attended)
+        return Dense(features, dtype=self.dtype, name="out")(attended)
 
 
 class Block(nn.Module):
@@ -205,8 +206,8 @@ class Block(nn.Module):
             return attention(y, mask=mask, train=train)
 
         def perceptron(y):
-            y = self.activation(nn.Dense(self.hidden, dtype=self.dtype, name="up")(y))
-            return nn.Dense(x.shape[-1], dtype=self.dtype, name="down")(y)
+            y = self.activation(Dense(self.hidden, dtype=self.dtype, name="up")(y))
+            return Dense(x.shape[-1], dtype=self.dtype, name="down")(y)
 
         for norm, sublayer, number in zip(norms, (attention, perceptron), "12"):
             y = sublayer(norm(x) if self.pre_norm else x).astype(jnp.float32)
@@ -270,8 +271,8 @@ class AttentionPool(nn.Module):
         attention = Attention(self.heads, dtype=self.dtype, name="attention")
         x = jnp.where(tokens.mask[..., None], tokens.x, 0)  # masked values may be NaN, which attention weights of 0 would keep
         y = attention(query, x, tokens.mask).astype(jnp.float32)
-        z = nn.Dense(self.hidden, dtype=self.dtype, name="up")(nn.LayerNorm(self.epsilon, name="norm")(y))
-        z = nn.Dense(width, dtype=self.dtype, name="down")(self.activation(z))
+        z = Dense(self.hidden, dtype=self.dtype, name="up")(nn.LayerNorm(self.epsilon, name="norm")(y))
+        z = Dense(width, dtype=self.dtype, name="down")(self.activation(z))
         return (y + z.astype(jnp.float32))[:, 0]
 
 

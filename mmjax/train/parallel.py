@@ -51,8 +51,9 @@ class Plan(NamedTuple):
 
 @cache
 def compiler_options() -> dict[str, str]:
-    """Options of `jax.jit` for training steps. On CPU, XLA by default lowers convolutions to YNNPACK, which takes two to three
-    times as long as Eigen for the gradient of a kernel; the option restores Eigen. Empty if this XLA lacks the option."""
+    """Options for compiling training steps with convolutions. On CPU, XLA by default lowers convolutions to YNNPACK, which takes
+    two to three times as long as Eigen for the gradient of a kernel; the option restores Eigen. Empty if this XLA lacks the
+    option. Steps without convolutions are slower with it, those in bfloat16 by up to a half."""
     library = "LIBRARY_FUSION_TYPE"
     wanted = {"xla_cpu_experimental_ynn_fusion_type": f"{library}_DOT,{library}_REDUCE"}  # all but convolutions
     if jax.default_backend() != "cpu":
@@ -93,8 +94,7 @@ def single() -> Plan:
     """All seeds on one device."""
 
     def train(step):
-        run = jax.jit(all_seeds_steps(step), donate_argnums=0, compiler_options=compiler_options())
-        return checked(run, jax.local_devices()[:1])
+        return checked(jax.jit(all_seeds_steps(step), donate_argnums=0), jax.local_devices()[:1])
 
     def evaluate(function, axis=0):
         return jax.jit(evaluation(function))
@@ -105,13 +105,14 @@ def single() -> Plan:
 
 def checked(run: Callable, devices: Sequence[jax.Device]) -> Callable:
     """A jitted function of (state, frozen, batches [k ...]) that is refused by `check_memory` before its first call; `lower` is
-    that of the function."""
+    that of the function. It is compiled with the options for its kind of program."""
     programs: dict[tuple[int, ...], Callable] = {}
 
     def call(state, frozen, batches):
         shape = jax.tree.leaves(batches)[0].shape  # steps, seeds and rows; all else is the same in every call
         if shape not in programs:
-            programs[shape] = run.lower(state, frozen, batches).compile()
+            lowered = run.lower(state, frozen, batches)
+            programs[shape] = lowered.compile(compiler_options() if "stablehlo.convolution" in lowered.as_text() else {})
             check_memory(programs[shape], devices)
             wait_for_all("a step is compiled")  # the first call connects devices, which has a limit of 30 seconds
         return programs[shape](state, frozen, batches)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.extend.backend
 import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -19,10 +20,12 @@ from mmjax.data.feed import Feed, Order
 from mmjax.nn.checks import positive
 from mmjax.processes import wait_for_all, whole
 from mmjax.shards import gathered_from
-from mmjax.train.parallel import Plan, all_seeds_steps, checked, compiler_options, evaluation
+from mmjax.train.parallel import Plan, all_seeds_steps, checked, evaluation
 from mmjax.types import Batch
 
-__all__ = ["AXES", "DEFAULT_RULES", "MIN_SIZE", "ROWS", "Mesh", "Rule", "of_rows", "placement", "sharded", "share"]
+__all__ = [
+    "AXES", "DEFAULT_RULES", "MIN_SIZE", "ROWS", "Mesh", "Rule", "grid_of", "of_rows", "placement", "sharded", "share", "simulate",
+]  # fmt: skip
 
 AXES = ("seeds", "data", "fsdp", "tensor")
 ROWS = ("data", "fsdp")  # the rows of a batch are split over both
@@ -77,6 +80,18 @@ class Mesh:
         return data * fsdp
 
 
+def simulate(mesh: Mesh) -> bool:
+    """Makes simulated devices for a mesh that is larger than the devices there are, on which programs can be compiled. Whether
+    it did. Arrays that were made before cannot be used any more. A mesh with data=None takes the devices there are."""
+    shape = mesh.shape(jax.device_count()) if mesh.data is None else (mesh.seeds, mesh.data, mesh.fsdp, mesh.tensor)
+    if jax.process_count() > 1 or math.prod(shape) <= jax.device_count():
+        return False
+    jax.extend.backend.clear_backends()
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", math.prod(shape))
+    return True
+
+
 def placement(path: str, shape: Sequence[int], mesh: jax.sharding.Mesh, rules: Sequence[Rule], seeds: bool) -> P:
     """The mesh axes of an array's axes.
 
@@ -102,10 +117,9 @@ def sharded(mesh: Mesh = Mesh(), rules: Sequence[Rule] = DEFAULT_RULES) -> Plan:
 
     rules: where parameters and their optimiser states are placed. ValueError if the mesh does not fit the devices.
     """
-    shape = mesh.shape(jax.device_count())
     _check(rules)
-    devices = jax.devices()[: math.prod(shape)]
-    grid = jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    grid = grid_of(mesh)
+    devices = grid.devices.ravel().tolist()
     replicated = NamedSharding(grid, P())
     local = [device for device in devices if device.process_index == jax.process_index()]
     settled = jax.block_until_ready if devices[0].platform == "cpu" else lambda tree: tree  # for the reason in `pmapped`
@@ -140,8 +154,7 @@ def sharded(mesh: Mesh = Mesh(), rules: Sequence[Rule] = DEFAULT_RULES) -> Plan:
             nonlocal run
             if run is None:  # the new state is placed as the old one
                 placed = jax.tree.map(lambda leaf: leaf.sharding, state), replicated
-                options = {"donate_argnums": 0, "compiler_options": compiler_options(), "out_shardings": placed}
-                run = checked(jax.jit(all_seeds_steps(step, "seeds"), **options), local)
+                run = checked(jax.jit(all_seeds_steps(step, "seeds"), donate_argnums=0, out_shardings=placed), local)
             return run
 
         call = lambda state, frozen, batches: settled(compiled(state)(state, frozen, batches))
@@ -170,6 +183,12 @@ def sharded(mesh: Mesh = Mesh(), rules: Sequence[Rule] = DEFAULT_RULES) -> Plan:
     return Plan(mesh.rows(jax.device_count()), place, _fetch, train, evaluate, compute, feed, gathered)
 
 
+def grid_of(mesh: Mesh) -> jax.sharding.Mesh:
+    """The mesh of JAX over the first devices. ValueError if it does not fit them."""
+    shape = mesh.shape(jax.device_count())
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=jax.devices()[: math.prod(shape)])
+
+
 def _check(rules: Sequence[Rule]) -> None:
     """ValueError for a rule that is no pattern or names an axis wrongly."""
     for pattern, axes in rules:
@@ -188,7 +207,10 @@ def of_rows(grid: jax.sharding.Mesh, leading: int) -> NamedSharding:
 
 
 def _global(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    """Distributes an array that all processes have over the devices; one with this sharding is returned unchanged."""
+    """Distributes an array that all processes have over the devices; one with this sharding is returned unchanged. Of a
+    `jax.ShapeDtypeStruct`, one with the sharding."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
     if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
         return leaf
     if sharding.is_fully_addressable:

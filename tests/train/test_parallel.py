@@ -8,6 +8,7 @@ import pytest
 
 from mmjax.data.feed import DeviceFeed
 from mmjax.shards import SHARD
+from mmjax.train import parallel
 from mmjax.train.parallel import pmapped, single
 from mmjax.train.seeds import orders
 from mmjax.train.sharded import Mesh, sharded
@@ -130,3 +131,14 @@ MESHES = {"fsdp and tensor": Mesh(data=1, fsdp=2, tensor=2), "seeds and data": M
 def test_a_mesh_trains_as_one_device_does(toy, start, on_one, mesh, monkeypatch):
     monkeypatch.setattr("mmjax.train.sharded.MIN_SIZE", 8)  # the toy has small arrays
     assert_same_training(train(sharded(mesh), toy, start, calls=((0, 1, 2),)), on_one)
+
+
+def test_only_programs_with_convolutions_have_their_options(monkeypatch):
+    given = []
+    monkeypatch.setattr(parallel, "compiler_options", lambda: given.append(1) or {})
+    x = jnp.ones((1, 1, 4, 4))
+    convolved = lambda state, frozen, batches: state + jax.lax.conv(batches, jnp.ones((1, 1, 3, 3)), (1, 1), "SAME").sum()
+    multiplied = lambda state, frozen, batches: state + (batches @ batches).sum()
+    for function, count in ((multiplied, 0), (convolved, 1)):
+        parallel.checked(jax.jit(function), jax.local_devices()[:1])(jnp.zeros(()), {}, x)
+        assert len(given) == count
