@@ -24,6 +24,7 @@ ROWS = {
     "losses": "contrastive losses at a large batch, value and gradient",
     "decode": "captions, token by token with a cache",
     "llm": "SmolLM2: reading prompts, and adding tokens with a cache",
+    "large": "a training step of low-rank additions to SmolLM2",
     "search": "exact search in a gallery of embeddings",
     "input": "images and speech -> batches",
     "start": "import, --help, the first step without and with the compilation cache",

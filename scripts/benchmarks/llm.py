@@ -71,11 +71,8 @@ def prompts(vocabulary: int, batch: int, length: int) -> np.ndarray:
     return np.random.default_rng(0).integers(20, vocabulary, (batch, length)).astype(np.int32)
 
 
-def _generator(quick: bool, dtype: str, tokens: int) -> tuple[Any, Weights]:
-    """(the generator of texts without an end, the weights by transformers' names, float32)."""
-    from mmjax.decoders.generator import Generator
-    from mmjax.nn.rules import MinTokens
-    from mmjax.nn.sample import NextToken
+def language_model(quick: bool) -> tuple[Any, dict[str, Any], Weights]:
+    """(the model, its variables, the same by transformers' names, float32)."""
     from mmjax.pretrained import load
     from mmjax.pretrained.architectures import architecture_of
     from mmjax.pretrained.convert import to_tensors
@@ -89,9 +86,19 @@ def _generator(quick: bool, dtype: str, tokens: int) -> tuple[Any, Weights]:
     else:
         weights = load(SOURCE)
         architecture, variables = weights.architecture, weights.variables
-    model = architecture.module.clone(dtype="float32" if dtype == "int8" else dtype)
     tensors = {name: np.asarray(x) for name, x in to_tensors(architecture.names, variables).items()}
     tensors = {name if name.startswith("model.") else f"model.{name}": x for name, x in tensors.items()}
+    return architecture.module, variables, tensors
+
+
+def _generator(quick: bool, dtype: str, tokens: int) -> tuple[Any, Weights]:
+    """(the generator of texts without an end, the weights by transformers' names, float32)."""
+    from mmjax.decoders.generator import Generator
+    from mmjax.nn.rules import MinTokens
+    from mmjax.nn.sample import NextToken
+
+    model, variables, tensors = language_model(quick)
+    model = model.clone(dtype="float32" if dtype == "int8" else dtype)
     choice = NextToken(rule=MinTokens(tokens + 1, model.end))
     generator = Generator.of(model, variables, choice)
     return generator.with_int8() if dtype == "int8" else generator, tensors
@@ -156,7 +163,8 @@ def mmjax_decode(
     return Workload(run, outputs, weights=tensors, **_facts(generator, tensors, batch, length, tokens))
 
 
-def _torch_model(quick: bool, device: str, dtype: str, weights: Weights) -> Any:
+def torch_model(quick: bool, device: str, dtype: str, weights: Weights) -> Any:
+    """The same model of transformers."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -192,7 +200,7 @@ def torch_prefill(quick: bool, device: str, dtype: str, batch: int, length: int,
 
     from benchmarks.torch_side import parameter_count, synchronized, to_device
 
-    model = _torch_model(quick, device, dtype, weights)
+    model = torch_model(quick, device, dtype, weights)
     ids = to_device(prompts(model.config.vocab_size, batch, length), device).long()
 
     def run():
@@ -214,7 +222,7 @@ def torch_decode(
 
     from benchmarks.torch_side import parameter_count, synchronized, to_device
 
-    model = _torch_model(quick, device, dtype, weights)
+    model = torch_model(quick, device, dtype, weights)
     model.generation_config.eos_token_id = None
     ids = to_device(prompts(model.config.vocab_size, batch, length), device).long()
     with torch.inference_mode():
