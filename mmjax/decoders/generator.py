@@ -21,16 +21,18 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from mmjax.decoders.gpt2 import GPT2
+from mmjax.decoders.interleaved import Interleaved, InterleavedCache
 from mmjax.decoders.language_model import LanguageModel
 from mmjax.decoders.prefix import LanguageCache, empty_prefix
-from mmjax.decoders.products import bfloat16_bits, dense_products, int8_kernels, twice
+from mmjax.decoders.products import IntegerKernel, bfloat16_bits, dense_products, int8_kernels, twice
 from mmjax.decoders.wrappers import Factored, PackedDecoder
 from mmjax.encoders.lora import LoRA
 from mmjax.nn.depth import Deep
 from mmjax.nn.sample import NextToken
-from mmjax.types import Declared, Padded
+from mmjax.nn.search import allow_all
+from mmjax.types import Declared, Padded, Tokens
 
-__all__ = ["SMALLEST", "Generated", "Generator", "PromptIds", "size_class"]
+__all__ = ["SMALLEST", "Generated", "Generator", "PromptIds", "language_of", "size_class"]
 
 SMALLEST = 32  # slots
 PromptIds = Padded | Sequence[Sequence[int]]
@@ -50,23 +52,25 @@ class Generated:
 
     cache: of all tokens but the last. ids: Int[b slots], the generated tokens, and end tokens after them. ended: Bool[b],
     whether a text has its end token, is stopped, or has `max_tokens` tokens. count: Int[], the number of generated tokens of
-    each text that has not ended. max_tokens: Int[]. keys: of the random numbers, one for each text.
+    each text that has not ended. max_tokens: Int[]. keys: of the random numbers, one for each text. prompt: Int[b p], for rules
+    that see it, -1 before it; p is 0 without such a rule.
     """
 
-    cache: Declared[LanguageCache]
+    cache: Declared[LanguageCache | InterleavedCache]
     ids: Declared[Int[Array, "b slots"]]
     ended: Declared[Bool[Array, " b"]]
     count: Declared[Int[Array, ""]]
     max_tokens: Declared[Int[Array, ""]]
     keys: Declared[Key[Array, " b"]]
+    prompt: Declared[Int[Array, "b p"]]
 
 
 @dataclass(frozen=True, eq=False)
 class Generator:
     """Continues prompts with a language model. Each text is what it is alone, whatever the batch and the padding.
 
-    model: `LanguageModel` or `GPT2`. params: its parameters, matrices in the model's dtype. choice: of the next token; its rule
-    sees the generated tokens without the prompt. ends: further ids that end a text; the model's end token stands for them.
+    model: `LanguageModel`, `GPT2` or `Interleaved`. params: its parameters, matrices in the model's dtype or `IntegerKernel`.
+    choice: of the next token. ends: further ids that end a text; the model's end token stands for them.
     """
 
     model: nn.Module
@@ -93,25 +97,41 @@ class Generator:
                     model = model.model
                 case Deep():
                     model = model.module
-        if not isinstance(model, LanguageModel | GPT2):
+        if not isinstance(language_of(model), LanguageModel | GPT2):
             raise ValueError(f"{type(model).__name__} is not a language model, such as LanguageModel and GPT2")
-        return cls(model, jax.tree.map(lambda x: jnp.asarray(x, model.dtype if x.ndim > 1 else x.dtype), params), choice, ends)
+        return cls(model, jax.tree.map(partial(_in_dtype, language_of(model).dtype), params, is_leaf=_is_kernel), choice, ends)
+
+    @property
+    def positions(self) -> int:
+        """The longest prompt with its text, in tokens."""
+        return language_of(self.model).positions
+
+    def with_dtype(self, dtype: Any) -> "Generator":
+        """The generator with products in this dtype."""
+        language = language_of(self.model).clone(dtype=dtype)
+        model = self.model.clone(model=language) if isinstance(self.model, Interleaved) else language
+        return self.of(model, {"params": self.params}, self.choice, self.ends)
 
     def with_int8(self) -> "Generator":
         """The generator with the kernels of dense layers as int8, which are dequantised within the products."""
         return replace(self, params=int8_kernels(self.params))
 
-    def start(self, prompts: PromptIds, max_tokens: int, key: Key[Array, ""] | None = None) -> Generated:
+    def start(
+        self, prompts: PromptIds, max_tokens: int, key: Key[Array, ""] | None = None, memory: Tokens | None = None
+    ) -> Generated:
         """Reads the prompts and chooses the first token of each text.
 
         prompts: token ids of each, at least one, with the model's `prompt` if it needs one.
-        max_tokens: the longest text, with its end token. key: needed unless the temperature is 0.
+        max_tokens: the longest text, with its end token. key: needed unless the temperature is 0. memory: the vectors of each
+        prompt, before it or, of an `Interleaved`, among its ids; None for none.
         Raises ValueError for an empty prompt, or if prompt and text may exceed the model's `positions`.
         """
         if isinstance(prompts, Padded):
             prompts = [row[:count] for row, count in zip(np.asarray(prompts.x), np.asarray(prompts.length))]
         length = np.array([len(prompt) for prompt in prompts])
-        longest, positions = int(length.max()), self.model.positions
+        longest, positions = int(length.max()), self.positions
+        if memory is not None and not isinstance(self.model, Interleaved):
+            positions -= memory.mask.shape[1]
         if length.min() < 1 or max_tokens < 1:
             raise ValueError(f"a prompt has {length.min()} tokens and max_tokens is {max_tokens}; both must be at least 1")
         if longest + max_tokens > positions:
@@ -125,7 +145,8 @@ class Generator:
             row[size - len(prompt) :] = prompt
         keys = jax.random.split(jax.random.key(0) if key is None else key, len(prompts))
         slots = min(size_class(size + max_tokens), positions)
-        return _start(self.model, self.choice, self.ends, slots, self.params, ids, size - length, keys, np.int32(max_tokens))
+        arrays = ids, size - length, keys, np.int32(max_tokens), empty_prefix(len(ids)) if memory is None else memory
+        return _start(self.model, self.choice, self.ends, slots, self.params, *arrays)
 
     def advance(self, state: Generated, tokens: int, stopped: Bool[np.ndarray, " b"] | None = None) -> Generated:
         """Adds up to `tokens` tokens to each text that has not ended. The given state cannot be used again.
@@ -148,6 +169,22 @@ class Generator:
         return Padded(ids, jnp.sum(jnp.cumprod(ids != self.model.end, axis=1), axis=1))
 
 
+def _is_kernel(x: Any) -> bool:
+    return isinstance(x, IntegerKernel)
+
+
+def _in_dtype(dtype: Any, x: Any) -> Any:
+    """A matrix in the dtype; other arrays and integer kernels as they are."""
+    if _is_kernel(x):
+        return jax.tree.map(jnp.asarray, x)
+    return jnp.asarray(x, dtype if x.ndim > 1 else x.dtype)
+
+
+def language_of(model: nn.Module) -> nn.Module:
+    """The language model of an `Interleaved`; others as they are."""
+    return model.model if isinstance(model, Interleaved) else model
+
+
 @partial(jax.jit, static_argnames=("model", "choice", "ends", "slots"))
 def _start(
     model: nn.Module,
@@ -159,14 +196,21 @@ def _start(
     padding: Int[Array, " b"],
     keys: Key[Array, " b"],
     max_tokens: Int[Array, ""],
+    memory: Tokens,
 ) -> Generated:
-    """Reads prompts with their padding on the left. slots: of the cache from then on."""
+    """Reads prompts with their padding on the left. slots: of the cache from then on, without those of a prefix."""
     rows, size = ids.shape
     run = partial(_run, model, params)
-    cache = run(empty_prefix(rows), size, method="init_cache").pad_left(padding)
+    cache = run(memory, size, method="init_cache").pad_left(padding)
     x, cache = run(ids, cache, method="step_states")
+    before = 0 if isinstance(model, Interleaved) else memory.mask.shape[1]
     empty = jnp.full((rows, slots), model.end, jnp.int32), jnp.zeros(rows, bool), jnp.zeros((), jnp.int32)
-    state = Generated(cache.enlarged(slots), *empty, max_tokens, keys)
+    is_text = (jnp.arange(size)[None] >= padding[:, None]) & (ids < model.vocabulary)
+    seen = jnp.where(is_text, ids, -1)
+    # As wide as the slots, so that one program of `_advance` fits prompts of all size classes.
+    seen = jnp.pad(seen, ((0, 0), (slots - size, 0)), constant_values=-1)
+    seen = seen[:, :0] if choice.prompt_rule is allow_all else seen
+    state = Generated(cache.enlarged(before + slots), *empty, max_tokens, keys, seen)
     return _append(model, choice, ends, state, run(x[:, -1:], method="logits"))
 
 
@@ -190,7 +234,7 @@ def _advance(
     def one(state):
         token = lax.dynamic_slice_in_dim(state.ids, state.count - 1, 1, axis=1)
         x, cache = _run(model, params, token, state.cache, method="step_states")
-        logits = _run(model, params, twice(x.astype(model.dtype)), method="logits")
+        logits = _run(model, params, twice(x.astype(language_of(model).dtype)), method="logits")
         return _append(model, choice, ends, state.replace(cache=cache), logits)
 
     unfinished = lambda state: (state.count < last) & ~state.ended.all()
@@ -206,7 +250,7 @@ def _append(
     model: nn.Module, choice: NextToken, ends: tuple[int, ...], state: Generated, logits: Float[Array, "b n vocabulary"]
 ) -> Generated:
     """Chooses a token of each text by the last logits."""
-    token = choice(state.keys, logits[:, -1], state.ids, state.count).astype(jnp.int32)
+    token = choice(state.keys, logits[:, -1], state.ids, state.count, state.prompt).astype(jnp.int32)
     token = jnp.where(state.ended | jnp.isin(token, jnp.array(ends, jnp.int32)), model.end, token)
     ids = lax.dynamic_update_slice(state.ids, token[:, None], (0, state.count))
     count = state.count + 1

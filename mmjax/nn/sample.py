@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from mmjax.nn.checks import positive
+from mmjax.nn.rules import WithPrompt
 from mmjax.nn.search import Rule, Step, allow_all, generate
 from mmjax.types import Padded
 
@@ -55,7 +56,8 @@ class NextToken:
 
     temperature: a small one favours likely tokens; 0 chooses the most likely one, without a key. top_k, top_p, min_p: the
     filters `keep_top_k`, `keep_top_p` and `keep_min_p`, applied in this order; None for no filter. rule: changes or forbids
-    logits (see `mmjax.nn.rules`). Raises ValueError if a setting is out of range.
+    logits (see `mmjax.nn.rules`). prompt_rule: the same, applied before `rule`, for which the prompt counts as generated.
+    Raises ValueError if a setting is out of range.
     """
 
     temperature: float = 0.0
@@ -63,6 +65,7 @@ class NextToken:
     top_p: float | None = None
     min_p: float | None = None
     rule: Rule = allow_all
+    prompt_rule: Rule = allow_all
 
     def __post_init__(self):
         if not 0 <= self.temperature < math.inf:
@@ -79,9 +82,15 @@ class NextToken:
         logits: Float[Array, "b vocabulary"],
         ids: Int[Array, "b m"],
         count: Int[Array, ""],
+        prompt: Int[Array, "b p"] | None = None,
     ) -> Int[Array, " b"]:
-        """The token of each sequence: a `Choose` of `mmjax.nn.search`, with a key for each sequence before its arguments."""
-        logits = self.rule(logits.astype(jnp.float32), ids, count)
+        """The token of each sequence: a `Choose` of `mmjax.nn.search`, with a key for each sequence before its arguments.
+
+        prompt: for `prompt_rule`, -1 where there is none; None is no prompt.
+        """
+        prompt = jnp.zeros((len(ids), 0), ids.dtype) if prompt is None else prompt
+        logits = WithPrompt(self.prompt_rule, prompt)(logits.astype(jnp.float32), ids, count)
+        logits = self.rule(logits, ids, count)
         if self.temperature == 0:
             return jnp.argmax(logits, axis=-1)
         logits = logits / self.temperature

@@ -11,7 +11,9 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from mmjax.decoders.products import IntegerKernel, four_bits
 from mmjax.pretrained.files import WeightsError, first_names, shown
+from mmjax.pretrained.ggml import Blocks
 from mmjax.pretrained.layout import Names
 
 __all__ = ["Architecture", "example_array", "to_tensors", "to_variables"]
@@ -61,7 +63,10 @@ def to_variables(
 
 
 def to_tensors(names: Names, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Our variables -> {published name: tensor in its published layout}."""
+    """Our variables -> {published name: tensor in its published layout}. Raises WeightsError for kernels in blocks."""
+    kernels = [path for path, x in flatten_dict(dict(variables), sep="/").items() if isinstance(x, IntegerKernel)]
+    if kernels:
+        raise WeightsError(f"{kernels[0]} is in blocks, which cannot be saved; load the weights with keep_blocks=False")
     arrays = {path: np.asarray(array) for path, array in flatten_dict(dict(variables), sep="/").items()}
     differing = set(arrays) ^ set(names)
     if differing:
@@ -105,11 +110,13 @@ def _expected(architecture: Architecture, where: str) -> tuple[dict[str, tuple[i
     return expected, out.x.shape[-1] if architecture.classifier else 0
 
 
-def _array(path: str, entry: tuple, tensors: Mapping[str, np.ndarray], shape: tuple[int, ...], where: str) -> np.ndarray:
-    """The float32 array of one path. shape: the shape that our module expects."""
+def _array(path: str, entry: tuple, tensors: Mapping[str, np.ndarray], shape: tuple[int, ...], where: str) -> Any:
+    """The float32 array, or `IntegerKernel`, of one path. shape: the shape that our module expects."""
     name, layout = entry
     names = name if isinstance(name, tuple) else (name,)
     arrays = [tensors[one] for one in names]
+    if isinstance(arrays[0], Blocks):
+        return _kernel(path, names[0], arrays[0].map(layout.to_ours), shape, where)
     shapes = " and ".join(str(list(array.shape)) for array in arrays)
     for one, array in zip(names, arrays):
         if not (np.issubdtype(array.dtype, np.floating) or array.dtype.name == "bfloat16"):
@@ -128,6 +135,16 @@ def _array(path: str, entry: tuple, tensors: Mapping[str, np.ndarray], shape: tu
     if not np.isfinite(found).all():
         raise WeightsError(f"{where}: {name} has values that are NaN or infinite; all weights must be finite")
     return found
+
+
+def _kernel(path: str, name: str, blocks: Blocks, shape: tuple[int, ...], where: str) -> IntegerKernel:
+    """The kernel of a dense layer that stays in blocks. blocks: in our layout, [i o]."""
+    if blocks.integers.shape != shape:
+        raise WeightsError(f"{where}: {name} gives {list(blocks.integers.shape)}, but {path} must be {list(shape)}")
+    if not all(np.isfinite(x).all() for x in blocks[1:] if x is not None):
+        raise WeightsError(f"{where}: {name} has scales that are NaN or infinite; all weights must be finite")
+    values, scale, minimum = (None if x is None else np.ascontiguousarray(x) for x in blocks)
+    return IntegerKernel(four_bits(values) if values.dtype == np.uint8 else values, scale, minimum)
 
 
 def example_array(*shape: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmjax.pretrained.files import WeightsError, shown
-from mmjax.pretrained.ggml import GGML_TYPES, GGMLType, dequantize
+from mmjax.pretrained.ggml import GGML_TYPES, Blocks, GGMLType, dequantize, kept
 
 __all__ = ["GGUF", "MAX_STRINGS", "NUMBERS", "GGUFTensor", "LazyTensors", "read_gguf"]
 
@@ -38,6 +38,10 @@ class GGUFTensor(NamedTuple):
     def array(self) -> np.ndarray:
         """The float32 numbers."""
         return dequantize(self.kind, self.data, self.shape)
+
+    def blocks(self) -> Blocks | None:
+        """The integers with their scales and minima, None if there are none."""
+        return kept(self.kind, self.data, self.shape)
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,11 @@ class GGUF:
 
 @dataclass(frozen=True)
 class LazyTensors(Mapping[str, np.ndarray]):
-    """{name: float32 array}, each made when it is used. makers: {name: () -> array}."""
+    """{name: float32 array or `Blocks`}, each made when it is used. makers: {name: () -> array}."""
 
     makers: Mapping[str, Any] = field(repr=False)
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> np.ndarray | Blocks:
         return self.makers[name]()
 
     def __iter__(self) -> Iterator[str]:

