@@ -64,7 +64,7 @@ class IntegerKernel:
 
 
 def four_bits(integers: Any) -> Any:
-    """Integers of 0 to 15, [i o] -> two in a byte, [i/2 o]: the inputs 0, 2, ... in the low half, 1, 3, ... in the high half."""
+    """Integers of 0 to 15, [i o] -> two in a byte, [i/2 o]: inputs 0, 2, ... in the low half, 1, 3, ... in the high half."""
     return integers[0::2] | integers[1::2] << 4
 
 
@@ -88,7 +88,7 @@ def bfloat16_bits(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def int8_kernels(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters with int8 for each kernel of a dense layer, and a scale per output; embeddings and the output layer stay."""
+    """The parameters with int8 and a scale per output for each kernel of a dense layer; embeddings and the output layer stay."""
     make = jax.jit(lambda kernel: IntegerKernel(*quantized(kernel.astype(jnp.float32), 8, None)))
     flat = flatten_dict(dict(params))
     changes = lambda path, x: path[-1] == "kernel" and not isinstance(x, IntegerKernel)

@@ -36,8 +36,8 @@ class Blocks(NamedTuple):
 
 
 class GGMLType(NamedTuple):
-    """One type. name: in ggml. count: numbers of a block. size: bytes of a block. read: blocks -> their groups, or their numbers
-    [b count] if these are not quantised."""
+    """One type. name: in ggml. count: numbers of a block. size: bytes of a block. read: blocks -> their groups, or their
+    numbers [b count] if these are not quantised."""
 
     name: str
     count: int

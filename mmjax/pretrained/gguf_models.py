@@ -56,8 +56,8 @@ def gguf_file(source: Path) -> Path | None:
 
 
 def gguf_source(file: Path, keep_blocks: bool = False) -> Source:
-    """The source of a GGUF file. Its tensors are dequantised, to float32, when they are used; with `keep_blocks`, kernels of the
-    layers are `ggml.Blocks` if they are quantised."""
+    """The source of a GGUF file. Its tensors are dequantised, to float32, when they are used; with `keep_blocks`, kernels of
+    the layers are `ggml.Blocks` if they are quantised."""
     content = read_gguf(file)
     architecture = content.get("general.architecture", str)
     if architecture not in MODEL_TYPES:
@@ -65,7 +65,8 @@ def gguf_source(file: Path, keep_blocks: bool = False) -> Source:
         raise WeightsError(f"{file}: {given}; supported are {', '.join(MODEL_TYPES)}")
     config = gguf_config(content, architecture)
     tokenizer = file if "tokenizer.ggml.model" in content.metadata else None
-    return Source(str(file), config, gguf_tensors(content, architecture, config, keep_blocks), None, tokenizer, file="the metadata")
+    tensors = gguf_tensors(content, architecture, config, keep_blocks)
+    return Source(str(file), config, tensors, None, tokenizer, file="the metadata")
 
 
 def gguf_config(content: GGUF, architecture: str) -> dict[str, Any]:

@@ -105,10 +105,12 @@ def load(source: str | Path, config: Mapping[str, Any] | None = None, keep_block
     The content of a hub's name may change. "owner/model@revision" pins it to a commit (its sha or a prefix), tag or branch:
     "sentence-transformers/all-MiniLM-L6-v2@c9745ed".
 
-    config: the content of config.json for a file of weights without it; torchvision's VGG and ResNet need none. keep_blocks: the
-    quantised kernels of a GGUF file stay as they are, `decoders.products.IntegerKernel`, which `decoders.generator.Generator`
-    takes; otherwise all weights become float32. Raises WeightsError if tensors are missing or unknown or have another shape or dtype, if a file is truncated or a pickle, or if the
-    architecture is not supported.
+    config: the content of config.json for a file of weights without it; torchvision's VGG and ResNet need none. keep_blocks:
+    the quantised kernels of a GGUF file stay as they are, `decoders.products.IntegerKernel`, which
+    `decoders.generator.Generator` takes; otherwise all weights become float32.
+
+    Raises WeightsError if tensors are missing or unknown or have another shape or dtype, if a file is truncated or a pickle, or
+    if the architecture is not supported.
     """
     from mmjax.pretrained.architectures import architecture_of  # all published models; --help of an experiment needs none
 

@@ -1,4 +1,4 @@
-"""A training step of LoRA (rank 8, queries and values) on SmolLM2-135M with frozen weights: 4 texts of 128 tokens, AdamW, float32.
+"""A training step of LoRA (rank 8, queries and values) on SmolLM2-135M with frozen weights: 4 texts of 128 tokens, AdamW.
 
 torch's side is transformers' model and a loop written by hand, with low-rank layers beside the frozen ones. Another side of
 mmjax trains three seeds at once over one copy of the frozen weights; its time is that of one seed, its memory that of all.
@@ -6,7 +6,6 @@ torch has to train them one after the other, in the time of one each. Quick: a t
 """
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 
