@@ -1,8 +1,10 @@
 """`python -m mmjax`: lists the commands."""
 
 COMMANDS = {
+    "mmjax.audit": "audit a trained cell: use of its modalities, groups, calibration, robustness",
     "mmjax.build": "as mmjax.data.build; near-duplicates also by features of published weights",
-    "mmjax.chat": "converse with a language model in the terminal",
+    "mmjax.chat": "converse with a language model, also about images and recordings, in the terminal or on a page",
+    "mmjax.claims": "run, judge and report published claims",
     "mmjax.data": "describe a data set: splits, modalities, classes, and what is dropped",
     "mmjax.data.build": "build a cleaned, leak-free evaluation set with a card from a table or a folder",
     "mmjax.parts": "list every encoder, fusion, head, decoder and loss with shapes, parameters and sources",

@@ -130,12 +130,14 @@ class Results:
             figure.savefig(path)
         return figure
 
-    def compare(self, a: str, b: str, metric: str | None = None, task: str | None = None) -> Difference:
+    def compare(
+        self, a: str, b: str, metric: str | None = None, task: str | None = None, subset: str | None = None
+    ) -> Difference:
         """The paired difference a - b of two cells, or of a cell and a baseline, with its 95 % interval and verdict on a.
 
-        metric: by default the headline metric. Holm's correction, which a report may apply to its table, is not applied here.
-        KeyError if a name does not exist; RunError if the task's class cannot be
-        imported.
+        metric: by default the headline metric. subset: the modalities that are present in both cells, joined by "+", such as
+        "image+text"; by default all of each cell's. Holm's correction, which a report may apply to its table, is not applied
+        here. KeyError if a name does not exist; RunError if the task's class cannot be imported.
         """
         shown = self._task(task)
         metric = self._metric(shown, metric)
@@ -149,7 +151,7 @@ class Results:
         baselines = self.run.baselines(shown.name)
 
         def estimate(name: str) -> Any:
-            outcomes = self.run.outcomes(name, shown.name) if name in known else baselines[name]
+            outcomes = self.run.outcomes(name, shown.name, subset) if name in known else baselines[name]
             return estimates({metric: value.metrics[metric]}, outcomes, units.weight, units.group, fold)[metric]
 
         return difference(estimate(a), estimate(b))

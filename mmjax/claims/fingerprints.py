@@ -1,0 +1,109 @@
+"""Fingerprints of the code and the shipped data that a claim depends on. Nothing is imported or run."""
+
+import ast
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["CHECKOUT", "PACKAGE", "SHOWN_ONLY", "code_fingerprint", "data_fingerprint", "files_of"]
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PACKAGE = CHECKOUT / "mmjax"
+SHOWN_ONLY = ("audit", "claims", "report")  # packages that read results and do not change them
+
+
+def code_fingerprint(experiment: Path) -> str:
+    """A hash of the experiment file and of the files of the project that it imports, directly or not, also in functions.
+
+    A name that a package re-exports counts as the module that defines it, so that a change of one fusion leaves experiments
+    with other fusions alone. Docstrings, comments and blank lines do not count, nor do packages that only show results.
+    """
+    parts = [f"{_name(file)} {_facts(file).code}" for file in files_of(experiment)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def data_fingerprint() -> str:
+    """A hash of the checksums of the data in the repository. Fetched packages have theirs in the code."""
+    files = sorted((CHECKOUT / "data").glob("*/sha256sums.txt"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def files_of(experiment: Path) -> list[Path]:
+    """The files whose code counts, sorted."""
+    found, waiting = set(), [experiment.resolve()]
+    while waiting:
+        file = waiting.pop()
+        if file not in found and not (_is_ours(file) and file.relative_to(PACKAGE).parts[0] in SHOWN_ONLY):
+            found.add(file)
+            imported = (_defining(module, name, file) for module, name in _facts(file).imports)
+            waiting += [path for path in imported if path]
+    return sorted(found, key=_name)
+
+
+def _is_ours(file: Path) -> bool:
+    return file.is_relative_to(PACKAGE)
+
+
+def _name(file: Path) -> str:
+    return file.relative_to(CHECKOUT).as_posix() if _is_ours(file) else file.name
+
+
+def _defining(module: str, name: str, importer: Path) -> Path | None:
+    """The file that defines a name imported from a module; "" stands for the module itself. None for other packages."""
+    file = (name and _module(f"{module}.{name}", importer)) or _module(module, importer)
+    if file is None or file.name != "__init__.py":
+        return file
+    source = _facts(file).exported.get(name)
+    return _defining(source, name, file) if source else file
+
+
+def _module(name: str, importer: Path) -> Path | None:
+    """The file of a module of the package, or of one beside an experiment. None for all other modules."""
+    path = Path(*name.split("."))
+    if path.parts[0] != "mmjax" and _is_ours(importer):
+        return None
+    folder = CHECKOUT if path.parts[0] == "mmjax" else importer.parent
+    return next((file for file in (folder / f"{path}.py", folder / path / "__init__.py") if file.is_file()), None)
+
+
+class _Facts(NamedTuple):
+    """What counts of a file. imports: (module, name) pairs. exported: {name: module} of imports at the top. code: a hash."""
+
+    imports: tuple[tuple[str, str], ...]
+    exported: Mapping[str, str]
+    code: str
+
+
+def _facts(file: Path) -> _Facts:
+    return _read(file, file.stat().st_mtime_ns)
+
+
+@cache
+def _read(file: Path, changed: int) -> _Facts:
+    """The facts of a file. changed: the time of its last change, so that a change is seen."""
+    text = file.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    imports: list[tuple[str, str]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            imports += [(node.module, alias.name) for alias in node.names]
+    top = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module]
+    exported = {alias.asname or alias.name: node.module for node in top for alias in node.names}
+    return _Facts(tuple(imports), exported, _code(text, tree))
+
+
+def _code(text: str, tree: ast.Module) -> str:
+    """A hash of the lines without docstrings, comments and blank lines."""
+    lines = text.splitlines()
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        first = body[0] if isinstance(body, list) and body else None
+        is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+        if is_text and not lines[first.lineno - 1][: first.col_offset].strip():
+            lines[first.lineno - 1 : first.end_lineno] = [""] * (first.end_lineno - first.lineno + 1)
+    kept = [line.rstrip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()
