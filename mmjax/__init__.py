@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import Any
 
 SUBPACKAGES = (
-    "data", "decoders", "encoders", "evaluate", "experiment", "fusion", "heads", "losses", "metrics", "model", "nn",
+    "audit", "data", "decoders", "encoders", "evaluate", "experiment", "fusion", "heads", "losses", "metrics", "model", "nn",
     "pretrained", "report", "results", "robust", "runs", "tasks", "train", "types",
 )  # fmt: skip
 FUNCTIONS = {

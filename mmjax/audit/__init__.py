@@ -17,8 +17,21 @@ list, only `Audited.write`.
 import importlib
 from typing import Any
 
-AUDITS: dict[str, str] = {}  # {function: its module}, in the order of the report
-OTHERS = {"Audit": "audit", "Audited": "audited", "load_audited": "audited"}
+AUDITS: dict[str, str] = {  # {function: its module}, in the order of the report
+    "shapley": "contribution",
+    "emap": "additive",
+    "wrong_pairs": "swaps",
+    "conflict": "swaps",
+    "information": "interactions",
+    "groups": "by_group",
+    "calibration": "confidence",
+    "temperature": "confidence",
+    "selective": "confidence",
+    "conformal": "prediction_sets",
+    "strange_inputs": "strange",
+    "learning_curve": "size_of_data",
+}
+OTHERS = {"Audit": "audit", "Audited": "audited", "NotApplicable": "audit", "load_audited": "audited"}
 
 __all__ = ["AUDITS", *AUDITS, *OTHERS]
 

@@ -5,8 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmjax.evaluate.statistics import Estimate
+from mmjax.tasks import panels
 
-__all__ = ["Audit"]
+__all__ = ["Audit", "NotApplicable", "interval_panel", "with_interval"]
+
+
+class NotApplicable(ValueError):
+    """An audit does not apply to the cell or the task; the message says why. The command leaves the audit out."""
 
 
 @dataclass(frozen=True)
@@ -42,3 +47,14 @@ class Audit:
             "note": self.note,
             "values": dict(self.values),
         }
+
+
+def interval_panel(title: str, found: Mapping[str, Estimate], label: str = "") -> dict[str, Any]:
+    """A bar with its interval for each estimate."""
+    ends = ([getattr(one, key) for one in found.values()] for key in ("mean", "low", "high"))
+    return panels.intervals(title, list(found), *ends, label=label)
+
+
+def with_interval(estimate: Estimate, form: str = ".3f") -> str:
+    """ "0.874 [0.840, 0.902]", for a sentence. form: of the numbers, such as "+.3f"."""
+    return f"{estimate.mean:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"

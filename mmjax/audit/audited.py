@@ -1,7 +1,6 @@
 """A trained cell with the test units, outcomes and, on demand, the models and data of one of its tasks: the input of every
 audit."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +14,7 @@ from mmjax.audit.audit import Audit
 from mmjax.data import feed
 from mmjax.data.dataset import Dataset
 from mmjax.data.splits import with_fold
-from mmjax.describe import DescribeError, as_json, from_json
+from mmjax.describe import DescribeError, from_json
 from mmjax.evaluate.predict import outcomes_of, predict_split, predict_subsets
 from mmjax.evaluate.statistics import Estimate, estimates
 from mmjax.runs.audits import write_audit
@@ -33,7 +32,7 @@ ROWS_AT_ONCE = 256  # rows of one compiled call
 DEVICE_BYTES = 2e9  # larger columns are read batch by batch
 
 Make = Callable[["AuditedPart"], Callable[[Any, Any], Any]]
-"""A part -> (variables of one seed, batch) -> tree whose leaves have the rows of the batch on axis 0; see `Audited.predict`."""
+"""A part -> (variables of one seed, batch) -> tree [b ...] of the rows of the batch; see `Audited.predict`."""
 
 
 def load_audited(folder: Path | str, cell: str | None = None, task: str | None = None) -> "Audited":
@@ -59,7 +58,7 @@ class AuditedPart:
     """One training run of a cell: some seeds on one fold, with the data of that fold.
 
     fold: None for the data's own split. model: the models of its seeds. dataset: loaded again; its fingerprint is that of the
-    training. units: {split: units of the task}.
+    training. task: with what it learnt from the data, such as token ids.
     """
 
     name: str
@@ -160,42 +159,66 @@ class Audited:
         weight = self.units.weight if weight is None else weight
         return estimates(metrics, outcomes, weight, self.units.group, self.fold)
 
-    @cached_property
-    def parts(self) -> tuple[AuditedPart, ...]:
-        """The trainings of the cell with their models and data, folds in the order of the units.
+    def estimate(self, outcomes: Outcomes, metric: str | None = None, weight: Any = None) -> Estimate:
+        """One metric of the task, by default the headline metric, of outcomes [s u ...]. KeyError for an unknown metric."""
+        metric = metric or self.headline
+        if metric not in self.metrics:
+            raise KeyError(f"task {self.task_name!r} has no metric {metric!r}; its metrics are {', '.join(self.metrics)}")
+        return self.estimates(outcomes, {metric: self.metrics[metric]}, weight)[metric]
 
-        RunError, which names the file or the class, if the data differ from those of the training or cannot be loaded again, or
-        if the cell was scored under an attack, whose outcomes other predictions do not equal.
+    @cached_property
+    def models(self) -> tuple[tuple[int | None, SavedModel], ...]:
+        """(fold, models of its seeds) of each training run, folds in the order of the units. They need no data.
+
+        RunError if a file is damaged or a class cannot be imported, or if the cell was scored under an attack, whose outcomes
+        those of other predictions do not equal.
         """
         if self.entry["experiment"].get("attack") is not None:
             raise RunError(f"cell {self.cell} was scored under an attack; audit a cell of the same training without one")
+        return tuple((part["fold"], read_model(self.folder / part["name"])) for part in self._records)
+
+    @cached_property
+    def parts(self) -> tuple[AuditedPart, ...]:
+        """The trainings of the cell with their models and data, in the order of `models`.
+
+        RunError, which names the file or the class, if the data differ from those of the training or cannot be loaded again.
+        """
         data, loaded, found = self._rebuilt(self.entry["experiment"]["data"]), {}, []
-        for part in self.record["parts"]:
-            folder, fold = self.folder / part["name"], part["fold"]
+        for part, (fold, model) in zip(self._records, self.models):
             if fold not in loaded:
                 loaded[fold] = (data if fold is None else with_fold(data, fold)).load()
-            if loaded[fold].fingerprint != read_record(folder / "part.json")["identity"]["data"]:
-                raise RunError(f"{folder}: the data differ from those of the training (their fingerprints); restore them")
-            model = read_model(folder)
+            if loaded[fold].fingerprint != read_record(self.folder / part["name"] / "part.json")["identity"]["data"]:
+                where = self.folder / part["name"]
+                raise RunError(f"{where}: the data differ from those of the training (their fingerprints); restore them")
             found.append(AuditedPart(part["name"], fold, model, loaded[fold], model.tasks[self.task_name]))
-        order = list(dict.fromkeys(part.fold for part in found))
-        return tuple(sorted(found, key=lambda part: order.index(part.fold)))
+        return tuple(found)
+
+    @property
+    def _records(self) -> list[Mapping[str, Any]]:
+        """The entries of cell.json about its parts, those of one fold after another."""
+        order = list(dict.fromkeys(part["fold"] for part in self.record["parts"]))
+        return sorted(self.record["parts"], key=lambda part: order.index(part["fold"]))
+
+    def units_of(self, fold: int | None) -> Units:
+        """The saved units of one fold; texts have no tokenizer."""
+        if self.fold is None:
+            return self.units
+        folds = list(dict.fromkeys(part["fold"] for part in self._records))
+        chosen = self.fold == folds.index(fold)
+        return jax.tree.map(lambda array: array[chosen], self.units)
 
     def predict(
         self, make: Make, split: str = "test", change: Callable[[Dataset], Dataset] | None = None
     ) -> dict[int | None, Any]:
         """{fold: tree [s n ...]} of a function of all seeds and all n rows of a split, in NumPy.
 
-        make: see `Make`; its function is compiled once for all parts of equal models, so it must not depend on their data.
-        change: the data of a fold -> the data that are predicted, such as with corrupted columns or exchanged pointers.
+        make: see `Make`; its function is compiled once for all parts of equal models, and for later calls with the same `make`,
+        so it must not depend on their data. change: the data of a fold -> the data that are predicted, such as with corrupted
+        columns or exchanged pointers.
         """
-        compiled: list[tuple[Any, Callable]] = []
         found: dict[int | None, list[Any]] = {}
         for part in self.parts:
-            run = next((run for model, run in compiled if _equal(model, part.model)), None)
-            if run is None:
-                run = jax.jit(evaluation(make(part)))
-                compiled.append((part.model, run))
+            run = self.compiled(make, part)
             dataset = part.dataset if change is None else change(part.dataset)
             dataset = replace(dataset, columns={name: dataset.columns[name] for name in self.modalities})
             variables, frozen = jax.device_put((part.model.variables, part.model.frozen))
@@ -204,6 +227,19 @@ class Audited:
             tree = predict_split(call, self._feed(dataset, split), len(rows), axis=1, size=min(ROWS_AT_ONCE, len(rows)))
             found.setdefault(part.fold, []).append(tree)
         return {fold: jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees) for fold, trees in found.items()}
+
+    def compiled(self, make: Make, part: AuditedPart) -> Callable:
+        """The compiled function of (variables [s ...], frozen variables, batch); see `predict`."""
+        for known, model, run in self._programs:
+            if known is make and model.module == part.model.module and model.tasks == part.model.tasks:
+                return run
+        run = jax.jit(evaluation(make(part)))
+        self._programs.append((make, part.model, run))
+        return run
+
+    @cached_property
+    def _programs(self) -> list[tuple[Make, SavedModel, Callable]]:
+        return []
 
     def scored(
         self, predicted: Mapping[int | None, Any], units: Callable[[AuditedPart], Units] = AuditedPart.units
@@ -224,15 +260,29 @@ class Audited:
         change: as for `predict`.
         """
         subsets = tuple(subsets)
+        predicted = self.predict(self._subsets_maker(subsets), change=change)
+        return {subset_name(subset): self.scored(_at_subset(predicted, k)) for k, subset in enumerate(subsets)}
+
+    def predictions(
+        self, split: str = "test", change: Callable[[Dataset], Dataset] | None = None
+    ) -> dict[int | None, Any]:
+        """{fold: the task's predictions [s n ...]} with all modalities. split, change: as for `predict`."""
+        complete = tuple(self.complete.split("+"))
+        return _at_subset(self.predict(self._subsets_maker((complete,)), split, change), 0)
+
+    def _subsets_maker(self, subsets: tuple[Subset, ...]) -> Make:
+        """A part -> (variables, batch) -> the task's predictions [b k ...] for k subsets."""
 
         def make(part: AuditedPart) -> Callable[[Any, Any], Any]:
             predict = predict_subsets(part.model.module, {"task": part.task}, {"task": subsets})
             rows_first = lambda leaf: leaf.swapaxes(0, 1)
             return lambda variables, batch: jax.tree.map(rows_first, predict(variables, batch)["task"])
 
-        predicted = self.predict(make, change=change)
-        at = lambda number: jax.tree.map(lambda leaf: leaf[:, :, number], predicted)
-        return {subset_name(subset): self.scored(at(number)) for number, subset in enumerate(subsets)}
+        return self._makers.setdefault(subsets, make)
+
+    @cached_property
+    def _makers(self) -> dict[tuple[Subset, ...], Make]:
+        return {}
 
     def write(self, audit: Audit) -> Path:
         """Writes an audit of this cell into the run folder, where the report finds it; returns the path of its record."""
@@ -259,7 +309,6 @@ class Audited:
             raise RunError(f"{self.run.folder}: {error}") from None
 
 
-def _equal(a: SavedModel, b: SavedModel) -> bool:
-    """Whether one compiled function serves both models."""
-    described = lambda model: json.dumps([as_json(model.module), as_json(model.tasks)])
-    return described(a) == described(b)
+def _at_subset(predicted: Mapping[int | None, Any], number: int) -> dict[int | None, Any]:
+    """{fold: leaves [s n k ...]} -> {fold: leaves [s n ...]} of one of k subsets."""
+    return {fold: jax.tree.map(lambda leaf: leaf[:, :, number], tree) for fold, tree in predicted.items()}

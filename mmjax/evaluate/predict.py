@@ -14,7 +14,7 @@ from mmjax.data.order import in_order
 from mmjax.types import Attack, Batch, Loss, Subset, Task, Units
 
 __all__ = [
-    "metric_values", "outcomes_of", "predict_attacked", "predict_split", "predict_subsets", "summed",
+    "bound_apply", "metric_values", "outcomes_of", "predict_attacked", "predict_split", "predict_subsets", "summed",
     "validation_predictions",
 ]
 
@@ -29,7 +29,7 @@ def predict_subsets(
 
     def predict(variables: Any, batch: Batch) -> dict[str, Any]:
         tokens = model.apply(variables, batch, method="encode")
-        apply = _bound(model, variables, batch)
+        apply = bound_apply(model, variables, batch)
 
         def of_task(name: str, task: Task) -> Any:
             one_subset = lambda mask: task.predict(apply, tokens, _restricted(batch, mask), batch)
@@ -56,7 +56,7 @@ def predict_attacked(
     def predict(variables: Any, batch: Batch) -> dict[str, Any]:
         if _keeps_inputs(attack, batch):
             return predict_subsets(model, tasks, subsets)(variables, batch)
-        apply = _bound(model, variables, batch)
+        apply = bound_apply(model, variables, batch)
         values = lambda batch: summed(loss(model.apply(variables, batch), batch))
 
         def attacked(mask):
@@ -93,7 +93,7 @@ def _keeps_inputs(attack: Attack, batch: Batch) -> bool:
         return False
 
 
-def _bound(model: Any, variables: Any, batch: Batch) -> Callable[..., Any]:
+def bound_apply(model: Any, variables: Any, batch: Batch) -> Callable[..., Any]:
     """The `apply` of `Task.predict`: `decode` with the targets of the batch, or another method of the model."""
 
     def apply(*args: Any, method: str = "decode") -> Any:
@@ -126,7 +126,7 @@ def validation_predictions(model: Any, loss: Loss, task: Task | None) -> Callabl
 
     def evaluate(variables: Any, batch: Batch) -> dict[str, Any]:
         tokens = model.apply(variables, batch, method="encode")
-        apply = _bound(model, variables, batch)
+        apply = bound_apply(model, variables, batch)
         found = {"loss": summed(loss(apply(tokens, batch.present), batch))}
         return found if task is None else found | {"predicted": task.predict(apply, tokens, batch.present, batch)}
 

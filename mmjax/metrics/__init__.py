@@ -5,6 +5,7 @@ of weight 0 changes nothing, whatever its outcomes are. There is one module per 
 """
 
 __all__ = [
-    "bleu", "chrf", "cider", "classification", "edits", "meteor", "multilabel", "ngrams", "porter", "ranking", "regression",
-    "retrieval", "rouge", "sentiment", "ter", "ter_alignment", "text", "text_normal", "texts", "weighted",
+    "bleu", "chrf", "cider", "classification", "confidence", "edits", "fairness", "information", "meteor", "multilabel",
+    "ngrams", "porter", "ranking", "regression", "retrieval", "robustness", "rouge", "sentiment", "ter", "ter_alignment",
+    "text", "text_normal", "texts", "weighted",
 ]

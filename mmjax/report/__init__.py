@@ -9,6 +9,6 @@ jinja2).
 """
 
 __all__ = [
-    "curves", "differences", "examples", "joint", "numbers", "page", "pairs", "panels", "phrases", "plots", "rows",
+    "audits", "curves", "differences", "examples", "joint", "numbers", "page", "pairs", "panels", "phrases", "plots", "rows",
     "sections", "sentences", "settings", "svg", "tables",
 ]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.report import numbers
+from mmjax.report.audits import audit_sections
 from mmjax.report.curves import Limits, learning_curves, limits
 from mmjax.report.examples import Embedded
 from mmjax.report.joint import joint_curves, joint_tasks
@@ -84,6 +85,7 @@ def _article(run: Run, media: Embedded) -> dict[str, Any]:
     return {
         "results": results,
         "tasks": [task_section(run, name, media) for name in results["tasks"]],
+        "audits": audit_sections(run),
         "notes": run_sentences(results),
         "seeds": sorted({len(cell["seeds"]) for cell in results["cells"].values()}),
         "curves": [learning_curves(name, curves[name], results["cells"][name]["best_step"], shared) for name in names],

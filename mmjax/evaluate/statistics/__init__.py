@@ -10,8 +10,8 @@ two-way formula of Cameron, Gelbach and Miller (2011) combines them without coun
 docs/statistics.md explains the method and shows how often its verdicts are wrong.
 """
 
-from mmjax.evaluate.statistics.combinations import combination
+from mmjax.evaluate.statistics.combinations import against_zero, combination
 from mmjax.evaluate.statistics.differences import Difference, difference, holm
 from mmjax.evaluate.statistics.estimates import INTERVAL, Estimate, estimates
 
-__all__ = ["INTERVAL", "Difference", "Estimate", "combination", "difference", "estimates", "holm"]
+__all__ = ["INTERVAL", "Difference", "Estimate", "against_zero", "combination", "difference", "estimates", "holm"]

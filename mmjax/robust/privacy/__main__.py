@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.describe import DescribeError, from_json
-from mmjax.robust.privacy.audit import Audit
+from mmjax.robust.privacy.audit import PrivacyAudit
 from mmjax.robust.privacy.canaries import Canaries, audit_models
 
 DELTA = 1e-5  # for cells without a guarantee
 
 
-def audits_of(folder: Path) -> dict[str, tuple[float | None, list[Audit]]]:
+def audits_of(folder: Path) -> dict[str, tuple[float | None, list[PrivacyAudit]]]:
     """{cell: (claimed epsilon or None, the audit of each seed)} of the cells with canaries. RunError for a damaged folder.
 
     Half of the canaries are guessed. Only cells on one split are audited.

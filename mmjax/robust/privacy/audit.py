@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Audit", "audit", "p_value"]
+__all__ = ["PrivacyAudit", "audit", "p_value"]
 
 
-class Audit(NamedTuple):
+class PrivacyAudit(NamedTuple):
     """The result of an audit.
 
     epsilon: the largest epsilon that is refuted at the given confidence, 0 if none is: a lower bound. guesses, correct: their
@@ -26,7 +26,7 @@ class Audit(NamedTuple):
     confidence: float
 
 
-def audit(scores: np.ndarray, included: np.ndarray, guesses: int, delta: float, confidence: float = 0.95) -> Audit:
+def audit(scores: np.ndarray, included: np.ndarray, guesses: int, delta: float, confidence: float = 0.95) -> PrivacyAudit:
     """The audit of one training run.
 
     scores: Float[m], higher for canaries that seem to have been trained on, such as minus their loss. included: Bool[m].
@@ -41,13 +41,13 @@ def audit(scores: np.ndarray, included: np.ndarray, guesses: int, delta: float, 
     refuted = lambda epsilon: p_value(len(scores), guesses, correct, epsilon, delta) < 1 - confidence
     low, high = 0.0, 1.0
     if not refuted(low):
-        return Audit(0.0, guesses, correct, len(scores), confidence)
+        return PrivacyAudit(0.0, guesses, correct, len(scores), confidence)
     while refuted(high):
         low, high = high, 2 * high
     while high - low > 1e-3:
         middle = (low + high) / 2
         low, high = (middle, high) if refuted(middle) else (low, middle)
-    return Audit(low, guesses, correct, len(scores), confidence)
+    return PrivacyAudit(low, guesses, correct, len(scores), confidence)
 
 
 def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: float) -> float:

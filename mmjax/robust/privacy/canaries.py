@@ -12,7 +12,7 @@ import tyro
 from mmjax.data.dataset import Dataset, Rows
 from mmjax.data.decode import DataError
 from mmjax.data.splits import folds_of, with_fold
-from mmjax.robust.privacy.audit import Audit, audit
+from mmjax.robust.privacy.audit import PrivacyAudit, audit
 from mmjax.types import Batch, Loss
 
 __all__ = ["STREAM", "Canaries", "audit_models"]
@@ -78,7 +78,7 @@ class Canaries:
 
 def audit_models(
     apply: Callable[[Any, Batch], Any], variables: list[Any], loss: Loss, data: Canaries, guesses: int, delta: float
-) -> list[Audit]:
+) -> list[PrivacyAudit]:
     """An audit of each trained model, jointly at 95 % confidence (Bonferroni). The score of a canary is minus its loss.
 
     apply: (variables, batch) -> outputs in inference mode. variables: of each model.

@@ -1,0 +1,172 @@
+"""Inputs of other examples: how much is lost with a wrong input, and which modality decides if two contradict each other."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from mmjax.audit.audit import Audit, NotApplicable, interval_panel
+from mmjax.audit.audited import Audited, AuditedPart
+from mmjax.data.dataset import Dataset
+from mmjax.evaluate.statistics import combination, difference
+from mmjax.types import Units
+
+__all__ = ["conflict", "partners", "swapped", "wrong_pairs"]
+
+
+def wrong_pairs(audited: Audited, metric: str | None = None, seed: int = 0) -> Audit:
+    """A metric when one modality comes from another test example, for each modality: what the model loses by it.
+
+    The other example is of another leak-free group; each input is used once. Examples without the modality stay as they are.
+    metric: by default the headline metric. seed: of the pairs.
+    """
+    metric = metric or audited.headline
+    names = tuple(audited.complete.split("+"))
+    full = audited.estimate(audited.outcomes[audited.complete], metric)
+    found, said = {"all right": full}, []
+    for name in names:
+        predicted = audited.predictions(change=_change(audited, name, _groups, seed))
+        wrong = found[f"wrong {name}"] = audited.estimate(audited.scored(predicted), metric)
+        lost = difference(wrong, full)
+        text = f"With the {name} of another example, {metric} is {wrong.mean:.3f} instead of {full.mean:.3f} ({lost.verdict})"
+        without = "+".join(other for other in names if other != name)
+        if without in audited.outcomes:
+            missing = found[f"no {name}"] = audited.estimate(audited.outcomes[without], metric)
+            text += f"; without any, {missing.mean:.3f} ({_against_missing(difference(wrong, missing).verdict)})"
+        said.append(f"{text}.")
+    return Audit(
+        name="wrong_pairs",
+        title=f"Wrong inputs and {metric}",
+        conclusions=tuple(said),
+        estimates=found,
+        panels=(interval_panel(f"{metric} with wrong inputs", found, metric),),
+        note="Wrong inputs come from a test example of another group. A model that ignores a modality loses nothing.",
+        values={"metric": metric, "seed": seed},
+    )
+
+
+def conflict(audited: Audited, metric: str | None = None, seed: int = 0) -> Audit:
+    """Whose reference answer a model gives when one modality contradicts the others.
+
+    One modality of each test example is exchanged for that of an example with another reference answer. The answers are scored
+    against the example's own reference, which the other modalities suggest, and against that of the exchanged input.
+    metric, seed: as in `wrong_pairs`.
+    """
+    metric = metric or audited.headline
+    names = tuple(audited.complete.split("+"))
+    if len(names) < 2:
+        raise NotApplicable(f"task {audited.task_name} of cell {audited.cell} has a single modality, which nothing contradicts")
+    found, shown, said = {}, {}, []
+    for name in names:
+        predicted = audited.predictions(change=_change(audited, name, _references, seed))
+        exchanged = {part.fold: _exchanged(part, name, names, seed) for part in audited.parts}
+        weight = np.concatenate([of[1] for of in exchanged.values()])
+        if not weight.any():
+            raise NotApplicable(f"no test example can get the {name} of an example with another reference answer")
+        own = audited.scored(predicted, lambda part, of=exchanged: of[part.fold][0])
+        others = audited.scored(predicted)
+        follows, rest = audited.estimate(own, metric, weight), audited.estimate(others, metric, weight)
+        better = follows.metric.higher_is_better
+        gap = combination([follows, rest], [1, -1], better)
+        label = " and ".join(other for other in names if other != name)
+        scores = {f"{name} of another: as {name}": follows, f"{name} of another: as {label}": rest}
+        shown |= scores
+        found |= scores | {f"{name} of another: difference": gap}
+        side = "undecided" if gap.low <= 0 <= gap.high else name if (gap.mean > 0) == better else label
+        said.append(
+            f"If {name} contradicts {label}, answers have {metric} {follows.mean:.3f} by the reference of {name} and "
+            f"{rest.mean:.3f} by that of {label}: {'neither dominates' if side == 'undecided' else f'{side} dominates'}."
+        )
+    return Audit(
+        name="conflict",
+        title="Modalities that contradict each other",
+        conclusions=tuple(said),
+        estimates=found,
+        panels=(interval_panel(f"{metric} by each reference", shown, metric),),
+        note="One modality comes from a test example with another reference answer.",
+        values={"metric": metric, "seed": seed},
+    )
+
+
+def partners(key: Int[np.ndarray, " n"], eligible: Bool[np.ndarray, " n"], seed: int = 0) -> Int[np.ndarray, " n"]:
+    """For each eligible row another one with a different key, -1 if there is none; no row is used twice.
+
+    Rows in random order are sorted by key and shifted by the size of the largest key. Rows of a key that more than half of the
+    rows have cannot all have partners.
+    """
+    found = np.full(len(key), -1)
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(eligible))
+    if not len(rows):
+        return found
+    names, code = np.unique(key[rows], return_inverse=True)
+    order = np.random.default_rng(seed + 1).permutation(len(names))[code]  # keys in random order
+    rows = rows[np.argsort(order, kind="stable")]
+    shift = int(np.bincount(code).max())
+    other = rows[(np.arange(len(rows)) + shift) % len(rows)]
+    found[rows] = np.where(key[rows] != key[other], other, -1)
+    return found
+
+
+def swapped(dataset: Dataset, modality: str, partner: Int[np.ndarray, " n"]) -> Dataset:
+    """The data whose test rows have one modality of their partners; rows with partner -1 stay as they are."""
+    rows = dataset.splits["test"]
+    old = np.asarray(rows.pointer[modality])
+    pointer = {**rows.pointer, modality: np.where(partner >= 0, old[partner], old)}
+    return replace(dataset, splits={**dataset.splits, "test": rows.replace(pointer=pointer)})
+
+
+Key = Callable[[Units, int], Int[np.ndarray, " n"]]
+"""(units, number of rows) -> the key of each row; rows of equal keys are no partners."""
+
+
+def _groups(units: Units, rows: int) -> np.ndarray:
+    """The leak-free group of each row; rows without units have keys of their own."""
+    found = -1 - np.arange(rows)
+    found[units.row] = np.unique(units.group, return_inverse=True)[1]
+    return found
+
+
+def _references(units: Units, rows: int) -> np.ndarray:
+    """A code for the reference answer of each row. NotApplicable if a row has several."""
+    if len(np.unique(units.row)) < len(units.row):
+        raise NotApplicable("a test example has several reference answers, so its input has no single one")
+    flat = np.concatenate([np.asarray(of).reshape(len(units.row), -1).astype(str) for of in units.target.values()], axis=1)
+    found = -1 - np.arange(rows)
+    found[units.row] = np.unique(flat, axis=0, return_inverse=True)[1].reshape(-1)
+    return found
+
+
+def _partner(task: Any, dataset: Dataset, modality: str, key: Key, seed: int) -> np.ndarray:
+    """The partner of each test row that has the modality."""
+    rows = dataset.splits["test"]
+    there = (np.asarray(rows.pointer[modality]) >= 0) & (np.asarray(rows.weight) > 0)
+    return partners(key(task.units(dataset, "test"), len(rows)), there, seed)
+
+
+def _change(audited: Audited, modality: str, key: Key, seed: int) -> Callable[[Dataset], Dataset]:
+    """The exchange of one modality in the data of any fold."""
+    task = audited.parts[0].task
+    return lambda dataset: swapped(dataset, modality, _partner(task, dataset, modality, key, seed))
+
+
+def _exchanged(part: AuditedPart, modality: str, names: Sequence[str], seed: int) -> tuple[Units, np.ndarray]:
+    """(the units with the reference answers of their partners, their weights); 0 without a partner or another modality."""
+    units, rows = part.units(), part.dataset.splits["test"]
+    partner = _partner(part.task, part.dataset, modality, _references, seed)[units.row]
+    others = np.any([np.asarray(rows.pointer[name])[units.row] >= 0 for name in names if name != modality], axis=0)
+    unit_of_row = np.zeros(len(rows), int)
+    unit_of_row[units.row] = np.arange(len(units.row))
+    given = {name: np.asarray(of)[unit_of_row[np.maximum(partner, 0)]] for name, of in units.target.items()}
+    return units._replace(target=given), np.where((partner >= 0) & others, units.weight, 0).astype(np.float32)
+
+
+def _against_missing(verdict: str) -> str:
+    """What a difference between a wrong and a missing input says."""
+    return {
+        "worse": "a wrong one is worse than none",
+        "better": "a wrong one is better than none",
+        "identical": "the same",
+        "inconclusive": "no difference is detectable",
+    }[verdict]

@@ -1,0 +1,41 @@
+"""The sections of the page for the audits of a run (`mmjax.audit`), as values for audits.html."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmjax.audit import AUDITS
+from mmjax.report.numbers import UNIT, exists, interval
+from mmjax.report.panels import draw_panel
+from mmjax.runs.audits import read_audits
+from mmjax.runs.read import Run
+
+__all__ = ["audit_sections"]
+
+
+def audit_sections(run: Run) -> list[dict[str, Any]]:
+    """[{"cell", "task", "audits"}] of each cell and task that was audited, in the order of results.json."""
+    found = []
+    for cell, entry in run.results["cells"].items():
+        for task in entry["tasks"]:
+            audits = read_audits(run.folder, cell, task)
+            order = sorted(audits, key=lambda name: (list(AUDITS).index(name) if name in AUDITS else len(AUDITS), name))
+            shown = [_shown(audits[name], f"audits.{cell}.{task}.{name}") for name in order]
+            found += [{"cell": cell, "task": task, "audits": shown}] if shown else []
+    return found
+
+
+def _shown(audit: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """One audit: its texts, its drawings, and its estimates as text."""
+    tones = [("warning", text) for text in audit["warnings"]] + [("note", text) for text in audit["conclusions"]]
+    return {
+        **{name: audit[name] for name in ("name", "title", "note", "stale")},
+        "sentences": tones,
+        "panels": [draw_panel(panel, f"{key}.panels[{i}]") for i, panel in enumerate(audit["panels"])],
+        "estimates": {name: interval(one, _bounds(one)) for name, one in audit["estimates"].items()},
+    }
+
+
+def _bounds(estimate: Mapping[str, Any]) -> Any:
+    """[0, 1] for small values, so that they print with as many decimals as scores do."""
+    mean = estimate["mean"]
+    return UNIT if exists(mean) and abs(mean) <= 1 else (None, None)

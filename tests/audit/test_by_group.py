@@ -1,0 +1,77 @@
+"""Scores by group of a fabricated cell, against sums by hand."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mmjax.audit.audit import NotApplicable
+from mmjax.audit.audited import Audited
+from mmjax.audit.by_group import Column, _thirds, columns_of, groups
+from mmjax.metrics.classification import accuracy
+from mmjax.runs.read import Run
+from mmjax.types import Metric, Units
+
+UNITS, SEEDS = 240, 3
+RNG = np.random.default_rng(0)
+LANGUAGE = np.repeat(["fr", "ru", "es", "la"], [90, 90, 50, 10])  # the last one is small
+LABEL = RNG.integers(0, 3, UNITS)
+RIGHT = RNG.random((SEEDS, UNITS)) < np.where(LANGUAGE == "ru", 0.3, 0.9)
+PREDICTED = np.where(RIGHT, LABEL, (LABEL + 1) % 3)
+
+
+@pytest.fixture(scope="module")
+def audited():
+    """What `groups` reads of an `Audited`: units, outcomes and one task's metric."""
+    texts = np.array(["a b c d e f"[: 2 * n + 1] for n in RNG.integers(0, 6, UNITS)])
+    metadata = {"id": np.arange(UNITS).astype(str), "language": LANGUAGE, "text": texts, "same": np.full(UNITS, "x")}
+    rows = np.arange(UNITS)
+    units = Units({"label": LABEL}, np.ones(UNITS, np.float32), rows // 2, metadata, rows, rows)
+    outcomes = {"label": np.tile(LABEL, (SEEDS, 1)), "predicted": PREDICTED}
+    results = {"cells": {"c": {"tasks": {"t": {"complete": "image"}}}}}
+    cell = Audited(Run(Path("none"), results), "c", "t")
+    task = SimpleNamespace(metrics={"accuracy": Metric(accuracy)})
+    cell.__dict__.update({"task": task, "_units": (units, None), "outcomes": {"image": outcomes}})
+    return cell
+
+
+def test_scores_gap_and_worst(audited):
+    found = groups(audited, ["language"])
+    of = {value: RIGHT[:, value == LANGUAGE].mean(axis=1) for value in ("fr", "ru", "es", "la")}
+    for value, expected in of.items():
+        assert found.estimates[f"language: {value}"].per_seed == pytest.approx(expected, abs=1e-6)
+    large = np.stack([of[value] for value in ("fr", "ru", "es")])
+    assert found.estimates["language: gap"].per_seed == pytest.approx(large.max(0) - large.min(0), abs=1e-6)
+    assert found.estimates["language: worst"].mean == pytest.approx(of["ru"].mean(), abs=1e-6)
+    assert found.values["columns"]["language"]["small"] == ["la"]
+    assert "Different from the other units" in found.conclusions[0] and "ru (language)" in found.conclusions[0]
+    assert found.values["tests"]["language: ru"]["verdict"] == "worse"
+    rest = RIGHT[:, (LANGUAGE != "ru")].mean()
+    assert found.values["tests"]["language: ru"]["mean"] == pytest.approx(of["ru"].mean() - rest, abs=1e-6)
+
+
+def test_rates_are_those_of_the_units(audited):
+    found = groups(audited, ["language"])
+    share = lambda value, k: (PREDICTED[:, value == LANGUAGE] == k).mean(axis=1)
+    selected = np.array([[share(value, k) for value in ("fr", "ru", "es")] for k in range(3)])
+    expected = (selected.max(axis=1) - selected.min(axis=1)).max(axis=0)
+    assert found.estimates["language: demographic parity difference"].per_seed == pytest.approx(expected, abs=1e-6)
+
+
+def test_columns_and_intersections(audited):
+    assert [column.name for column in columns_of(audited)] == ["language", "words"]
+    found = groups(audited)
+    assert {"language and words", "language", "words"} == set(found.values["columns"])
+    with pytest.raises(KeyError, match="they have id, language, same, text"):
+        groups(audited, ["nothing"])
+    with pytest.raises(NotApplicable, match="no column"):
+        groups(audited, ["same"])
+    with pytest.raises(NotApplicable, match="no column has two values"):
+        groups(audited, [Column("tiny", np.where(np.arange(UNITS) < 8, "few", np.where(np.arange(UNITS) < 16, "some", "")))])
+
+
+def test_thirds():
+    numbers = np.array([1, 1, 2, 2, 3, 9, np.nan])
+    found = _thirds(numbers, np.ones(7), "{:.0f}")
+    assert found.tolist() == ["up to 1"] * 2 + ["over 1, up to 2"] * 2 + ["over 2"] * 2 + [""]

@@ -1,0 +1,138 @@
+"""Audits of the cells of a real run: against its saved outcomes, and against the model applied by hand."""
+
+import dataclasses
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mmjax.audit
+from mmjax.audit.__main__ import main
+from mmjax.audit.additive import _encode, additive_projection, mixtures_of
+from mmjax.audit.contribution import no_input
+from mmjax.runs.audits import read_audits
+from mmjax.runs.schema import RunError
+
+SMALL = ("shapley", "emap", "wrong_pairs", "conflict", "information", "calibration", "temperature", "selective", "conformal",
+         "strange_inputs")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def audited(results):
+    return mmjax.audit.load_audited(results.run.folder, "all")
+
+
+@pytest.fixture(scope="module")
+def found(audited):
+    """{name: audit} of all that need no large groups."""
+    return {name: getattr(mmjax.audit, name)(audited) for name in SMALL}
+
+
+def test_predictions_of_the_reloaded_models_are_the_saved_ones(audited):
+    predicted = audited.predict_subsets([("text",), ("image", "text", "vector")])
+    for subset, outcomes in predicted.items():
+        for name, array in outcomes.items():
+            np.testing.assert_allclose(array, audited.outcomes[subset][name], atol=1e-5, err_msg=f"{subset} {name}")
+
+
+def test_no_input_needs_no_data(audited, monkeypatch):
+    expected = audited.predict_subsets([()])[""]
+    alone = mmjax.audit.load_audited(audited.run.folder, "all")
+    monkeypatch.setattr(type(alone), "parts", property(lambda self: pytest.fail("the data were loaded")))
+    for name, array in no_input(alone).items():
+        np.testing.assert_allclose(array, expected[name], atol=1e-6)
+    assert mmjax.audit.shapley(alone).estimates.keys() == {"image", "text", "vector", "all modalities", "no input"}
+
+
+def test_shapley_values_add_up(found):
+    of = found["shapley"].estimates
+    total = sum(of[name].mean for name in ("image", "text", "vector"))
+    assert total == pytest.approx(of["all modalities"].mean - of["no input"].mean, abs=1e-6)
+
+
+def test_mixtures_are_those_of_the_model(audited):
+    """The projection from 12 x 12 x 12 predictions of `decode`, made at once."""
+    part, tokens = audited.parts[0], audited.predict(_encode)[None]
+    rows = part.dataset.splits["test"]
+    sources = {name: np.asarray(rows.pointer[name]) for name in audited.modalities}
+    projected = additive_projection(mixtures_of(audited, part, tokens), sources, np.asarray(rows.weight))
+    n = len(rows)
+    chosen = dict(zip(audited.modalities, np.array(list(itertools.product(range(n), repeat=3))).T))
+    variables = jax.tree.map(lambda leaf: leaf[1], part.model.variables)
+    mixed = {name: jax.tree.map(lambda leaf, i=of: jnp.asarray(leaf[1][i]), tokens[name]) for name, of in chosen.items()}
+    present = {name: jnp.asarray(sources[name][of] >= 0) for name, of in chosen.items()}
+    logits = np.asarray(part.model.module.apply(variables, mixed, present, method="decode")["kind"]).reshape(n, n, n, -1)
+    means = [logits.mean(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
+    np.testing.assert_allclose(projected[1], sum(means) - 2 * logits.mean(axis=(0, 1, 2)), atol=1e-6)
+
+
+def test_a_swap_gives_the_input_of_another_example(audited, inputs, results):
+    """The answers to the raw inputs, with texts of the partners, are those of the swap."""
+    from mmjax.audit.swaps import _change, _groups, _partner
+
+    part = audited.parts[0]
+    partner = _partner(part.task, part.dataset, "text", _groups, 0)
+    assert (partner >= 0).all() and (partner != np.arange(12)).all()
+    swapped = audited.scored(audited.predictions(change=_change(audited, "text", _groups, 0)))
+    answers = results["all"].predict({**inputs, "text": [inputs["text"][i] for i in partner]}, each_seed=True)["kind"]
+    names = np.array(["cat", "dog"])
+    for seed, answer in enumerate(answers):
+        assert (names[swapped["predicted"][seed]] == answer["predicted"]).all()
+
+
+def test_audits_are_values_that_the_report_shows(audited, found, capsys):
+    for audit in found.values():
+        json.dumps(audit.to_json(), allow_nan=False)
+        audited.write(audit)
+        assert all(text.endswith(".") for text in audit.conclusions)
+    saved = read_audits(audited.run.folder, "all", "kind")
+    assert saved.keys() == set(SMALL) and not any(one["stale"] for one in saved.values())
+    main([str(audited.run.folder), "all", "selective"])
+    page = (audited.run.folder / "report.html").read_text()
+    assert "Audits of all" in page and all(audit.title in page for audit in found.values())
+    assert "Selective prediction (selective" in capsys.readouterr().out
+
+
+def test_an_audit_of_an_earlier_training_is_marked(audited, found):
+    file = audited.write(dataclasses.replace(found["calibration"], name="old"))
+    record = json.loads(file.read_text())
+    from mmjax.runs.folder import write_record
+
+    write_record(file, {key: of for key, of in record.items() if key != "record_sha256"} | {"audited": "other files"})
+    assert read_audits(audited.run.folder, "all", "kind")["old"]["stale"]
+    file.unlink()
+
+
+def test_other_tasks_have_what_applies(results):
+    age = mmjax.audit.load_audited(results.run.folder, "all", "age")
+    assert mmjax.audit.emap(age).estimates.keys() == {"model", "additive projection"}
+    for name in ("information", "calibration", "temperature", "conformal", "strange_inputs"):
+        with pytest.raises(mmjax.audit.NotApplicable):
+            getattr(mmjax.audit, name)(age)
+    with pytest.raises(mmjax.audit.NotApplicable, match=r"one set of modalities|single modality"):
+        mmjax.audit.shapley(mmjax.audit.load_audited(results.run.folder, "text"))
+
+
+def test_errors_name_what_is_valid(results, audited):
+    with pytest.raises(KeyError, match="the cells are all, text"):
+        mmjax.audit.load_audited(results.run.folder, "nothing")
+    with pytest.raises(KeyError, match="its tasks are kind, age, tags"):
+        mmjax.audit.load_audited(results.run.folder, "all", "nothing")
+    with pytest.raises(KeyError, match="its metrics are accuracy"):
+        audited.estimate(audited.outcomes["text"], "nothing")
+    with pytest.raises(SystemExit, match="there is no audit 'nothing'"):
+        main([str(results.run.folder), "all", "nothing"])
+    with pytest.raises(SystemExit, match=r"audit groups: .* no column"):
+        main([str(results.run.folder), "all", "groups"])
+
+
+def test_other_data_are_refused(results, monkeypatch):
+    from tests.results.pets import Pets
+
+    load = Pets.load
+    monkeypatch.setattr(Pets, "load", lambda self: dataclasses.replace(load(self), fingerprint="other pets"))
+    with pytest.raises(RunError, match="the data differ from those of the training"):
+        _ = mmjax.audit.load_audited(results.run.folder, "all").parts
