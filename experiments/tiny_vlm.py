@@ -3,8 +3,9 @@
 A frozen EfficientNet-Lite2 sees the image (9 x 9 tokens), a connector makes vectors of it, and SmolLM2-135M-Instruct reads
 them, then the question, and writes the answer, as in LLaVA (Liu et al., 2023). Connector and low-rank matrices of the language
 model learn; loss is taken on answers alone. Cells change the connector (`linear`, `resampler`), what learns
-(`connector_only`), or the image's encoder (`vit`, from scratch, in place of the frozen one). `question` is trained without
-images, and in `wrong_image` the model of `mlp` sees another example's image.
+(`connector_only`), or the image's encoder (`vit`, from scratch, in place of the frozen one). In `gated`, as in Flamingo
+(Alayrac et al., 2022), the frozen language model attends to the image by gated layers between its blocks. `question` is trained
+without images, and in `wrong_image` the model of `mlp` sees another example's image.
 
 Run: python experiments/tiny_vlm.py mlp question --seeds 1 --against mlp
      python experiments/tiny_vlm.py --seeds 3 --against mlp        all cells: not run, some 3 CPU hours by estimate
@@ -28,7 +29,7 @@ from dataclasses import replace
 
 from mmjax.data.easy_vqa.dataset import EasyVQA
 from mmjax.data.text_target import TextTarget
-from mmjax.decoders import Factored, smollm2_135m
+from mmjax.decoders import Factored, Flamingo, smollm2_135m
 from mmjax.encoders import Features, LoRA, ViT, WordEmbeddings
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import Append, GridMean, MLPConnector, Only, Parallel, Resampler
@@ -77,6 +78,12 @@ ABLATIONS = {
     "mlp": BASE,
     "linear": replace(BASE, fusion=connected(GridMean(MLPConnector(MODEL.width), SIDE, GRID))),
     "resampler": replace(BASE, fusion=connected(Resampler(queries=4, width=MODEL.width, depth=1, heads=9, hidden=1152))),
+    "gated": replace(
+        BASE,
+        decoders={"reply": Factored(Flamingo(MODEL, every=6, heads=9, hidden=MODEL.width, vectors=9))},  # 9 cells of the image
+        weights={"decoders_reply/language": SMOL, "encoders_question": f"{SMOL}#words"},
+        stages=(Stage(learns=("fusion", r"decoders_reply/cross\d+")),),
+    ),
     "connector_only": replace(BASE, stages=(Stage(learns=("fusion",)),)),
     "vit": replace(
         BASE,

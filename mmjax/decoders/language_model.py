@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mmjax.decoders.prefix import BothWays, LanguageCache, attended, prefix_vectors, segmented, slots, updated, visible
 from mmjax.decoders.transformer import KeysValues
 from mmjax.nn.checks import divides, non_negative, positive, rate, text_ids
+from mmjax.nn.dense import Dense
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.factored_logits import FactoredLogits, soft_cap
 from mmjax.nn.norm import RMSNorm
@@ -23,13 +24,15 @@ from mmjax.nn.rotary import GridRope, Rope, Rotation, rotate
 from mmjax.types import Declared, Padded, Tokens
 
 __all__ = [
-    "DENSE_LAYERS", "POST_NORMS", "PRE_NORMS", "QK_NORMS", "GroupedAttention", "LanguageBlock", "LanguageModel",
+    "DENSE_LAYERS", "POST_NORMS", "PRE_NORMS", "QK_NORMS", "BeforeBlock", "GroupedAttention", "LanguageBlock", "LanguageModel",
 ]
 
 PRE_NORMS = ("norm1", "norm2")  # before attention and perceptron
 POST_NORMS = ("post_norm1", "post_norm2")  # on their outputs, before the residual sum
 QK_NORMS = ("query_norm", "key_norm")  # on each head's queries and keys, before the rotation
 DENSE_LAYERS = ("query", "key", "value", "out", "gate", "up", "down")
+BeforeBlock = Callable[[int, Float[Array, "b n d"]], Float[Array, "b n d"]]
+"""(number of a block, its input) -> its input, such as the layers of `decoders.Flamingo`."""
 
 
 class GroupedAttention(nn.Module):
@@ -63,7 +66,7 @@ class GroupedAttention(nn.Module):
         `count` on; None if x has all slots."""
 
         def heads(name, number):
-            dense = nn.Dense(number * self.head_width, use_bias=name in self.biases, dtype=self.dtype, name=name)
+            dense = Dense(number * self.head_width, use_bias=name in self.biases, dtype=self.dtype, name=name)
             y = dense(x).reshape(*x.shape[:2], number, self.head_width).swapaxes(1, 2)
             if f"{name}_norm" in self.norms:
                 y = RMSNorm(self.epsilon, self.norm_offset, name=f"{name}_norm")(y).astype(self.dtype)
@@ -79,7 +82,7 @@ class GroupedAttention(nn.Module):
         mask = jnp.broadcast_to(mask[:, None, None], scores.shape)
         weights = masked_softmax(soft_cap(scores, self.attention_cap), mask).astype(self.dtype)
         y = jnp.einsum("bgrnm,bgmk->bngrk", weights, values).reshape(*x.shape[:2], -1)
-        return nn.Dense(self.width, use_bias="out" in self.biases, dtype=self.dtype, name="out")(y), past
+        return Dense(self.width, use_bias="out" in self.biases, dtype=self.dtype, name="out")(y), past
 
 
 class LanguageBlock(nn.Module):
@@ -113,7 +116,7 @@ class LanguageBlock(nn.Module):
             return RMSNorm(self.epsilon, self.norm_offset, name=name)(y) if name in self.norms else y
 
         def dense(name, size):
-            return nn.Dense(size, use_bias=name in self.biases, dtype=self.dtype, name=name)
+            return Dense(size, use_bias=name in self.biases, dtype=self.dtype, name=name)
 
         y, past = self.attention(norm("norm1", x).astype(self.dtype), rotation, mask, past, count)
         x = x + Dropout(self.dropout, name="dropout1")(norm("post_norm1", y).astype(jnp.float32), train=train)
@@ -209,25 +212,41 @@ class LanguageModel(nn.Module):
         segments: Int[Array, "b m"] | None = None,
         both_ways: BothWays | None = None,
         places: Int[Array, "b n 3"] | None = None,
+        before_block: BeforeBlock | None = None,
     ) -> tuple[Float[Array, "b n d"], tuple[KeysValues | None, ...]]:
         """The output of the blocks for x, the slots from `count` on, and past with the keys and values of x. segments,
         both_ways: as in `Slots`. places: (time, row, column) of the tokens of x, for a `nn.rotary.GridRope`; None for the
-        number of valid slots before, in all three."""
+        number of valid slots before, in all three. before_block: changes the input of each block."""
         if valid.shape[1] > self.positions:
             found = f"there are {valid.shape[1]} tokens with the prefix"
             raise ValueError(f"LanguageModel.positions is {self.positions}, but {found}")
         where = segmented(slots(valid, count, x.shape[1]), segments)._replace(both_ways=both_ways)
         head_width = self.head_width or self.width // self.heads
         windows = [self.windows[number % len(self.windows)] for number in range(self.depth)]
-        masks = {window: visible(where, window) for window in windows}
-        ropes = {window: self.rope if window is None else self.local_rope or self.rope for window in masks}
         places = where.positions if places is None else places
-        turned = {rope: rope.rotation(places, head_width) for rope in ropes.values()}
+        kinds = tuple(dict.fromkeys(windows))
+        ropes = [self.rope if window is None else self.local_rope or self.rope for window in kinds]
+        turned = {rope: rope.rotation(places, head_width) for rope in ropes}
+        given = tuple((turned[rope], visible(where, window)) for rope, window in zip(ropes, kinds))
+        return self.in_turn(x, given, tuple(map(kinds.index, windows)), past, count, train, before_block)
+
+    def in_turn(
+        self,
+        x: Float[Array, "b n d"],
+        given: tuple[tuple[Rotation, Bool[Array, "b n slots"]], ...],
+        kinds: tuple[int, ...],
+        past: tuple[KeysValues, ...] | None,
+        count: Int[Array, ""] | int,
+        train: bool,
+        before_block: BeforeBlock | None = None,
+    ) -> tuple[Float[Array, "b n d"], tuple[KeysValues | None, ...]]:
+        """As `run_blocks`, one block after the other; `nn.Scan` makes a loop of it. given: the rotation and the mask of each
+        kind of block. kinds: of each block."""
         new = []
-        for number, window in enumerate(windows):
-            block = getattr(self, f"block{number}")
+        for number, kind in enumerate(kinds):
+            x = x if before_block is None else before_block(number, x)
             own = None if past is None else past[number]
-            x, own = block(x, turned[ropes[window]], masks[window], own, count, train)
+            x, own = getattr(self, f"block{number}")(x, *given[kind], own, count, train)
             new.append(own)
         return x, tuple(new)
 
@@ -264,15 +283,19 @@ class LanguageModel(nn.Module):
         """All positions at once, for teacher forcing. ids: x Int[b n]; logits beyond the length are undefined."""
         return self.logits(self.states(ids, memory, train=train))
 
-    def init_cache(self, memory: Tokens, max_tokens: int, beams: int = 1) -> LanguageCache:
+    def init_cache(
+        self, memory: Tokens, max_tokens: int, beams: int = 1, before_block: BeforeBlock | None = None
+    ) -> LanguageCache:
         """A cache of the prefix, with room for `max_tokens` tokens. memory: `empty_prefix(batch)` for none. beams: sequences
-        per prefix, adjacent in the batch. Raises ValueError if prefix and tokens exceed the field `positions`."""
+        per prefix, adjacent in the batch. before_block: as of `run_blocks`. Raises ValueError if prefix and tokens exceed the
+        field `positions`."""
         batch, prefix = memory.mask.shape
         size = (batch, self.kv_heads, prefix + max_tokens, self.head_width or self.width // self.heads)
         past = ((jnp.zeros(size, self.dtype),) * 2,) * self.depth
         valid = jnp.concatenate([memory.mask, jnp.ones((batch, max_tokens), bool)], axis=1)
         if prefix:
-            past = self.run_blocks(prefix_vectors("LanguageModel", memory, self.width), valid, past, 0, False)[1]
+            x = prefix_vectors("LanguageModel", memory, self.width)
+            past = self.run_blocks(x, valid, past, 0, False, before_block=before_block)[1]
         past, valid = jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), (past, valid))
         return LanguageCache(past, valid, jnp.full((), prefix, jnp.int32), prefix, beams)
 

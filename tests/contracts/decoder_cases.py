@@ -1,6 +1,6 @@
 """Decoders and fusions of the contract suite, and an encoder of each family. To add a decoder, add one line."""
 
-from mmjax.decoders import GPT2, AttentionLSTM, Decoder, Interleaved, LanguageModel, both_ways_in_images
+from mmjax.decoders import GPT2, AttentionLSTM, Decoder, Flamingo, Interleaved, LanguageModel, both_ways_in_images
 from mmjax.encoders import LoRA
 from mmjax.fusion.early import JoinTokens
 from mmjax.fusion.joint import Concat
@@ -18,6 +18,7 @@ DECODERS = {
     "language_model": SMALL,
     # All vectors stand within the prompt; those beyond the memory are padding.
     "interleaved": Interleaved(SMALL, (3, *range(VOCABULARY, VOCABULARY + 60), 0), both_ways_in_images),
+    "flamingo": Flamingo(SMALL, heads=2, hidden=5),
     "gpt2": GPT2(VOCABULARY, width=6, depth=1, heads=2, hidden=5, prompt=(3, 0), dropout=0.2),
 }
 # A memory of many tokens, and of one.

@@ -1,0 +1,141 @@
+"""Gated cross-attention is the language model at first, sees the last image alone, and equals itself step by step."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.decoders import Factored, Flamingo, LanguageModel, LastImage
+from mmjax.nn.search import beam, greedy
+from mmjax.types import Padded, Tokens
+
+V, LENGTH, MARKER, WIDTH = 20, 10, 18, 5  # the memory is narrower than the model
+LANGUAGE = LanguageModel(V, width=8, depth=3, heads=2, kv_heads=1, hidden=12, windows=(3, None), end=19)
+MODEL = Flamingo(LANGUAGE, every=2, heads=2, hidden=6)
+BY_IMAGE = MODEL.clone(images=LastImage(MARKER, vectors=2))
+
+
+def padded(*rows):
+    """Rows of ids; beyond their length markers."""
+    x = np.full((len(rows), LENGTH), MARKER, np.int32)
+    for number, row in enumerate(rows):
+        x[number, : len(row)] = row
+    return Padded(jnp.asarray(x), jnp.array([len(row) for row in rows]))
+
+
+IDS = padded([3, MARKER, 9, 4, MARKER, 1], [MARKER, 5, 2])
+
+
+@pytest.fixture(scope="module")
+def memory():
+    return Tokens(jax.random.normal(jax.random.key(1), (2, 4, WIDTH)), jnp.ones((2, 4), bool))
+
+
+@pytest.fixture(scope="module")
+def initial(memory):
+    return jax.jit(MODEL.init)(jax.random.key(0), IDS, memory)
+
+
+@pytest.fixture(scope="module")
+def variables(initial):
+    """With open gates."""
+    is_gate = lambda path: path[-1].key in ("gate1", "gate2")
+    return jax.tree_util.tree_map_with_path(lambda path, x: x + 0.8 * is_gate(path), initial)
+
+
+def test_at_first_it_is_the_language_model(initial, memory):
+    """Bit by bit, with any image; the gates learn at once, and the layers behind them do not."""
+    both = jax.jit(lambda v, x: (MODEL.apply(v, IDS, x), LANGUAGE.apply({"params": v["params"]["language"]}, IDS)))
+    found, expected = both(initial, memory)
+    np.testing.assert_array_equal(found[IDS.mask], expected[IDS.mask])
+    assert set(initial["params"]) == {"language", "cross0", "cross2"}
+    loss = lambda v: jnp.square(MODEL.apply(v, IDS, memory))[:, :3].sum()
+    for layer in ("cross0", "cross2"):
+        gradient = jax.jit(jax.grad(loss))(initial)["params"][layer]
+        assert gradient["gate1"] and gradient["gate2"] and not gradient["query"]["kernel"].any()
+
+
+def test_each_token_sees_the_last_image(variables, memory):
+    """Vectors 0 and 1 are the first image, 2 and 3 the second one. Later tokens see an image through earlier tokens."""
+
+    @partial(jax.jit, static_argnums=0)
+    def by_vector(model, x):
+        return jax.jacrev(lambda x: model.apply(variables, IDS, memory.replace(x=x), method="states"))(x)
+
+    found = np.abs(by_vector(BY_IMAGE, memory.x)).max(axis=(2, 5)) > 0  # [row, token, row, vector]
+    assert not found[0, :, 1].any() and not found[1, :, 0].any()
+    expected = [[False] * 4] + [[True, True, False, False]] * 3 + [[True] * 4] * 2
+    assert found[0, :6, 0].tolist() == expected and found[1, :3, 1].tolist() == [expected[1]] * 3
+    assert (np.abs(by_vector(MODEL, memory.x)).max(axis=(2, 5)) > 0)[0, 0, 0].all()
+
+
+def test_images_by_hand():
+    """No image yet, the first, the second, a third without vectors."""
+    found = LastImage(7, 2).visible(jnp.array([[0, 1, 2, 3]]), 4)
+    assert found[0].tolist() == [[False] * 4, [True, True, False, False], [False, False, True, True], [False] * 4]
+
+
+@pytest.mark.parametrize("model", [MODEL, BY_IMAGE], ids=["all", "by_image"])
+def test_padded_prompts_give_what_they_give_alone(model, variables, memory):
+    """Texts of different lengths: cached steps equal the whole text, by greedy and by beam search."""
+    prompts = padded([3, MARKER, 9, 4], [MARKER, 6])
+    prompts = prompts.replace(x=prompts.x[:, :4])
+    masked = Tokens(memory.x.at[1, 1].set(jnp.nan), memory.mask.at[1, 1].set(False))
+
+    @jax.jit
+    def run(prompts, memory):
+        step = lambda ids, cache: model.apply(variables, ids, cache, method="step")
+        caches = [model.apply(variables, memory, 4 + 4, beams, method="init_cache") for beams in (1, 2)]
+        return greedy(step, caches[0], prompts, 4, 19).x, beam(step, caches[1], prompts, 4, 19, 2)[0].x
+
+    found, by_beam = run(prompts, masked)
+    reversed_rows = jax.tree.map(lambda x: x[::-1], run(*jax.tree.map(lambda x: x[::-1], (prompts, masked))))
+    np.testing.assert_array_equal(found, reversed_rows[0])
+    np.testing.assert_array_equal(by_beam, reversed_rows[1])
+    full = jax.jit(lambda ids, memory: model.apply(variables, ids, memory))
+    for row in range(2):
+        ids = prompts.x[row, : prompts.length[row]].tolist()
+        for token in found[row].tolist():
+            whole = full(padded(ids, ids), masked)
+            assert int(whole[row, len(ids) - 1].argmax()) == token
+            if token == 19:
+                break
+            ids.append(token)
+
+
+def test_the_other_vectors_are_a_prefix(initial, variables):
+    """At first, of the language model; with open gates it sees the image, and cached steps equal the whole text."""
+    model = MODEL.clone(vectors=1)
+    memory = Tokens(jax.random.normal(jax.random.key(2), (2, 3, 8)), jnp.ones((2, 3), bool).at[1, 1].set(False))
+    ids = Padded(IDS.x[:, :3], jnp.array([3, 3]))
+
+    @jax.jit
+    def run(v, memory):
+        sized = {name: {**of, **{k: {"kernel": jnp.ones((8, 8)) / 4} for k in ("key", "value") if k in of}}
+                 for name, of in v["params"].items()}  # fmt: skip
+        v = {"params": sized}
+        cache = model.apply(v, memory, 3, method="init_cache")
+        return model.apply(v, ids, memory), model.apply(v, ids.x, cache, method="step")[0]
+
+    found, stepped = run(variables, memory)
+    np.testing.assert_allclose(found, stepped, atol=1e-5)
+    rest = jax.tree.map(lambda leaf: leaf[:, 1:], memory)
+    expected = jax.jit(lambda v: LANGUAGE.apply({"params": v["params"]["language"]}, ids, rest))(initial)
+    np.testing.assert_allclose(run(initial, memory)[0], expected, atol=1e-5)
+    other = run(variables, memory.replace(x=memory.x.at[:, 0].add(1.0)))[0]
+    assert (np.abs(other - found).max(axis=(1, 2)) > 1e-3).all()
+
+
+def test_wrappers_and_bad_values(variables, memory):
+    factored = Factored(MODEL).apply(variables, IDS, memory)
+    np.testing.assert_allclose(factored.computed(), MODEL.apply(variables, IDS, memory), atol=1e-5)
+    for model, message in (
+        (MODEL.clone(heads=3), r"GatedCrossBlock\.heads is 3; it must divide GatedCrossBlock\.width, which is 8"),
+        (MODEL.clone(every=0), r"Flamingo\.every is 0; it must be a positive integer"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            jax.eval_shape(model.init, jax.random.key(0), IDS, memory)
+    with pytest.raises(ValueError, match=r"LastImage\.vectors is 0; it must be a positive integer"):
+        LastImage(MARKER, 0)
