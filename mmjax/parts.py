@@ -20,8 +20,8 @@ from mmjax.types import Padded, Tokens
 
 __all__ = [
     "CELLS", "CLASSES", "DECODERS", "ENCODERS", "FRAMES", "FUSED", "FUSIONS", "GRID", "HEADS", "IMAGE", "LOSSES",
-    "LOSS_PARAMETERS", "MEMORY", "PAIR", "PATCHES", "PREFIX", "SERIES", "SMALL_IMAGE", "SOUND", "SPECTRUM", "STEPS", "TOKENS",
-    "TOKEN_IDS", "VECTORS", "VIDEO", "WAVE", "WHISPER", "Part", "line", "table", "three", "unlisted",
+    "LOSS_PARAMETERS", "MEMORY", "NARROW", "PAIR", "PATCHES", "PREFIX", "SERIES", "SMALL_IMAGE", "SOUND", "SPECTRUM", "STEPS",
+    "TOKENS", "TOKEN_IDS", "VECTORS", "VIDEO", "WAVE", "WHISPER", "Part", "line", "table", "three", "unlisted",
 ]
 
 CLASSES = 10
@@ -146,6 +146,7 @@ ENCODERS = (
     Part("Contextual(LSTM(64))", encoders.Contextual(LSTM(64)), VECTORS, "Poria et al., 2017"),
 )
 PAIR = ("image", "text")
+NARROW = {name: Tokens(_array(1, 16), _array(1, dtype=bool)) for name in ("audio", "image", "text")}
 STEPS = {name: Tokens(_array(20, 64), _array(20, dtype=bool)) for name in ("audio", "text")}
 FUSIONS = (
     Part("Concat()", fusion.Concat(), TOKENS, "concatenation and a dense layer"),
@@ -159,12 +160,27 @@ FUSIONS = (
     Part("MultiplicativeInteractions()", fusion.MultiplicativeInteractions(), TOKENS, "Jayakumar et al., 2020"),
     Part("MFB()", fusion.MFB(), TOKENS, "Yu et al., 2017"),
     Part("MUTAN()", fusion.MUTAN(), TOKENS, "Ben-younes et al., 2017"),
+    Part("OuterProduct()", fusion.OuterProduct(), TOKENS, "Zadeh et al., 2017; without layers"),
+    Part("published.tfn()", fusion.published.tfn(), NARROW, "Zadeh et al., 2017, code"),
+    Part("published.lmf()", fusion.published.lmf(), TOKENS, "Liu et al., 2018, code"),
+    Part(
+        "published.multiplicative_interactions()",
+        fusion.published.multiplicative_interactions(),
+        NARROW,
+        "Liang et al., 2021, MultiBench",
+    ),
     Part("RandomFourier()", fusion.RandomFourier(), TOKENS, "Yu et al., 2016"),
+    Part("AttentionPooling()", fusion.AttentionPooling(), TOKENS, "Poria et al., 2017; Ilse et al., 2018"),
+    Part('NLGate("text")', fusion.NLGate("text"), TOKENS, "Wang et al., 2020"),
+    Part("MISA()", fusion.MISA(), TOKENS, "Hazarika et al., 2020"),
+    Part("MVAE()", fusion.MVAE(), TOKENS, "Wu and Goodman, 2018"),
+    Part("MMVAE()", fusion.MMVAE(), TOKENS, "Shi et al., 2019"),
     Part("EarlyTransformer()", fusion.EarlyTransformer(), TOKENS, "Vaswani et al., 2017"),
     Part("JoinTokens()", fusion.JoinTokens(), TOKENS, "concatenation of tokens, for decoders"),
     Part('CrossAttention("text")', fusion.CrossAttention("text"), TOKENS, "Vaswani et al., 2017"),
     Part("CoAttention()", fusion.CoAttention(), TOKENS, "Lu et al., 2019"),
     Part("MulT()", fusion.MulT(), TOKENS, "Tsai et al., 2019"),
+    Part("published.mult(depth=1)", fusion.published.mult(depth=1), TOKENS, "Tsai et al., 2019, code"),
     Part("Perceiver()", fusion.Perceiver(), TOKENS, "Jaegle et al., 2021"),
     Part("llava_linear(576)", fusion.llava_linear(576), TOKENS, "Liu et al., 2023"),
     Part("llava_mlp(576)", fusion.llava_mlp(576), TOKENS, "Liu et al., 2024"),
@@ -176,11 +192,18 @@ FUSIONS = (
     Part("flamingo_resampler(576)", fusion.flamingo_resampler(576), GRID, "Alayrac et al., 2022"),
     Part("blip2_qformer(576)", fusion.blip2_qformer(576), GRID, "Li et al., 2023"),
     Part("Bottleneck()", fusion.Bottleneck(), TOKENS, "Nagrani et al., 2021"),
+    Part(
+        "published.mbt(10, depth=2, fusion_layer=1)",
+        fusion.published.mbt(CLASSES, depth=2, fusion_layer=1),
+        TOKENS,
+        "Nagrani et al., 2021, code",
+    ),
     Part("MixtureOfExperts()", fusion.MixtureOfExperts(), TOKENS, "Shazeer et al., 2017"),
     Part("MeanLogits(10)", fusion.MeanLogits(CLASSES), TOKENS, "mean of logits"),
     Part("WeightedLogits(10)", fusion.WeightedLogits(CLASSES), TOKENS, "learned weighted mean of logits"),
     Part("ProductOfExperts(10)", fusion.ProductOfExperts(CLASSES), TOKENS, "Hinton, 2002"),
     Part("Stacked(10)", fusion.Stacked(CLASSES), TOKENS, "Wolpert, 1992"),
+    Part("SumLogits(10)", fusion.SumLogits(CLASSES), TOKENS, "terms of a linear classifier, for OGM-GE"),
     Part('Only(("image", "text"), GMU())', fusion.Only(PAIR, fusion.GMU()), TOKENS, "restriction to some modalities"),
     Part(
         'Serial(("image", "text"), GMU(), Concat())', fusion.Serial(PAIR, fusion.GMU(), fusion.Concat()), TOKENS, "composition"
@@ -195,6 +218,11 @@ FUSIONS = (
     Part("EachStep(GMU())", fusion.EachStep(fusion.GMU()), STEPS, "any fusion at each step"),
     Part("SideBySide()", fusion.SideBySide(), STEPS, "concatenation at each step"),
     Part("ContextOver(SideBySide(), LSTM(64))", fusion.ContextOver(fusion.SideBySide(), LSTM(64)), STEPS, "Poria et al., 2017"),
+    Part('MAG("text")', fusion.MAG("text"), STEPS, "Rahman et al., 2020"),
+    Part('RAVEN("text")', fusion.RAVEN("text"), STEPS, "Wang et al., 2019"),
+    Part("MFN()", fusion.MFN(), STEPS, "Zadeh et al., 2018, AAAI"),
+    Part("GraphMFN()", fusion.GraphMFN(), STEPS, "Zadeh et al., 2018, ACL"),
+    Part("MFM()", fusion.MFM(), STEPS, "Tsai et al., 2019, ICLR"),
 )
 HEADS = (
     Part("Classifier(10)", heads.Classifier(CLASSES), FUSED, "logits"),
@@ -266,6 +294,10 @@ LOSSES = {
 # Modules without inputs, for `Multimodal.loss_parameters`: name -> (output, source)
 LOSS_PARAMETERS = {
     "Temperature": ("[]", "Radford et al., 2021"),
+    "DCCA": ("two modalities' vectors [b d]", "Andrew et al., 2013"),
+    "CentralMoments": ("two modalities' vectors [b d]", "Zellinger et al., 2017"),
+    "Orthogonality": ("two vectors [b d]", "Bousmalis et al., 2016"),
+    "NormalMMD": ("one vector [b d] with N(0, I)", "Gretton et al., 2012"),
     "Bias": ("[]", "Zhai et al., 2023"),
     "LogVariances": ("[losses]", "Kendall et al., 2018"),
 }
@@ -318,4 +350,6 @@ def unlisted() -> set[str]:
 if __name__ == "__main__":
     argparse.ArgumentParser(prog="python -m mmjax.parts", description=__doc__.splitlines()[0]).parse_args()
     three = _shape(TOKENS)
+    public -= {"FusionOutput", "mfm_loss", "misa_loss", "published"}  # a head of some fusions; several losses; a module
+    public |= {name for name in fusion.published.__all__ if not name.endswith("_heads")}
     print(f"The three: {three}; fused: {_shape(FUSED)}; b is the batch size.\n\n{table()}")

@@ -1,7 +1,8 @@
 """Fusions: {modality: Tokens} -> Tokens. Modalities are sorted by name, so no output depends on the order of a dict."""
 
+from mmjax.fusion import published
 from mmjax.fusion.attention import CoAttention, CrossAttention, MulT
-from mmjax.fusion.bottleneck import Bottleneck
+from mmjax.fusion.bottleneck import Bottleneck, SharedClassifier
 from mmjax.fusion.compose import Append, Only, Parallel, Serial
 from mmjax.fusion.connectors import (
     GridMean,
@@ -15,21 +16,37 @@ from mmjax.fusion.connectors import (
     llava_mlp,
 )
 from mmjax.fusion.early import EarlyTransformer, JoinTokens
+from mmjax.fusion.factorised import MFM
 from mmjax.fusion.gated import Gated
+from mmjax.fusion.generative import MMVAE, MVAE
 from mmjax.fusion.joint import GMU, Concat, FiLM, Product, WeightedSum
 from mmjax.fusion.kernel import RandomFourier
-from mmjax.fusion.late import MeanLogits, ProductOfExperts, Stacked, WeightedLogits
+from mmjax.fusion.late import MeanLogits, ProductOfExperts, Stacked, SumLogits, WeightedLogits
+from mmjax.fusion.memory import MFN, GraphMFN
 from mmjax.fusion.mixture import MixtureOfExperts
+from mmjax.fusion.mult import PublishedMulT
+from mmjax.fusion.outputs import FusionOutput
 from mmjax.fusion.perceiver import Perceiver
+from mmjax.fusion.pooled import AttentionPooling, NLGate
 from mmjax.fusion.resamplers import QFormer, Resampler, blip2_qformer, flamingo_resampler
+from mmjax.fusion.shared_private import MISA
+from mmjax.fusion.shift import MAG, RAVEN
 from mmjax.fusion.steps import ContextOver, EachStep, SideBySide
-from mmjax.fusion.tensor import MFB, MUTAN, LowRank, MultiplicativeInteractions, TensorFusion
+from mmjax.fusion.tensor import MFB, MUTAN, LowRank, MultiplicativeInteractions, OuterProduct, TensorFusion
 
 __all__ = [
     "GMU",
+    "MAG",
     "MFB",
+    "MFM",
+    "MFN",
+    "MISA",
+    "MMVAE",
     "MUTAN",
+    "MVAE",
+    "RAVEN",
     "Append",
+    "AttentionPooling",
     "Bottleneck",
     "CoAttention",
     "Concat",
@@ -38,7 +55,9 @@ __all__ = [
     "EachStep",
     "EarlyTransformer",
     "FiLM",
+    "FusionOutput",
     "Gated",
+    "GraphMFN",
     "GridMean",
     "JoinTokens",
     "LineBreak",
@@ -48,19 +67,24 @@ __all__ = [
     "MixtureOfExperts",
     "MulT",
     "MultiplicativeInteractions",
+    "NLGate",
     "Normalised",
     "Only",
+    "OuterProduct",
     "Parallel",
     "Perceiver",
     "PixelShuffle",
     "Product",
     "ProductOfExperts",
+    "PublishedMulT",
     "QFormer",
     "RandomFourier",
     "Resampler",
     "Serial",
+    "SharedClassifier",
     "SideBySide",
     "Stacked",
+    "SumLogits",
     "TensorFusion",
     "WeightedLogits",
     "WeightedSum",
@@ -70,4 +94,5 @@ __all__ = [
     "idefics3_connector",
     "llava_linear",
     "llava_mlp",
+    "published",
 ]

@@ -143,8 +143,9 @@ class MulT(nn.Module):
     h + W' relu(W h + b) + b', of width K (K - 1) width. The cost grows as K^2.
 
     Where the paper and its code differ, this follows the code: residual connections bypass the norms (the paper adds LN(z)).
-    It differs from both in three points: means instead of last tokens, since a grid has no last token; learned positions
-    (`Embed`) instead of sinusoids; and a separate norm for the context.
+    `PublishedMulT` is the code. This differs from it: means instead of last tokens, since a grid has no last token; learned
+    positions (`Embed`), in the embedding alone, instead of sinusoids in every stack; no scaling by sqrt(d); a bias in the
+    embedding; a separate norm for the context; GELU instead of ReLU; no causal attention; epsilon 1e-6 in the norms.
 
     hidden: units of the perceptrons of cross-modal blocks; K - 1 times as many in the self-attention. width, depth, heads,
     dropout, dtype: as in `EarlyTransformer`.

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mmjax.fusion.joint import one_token, pool, project
+from mmjax.fusion.outputs import FusedTokens
 from mmjax.nn import Dropout, masked_mean, masked_softmax
 from mmjax.nn.checks import positive, rate
 from mmjax.types import Tokens
 
-__all__ = ["MeanLogits", "ProductOfExperts", "Stacked", "WeightedLogits", "unimodal_logits"]
+__all__ = ["MeanLogits", "ProductOfExperts", "Stacked", "SumLogits", "WeightedLogits", "unimodal_logits"]
 
 
 def unimodal_logits(
@@ -124,3 +125,30 @@ class Stacked(nn.Module):
         logits, present = unimodal_logits(tokens, self.classes, self.width, self.dropout, self.dtype, train)
         probabilities = jnp.where(present[..., None], nn.softmax(logits), 0)
         return one_token(project(probabilities.reshape(present.shape[0], -1), self.classes, "stack", self.dtype), present)
+
+
+class SumLogits(nn.Module):
+    """sum_k (W_k x_k + b / K) over the present modalities: a linear classifier of the concatenation, by modality.
+
+    The outputs "audio.logits" and so on (see `FusionOutput`) are the terms, zeros where a modality is absent: the contributions
+    that OGM-GE compares (`train.balance.ogm_ge`). `published.logit_heads` has the heads.
+
+    classes: number of classes. dropout: rate on the x_k. dtype: of the matmuls.
+    """
+
+    classes: int
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
+        positive(self, "classes")
+        rate(self, "dropout")
+        vectors, present = pool(tokens, self.dropout, train)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.classes,))[None] / len(vectors)
+        terms = {
+            name: jnp.where(present[:, k, None], project(x, self.classes, name, self.dtype, bias=False) + bias, 0)
+            for k, (name, x) in enumerate(vectors.items())
+        }
+        fused = one_token(sum(terms.values()), present)
+        return FusedTokens(fused.x, fused.mask, {f"{name}.logits": term for name, term in terms.items()})

@@ -11,10 +11,10 @@ from mmjax.nn.checks import positive, rate
 from mmjax.nn.context import Context
 from mmjax.types import Tokens
 
-__all__ = ["ContextOver", "EachStep", "SideBySide"]
+__all__ = ["ContextOver", "EachStep", "SideBySide", "aligned"]
 
 
-def _aligned(tokens: Mapping[str, Tokens], module: nn.Module) -> tuple[int, int]:
+def aligned(tokens: Mapping[str, Tokens], module: nn.Module) -> tuple[int, int]:
     """(b, n), which must be the same for all modalities."""
     steps = {name: t.x.shape[1] for name, t in sorted(tokens.items())}
     if len(set(steps.values())) > 1:
@@ -35,7 +35,7 @@ class EachStep(nn.Module):
     fusion: nn.Module
 
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
-        b, n = _aligned(tokens, self)
+        b, n = aligned(tokens, self)
         folded = {name: Tokens(t.x.reshape(b * n, 1, -1), t.mask.reshape(b * n, 1)) for name, t in tokens.items()}
         fused = self.fusion(folded, train=train)
         x = masked_mean(fused) if fused.x.shape[1] > 1 else fused.x[:, 0]
@@ -49,7 +49,7 @@ class SideBySide(nn.Module):
     """
 
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
-        _aligned(tokens, self)
+        aligned(tokens, self)
         parts = [jnp.where(t.mask[..., None], t.x, 0).astype(jnp.float32) for _, t in sorted(tokens.items())]
         return Tokens(jnp.concatenate(parts, axis=-1), jnp.stack([t.mask for t in tokens.values()]).any(axis=0))
 

@@ -3,6 +3,7 @@
 In each fusion, x_k is the mean token of modality k in float32, or zeros if it is absent. The output is one token.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,10 @@ from mmjax.nn import Dropout
 from mmjax.nn.checks import positive, rate
 from mmjax.types import Tokens
 
-__all__ = ["EPSILON", "MAX_ENTRIES", "MFB", "MUTAN", "LowRank", "MultiplicativeInteractions", "TensorFusion", "with_one"]
+__all__ = [
+    "EPSILON", "MAX_ENTRIES", "MFB", "MUTAN", "LowRank", "MultiplicativeInteractions", "OuterProduct", "TensorFusion",
+    "with_one",
+]  # fmt: skip
 
 MAX_ENTRIES = 2**20
 EPSILON = 1e-6
@@ -32,7 +36,8 @@ class TensorFusion(nn.Module):
 
     h_k = relu(W_k x_k + b_k). The product has (inner + 1)^K entries; modalities are sorted by name, and the index of the last
     one varies fastest. An absent modality has h_k = 0, which leaves the products of the others. The cost is exponential in K,
-    and more than 2^20 entries raise ValueError; `LowRank` has a linear cost.
+    and more than 2^20 entries raise ValueError; `LowRank` has a linear cost. The authors' code has no layer for the h_k, which
+    are its encoders, and two layers after the product: `published.tfn`.
 
     width: of the output. inner: width of each h_k. dropout: rate on the x_k and on the output. dtype: of the matmuls.
     """
@@ -53,26 +58,61 @@ class TensorFusion(nn.Module):
                 f"{len(tokens)} modalities; the limit is {MAX_ENTRIES}: use a smaller value, or LowRank"
             )
         vectors, present = pool(tokens, self.dropout, train)
-        outer = jnp.ones((present.shape[0], 1))
-        for k, (name, x) in enumerate(vectors.items()):
-            h = jnp.where(present[:, k, None], nn.relu(project(x, self.inner, name, self.dtype)), 0)
-            outer = jnp.einsum("bi,bj->bij", outer, with_one(h)).reshape(present.shape[0], -1)
-        x = nn.relu(project(outer, self.width, "dense", self.dtype))
+        h = [
+            jnp.where(present[:, k, None], nn.relu(project(x, self.inner, name, self.dtype)), 0)
+            for k, (name, x) in enumerate(vectors.items())
+        ]
+        x = nn.relu(project(_outer(h), self.width, "dense", self.dtype))
         return one_token(Dropout(self.dropout, name="dropout")(x, train=train), present)
+
+
+def _outer(vectors: list[Array]) -> Float[Array, "b e"]:
+    """flatten([x_1; 1] x ... x [x_K; 1]); the index of the last vector varies fastest."""
+    outer = jnp.ones((vectors[0].shape[0], 1))
+    for x in vectors:
+        outer = jnp.einsum("bi,bj->bij", outer, with_one(x)).reshape(x.shape[0], -1)
+    return outer
+
+
+class OuterProduct(nn.Module):
+    """flatten([x_1; 1] x ... x [x_K; 1]) as one token, x the outer product: the tensor of Zadeh et al. (2017) without layers
+    before or after it, as in MultiBench.
+
+    Modalities are sorted by name, and the index of the last one varies fastest. A linear layer after it is any multilinear map
+    with all lower terms. More than 2^20 entries raise ValueError.
+
+    dropout: rate on the x_k.
+    """
+
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
+        rate(self, "dropout")
+        vectors, present = pool(tokens, self.dropout, train)
+        entries = math.prod(x.shape[-1] + 1 for x in vectors.values())
+        if entries > MAX_ENTRIES:
+            widths = {name: x.shape[-1] for name, x in vectors.items()}
+            raise ValueError(
+                f"OuterProduct has {entries} entries for the widths {widths}; the limit is {MAX_ENTRIES}: use narrower encoders"
+            )
+        return one_token(_outer(list(vectors.values())), present)
 
 
 class LowRank(nn.Module):
     """Low-rank multimodal fusion (Liu et al., 2018): v = sum_{r=1..rank} prod_k (F_kr [x_k; 1]), with element-wise products.
 
-    This is a linear map of the outer product of the [x_k; 1] with a weight tensor of the given rank. (The authors' code also
-    has a learned weight per term, which does not enlarge the set of functions.) An absent modality has x_k = 0, so its factor
-    is the column of F_kr for the appended 1.
+    This is a linear map of the outer product of the [x_k; 1] with a weight tensor of the given rank. An absent modality has
+    x_k = 0, so its factor is the column of F_kr for the appended 1.
 
-    width: of the output. rank: of the weight tensor. dropout: rate on the x_k and on the output. dtype: of the matmuls.
+    width: of the output. rank: of the weight tensor. affine: v = sum_r w_r prod_k (...) + b with learned w and b, as in the
+    authors' code (`published.lmf`); the w_r do not enlarge the set of functions. dropout: rate on the x_k and on the output.
+    dtype: of the matmuls.
     """
 
     width: int = 64
     rank: int = 4
+    affine: bool = False
     dropout: float = 0.0
     dtype: Any = jnp.float32
 
@@ -82,12 +122,17 @@ class LowRank(nn.Module):
         rate(self, "dropout")
         vectors, present = pool(tokens, self.dropout, train)
         v = jnp.ones((self.rank, present.shape[0], self.width))
+        if self.affine:
+            v = v * self.param("weights", nn.initializers.xavier_normal(), (1, self.rank))[0][:, None, None]
         for name, x in vectors.items():
             shape = (self.rank, x.shape[-1] + 1, self.width)
             factor = self.param(f"{name}_factor", nn.initializers.xavier_normal(batch_axis=0), shape)
             repeated = jnp.broadcast_to(with_one(x)[None], (self.rank, x.shape[0], x.shape[-1] + 1))
             v = v * _einsum("rbd,rdw->rbw", repeated, factor, self.dtype)  # a matmul per term, for gradients without transposes
-        return one_token(Dropout(self.dropout, name="dropout")(v.sum(axis=0), train=train), present)
+        v = v.sum(axis=0)
+        if self.affine:
+            v = v + self.param("bias", nn.initializers.zeros_init(), (self.width,))[None]
+        return one_token(Dropout(self.dropout, name="dropout")(v, train=train), present)
 
 
 class MultiplicativeInteractions(nn.Module):
@@ -95,7 +140,7 @@ class MultiplicativeInteractions(nn.Module):
 
     Modalities are sorted by name and folded from the left, f(f(x_1, x_2), x_3), with separate parameters for each f. A single
     modality yields V x_1 + b. An absent modality has x_k = 0, which leaves the linear terms. T has d_1 * d_2 * width entries,
-    so use narrow encoders.
+    so use narrow encoders. MultiBench's trilinear form for three modalities is `published.multiplicative_interactions`.
 
     width: of the output of each f. dropout: rate on the x_k and on the output. dtype: of the matmuls.
     """

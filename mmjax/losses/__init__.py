@@ -11,7 +11,7 @@ A criterion compares one output with its target, (output, target) -> Float[b]; `
 """
 
 from mmjax.losses.combine import On, Uncertainty, WeightedLosses, counted, cross_entropy
-from mmjax.losses.contrastive import Correlation, InfoNCE, SigmoidPairs, Triplet
+from mmjax.losses.contrastive import InfoNCE, SigmoidPairs, Triplet
 from mmjax.losses.criteria import (
     AbsoluteError,
     Criterion,
@@ -22,18 +22,24 @@ from mmjax.losses.criteria import (
     SquaredError,
 )
 from mmjax.losses.ctc import CTC
+from mmjax.losses.distributions import DCCA, CentralMoments, Correlation, NormalMMD, Orthogonality
+from mmjax.losses.published import mfm_loss, misa_loss
 from mmjax.losses.towers import TowerDistillation
 
 __all__ = [
     "CTC",
+    "DCCA",
     "AbsoluteError",
+    "CentralMoments",
     "Correlation",
     "Criterion",
     "CrossEntropy",
     "Focal",
     "Huber",
     "InfoNCE",
+    "NormalMMD",
     "On",
+    "Orthogonality",
     "SigmoidCrossEntropy",
     "SigmoidPairs",
     "SquaredError",
@@ -43,4 +49,6 @@ __all__ = [
     "WeightedLosses",
     "counted",
     "cross_entropy",
+    "mfm_loss",
+    "misa_loss",
 ]

@@ -18,7 +18,7 @@ from mmjax.losses.combine import counted, pick, zero_invalid
 from mmjax.shards import gather_over_shards, shard_index, sum_over_blocks
 from mmjax.types import Batch
 
-__all__ = ["LOWEST", "Correlation", "InfoNCE", "Pairs", "SigmoidPairs", "Triplet", "dot", "matched", "pair", "pairs"]
+__all__ = ["LOWEST", "InfoNCE", "Pairs", "SigmoidPairs", "Triplet", "dot", "matched", "pair", "pairs"]
 
 LOWEST = jnp.finfo(jnp.float32).min
 
@@ -208,38 +208,3 @@ class Triplet:
             return jax.nn.relu(self.margin - p.of_positives(similarity) + hardest)
 
         return jnp.where(p.valid, sum(map(one_way, p.similarities())), 0)
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """d - sum_k rho_k^2, with rho_k the d canonical correlations of the two outputs over the batch: 0 is best, d is worst.
-
-    After Andrew et al., "Deep canonical correlation analysis", ICML 2013. They maximise sum_k rho_k = tr (T'T)^(1/2), with
-    T = S11^(-1/2) S12 S22^(-1/2), which has no gradient where a rho_k is 0. The sum of squares, tr T'T = tr S11^-1 S12 S22^-1
-    S21, has its maximum at the same outputs (all rho_k = 1), needs no eigenvectors, and has a finite gradient everywhere.
-
-    The value is computed over the whole batch and is the same for every valid example. Use batches much larger than d: with d
-    examples, all d correlations are 1. The outputs need not have unit length, so `Regressor(d)` is a suitable head.
-    ridge: r > 0, added to the diagonals of S11 and S22 (r1 and r2 in the paper), in squared units of the outputs.
-    """
-
-    first: str
-    second: str
-    ridge: float = 1e-3
-
-    def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " b"]:
-        if not self.ridge > 0:
-            raise ValueError(f"Correlation.ridge is {self.ridge}; it must be above 0")
-        p = pairs(outputs, batch, self.first, self.second)
-        count = jnp.sum(p.all_valid, dtype=jnp.float32)
-
-        def centred(x):
-            mean = jnp.sum(x, axis=0) / jnp.maximum(count, 1)
-            return jnp.where(p.all_valid[:, None], x - mean[None, :], 0)
-
-        x, y = centred(p.all_x), centred(p.all_y)
-        share, width = 1 / jnp.maximum(count - 1, 1), x.shape[1]
-        s11, s22 = (dot(z.T, z) * share + self.ridge * jnp.eye(width) for z in (x, y))
-        s12 = dot(x.T, y) * share
-        total = jnp.sum(jnp.linalg.solve(s11, s12) * jnp.linalg.solve(s22, s12.T).T)
-        return jnp.where(p.valid, width - total, 0)

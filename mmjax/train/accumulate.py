@@ -8,13 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from mmjax.losses.contrastive import Correlation, InfoNCE, SigmoidPairs, Triplet
+from mmjax.losses.contrastive import InfoNCE, SigmoidPairs, Triplet
+from mmjax.losses.distributions import DCCA, CentralMoments, Correlation, NormalMMD, Orthogonality
 from mmjax.nn.checks import positive
 from mmjax.shards import sum_over_shards
 from mmjax.train.step import SumOfLosses
 from mmjax.types import Aux, Batch, Objective
 
 __all__ = ["Accumulate"]
+
+_COMPARING = (InfoNCE, SigmoidPairs, Triplet, Correlation, DCCA, CentralMoments, NormalMMD, Orthogonality)
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,8 @@ class Accumulate:
 
 
 def _comparing(loss: Any) -> list[str]:
-    """The names of the contrastive losses in a loss."""
-    if isinstance(loss, (InfoNCE, SigmoidPairs, Triplet, Correlation)):
+    """The names of the losses in a loss that compare examples with each other."""
+    if isinstance(loss, _COMPARING):
         return [type(loss).__name__]
     if isinstance(loss, Mapping):
         return [name for part in loss.values() for name in _comparing(part)]

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Key
 from mmjax.shards import sum_over_shards
 from mmjax.types import Batch, Objective
 
-__all__ = ["OGMGE", "TINY", "GradNorm", "blend_weights"]
+__all__ = ["OGMGE", "TINY", "GradNorm", "blend_weights", "ogm_ge"]
 
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -34,15 +34,17 @@ class OGMGE:
     with logits_u the output "u.target" of a unimodal head, and the mean over the examples of the whole batch that have u, by
     weight. If nothing is absent and there are two modalities, rho is the ratio of sums in the paper; with sums, a rare modality
     would count as weak. k_u = 1 if no example has u, or none has another modality. std is taken over each array. The unimodal
-    heads learn from losses of their own, or keep their initial values.
+    heads learn from losses of their own, or keep their initial values. `ogm_ge` has the logits and arrays of the authors' code.
 
     alpha: strength, >= 0, dimensionless. noise: scale of the noise, 1 as published, 0 for OGM without noise. target: the name
-    of a target of classes. ValueError if fewer than two modalities have such an output.
+    of a target of classes. dimensions: of the arrays that are modulated, None for all arrays; the authors' code modulates
+    those with 4, the kernels of convolutions. ValueError if fewer than two modalities have such an output.
     """
 
     alpha: float = 0.5
     noise: float = 1.0
     target: str = "label"
+    dimensions: int | None = None
 
     def init(self, params: Any) -> tuple[()]:
         """No state."""
@@ -94,8 +96,26 @@ class OGMGE:
         leaves, tree = jax.tree.flatten(gradient)
         ends = np.cumsum([leaf.size for leaf in leaves])
         drawn = jnp.split(jax.random.normal(key, (int(ends[-1]),)), ends[:-1])  # one draw compiles faster than many
-        noise = [self.noise * jnp.std(leaf) * part.reshape(leaf.shape) for leaf, part in zip(leaves, drawn)]
-        return jax.tree.unflatten(tree, [k * leaf + extra for leaf, extra in zip(leaves, noise)])
+        noise = [self.noise * _deviation(leaf) * part.reshape(leaf.shape) for leaf, part in zip(leaves, drawn)]
+        changed = [self.dimensions in (None, leaf.ndim) for leaf in leaves]
+        modulated = [k * leaf + extra if change else leaf for leaf, extra, change in zip(leaves, noise, changed)]
+        return jax.tree.unflatten(tree, modulated)
+
+
+def _deviation(x: Float[Array, "..."]) -> Float[Array, ""]:
+    """The standard deviation of n values, estimated with n - 1 as in torch; 0 for one value."""
+    return jnp.std(x) * np.float32(np.sqrt(x.size / max(x.size - 1, 1)))
+
+
+def ogm_ge(alpha: float, target: str = "label", noise: float = 1.0) -> OGMGE:
+    """OGM-GE as in its authors' code, for the fusion `SumLogits`, their concatenation, with the heads of
+    `fusion.published.logit_heads`, and the loss On(target).
+
+    Only the kernels of convolutions are modulated, and a modality's logits are its term of the linear classifier. The code has
+    two modalities, and modulates in the first epochs only, which is left to the experiment. alpha: the code has no default.
+    noise: 0 for OGM.
+    """
+    return OGMGE(alpha, noise, target, dimensions=4)
 
 
 @dataclass(frozen=True)

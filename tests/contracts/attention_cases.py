@@ -1,11 +1,12 @@
 """Attention fusions for the contract suite: name -> (fusion, head)."""
 
 from mmjax.fusion.attention import CoAttention, CrossAttention, MulT
-from mmjax.fusion.bottleneck import Bottleneck
+from mmjax.fusion.bottleneck import Bottleneck, SharedClassifier
 from mmjax.fusion.early import EarlyTransformer
+from mmjax.fusion.mult import PublishedMulT
 from mmjax.fusion.perceiver import Perceiver
 from mmjax.fusion.resamplers import QFormer, Resampler
-from mmjax.heads import Classifier
+from mmjax.heads import Classifier, Mean
 from tests.contracts.inputs import CLASSES
 
 # Dropout may zero all of a token narrower than 8, and a layer norm of near-zero values amplifies rounding.
@@ -20,4 +21,7 @@ FUSIONS = {
     "resampler": (Resampler(queries=2, depth=1, **SIZE), Classifier(CLASSES)),
     "qformer": (QFormer(6, queries=2, depth=1, **SIZE), Classifier(CLASSES)),
     "bottleneck": (Bottleneck(tokens=2, fusion_layer=0, depth=2, **SIZE), Classifier(CLASSES)),
+    "shared_classifier": (SharedClassifier(Bottleneck(tokens=1, fusion_layer=0, depth=1, **SIZE), CLASSES), Mean()),
+    "published_mult": (PublishedMulT(width=4, depth=1, memory=1, heads=1), Classifier(CLASSES)),
 }
+SLOW = ("fusion shared_classifier", "fusion published_mult")  # they compile for seconds

@@ -44,6 +44,7 @@ FUSIONS = fusion_cases.FUSIONS | attention_cases.FUSIONS | README_FUSION
 ALIGNED = fusion_cases.ALIGNED
 KINDS = {"encoder": ENCODERS, "fusion": FUSIONS, "aligned": ALIGNED}
 PARTS = [f"{kind} {name}" for kind, cases in KINDS.items() for name in cases]
+SLOW = fusion_cases.SLOW + attention_cases.SLOW
 
 
 class Case(NamedTuple):

@@ -3,16 +3,22 @@
 from mmjax.fusion.compose import Append, Only, Parallel, Serial
 from mmjax.fusion.connectors import GridMean, LineBreak, MLPConnector, Normalised, PixelShuffle
 from mmjax.fusion.early import JoinTokens
+from mmjax.fusion.factorised import MFM
 from mmjax.fusion.gan_imputer import GANImputer
 from mmjax.fusion.gated import Gated
+from mmjax.fusion.generative import MMVAE, MVAE
 from mmjax.fusion.imputed import Imputed
 from mmjax.fusion.imputers import MeanImputer, NearestImputer
 from mmjax.fusion.joint import GMU, Concat, FiLM, Product, WeightedSum
 from mmjax.fusion.kernel import RandomFourier
-from mmjax.fusion.late import MeanLogits, ProductOfExperts, Stacked, WeightedLogits
+from mmjax.fusion.late import MeanLogits, ProductOfExperts, Stacked, SumLogits, WeightedLogits
+from mmjax.fusion.memory import MFN, GraphMFN
 from mmjax.fusion.mixture import MixtureOfExperts
+from mmjax.fusion.pooled import AttentionPooling, NLGate
+from mmjax.fusion.shared_private import MISA
+from mmjax.fusion.shift import MAG, RAVEN
 from mmjax.fusion.steps import ContextOver, EachStep, SideBySide
-from mmjax.fusion.tensor import MFB, MUTAN, LowRank, MultiplicativeInteractions, TensorFusion
+from mmjax.fusion.tensor import MFB, MUTAN, LowRank, MultiplicativeInteractions, OuterProduct, TensorFusion
 from mmjax.heads import Classifier, Mean
 from mmjax.nn import LSTM
 from tests.contracts.inputs import CLASSES
@@ -30,11 +36,18 @@ FUSIONS = {
     "multiplicative": (MultiplicativeInteractions(width=6, dropout=0.3), Classifier(CLASSES)),
     "mfb": (MFB(width=6, factors=3, dropout=0.3), Classifier(CLASSES)),
     "mutan": (MUTAN(width=6, inner=4, rank=3, dropout=0.3), Classifier(CLASSES)),
+    "outer_product": (OuterProduct(dropout=0.3), Classifier(CLASSES)),
+    "attention_pooling": (AttentionPooling(width=6, hidden=4, dropout=0.3), Classifier(CLASSES)),
+    "nl_gate": (NLGate("one", width=6, dropout=0.3), Classifier(CLASSES)),
+    "misa": (MISA(width=8, hidden=6, dropout=0.3), Classifier(CLASSES)),
+    "mvae": (MVAE(width=6, hidden=8), Classifier(CLASSES)),
+    "mmvae": (MMVAE(width=6, hidden=8), Classifier(CLASSES)),
     "random_fourier": (RandomFourier(width=32, dropout=0.3), Classifier(CLASSES)),
     "late": (MeanLogits(CLASSES, width=6, dropout=0.3), Mean()),
     "weighted_logits": (WeightedLogits(CLASSES, width=6, dropout=0.3), Mean()),
     "product_of_experts": (ProductOfExperts(CLASSES, width=6, dropout=0.3), Mean()),
     "stacked": (Stacked(CLASSES, width=6, dropout=0.3), Mean()),
+    "sum_logits": (SumLogits(CLASSES, dropout=0.3), Mean()),
     "mixture": (MixtureOfExperts(width=6, experts=4, k=2, hidden=4, dropout=0.3), Classifier(CLASSES)),
     "mixture_dense": (MixtureOfExperts(width=6, experts=3, k=3, hidden=4, dropout=0.3), Classifier(CLASSES)),
     "serial": (Serial(("one",), GMU(width=5, dropout=0.3), Concat(width=6, dropout=0.3)), Classifier(CLASSES)),
@@ -52,6 +65,9 @@ FUSIONS = {
     "imputed_gan": (Imputed(Concat(width=6, dropout=0.3), GANImputer(noise=3, hidden=(8,))), Classifier(CLASSES)),
 }
 
+# They compile for seconds, so they are tested with the slow tests.
+SLOW = ("fusion misa", "aligned mfn", "aligned graph_mfn", "aligned mfm")
+
 # Fusions of modalities that are aligned in time and have equal widths.
 ALIGNED = {
     "append": (Append(), Classifier(CLASSES)),
@@ -60,4 +76,9 @@ ALIGNED = {
     "each_step": (EachStep(GMU(width=6, dropout=0.3)), Classifier(CLASSES)),
     "side_by_side": (SideBySide(), Classifier(CLASSES)),
     "context_over": (ContextOver(SideBySide(), LSTM(4), dropout=0.3), Classifier(CLASSES)),
+    "mag": (MAG("one", dropout=0.3), Classifier(CLASSES)),
+    "raven": (RAVEN("one", dropout=0.3), Classifier(CLASSES)),
+    "mfn": (MFN(features=4, memory=6, hidden=5, dropout=0.3), Classifier(CLASSES)),
+    "graph_mfn": (GraphMFN(features=4, memory=6, vertex=5, inner=3, hidden=5, dropout=0.3), Classifier(CLASSES)),
+    "mfm": (MFM(width=8, features=3, memory=4, hidden=5, dropout=0.3), Classifier(CLASSES)),
 }

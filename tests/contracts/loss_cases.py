@@ -6,13 +6,17 @@ import jax.numpy as jnp
 
 from mmjax.losses import (
     CTC,
+    DCCA,
     AbsoluteError,
+    CentralMoments,
     Correlation,
     CrossEntropy,
     Focal,
     Huber,
     InfoNCE,
+    NormalMMD,
     On,
+    Orthogonality,
     SigmoidCrossEntropy,
     SigmoidPairs,
     SquaredError,
@@ -62,6 +66,10 @@ LOSSES = {
     "triplet": Triplet(*PAIR),
     "tower": TowerDistillation(*PAIR),
     "correlation": Correlation(*PAIR),
+    "dcca": DCCA(*PAIR, top=2),
+    "central_moments": CentralMoments(*PAIR),
+    "orthogonality": Orthogonality(*PAIR),
+    "normal_mmd": NormalMMD(PAIR[0]),
     "weighted_losses": WEIGHTED,
     "uncertainty": Uncertainty(WEIGHTED),
 }

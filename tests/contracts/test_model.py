@@ -14,7 +14,7 @@ from mmjax.losses import cross_entropy
 from mmjax.shards import SHARD, sum_over_shards
 from mmjax.tasks.subsets import subsets_of
 from mmjax.types import Batch, Padded
-from tests.contracts.cases import PARTS, case, in_bfloat16, is_float
+from tests.contracts.cases import PARTS, SLOW, case, in_bfloat16, is_float
 from tests.contracts.inputs import BATCH, CLASSES
 from tests.contracts.subsets import labels_by_subset
 
@@ -101,7 +101,7 @@ def valid_steps(x: Padded | ImagePatches | PlacedCells | Recordings) -> np.ndarr
     return np.arange(x.x.shape[1])[None] < size[:, None]
 
 
-@each
+@pytest.mark.parametrize("part", [pytest.param(part, marks=pytest.mark.slow) if part in SLOW else part for part in PARTS])
 def test_missing_modalities(part):
     _, batch, variables, _ = build(part)
     run = compiled(part)

@@ -5,10 +5,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special
+from scipy import linalg, special
 from sklearn.cross_decomposition import CCA
 
-from mmjax.losses import Correlation, InfoNCE, SigmoidPairs, TowerDistillation, Triplet
+from mmjax.losses import (
+    DCCA,
+    CentralMoments,
+    Correlation,
+    InfoNCE,
+    Orthogonality,
+    SigmoidPairs,
+    TowerDistillation,
+    Triplet,
+)
 from mmjax.types import Batch
 from tests.losses.given import PRESENT, RANDOM, WEIGHT, B, batch
 
@@ -47,11 +56,26 @@ def correlation(x, y):
     return np.full(len(x), 2 - (rho**2).sum())
 
 
+def dcca(x, y):
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    s11, s22, s12 = (a.T @ b / (len(x) - 1) for a, b in ((x, x), (y, y), (x, y)))
+    root = lambda s: linalg.fractional_matrix_power(s + 1e-3 * np.eye(2), -0.5)
+    return np.full(len(x), 2 - np.linalg.norm(root(s11) @ s12 @ root(s22), ord="nuc"))
+
+
+def orthogonality(x, y):
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    x, y = (z / (np.linalg.norm(z, axis=1, keepdims=True) + 1e-6) for z in (x, y))
+    return np.full(len(x), np.mean((x.T @ y) ** 2))
+
+
 CONTRASTIVE = [
     (InfoNCE(*NAMES, temperature="temperature"), info_nce),
     (SigmoidPairs(*NAMES, temperature="temperature", bias="bias"), sigmoid_pairs),
     (Triplet(*NAMES), triplet),
     (Correlation(*NAMES), correlation),
+    (DCCA(*NAMES), dcca),
+    (Orthogonality(*NAMES), orthogonality),
 ]
 each = pytest.mark.parametrize(("loss", "formula"), CONTRASTIVE, ids=lambda case: type(case).__name__)
 
@@ -102,6 +126,21 @@ def test_finite_at_zero_embeddings_and_with_one_or_no_valid_example(loss, formul
             value, gradient = run(outputs, given)
             chex.assert_tree_all_finite((value, gradient))
             assert count or value == 0
+
+
+def test_central_moments_are_those_of_each_output_over_its_own_examples():
+    image, text = (PRESENT[name] & (WEIGHT > 0) for name in ("image", "text"))
+    run = jax.jit(lambda outputs: CentralMoments(*NAMES, moments=3)(outputs, batch(present=PRESENT, weight=WEIGHT)))
+    values = run({NAMES[0]: jnp.where(image[:, None], X, jnp.nan), NAMES[1]: jnp.where(text[:, None], Y, jnp.nan)})
+    x, y = X[image].astype(np.float64), Y[text].astype(np.float64)
+    expected = np.linalg.norm(x.mean(axis=0) - y.mean(axis=0))
+    for k in (2, 3):
+        expected += np.linalg.norm(((x - x.mean(axis=0)) ** k).mean(axis=0) - ((y - y.mean(axis=0)) ** k).mean(axis=0))
+    np.testing.assert_allclose(values, np.where(BOTH, expected, 0), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"CentralMoments\.moments is 0"):
+        CentralMoments(*NAMES, moments=0)(PAIRS, batch())
+    with pytest.raises(ValueError, match=r"DCCA\.top is 3; it must be from 1 to 2"):
+        DCCA(*NAMES, top=3)(PAIRS, batch())
 
 
 def test_correlation_is_scikit_learns_cca_and_zero_for_a_linear_image():

@@ -1,6 +1,6 @@
 """Parity with the original models; constraints/parity.txt lists the required packages.
 
-`--table FILE` writes the measured errors as a Markdown table.
+`--table FILE` writes the measured errors as Markdown tables.
 """
 
 import os
@@ -18,15 +18,42 @@ original model in torch, transformers or open_clip with random weights, saves it
 `mmjax.pretrained.load`, and compares both on the same padded inputs, in float32 on a CPU. torchvision's models and
 EfficientNet-Lite are reimplemented in torch, the authors' ViT in Flax, after their definitions. Layers that are not published
 models (image, recurrent, series) receive the weights from the test. The error is the largest absolute difference divided by the
-largest absolute value; the tests require at most 1e-4.
+largest absolute value; the tests require at most 1e-4. With some test files alone, their lines are replaced.
 
 | test | configurations | outputs | input gradients |
 |---|---:|---:|---:|
 """
+FUSIONS = """
+## Published fusions
+
+Each fusion of [`fusion.published`](api/fusion.md), and each whose class is as published, against its authors' definition,
+rewritten in torch after the paper or the code (`tests/parity/fusion_definitions.py`), with the same random weights. All tokens
+are valid. The tests require at most 1e-5 for outputs. Gradients are with respect to inputs, for OGM-GE to parameters.
+
+| fusion | source | outputs | gradients |
+|---|---|---:|---:|
+"""
+FUSION_TESTS = "test_fusions"
 
 
 def pytest_addoption(parser):
     parser.addoption("--table", type=Path, help="write the errors to this file; needs -n 0, so that one process runs all tests")
+
+
+def columns(errors: dict[str, float]) -> str:
+    return " | ".join(f"{errors[name]:.1e}" if name in errors else "-" for name in ("outputs", "gradients"))
+
+
+def read(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
+
+
+def kept(file: Path, heading: str, measured: set[str]) -> dict[str, str]:
+    """The lines under a heading of the last table, without those of measured files and of files that no longer exist."""
+    table = read(file).partition(heading)[2].split("\n\n")[0]
+    lines = {line.split(" | ")[0].removeprefix("| "): line for line in table.splitlines()}
+    files = {path.stem.removeprefix("test_").replace("_", " ") for path in Path(__file__).parent.rglob("test_*.py")}
+    return {name: line for name, line in lines.items() if name.partition(":")[0] in files - measured}
 
 
 def pytest_sessionfinish(session, exitstatus):
@@ -37,17 +64,27 @@ def pytest_sessionfinish(session, exitstatus):
 
     if not CHECKED:
         raise pytest.UsageError("--table: this process has compared nothing; use -n 0")
-    lines = {}
+    tests, fusions, measured = {}, {}, set()
     for test, array, error in CHECKED:
         place, _, name = test.removesuffix(" (call)").partition("::")
         name, _, configuration = name.partition("[")
-        row = lines.setdefault(f"{Path(place).stem.removeprefix('test_')}: {name.removeprefix('test_')}".replace("_", " "), {})
-        row.setdefault("configurations", set()).add(configuration)
+        stem = Path(place).stem
+        measured.add(stem.removeprefix("test_").replace("_", " "))
+        if stem == FUSION_TESTS:
+            row = fusions.setdefault(configuration.removesuffix("]") if name == "test_published" else name, {})
+        else:
+            line = f"{stem.removeprefix('test_')}: {name.removeprefix('test_')}".replace("_", " ")
+            configurations, row = tests.setdefault(line, (set(), {}))
+            configurations.add(configuration)
         column = "gradients" if re.search("gradient", array) else "outputs"
         row[column] = max(error, row.get(column, 0.0))
-    shown = lambda row, column: f"{row[column]:.1e}" if column in row else "-"
-    text = "".join(
-        f"| {name} | {len(row['configurations'])} | {shown(row, 'outputs')} | {shown(row, 'gradients')} |\n"
-        for name, row in sorted(lines.items())
-    )
-    file.write_text(HEAD + text)
+    lines = kept(file, HEAD.partition("\n\n|")[2], measured)
+    lines |= {name: f"| {name} | {len(names)} | {columns(row)} |" for name, (names, row) in tests.items()}
+    page = HEAD + "".join(f"{lines[name]}\n" for name in sorted(lines))
+    section = "".join(read(file).partition(FUSIONS.partition("\n\n")[0])[1:])
+    if fusions:
+        from tests.parity.test_fusions import SOURCES
+
+        rows = [f"| {SOURCES[name][0]} | {SOURCES[name][1]} | {columns(row)} |\n" for name, row in fusions.items()]
+        section = FUSIONS + "".join(rows)
+    file.write_text(page + section)

@@ -52,6 +52,7 @@ def assert_parity(
     theirs: Callable[[Any], dict[str, Any]],
     x: np.ndarray,
     masks: dict[str, np.ndarray] | None = None,
+    tolerance: float = TOLERANCE,
 ) -> None:
     """Compares the outputs {name: array} of both functions, and the gradients of a random weighted sum with respect to x.
 
@@ -75,5 +76,5 @@ def assert_parity(
     (_, outputs), gradient = jax.jit(jax.value_and_grad(weighted, has_aux=True))(jnp.asarray(x))
     for name, y in expected.items():
         mask = (masks or {}).get(name, ...)
-        assert_same(np.asarray(outputs[name])[mask], y.detach().numpy()[mask], name)
+        assert_same(np.asarray(outputs[name])[mask], y.detach().numpy()[mask], name, tolerance)
     assert_same(gradient, their_x.grad.numpy(), "gradient")

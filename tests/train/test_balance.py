@@ -15,7 +15,7 @@ from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.model import Multimodal
 from mmjax.shards import SHARD
-from mmjax.train.balance import OGMGE, GradNorm, blend_weights
+from mmjax.train.balance import OGMGE, GradNorm, blend_weights, ogm_ge
 from mmjax.train.parallel import pmapped, single
 from mmjax.train.seeds import init_seeds
 from mmjax.train.step import make_step
@@ -84,6 +84,16 @@ def test_only_the_dominant_encoder_is_slowed():
     gradient, slope = modulated(OGMGE(alpha=0.5, noise=0.0), KEY)
     expected = {"encoders_a": (1 - np.tanh(1.0)) * slope, "encoders_b": slope, "fusion": slope}
     chex.assert_trees_all_close(gradient, expected, rtol=1e-5)
+
+
+def test_only_convolutions_are_slowed_in_the_authors_code():
+    """These encoders have vectors alone."""
+    assert ogm_ge(0.3, "emotion") == OGMGE(0.3, target="emotion", dimensions=4)
+    gradient, slope = modulated(ogm_ge(0.5), KEY)
+    chex.assert_trees_all_equal(gradient, dict.fromkeys(gradient, slope))
+    kernel = {"w": jnp.ones((1, 1, 2, 2))}
+    changed = ogm_ge(0.5, noise=0.0).modulate(kernel, jnp.float32(0.5), KEY)
+    np.testing.assert_array_equal(changed["w"], np.full((1, 1, 2, 2), 0.5))
 
 
 def test_noise_has_the_deviation_of_the_gradient_and_comes_from_the_key():
