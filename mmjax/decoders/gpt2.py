@@ -12,6 +12,7 @@ from mmjax.decoders.prefix import LanguageCache, attended, prefix_vectors, segme
 from mmjax.decoders.transformer import KeysValues
 from mmjax.nn.attention import attend, gelu_tanh
 from mmjax.nn.checks import divides, non_negative, positive, rate, text_ids
+from mmjax.nn.dense import Dense
 from mmjax.nn.dropout import Dropout
 from mmjax.nn.factored_logits import FactoredLogits
 from mmjax.types import Padded, Tokens
@@ -40,7 +41,7 @@ class GPT2Block(nn.Module):
         train: bool,
     ) -> tuple[Float[Array, "b n d"], KeysValues | None]:
         """past, count: as in `GroupedAttention`."""
-        dense = lambda name, size: nn.Dense(size, dtype=self.dtype, name=name)
+        dense = lambda name, size: Dense(size, dtype=self.dtype, name=name)
         norm = lambda name: nn.LayerNorm(self.epsilon, name=name)  # float32
         add = lambda number, y: x + Dropout(self.dropout, name=f"dropout{number}")(y.astype(jnp.float32), train=train)
         joint = dense("query_key_value", 3 * self.width)(norm("norm1")(x))

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.nn.attention import attend, attention_weights, gelu
 from mmjax.nn.checks import divides, non_negative, positive, rate, text_ids
+from mmjax.nn.dense import Dense
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Declared, Padded, Tokens
 
@@ -83,7 +84,7 @@ class CachedAttention(nn.Module):
 
     def setup(self):
         divides(self, "heads", "width")
-        dense = lambda bias=True: nn.Dense(self.width, use_bias=bias, dtype=self.dtype)
+        dense = lambda bias=True: Dense(self.width, use_bias=bias, dtype=self.dtype)
         self.query, self.key, self.value, self.out = dense(), dense(self.key_bias), dense(), dense()
 
     def _split(self, y):
@@ -130,7 +131,7 @@ class DecoderBlock(nn.Module):
         self.attention = CachedAttention(self.width, self.heads, self.key_bias, self.dtype)
         self.cross = CachedAttention(self.width, self.heads, self.key_bias, self.dtype)
         self.norm1, self.norm_cross, self.norm2 = (nn.LayerNorm(self.epsilon) for _ in range(3))  # float32
-        self.up, self.down = (nn.Dense(size, dtype=self.dtype) for size in (self.hidden, self.width))
+        self.up, self.down = (Dense(size, dtype=self.dtype) for size in (self.hidden, self.width))
         self.drop = Dropout(self.dropout)
 
     def __call__(

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from mmjax.nn.attention import Transformer, gelu
 from mmjax.nn.checks import non_negative, positive, transformer_fields
+from mmjax.nn.dense import Dense
 from mmjax.nn.dropout import Dropout
 from mmjax.types import Tokens
 
@@ -120,7 +121,7 @@ class ViT(nn.Module):
             raise ValueError(f"ViT.patch is {self.patch}; it must divide the image's sides, which are {x.shape[1:3]} px")
         image_grid = x.shape[1] // self.patch, x.shape[2] // self.patch
         grid = self.grid or image_grid
-        embed = nn.Dense(self.width, use_bias=not self.first_norm, dtype=self.dtype, name="embed")
+        embed = Dense(self.width, use_bias=not self.first_norm, dtype=self.dtype, name="embed")
         x = embed(patches(x, self.patch)).astype(jnp.float32)
         before = int(self.class_token)
         if self.class_token:

@@ -15,6 +15,7 @@ from mmjax.fusion.early import Embed, Project
 from mmjax.nn import Attention, Block, Dropout, Transformer, any_token, masked_mean
 from mmjax.nn.attention import gelu
 from mmjax.nn.checks import transformer_fields
+from mmjax.nn.dense import Dense
 from mmjax.types import Tokens
 
 __all__ = ["CoAttention", "CrossAttention", "CrossBlock", "MulT", "others"]
@@ -45,8 +46,8 @@ class CrossBlock(nn.Module):
         attention = Attention(self.heads, dropout=self.dropout, dtype=self.dtype, name="attention")
         attended = attention(query, keys, mask, train=train)
         x = x + Dropout(self.dropout, name="dropout1")(attended.astype(jnp.float32), train=train)
-        y = nn.Dense(self.hidden, dtype=self.dtype, name="up")(nn.LayerNorm(name="norm2")(x))
-        y = nn.Dense(x.shape[-1], dtype=self.dtype, name="down")(gelu(y))
+        y = Dense(self.hidden, dtype=self.dtype, name="up")(nn.LayerNorm(name="norm2")(x))
+        y = Dense(x.shape[-1], dtype=self.dtype, name="down")(gelu(y))
         return x + Dropout(self.dropout, name="dropout2")(y.astype(jnp.float32), train=train)
 
 
@@ -181,7 +182,7 @@ class MulT(nn.Module):
             return masked_mean(Tokens(z, mask))
 
         h = jnp.concatenate([stream(name) for name in names], axis=-1)
-        y = nn.relu(nn.Dense(h.shape[-1], dtype=self.dtype, name="up")(h))
-        y = nn.Dense(h.shape[-1], dtype=self.dtype, name="down")(Dropout(self.dropout, name="dropout")(y, train=train))
+        y = nn.relu(Dense(h.shape[-1], dtype=self.dtype, name="up")(h))
+        y = Dense(h.shape[-1], dtype=self.dtype, name="down")(Dropout(self.dropout, name="dropout")(y, train=train))
         present = jnp.stack([any_token(tokens[name]) for name in names]).any(axis=0)
         return Tokens((h + y.astype(jnp.float32))[:, None], present[:, None])

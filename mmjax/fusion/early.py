@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from mmjax.nn import Dropout, Transformer, any_token
 from mmjax.nn.checks import positive, rate, transformer_fields
+from mmjax.nn.dense import Dense
 from mmjax.types import Tokens
 
 __all__ = ["EarlyTransformer", "Embed", "JoinTokens", "Project", "spans_of"]
@@ -40,7 +41,7 @@ class Project(nn.Module):
     @nn.compact
     def __call__(self, tokens: Tokens) -> Float[Array, "b n width"]:
         x = jnp.where(tokens.mask[..., None], tokens.x, 0)
-        return nn.Dense(self.width, dtype=self.dtype, name="dense")(x).astype(jnp.float32)
+        return Dense(self.width, dtype=self.dtype, name="dense")(x).astype(jnp.float32)
 
 
 class EarlyTransformer(nn.Module):
