@@ -3,6 +3,8 @@
 With a prefix, all vectors precede the text. Here an id of at least `vocabulary` stands for a vector: vocabulary + k is vector k
 of the memory. Ids stay plain integers, so prompts, padding and searches are those of any text, and one text can have several
 images, tiles in any order, or none.
+
+With the prompt (BEGIN,) a row may have several texts, such as dialogues, each behind a `BEGIN`; `data.dialogues` packs them.
 """
 
 from collections.abc import Callable
@@ -22,7 +24,10 @@ from mmjax.nn.checks import non_negative
 from mmjax.nn.factored_logits import FactoredLogits
 from mmjax.types import Declared, Padded, Tokens
 
-__all__ = ["BothWaysRule", "Interleaved", "InterleavedCache", "PrefixLM", "both_ways_in_images"]
+__all__ = ["BEGIN", "BothWaysRule", "Interleaved", "InterleavedCache", "PrefixLM", "both_ways_in_images"]
+
+BEGIN = 1 << 30
+"""The id before each text in a row of several texts. No memory has a vector of this number, so it is padding."""
 
 BothWaysRule = Callable[[Int[Array, "b n"], int, Bool[Array, ""]], BothWays]
 """(ids, -1 for padding; `vocabulary`; whether they begin the text) -> which tokens attend to each other in both directions."""
@@ -90,8 +95,9 @@ class Interleaved(nn.Module):
     The id `vocabulary` + k stands for vector k of the memory. If that vector is masked or missing, the token is padding: no
     token attends to it, and positions do not count it. So a text with an absent image is the same text without the image.
 
-    model: `LanguageModel`. prompt: ids before every text, vectors included. both_ways: which tokens attend to each other in
-    both directions, such as `both_ways_in_images` or `PrefixLM(separator)`; None for causal attention.
+    model: `LanguageModel`. prompt: ids before every text, vectors included. With `BEGIN`, texts of a row do not attend to each
+    other in teacher forcing, and positions restart, so a row has the logits of its texts one by one. both_ways: which tokens
+    attend to each other in both directions, such as `both_ways_in_images` or `PrefixLM(separator)`; None for causal attention.
     places: whether three numbers follow those of each vector: its row and column, and by how much positions grow after it. The
     model then has a `GridRope`, and a token is at (p, p + row, p + column) for the position p before it; a word at (p, p, p).
     """
@@ -105,6 +111,8 @@ class Interleaved(nn.Module):
         non_negative(self, "prompt")
         if not self.prompt:
             raise ValueError("Interleaved.prompt is (); it must have at least one token id")
+        if BEGIN in self.prompt and isinstance(self.both_ways, PrefixLM):
+            raise ValueError("Interleaved.both_ways is PrefixLM, which has one text per row, but Interleaved.prompt has BEGIN")
         nn.share_scope(self, self.model)
 
     def _vectors(self, memory: Tokens) -> Float[Array, "b m d"]:
@@ -128,13 +136,20 @@ class Interleaved(nn.Module):
         return jnp.where(is_vector[..., None], vector, words), there, place
 
     def _positions(
-        self, place: Int[Array, "b n 3"] | None, valid: Bool[Array, "b n"], first: Int[Array, " b"]
+        self,
+        place: Int[Array, "b n 3"] | None,
+        valid: Bool[Array, "b n"],
+        first: Int[Array, " b"],
+        begins: Bool[Array, "b n"] | None = None,
     ) -> tuple[Int[Array, "b n 3"] | None, Int[Array, " b"]]:
-        """(time, row, column) of each token, and the position after the last one. first: of the first token."""
+        """(time, row, column) of each token, and the position after the last one. first: of the first token. begins: where
+        positions restart."""
         if place is None:
             return None, first
         growth = jnp.where(valid, place[..., 2], 0)
         before = first[:, None] + jnp.cumsum(growth, axis=1) - growth
+        if begins is not None:
+            before = before - lax.cummax(jnp.where(begins, before, 0), axis=1)
         grid = jnp.concatenate([jnp.zeros_like(place[..., :1]), place[..., :2]], axis=-1)
         return before[..., None] + grid, first + growth.sum(axis=1)
 
@@ -147,8 +162,10 @@ class Interleaved(nn.Module):
         """The output of the blocks at each token: the input of `logits`."""
         x, valid, place = self._input(ids, empty_prefix(ids.x.shape[0]) if memory is None else memory)
         both_ways = self._both_ways(ids.x, valid, True)
-        places, _ = self._positions(place, valid, jnp.zeros(x.shape[0], jnp.int32))
-        return self.model.run_blocks(x, valid, None, 0, train, both_ways=both_ways, places=places)[0]
+        begins = ids.x == BEGIN if BEGIN in self.prompt else None
+        segments = None if begins is None else jnp.cumsum(begins, axis=1, dtype=jnp.int32)
+        places, _ = self._positions(place, valid, jnp.zeros(x.shape[0], jnp.int32), begins)
+        return self.model.run_blocks(x, valid, None, 0, train, segments, both_ways=both_ways, places=places)[0]
 
     def factored(self, x: Float[Array, "b n d"]) -> FactoredLogits:
         """As of the language model."""

@@ -105,7 +105,8 @@ def segmented(where: Slots, segments: Int[Array, "b slots"] | None) -> Slots:
         before = where.positions.shape[1] - segments.shape[1]
         raise ValueError(f"a row of several texts cannot have vectors before the text, but there are {before}")
     begins = jnp.pad(segments[:, 1:] != segments[:, :-1], ((0, 0), (1, 0)))
-    of_all = where.of_all - lax.cummax(jnp.where(begins, where.of_all, 0), axis=1)
+    before = jnp.cumsum(where.valid, axis=1, dtype=jnp.int32) - where.valid
+    of_all = jnp.maximum(where.of_all - lax.cummax(jnp.where(begins, before, 0), axis=1), 0)
     return where._replace(positions=of_all, of_all=of_all, segments=segments)
 
 

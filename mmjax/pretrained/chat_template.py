@@ -62,13 +62,15 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, Any]],
         add_generation_prompt: bool = True,
         date: datetime | None = None,
+        marks: tuple[str, str] = ("", ""),
         **variables: Any,
     ) -> str:
         """The text, with special tokens written out.
 
         messages: {"role": "user", "content": "..."} each. add_generation_prompt: whether the text ends with the beginning of an
-        answer. date: the present time, for templates that write it; they find no time if it is None. variables: others, such
-        as tools; strings, numbers, lists and mappings. Raises ChatTemplateError.
+        answer. date: the present time, for templates that write it; they find no time if it is None. marks: texts before and
+        after what is inside {% generation %}, by which templates mark the answers for training. variables: others, such as
+        tools; strings, numbers, lists and mappings. Raises ChatTemplateError.
         """
         given = {"messages": messages, "add_generation_prompt": add_generation_prompt, "tools": None, "documents": None}
         values = json.loads(json.dumps({**self.tokens, **given, **variables}))  # plain values, which are the template's own
@@ -76,10 +78,10 @@ class ChatTemplate:
             values["strftime_now"] = lambda form: date.strftime(str(form)[:100])
         if len(self.source) > MAX_SIZE:
             raise ChatTemplateError(f"the chat template has {len(self.source):,} characters; it may have {MAX_SIZE:,}")
-        return _rendered(self.source, values)
+        return _rendered(self.source, values, marks)
 
 
-def _rendered(source: str, values: Mapping[str, Any]) -> str:
+def _rendered(source: str, values: Mapping[str, Any], marks: tuple[str, str]) -> str:
     try:
         from jinja2.exceptions import TemplateError
     except ImportError as error:
@@ -87,7 +89,7 @@ def _rendered(source: str, values: Mapping[str, Any]) -> str:
     collects = gc.isenabled()
     gc.disable()  # collecting the garbage of a large process would take the template's time
     try:
-        environment = _environment()
+        environment = _environment(marks)
         code = environment.compile(_guarded(environment, source))
         template = environment.template_class.from_code(environment, code, environment.make_globals(None))
         parts, size = [], 0
@@ -203,8 +205,9 @@ class _Clock:
         return timed
 
 
-def _environment() -> Any:
+def _environment(marks: tuple[str, str]) -> Any:
     """Jinja with transformers' settings and functions, and less of everything else."""
+    from jinja2 import nodes
     from jinja2.ext import Extension, loopcontrols
     from jinja2.runtime import LoopContext
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -213,13 +216,14 @@ def _environment() -> Any:
     clock = _Clock()
 
     class Generation(Extension):
-        """{% generation %} marks the answers for training; the text is unchanged."""
+        """{% generation %} puts marks around the answers, for training."""
 
         tags = {"generation"}  # noqa: RUF012
 
         def parse(self, parser: Any) -> Any:
-            next(parser.stream)
-            return parser.parse_statements(["name:endgeneration"], drop_needle=True)
+            line = next(parser.stream).lineno
+            before, after = (nodes.Output([nodes.TemplateData(mark)]).set_lineno(line) for mark in marks)
+            return [before, *parser.parse_statements(["name:endgeneration"], drop_needle=True), after]
 
     class Environment(ImmutableSandboxedEnvironment):
         intercepted_binops = frozenset(["+", "*", "**", "%"])

