@@ -19,7 +19,7 @@ def gemma3(source: Source) -> Architecture:
     """The vectors of an image attend to each other in both directions, in local layers too."""
     where = prefixes(source)
     image = image_part(source, where, "siglip_vision_model")
-    text, texts = text_part(source, where)
+    text, texts = text_part(source, where, tied=True)
     count = source.integer("mm_tokens_per_image", 256)
     across, cells = math.isqrt(count), image.grid[0]
     if across**2 != count or cells % across:

@@ -40,7 +40,7 @@ def paligemma(source: Source) -> Architecture:
     """Images and prompt, up to the line break, attend to each other in both directions; the answer is causal."""
     where = prefixes(source)
     image = image_part(source, where, "siglip_vision_model")
-    text, texts = text_part(source, where, use_bidirectional_attention=None)
+    text, texts = text_part(source, where, tied=True, use_bidirectional_attention=None)
     connector = NamedModule(llava_linear(text.module.width), dense("image_dense0", f"{where.connector}linear"))
     count = image.grid[0] * image.grid[1]
     pixels = ImagePreprocessing.of(source)

@@ -113,14 +113,16 @@ def prefixes(source: Source) -> Prefixes:
     return Prefixes(text, image, connector.get(text, "model.multi_modal_projector."), output)
 
 
-def text_part(source: Source, where: Prefixes, **changes: Any) -> tuple[NamedModule, Any]:
-    """(the language model, its tokenizer or None). changes: of text_config. Raises WeightsError for another architecture."""
+def text_part(source: Source, where: Prefixes, tied: bool = False, **changes: Any) -> tuple[NamedModule, Any]:
+    """(the language model, its tokenizer or None). tied: transformers' default of tie_word_embeddings beside text_config.
+    changes: of text_config. Raises WeightsError for another architecture."""
     section = source.section("text_config")
     kind = section.string("model_type", "llama")
     if kind not in TEXT_MODELS:
         known = ", ".join(TEXT_MODELS)
         raise WeightsError(f"{section.where}: {source.file} has model_type = {shown(repr(kind))}; supported are {known}")
-    tied = source.flag("tie_word_embeddings", False) or section.flag("tie_word_embeddings", kind.startswith("gemma"))
+    tied = source.flag("tie_word_embeddings", tied) or section.flag("tie_word_embeddings", kind.startswith("gemma"))
+    tied = tied and not _own_output(source, where)
     config = {**TEXT_DEFAULTS[kind], **_ends(source), **section.config, "model_type": kind, "tie_word_embeddings": tied}
     config |= changes
     read = TEXT_MODELS[kind](replace(section, config=config, tensors={}))
@@ -131,6 +133,13 @@ def text_part(source: Source, where: Prefixes, **changes: Any) -> tuple[NamedMod
     names = {path.removeprefix("params/"): (published(name), layout) for path, (name, layout) in read.names.items()}
     output = (re.escape(where.output),) if read.module.tied else ()
     return NamedModule(read.module, names, (r".*rotary_emb\.inv_freq", *output)), read.preprocessing
+
+
+def _own_output(source: Source, where: Prefixes) -> bool:
+    """Whether the file has an output layer that differs from the token embedding. Then it is used, as in transformers 5:
+    versions read `tie_word_embeddings` in different places, so a config may say what was never true."""
+    output, words = (source.tensors.get(name) for name in (where.output, f"{where.text}embed_tokens.weight"))
+    return output is not None and words is not None and not np.array_equal(output, words)
 
 
 def _ends(source: Source) -> dict[str, Any]:
