@@ -30,6 +30,9 @@ AUDITS: dict[str, str] = {  # {function: its module}, in the order of the report
     "conformal": "prediction_sets",
     "strange_inputs": "strange",
     "learning_curve": "size_of_data",
+    "corruptions": "robustness",
+    "missing_rates": "robustness",
+    "explanations": "explain",
 }
 OTHERS = {"Audit": "audit", "Audited": "audited", "NotApplicable": "audit", "load_audited": "audited"}
 

@@ -9,6 +9,6 @@ jinja2).
 """
 
 __all__ = [
-    "audits", "curves", "differences", "examples", "joint", "numbers", "page", "pairs", "panels", "phrases", "plots", "rows",
-    "sections", "sentences", "settings", "svg", "tables",
+    "audits", "curves", "differences", "examples", "joint", "maps", "numbers", "page", "pairs", "panels", "phrases", "plots",
+    "rows", "sections", "sentences", "settings", "svg", "tables",
 ]

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmjax.audit import AUDITS
+from mmjax.report.examples import Embedded, Medium
+from mmjax.report.maps import draw_maps
 from mmjax.report.numbers import UNIT, exists, interval
 from mmjax.report.panels import draw_panel
 from mmjax.runs.audits import read_audits
@@ -12,25 +14,34 @@ from mmjax.runs.read import Run
 __all__ = ["audit_sections"]
 
 
-def audit_sections(run: Run) -> list[dict[str, Any]]:
-    """[{"cell", "task", "audits"}] of each cell and task that was audited, in the order of results.json."""
+def audit_sections(run: Run, media: Embedded) -> list[dict[str, Any]]:
+    """[{"cell", "task", "audits"}] of each cell and task that was audited, in the order of results.json. media: of the page so
+    far."""
     found = []
     for cell, entry in run.results["cells"].items():
         for task in entry["tasks"]:
             audits = read_audits(run.folder, cell, task)
             order = sorted(audits, key=lambda name: (list(AUDITS).index(name) if name in AUDITS else len(AUDITS), name))
-            shown = [_shown(audits[name], f"audits.{cell}.{task}.{name}") for name in order]
+            shown = [_shown(audits[name], f"audits.{cell}.{task}.{name}", media) for name in order]
             found += [{"cell": cell, "task": task, "audits": shown}] if shown else []
     return found
 
 
-def _shown(audit: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _shown(audit: Mapping[str, Any], key: str, media: Embedded) -> dict[str, Any]:
     """One audit: its texts, its drawings, and its estimates as text."""
+    files = audit["files"]
+
+    def medium(name: str) -> Medium | None:
+        return media.add(files[name]) if name in files else None
+
+    def drawn(panel: Mapping[str, Any], key: str) -> str:
+        return draw_maps(panel, key, medium) if panel.get("panel") == "maps" else draw_panel(panel, key)
+
     tones = [("warning", text) for text in audit["warnings"]] + [("note", text) for text in audit["conclusions"]]
     return {
         **{name: audit[name] for name in ("name", "title", "note", "stale")},
         "sentences": tones,
-        "panels": [draw_panel(panel, f"{key}.panels[{i}]") for i, panel in enumerate(audit["panels"])],
+        "panels": [drawn(panel, f"{key}.panels[{i}]") for i, panel in enumerate(audit["panels"])],
         "estimates": {name: interval(one, _bounds(one)) for name, one in audit["estimates"].items()},
     }
 

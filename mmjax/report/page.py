@@ -85,7 +85,7 @@ def _article(run: Run, media: Embedded) -> dict[str, Any]:
     return {
         "results": results,
         "tasks": [task_section(run, name, media) for name in results["tasks"]],
-        "audits": audit_sections(run),
+        "audits": audit_sections(run, media),
         "notes": run_sentences(results),
         "seeds": sorted({len(cell["seeds"]) for cell in results["cells"].values()}),
         "curves": [learning_curves(name, curves[name], results["cells"][name]["best_step"], shared) for name in names],

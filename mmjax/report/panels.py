@@ -8,11 +8,13 @@ import numpy as np
 from mmjax.report.numbers import decimals
 from mmjax.report.svg import (
     BLUE,
+    GREEN,
     GREY,
     HEAT,
     INK,
     ORANGE,
     PANEL_WIDTH,
+    PINK,
     draw,
     floats,
     horizontal_rows,
@@ -22,7 +24,7 @@ from mmjax.report.svg import (
 )  # fmt: skip
 from mmjax.runs.schema import NUMBER, Maybe, RunError, check
 
-__all__ = ["MAX_LABELS", "MAX_NUMBERS", "NUMBERS", "SPECS", "UNBOUNDED", "Panel", "draw_panel"]
+__all__ = ["CURVES", "MAX_LABELS", "MAX_NUMBERS", "NUMBERS", "SPECS", "UNBOUNDED", "Panel", "draw_panel"]
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 Panel = Mapping[str, Any]
 UNBOUNDED = (None, None)
 MAX_NUMBERS = 24  # a matrix with more rows or columns has small squares without numbers
+CURVES = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"), (PINK, ":", "D"), (INK, "-", "v"), (GREY, "--", "x"))
 MAX_LABELS = 30  # more points are drawn without labels
 
 NUMBERS = [Maybe(NUMBER)]
@@ -38,7 +41,11 @@ SPECS = {
     "points": {"x": NUMBERS, "y": NUMBERS, "labels": [str], "x_label": str, "y_label": str, "diagonal": bool},
     "histogram": {"edges": NUMBERS, "counts": NUMBERS, "label": str},
     "intervals": {"names": [str], "mean": NUMBERS, "low": Maybe(NUMBERS), "high": Maybe(NUMBERS), "label": str},
-}
+    "lines": {
+        "names": [str], "x": NUMBERS, "mean": [NUMBERS], "low": Maybe([NUMBERS]), "high": Maybe([NUMBERS]), "x_label": str,
+        "y_label": str,
+    },
+}  # fmt: skip
 
 
 def draw_panel(panel: Panel, key: str) -> str:
@@ -49,6 +56,7 @@ def draw_panel(panel: Panel, key: str) -> str:
     check(panel, {"title": str, **SPECS[kind]}, "results.json", key)
     draws: dict[str, Callable[[Panel], str]] = {
         "matrix": _matrix, "points": _points, "histogram": _histogram, "intervals": _intervals,
+        "lines": _lines,
     }  # fmt: skip
     return draws[kind](panel)
 
@@ -146,3 +154,25 @@ def _intervals(panel: Panel) -> str:
         title(axes, panel["title"])
 
     return draw(PANEL_WIDTH, 66 + 19 * len(mean), panel["title"], paint)
+
+
+def _lines(panel: Panel) -> str:
+    """A curve for each name, with a band for its interval."""
+    x, mean = floats(panel["x"]), floats(panel["mean"])
+
+    def paint(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        for k, name in enumerate(panel["names"]):
+            colour, style, marker = CURVES[k % len(CURVES)]
+            axes.plot(x, mean[k], linestyle=style, marker=marker, color=colour, ms=4, linewidth=1.5, label=shorten(name))
+            if panel["low"] is not None and panel["high"] is not None:
+                low, high = floats(panel["low"][k]), floats(panel["high"][k])
+                axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
+        axes.set(xlabel=panel["x_label"], ylabel=panel["y_label"])
+        axes.locator_params(nbins=6)
+        axes.tick_params(length=0)
+        if len(panel["names"]) > 1:
+            axes.legend(fontsize=8, loc="best")
+        title(axes, panel["title"])
+
+    return draw(PANEL_WIDTH, 250, panel["title"], paint)

@@ -91,6 +91,11 @@ class Classify:
         """Float32 logits [b *m c]."""
         return apply(tokens, present)[self.output].astype(jnp.float32)
 
+    def evidence(self, outputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Any:
+        """The logit of the class that `reference` predicts, its mean over steps: what attributions explain, Float[b]."""
+        chosen = jnp.argmax(reference[self.output], axis=-1, keepdims=True)
+        return jnp.take_along_axis(outputs[self.output], chosen, axis=-1).reshape(len(chosen), -1).mean(axis=1)
+
     def outcomes(self, predicted: np.ndarray, units: Units) -> Outcomes:
         """The outcomes of `metrics.classification`."""
         return class_outcomes(at_entries(predicted, units, 1), units)

@@ -86,6 +86,11 @@ class MultiLabelClassify:
         """Float32 logits [b l]."""
         return apply(tokens, present)[self.output].astype(jnp.float32)
 
+    def evidence(self, outputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Any:
+        """The logit of the label that `reference` finds most probable: what attributions explain, Float[b]."""
+        chosen = jnp.argmax(reference[self.output], axis=-1, keepdims=True)
+        return jnp.take_along_axis(outputs[self.output], chosen, axis=-1)[:, 0]
+
     def outcomes(self, predicted: np.ndarray, units: Units) -> Outcomes:
         """The outcomes of `metrics.multilabel`; the score is the logit."""
         logits, target = at_entries(predicted, units, 1), units.target["target"]

@@ -4,15 +4,17 @@
     points      {"panel", "title", "x", "y", "labels", "x_label", "y_label", "diagonal"}
     histogram   {"panel", "title", "edges", "counts", "label"}
     intervals   {"panel", "title", "names", "mean", "low", "high", "label"}
+    lines       {"panel", "title", "names", "x", "mean", "low", "high", "x_label", "y_label"}
+    maps        {"panel", "title", "examples": [{"id", "target", "maps": [{"modality", ...}]}]}
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["histogram", "intervals", "matrix", "points"]
+__all__ = ["histogram", "intervals", "lines", "maps", "matrix", "points"]
 
 
 def matrix(
@@ -71,6 +73,32 @@ def intervals(
         "high": None if high is None else _numbers(_expect(np.asarray(high), shape, "high")),
         "label": label,
     }
+
+
+def lines(
+    title: str, names: Sequence[str], x: Any, mean: Any, low: Any = None, high: Any = None, x_label: str = "", y_label: str = ""
+) -> dict[str, Any]:
+    """A curve for each name, with a band if there are intervals. x: Float[k], ascending; mean, low, high: Float[n k]."""
+    x = np.asarray(x)
+    shape = (len(names), len(x))
+    return {
+        "panel": "lines",
+        "title": title,
+        "names": [str(name) for name in names],
+        "x": _numbers(_expect(x, (len(x),), "x")),
+        "mean": _numbers(_expect(np.asarray(mean), shape, "mean")),
+        "low": None if low is None else _numbers(_expect(np.asarray(low), shape, "low")),
+        "high": None if high is None else _numbers(_expect(np.asarray(high), shape, "high")),
+        "x_label": x_label,
+        "y_label": y_label,
+    }
+
+
+def maps(title: str, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Attributions of some examples. Each map has its "modality" and a "picture", or "words" with "weights" from -1 to 1; and
+    perhaps a "sound". Pictures (PNG) and sounds are names of files of the audit.
+    """
+    return {"panel": "maps", "title": title, "examples": [dict(example) for example in examples]}
 
 
 def _expect(array: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:

@@ -80,6 +80,11 @@ class Regress:
         predicted = apply(tokens, present)[self.output].astype(jnp.float32)
         return predicted.reshape(batch.targets[self.name].shape)
 
+    def evidence(self, outputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Any:
+        """The number, its mean over steps: what attributions explain, Float[b]."""
+        del reference
+        return outputs[self.output].reshape(len(outputs[self.output]), -1).mean(axis=1)
+
     def outcomes(self, predicted: np.ndarray, units: Units) -> Outcomes:
         """The outcomes of `metrics.regression`."""
         return {"target": units.target["target"], "predicted": at_entries(predicted, units, 0).astype(np.float32)}

@@ -169,6 +169,16 @@ class Retrieve:
             "gallery": embed(self.gallery, gallery, apply, tokens, present, batch),
         }
 
+    def evidence(self, outputs: Mapping[str, Any], reference: Mapping[str, Any]) -> Any:
+        """The dot product of the two embeddings of each row: what attributions explain, Float[b].
+
+        ValueError if one of them belongs to the fused tokens, which contain the modality of the other here.
+        """
+        del reference
+        if not (modality_of(self.query) and modality_of(self.gallery)):
+            raise ValueError(f"Retrieve: {self.query!r} and {self.gallery!r} must belong to single modalities to be explained")
+        return (outputs[self.query] * outputs[self.gallery]).sum(axis=-1)
+
     def outcomes(self, predicted: Mapping[str, np.ndarray], units: Units) -> Outcomes:
         """Both directions, whatever their weights."""
         sides = [units.target["direction"] == direction for direction in (0, 1)]

@@ -85,6 +85,8 @@ def _panels(rng: np.random.Generator, task: str) -> list[dict[str, Any]]:
         panels.points("Cells", [1, 2], [0.4, 0.5], ["a<b>", "c"], "parameters", "recall@1"),
         panels.intervals("Recall by query", ["image", "text"], [0.4, 0.3], [0.3, 0.2], [0.5, np.nan], "recall@1"),
         panels.intervals("Recall by gallery", ["image", "text"], [0.4, 0.3]),
+        panels.lines("Recall by severity", ["image", "text"], [0, 1, 2], [[0.4, 0.3, 0.2], [0.4, 0.4, np.nan]]),
+        panels.lines("Recall by share", ["audio"], [0, 1], [[0.4, 0.3]], [[0.3, 0.2]], [[0.5, 0.4]], "share", "recall@1"),
     ]
 
 

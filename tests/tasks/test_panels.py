@@ -14,13 +14,15 @@ def test_every_panel_is_json_without_nan():
         panels.points("p", np.float32([1, 2]), [np.inf, 1 / 3], ["x", "y"], diagonal=True),
         panels.histogram("h", [0, 1, 2], np.array([3, 4])),
         panels.intervals("i", ["a"], [0.5], [0.25], [np.nan]),
+        panels.lines("l", ["a", "b"], [0, 1], [[1, 2], [3, np.nan]], [[0, 1], [2, 3]], [[2, 3], [4, 5]], "severity"),
     ]
     read = json.loads(json.dumps(values, allow_nan=False))
     assert read == values
-    assert [value["panel"] for value in read] == ["matrix", "points", "histogram", "intervals"]
+    assert [value["panel"] for value in read] == ["matrix", "points", "histogram", "intervals", "lines"]
     assert read[0]["values"] == [[1, None]]
     assert read[1]["y"] == [None, 0.333333]
     assert read[3]["high"] == [None]
+    assert read[4]["mean"] == [[1, 2], [3, None]]
 
 
 def test_shapes_that_do_not_fit_are_named():

@@ -21,8 +21,8 @@ from mmjax.audit.attribution.gradients import (
 )
 from mmjax.audit.attribution.occlusion import area, deletion, insertion, occlusion
 from mmjax.audit.attribution.rollout import attention_rollout, self_attention
-from mmjax.audit.attribution.sanity import rank_correlation, randomized
-from mmjax.audit.attribution.words import embeddings_of, shifted
+from mmjax.audit.attribution.sanity import randomized, rank_correlation
+from mmjax.audit.attribution.words import embeddings_of, with_embeddings
 
 __all__ = [
     "Score",
@@ -43,6 +43,6 @@ __all__ = [
     "randomized",
     "rank_correlation",
     "self_attention",
-    "shifted",
     "smooth_gradient",
+    "with_embeddings",
 ]

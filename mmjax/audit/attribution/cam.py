@@ -14,15 +14,15 @@ __all__ = ["grad_cam", "grad_cam_at"]
 
 
 def grad_cam(
-    features: Float[Array, "b *n c"],
-    gradient: Float[Array, "b *n c"],
-    valid: Bool[Array, "b *n"] | None = None,
+    features: Float[Array, "b ... c"],
+    gradient: Float[Array, "b ... c"],
+    valid: Bool[Array, "b ..."] | None = None,
     signed: bool = False,
-) -> Float[Array, "b *n"]:
-    """ReLU(sum over channels of alpha_c A_c), alpha_c the mean gradient over positions (Selvaraju et al., 2017, eqs. 1 and 2).
+) -> Float[Array, "b ..."]:
+    """ReLU(sum_c alpha_c A_c), alpha_c the mean gradient over positions (Selvaraju et al., 2017, equations 1 and 2).
 
-    features: the output A of a layer: of a convolution [b h w c], or the tokens of an encoder [b n c]. gradient: of the score by
-    the features. valid: False for positions that are padding, whose value is 0; None for all. signed: without the ReLU.
+    features: the output A of a layer: of a convolution [b h w c], or the tokens of an encoder [b n c]. gradient: of the score
+    by the features. valid: False for positions that are padding, whose value is 0; None for all. signed: without the ReLU.
     """
     axes = tuple(range(1, features.ndim - 1))
     valid = jnp.ones(features.shape[:-1], bool) if valid is None else valid
@@ -33,7 +33,7 @@ def grad_cam(
     return found if signed else jax.nn.relu(found)
 
 
-def grad_cam_at(run: Callable[[], Float[Array, " b"]], path: Sequence[str], signed: bool = False) -> Float[Array, "b *n"]:
+def grad_cam_at(run: Callable[[], Float[Array, " b"]], path: Sequence[str], signed: bool = False) -> Float[Array, "b ..."]:
     """`grad_cam` of the output of a module inside a model, an array or `Tokens`.
 
     run: () -> the score of each example; it applies a linen model. path: of the module, as in its variables, such as

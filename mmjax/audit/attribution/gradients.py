@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
 __all__ = [
-    "NODES", "Score", "completeness_gap", "gradient", "integrated_gradients", "integrated_gradients_to", "only", "per_feature",
-    "smooth_gradient",
+    "NODES", "PIECES", "Score", "completeness_gap", "gradient", "integrated_gradients", "integrated_gradients_to", "only",
+    "per_feature", "smooth_gradient",
 ]  # fmt: skip
 
 Score = Callable[[Any], Float[Array, " b"]]
 """Inputs, a pytree of float arrays [b ...] -> the score of each example, such as the logit of a class."""
-NODES = 16  # of the Gauss-Legendre rule on each piece of the path
+NODES, PIECES = 8, 8  # of the Gauss-Legendre rule on each piece of the path, and pieces at first
 
 
 def gradient(score: Score, inputs: Any) -> Any:
@@ -45,50 +45,81 @@ def smooth_gradient(
     return jax.tree.map(lambda x: x / samples, total)
 
 
-def integrated_gradients(score: Score, inputs: Any, baselines: Any, steps: int = 50, pieces: Any = 1) -> Any:
+def integrated_gradients(score: Score, inputs: Any, baselines: Any, steps: int = 50) -> Any:
     """Integrated gradients (Sundararajan et al., 2017, equation 1), along the straight path from the baselines.
 
         (x - b) * integral of the gradient at b + a (x - b) over a from 0 to 1
 
     They add up to score(inputs) - score(baselines), as far as the integral is exact: see `completeness_gap`.
 
-    baselines: a tree like `inputs`. steps: nodes of the Gauss-Legendre rule on each piece. pieces: of equal length; their number
-    may be traced. With one piece of 50 nodes it is the default of Captum.
+    baselines: a tree like `inputs`. steps: nodes of the Gauss-Legendre rule, which with 50 is the default of Captum.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
-    node = jnp.asarray((nodes + 1) / 2, jnp.float32)
-    weight = jnp.asarray(weights / 2, jnp.float32)
+    nodes, weights = (jnp.asarray(x, jnp.float32) for x in np.polynomial.legendre.leggauss(steps))
     path = jax.tree.map(jnp.subtract, inputs, baselines)
-    pieces = jnp.asarray(pieces, jnp.int32)
 
-    def add(number, total):
-        at = (number // steps + node[number % steps]) / pieces
-        point = jax.tree.map(lambda b, change: b + at * change, baselines, path)
-        part = weight[number % steps] / pieces
-        return jax.tree.map(lambda t, g: t + part * g, total, gradient(score, point))
+    def add(total, pair):
+        node, weight = pair
+        point = jax.tree.map(lambda b, change: b + (node + 1) / 2 * change, baselines, path)
+        return jax.tree.map(lambda t, g: t + weight / 2 * g, total, gradient(score, point)), None
 
-    mean = lax.fori_loop(0, pieces * steps, add, jax.tree.map(jnp.zeros_like, path))
+    mean, _ = lax.scan(add, jax.tree.map(jnp.zeros_like, path), (nodes, weights))
     return jax.tree.map(jnp.multiply, path, mean)
 
 
 def integrated_gradients_to(
-    score: Score, inputs: Any, baselines: Any, tolerance: float = 1e-3, max_pieces: int = 64
+    score: Score, inputs: Any, baselines: Any, tolerance: float = 1e-3, max_pieces: int = 128
 ) -> tuple[Any, Float[Array, " b"]]:
-    """(`integrated_gradients`, the gap of each example), with as many pieces as the largest gap needs.
+    """(`integrated_gradients`, the gap of each example), with as many pieces of the path as each example needs.
 
-    The number of pieces of 16 nodes is doubled until no gap exceeds tolerance * max(1, |score(inputs) - score(baselines)|), or
-    `max_pieces` is reached; networks with kinks (ReLU) need more than smooth ones.
+    The gap is `completeness_gap` divided by max(1, |score(inputs) - score(baselines)|). On each piece the attributions must add
+    up to the change of the score too; the piece with the largest error is halved until the gap is within the tolerance, or
+    there are `max_pieces`. So the nodes gather at the kinks of a network with ReLU.
     """
     change = score(inputs) - score(baselines)
-    allowed = tolerance * jnp.maximum(1, jnp.abs(change))
+    path = jax.tree.map(jnp.subtract, inputs, baselines)
+    examples = jnp.arange(change.shape[0])
+    error_of = lambda errors: jnp.abs(errors.sum(axis=1)) / jnp.maximum(1, jnp.abs(change))
 
-    def run(pieces):
-        found = integrated_gradients(score, inputs, baselines, NODES, pieces)
-        return pieces, found, jnp.abs(_sum(found) - change)
+    def first(number, state):
+        total, low, high, errors = state
+        ends = jnp.full(change.shape, number / PIECES), jnp.full(change.shape, (number + 1) / PIECES)
+        found, error = _piece(score, baselines, path, *ends)
+        put = lambda array, value: array.at[:, number].set(value)
+        return jax.tree.map(jnp.add, total, found), put(low, ends[0]), put(high, ends[1]), put(errors, error)
 
-    insufficient = lambda state: jnp.any(state[2] > allowed) & (2 * state[0] <= max_pieces)
-    _, found, gap = lax.while_loop(insufficient, lambda state: run(2 * state[0]), run(jnp.int32(1)))
-    return found, gap
+    def halve(state):
+        count, total, low, high, errors = state
+        worst = jnp.argmax(jnp.abs(errors), axis=1)
+        left, right = low[examples, worst], high[examples, worst]
+        middle = (left + right) / 2
+        ends = jnp.stack([left, left, middle]), jnp.stack([right, middle, right])
+        found, (_, error, other) = lax.map(lambda ends: _piece(score, baselines, path, *ends), ends)
+        total = jax.tree.map(lambda total, x: total - x[0] + x[1] + x[2], total, found)
+        low, high = low.at[:, count].set(middle), high.at[:, count].set(right)
+        high = high.at[examples, worst].set(middle)
+        return count + 1, total, low, high, errors.at[examples, worst].set(error).at[:, count].set(other)
+
+    ends = jnp.zeros((len(examples), max_pieces))
+    start = jax.lax.fori_loop(0, PIECES, first, (jax.tree.map(jnp.zeros_like, path), ends, ends, ends))
+    unfinished = lambda state: (state[0] < max_pieces) & jnp.any(error_of(state[4]) > tolerance)
+    found = lax.while_loop(unfinished, halve, (jnp.int32(PIECES), *start))
+    return found[1], error_of(found[4])
+
+
+def _piece(score: Score, baselines: Any, path: Any, low: Array, high: Array) -> tuple[Any, Float[Array, " b"]]:
+    """(the integrated gradients of a piece of each example's path, their sum minus the change of the score). low, high:
+    Float[b]."""
+    nodes, weights = (jnp.asarray(x, jnp.float32) for x in np.polynomial.legendre.leggauss(NODES))
+    along = lambda at: jax.tree.map(lambda b, change: b + _like(at, change.ndim) * change, baselines, path)
+
+    def add(total, pair):
+        node, weight = pair
+        found = gradient(score, along(low + (high - low) * (node + 1) / 2))
+        return jax.tree.map(lambda t, g: t + _like((high - low) / 2, g.ndim) * weight * g, total, found), None
+
+    mean, _ = lax.scan(add, jax.tree.map(jnp.zeros_like, path), (nodes, weights))
+    found = jax.tree.map(jnp.multiply, path, mean)
+    return found, _sum(found) - (score(along(high)) - score(along(low)))
 
 
 def completeness_gap(score: Score, attributions: Any, inputs: Any, baselines: Any) -> Float[Array, " b"]:
@@ -109,7 +140,8 @@ def per_feature(attribution: Float[Array, "b ..."], axes: int = 1) -> Float[Arra
     return jnp.sum(attribution, axis=tuple(range(-axes, 0))) if axes else attribution
 
 
-def _like(mask: Bool[Array, "b ..."], ndim: int) -> Bool[Array, "b ..."]:
+def _like(mask: Array, ndim: int) -> Array:
+    """[b ...] with axes of size 1 at the end, so that it has this number of axes."""
     return mask.reshape(mask.shape + (1,) * (ndim - mask.ndim))
 
 

@@ -22,8 +22,8 @@ def occlusion(
 ) -> Float[Array, "b ..."]:
     """The loss of score if a window is replaced by the baseline (Zeiler and Fergus, 2014, section 4.2), like x.
 
-    Windows start at 0 and every `stride`, until they cover all of x; the last one of an axis may be cut off. A feature in several
-    windows has the mean of their values, as in Captum.
+    Windows start at 0 and every `stride`, until they cover all of x; the last one of an axis may be cut off. A feature in
+    several windows has the mean of their values, as in Captum.
 
     baseline: a number, or an array that broadcasts against x. window: its size along the axes of x after the first; a sensor
     channel is (steps, 1), a word (1, width), a time-frequency bin (1, 1). stride: None for that of the window.
@@ -32,7 +32,7 @@ def occlusion(
     """
     shape, stride = x.shape[1:], tuple(window if stride is None else stride)
     if not len(window) == len(stride) == len(shape):
-        raise ValueError(f"occlusion: window {tuple(window)} and stride {stride} must have {len(shape)} sizes, as the input has")
+        raise ValueError(f"occlusion: window {tuple(window)} and stride {stride} need {len(shape)} sizes, as the input has")
     for size, step, axis in zip(window, stride, shape):
         if not 1 <= step <= size <= axis:
             raise ValueError(
@@ -66,9 +66,9 @@ def deletion(
 ) -> Float[Array, "b k"]:
     """The score while features are replaced by the baseline, the most important ones first (Petsiuk et al., 2018, "RISE").
 
-    Value k is the score without the first k / steps of the features; a good attribution makes it fall fast. attribution: of the
-    features, the leading axes of x; the remaining axes, such as colours, go together. valid: like attribution, False for padding,
-    which stays; None for all. Returns steps + 1 values.
+    Value k is the score without the first k / steps of the features; a good attribution makes it fall fast. attribution: of
+    the features, the leading axes of x; the remaining axes, such as colours, go together. valid: like attribution, False for
+    padding, which stays; None for all. Returns steps + 1 values.
     """
     return _curve(score, x, baseline, attribution, valid, steps, lambda removed: removed)
 
@@ -96,7 +96,7 @@ def area(curve: Float[Array, "*n k"]) -> Float[Array, "*n"]:
 def ranks(
     attribution: Float[Array, "b ..."], valid: Bool[Array, "b ..."] | None = None
 ) -> tuple[Int[Array, "b f"], Int[Array, " b"]]:
-    """(the place of each feature by falling attribution, the number of valid features); features that are not valid are last."""
+    """(the place of each feature by falling attribution, the number of valid features); other features are last."""
     flat = attribution.reshape(attribution.shape[0], -1)
     valid = jnp.ones(flat.shape, bool) if valid is None else jnp.broadcast_to(valid, attribution.shape).reshape(flat.shape)
     order = jnp.argsort(jnp.where(valid, -flat, jnp.inf), axis=1, stable=True)

@@ -1,6 +1,7 @@
 """Augmentations of sequences and of series, [b n d] or Padded (Um et al., 2017). Padding does not change."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from mmjax.data.augment.each import for_each_example, on_valid_steps
 from mmjax.nn.checks import rate
 from mmjax.types import Batch, Padded
 
-__all__ = ["DropSteps", "Jitter", "Scaling"]
+__all__ = ["DropSteps", "Jitter", "Scaling", "without_steps"]
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,18 @@ class DropSteps:
         if self.modality in batch.inputs and not isinstance(batch.inputs[self.modality], Padded):
             raise ValueError(f"DropSteps.modality: {self.modality!r} has no length; it must be a sequence, such as a video")
 
-        def change(key, x):
-            steps = jnp.arange(x.x.shape[0])
-            kept = (steps < x.length) & jax.random.bernoulli(key, 1 - self.rate, steps.shape)
-            kept = jnp.where(kept.any(), kept, (steps == 0) & (x.length > 0))
-            order = jnp.argsort(~kept, stable=True)
-            valid = (steps < kept.sum()).reshape(-1, *(1,) * (x.x.ndim - 1))
-            return x.replace(x=jnp.where(valid, x.x[order], 0), length=kept.sum().astype(x.length.dtype))
-
+        change = lambda key, x: without_steps(key, x, self.rate)
         return for_each_example(change, batch, self.modality, key) if self.rate else batch
+
+
+def without_steps(key: Key[Array, ""], x: Padded, rate: Any) -> Padded:
+    """One example's sequence without the valid steps that are lost, each with probability `rate`; the first one if all are.
+
+    x: without a batch dimension. The padding of the result is 0.
+    """
+    steps = jnp.arange(x.x.shape[0])
+    kept = (steps < x.length) & jax.random.bernoulli(key, 1 - rate, steps.shape)
+    kept = jnp.where(kept.any(), kept, (steps == 0) & (x.length > 0))
+    order = jnp.argsort(~kept, stable=True)
+    valid = (steps < kept.sum()).reshape(-1, *(1,) * (x.x.ndim - 1))
+    return x.replace(x=jnp.where(valid, x.x[order], 0), length=kept.sum().astype(x.length.dtype))

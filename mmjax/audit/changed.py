@@ -1,0 +1,77 @@
+"""Scores of a trained cell on changed inputs of some of its test rows."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mmjax.audit.audited import Audited
+from mmjax.data.dataset import Dataset
+from mmjax.data.few import keep_rows
+from mmjax.evaluate.statistics import Estimate, estimates
+
+__all__ = ["Changed", "needed", "sampled", "unchanged"]
+
+
+def unchanged(dataset: Dataset) -> Dataset:
+    """The data as they are."""
+    return dataset
+
+
+def sampled(dataset: Dataset, rows: int, seed: int = 0) -> Dataset:
+    """The data with at most this number of random test rows, in their order.
+
+    All rows if the metadata have an entry for each labelled step instead of each row.
+    """
+    count, metadata = len(dataset.splits["test"]), dataset.metadata["test"]
+    if count <= rows or any(len(column) != count for column in metadata.values()):
+        return dataset
+    kept = {split: np.arange(len(of)) for split, of in dataset.splits.items()}
+    kept["test"] = np.sort(np.random.default_rng(seed).permutation(count)[:rows])
+    return keep_rows(dataset, kept)
+
+
+def needed(dataset: Dataset, modalities: Iterable[str]) -> Dataset:
+    """The data with the columns of these modalities, and with the items of test rows alone; other splits must not be used."""
+    rows, columns, pointer = dataset.splits["test"], {}, {}
+    for name in sorted(modalities):
+        column, old = dataset.columns[name], np.asarray(rows.pointer[name])
+        used = np.unique(old[old >= 0])
+        used = used if len(used) else np.zeros(1, int)  # an absent modality still has a shape
+        pointer[name] = np.where(old >= 0, np.searchsorted(used, old), -1).astype(old.dtype)
+        original = None if column.original is None else partial(_nth, column.original, used)
+        columns[name] = replace(column, count=len(used), read=partial(_nth, column.read, used), original=original)
+    return replace(dataset, columns=columns, splits={**dataset.splits, "test": rows.replace(pointer=pointer)})
+
+
+def _nth(read: Callable[[int], Any], numbers: np.ndarray, number: int) -> Any:
+    return read(int(numbers[number]))
+
+
+class Changed:
+    """The headline metric of all seeds of a cell with all modalities, on (some of) the test rows with changed inputs.
+
+    rows: the largest number of test rows of each fold. seed: of the rows. data: {fold: the data with these rows}. weight,
+    group, fold: of the units, as in `estimates`.
+    """
+
+    def __init__(self, audited: Audited, rows: int, seed: int = 0):
+        self.audited = audited
+        parts = {part.fold: part for part in audited.parts}
+        some = lambda part: needed(sampled(part.dataset, rows, seed), audited.modalities)
+        self.data = {fold: some(part) for fold, part in parts.items()}
+        self._of_whole = {id(part.dataset): self.data[fold] for fold, part in parts.items()}
+        self._units = {fold: part.task.units(self.data[fold], "test") for fold, part in parts.items()}
+        joined = lambda name: np.concatenate([getattr(of, name) for of in self._units.values()])
+        self.weight, self.group = joined("weight"), joined("group")
+        folds = [np.full(len(of.weight), number) for number, of in enumerate(self._units.values())]
+        self.fold = np.concatenate(folds) if len(folds) > 1 else None
+
+    def estimate(self, change: Callable[[Dataset], Dataset] = unchanged) -> Estimate:
+        """The headline metric. change: the data of a fold -> data with the same test rows."""
+        predicted = self.audited.predictions(change=lambda whole: change(self._of_whole[id(whole)]))
+        outcomes = self.audited.scored(predicted, lambda part: self._units[part.fold])
+        name = self.audited.headline
+        return estimates({name: self.audited.metrics[name]}, outcomes, self.weight, self.group, self.fold)[name]

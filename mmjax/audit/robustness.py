@@ -1,0 +1,188 @@
+"""Robustness curves of a trained cell: its headline metric on corrupted inputs and with missing modalities."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mmjax.audit.audit import Audit, NotApplicable
+from mmjax.audit.audited import Audited
+from mmjax.audit.changed import Changed
+from mmjax.data.dataset import Dataset
+from mmjax.evaluate.statistics import Estimate, combination, difference
+from mmjax.metrics.robustness import trapezoids
+from mmjax.robust.corruptions import SEVERITIES, corrupted, suite
+from mmjax.tasks import panels
+
+__all__ = ["MISSING", "ROWS", "corruptions", "effective", "missing_rates", "without"]
+
+ROWS = 256  # test rows of each fold
+MISSING = (0.0, 0.25, 0.5, 0.75, 1.0)
+ALL = "all modalities"
+
+
+def corruptions(
+    audited: Audited, suites: Mapping[str, Mapping[str, Any]] | None = None, rows: int = ROWS, seed: int = 0
+) -> Audit:
+    """The headline metric on corrupted test inputs at severities 0 to 5, for every modality, and for all of them at once.
+
+    suites: {modality: {name: corruption}}; None for those that fit the data (`robust.corruptions.suite`). With several
+    modalities, the first corruption of each, which is noise, is also applied to all of them together. rows: the largest number
+    of test rows, drawn at random. seed: of the rows and of the corruptions, which are the same for all seeds of the cell.
+
+    values: {"severities", "curves": {corruption: metric at each severity}}. The estimates have, for each modality and for all,
+    the mean over its corruptions at each severity ("image, severity 5"), relative robustness and the accumulated change as
+    MultiBench defines them (`metrics.robustness`).
+    NotApplicable if no corruption fits.
+    """
+    test, headline = Changed(audited, rows, seed), audited.headline
+    data = next(iter(test.data.values()))
+    found = {name: suite(data.columns[name]) for name in audited.modalities} if suites is None else dict(suites)
+    found = {name: of for name, of in found.items() if of}
+    if not found:
+        raise NotApplicable(f"no corruption fits the inputs of cell {audited.cell}: {', '.join(audited.modalities)}")
+    clean = test.estimate()
+    plans = {f"{name}: {kind}": {name: change} for name, of in found.items() for kind, change in of.items()}
+    if len(found) > 1:
+        plans[f"{ALL}: noise"] = {name: next(iter(of.values())) for name, of in found.items()}
+    curves = {
+        name: [clean, *(test.estimate(partial(corrupted, changes=changes, severity=s, seed=seed)) for s in SEVERITIES)]
+        for name, changes in plans.items()
+    }
+    means = _means(curves, [*found, *([ALL] if len(found) > 1 else [])])
+    return Audit(
+        name="corruptions",
+        title="Corrupted inputs",
+        conclusions=_conclusions(headline, curves, means, clean),
+        estimates={"clean": clean} | _summaries(means, range(6), "severity"),
+        panels=(
+            *(_table(headline, name, curves) for name in found),
+            _lines(f"{headline}, mean over corruptions", means, [0, *SEVERITIES], "severity", headline),
+        ),
+        note=f"{headline} on {len(test.weight)} units. Images have the corruptions of ImageNet-C or CIFAR-10-C (Hendrycks and "
+        "Dietterich, 2019), except that frost is drawn; sounds, texts and series have ours (mmjax.robust.corruptions). "
+        "Relative robustness and accumulated change: Liang et al., 2021 (MultiBench).",
+        values={
+            "severities": [0, *SEVERITIES],
+            "curves": {name: [one.mean for one in curve] for name, curve in curves.items()},
+        },
+    )
+
+
+def missing_rates(
+    audited: Audited, rates: Sequence[float] = MISSING, rows: int = ROWS, seed: int = 0
+) -> Audit:
+    """The headline metric when each test input is missing with a rate, for every modality, and for all of them at once.
+
+    rates: ascending, the first 0. An input that is missing at a rate is missing at all higher ones. At rate 1 for all
+    modalities, nothing is left. rows, seed: as in `corruptions`.
+    """
+    if not rates or rates[0] != 0 or list(rates) != sorted(rates) or rates[-1] > 1:
+        raise ValueError(f"rates are {list(rates)}; they must ascend from 0 to at most 1")
+    test, headline = Changed(audited, rows, seed), audited.headline
+    clean, groups = test.estimate(), {name: (name,) for name in audited.modalities}
+    if len(audited.modalities) > 1:
+        groups[ALL] = audited.modalities
+    curves = {
+        name: [clean, *(test.estimate(partial(without, modalities=of, rate=rate, seed=seed)) for rate in rates[1:])]
+        for name, of in groups.items()
+    }
+    ends = {name: difference(curve[-1], clean) for name, curve in curves.items()}
+    worst = min(audited.modalities, key=lambda name: _goodness(curves[name][-1]))
+    return Audit(
+        name="missing_rates",
+        title="Missing inputs",
+        conclusions=(
+            f"Of single modalities, {headline} suffers most without {worst}: {clean.mean:.3f} with all inputs, "
+            f"{curves[worst][-1].mean:.3f} if {100 * rates[-1]:g} % of {worst} is missing ({ends[worst].verdict}).",
+        ),
+        estimates={"complete": clean} | _summaries(curves, rates, "missing rate"),
+        panels=(_lines(f"{headline} with missing inputs", curves, list(rates), "share of inputs that is missing", headline),),
+        note=f"{headline} on {len(test.weight)} units; inputs are masked independently of each other.",
+        values={"rates": list(rates), "curves": {name: [one.mean for one in curve] for name, curve in curves.items()}},
+    )
+
+
+def without(dataset: Dataset, modalities: Sequence[str], rate: float, seed: int = 0) -> Dataset:
+    """The data whose test rows lack these modalities, each with this probability. Rows are nested in the rate."""
+    rows = dataset.splits["test"]
+    pointer = dict(rows.pointer)
+    for name in modalities:
+        draws = np.random.default_rng([seed, *name.encode()]).random(len(rows))
+        pointer[name] = np.where(draws < rate, -1, np.asarray(rows.pointer[name])).astype(np.asarray(rows.pointer[name]).dtype)
+    return dataclasses.replace(dataset, splits={**dataset.splits, "test": rows.replace(pointer=pointer)})
+
+
+def effective(curve: Sequence[Estimate], reference: Sequence[Estimate]) -> Any:
+    """Effective robustness (`metrics.robustness.effective_robustness`) as a paired `Difference` with its interval.
+
+    curve, reference: the estimates of two cells on the same units at the same levels, the first without corruption.
+    """
+    return difference(_change(curve), _change(reference))
+
+
+def _change(curve: Sequence[Estimate]) -> Estimate:
+    """The accumulated change."""
+    return combination(curve, [1.0 - len(curve), *[1.0] * (len(curve) - 1)], curve[0].metric.higher_is_better)
+
+
+def _area(curve: Sequence[Estimate]) -> Estimate:
+    """Relative robustness."""
+    return combination(curve, trapezoids(len(curve)).tolist(), curve[0].metric.higher_is_better)
+
+
+def _means(curves: Mapping[str, Sequence[Estimate]], names: Sequence[str]) -> dict[str, list[Estimate]]:
+    """The mean curve of the corruptions of each modality."""
+    means = {}
+    for name in names:
+        own = [curve for key, curve in curves.items() if key.startswith(f"{name}: ")]
+        levels = zip(*own, strict=True)
+        share = [1 / len(own)] * len(own)
+        means[name] = [combination(level, share, level[0].metric.higher_is_better) for level in levels]
+    return means
+
+
+def _summaries(curves: Mapping[str, Sequence[Estimate]], levels: Any, word: str) -> dict[str, Estimate]:
+    found = {}
+    for name, curve in curves.items():
+        found |= {f"{name}, {word} {level:g}": one for level, one in list(zip(levels, curve))[1:]}
+        found |= {f"{name}, relative robustness": _area(curve), f"{name}, accumulated change": _change(curve)}
+    return found
+
+
+def _goodness(estimate: Estimate) -> float:
+    """The mean, higher for a better one; undefined values are best, so that they are never the worst."""
+    if not np.isfinite(estimate.mean):
+        return np.inf
+    return estimate.mean if estimate.metric.higher_is_better else -estimate.mean
+
+
+def _conclusions(
+    headline: str, curves: Mapping[str, Sequence[Estimate]], means: Mapping[str, Sequence[Estimate]], clean: Estimate
+) -> tuple[str, ...]:
+    """The mean curve of each modality, and its most harmful corruption."""
+    said = []
+    for name, curve in means.items():
+        gap = difference(curve[-1], clean)
+        text = f"With {name} corrupted, {headline} goes from {clean.mean:.3f} to {curve[1].mean:.3f} at severity 1 and "
+        text += f"{curve[-1].mean:.3f} at severity 5 ({gap.verdict})"
+        own = {key.partition(": ")[2]: of for key, of in curves.items() if key.startswith(f"{name}: ")}
+        if len(own) > 1:
+            worst = min(own, key=lambda kind: _goodness(own[kind][-1]))
+            text += f"; the most harmful of its {len(own)} corruptions is {worst.replace('_', ' ')}, {own[worst][-1].mean:.3f}"
+        said.append(text + ".")
+    return tuple(said)
+
+
+def _table(headline: str, modality: str, curves: Mapping[str, Sequence[Estimate]]) -> dict[str, Any]:
+    own = {key.partition(": ")[2]: of for key, of in curves.items() if key.startswith(f"{modality}: ")}
+    values = np.array([[one.mean for one in curve] for curve in own.values()])
+    names = [kind.replace("_", " ") for kind in own]
+    return panels.matrix(f"{headline}: {modality}", names, [str(s) for s in (0, *SEVERITIES)], values, "", "severity")
+
+
+def _lines(title: str, curves: Mapping[str, Sequence[Estimate]], x: Any, x_label: str, y_label: str) -> dict[str, Any]:
+    end: Callable[[str], np.ndarray] = lambda key: np.array([[getattr(one, key) for one in curve] for curve in curves.values()])
+    return panels.lines(title, list(curves), x, end("mean"), end("low"), end("high"), x_label, y_label)

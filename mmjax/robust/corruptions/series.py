@@ -1,0 +1,79 @@
+"""Corruptions of series and of videos, `Padded` [n ...], and of vectors of features [d]. The levels are ours."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from mmjax.data.augment.series import without_steps
+from mmjax.robust.corruptions.levels import Levels, Severity, at
+from mmjax.types import Padded
+
+__all__ = ["ChannelNoise", "DroppedEntries", "DroppedSensors", "DroppedSteps"]
+
+RATES = ((0.1,), (0.2,), (0.3,), (0.5,), (0.7,))
+
+
+@dataclass(frozen=True)
+class DroppedSteps:
+    """Steps, such as frames of a video, are lost independently; the others move together (`augment.DropSteps`).
+
+    levels: (probability,).
+    """
+
+    levels: Levels = RATES
+
+    def __call__(self, key: Key[Array, ""], x: Padded, severity: Severity) -> Padded:
+        (rate,) = at(self.levels, severity)
+        return without_steps(key, x, rate)
+
+
+@dataclass(frozen=True)
+class DroppedSensors:
+    """Whole channels of a series [n d] read zero, independently. levels: (probability,)."""
+
+    levels: Levels = RATES
+
+    def __call__(self, key: Key[Array, ""], x: Padded, severity: Severity) -> Padded:
+        (rate,) = at(self.levels, severity)
+        lost = jax.random.uniform(key, x.x.shape[1:]) < rate
+        return x.replace(x=jnp.where(lost[None], 0, x.x))
+
+
+@dataclass(frozen=True)
+class DroppedEntries:
+    """Single entries read zero, independently: the random drop of MultiBench (Liang et al., 2021). levels: (probability,)."""
+
+    levels: Levels = RATES
+
+    def __call__(self, key: Key[Array, ""], x: Any, severity: Severity) -> Any:
+        (rate,) = at(self.levels, severity)
+        drop = lambda values: jnp.where(jax.random.uniform(key, values.shape) < rate, 0, values)
+        return x.replace(x=drop(x.x)) if isinstance(x, Padded) else drop(x)
+
+
+@dataclass(frozen=True)
+class ChannelNoise:
+    """White Gaussian noise on every channel. levels: (signal-to-noise ratio in decibels,).
+
+    The signal of a channel is its variance over the valid steps; that of a vector is its mean square over all features.
+    """
+
+    levels: Levels = ((20.0,), (15.0,), (10.0,), (5.0,), (0.0,))
+
+    def __call__(self, key: Key[Array, ""], x: Any, severity: Severity) -> Any:
+        (decibels,) = at(self.levels, severity)
+        share = 10 ** (-decibels / 20)
+        if not isinstance(x, Padded):
+            return x + share * jnp.sqrt(jnp.mean(x * x)) * jax.random.normal(key, x.shape)
+        noise = jax.random.normal(key, x.x.shape)
+        return x.replace(x=x.x + share * _deviation(x)[None] * noise)
+
+
+def _deviation(x: Padded) -> Float[Array, "..."]:
+    valid = (jnp.arange(x.x.shape[0]) < x.length).reshape(-1, *(1,) * (x.x.ndim - 1))
+    count = jnp.maximum(x.length, 1)
+    centred = jnp.where(valid, x.x - jnp.sum(jnp.where(valid, x.x, 0), axis=0, keepdims=True) / count, 0)
+    return jnp.sqrt(jnp.sum(centred * centred, axis=0) / count)

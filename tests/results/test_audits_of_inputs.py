@@ -1,0 +1,104 @@
+"""Robustness curves and explanations of the cells of a real run, against saved outcomes and answers to changed inputs."""
+
+import json
+
+import numpy as np
+import pytest
+
+import mmjax.audit
+from mmjax.audit.explain_pictures import over, shown_maps
+from mmjax.audit.robustness import effective
+from mmjax.data.inputs import ImageInput
+from mmjax.metrics.robustness import relative_robustness
+from mmjax.report.page import write_report
+from mmjax.robust.corruptions import Contrast, DroppedEntries
+
+NONE = ((1.0,),) * 5
+
+
+@pytest.fixture(scope="module")
+def audited(results):
+    return mmjax.audit.load_audited(results.run.folder, "all")
+
+
+@pytest.fixture(scope="module")
+def corrupted(audited):
+    vector = {"dropped_entries": DroppedEntries(), "nothing": DroppedEntries(NONE)}
+    suites = {"image": {"contrast": Contrast()}, "vector": vector}
+    return mmjax.audit.corruptions(audited, suites)
+
+
+def test_corrupted_inputs_have_the_scores_of_the_answers_to_them(audited, corrupted, results, inputs):
+    headline = audited.estimates(audited.outcomes["image+text+vector"])["accuracy"]
+    assert corrupted.estimates["clean"].per_seed == pytest.approx(headline.per_seed)
+    images = np.stack([ImageInput(8)(image) for image in inputs["image"]]).astype(np.float32)
+    mean = images[..., :3].mean(axis=(1, 2), keepdims=True)
+    images[..., :3] = np.round((images[..., :3] - mean) * 0.05 + mean)
+    answers = results["all"].predict({**inputs, "image": list(images.astype(np.uint8))}, each_seed=True)["kind"]
+    truth = audited.units.target["name"]
+    wanted = [np.mean(of["predicted"] == truth) for of in answers]
+    assert corrupted.estimates["image, severity 5"].per_seed == pytest.approx(wanted)
+
+
+def test_summaries_are_those_of_the_curves(corrupted):
+    curves, of = corrupted.values["curves"], corrupted.estimates
+    vector = np.mean([curves["vector: dropped_entries"], curves["vector: nothing"]], axis=0)
+    assert of["vector, relative robustness"].mean == pytest.approx(relative_robustness(vector), abs=1e-6)
+    assert of["vector, severity 3"].mean == pytest.approx(vector[3], abs=1e-6)
+    assert of["vector, accumulated change"].mean == pytest.approx(np.sum(vector - vector[0]), abs=1e-6)
+    assert "all modalities, severity 5" in of and corrupted.panels[0]["columns"] == list("012345")
+    assert all(text.endswith(".") for text in corrupted.conclusions)
+    json.dumps(corrupted.to_json(), allow_nan=False)
+
+
+def test_all_inputs_missing_is_the_subset_without_them(audited):
+    found = mmjax.audit.missing_rates(audited, rates=(0.0, 0.5, 1.0))
+    score = lambda outcomes: pytest.approx(audited.estimates(outcomes)["accuracy"].per_seed)
+    for name, others in (("image", "text+vector"), ("vector", "image+text")):
+        assert found.estimates[f"{name}, missing rate 1"].per_seed == score(audited.outcomes[others])
+    assert found.estimates["all modalities, missing rate 1"].per_seed == score(audited.predict_subsets([()])[""])
+    with pytest.raises(ValueError, match=r"rates are \[0.5, 1\]; they must ascend from 0"):
+        mmjax.audit.missing_rates(audited, rates=(0.5, 1))
+
+
+def test_effective_robustness_is_a_paired_difference(corrupted):
+    levels = ["clean", *(f"image, severity {s}" for s in range(1, 6))]
+    curve = [corrupted.estimates[name] for name in levels]
+    assert effective(curve, curve).verdict == "identical"
+    other = [curve[0]] * 6
+    wanted = np.sum([one.mean - curve[0].mean for one in curve])
+    assert effective(curve, other).mean == pytest.approx(wanted, abs=1e-6)
+
+
+def test_explanations_are_measured_and_shown(results):
+    text = mmjax.audit.load_audited(results.run.folder, "text")
+    found = mmjax.audit.explanations(text, examples=8, shown=2)
+    names = {f"{kind}|{method}|text" for kind in ("order", "sanity") for method in ("gradient", "SmoothGrad", "occlusion")}
+    assert names <= found.estimates.keys() and "order|Grad-CAM|text" not in found.estimates
+    assert found.values["completeness_gap"] <= 1e-3
+    failed = [name for name, one in found.estimates.items() if name.startswith("sanity|") and not one.mean < 0.2]
+    assert len(found.values["failed"]) == len(failed)
+    assert any("Shuffled weights" in warning for warning in found.warnings) == bool(failed)
+    maps = [panel for panel in found.panels if panel["panel"] == "maps"]
+    assert maps[0]["title"] == "gradient" and len(maps[0]["examples"]) == 2
+    shown = maps[0]["examples"][0]["maps"][0]
+    assert shown["words"][0] == "a" and max(map(abs, shown["weights"])) == 1
+    text.write(found)
+    page = write_report([results.run.folder], results.run.folder / "maps.html").read_text()
+    assert 'class="attributions"' in page and 'class="for"' in page
+    with pytest.raises(mmjax.audit.NotApplicable, match="no method `evidence`"):
+        object.__setattr__(text.parts[0], "task", object())
+        mmjax.audit.explanations(text)
+
+
+def test_pictures_of_images_are_blue_for_and_orange_against(audited):
+    part = audited.parts[0]
+    units = part.units()
+    values = np.zeros((2, 8, 8), np.float32)
+    values[:, 0, 0], values[:, 7, 7] = 2, -1
+    panels, files = shown_maps(part, units, [0, 1], {"occlusion": {"image": values}})
+    assert [one["maps"][0]["picture"] for one in panels[0]["examples"]] == ["occlusion-image-0.png", "occlusion-image-1.png"]
+    assert files["occlusion-image-0.png"].startswith(b"\x89PNG")
+    pixels = over(np.ones((8, 8)), values[0])
+    assert tuple(pixels[0, 0]) == (0, 114, 178) and tuple(pixels[3, 3]) == (255, 255, 255)
+    assert tuple(pixels[7, 7]) == tuple(np.round((np.array([213, 94, 0]) + 255) / 2).astype(int))
