@@ -131,7 +131,7 @@ def _check_shapes(experiment: Experiment, batch: Any) -> dict[str, Any]:
                 shapes = jax.eval_shape(partial(teacher_ids, prompt=head.prompt), batch.targets[output])
                 jax.eval_shape(lambda ids, fused, m=head: m.init_with_output(key, ids, fused), shapes, fused)
             continue
-        unimodal = "." in output
+        unimodal = output not in experiment.heads  # "text.shared" may be of the fused tokens, too
         given = tokens[output.split(".")[0]] if unimodal else fused
         with _errors_in(f"unimodal_heads.{output}" if unimodal else f"heads.{output}", head, given):
             jax.eval_shape(lambda given, m=head: m.init_with_output(key, given), given)

@@ -7,16 +7,17 @@ import pytest
 from mmjax.encoders import CNN, FrameRNN, TextRNN
 from mmjax.experiment import ExperimentError
 from mmjax.experiment.check import check
-from mmjax.fusion import Concat, FiLM, MeanLogits, Parallel, Serial
+from mmjax.fusion import MISA, Concat, FiLM, MeanLogits, Parallel, Serial, SumLogits
+from mmjax.fusion.published import logit_heads, misa_heads
 from mmjax.heads import Classifier, Mean, Regressor
-from mmjax.losses import On
+from mmjax.losses import On, misa_loss
 from mmjax.tasks import Classify
-from mmjax.train.balance import OGMGE, GradNorm
+from mmjax.train.balance import OGMGE, GradNorm, ogm_ge
 from mmjax.train.optim import Adam
 from mmjax.train.stages import Stage
 from tests.experiment.given import DATA, GOOD
 
-TEXT_HEAD = {"text": {"label": Classifier(4)}}
+BOTH, TEXT_HEAD = ("image", "text"), {"text": {"label": Classifier(4)}}
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,8 @@ TEXT_HEAD = {"text": {"label": Classifier(4)}}
         {"select": "label.f1_macro"},
         {"select": "loss"},
         {"tasks": {"a.b": Classify("label")}, "select": "a.b.accuracy"},
+        {"fusion": SumLogits(4), "heads": {"label": Mean(), **logit_heads("label", BOTH)}, "gradient": ogm_ge(0.4)},
+        {"fusion": MISA(4), "heads": {"label": Classifier(4), **misa_heads(BOTH)}, "loss": misa_loss(On("label"), BOTH)},
     ],
 )
 def test_fitting_experiments_are_accepted(changes):
