@@ -4,7 +4,7 @@ The same step runs on one device and, inside `pmap(..., axis_name=SHARD)`, on a 
 random numbers depend on the position of an example in the whole batch, so losses and parameters are equal.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -14,12 +14,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
 __all__ = [
-    "SHARD", "example_keys", "gather_over_shards", "gathered_from", "in_parts", "shard_index", "sum_over_blocks",
-    "sum_over_shards",
+    "SHARD", "computed_in_parts", "example_keys", "gather_over_shards", "gathered_from", "in_parts", "is_on_mesh",
+    "shard_index", "sum_over_blocks", "sum_over_shards",
 ]  # fmt: skip
 
 SHARD = "shard"
-_PARTS: ContextVar[Mapping[int, tuple[Any, Any, Any]]] = ContextVar("parts")  # while tracing, as the names of axes are in JAX
+_PARTS: ContextVar[dict[int, tuple[Any, Any, Any]]] = ContextVar("parts")  # while tracing, as the names of axes are in JAX
 
 
 def shard_index() -> Int[Array, ""] | int:
@@ -84,6 +84,11 @@ def gathered_from(parts: Any, whole: Any, shardings: Any) -> Iterator[None]:
         _PARTS.reset(token)
 
 
+def is_on_mesh() -> bool:
+    """Whether a model is traced for a mesh, with variables of `gathered_from`."""
+    return bool(_PARTS.get({}))
+
+
 def in_parts(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     """(the arrays that those of the tree were gathered from, the function that gathers them); the tree and the identity
     without a mesh. A loop over blocks gathers one block at a time with it."""
@@ -96,3 +101,16 @@ def in_parts(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
         return structure.unflatten([place(leaf, of[2]) for leaf, of in zip(jax.tree.leaves(parts), found, strict=True)])
 
     return structure.unflatten([part for _, part, _ in found]), gather
+
+
+def computed_in_parts(function: Callable[..., Array], first: Array, *others: Array) -> Array:
+    """function(first, *others), an array like `first`. If `first` was gathered, the parts are computed and then gathered, so
+    that a loop over blocks gathers one block of the result at a time."""
+    known = _PARTS.get({})
+    if id(first) not in known:
+        return function(first, *others)
+    _, part, sharding = known[id(first)]
+    part = function(part, *(known[id(one)][1] if id(one) in known else one for one in others))
+    new = jax.lax.with_sharding_constraint(part, sharding)
+    known[id(new)] = new, part, sharding
+    return new

@@ -9,8 +9,8 @@ from mmjax.nn.attention import gelu_tanh
 from mmjax.nn.rotary import Llama3Scaling, Rope
 
 __all__ = [
-    "gemma2_2b", "gemma3_1b", "gemma3_270m", "gpt2_small", "llama3_1_8b", "llama3_2_1b", "mistral_7b", "phi3_mini",
-    "qwen2_0_5b", "qwen3_0_6b", "smollm2_135m", "smollm2_360m",
+    "gemma2_2b", "gemma3_1b", "gemma3_270m", "gpt2_small", "llama2_7b", "llama3_1_8b", "llama3_2_1b", "mistral_7b", "phi3_mini",
+    "qwen2_0_5b", "qwen3_0_6b", "qwen3_32b", "smollm2_135m", "smollm2_360m",
 ]  # fmt: skip
 
 
@@ -27,6 +27,12 @@ def smollm2_135m(**fields: Any) -> LanguageModel:
 def smollm2_360m(**fields: Any) -> LanguageModel:
     """SmolLM2-360M (Ben Allal et al., 2025): 361.8 million parameters."""
     return smollm2_135m(**{"width": 960, "depth": 32, "heads": 15, "kv_heads": 5, "hidden": 2560, **fields})
+
+
+def llama2_7b(**fields: Any) -> LanguageModel:
+    """Llama 2 7B (Touvron et al., 2023): 6.74 billion parameters."""
+    sizes = {"vocabulary": 32_000, "width": 4096, "depth": 32, "heads": 32, "kv_heads": 32, "hidden": 11_008, "tied": False}
+    return _model({**sizes, "positions": 4096, "prompt": (1,), "end": 2}, fields)
 
 
 def llama3_1_8b(**fields: Any) -> LanguageModel:
@@ -53,6 +59,12 @@ def qwen3_0_6b(**fields: Any) -> LanguageModel:
     """Qwen3 0.6B (Yang et al., 2025): 596 million parameters; norms of queries and keys instead of biases."""
     sizes = {"width": 1024, "depth": 28, "heads": 16, "kv_heads": 8, "head_width": 128, "hidden": 3072, "positions": 40_960}
     return qwen2_0_5b(**{**sizes, "norms": PRE_NORMS + QK_NORMS, "biases": (), **fields})
+
+
+def qwen3_32b(**fields: Any) -> LanguageModel:
+    """Qwen3 32B (Yang et al., 2025): 32.8 billion parameters."""
+    sizes = {"width": 5120, "depth": 64, "heads": 64, "kv_heads": 8, "head_width": 128, "hidden": 25_600, "tied": False}
+    return qwen3_0_6b(**{**sizes, **fields})
 
 
 def mistral_7b(**fields: Any) -> LanguageModel:

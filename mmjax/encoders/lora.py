@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from mmjax.nn.checks import positive
 from mmjax.nn.integer_weights import LARGEST, restored, stored
+from mmjax.shards import computed_in_parts
 from mmjax.types import Tokens
 
 __all__ = ["LoRA", "QLoRA"]
@@ -111,8 +112,9 @@ class LoRA(nn.Module):
     def folded(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """{"base", "lora"}, the parameters of this module -> parameters of the encoder, with A B added to its kernels."""
         flat, lora = (flatten_dict(dict(of), sep="/") for of in (self.restored(params["base"]), params["lora"]))
+        add = lambda kernel, a, b: kernel + self.alpha / self.rank * (a @ b)
         for path in {path.rpartition("/")[0] for path in lora}:
-            flat[f"{path}/kernel"] = flat[f"{path}/kernel"] + self.alpha / self.rank * (lora[f"{path}/a"] @ lora[f"{path}/b"])
+            flat[f"{path}/kernel"] = computed_in_parts(add, flat[f"{path}/kernel"], lora[f"{path}/a"], lora[f"{path}/b"])
         return unflatten_dict(flat, sep="/")
 
 

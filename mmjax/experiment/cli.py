@@ -29,6 +29,7 @@ from rich.console import Console
 
 from mmjax.experiment.flags import flags_of, mapped, print_help, with_dtype
 from mmjax.experiment.options import Options
+from mmjax.experiment.shares import with_shares
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.processes import end_process, is_first, join
 
@@ -240,14 +241,18 @@ def run_options(
 
     Everything that can be checked is checked before the training begins.
     """
+    from mmjax.train.sharded import simulate
+
     prepare_jax()
     if options.coordinator:
         try:
             join(options.coordinator, options.processes, options.process)
         except ValueError as error:
             raise ExperimentError(str(error)) from error
+    simulated = options.costs and options.plan == "sharded" and simulate(options.mesh)
     if options.dtype:
         cells = {name: with_dtype(experiment, options.dtype) for name, experiment in cells.items()}
+    cells = with_shares(cells, options.shares)
     from mmjax.experiment.costs import print_costs
     from mmjax.experiment.load import check_options, fold_numbers, load_and_check
     from mmjax.experiment.run import run_cells
@@ -262,7 +267,7 @@ def run_options(
     with console.status("reading the data"):
         loaded = load_and_check(cells, fold)
     if options.costs:
-        print_costs(cells, loaded, options)
+        print_costs(cells, loaded, options, run=not simulated)
         return
     run_cells(header, cells, every, options, out, loaded, console)
 

@@ -18,6 +18,7 @@ class Options:
 
     seeds: number of seeds, numbered from 0. seeds_at_once: seeds trained side by side by `vmap`; None for all of them, 1 for
     one after another. folds: "all" trains every fold of the data and joins the test predictions into one set.
+    shares: also trains each cell with these shares of the training groups, as cells such as concat.0.25, for a learning curve.
     plan: "single" runs on one device, "pmap" splits each batch over all devices of this process, "sharded" runs on a mesh of
     the devices of all processes. mesh: the sizes of that mesh. steps_per_call: training steps in one compiled call; None
     chooses it by the size of the model.
@@ -31,12 +32,13 @@ class Options:
     coordinator: HOST:PORT of the first of several processes, or "auto" under SLURM, Open MPI, Kubernetes or on Cloud TPU.
     processes: their number. process: the index of this one, from 0.
     full: run the cells in the size of the published models, for an accelerator. costs: compile each cell, take one step and
-    print its parameters, FLOPs and memory; nothing is trained or written.
+    print its parameters, FLOPs and memory; nothing is trained or written. A mesh with more devices than there are is simulated.
     """
 
     seeds: int = 5
     seeds_at_once: int | None = None
     folds: Literal["all"] | None = None
+    shares: tuple[float, ...] = ()
     plan: Literal["single", "pmap", "sharded"] = "single"
     mesh: Mesh = Mesh()
     steps_per_call: int | None = None
@@ -67,6 +69,9 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ExperimentError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+        wrong = [share for share in self.shares if not 0 < share < 1]
+        if wrong:
+            raise ExperimentError(f"--shares has {wrong[0]:g}; each share of the training data must be above 0 and below 1")
         given = self.processes is not None, self.process is not None
         if self.coordinator in (None, "auto") and any(given):
             raise ExperimentError("--processes and --process need --coordinator HOST:PORT")

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Float
 
+from mmjax.shards import is_on_mesh
+
 __all__ = ["Dense", "matmul"]
 
 
@@ -29,8 +31,8 @@ def _has_bfloat16() -> bool:
 
 
 def matmul(x: Float[Array, "*b i"], kernel: Float[Array, "i o"]) -> Float[Array, "*b o"]:
-    """x W in the dtype of x and W."""
-    if x.dtype == kernel.dtype == jnp.bfloat16 and _has_bfloat16():
+    """x W in the dtype of x and W. Plain on a mesh, where XLA would gather all rows on each device for the layout."""
+    if x.dtype == kernel.dtype == jnp.bfloat16 and _has_bfloat16() and not is_on_mesh():
         return _rows(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], kernel.shape[-1])
     return x @ kernel
 

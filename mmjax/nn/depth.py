@@ -8,6 +8,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -66,44 +67,68 @@ class Remat:
 
 @dataclass(frozen=True)
 class Scan:
-    """The equal blocks of each `nn.Transformer` run in a loop. Their parameters are copied into one array for each step, and
-    dropout draws other numbers than without the loop. On a mesh, the parameters of one block at a time are gathered. Under a
-    further interceptor, such as that of int8 products, there is no loop, since it would not see the paths of the blocks.
+    """The equal blocks of each `nn.Transformer` and `decoders.LanguageModel` run in a loop. Their parameters are copied into
+    one array for each step, and dropout draws other numbers than without the loop. On a mesh, the parameters of one block at a
+    time are gathered. There is no loop where something is computed between blocks, as in `decoders.Flamingo`, and under a
+    further interceptor, such as that of int8 products, since it would not see the paths of the blocks.
 
-    remat: a policy as in `Remat`; None to keep everything for the gradient. ValueError if there is no `nn.Transformer`.
+    remat: a policy as in `Remat`; None to keep everything for the gradient. ValueError if there are no such blocks.
     """
 
     remat: Callable | None = None
 
     def interceptor(self, found: list[str]) -> Interceptor:
-        """found: gets the names of the Transformers."""
+        """found: gets the names of the modules with blocks."""
 
         def intercept(call, args, options, context):
             module = context.module
-            if context.method_name != "__call__" or not isinstance(module, Transformer):
+            loops = {"__call__": self._transformer, "in_turn": self._language_model}  # the latter of `LanguageModel` alone
+            loop = loops.get(context.method_name)
+            if loop is None or (context.method_name == "__call__" and not isinstance(module, Transformer)):
                 return call(*args, **options)
             found.append("/".join(module.path))
             if module.is_initializing() or module.depth < 2 or len(nn.module._global_interceptor_stack) > 1:
                 return call(*args, **options)
-            return self._scanned(module, *args, **options)
+            return loop(call, module, *args, **options)
 
         return intercept
 
-    def _scanned(self, transformer: Transformer, x: Array, mask: Array, *, train: bool = False) -> Array:
+    def _transformer(self, call: Callable, module: Transformer, x: Array, mask: Array, *, train: bool = False) -> Array:
         """The output of `nn.Transformer.__call__`."""
-        block = Block(**{name: getattr(transformer, name) for name in Block.__dataclass_fields__.keys() - {"parent", "name"}})
-        numbers = jnp.arange(transformer.depth)
-        blocks = [in_parts(transformer.variables["params"][f"block{n}"]) for n in range(transformer.depth)]
+        del call
+        block = Block(**{name: getattr(module, name) for name in Block.__dataclass_fields__.keys() - {"parent", "name"}})
+        numbers = jnp.zeros(module.depth, jnp.int32)
+        return self._loop(module, block, x, numbers, train, lambda apply, x, number: apply(x, mask, train=train))
+
+    def _language_model(
+        self, call: Callable, module: nn.Module, x: Array, given: Any, kinds: Any, past: Any, count: Any, *rest: Any
+    ) -> tuple[Array, tuple[None, ...]]:
+        """The output of `decoders.LanguageModel.in_turn`."""
+        train, *between = rest
+        if past is not None or any(between):  # a cache, or what is computed between blocks
+            return call(x, given, kinds, past, count, *rest)
+        of_kinds = jax.tree.map(lambda *leaves: jnp.stack(leaves), *given)
+
+        def one(apply, x, kind):
+            rotation, mask = given[0] if len(given) == 1 else jax.tree.map(lambda leaves: leaves[kind], of_kinds)
+            return apply(x, rotation, mask, None, count, train)[0]
+
+        block = module.block0.clone(parent=None, name=None)
+        return self._loop(module, block, x, jnp.array(kinds), train, one), (None,) * len(kinds)
+
+    def _loop(self, module: nn.Module, block: nn.Module, x: Array, kinds: Array, train: bool, one: Callable) -> Array:
+        """one: (the block with the parameters of a step, x, kind of the step) -> x. kinds: Int[depth]."""
+        blocks = [in_parts(module.variables["params"][f"block{n}"]) for n in range(module.depth)]
         stacked, gather = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(parts for parts, _ in blocks)), blocks[0][1]
-        key = transformer.make_rng("dropout") if train and transformer.dropout else None
+        key = module.make_rng("dropout") if train and module.dropout else None
 
-        def one(x, given):
-            params, number = given
+        def step(x, given):
+            params, kind, number = given
             rngs = {} if key is None else {"dropout": jax.random.fold_in(key, number)}
-            return block.apply({"params": gather(params)}, x, mask, train=train, rngs=rngs), None
+            return one(partial(block.apply, {"params": gather(params)}, rngs=rngs), x, kind), None
 
-        one = one if self.remat is None else jax.checkpoint(one, policy=self.remat, prevent_cse=False)
-        return jax.lax.scan(one, x, (stacked, numbers))[0]
+        step = step if self.remat is None else jax.checkpoint(step, policy=self.remat, prevent_cse=False)
+        return jax.lax.scan(step, x, (stacked, kinds, jnp.arange(module.depth)))[0]
 
 
 class Deep(nn.Module):

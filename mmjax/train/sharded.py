@@ -24,7 +24,8 @@ from mmjax.train.parallel import Plan, all_seeds_steps, checked, evaluation
 from mmjax.types import Batch
 
 __all__ = [
-    "AXES", "DEFAULT_RULES", "MIN_SIZE", "ROWS", "Mesh", "Rule", "grid_of", "of_rows", "placement", "sharded", "share", "simulate",
+    "AXES", "DEFAULT_RULES", "MIN_SIZE", "ROWS", "Mesh", "Rule", "grid_of", "of_rows", "placement", "sharded", "share",
+    "simulate",
 ]  # fmt: skip
 
 AXES = ("seeds", "data", "fsdp", "tensor")
@@ -206,7 +207,7 @@ def of_rows(grid: jax.sharding.Mesh, leading: int) -> NamedSharding:
     return NamedSharding(grid, P(ROWS) if leading == 1 else P(*[None] * (leading - 2), "seeds", ROWS))
 
 
-def _global(leaf: Any, sharding: NamedSharding) -> jax.Array:
+def _global(leaf: Any, sharding: NamedSharding) -> Any:
     """Distributes an array that all processes have over the devices; one with this sharding is returned unchanged. Of a
     `jax.ShapeDtypeStruct`, one with the sharding."""
     if isinstance(leaf, jax.ShapeDtypeStruct):

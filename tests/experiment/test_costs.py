@@ -1,10 +1,14 @@
 """What `--costs` says, stage by stage, against parameters and multiplications counted by hand."""
 
 import io
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from rich.console import Console
 
 from mmjax.data.dataset import Column, Dataset, Rows
@@ -57,7 +61,7 @@ def test_parameters_and_flops_by_hand():
     assert cost.parameters == (WIDTH + 1) * 80 + (80 + 1) * 4
     # Two operations for each weight and example forward, as many for the weights' gradient; the inputs have none.
     matmuls = 32 * (4 * WIDTH * 80 + 6 * 80 * 4)
-    assert matmuls < cost.flops < 2 * matmuls
+    assert cost.flops == matmuls
     assert cost.memory > 3 * 4 * 2 * cost.parameters  # parameters and both of Adam's moments, float32, of two seeds
     assert np.isfinite(cost.loss) and cost.compile_seconds > 0
 
@@ -69,10 +73,27 @@ def test_the_memory_is_that_of_a_device_under_the_plan(monkeypatch):
     assert four.memory < 0.7 * one.memory  # each device gathers the parameters for a step
     assert four.parameters == one.parameters and four.flops < one.flops / 2
     np.testing.assert_allclose(four.loss, one.loss, rtol=1e-5)
+    shapes = list(module.costs(CELL, DATA, {}, 2, sharded(Mesh(data=1, fsdp=4)), run=False))
+    assert [shapes[0].memory, shapes[0].parameters, shapes[0].program] == [four.memory, four.parameters, four.program]
+    assert np.isnan(shapes[0].loss)
     (halves,) = module.costs(CELL, DATA, {}, 2, sharded(Mesh(seeds=2, data=1)))
     np.testing.assert_allclose(halves.flops, one.flops, rtol=0.05)  # of one seed, whether a device has one or two
     (spread,) = module.costs(CELL, DATA, {}, 2, pmapped())
     assert spread.flops < one.flops / 2
+
+
+SIMULATED = """
+import jax
+from mmjax.train.sharded import Mesh, simulate
+jax.devices()
+assert not simulate(Mesh(data=1)) and not simulate(Mesh()) and jax.device_count() == 1
+assert simulate(Mesh(data=4, fsdp=3)) and jax.device_count() == 12 and not simulate(Mesh(data=4, fsdp=3))
+"""
+
+
+@pytest.mark.end_to_end
+def test_devices_are_simulated_for_a_larger_mesh():
+    subprocess.run([sys.executable, "-c", SIMULATED], check=True, env={**os.environ, "XLA_FLAGS": ""})
 
 
 def test_a_cell_that_does_not_fit_has_costs_and_no_loss(monkeypatch):

@@ -6,10 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.decoders import Decoder, LanguageModel
+from mmjax.decoders import Decoder, Factored, LanguageModel
 from mmjax.decoders.generator import Generator
+from mmjax.decoders.language_model import PRE_NORMS, QK_NORMS
 from mmjax.encoders import Features, ViT
 from mmjax.nn import Deep, Remat, Scan, Transformer
+from mmjax.nn.rotary import Rope
 from mmjax.robust.quantize import Quantize
 from mmjax.robust.quantize_dynamic import DynamicInt8
 from mmjax.types import Padded, Tokens
@@ -119,6 +121,35 @@ def test_an_encoder_has_no_weights_of_a_memory():
 def test_a_language_model_is_unwrapped_for_generation():
     model = LanguageModel(vocabulary=7, width=8, depth=1, heads=2, hidden=8, positions=8)
     assert Generator.of(Deep(model), {"params": {}}).model is model
+
+
+LANGUAGE = LanguageModel(
+    11, width=8, depth=3, heads=2, kv_heads=1, hidden=8, windows=(2, None), rope=Rope(50.0), local_rope=Rope(7.0),
+    norms=PRE_NORMS + QK_NORMS, tied=False, positions=12,
+)  # fmt: skip
+
+
+def test_a_language_model_in_a_loop():
+    """Values and gradients are those of the blocks in turn, with two kinds of blocks, a masked prefix, and padded texts."""
+    random = np.random.default_rng(0)
+    ids = Padded(jnp.asarray(random.integers(0, 11, (2, 5)), jnp.int32), jnp.array([5, 3]))
+    mask = jnp.array([[True, False], [False, True]])
+    memory = Tokens(jnp.where(mask[..., None], 1.0, jnp.nan) * jnp.asarray(random.normal(size=(2, 2, 8)), jnp.float32), mask)
+    shapes = jax.eval_shape(LANGUAGE.init, jax.random.key(0), ids, memory)
+    variables = jax.tree.map(lambda leaf: jnp.asarray(random.normal(0, 0.5, leaf.shape), jnp.float32), shapes)
+    deep = Deep(Factored(LANGUAGE), Scan(jax.checkpoint_policies.nothing_saveable))
+    valid = ids.mask[..., None]
+    chex.assert_trees_all_equal_shapes(jax.eval_shape(deep.init, jax.random.key(0), ids, memory), variables)
+
+    def value(logits):
+        return jnp.sum(jnp.where(valid, jnp.sin(logits), 0))
+
+    alone = lambda variables: value(LANGUAGE.apply(variables, ids, memory))
+    loop = lambda variables: value(deep.apply(variables, ids, memory).computed())
+    found, expected = jax.jit(lambda variables: [jax.value_and_grad(f)(variables) for f in (loop, alone)])(variables)
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
+    of = lambda function: str(jax.make_jaxpr(function)(variables)).count(" dot_general[")
+    assert of(alone) - of(loop) == 2 * (7 + 2)  # two blocks: their dense layers, scores, and attended values
 
 
 @pytest.mark.parametrize("how", [Remat(), Remat("layer"), Scan()])
