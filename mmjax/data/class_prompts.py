@@ -39,8 +39,8 @@ class ClassPrompts:
     target: str = "label"
     templates: tuple[str, ...] = ("{}",)
     modality: str = "text"
-    languages: tyro.conf.Suppress[Mapping[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
-    names: tyro.conf.Suppress[Mapping[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
+    languages: tyro.conf.Suppress[Mapping[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict, hash=False)
+    names: tyro.conf.Suppress[Mapping[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         by_language = {f"languages[{language!r}]": given for language, given in self.languages.items()}

@@ -136,3 +136,10 @@ def test_errors_name_the_language():
 def test_templates_need_a_place_for_the_class():
     with pytest.raises(DataError, match="each template needs"):
         ClassPrompts(Given(), templates=("a picture",))
+
+
+def test_prompts_can_be_the_data_of_an_experiment():
+    """Data are keys of a dict there, so that cells share them."""
+    given = {"en": ("a {}",)}
+    assert {ClassPrompts("data", languages=given): 1}[ClassPrompts("data", languages=dict(given))] == 1
+    assert ClassPrompts("data", languages=given) != ClassPrompts("data")
