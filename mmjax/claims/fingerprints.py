@@ -11,14 +11,14 @@ __all__ = ["CHECKOUT", "PACKAGE", "SHOWN_ONLY", "code_fingerprint", "data_finger
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGE = CHECKOUT / "mmjax"
-SHOWN_ONLY = ("audit", "claims", "report")  # packages that read results and do not change them
+SHOWN_ONLY = ("audit/", "claims/", "report/", "experiment/costs.py")  # they read results or count, and change no number
 
 
 def code_fingerprint(experiment: Path) -> str:
     """A hash of the experiment file and of the files of the project that it imports, directly or not, also in functions.
 
     A name that a package re-exports counts as the module that defines it, so that a change of one fusion leaves experiments
-    with other fusions alone. Docstrings, comments and blank lines do not count, nor do packages that only show results.
+    with other fusions alone. Docstrings, comments and blank lines do not count, nor does code that only shows results.
     """
     parts = [f"{_name(file)} {_facts(file).code}" for file in files_of(experiment)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -35,7 +35,7 @@ def files_of(experiment: Path) -> list[Path]:
     found, waiting = set(), [experiment.resolve()]
     while waiting:
         file = waiting.pop()
-        if file not in found and not (_is_ours(file) and file.relative_to(PACKAGE).parts[0] in SHOWN_ONLY):
+        if file not in found and not (_is_ours(file) and file.relative_to(PACKAGE).as_posix().startswith(SHOWN_ONLY)):
             found.add(file)
             imported = (_defining(module, name, file) for module, name in _facts(file).imports)
             waiting += [path for path in imported if path]

@@ -4,7 +4,7 @@ import datetime
 import hashlib
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mmjax.claims.fingerprints import code_fingerprint, data_fingerprint
 from mmjax.claims.judge import judge
 from mmjax.claims.measure import measure
 from mmjax.claims.verdict import Verdict, read_verdict, stale, verdict_file, write_verdict
+from mmjax.results import load_run
 
 __all__ = ["INTERRUPTED", "run_claim", "run_claims", "run_folder"]
 
@@ -26,21 +27,19 @@ def run_folder(claim: Claim, root: Path) -> Path:
     return root / "runs" / FOLDER / f"{Path(claim.words[0]).stem}-{key[:10]}"
 
 
-def run_claim(claim: Claim, root: Path) -> Verdict:
+def run_claim(claim: Claim, root: Path, finished: Container[Path] = ()) -> Verdict:
     """Runs the command, or continues it where it was stopped, and stores the verdict. Its progress is that of the experiment.
     The verdict belongs to the code as it is when the command starts.
 
-    root: the folder with claims/ and experiments/. ClaimError if the claim has no command or is not valid, or if the command
-    fails. KeyboardInterrupt if it was stopped.
+    root: the folder with claims/ and experiments/. finished: run folders that are complete. ClaimError if the claim has no
+    command or is not valid, or if the command fails. KeyboardInterrupt if it was stopped.
     """
-    from mmjax.results import load_run
-
     if not claim.command:
         raise ClaimError(f"claim {claim.name} cannot run here; it needs {claim.needs}")
     cells = check_claim(claim, root)
     out, code = run_folder(claim, root), code_fingerprint(root / claim.words[0])
     command = [sys.executable, *claim.words, "--out", str(out), "--resume"]
-    ended = subprocess.run(command, cwd=root).returncode
+    ended = 0 if out in finished else subprocess.run(command, cwd=root).returncode
     if ended in (INTERRUPTED, -2):
         raise KeyboardInterrupt
     if ended:
@@ -74,16 +73,18 @@ def run_claims(
     """
     chosen = [one for one in claims if one.minutes <= minutes and (again or (one.command and not _holds(one, root)))]
     chosen.sort(key=lambda claim: (claim.minutes, claim.command))  # equal commands share a run
-    left, failed = len(claims) - len(chosen), 0
+    left, failed, finished = len(claims) - len(chosen), 0, set()
     tell(f"{len(chosen)} claims to run; {left} are left out: they have a verdict, take too long or lack data")
     for number, claim in enumerate(chosen, 1):
         tell(f"[{number}/{len(chosen)}] {claim.name}: {claim.claim} (about {claim.minutes:g} CPU minutes)")
+        out = run_folder(claim, root) if claim.command else root  # of the code before the run
         try:
-            verdict = run_claim(claim, root)
+            verdict = run_claim(claim, root, finished)
         except ClaimError as error:
             failed += 1
             tell(f"error: {error}")
             continue
+        finished.add(out)
         for ruling in verdict.rulings:
             tell(f"    {ruling.verdict}: {ruling.compared} {ruling.found}")
         tell(f"    {verdict.verdict.upper()}")
