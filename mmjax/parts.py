@@ -163,6 +163,7 @@ FUSIONS = (
     Part("OuterProduct()", fusion.OuterProduct(), TOKENS, "Zadeh et al., 2017; without layers"),
     Part("published.tfn()", fusion.published.tfn(), NARROW, "Zadeh et al., 2017, code"),
     Part("published.lmf()", fusion.published.lmf(), TOKENS, "Liu et al., 2018, code"),
+    Part("published.mfb()", fusion.published.mfb(), TOKENS, "Yu et al., 2017, code"),
     Part(
         "published.multiplicative_interactions()",
         fusion.published.multiplicative_interactions(),

@@ -7,9 +7,9 @@ The outputs equal those of the authors' definition with the same weights (docs/a
 difference that remains is stated. Vectors of modalities are the means of their tokens; the definitions have one token each, or
 one per step. An absent modality is masked, as everywhere; the definitions have none.
 
-These modules are as published by themselves: `GMU`, `MAG`, `RAVEN`, `NLGate`, `AttentionPooling`, `MFN`, `GraphMFN`, `MFM`,
-`MISA`, `MVAE`, `MMVAE`, and `MultiplicativeInteractions` for two modalities. The docstrings of others state how they differ.
-`train.balance.ogm_ge` is OGM-GE.
+These modules are as published by themselves: `GMU`, `MUTAN`, `MixtureOfExperts`, `MAG`, `RAVEN`, `NLGate`, `AttentionPooling`,
+`MFN`, `GraphMFN`, `MFM`, `MISA`, `MVAE`, `MMVAE`, and `MultiplicativeInteractions` for two modalities. The docstrings of others
+state how they differ. `train.balance.ogm_ge` is OGM-GE.
 """
 
 from typing import Any
@@ -20,10 +20,10 @@ from mmjax.fusion.connectors import MLPConnector
 from mmjax.fusion.joint import Concat
 from mmjax.fusion.mult import PublishedMulT
 from mmjax.fusion.outputs import FusionOutput
-from mmjax.fusion.tensor import LowRank, OuterProduct
+from mmjax.fusion.tensor import MFB, LowRank, OuterProduct
 from mmjax.nn.attention import gelu_tanh
 
-__all__ = ["lmf", "logit_heads", "mbt", "mfm_heads", "misa_heads", "mult", "multiplicative_interactions", "tfn"]
+__all__ = ["lmf", "logit_heads", "mbt", "mfb", "mfm_heads", "misa_heads", "mult", "multiplicative_interactions", "tfn"]
 
 
 def mult(**fields: Any) -> PublishedMulT:
@@ -71,6 +71,12 @@ def tfn(width: int = 128, **fields: Any) -> Parallel:
     where the code has none.
     """
     return Parallel({"outer": OuterProduct()}, Concat(width, **{"hidden": (width,), **fields}))
+
+
+def mfb(width: int = 1000, **fields: Any) -> MFB:
+    """Multi-modal factorised bilinear pooling of Yu et al., 2017, with the paper's 5 factors and 1000 outputs. The slopes of
+    the square root and of the norm at zero are limited by e = 1e-12. fields: of `MFB`."""
+    return MFB(width, **{"epsilon": 1e-12, **fields})
 
 
 def multiplicative_interactions(width: int = 64, **fields: Any) -> Parallel:

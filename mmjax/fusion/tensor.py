@@ -176,14 +176,16 @@ class MFB(nn.Module):
         z <- sign(z) |z|^(1/2);  z <- z / ||z||
 
     without biases, over the present modalities. The square root and the norm have infinite slopes at zero; they are replaced
-    by z (|z| + e)^(-1/2) and z (||z||^2 + e)^(-1/2) with e = 1e-6, which have finite slopes.
+    by z (|z| + e)^(-1/2) and z (||z||^2 + e)^(-1/2), which have finite slopes (`published.mfb` has a smaller e).
 
-    width: of the output. factors: k in the paper. dropout: rate on the x_k and on p, as published. dtype: of the matmuls.
+    width: of the output. factors: k in the paper. epsilon: e > 0. dropout: rate on the x_k and on p, as published. dtype: of
+    the matmuls.
     """
 
     width: int = 64
     factors: int = 5
     dropout: float = 0.0
+    epsilon: float = EPSILON
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -195,8 +197,8 @@ class MFB(nn.Module):
         p = product([project(x, entries, name, self.dtype, bias=False) for name, x in vectors.items()], present)
         p = Dropout(self.dropout, name="dropout")(p, train=train)
         z = p.reshape(-1, self.width, self.factors).sum(axis=-1)
-        z = z * lax.rsqrt(jnp.abs(z) + EPSILON)
-        return one_token(z * lax.rsqrt(jnp.sum(z * z, axis=-1, keepdims=True) + EPSILON), present)
+        z = z * lax.rsqrt(jnp.abs(z) + self.epsilon)
+        return one_token(z * lax.rsqrt(jnp.sum(z * z, axis=-1, keepdims=True) + self.epsilon), present)
 
 
 class MUTAN(nn.Module):

@@ -155,6 +155,39 @@ def gmu(p, x):
     return {"fused": sum(a * b for a, b in zip(z.chunk(len(h), dim=1), h))}
 
 
+def mfb(p, x, factors=3):
+    """Power normalisation and L2 normalisation, as in the authors' code."""
+    product = 1
+    for name, value in vectors(x).items():
+        product = product * dense(p[name], value)
+    z = product.unflatten(1, (-1, factors)).sum(2)
+    return {"fused": F.normalize(torch.sqrt(F.relu(z)) - torch.sqrt(F.relu(-z)))}
+
+
+def mutan(p, x, rank=3):
+    product = 1
+    for name, value in vectors(x).items():
+        core = p[f"{name}_core"]["kernel"]
+        product = product * torch.einsum("bi,irw->brw", torch.tanh(dense(p[name], value)), core.unflatten(1, (rank, -1)))
+    return {"fused": product.sum(1)}
+
+
+def multiplicative_interactions_of_two(p, x):
+    z, y = vectors(x).values()
+    bilinear = torch.einsum("bi,ijw,bj->bw", z, p["video_tensor"], y)
+    return {"fused": bilinear + dense(p["video_before"], z) + dense(p["video"], y)}
+
+
+def mixture(p, x, k=2):
+    """Shazeer et al., equations 1 to 5, without the noise of training."""
+    joined = torch.cat(list(vectors(x).values()), dim=1)
+    scores = dense(p["gate"], joined)
+    kept = torch.full_like(scores, -math.inf).scatter(1, scores.topk(k).indices, scores.topk(k).values)
+    hidden = dense(p["hidden"], joined).relu().unflatten(1, (scores.shape[1], -1))
+    experts = [hidden[:, i] @ p["kernel"][i] + p["bias"][i] for i in range(scores.shape[1])]
+    return {"fused": sum(kept.softmax(dim=1)[:, i, None] * expert for i, expert in enumerate(experts))}
+
+
 def mag(p, x, target="text", beta=0.5):
     e, h = x[target], 0
     for name in sorted(x):

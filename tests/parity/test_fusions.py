@@ -11,7 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.fusion import GMU, MAG, MFM, MFN, MISA, MMVAE, MVAE, RAVEN, AttentionPooling, GraphMFN, NLGate, SumLogits, published
+from mmjax.fusion import (
+    GMU,
+    MAG,
+    MFM,
+    MFN,
+    MISA,
+    MMVAE,
+    MUTAN,
+    MVAE,
+    RAVEN,
+    AttentionPooling,
+    GraphMFN,
+    MixtureOfExperts,
+    MultiplicativeInteractions,
+    NLGate,
+    SumLogits,
+    published,
+)
 from mmjax.fusion.outputs import FusedTokens
 from mmjax.losses import DCCA, On, misa_loss
 from mmjax.train.balance import ogm_ge
@@ -47,6 +64,12 @@ CASES = {
     "fusion.published.multiplicative_interactions": Case(
         published.multiplicative_interactions(5), "Liang et al., 2021, MultiBench", "multiplicative_interactions"
     ),
+    "fusion.published.mfb": Case(published.mfb(5, factors=3), "Yu et al., 2017, code", "mfb", PAIR),
+    "MUTAN": Case(MUTAN(5, inner=4, rank=3), "Ben-younes et al., 2017, without W_o", "mutan", PAIR),
+    "MultiplicativeInteractions of two": Case(
+        MultiplicativeInteractions(5), "Jayakumar et al., 2020, equation 1", "multiplicative_interactions_of_two", PAIR
+    ),
+    "MixtureOfExperts": Case(MixtureOfExperts(5, experts=4, k=2, hidden=6), "Shazeer et al., 2017", "mixture"),
     "GMU of two": Case(GMU(5), "Arevalo et al., 2017, section 3", "gmu", PAIR),
     "GMU of three": Case(GMU(5), "Arevalo et al., 2017, section 3", "gmu"),
     "MAG": Case(MAG("text", beta=0.5), "Rahman et al., 2020, code", "mag", steps=4),
