@@ -288,6 +288,10 @@ LOSSES = {
     "Triplet": ("two modalities' embeddings [b d], hardest negatives", "Faghri et al., 2018"),
     "TowerDistillation": ("an embedding [b d] with a frozen tower's", "Yang et al., 2024"),
     "Correlation": ("two modalities' vectors [b d]", "Andrew et al., 2013"),
+    "DCCA": ("two modalities' vectors [b d]", "Andrew et al., 2013"),
+    "CentralMoments": ("two modalities' vectors [b d]", "Zellinger et al., 2017"),
+    "Orthogonality": ("two vectors [b d]", "Bousmalis et al., 2016"),
+    "NormalMMD": ("one vector [b d] with N(0, I)", "Gretton et al., 2012"),
     "On": ("one output by one criterion", "composition"),
     "WeightedLosses": ("several losses with fixed weights", "composition"),
     "Uncertainty": ("several losses with learned weights", "Kendall et al., 2018"),
@@ -295,10 +299,6 @@ LOSSES = {
 # Modules without inputs, for `Multimodal.loss_parameters`: name -> (output, source)
 LOSS_PARAMETERS = {
     "Temperature": ("[]", "Radford et al., 2021"),
-    "DCCA": ("two modalities' vectors [b d]", "Andrew et al., 2013"),
-    "CentralMoments": ("two modalities' vectors [b d]", "Zellinger et al., 2017"),
-    "Orthogonality": ("two vectors [b d]", "Bousmalis et al., 2016"),
-    "NormalMMD": ("one vector [b d] with N(0, I)", "Gretton et al., 2012"),
     "Bias": ("[]", "Zhai et al., 2023"),
     "LogVariances": ("[losses]", "Kendall et al., 2018"),
 }
@@ -344,6 +344,8 @@ def unlisted() -> set[str]:
     public -= {"InterleavedCache", "PlacedCells", "PrefixLM", "Recordings", "both_ways_in_images"}
     public -= {"Whisper", "whisper_prompt", "empty_prefix"}  # an encoder and a decoder; token ids; Tokens
     public -= set(decoders.language_models.__all__)  # sizes of LanguageModel and GPT2, of which the table has two
+    public -= {"FusionOutput", "mfm_loss", "misa_loss", "published"}  # a head of some fusions; several losses; a module
+    public |= {name for name in fusion.published.__all__ if not name.endswith("_heads")}
     public |= {name for name, value in vars(heads).items() if isinstance(value, type) and value.__module__ == heads.__name__}
     return public - listed
 
@@ -351,6 +353,4 @@ def unlisted() -> set[str]:
 if __name__ == "__main__":
     argparse.ArgumentParser(prog="python -m mmjax.parts", description=__doc__.splitlines()[0]).parse_args()
     three = _shape(TOKENS)
-    public -= {"FusionOutput", "mfm_loss", "misa_loss", "published"}  # a head of some fusions; several losses; a module
-    public |= {name for name in fusion.published.__all__ if not name.endswith("_heads")}
     print(f"The three: {three}; fused: {_shape(FUSED)}; b is the batch size.\n\n{table()}")
