@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -80,23 +80,59 @@ def additive_projection(
     """
     names, rng = sorted(sources), np.random.default_rng(seed)
     items = {name: _distinct(sources[name], weight) for name in names}
-    total, means = 0.0, []
-    for name in names:
-        first, inverse, mass = items[name]
-        rows, share = _combinations({other: items[other] for other in names if other != name}, limit, rng)
-        count = len(share)
-        at_once = max(1, min(MIXTURES // count, len(first)))
-        found = []
-        for start in range(0, len(first), at_once):
-            own = first[start : start + at_once]
-            chosen = {name: np.repeat(own, count)} | {other: np.tile(of, len(own)) for other, of in rows.items()}
-            values = np.float64(mixtures(chosen))
-            values = values.reshape(values.shape[0], len(own), count, *values.shape[2:])
-            found.append(np.einsum("sqt...,t->sq...", values, share))
-        given = np.concatenate(found, axis=1)
-        means.append(np.einsum("sq...,q->s...", given, mass))
-        total = total + given[:, inverse]
-    return total - (len(names) - 1) * np.mean(means, axis=0)[:, None]
+    counts = [len(items[name].first) for name in names]
+    if max(prod(counts) // count for count in counts) <= limit:
+        given = _given(mixtures, items, *_grid(items))
+    else:
+        given = {}
+        for name in names:
+            drawn = {other: rng.choice(len(of.first), limit, p=of.mass) for other, of in items.items() if other != name}
+            own = np.arange(len(items[name].first))
+            at = {other: np.tile(of, len(own)) for other, of in drawn.items()} | {name: np.repeat(own, limit)}
+            given |= {name: _given(mixtures, items, at, {name: np.full(len(own) * limit, 1 / limit)})[name]}
+    mean = np.mean([np.einsum("sq...,q->s...", given[name], items[name].mass) for name in names], axis=0)
+    return sum(given[name][:, items[name].number] for name in names) - (len(names) - 1) * mean[:, None]
+
+
+class _Items(NamedTuple):
+    """The distinct items of a modality. first: the first row of each. number: that of each row. mass: their probabilities."""
+
+    first: np.ndarray
+    number: np.ndarray
+    mass: np.ndarray
+
+
+def _distinct(source: np.ndarray, weight: np.ndarray) -> _Items:
+    _, first, number = np.unique(source, return_index=True, return_inverse=True)
+    mass = np.bincount(number, weight, len(first))
+    return _Items(first, number, mass / mass.sum())
+
+
+def _grid(items: Mapping[str, _Items]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """({modality: items Int[p]} of all p combinations, {modality: Float[p], the probability of the items of the others})."""
+    grid = np.meshgrid(*(np.arange(len(of.first)) for of in items.values()), indexing="ij")
+    at = {name: numbers.ravel() for name, numbers in zip(items, grid)}
+    mass = {name: items[name].mass[numbers] for name, numbers in at.items()}
+    return at, {name: np.prod([mass[other] for other in items if other != name], axis=0) for name in items}
+
+
+def _given(
+    mixtures: Mixtures, items: Mapping[str, _Items], at: Mapping[str, np.ndarray], share: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """{modality: Float64[s items ...], the expected prediction given each item}.
+
+    at: {modality: items Int[p]} of p mixtures. share: {modality: Float[p]}, the weight of each mixture in its expectation.
+    """
+    found: dict[str, Any] = {}
+    for start in range(0, len(next(iter(at.values()))), MIXTURES):
+        block = {name: of[start : start + MIXTURES] for name, of in at.items()}
+        values = np.float64(mixtures({name: items[name].first[of] for name, of in block.items()}))
+        for name, of in share.items():
+            if name not in found:
+                found[name] = np.zeros((len(values), len(items[name].first), *values.shape[2:]))
+            weighted = np.einsum("sp...,p->ps...", values, of[start : start + MIXTURES])
+            np.add.at(found[name].swapaxes(0, 1), block[name], weighted)
+    return found
 
 
 def _encode(part: AuditedPart) -> Callable[[Any, Batch], Any]:
@@ -138,26 +174,3 @@ def mixtures_of(audited: Audited, part: AuditedPart, tokens: Mapping[str, Tokens
         return np.asarray(leaves[0])[:, :count]
 
     return mixtures
-
-
-def _distinct(source: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(the first row of each distinct item, the number of each row's item, the probability of each item)."""
-    _, first, inverse = np.unique(source, return_index=True, return_inverse=True)
-    mass = np.bincount(inverse, weight, len(first))
-    return first, inverse, mass / mass.sum()
-
-
-def _combinations(
-    items: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], limit: int, rng: np.random.Generator
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """({modality: rows Int[t]}, Float[t], their probabilities) of independent draws of the items of several modalities.
-
-    All combinations if there are at most `limit`, else `limit` random ones.
-    """
-    if prod(len(first) for first, _, _ in items.values()) > limit:
-        rows = {name: rng.choice(first, limit, p=mass) for name, (first, _, mass) in items.items()}
-        return rows, np.full(limit, 1 / limit)
-    grid = np.meshgrid(*(np.arange(len(first)) for first, _, _ in items.values()), indexing="ij")
-    at = {name: numbers.ravel() for name, numbers in zip(items, grid)}
-    share = np.prod([items[name][2][numbers] for name, numbers in at.items()], axis=0)
-    return {name: items[name][0][numbers] for name, numbers in at.items()}, share

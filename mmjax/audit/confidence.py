@@ -15,7 +15,7 @@ from mmjax.types import Metric, Outcomes
 __all__ = ["BINS", "COVERAGES", "calibration", "class_logits", "fitted_temperature", "selective", "temperature"]
 
 BINS = 10  # of the reliability diagram
-COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+COVERAGES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 CALIBRATION = {
     "ECE": Metric(calibration_error, higher_is_better=False),
     "overconfidence": Metric(overconfidence, higher_is_better=False, bounds=(-1, 1)),

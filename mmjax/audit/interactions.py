@@ -7,8 +7,8 @@ import numpy as np
 
 from mmjax.audit.audit import Audit, NotApplicable, interval_panel
 from mmjax.audit.audited import Audited
-from mmjax.evaluate.statistics import Estimate
-from mmjax.metrics.information import MAX_CLASSES, PARTS, broja_redundancy, decomposition, min_redundancy
+from mmjax.evaluate.statistics import Estimate, combination
+from mmjax.metrics.information import MAX_CLASSES, PARTS, broja_redundancy, information_metrics, min_redundancy
 
 __all__ = ["ESTIMATORS", "information"]
 
@@ -34,8 +34,8 @@ def information(audited: Audited) -> Audit:
         a, b = (audited.outcomes[name]["predicted"] for name in pair)
         outcomes = {"a": a, "b": b, "label": np.asarray(example["label"])}
         for estimator, redundancy in ESTIMATORS.items():
-            parts = audited.estimates(outcomes, decomposition(redundancy, classes))
-            named = {_named(part, pair): parts[part] for part in (*PARTS, "total")}
+            bits = list(audited.estimates(outcomes, information_metrics(redundancy, classes)).values())
+            named = {_named(part, pair): combination(bits, of) for part, of in PARTS.items()}
             found |= {f"{estimator} {' and '.join(pair)}: {name}": one for name, one in named.items()}
             drawn.append(interval_panel(f"{' and '.join(pair)}, {estimator}", named, "bits"))
             if estimator == next(iter(ESTIMATORS)):

@@ -25,12 +25,18 @@ from mmjax.metrics.weighted import ratio
 from mmjax.types import Metric, Outcomes
 
 __all__ = [
-    "MAX_CLASSES", "PARTS", "ROUNDS", "Redundancy", "broja_redundancy", "decomposition", "joint_table", "min_redundancy",
-    "mutual_information", "union_information",
+    "LAST_SWEEPS", "MAX_CLASSES", "PARTS", "ROUNDS", "SWEEPS", "Redundancy", "broja_redundancy", "information_metrics",
+    "joint_table", "min_redundancy", "mutual_information", "union_information",
 ]
 
 MAX_CLASSES = 20  # the tables of more classes are large and mostly empty
-PARTS = ("redundancy", "unique a", "unique b", "synergy")
+PARTS = {  # {part: its coefficients of "redundancy", "a", "b" and "both"}
+    "redundancy": (1, 0, 0, 0),
+    "unique a": (-1, 1, 0, 0),
+    "unique b": (-1, 0, 1, 0),
+    "synergy": (1, -1, -1, 1),
+    "total": (0, 0, 0, 1),
+}
 ROUNDS = 300  # of the alternating minimisation
 SWEEPS = 3  # of the scaling inside a round
 LAST_SWEEPS = 100  # so that the marginals are exact
@@ -95,20 +101,20 @@ def union_information(p: Float[Array, "a b y"]) -> Float[Array, ""]:
 
 
 @cache
-def decomposition(redundancy: Redundancy, classes: int) -> dict[str, Metric]:
-    """The four `PARTS` and "total", I(Y; A, B), as metrics of outcomes {"a", "b", "label"} (see `joint_table`)."""
+def information_metrics(redundancy: Redundancy, classes: int) -> dict[str, Metric]:
+    """"redundancy", "a", I(Y; A), "b", I(Y; B), and "both", I(Y; A, B), of outcomes {"a", "b", "label"} (see `joint_table`)."""
+    flat = lambda p: p.reshape(-1, classes)
+    functions = {
+        "redundancy": redundancy,
+        "a": lambda p: mutual_information(p.sum(1)),
+        "b": lambda p: mutual_information(p.sum(0)),
+        "both": lambda p: mutual_information(flat(p)),
+    }
 
-    def parts(outcomes: Outcomes, weight: Float[Array, " u"]) -> dict[str, Array]:
-        p = joint_table(outcomes, weight, classes)
-        shared, first, second = redundancy(p), mutual_information(p.sum(1)), mutual_information(p.sum(0))
-        total = mutual_information(p.reshape(-1, classes))
-        values = (shared, first - shared, second - shared, total - first - second + shared, total)
-        return dict(zip((*PARTS, "total"), values))
+    def of_table(function: Redundancy, outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
+        return function(joint_table(outcomes, weight, classes))
 
-    def part(name: str, outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
-        return parts(outcomes, weight)[name]
-
-    return {name: Metric(partial(part, name), bounds=(None, None)) for name in (*PARTS, "total")}
+    return {name: Metric(partial(of_table, function), bounds=(None, None)) for name, function in functions.items()}
 
 
 def _log2(x: Float[Array, "..."]) -> Float[Array, "..."]:

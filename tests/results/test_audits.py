@@ -64,7 +64,8 @@ def test_mixtures_are_those_of_the_model(audited):
     variables = jax.tree.map(lambda leaf: leaf[1], part.model.variables)
     mixed = {name: jax.tree.map(lambda leaf, i=of: jnp.asarray(leaf[1][i]), tokens[name]) for name, of in chosen.items()}
     present = {name: jnp.asarray(sources[name][of] >= 0) for name, of in chosen.items()}
-    logits = np.asarray(part.model.module.apply(variables, mixed, present, method="decode")["kind"]).reshape(n, n, n, -1)
+    logits = part.model.module.apply(variables, mixed, present, method="decode")["kind"]
+    logits = np.asarray(logits, np.float64).reshape(n, n, n, -1)
     means = [logits.mean(axis=tuple(other for other in range(3) if other != axis)) for axis in range(3)]
     np.testing.assert_allclose(projected[1], sum(means) - 2 * logits.mean(axis=(0, 1, 2)), atol=1e-6)
 
