@@ -142,6 +142,10 @@ class Multimodal(nn.Module):
             raise ValueError(f"fusion is None, but the heads and decoders {needed} need fused tokens; give a fusion")
         return self.fusion(masked, train=train)
 
+    def memory(self, batch: Batch) -> Tokens:
+        """The fused tokens, which decoders take, without training."""
+        return self._fused(_masked(self.encode(batch), batch.present), False)
+
     def init_cache(
         self, output: str, tokens: Mapping[str, Tokens], present: Mapping[str, Any], max_tokens: int, beams: int = 1
     ) -> Any:

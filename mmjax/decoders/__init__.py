@@ -10,12 +10,14 @@ from mmjax.decoders.language_models import (
     gemma3_1b,
     gemma3_270m,
     gpt2_small,
+    llama2_7b,
     llama3_1_8b,
     llama3_2_1b,
     mistral_7b,
     phi3_mini,
     qwen2_0_5b,
     qwen3_0_6b,
+    qwen3_32b,
     smollm2_135m,
     smollm2_360m,
 )
@@ -27,7 +29,7 @@ from mmjax.decoders.wrappers import Factored, PackedDecoder
 __all__ = [
     "GPT2", "AttentionLSTM", "AttentionLSTMCache", "Cache", "Decoder", "Factored", "Flamingo", "FlamingoCache",
     "Interleaved", "InterleavedCache", "LanguageCache", "LanguageModel", "LastImage", "PackedDecoder", "PrefixLM", "Whisper",
-    "both_ways_in_images", "empty_prefix", "gemma2_2b", "gemma3_1b", "gemma3_270m", "gpt2_small", "llama3_1_8b", "llama3_2_1b",
-    "mistral_7b", "phi3_mini", "qwen2_0_5b", "qwen3_0_6b", "smollm2_135m", "smollm2_360m", "whisper_base_decoder",
-    "whisper_prompt",
+    "both_ways_in_images", "empty_prefix", "gemma2_2b", "gemma3_1b", "gemma3_270m", "gpt2_small", "llama2_7b", "llama3_1_8b",
+    "llama3_2_1b", "mistral_7b", "phi3_mini", "qwen2_0_5b", "qwen3_0_6b", "qwen3_32b", "smollm2_135m", "smollm2_360m",
+    "whisper_base_decoder", "whisper_prompt",
 ]  # fmt: skip

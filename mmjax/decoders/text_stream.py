@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from mmjax.decoders.generator import Generator, PromptIds
+from mmjax.types import Tokens
 
 __all__ = ["settled", "stream"]
 
@@ -37,16 +38,18 @@ def stream(
     key: Key[Array, ""] | None = None,
     stop: Sequence[str] = (),
     tokens: int = 4,
+    memory: Tokens | None = None,
 ) -> Iterator[list[str]]:
     """Yields the next piece of each text, "" for a text without one, until every text has ended.
 
-    decode: token ids -> text, such as `Tokenizer.text` or `decode` of the library `tokenizers`. prompts, max_tokens, key: as of
-    `Generator.start`. stop: as of `settled`; the stop string is not yielded. tokens: of each text between two pieces.
+    decode: token ids -> text, such as `Tokenizer.text` or `decode` of the library `tokenizers`. prompts, max_tokens, key,
+    memory: as of `Generator.start`. stop: as of `settled`; the stop string is not yielded. tokens: of each text between two
+    pieces.
     Raises ValueError if a stop string is empty.
     """
     if not all(stop):
         raise ValueError(f"stop is {stop!r}; a stop string must not be empty")
-    end, state = generator.model.end, generator.start(prompts, max_tokens, key)
+    end, state = generator.model.end, generator.start(prompts, max_tokens, key, memory)
     sent, stopped = [""] * len(state.ended), np.zeros(len(state.ended), bool)
     while True:
         ids, ended = np.array(state.ids[:, : int(state.count)]), np.array(state.ended)

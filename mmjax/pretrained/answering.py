@@ -7,6 +7,7 @@
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import jax.numpy as jnp
 
 from mmjax.data.decode import open_image
 from mmjax.nn.search import greedy
-from mmjax.pretrained.chat_template import read_chat_template
+from mmjax.pretrained.chat_template import ChatTemplate, read_chat_template
 from mmjax.pretrained.image_prompts import ImagePrompts, Prompts
 from mmjax.pretrained.language_models import further_ends
 from mmjax.pretrained.loading import Pretrained, load
+from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.types import Padded
 
-__all__ = ["answer_ids", "answerer", "ends_of", "main", "question"]
+__all__ = ["answer_ids", "answerer", "ends_of", "main", "question", "template_text"]
 
 
 def ends_of(weights: Pretrained) -> tuple[int, ...]:
@@ -75,12 +77,16 @@ def question(weights: Pretrained, text: str, images: Sequence[Any]) -> dict[str,
     if template is None:
         return {"text": marker * len(images) + text, "images": images}
     content = [*({"type": "image"} for _ in images), {"type": "text", "text": text}]
-    written = template.render([{"role": "user", "content": content}])
-    start = template.tokens.get("bos_token", "")
-    library = weights.preprocessing.texts.library
-    if start and library.encode("").ids == [library.token_to_id(start)]:  # the tokenizer adds it too
-        written = written.removeprefix(start)
-    return {"text": written, "images": images}
+    messages = [{"role": "user", "content": content}]
+    return {"text": template_text(template, weights.preprocessing.texts, messages), "images": images}
+
+
+def template_text(template: ChatTemplate, texts: TextPreprocessing, messages: Sequence[Mapping[str, Any]]) -> str:
+    """The prompt of messages, as of `ChatTemplate.render`, without a start token that the tokenizer adds too."""
+    written, start = template.render(messages, date=datetime.now()), template.tokens.get("bos_token", "")
+    library = texts.library
+    begins = start and library.encode("").ids == [library.token_to_id(start)]
+    return written.removeprefix(start) if begins else written
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,9 +2,7 @@
 
 import argparse
 import importlib.util
-import logging
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,11 +12,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from mmjax.web.serve import add_flags, check_flags, listen, serve
+
 __all__ = ["SAMPLES", "SPLITS", "main"]
 
 SPLITS = ("train", "validation", "test")
 SAMPLES = {"text": "a", "image": np.zeros((16, 16, 3), np.uint8), "sound": (np.zeros(16_000, np.float32), 16_000)}
-EXTRA = ("starlette", "uvicorn", "python_multipart")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,18 +34,16 @@ def main(arguments: list[str] | None = None) -> None:
         help="a folder of images, recordings or texts, or train, validation, test or all of the run's data (default: test)",
     )
     parser.add_argument("--modality", help="of the gallery's items (default: the folder's, or image if the cell has it)")
-    parser.add_argument("--host", default="127.0.0.1", help="address; only loopback is private (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
-    parser.add_argument("--upload", type=float, default=20.0, metavar="MB", help="size of a request (default: %(default)s)")
+    add_flags(parser)
     parser.add_argument("--cache", type=Path, help="where embeddings are kept (default: mmjax/galleries in the user's cache)")
     parser.add_argument("--approximate", action="store_true", help="search by faiss's graph, kept beside the embeddings")
     given = parser.parse_args(arguments)
-    if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
-        sys.exit(f"error: the page needs {missing[0]}: pip install 'mmjax[demo]'")
+    try:
+        check_flags(given)
+    except (ImportError, ValueError) as error:
+        sys.exit(f"error: {error}")
     if given.approximate and importlib.util.find_spec("faiss") is None:
         sys.exit("error: --approximate needs faiss: pip install 'mmjax[search]'")
-    if not 0 < given.upload <= 1000 or not 0 <= given.port < 65536:
-        sys.exit(f"error: --upload is {given.upload:g} MB and --port {given.port}; they must be in (0, 1000] and [0, 65535]")
     from mmjax.data.decode import DataError
     from mmjax.describe import DescribeError
     from mmjax.pretrained.files import WeightsError
@@ -54,13 +51,11 @@ def main(arguments: list[str] | None = None) -> None:
 
     console = Console()
     try:
-        listening = _listen(given.host, given.port)
+        listening, address = listen(given.host, given.port)
         with listening:
             app = _application(given, console)
-            host, port = listening.getsockname()[:2]
-            name = f"[{host}]" if ":" in host else host
-            console.print(f"search page: http://{name}:{port}   (Ctrl-C ends it)", highlight=False, markup=False)
-            _serve(app, listening)
+            console.print(f"search page: {address}   (Ctrl-C ends it)", highlight=False, markup=False)
+            serve(app, listening)
     except KeyError as error:
         sys.exit(f"error: {error.args[0]}")
     except (DataError, DescribeError, RunError, WeightsError, ImportError, ValueError, OSError) as error:
@@ -69,28 +64,14 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Taken first, so that a port in use is reported before any work."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(512)  # so that another server cannot take the port before uvicorn listens
-    except OSError as error:
-        listening.close()
-        reason = f"{error.strerror or error}; choose another port, or 0 for a free one"
-        raise OSError(f"--host {host} --port {port}: {reason}") from None
-    return listening
-
-
 def _application(given: argparse.Namespace, console: Console) -> Any:
     """The application over the embedded gallery; the first query is answered here, so that all programs are compiled."""
     from mmjax.results import load_run
     from mmjax.search.embed import Embedder, space_of
     from mmjax.search.exact import Resident
     from mmjax.search.searcher import Searcher, embedded, fingerprint, indexed
-    from mmjax.search.server import LOOPBACK, application
+    from mmjax.search.server import application
+    from mmjax.web.application import hosts_of
 
     run = load_run(given.run)
     cell = run[given.cell]
@@ -112,8 +93,7 @@ def _application(given: argparse.Namespace, console: Console) -> Any:
     searcher = Searcher(collection, embedder, kinds, engine, rows, skipped)
     searcher.answer({name: SAMPLES[kind] for name, kind in kinds.items()})  # compiles all programs of a query
     about = {"run": run.json["name"], "cell": given.cell}
-    hosts = LOOPBACK if given.host in ("127.0.0.1", "::1", "localhost") else ("*",)
-    return application(searcher, about, round(given.upload * 1e6), hosts)
+    return application(searcher, about, round(given.upload * 1e6), hosts_of(given.host))
 
 
 @contextmanager
@@ -165,15 +145,6 @@ def _dataset(run: Any, cell: str) -> Any:
 
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmjax" / "galleries"
-
-
-def _serve(app: Any, listening: socket.socket) -> None:
-    import uvicorn
-
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every malformed form
-    settings = {"log_level": "warning", "access_log": False, "server_header": False, "ws": "none", "lifespan": "off"}
-    limits = {"limit_concurrency": 512, "timeout_keep_alive": 10, "timeout_graceful_shutdown": 3}
-    uvicorn.Server(uvicorn.Config(app, http="h11", loop="asyncio", **settings, **limits)).run(sockets=[listening])
 
 
 if __name__ == "__main__":

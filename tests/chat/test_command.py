@@ -70,7 +70,7 @@ def test_the_history_that_fits(file):
     ids = lambda text: [WORDS.index(one) for one in text.split()]
     kept, found = fitted(model, messages, 6)
     assert len(kept) == 4 and kept[0] == system[0] and kept[1:] == messages[3:]
-    assert found == model.encode("bbbaabbaa") and found[:4] == ids("b b b a")
+    assert found.ids == model.encode("bbbaabbaa") and found.ids[:4] == ids("b b b a") and found.batch is None
     assert fitted(model, messages, 3)[0] == messages
     with pytest.raises(ValueError, match=r"the message has 5 tokens .* and the answer may have 12; together they"):
         fitted(model, messages, 12)

@@ -1,9 +1,4 @@
 
-import os
-import re
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,9 +6,7 @@ import pytest
 
 import mmjax
 from tests.search.colours import FUSED, SUMMED
-
-ROOT = Path(__file__).parents[2]
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling is most of the time here
+from tests.served import Served
 
 
 @pytest.fixture(scope="session")
@@ -39,35 +32,11 @@ def run(tmp_path_factory, worker_id):
     return shared / "run"
 
 
-class Server:
-    """The search page in a process of its own. address: of the page. pid: of the process. output: what it printed."""
+class Server(Served):
+    """The search page in a process of its own."""
 
     def __init__(self, run: Path, cell: str, *options: str, cache: Path):
-        command = [sys.executable, "-m", "mmjax.search", str(run), cell, "--port", "0", "--cache", str(cache), *options]
-        log = cache.with_suffix(".log")
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(cache.parent), "XLA_FLAGS": QUICK}
-        with log.open("w") as file:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
-        self.pid, self._log = self.process.pid, log
-        end = time.monotonic() + 300
-        while not (found := re.search(r"search page: (http://\S+)", self.output)):
-            assert self.process.poll() is None and time.monotonic() < end, self.output
-            time.sleep(0.1)
-        self.address = found[1]
-
-    @property
-    def output(self) -> str:
-        return self._log.read_text()
-
-    def memory(self) -> float:
-        """Resident memory in MB."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-    def close(self) -> int:
-        """Ends it as Ctrl-C does; the exit status."""
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(60)
+        super().__init__("mmjax.search", str(run), cell, "--cache", str(cache), *options, log=cache.with_suffix(".log"))
 
 
 @pytest.fixture(scope="session")

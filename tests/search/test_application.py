@@ -1,13 +1,14 @@
 """The application without a socket: limits of waiting queries and of the body, and failures."""
 
-import asyncio
 import json
 import time
 
 import pytest
 
-from mmjax.search import requests, server
+from mmjax.search import server
 from mmjax.search.searcher import Searcher
+from mmjax.web import requests
+from tests.served import call
 
 
 class Stub(Searcher):
@@ -18,47 +19,15 @@ class Stub(Searcher):
             object.__setattr__(self, name, value)
 
 
-def call(application, pieces, content_type: str = "application/json", clients: int = 1):
-    """[(status, headers, body, pieces read)] of simultaneous POST /search with this body."""
-
-    async def one():
-        sent, read, body = [], [0], iter(pieces)
-
-        async def receive():
-            piece = next(body, None)
-            read[0] += piece is not None
-            await asyncio.sleep(0)
-            return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
-
-        async def send(message):
-            sent.append(message)
-
-        headers = [(b"host", b"localhost"), (b"content-type", content_type.encode())]
-        scope = {"type": "http", "method": "POST", "path": "/search", "query_string": b"", "headers": headers}
-        scope |= {"scheme": "http", "server": ("localhost", 80), "client": ("localhost", 1)}
-        try:
-            await application(scope, receive, send)
-        except RuntimeError as error:  # is raised again for the log of the server
-            assert str(error) == "a bug"
-        body = b"".join(message.get("body", b"") for message in sent)
-        found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return sent[0]["status"], found, body, read[0]
-
-    async def everyone():
-        return await asyncio.gather(*(one() for _ in range(clients)))
-
-    return asyncio.run(everyone())
-
-
 def test_only_so_many_queries_wait(monkeypatch):
     monkeypatch.setattr(server, "WAITING", 3)
     application = server.application(Stub(), {}, 1000)
-    answers = call(application, [b'{"text": "a"}'], clients=8)
+    answers = call(application, "/search", [b'{"text": "a"}'], clients=8)
     statuses = [status for status, *_ in answers]
     assert statuses.count(200) == 3 and statuses.count(503) == 5
     _, headers, body, _ = next(answer for answer in answers if answer[0] == 503)
     assert headers["retry-after"] == "5" and json.loads(body)["error"].startswith("too many queries are waiting")
-    assert call(application, [b'{"text": "a"}'])[0][0] == 200  # they are gone again
+    assert call(application, "/search", [b'{"text": "a"}'])[0][0] == 200  # they are gone again
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x"])
@@ -70,7 +39,7 @@ def test_an_endless_body_is_not_kept(content_type):
         for _ in range(10_000):
             yield bytes(100)
 
-    ((status, _, body, read),) = call(server.application(Stub(), {}, 1000), endless(), content_type)
+    ((status, _, body, read),) = call(server.application(Stub(), {}, 1000), "/search", endless(), content_type)
     assert status == 413 and json.loads(body)["error"] == "the request is larger than 1,000 bytes; send smaller files"
     assert read <= requests.DISCARDED * 10 + 2
 
@@ -83,7 +52,7 @@ def test_a_slow_client_is_not_waited_for(monkeypatch):
         time.sleep(0.1)
         yield from (b" " for _ in range(100))
 
-    ((status, _, body, _),) = call(server.application(Stub(), {}, 1000), slow())
+    ((status, _, body, _),) = call(server.application(Stub(), {}, 1000), "/search", slow())
     assert status == 408 and "was not complete after" in json.loads(body)["error"]
 
 
@@ -91,6 +60,6 @@ def test_a_failure_has_no_traceback_for_the_client():
     def fails(raw, **options):
         raise RuntimeError("a bug")
 
-    ((status, headers, body, _),) = call(server.application(Stub(fails), {}, 1000), [b'{"text": "a"}'])
+    ((status, headers, body, _),) = call(server.application(Stub(fails), {}, 1000), "/search", [b'{"text": "a"}'])
     assert status == 500 and json.loads(body) == {"error": "the server failed at this request; its log says why"}
     assert headers["x-content-type-options"] == "nosniff"

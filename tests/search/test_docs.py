@@ -9,8 +9,8 @@ import subprocess
 import pytest
 
 from mmjax.experiment.cli import parse
-from tests.search.conftest import ROOT
 from tests.search.test_server import png, wav
+from tests.served import ROOT
 
 PAGE = (ROOT / "docs" / "search.md").read_text()
 CURL = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) for line in block.splitlines()]

@@ -1,26 +1,14 @@
 """The page in headless chromium: typing, dropping an image, dropping and recording a sound, and what is found."""
 
-import base64
 import time
 
 import pytest
 
 from tests.report.chromium import Browser
 from tests.search.test_server import png, wav
+from tests.served import MICROPHONE, drop, wait
 
 pytestmark = pytest.mark.end_to_end
-DROP = """(() => {{
-    const bytes = Uint8Array.from(atob("{data}"), letter => letter.charCodeAt(0)), transfer = new DataTransfer();
-    transfer.items.add(new File([bytes], "{name}"));
-    document.querySelector("[data-modality={modality}] .drop").dispatchEvent(
-        new DragEvent("drop", {{dataTransfer: transfer, bubbles: true, cancelable: true}}));
-}})()"""
-# A microphone that plays a tone of 300 Hz, as the voice of "red" has.
-MICROPHONE = """navigator.mediaDevices.getUserMedia = async () => {
-    const context = new AudioContext(), tone = context.createOscillator(), end = context.createMediaStreamDestination();
-    tone.frequency.value = 300; tone.connect(end); tone.start();
-    return end.stream;
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +28,8 @@ def page(browser, server):
     return browser
 
 
-def wait(browser, condition: str) -> None:
-    end = time.monotonic() + 60
-    while not browser.evaluate(condition):
-        assert time.monotonic() < end, (condition, browser.evaluate("document.body.innerText"))
-        time.sleep(0.02)
-
-
-def drop(page, modality: str, name: str, data: bytes) -> None:
-    page.evaluate(DROP.format(modality=modality, name=name, data=base64.b64encode(data).decode()))
+def drop_on(page, modality: str, name: str, data: bytes) -> None:
+    drop(page, f"[data-modality={modality}] .drop", name, data)
 
 
 def chosen(page, modality: str) -> None:
@@ -84,14 +65,14 @@ def test_typing_and_enter(page):
 
 
 def test_dropping_an_image_and_a_sound_and_leaving_them_out_again(page):
-    drop(page, "image", "query.png", png(2))
+    drop_on(page, "image", "query.png", png(2))
     chosen(page, "image")
     assert search(page)[0] == "a blue square"
     page.evaluate("document.querySelector('[data-modality=image] .remove').click()")
-    drop(page, "voice", "query.wav", wav(1))
+    drop_on(page, "voice", "query.wav", wav(1))
     chosen(page, "voice")
     assert search(page)[0] == "a green field"
-    drop(page, "image", "query.png", png(1))
+    drop_on(page, "image", "query.png", png(1))
     chosen(page, "image")
     assert search(page)[0] == "a green field"
     lines = page.evaluate(
@@ -118,13 +99,13 @@ def test_recording(page):
 
 
 def test_bad_files_give_a_message_and_the_page_goes_on(page):
-    drop(page, "image", "no.png", b"<img src=x onerror=alert(1)>")
+    drop_on(page, "image", "no.png", b"<img src=x onerror=alert(1)>")
     chosen(page, "image")
     page.evaluate("document.getElementById('search').click()")
     assert error(page) == "image: the format is not known; it should be PNG, JPEG, WebP, GIF or BMP"
-    drop(page, "image", "large.png", bytes(2_100_000))
+    drop_on(page, "image", "large.png", bytes(2_100_000))
     assert error(page) == "large.png is larger than 2 MB"
-    drop(page, "voice", "broken.m4a", b"no sound")
+    drop_on(page, "voice", "broken.m4a", b"no sound")
     assert error(page) == "broken.m4a: this browser cannot read the sound; choose a WAV, FLAC, Ogg or MP3 file"
     page.evaluate("document.getElementById('clear').click()")
     page.evaluate("document.querySelector('textarea').value = '<b>red</b>'")

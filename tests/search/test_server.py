@@ -14,9 +14,9 @@ from PIL import Image
 
 import mmjax
 from tests.search.colours import COUNT, RATE, phrase, picture, tone
+from tests.served import form
 
 pytestmark = pytest.mark.end_to_end
-BOUNDARY = "a-boundary"
 
 
 def png(number: int) -> bytes:
@@ -33,16 +33,6 @@ def wav(number: int) -> bytes:
         sound.setframerate(RATE)
         sound.writeframes((tone(number)[0] * 32767).astype("<i2").tobytes())
     return file.getvalue()
-
-
-def form(**fields: str | bytes) -> tuple[str, bytes]:
-    """(content type, body) of a multipart form; bytes are files."""
-    body = b""
-    for name, value in fields.items():
-        file = f'; filename="{name}.bin"' if isinstance(value, bytes) else ""
-        body += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'.encode()
-        body += (value if isinstance(value, bytes) else value.encode()) + b"\r\n"
-    return f"multipart/form-data; boundary={BOUNDARY}", body + f"--{BOUNDARY}--\r\n".encode()
 
 
 def ask(server, method: str, path: str, content_type: str = "", body: bytes | None = None, **headers: str):
