@@ -65,8 +65,11 @@ FUSIONS = {
     "imputed_gan": (Imputed(Concat(width=6, dropout=0.3), GANImputer(noise=3, hidden=(8,))), Classifier(CLASSES)),
 }
 
-# They compile for seconds, so they are tested with the slow tests.
-SLOW = ("fusion misa", "aligned mfn", "aligned graph_mfn", "aligned mfm")
+# Tested with the slow tests: their compilation takes long, or they are like another case.
+SLOW = (
+    *(f"fusion {name}" for name in ("outer_product", "attention_pooling", "sum_logits", "mmvae", "misa")),
+    *(f"aligned {name}" for name in ("raven", "mfn", "graph_mfn", "mfm")),
+)
 
 # Fusions of modalities that are aligned in time and have equal widths.
 ALIGNED = {

@@ -73,3 +73,4 @@ LOSSES = {
     "weighted_losses": WEIGHTED,
     "uncertainty": Uncertainty(WEIGHTED),
 }
+SLOW = ("dcca", "central_moments", "orthogonality", "normal_mmd")  # like "correlation": computed over the whole batch

@@ -12,7 +12,7 @@ from mmjax.shards import SHARD, sum_over_shards
 from mmjax.train.step import weighted_mean
 from mmjax.types import Batch
 from tests.contracts.inputs import BATCH, CLASSES
-from tests.contracts.loss_cases import LOSSES, PAIR
+from tests.contracts.loss_cases import LOSSES, PAIR, SLOW
 
 RANDOM = np.random.default_rng(0)
 WIDTHS = {"label": CLASSES, "image.label": CLASSES, "image.several": 3, "image.score": 1, PAIR[0]: 3, PAIR[1]: 3}
@@ -51,7 +51,7 @@ def step(loss, params, features, given):
     return values, sum_over_shards((value, gradient))
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in LOSSES])
 def test_losses(name):
     one_step = partial(step, LOSSES[name])
     values, (mean, gradient) = one = jax.jit(one_step)(PARAMS, FEATURES, GIVEN)
