@@ -259,6 +259,13 @@ DECODERS = (
         PREFIX,
     ),
     Part(
+        "Flamingo(LanguageModel(10_000))",
+        decoders.Flamingo(decoders.LanguageModel(10_000)),
+        TOKEN_IDS,
+        "Alayrac et al., 2022",
+        PREFIX,
+    ),
+    Part(
         "Factored(LanguageModel(10_000))",
         decoders.Factored(decoders.LanguageModel(10_000)),
         TOKEN_IDS,
@@ -341,7 +348,7 @@ def unlisted() -> set[str]:
     listed |= set(LOSSES) | set(LOSS_PARAMETERS)
     public = {*encoders.__all__, *fusion.__all__, *losses.__all__, *decoders.__all__}
     public -= {"AttentionLSTMCache", "Cache", "Criterion", "ImagePatches", "LanguageCache", "counted"}  # values and types
-    public -= {"InterleavedCache", "PlacedCells", "PrefixLM", "Recordings", "both_ways_in_images"}
+    public -= {"FlamingoCache", "InterleavedCache", "LastImage", "PlacedCells", "PrefixLM", "Recordings", "both_ways_in_images"}
     public -= {"Whisper", "whisper_prompt", "empty_prefix"}  # an encoder and a decoder; token ids; Tokens
     public -= set(decoders.language_models.__all__)  # sizes of LanguageModel and GPT2, of which the table has two
     public -= {"FusionOutput", "mfm_loss", "misa_loss", "published"}  # a head of some fusions; several losses; a module
