@@ -103,7 +103,7 @@ def in_parts(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     return structure.unflatten([part for _, part, _ in found]), gather
 
 
-def computed_in_parts(function: Callable[..., Array], first: Array, *others: Array) -> Array:
+def computed_in_parts(function: Callable[..., Array], first: Any, *others: Any) -> Any:
     """function(first, *others), an array like `first`. If `first` was gathered, the parts are computed and then gathered, so
     that a loop over blocks gathers one block of the result at a time."""
     known = _PARTS.get({})
