@@ -12,6 +12,7 @@ from mmjax.data.decode import DataError
 from mmjax.data.dialogues import Dialogue, packed_dialogues
 from mmjax.decoders import Factored, Interleaved, LanguageModel, PrefixLM, both_ways_in_images
 from mmjax.decoders.interleaved import BEGIN
+from mmjax.decoders.prefix import segmented, slots
 from mmjax.losses import CrossEntropy
 from mmjax.model import teacher_ids
 from mmjax.nn.rotary import GridRope, Rope
@@ -119,6 +120,15 @@ def test_a_packed_row_has_the_losses_and_gradients_of_its_dialogues(name, images
     count = (answers >= 0).sum(axis=1)
     np.testing.assert_allclose(mean[0], (means * count).sum() / count.sum(), rtol=1e-6)
     np.testing.assert_allclose(mean[0], each.sum() / 9, rtol=1e-6)
+
+
+def test_positions_restart():
+    """By hand; the third slot is padding. Rotations depend on differences, so logits do not show it."""
+    valid, segments = jnp.array([[0, 1, 0, 1, 0, 1, 1]], bool), jnp.array([[1, 1, 1, 1, 2, 2, 2]])
+    assert segmented(slots(valid, 0, 7), segments).positions[0, [1, 3, 5, 6]].tolist() == [0, 1, 0, 1]
+    place, first = jnp.array([[[0, 0, 1]] * 4 + [[0, 0, 1], [1, 2, 3], [0, 0, 1]]]), jnp.zeros(1, jnp.int32)
+    found, _ = MODELS["places"].apply({}, place, valid, first, segments != jnp.roll(segments, 1, 1), method="_positions")
+    assert found[0, [1, 3, 5, 6]].tolist() == [[0, 0, 0], [1, 1, 1], [0, 1, 2], [3, 3, 3]]
 
 
 @pytest.mark.slow
