@@ -13,8 +13,23 @@ Transformer over all tokens, crossmodal attention (`mult`; Tsai et al., 2019) an
 Run: python experiments/published_fusions.py --seeds 5
      python experiments/published_fusions.py mbt_early mbt_mid mbt_late mbt_1 mbt_16 one_transformer mult late_tokens
          image_tokens text_tokens --seeds 5
-Time: a few CPU minutes; fetches published weights through pip once
-Expected: the numbers and verdicts in docs/claims.md
+Time: 4 CPU minutes and 2.5 GB for the first, beside other work; the second has not been run as a whole
+Expected: fold 0, 491 test clips of 170 stamps, mean of 5 seeds [95 % interval over leak-free groups and seeds]
+    cell            accuracy               macro F1   parameters
+    concat          0.813 [0.674, 0.901]   0.725        624,649
+    gmu             0.825 [0.689, 0.909]   0.745        919,433
+    tensor          0.771 [0.652, 0.858]   0.657      2,369,417
+    low_rank        0.706 [0.581, 0.806]   0.539         91,561
+    pair            0.763 [0.629, 0.860]   0.662        493,321
+    pair_unimodal   0.752 [0.616, 0.851]   0.634        497,947
+    pair_ogm_ge     0.744 [0.615, 0.841]   0.634        497,947
+    pair_blended    0.758 [0.622, 0.856]   0.649        497,947
+    image           0.747 [0.615, 0.845]   0.647        361,993
+    audio           0.417 [0.308, 0.535]   0.215        132,617
+    tfidf_svm       0.600, majority 0.294
+Conclusion: docs/claims.md has the paired differences and verdicts. The full tensor is worse than concatenation, and its
+low-rank form worse than the tensor, with a 26th of the parameters and in a 23rd of the time of a step. Neither OGM-GE nor
+Gradient-Blending is shown to differ from joint training, whose settings were chosen on validation.
 """
 
 from dataclasses import replace

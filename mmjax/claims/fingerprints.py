@@ -7,10 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["CHECKOUT", "PACKAGE", "SHOWN_ONLY", "code_fingerprint", "data_fingerprint", "files_of"]
+__all__ = ["CHECKOUT", "NOT_FOLLOWED", "PACKAGE", "SHOWN_ONLY", "code_fingerprint", "data_fingerprint", "files_of"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGE = CHECKOUT / "mmjax"
+NOT_FOLLOWED = "pretrained/"  # it names all architectures; weights and features have checksums of their own
 SHOWN_ONLY = ("audit/", "claims/", "report/", "experiment/costs.py")  # they read results or count, and change no number
 
 
@@ -35,8 +36,11 @@ def files_of(experiment: Path) -> list[Path]:
     found, waiting = set(), [experiment.resolve()]
     while waiting:
         file = waiting.pop()
-        if file not in found and not (_is_ours(file) and file.relative_to(PACKAGE).as_posix().startswith(SHOWN_ONLY)):
-            found.add(file)
+        name = file.relative_to(PACKAGE).as_posix() if _is_ours(file) else ""
+        if file in found or name.startswith(SHOWN_ONLY):
+            continue
+        found.add(file)
+        if not name.startswith(NOT_FOLLOWED):
             imported = (_defining(module, name, file) for module, name in _facts(file).imports)
             waiting += [path for path in imported if path]
     return sorted(found, key=_name)

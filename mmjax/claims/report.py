@@ -21,7 +21,8 @@ python -m mmjax.claims check           # are all files valid?
 python -m mmjax.claims report          # writes this page
 ```
 
-A claim is a file in claims/, with its source, its command, the cells that are compared, and what would contradict it. It is
+A claim is a file in claims/, with its source, its command, the cells that are compared, and what would contradict it
+(mmjax/claims/claim.py shows one; to add a claim, write such a file and run the commands above with its name). It is
 *reproduced* if the 95 % intervals of all its comparisons lie where it says, *contradicted* if one lies outside (corrected for
 their number), and *inconclusive* otherwise. "Detectable" is the difference that would have been found with 80 % power. Most
 data here are smaller than those of the papers: a claim that is inconclusive or contradicted here may hold on theirs. A verdict
