@@ -240,8 +240,8 @@ class LanguageModel(nn.Module):
         train: bool,
         before_block: BeforeBlock | None = None,
     ) -> tuple[Float[Array, "b n d"], tuple[KeysValues | None, ...]]:
-        """As `run_blocks`, one block after the other; `nn.Scan` makes a loop of it. given: the `Rotation`, of as many numbers as
-        it rotates, and the mask of each kind of block. kinds: of each block."""
+        """As `run_blocks`, one block after the other; `nn.Scan` makes a loop of it. given: the `Rotation`, of as many numbers
+        as it rotates, and the mask of each kind of block. kinds: of each block."""
         new = []
         for number, kind in enumerate(kinds):
             x = x if before_block is None else before_block(number, x)
