@@ -14,7 +14,7 @@ from mmjax.evaluate.predict import bound_apply
 from mmjax.evaluate.statistics import difference
 from mmjax.types import Batch, Tokens
 
-__all__ = ["LIMIT", "MIXTURES", "additive_projection", "emap", "mixtures_of"]
+__all__ = ["LIMIT", "MIXTURES", "Mixtures", "additive_projection", "emap", "mixtures_of"]
 
 LIMIT = 2048  # combinations of the other modalities that are averaged over
 MIXTURES = 4096  # of one compiled call

@@ -13,7 +13,7 @@ from mmjax.evaluate.statistics import Difference, Estimate, against_zero, combin
 from mmjax.metrics.fairness import demographic_parity, equalized_odds, gap, worst
 from mmjax.types import Metric, Outcomes
 
-__all__ = ["FEW_GROUPS", "FEW_UNITS", "MAX_VALUES", "Column", "brightness", "columns_of", "groups", "length"]
+__all__ = ["FEW_GROUPS", "FEW_UNITS", "HIDDEN", "MAX_VALUES", "Column", "brightness", "columns_of", "groups", "length"]
 
 FEW_UNITS, FEW_GROUPS = 30, 10  # a value with fewer units, or fewer groups of dependent units, is small
 MAX_VALUES = 20  # a column with more values is not one of groups

@@ -12,9 +12,12 @@ from mmjax.metrics.confidence import accuracy_at, cross_entropy, overconfidence,
 from mmjax.tasks import panels
 from mmjax.types import Metric, Outcomes
 
-__all__ = ["BINS", "COVERAGES", "calibration", "class_logits", "fitted_temperature", "selective", "temperature"]
+__all__ = [
+    "BINS", "CALIBRATION", "COVERAGES", "MIN_SHARE", "TEMPERATURES", "calibration", "class_logits", "fitted_temperature",
+    "selective", "temperature",
+]  # fmt: skip
 
-BINS = 10  # of the reliability diagram
+BINS, MIN_SHARE = 10, 0.005  # of the reliability diagram; bins with a smaller share of the units are not drawn
 COVERAGES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 CALIBRATION = {
     "ECE": Metric(calibration_error, higher_is_better=False),
@@ -174,7 +177,7 @@ def _reliability(outcomes: Outcomes, weight: np.ndarray) -> dict[str, Any]:
     bins = np.clip(np.ceil(probability * BINS).astype(int) - 1, 0, BINS - 1)  # (i / BINS, (i + 1) / BINS]
     add = lambda values: np.bincount(bins.ravel(), np.float64(values).ravel(), BINS)
     mass, sums, hits = add(weights), add(weights * probability), add(weights * hit)
-    used = mass > 0
+    used = mass >= MIN_SHARE * mass.sum()
     labels = [f"{share:.0%}" for share in mass[used] / mass.sum()]
     x, y = sums[used] / mass[used], hits[used] / mass[used]
     return panels.points("Reliability", x, y, labels, "mean probability", "accuracy", diagonal=True)

@@ -15,7 +15,7 @@ from mmjax.evaluate.statistics import Estimate, combination
 from mmjax.runs.read import check_cell, read_outcomes
 from mmjax.tasks import panels
 
-__all__ = ["FACTORS", "MIN_SIZES", "fitted", "learning_curve", "shares_in"]
+__all__ = ["EXPONENTS", "FACTORS", "MIN_SIZES", "fitted", "learning_curve", "shares_in"]
 
 FACTORS = (2.0, 4.0)  # times the present training split
 MIN_SIZES = 4  # a curve of three parameters needs one more size

@@ -13,7 +13,7 @@ from mmjax.data.dataset import Dataset
 from mmjax.evaluate.statistics import combination, difference
 from mmjax.types import Units
 
-__all__ = ["conflict", "partners", "swapped", "wrong_pairs"]
+__all__ = ["Key", "conflict", "partners", "swapped", "wrong_pairs"]
 
 
 def wrong_pairs(audited: Audited, metric: str | None = None, seed: int = 0) -> Audit:

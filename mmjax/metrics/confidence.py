@@ -27,8 +27,11 @@ def cross_entropy(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array
 
 @cache
 def accuracy_at(coverage: float) -> Metric:
-    """The accuracy on the most confident units that make up this share of the weight; the last one may count in part."""
-    return Metric(partial(_accuracy_at, coverage))
+    """The accuracy on the most confident units that make up this share of the weight; the last one may count in part.
+
+    Not smooth: its derivative by the weight of an accepted unit depends on whether the last accepted unit is right.
+    """
+    return Metric(partial(_accuracy_at, coverage), smooth=False)
 
 
 def _accuracy_at(coverage: float, outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
