@@ -32,6 +32,7 @@ AUDITS: dict[str, str] = {  # {function: its module}, in the order of the report
     "learning_curve": "size_of_data",
     "corruptions": "robustness",
     "missing_rates": "robustness",
+    "translations": "translation",
     "explanations": "explain",
 }
 OTHERS = {"Audit": "audit", "Audited": "audited", "NotApplicable": "audit", "load_audited": "audited"}

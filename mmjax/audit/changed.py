@@ -34,7 +34,8 @@ def sampled(dataset: Dataset, rows: int, seed: int = 0) -> Dataset:
 
 
 def needed(dataset: Dataset, modalities: Iterable[str]) -> Dataset:
-    """The data with the columns of these modalities, and with the items of test rows alone; other splits must not be used."""
+    """The data with the columns of these modalities, and with the items of test rows alone, in memory; other splits must not be
+    used."""
     rows, columns, pointer = dataset.splits["test"], {}, {}
     for name in sorted(modalities):
         column, old = dataset.columns[name], np.asarray(rows.pointer[name])
@@ -42,7 +43,8 @@ def needed(dataset: Dataset, modalities: Iterable[str]) -> Dataset:
         used = used if len(used) else np.zeros(1, int)  # an absent modality still has a shape
         pointer[name] = np.where(old >= 0, np.searchsorted(used, old), -1).astype(old.dtype)
         original = None if column.original is None else partial(_nth, column.original, used)
-        columns[name] = replace(column, count=len(used), read=partial(_nth, column.read, used), original=original)
+        items = [column.read(int(number)) for number in used]  # once, for all changes
+        columns[name] = replace(column, count=len(used), read=items.__getitem__, original=original)
     return replace(dataset, columns=columns, splits={**dataset.splits, "test": rows.replace(pointer=pointer)})
 
 

@@ -22,9 +22,9 @@ from mmjax.train.parallel import evaluation
 from mmjax.train.stages import merged
 from mmjax.types import Metric
 
-__all__ = ["COMPLETE", "MEASURED", "SHOWN", "explanations"]
+__all__ = ["COMPLETE", "MEASURED", "SHOWN", "STEPS", "explanations"]
 
-MEASURED, SHOWN = 24, 6  # examples
+MEASURED, SHOWN = 12, 4  # examples
 STEPS = 8  # of deletion and insertion
 COMPLETE = 1e-3  # the largest gap of integrated gradients
 
@@ -92,9 +92,10 @@ def _measured(part: AuditedPart, batch: Any, seed: int) -> tuple[dict[str, dict[
     """
     variables, frozen = jax.device_put((part.model.variables, part.model.frozen))
     module, task, key = part.model.module, part.task, jax.random.key(seed)
-    run = jax.jit(evaluation(lambda variables, batch: attributions(module, task, variables, batch, key)))
-    found = run(variables, frozen, batch)
-    other = run(*randomized((variables, frozen), jax.random.fold_in(key, 1)), batch)
+    run = jax.jit(evaluation(lambda variables, given: attributions(module, task, variables, given[0], key, given[1])))
+    found = run(variables, frozen, (batch, COMPLETE))
+    random = randomized((variables, frozen), jax.random.fold_in(key, 1))
+    other = run(*random, (batch, jnp.inf))  # their sum does not matter
 
     def orders(variables, maps):
         """{"order|method|modality": Float[b]} of one seed."""

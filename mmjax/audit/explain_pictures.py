@@ -13,7 +13,7 @@ from mmjax.runs.write import example_row
 from mmjax.tasks import panels
 from mmjax.types import Padded, Units
 
-__all__ = ["AGAINST", "FOR", "over", "png", "shown_maps", "unit_scale"]
+__all__ = ["AGAINST", "FADED", "FOR", "over", "png", "shown_maps", "unit_scale"]
 
 FOR, AGAINST = np.float32([0, 114, 178]), np.float32([213, 94, 0])  # blue and orange of the report's palette
 FADED = 0.25  # what remains of the contrast of a picture under its map

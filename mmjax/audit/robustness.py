@@ -16,9 +16,9 @@ from mmjax.metrics.robustness import trapezoids
 from mmjax.robust.corruptions import SEVERITIES, corrupted, suite
 from mmjax.tasks import panels
 
-__all__ = ["MISSING", "ROWS", "corruptions", "effective", "missing_rates", "without"]
+__all__ = ["ALL", "MISSING", "ROWS", "corruptions", "effective", "missing_rates", "without"]
 
-ROWS = 256  # test rows of each fold
+ROWS = 128  # test rows of each fold
 MISSING = (0.0, 0.25, 0.5, 0.75, 1.0)
 ALL = "all modalities"
 

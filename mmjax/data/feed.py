@@ -99,16 +99,21 @@ class DeviceFeed:
 
     def __init__(self, columns: Mapping[str, Any], rows: Rows):
         self.columns, self.rows = columns, jax.tree.map(jnp.asarray, rows)
-        self._take = jax.jit(lambda columns, rows, index: gather(columns, rows.at(index)))
 
     def __call__(self, index: np.ndarray) -> Batch:
-        return self._take(self.columns, self.rows, jnp.asarray(index))
+        return _take(self.columns, self.rows, jnp.asarray(index))
 
     def chunks(self, order: Order, chunks: Sequence[range]) -> Iterator[Batch]:
         return (self(np.stack([order(step) for step in chunk])) for chunk in chunks)
 
     def stream(self, order: Order, first: int, steps: int) -> Iterator[Batch]:
         return (self(order(step)) for step in range(first, steps))
+
+
+@jax.jit
+def _take(columns: Mapping[str, Any], rows: Rows, index: Any) -> Batch:
+    """One function for all feeds, so that those of equal shapes share a compiled program."""
+    return gather(columns, rows.at(index))
 
 
 class HostFeed:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mmjax.report.maps import draw_maps
 from mmjax.report.page import write_report
 from mmjax.report.panels import draw_panel
 from mmjax.report.settings import duration, settings_that_differ
@@ -90,3 +91,18 @@ def test_a_closed_pipe_is_no_error():
     command = f"{sys.executable} -m mmjax.report --help | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.stderr == "" and done.stdout.startswith("usage: python -m mmjax.report")
+
+
+def test_maps_name_the_file_or_the_words_that_do_not_fit():
+    panel = {"panel": "maps", "title": "t", "examples": [{"id": "1", "target": "<b>", "maps": [{"modality": "image"}]}]}
+    assert "&lt;b&gt;" in draw_maps(panel, "panels[0]", {}.get)
+    of = panel["examples"][0]["maps"][0]
+    of["picture"] = "a.png"
+    with pytest.raises(RunError, match=r"key 'panels\[0\].examples\[0\].maps\[0\].picture' is 'a.png', which is no file"):
+        draw_maps(panel, "panels[0]", {}.get)
+    del of["picture"]
+    of |= {"words": ["a", "b"], "weights": [0.5]}
+    with pytest.raises(RunError, match="has 1 entries for 2 words"):
+        draw_maps(panel, "panels[0]", {}.get)
+    with pytest.raises(RunError, match=r"missing key 'panels\[0\].title'"):
+        draw_maps({"panel": "maps", "examples": []}, "panels[0]", {}.get)

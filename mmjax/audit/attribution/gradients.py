@@ -16,7 +16,7 @@ __all__ = [
 
 Score = Callable[[Any], Float[Array, " b"]]
 """Inputs, a pytree of float arrays [b ...] -> the score of each example, such as the logit of a class."""
-NODES, PIECES = 8, 8  # of the Gauss-Legendre rule on each piece of the path, and pieces at first
+NODES, PIECES = 8, 4  # of the Gauss-Legendre rule on each piece of the path, and pieces at first
 
 
 def gradient(score: Score, inputs: Any) -> Any:
@@ -67,13 +67,13 @@ def integrated_gradients(score: Score, inputs: Any, baselines: Any, steps: int =
 
 
 def integrated_gradients_to(
-    score: Score, inputs: Any, baselines: Any, tolerance: float = 1e-3, max_pieces: int = 128
+    score: Score, inputs: Any, baselines: Any, tolerance: Any = 1e-3, max_pieces: int = 128
 ) -> tuple[Any, Float[Array, " b"]]:
     """(`integrated_gradients`, the gap of each example), with as many pieces of the path as each example needs.
 
     The gap is `completeness_gap` divided by max(1, |score(inputs) - score(baselines)|). On each piece the attributions must add
     up to the change of the score too; the piece with the largest error is halved until the gap is within the tolerance, or
-    there are `max_pieces`. So the nodes gather at the kinks of a network with ReLU.
+    there are `max_pieces`. So the nodes gather at the kinks of a network with ReLU. The tolerance may be traced.
     """
     change = score(inputs) - score(baselines)
     path = jax.tree.map(jnp.subtract, inputs, baselines)

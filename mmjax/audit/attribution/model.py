@@ -18,10 +18,14 @@ from mmjax.nn.pooling import first_token, last_token
 from mmjax.nn.presence import encode
 from mmjax.types import Batch, Padded, Tokens
 
-__all__ = ["METHODS", "Explainable", "Explained", "attributions", "explained", "on_features", "rollouts"]
+__all__ = [
+    "CELLS", "MAX_EXTRA", "MAX_PIECES", "METHODS", "NOISE", "Explainable", "Explained", "attributions", "explained",
+    "on_features", "rollouts",
+]  # fmt: skip
 
 METHODS = ("gradient", "SmoothGrad", "integrated gradients", "occlusion", "Grad-CAM", "attention rollout")
 CELLS = 8  # windows of occlusion along an axis of an image, a spectrogram or a series
+MAX_PIECES = 24  # of the path of integrated gradients, since each more takes 24 gradients
 NOISE = 0.15  # of SmoothGrad, as a share of the range of an input
 
 
@@ -94,21 +98,21 @@ def explained(model: Multimodal, task: Explainable, variables: Any, batch: Batch
 
 
 def attributions(
-    model: Multimodal, task: Explainable, variables: Any, batch: Batch, key: Key[Array, ""]
+    model: Multimodal, task: Explainable, variables: Any, batch: Batch, key: Key[Array, ""], tolerance: Any = 1e-3
 ) -> dict[str, dict[str, Array]]:
     """{method: {modality: attribution of its features}} of one seed, for the METHODS that fit each modality.
 
     Features are those of `Explained.valid`; what does not exist, such as a missing modality or padding, has exactly zero.
     Gradient and SmoothGrad give the length of a feature's gradient, Grad-CAM and rollout a positive relevance; integrated
     gradients and occlusion are signed. "completeness" has the gap of the integrated gradients, {"all": Float[b]}, and "valid"
-    the masks of the features.
+    the masks of the features. tolerance: of this gap, which more than MAX_PIECES pieces of the path would need for some models.
     """
     one = explained(model, task, variables, batch)
     features = lambda found: {name: jnp.sum(x, axis=-1) if one.axes[name] else x for name, x in found.items()}
     length = lambda x, axes: jnp.sqrt(jnp.sum(x * x, axis=-1)) if axes else jnp.abs(x)
     lengths = lambda found: {name: length(x, one.axes[name]) for name, x in found.items()}
     spread = {name: NOISE * (x.max() - x.min()) for name, x in one.inputs.items()}
-    integrated, gap = integrated_gradients_to(one.score, one.inputs, one.baselines)
+    integrated, gap = integrated_gradients_to(one.score, one.inputs, one.baselines, tolerance, MAX_PIECES)
     found = {
         "gradient": lengths(gradient(one.score, one.inputs)),
         "SmoothGrad": lengths(smooth_gradient(one.score, one.inputs, key, spread)),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-__all__ = ["STEPS", "area", "deletion", "insertion", "occlusion", "ranks"]
+__all__ = ["STEPS", "OneScore", "area", "deletion", "insertion", "occlusion", "ranks"]
 
 STEPS = 16  # of a curve
 

@@ -16,7 +16,7 @@ from mmjax.data.dataset import Column, Dataset, stack
 from mmjax.robust.corruptions.levels import SEVERITIES, Change, Severity, TextChange
 from mmjax.types import Batch, Declared, Padded
 
-__all__ = ["COLOURS", "Corruption", "changed", "corrupted", "corrupted_items"]
+__all__ = ["CHUNK", "COLOURS", "Corruption", "changed", "corrupted", "corrupted_items"]
 
 COLOURS = 3  # channels beyond it, such as alpha, stay as they are
 CHUNK = 64  # items in one call

@@ -11,7 +11,7 @@ from mmjax.robust.corruptions.filters import apply_rows_and_columns, box_matrix,
 from mmjax.robust.corruptions.jpeg import jpeg
 from mmjax.robust.corruptions.levels import Levels, Severity, at
 
-__all__ = ["Contrast", "ElasticTransform", "JpegCompression", "Pixelate"]
+__all__ = ["Contrast", "ElasticTransform", "JpegCompression", "Pixelate", "affine"]
 
 
 @dataclass(frozen=True)

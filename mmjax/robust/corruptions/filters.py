@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int, Key
 from mmjax.nn.conv import conv_nhwc
 
 __all__ = [
-    "apply_rows_and_columns", "box_matrix", "convolved", "disk", "folded", "gaussian_blur", "gaussian_matrix", "motion_blur",
-    "plasma", "sampled", "shuffled", "zoom_matrix",
+    "MARGIN", "apply_rows_and_columns", "box_matrix", "convolved", "disk", "folded", "gaussian_blur", "gaussian_matrix",
+    "motion_blur", "plasma", "sampled", "shuffled", "zoom_matrix",
 ]  # fmt: skip
 
 MARGIN = 3  # images are continued by this number of their own sizes

@@ -11,7 +11,7 @@ from mmjax.data.augment.series import without_steps
 from mmjax.robust.corruptions.levels import Levels, Severity, at
 from mmjax.types import Padded
 
-__all__ = ["ChannelNoise", "DroppedEntries", "DroppedSensors", "DroppedSteps"]
+__all__ = ["RATES", "ChannelNoise", "DroppedEntries", "DroppedSensors", "DroppedSteps"]
 
 RATES = ((0.1,), (0.2,), (0.3,), (0.5,), (0.7,))
 

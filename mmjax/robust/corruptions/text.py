@@ -6,7 +6,7 @@ import numpy as np
 
 from mmjax.robust.corruptions.levels import Levels
 
-__all__ = ["KEYS", "MIN_LETTERS", "DroppedWords", "Typos", "misspelled"]
+__all__ = ["KEYS", "MIN_LETTERS", "DroppedWords", "Typos", "misspelled", "neighbours"]
 
 MIN_LETTERS = 4  # of a word with typos, as in MultiBench
 KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")  # rows of a keyboard; each is moved by half a key to the right of the one above

@@ -11,7 +11,7 @@ from mmjax.robust.corruptions.blur import taps
 from mmjax.robust.corruptions.filters import apply_rows_and_columns, motion_blur, plasma, zoom_matrix
 from mmjax.robust.corruptions.levels import Levels, Severity, at
 
-__all__ = ["Brightness", "Fog", "Frost", "Snow", "grey"]
+__all__ = ["Brightness", "Fog", "Frost", "Snow", "grey", "power_of_two"]
 
 
 @dataclass(frozen=True)
