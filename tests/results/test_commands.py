@@ -11,6 +11,7 @@ from PIL import Image
 
 from mmjax import predict
 from mmjax.__main__ import COMMANDS
+from mmjax.chat import __main__ as chat
 from mmjax.data import __main__ as data_command
 
 
@@ -66,3 +67,20 @@ def test_data_describes_a_data_set(capsys):
     for wrong, message in (("cats", "there is no data set 'cats'; there are stamps"), ("aeon:No", "AeonSeries.name is 'No'")):
         with pytest.raises(SystemExit, match=message):
             data_command.main([wrong])
+
+
+def test_chat_answers_with_a_trained_cell(results, inputs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mmjax.experiment.cli.prepare_jax", lambda: None)
+    Image.fromarray(inputs["image"][1]).save(tmp_path / "a.png")
+    run, text = str(results.run.folder), inputs["text"][0]
+    given = [run, "--cell", "all", "--image", str(tmp_path / "a.png")]
+    chat.main([*given, "--prompt", text])
+    expected = results["all"].predict({"image": [tmp_path / "a.png"], "text": [text]})["kind"]["predicted"]
+    assert capsys.readouterr().out == f"{expected[0]}\n"
+    for arguments, message in (
+        ([*given, "--temperature", "1"], "error: --temperature is given, but cell all answers as its task kind says"),
+        ([run], "error: the cells of .* are all, text; name one with --cell"),
+        ([run, "--cell", "text", *given[3:]], "error: cell text takes no image; it takes text"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            chat.main([*arguments, "--prompt", text])
