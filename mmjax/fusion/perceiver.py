@@ -20,8 +20,8 @@ class Perceiver(nn.Module):
     Perceiver (Jaegle et al., 2021). The output is the layer-normalised latents, all valid if any token is.
 
     The cost is proportional to tokens * latents instead of tokens^2. Each read has separate weights (the paper can share them).
-    The authors' code has one head in cross-attention, perceptrons of `width` units, GELU by tanh, Fourier features as positions,
-    and a decoder that attends to the latents.
+    The authors' code has one head in cross-attention, perceptrons of `width` units, GELU by tanh, Fourier features as
+    positions, and a decoder that attends to the latents.
 
     latents: number of latents. reads: number of cross-attentions to the tokens. depth: self-attention blocks after each read.
     width, heads, hidden, dropout, dtype: as in `EarlyTransformer`.
