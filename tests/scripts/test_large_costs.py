@@ -1,10 +1,16 @@
 """`scripts/large_costs.py`: FLOPs counted by hand and by the compiled program, and what a device holds."""
 
+import chex
+import jax
 import large_costs
+import numpy as np
 import pytest
 
 from mmjax.decoders import LanguageModel, language_models
-from mmjax.train.sharded import Mesh
+from mmjax.train.parallel import single
+from mmjax.train.program import read_program
+from mmjax.train.sharded import Mesh, grid_of, of_rows, sharded
+from mmjax.types import Batch
 
 ROWS, TOKENS = 4, 8
 MODEL = LanguageModel(64, width=64, depth=3, heads=4, kv_heads=2, hidden=96, tied=False, positions=TOKENS)
@@ -56,3 +62,26 @@ def test_meshes_of_the_command_line(capsys):
         assert f"{wrong!r} is no mesh such as data=8,fsdp=32" in capsys.readouterr().err
     with pytest.raises(SystemExit, match=r"^error: --rows is 3 and --tokens 2048; rows must be a multiple of data x fsdp, 2$"):
         large_costs.main(["llama2_7b", "--mesh", "fsdp=2", "--rows", "3"])
+
+
+def test_low_rank_additions_on_a_mesh_learn_as_on_one_device(monkeypatch):
+    """Two steps with every array in parts. Each kernel is gathered in the loop over the blocks, adapted ones too."""
+    monkeypatch.setattr("mmjax.train.sharded.MIN_SIZE", 1)
+    random = np.random.default_rng(0)
+    inputs, target = {"text": np.zeros((ROWS, 1), np.float32)}, random.integers(0, 64, (ROWS, TOKENS)).astype(np.int32)
+    batch = Batch(inputs, {"text": np.ones(ROWS, bool)}, {"text": target}, np.ones(ROWS, np.float32))
+    found = []
+    for plan in (single(), sharded(Mesh(data=2, fsdp=2))):
+        training = large_costs.training_of(MODEL, "lora", plan)
+        state, frozen = training.init((0,), batch)
+        state, frozen = plan.place(state), plan.place(frozen, seeds=False)
+        step = plan.train(training.step(0))
+        for _ in range(2):
+            placed = jax.tree.map(lambda leaf: leaf[None, None], batch)
+            if found:
+                placed = jax.device_put(placed, of_rows(grid_of(Mesh(data=2, fsdp=2)), 3))
+                collectives = read_program(step.lower(state, frozen, placed).compile()).collectives
+            state, metrics = step(state, frozen, placed)
+        found.append((plan.fetch(state).params, metrics["loss"]))
+    chex.assert_trees_all_close(*found, rtol=1e-4, atol=1e-6)
+    assert collectives["all-gather"].calls >= 2 * 3 * 7  # seven kernels of three blocks, forward and backward
