@@ -70,6 +70,7 @@ def test_effective_robustness_is_a_paired_difference(corrupted):
     assert effective(curve, other).mean == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_explanations_are_measured_and_shown(results):
     text = mmjax.audit.load_audited(results.run.folder, "text")
     found = mmjax.audit.explanations(text, examples=8, shown=2)

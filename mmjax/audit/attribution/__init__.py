@@ -16,7 +16,6 @@ from mmjax.audit.attribution.gradients import (
     integrated_gradients,
     integrated_gradients_to,
     only,
-    per_feature,
     smooth_gradient,
 )
 from mmjax.audit.attribution.occlusion import area, deletion, insertion, occlusion
@@ -39,7 +38,6 @@ __all__ = [
     "integrated_gradients_to",
     "occlusion",
     "only",
-    "per_feature",
     "randomized",
     "rank_correlation",
     "self_attention",

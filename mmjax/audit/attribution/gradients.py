@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key
 
 __all__ = [
     "NODES", "PIECES", "Score", "completeness_gap", "gradient", "integrated_gradients", "integrated_gradients_to", "only",
-    "per_feature", "smooth_gradient",
+    "smooth_gradient",
 ]  # fmt: skip
 
 Score = Callable[[Any], Float[Array, " b"]]
@@ -133,11 +133,6 @@ def only(attributions: Any, valid: Any) -> Any:
     valid: a tree like `attributions` of masks Bool[b] or Bool[b n ...], such as presence or steps that are no padding.
     """
     return jax.tree.map(lambda x, mask: jnp.where(_like(mask, x.ndim), x, 0), attributions, valid)
-
-
-def per_feature(attribution: Float[Array, "b ..."], axes: int = 1) -> Float[Array, "b ..."]:
-    """The sum over the last `axes` axes: of a pixel over its colours, of a word over its embedding."""
-    return jnp.sum(attribution, axis=tuple(range(-axes, 0))) if axes else attribution
 
 
 def _like(mask: Array, ndim: int) -> Array:
