@@ -25,10 +25,12 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown:
         sys.exit(f"error: there is no audit {unknown[0]!r}; the audits are {', '.join(mmjax.audit.AUDITS)}")
     from mmjax.data.decode import DataError
+    from mmjax.experiment.cli import prepare_jax
     from mmjax.pretrained.files import WeightsError
     from mmjax.report.page import write_report
     from mmjax.runs.schema import RunError
 
+    prepare_jax()
     try:
         run_audits(given.run, given.cell, given.task, given.audits)
         page = write_report([given.run], given.run / "report.html")

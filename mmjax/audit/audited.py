@@ -188,8 +188,10 @@ class Audited:
             if fold not in loaded:
                 loaded[fold] = (data if fold is None else with_fold(data, fold)).load()
             if loaded[fold].fingerprint != read_record(self.folder / part["name"] / "part.json")["identity"]["data"]:
-                where = self.folder / part["name"]
-                raise RunError(f"{where}: the data differ from those of the training (their fingerprints); restore them")
+                raise RunError(
+                    f"{self.folder / part['name']}: the data differ from those of the training (their fingerprints): restore "
+                    "them, or train the cell again if this version of mmjax prepares them in another way"
+                )
             found.append(AuditedPart(part["name"], fold, model, loaded[fold], model.tasks[self.task_name]))
         return tuple(found)
 

@@ -12,6 +12,7 @@ import numpy as np
 from mmjax.audit.audit import Audit, NotApplicable, with_interval
 from mmjax.audit.audited import Audited
 from mmjax.evaluate.statistics import Estimate, combination
+from mmjax.evaluate.statistics.variance import Bounds
 from mmjax.runs.read import check_cell, read_outcomes
 from mmjax.tasks import panels
 
@@ -100,13 +101,15 @@ def _extrapolated(x: np.ndarray, curve: Sequence[Estimate], at: float) -> Estima
     slope = [(moved(k, 1) - moved(k, -1)) / (2 * step) for k in range(len(y))]
     linear = combination(curve, slope, curve[0].metric.higher_is_better)
     shift = fitted(x, y, at) - linear.mean
-    return _shifted(linear, shift)
+    return _shifted(linear, shift, curve[0].metric.bounds)
 
 
-def _shifted(estimate: Estimate, shift: float) -> Estimate:
-    """The estimate of a value that differs by a constant."""
+def _shifted(estimate: Estimate, shift: float, bounds: Bounds) -> Estimate:
+    """The estimate of a value that differs by a constant; its interval stays within the bounds."""
     per_seed = tuple(value + shift for value in estimate.per_seed)
-    moved = {name: getattr(estimate, name) + shift for name in ("mean", "low", "high")}
+    least, most = (end if bound is None else bound for bound, end in zip(bounds, (-np.inf, np.inf)))
+    ends = {name: float(np.clip(getattr(estimate, name) + shift, least, most)) for name in ("low", "high")}
+    moved = {"mean": estimate.mean + shift, **ends}
     contributions = estimate.contributions._replace(training=estimate.contributions.training + shift)
     return replace(estimate, per_seed=per_seed, contributions=contributions, **moved)
 
