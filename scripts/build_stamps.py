@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def build(source: Path, out: Path, license_text: bytes, jobs: int = 2) -> dict:
-    """Writes the pack into `out`. Returns its counts, which are also in cleaning.json and in the card."""
+    """Writes the pack into `out`. Returns its counts, which are also in cleaning.json.gz and in the card."""
     root = find_stamps(source)
     files = sorted(path for path in root.rglob("*") if path.is_file())
     report = CleaningReport(tuple(path.relative_to(root).as_posix() for path in files))
@@ -65,11 +65,12 @@ def build(source: Path, out: Path, license_text: bytes, jobs: int = 2) -> dict:
     content = {"counts": counts, "source": source_facts(root, files), "dropped": report.dropped,
               "repaired": report.repaired, "noted": report.noted}
     credits_text, names = credits(root.parents[1] / "doc" / "tuxpaint-stamps-default" / "changelog.gz")
+    cleaning = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     write(out, records, archives, {
         "LICENSE": license_text,
         "CREDITS.txt": credits_text.encode(),
         "README.md": card(content, names).encode(),
-        "cleaning.json": (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode(),
+        "cleaning.json.gz": gzip.compress(cleaning.encode(), mtime=0),
     })
     return counts
 

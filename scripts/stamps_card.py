@@ -114,7 +114,7 @@ def fill(text: str) -> str:
 
 
 def card(report: dict, names: list[str]) -> str:
-    """The README.md of the pack. report: the content of cleaning.json. names: of contributors."""
+    """The README.md of the pack. report: the content of cleaning.json.gz. names: of contributors."""
     counts, source = report["counts"], report["source"]
     error = counts["mel_error_db"]
     quality = ("" if not error else
@@ -155,7 +155,7 @@ does not include it.
 - `images.zip`: PNG, RGBA, {SIDE}x{SIDE} px; the longer side of a drawing fills the canvas; a smaller raster is not
   enlarged.
 - `speech-*.zip`, `sounds.zip`: MP3, mono, 16 kHz, variable bit rate (libsndfile, compression level {MP3_LEVEL}).
-- `cleaning.json`: the counts, and every item of the table of cleaning by name.
+- `cleaning.json.gz`: the counts, and every item of the table of cleaning by name.
 
 {fill(quality)}
 
@@ -191,7 +191,7 @@ Every file of the source is either packed or in this table. Repaired and noted i
 {fill(f"Two stamps share a group if they have a byte-equal recording, an equal caption in English or in any spoken language (ignoring "
       f"case and spaces), or equal or near-duplicate images; groups are the connected components. Splits must not divide "
       f"groups. Near-duplicate means a distance of at most {NEAR_DUPLICATE} in `mmjax.data.groups.near_duplicates`, mirrored or not. "
-      f"The threshold was chosen by eye: the pairs (listed in `cleaning.json`) are coins, recoloured eyes, faces, traffic lights "
+      f"The threshold was chosen by eye: the pairs (listed in `cleaning.json.gz`) are coins, recoloured eyes, faces, traffic lights "
       f"and mirrored letters; the next pair above it, an apple and a basketball, shows different things. Images are also "
       f"near-duplicates if at most {SAME_DRAWING} of the drawn pixels differ in `same_drawings` (dreidels with another letter, faces "
       f"with another mouth). In a spoken language, equal captions are the same words in the voice of one reader. This gives {counts['groups']} "

@@ -1,5 +1,6 @@
 """build_stamps.py on a small synthetic package: every case of cleaning once, reproducible bytes, clear errors."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -137,7 +138,7 @@ def test_groups_by_recording_caption_and_image(built):
 
 
 def test_each_case_of_cleaning_is_reported(built):
-    report = json.loads((built.root / "cleaning.json").read_text())
+    report = json.loads(gzip.decompress((built.root / "cleaning.json.gz").read_bytes()))
     bird = "animals/birds/"
     names = {action: {reason: sorted(item.split(":")[0].removeprefix(bird) for item in items)
                       for reason, items in report[action].items()} for action in ("dropped", "repaired", "noted")}
@@ -193,7 +194,8 @@ def test_small_raster_is_not_enlarged(built, source):
 
 
 def test_no_local_path_is_written(built, source):
-    for text in (read_index(built.root), *((built.root / name).read_text() for name in ("README.md", "cleaning.json"))):
+    cleaning = gzip.decompress((built.root / "cleaning.json.gz").read_bytes()).decode()
+    for text in (read_index(built.root), (built.root / "README.md").read_text(), cleaning):
         assert str(source) not in text and str(CHECKOUT) not in text
     assert "not the released package" in (built.root / "README.md").read_text()
 
