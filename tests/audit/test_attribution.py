@@ -52,7 +52,8 @@ def test_gradients_of_a_linear_score_are_its_weights():
 
 def test_smooth_gradient_is_the_mean_over_the_noise():
     """The derivative of x^3 at x + n is 3 (x + n)^2, whose mean is 3 (x^2 + deviation^2)."""
-    found = smooth_gradient(squares, {"a": jnp.zeros((1, 3)), "b": jnp.full((1, 1), 2.0)}, jax.random.key(0), 0.5, 4000)
+    x = {"a": jnp.zeros((1, 3)), "b": jnp.full((1, 1), 2.0)}
+    found = jax.jit(lambda x: smooth_gradient(squares, x, jax.random.key(0), 0.5, 4000))(x)
     assert float(found["b"][0, 0]) == pytest.approx(3 * (4 + 0.25), rel=0.02)
 
 
@@ -90,8 +91,9 @@ def test_curves_remove_the_most_important_features_first():
     score = lambda x: jnp.sum(x * W[:1], axis=1)  # 2, -2, 1.5 for the first example
     x = X["a"][:1]
     attribution = x * W[:1]
-    np.testing.assert_allclose(deletion(score, x, 0.0, attribution, steps=3), [[1.5, -0.5, -2, 0]], atol=1e-6)
-    np.testing.assert_allclose(insertion(score, x, 0.0, attribution, steps=3), [[0, 2, 3.5, 1.5]], atol=1e-6)
+    removed, added = jax.jit(lambda x: [of(score, x, 0.0, attribution, steps=3) for of in (deletion, insertion)])(x)
+    np.testing.assert_allclose(removed, [[1.5, -0.5, -2, 0]], atol=1e-6)
+    np.testing.assert_allclose(added, [[0, 2, 3.5, 1.5]], atol=1e-6)
     assert float(area(jnp.asarray([0.0, 2, 3.5, 1.5]))) == pytest.approx((1 + 2.75 + 2.5) / 3)
     padded = jnp.asarray([[True, True, False]])  # the third feature is padding, and stays
     np.testing.assert_allclose(deletion(score, x, 0.0, attribution, padded, 2), [[1.5, -0.5, 1.5]], atol=1e-6)
@@ -107,10 +109,10 @@ class Network(nn.Module):
 def test_grad_cam_of_a_layer_is_that_of_its_features():
     """The head is linear in the mean of each channel, so alpha_c is its weight divided by the number of positions."""
     network, x = Network(), jax.random.normal(jax.random.key(0), (2, 5, 5, 3))
-    variables = network.init(jax.random.key(1), x)
+    variables = jax.jit(network.init)(jax.random.key(1), x)
     found = jax.jit(lambda x: grad_cam_at(lambda: network.apply(variables, x)[:, 1], ("features",), signed=True))(x)
     # the path names the convolution, so its output before the ReLU: the gradient is that of positive entries alone
-    before = nn.Conv(4, (3, 3)).apply({"params": variables["params"]["features"]}, x)
+    before = jax.jit(nn.Conv(4, (3, 3)).apply)({"params": variables["params"]["features"]}, x)
     weight = np.asarray(variables["params"]["head"]["kernel"])[:, 1] / 25 * (np.asarray(before) > 0)
     alpha = weight.mean(axis=(1, 2), keepdims=True)
     np.testing.assert_allclose(found, (alpha * before).sum(axis=-1), atol=1e-6)
@@ -134,14 +136,14 @@ class TwoLayers(nn.Module):
 def test_recorded_attention_is_that_of_the_layers():
     x, mask = jax.random.normal(jax.random.key(0), (2, 3, 4)), jnp.asarray([[True, True, True], [True, True, False]])
     model = TwoLayers()
-    variables = model.init(jax.random.key(1), x, mask)
-    first, second = self_attention(lambda: model.apply(variables, x, mask))
+    variables = jax.jit(model.init)(jax.random.key(1), x, mask)
+    first, second = jax.jit(lambda variables: self_attention(lambda: model.apply(variables, x, mask)))(variables)
     np.testing.assert_allclose(first.sum(axis=-1), 1, rtol=1e-5)
     assert np.all(np.asarray(first)[1, :, :, 2] == 0)
-    params = variables["params"]["first"]
-    value = (x @ params["value"]["kernel"] + params["value"]["bias"][None, None]).reshape(2, 3, 2, 2).swapaxes(1, 2)
-    mixed = (first @ value).swapaxes(1, 2).reshape(2, 3, 4) @ params["out"]["kernel"] + params["out"]["bias"][None, None]
-    one = Attention(2).apply({"params": params}, x, mask=mask)
+    params, x = jax.tree.map(np.asarray, (variables["params"]["first"], x))
+    value = (x @ params["value"]["kernel"] + params["value"]["bias"]).reshape(2, 3, 2, 2).swapaxes(1, 2)
+    mixed = (np.asarray(first) @ value).swapaxes(1, 2).reshape(2, 3, 4) @ params["out"]["kernel"] + params["out"]["bias"]
+    one = jax.jit(lambda params, x: Attention(2).apply({"params": params}, x, mask=mask))(params, x)
     np.testing.assert_allclose(mixed, one, atol=1e-5)
     eye = np.eye(3)
     a, b = ((np.asarray(of).mean(axis=1) + eye) / 2 for of in (first, second))

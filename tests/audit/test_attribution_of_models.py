@@ -113,6 +113,7 @@ def test_occlusion_of_a_word_is_the_change_of_the_score(found):
     np.testing.assert_allclose(maps["occlusion"]["text"][:, :, 0], wanted, atol=1e-5)
 
 
+@compiles_much
 def test_embeddings_are_those_that_the_encoder_looks_up(batch, variables):
     own = {"params": jax.tree.map(lambda leaf: leaf[0], variables)["params"]["encoders_text"]}
     text = batch.inputs["text"]
@@ -124,6 +125,7 @@ def test_embeddings_are_those_that_the_encoder_looks_up(batch, variables):
         embeddings_of(MODEL.encoders["text"], own, Padded(batch.inputs["vector"], text.length))
 
 
+@compiles_much
 def test_a_rollout_starts_at_the_tokens_that_are_pooled(batch):
     """One layer: (A + I) / 2, its first row for the first token, and the mean of the rows without pooling."""
     text = TextTransformer(vocabulary=9, width=4, depth=1, heads=1, hidden=4, positions=5, causal=False)

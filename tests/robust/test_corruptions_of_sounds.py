@@ -99,7 +99,7 @@ def test_low_rate_keeps_the_power_of_few_coefficients(sounds):
 
 def test_reverberation_is_a_convolution_that_keeps_the_power():
     """An impulse becomes the room's response: direct sound, then a tail that falls by 60 dB in the reverberation time."""
-    room = replace(SOUND["reverberation"], levels=((0.1, 0.0),) * 5)
+    room = jax.jit(replace(SOUND["reverberation"], levels=((0.1, 0.0),) * 5).__call__)
     impulse = Padded(jnp.zeros(4000).at[0].set(0.5), jnp.int32(4000))
     response = np.asarray(room(jax.random.key(0), impulse, 3).x, np.float64)
     assert np.square(response).sum() == pytest.approx(0.25, rel=1e-3)
@@ -121,16 +121,17 @@ def test_lost_packets_are_silent():
 
 def test_series_lose_channels_and_steps_but_no_padding():
     x = Padded(jnp.arange(1.0, 25).reshape(6, 4), jnp.int32(5))
-    sensors = np.asarray(changed(SERIES["dropped_sensors"], jax.random.key(2), x, 5).x)
+    run = jax.jit(changed, static_argnums=0)
+    sensors = np.asarray(run(SERIES["dropped_sensors"], jax.random.key(2), x, 5).x)
     off = (sensors[:5] == 0).all(axis=0)
     assert 0 < off.sum() < 4
     np.testing.assert_array_equal(sensors[:5, ~off], np.asarray(x.x)[:5, ~off])
     np.testing.assert_array_equal(sensors[5], np.asarray(x.x)[5])
-    steps = changed(SERIES["dropped_steps"], jax.random.key(1), x, 4)
+    steps = run(SERIES["dropped_steps"], jax.random.key(1), x, 4)
     kept = np.asarray(steps.x)[: int(steps.length)]
     assert 0 < len(kept) < 5 and {tuple(row) for row in kept} <= {tuple(row) for row in np.asarray(x.x)[:5].tolist()}
     long = Padded(jnp.asarray(np.random.default_rng(0).normal(size=(4000, 2)) * [1, 10] + 5, jnp.float32), jnp.int32(4000))
-    noise = np.asarray(ChannelNoise()(jax.random.key(0), long, 3).x - long.x)
+    noise = np.asarray(run(ChannelNoise(), jax.random.key(0), long, 3).x) - np.asarray(long.x)
     np.testing.assert_allclose(noise.std(axis=0), np.array([1, 10]) * 10**-0.5, rtol=0.1)
 
 
@@ -165,7 +166,7 @@ def test_a_batch_is_corrupted_in_original_units():
     """Contrast c of pixels p = 2 z + 1 around their mean is that of z around its mean."""
     z = jnp.asarray(np.random.default_rng(0).uniform(-0.5, 0, (2, 4, 4, 3)), jnp.float32)
     batch = Batch({"image": z}, {"image": jnp.ones(2, bool)}, {}, jnp.ones(2))
-    found = Corruption(Contrast(), 2, "image", 1.0, 2.0)(batch, jax.random.key(0)).inputs["image"]
+    found = jax.jit(Corruption(Contrast(), 2, "image", 1.0, 2.0).__call__)(batch, jax.random.key(0)).inputs["image"]
     mean = np.asarray(z).mean(axis=(1, 2), keepdims=True)
     np.testing.assert_allclose(found, (z - mean) * 0.3 + mean, atol=1e-5)
     assert Corruption(Contrast(), 0)(batch, jax.random.key(0)) is batch
