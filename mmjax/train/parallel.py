@@ -51,9 +51,9 @@ class Plan(NamedTuple):
 
 @cache
 def compiler_options() -> dict[str, str]:
-    """Options for compiling training steps with convolutions. On CPU, XLA by default lowers convolutions to YNNPACK, which takes
-    two to three times as long as Eigen for the gradient of a kernel; the option restores Eigen. Empty if this XLA lacks the
-    option. Steps without convolutions are slower with it, those in bfloat16 by up to a half."""
+    """Options for compiling training steps with convolutions. On CPU, XLA by default lowers convolutions to YNNPACK, which
+    takes two to three times as long as Eigen for the gradient of a kernel; the option restores Eigen. Empty if this XLA lacks
+    the option. Steps without convolutions are slower with it, those in bfloat16 by up to a half."""
     library = "LIBRARY_FUSION_TYPE"
     wanted = {"xla_cpu_experimental_ynn_fusion_type": f"{library}_DOT,{library}_REDUCE"}  # all but convolutions
     if jax.default_backend() != "cpu":
