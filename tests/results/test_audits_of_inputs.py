@@ -1,6 +1,7 @@
 """Robustness curves and explanations of the cells of a real run, against saved outcomes and answers to changed inputs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import mmjax.audit
 from mmjax.audit.explain_pictures import over, shown_maps
 from mmjax.audit.robustness import effective
+from mmjax.audit.translation import with_texts_of
 from mmjax.data.inputs import ImageInput
 from mmjax.metrics.robustness import relative_robustness
 from mmjax.report.page import write_report
@@ -103,3 +105,21 @@ def test_pictures_of_images_are_blue_for_and_orange_against(audited):
     pixels = over(np.ones((8, 8)), values[0])
     assert tuple(pixels[0, 0]) == (0, 114, 178) and tuple(pixels[3, 3]) == (255, 255, 255)
     assert tuple(pixels[7, 7]) == tuple(np.round((np.array([213, 94, 0]) + 255) / 2).astype(int))
+
+
+def test_texts_come_from_the_data_in_another_language(audited):
+    """Pets have one language; exchanged texts leave the other modalities and rows as they are."""
+    with pytest.raises(mmjax.audit.NotApplicable, match=r"no texts in other languages \(a field test_text_language\)"):
+        mmjax.audit.translations(audited)
+    data = audited.parts[0].dataset
+    text = replace(data.columns["text"], read=lambda number: number)
+    rows = data.splits["test"]
+    other = replace(
+        data,
+        columns={**data.columns, "text": text, "image": text},
+        splits={"test": rows.replace(pointer={name: of[::-1] for name, of in rows.pointer.items()})},
+    )
+    found = with_texts_of(data, other)
+    assert found.columns["text"] is text and found.columns["image"] is data.columns["image"]
+    np.testing.assert_array_equal(found.splits["test"].pointer["text"], rows.pointer["text"][::-1])
+    np.testing.assert_array_equal(found.splits["test"].pointer["image"], rows.pointer["image"])
