@@ -88,7 +88,7 @@ def bfloat16_bits(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def int8_kernels(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters with int8 and a scale per output for each kernel of a dense layer; embeddings and the output layer stay."""
+    """The parameters with int8 and a scale per output for each kernel of a dense layer; embeddings and output layer stay."""
     make = jax.jit(lambda kernel: IntegerKernel(*quantized(kernel.astype(jnp.float32), 8, None)))
     flat = flatten_dict(dict(params))
     changes = lambda path, x: path[-1] == "kernel" and not isinstance(x, IntegerKernel)

@@ -70,7 +70,7 @@ def test_a_model_in_blocks(file, tmp_path):
     of = lambda weights: Generator.of(weights.module, weights.variables)
     for given in (prompts, prompts[:1]):  # many rows, and a single one
         np.testing.assert_array_equal(of(blocks)(given, 6).x, of(plain)(given, 6).x)
-    with pytest.raises(WeightsError, match="kernel is in blocks, which cannot be saved; load .* with keep_blocks=False"):
+    with pytest.raises(WeightsError, match=r"kernel is in blocks, which cannot be saved; load .* with keep_blocks=False"):
         save(blocks, tmp_path)
     save(plain, tmp_path)
     with pytest.raises(WeightsError, match="keep_blocks is for GGUF files, and it is none"):
