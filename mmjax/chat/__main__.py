@@ -18,7 +18,8 @@ from mmjax.web.serve import add_flags
 
 __all__ = ["DTYPES", "MAX_TOKENS", "main", "printable"]
 
-DTYPES = ("float32", "bfloat16", "int8")
+DTYPES = ("float32", "bfloat16", "int8", "blocks")
+DTYPE_HELP = "of the matrices; int8 rounds kernels, blocks keeps those of a GGUF file as they are (default: %(default)s)"
 MAX_TOKENS = 512  # of an answer, or half of the model's positions if these are fewer
 
 EPILOG = (
@@ -192,7 +193,7 @@ def _lines() -> Iterator[str]:
 def _model(given: argparse.Namespace) -> Any:
     """The `ChatModel` or `ChatCell` of the command line."""
     from mmjax.chat.cell import chat_cell
-    from mmjax.chat.model import chat_weights, chat_with_cell, inputs_of
+    from mmjax.chat.model import BLOCKS, chat_weights, chat_with_cell, inputs_of
     from mmjax.nn.rules import Chain, NoRepeat, RepetitionPenalty
     from mmjax.nn.sample import NextToken
     from mmjax.nn.search import allow_all
@@ -207,6 +208,8 @@ def _model(given: argparse.Namespace) -> Any:
         return chat_weights(given.source, choice, given.dtype)
     from mmjax.results import load_run
 
+    if given.dtype == BLOCKS:
+        raise ValueError(f"--dtype is {BLOCKS}, which is for GGUF files, but {given.source} is a run folder")
     results = load_run(given.source)
     if given.cell is None and len(results) > 1:
         raise ValueError(f"the cells of {given.source} are {', '.join(results)}; name one with --cell")
@@ -237,7 +240,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-repeat", type=int, metavar="N", help="no sequence of N tokens occurs twice in an answer")
     add("--stop", nargs="+", default=(), metavar="TEXT", help="end an answer before any of these texts")
     add("--seed", type=int, default=0, help="of the random numbers (default: %(default)s)")
-    add("--dtype", choices=DTYPES, default="float32", help="of the matrices; int8 ones are rounded (default: %(default)s)")
+    add("--dtype", choices=DTYPES, default="float32", help=DTYPE_HELP)
     page = parser.add_argument_group("page")
     page.add_argument("--page", action="store_true", help="serve a page for the conversation in place of the terminal")
     add_flags(page)

@@ -25,8 +25,9 @@ from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.results.cell import Cell
 from mmjax.types import Batch, Tokens
 
-__all__ = ["ChatModel", "ChatPrompt", "Media", "chat_weights", "chat_with_cell", "inputs_of"]
+__all__ = ["BLOCKS", "ChatModel", "ChatPrompt", "Media", "chat_weights", "chat_with_cell", "inputs_of"]
 
+BLOCKS = "blocks"
 _UNLIMITED = 10_000_000  # tokens, in place of the limit of a tokenizer: `fitted` drops old turns instead
 
 
@@ -103,9 +104,9 @@ class ChatModel:
 
 
 def chat_weights(source: str, choice: NextToken = NextToken(), dtype: str = "float32") -> ChatModel:
-    """The language model of `mmjax.pretrained.load(source)`, or the vision-language or audio-language model. dtype: float32,
-    bfloat16 or int8, of the language model. Raises WeightsError for other models."""
-    weights = load(source)
+    """The language model of `mmjax.pretrained.load(source)`, or the vision-language or audio-language model. dtype: of the
+    language model, float32, bfloat16, int8 or BLOCKS. Raises WeightsError for other models."""
+    weights = load(source, keep_blocks=dtype == BLOCKS)
     if isinstance(weights.preprocessing, ImagePrompts | AudioPrompts):
         return _with_media(source, weights, choice, dtype)
     model, texts = weights.module, weights.preprocessing
@@ -137,8 +138,10 @@ def _with_media(source: str, weights: Pretrained, choice: NextToken, dtype: str)
 
 
 def _generator(model: Any, variables: Mapping[str, Any], choice: NextToken, ends: tuple[int, ...], dtype: str) -> Generator:
-    """dtype: float32, bfloat16, or int8 for the kernels of dense layers."""
+    """dtype: float32, bfloat16, int8 for the kernels of dense layers, or BLOCKS for those that are in blocks."""
     plain = Generator.of(model, variables, choice, ends)
+    if dtype == BLOCKS:
+        return plain
     return plain.with_int8() if dtype == "int8" else plain.with_dtype(jnp.dtype(dtype))
 
 

@@ -44,7 +44,7 @@ class MFM(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
-        positive(self, "width")
+        positive(self, "width", "features", "memory", "hidden")
         rate(self, "dropout")
         mfn = MFN(self.features, self.memory, self.hidden, self.dropout, self.dtype, name="mfn")(tokens, train=train)
         latents = {"": project(mfn.x[:, 0], self.width, "latent", self.dtype)}

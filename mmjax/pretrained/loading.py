@@ -119,7 +119,7 @@ def load(source: str | Path, config: Mapping[str, Any] | None = None, keep_block
     if gguf is not None and config is not None:
         raise WeightsError(f"{gguf}: config is given, but a GGUF file has its own metadata; config must be None")
     if keep_blocks and gguf is None:
-        raise WeightsError(f"{source}: keep_blocks is for GGUF files, and it is none")
+        raise WeightsError(f"{source}: only kernels of a GGUF file can stay in blocks, and it is none")
     files = read_source(path, config) if gguf is None else gguf_source(gguf, keep_blocks)
     architecture = architecture_of(files)
     variables, classifier, unused = to_variables(architecture, files.tensors, files.where)

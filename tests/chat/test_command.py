@@ -50,7 +50,8 @@ def test_one_answer(file, capsys):
     assert run(capsys, file, "--prompt", "a").out == "bab ab\n"
     assert run(capsys, file, "--prompt", "a", "--stop", "b a").out == "ba\n"
     assert run(capsys, file, "--prompt", "a", "--max-tokens", 2).out == "bab\n"
-    assert run(capsys, file, "--prompt", "a", "--dtype", "int8").out == "bab ab\n"
+    for dtype in ("int8", "blocks"):
+        assert run(capsys, file, "--prompt", "a", "--dtype", dtype).out == "bab ab\n"
     assert run(capsys, file, "--prompt", "a", "--temperature", 0.01, "--top-k", 1).out == "bab ab\n"
 
 
