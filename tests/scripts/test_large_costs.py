@@ -64,6 +64,7 @@ def test_meshes_of_the_command_line(capsys):
         large_costs.main(["llama2_7b", "--mesh", "fsdp=2", "--rows", "3"])
 
 
+@pytest.mark.slow  # `test_a_compiled_step` has its collectives
 def test_low_rank_additions_on_a_mesh_learn_as_on_one_device(monkeypatch):
     """Two steps with every array in parts. Each kernel is gathered in the loop over the blocks, adapted ones too."""
     monkeypatch.setattr("mmjax.train.sharded.MIN_SIZE", 1)
