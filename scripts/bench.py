@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """mmjax against PyTorch: the same work with the same weights, in turn, in one run; prints ratios of times.
 
-    scripts/bench.py                         every row, on the CPU; about half an hour on two cores
+    scripts/bench.py                         every row, on the CPU; half an hour to more than an hour on two cores
     scripts/bench.py trimodal decode         these rows
     scripts/bench.py --device gpu            on an accelerator, with the torch that is installed beside jax
     scripts/bench.py --json run.json --markdown table.md
