@@ -1,8 +1,8 @@
 """Products with a kernel, as fast as a CPU with bfloat16 instructions allows.
 
 In the gradient of x W, XLA folds the transposition of x or W into the product, and then computes it without these instructions:
-at a fifth of the speed on a CPU with AMX, and at about .6 of it on one with AVX-512. A row-major layout, forced on the transposed
-matrix, makes XLA write it out first. Sums and results of these products are float32 before they are rounded.
+at a fifth of the speed on a CPU with AMX, and at about .6 of it on one with AVX-512. A row-major layout, forced on the
+transposed matrix, makes XLA write it out first. Sums and results of these products are float32 before they are rounded.
 """
 
 from functools import cache, partial
