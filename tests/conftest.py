@@ -14,6 +14,7 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -22,3 +23,16 @@ def pytest_collection_modifyitems(items):
     """The longest first, so that no process ends with one while the others wait; and a run that several of them share is made
     by the process that has them, while another, which takes tests from the end, does not wait for it."""
     items.sort(key=lambda item: item.get_closest_marker("end_to_end") is None)  # otherwise in the order that they have
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless chromium; the test fails where there is none."""
+    from tests.report.chromium import Browser
+
+    try:
+        browser = Browser(tmp_path_factory.mktemp("chromium"))
+    except RuntimeError as error:
+        pytest.fail(str(error), pytrace=False)
+    yield browser
+    browser.close()

@@ -6,20 +6,9 @@ import pytest
 from PIL import Image
 
 from tests.chat.models import hears, sees
-from tests.report.chromium import Browser
 from tests.served import MICROPHONE, Served, drop, wait
 
 pytestmark = pytest.mark.end_to_end
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    try:
-        browser = Browser(tmp_path_factory.mktemp("chromium"))
-    except RuntimeError as error:
-        pytest.fail(str(error), pytrace=False)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,6 @@ WIDTHS = (1100, 390)
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    try:
-        browser = Browser(tmp_path_factory.mktemp("chromium"))
-    except RuntimeError as error:
-        pytest.fail(str(error), pytrace=False)
-    yield browser
-    browser.close()
-
-
-@pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """The page of two runs; the first one has 100 examples of each task, the second one has long names."""
     folder = tmp_path_factory.mktemp("page")

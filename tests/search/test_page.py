@@ -4,21 +4,10 @@ import time
 
 import pytest
 
-from tests.report.chromium import Browser
 from tests.search.test_server import png, wav
 from tests.served import MICROPHONE, drop, wait
 
 pytestmark = pytest.mark.end_to_end
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    try:
-        browser = Browser(tmp_path_factory.mktemp("chromium"))
-    except RuntimeError as error:
-        pytest.fail(str(error), pytrace=False)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture
