@@ -249,7 +249,7 @@ def test_a_signal_is_repeated_if_python_ignored_its_exception(where, capsys, mon
         with pytest.raises(SystemExit) as end, stopped_at_once():
             if where == "collection":
                 gc.callbacks.append(interrupt)
-                gc.collect()
+                gc.collect(0)
             with StopRequest() if where == "second" else nullcontext():
                 if where == "second":
                     interrupt()
