@@ -24,11 +24,13 @@ python -m mmjax.claims report          # writes this page
 A claim is a file in claims/, with its source, its command, the cells that are compared, and what would contradict it
 (mmjax/claims/claim.py shows one; to add a claim, write such a file and run the commands above with its name). It is
 *reproduced* if the 95 % intervals of all its comparisons lie where it says, *contradicted* if one lies outside (corrected for
-their number), and *inconclusive* otherwise. "Detectable" is the difference that would have been found with 80 % power. Most
-data here are smaller than those of the papers: a claim that is inconclusive or contradicted here may hold on theirs. A verdict
-is *stale* if the claim, the code that its experiment uses, the shipped data or the pinned versions have changed since. What
-each experiment found is in [experiments](experiments.md), and the [statistics](statistics.md) have a page of their own.
-Tables, sections and numbers of papers were cited without access to most of the papers: check them before you quote them.
+their number), and *inconclusive* otherwise. Ratios of costs are measured once and have no interval. "Detectable" is the
+difference that would have been found with 80 % power. A verdict is about the data and models named here, with the departures
+listed: most data are smaller than those of the papers, so a claim that is inconclusive or contradicted here may hold on theirs,
+and one that is reproduced here need not be reproduced there. A verdict is *stale* if the claim, the code that its experiment
+uses, the shipped data or the pinned versions have changed since. What each experiment found is in
+[experiments](experiments.md), and the [statistics](statistics.md) have a page of their own. Claims of papers are in our words.
+Their tables, sections and numbers were cited without access to most of the papers: check them before you quote them.
 """
 
 
