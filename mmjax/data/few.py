@@ -23,8 +23,8 @@ class Few:
     Wrap it before features are normalised, so that the statistics come from the kept rows: CachedFeatures(Few(Stamps())).
 
     data: any value with `load() -> Dataset`, such as Stamps(). share: of the groups of each class, rounded, at least one; in
-    (0, 1]; 1 for the data themselves. A group has the class of its first row. stratify: the name of a target Int[n], one class
-    per row. draw: the number of the random choice.
+    (0, 1]; 1 for the data themselves. A group has the class of its first row. stratify: the name of a target; unless it has one
+    class per row, or if it is "", the share is of all groups alike. draw: the number of the random choice.
     """
 
     data: Annotated[Any, tyro.conf.arg(name="")]
@@ -45,15 +45,19 @@ class Few:
         return dataclasses.replace(self, data=with_fold(self.data, fold))
 
     def load(self) -> Dataset:
-        """Loads the data. Raises DataError if the target is missing or is not one class per row."""
+        """Loads the data. Raises DataError if the target is missing, or if rows have several labelled steps."""
         dataset = load_once(self.data)
         if self.share == 1:
             return dataset
         rows, metadata = dataset.splits["train"], dataset.metadata["train"]
-        if self.stratify not in dataset.classes or np.ndim(rows.targets.get(self.stratify)) != 1:
-            raise DataError(f"Few.stratify is {self.stratify!r}; it must be a target with one class per row")
+        if self.stratify and self.stratify not in rows.targets:
+            raise DataError(f"Few.stratify is {self.stratify!r}; the targets are {', '.join(sorted(rows.targets))}")
         group = metadata["group"] if "group" in metadata else np.arange(len(rows))
-        keep = np.flatnonzero(np.isin(group, few_groups(group, rows.targets[self.stratify], self.share, self.draw)))
+        if len(group) != len(rows):
+            raise DataError("Few cannot leave out rows of data whose metadata have an entry for each labelled step")
+        target = rows.targets[self.stratify] if self.stratify in dataset.classes else np.zeros(len(rows), int)
+        label = target if np.ndim(target) == 1 else np.zeros(len(rows), int)
+        keep = np.flatnonzero(np.isin(group, few_groups(group, label, self.share, self.draw)))
         weight = None if dataset.training_weight is None else dataset.training_weight[keep]
         parts = f"{dataset.fingerprint} few {self.share} {self.stratify} {self.draw}"
         return dataclasses.replace(

@@ -15,7 +15,7 @@ def with_shares(cells: Mapping[str, Experiment], shares: Sequence[float]) -> dic
     found = {}
     for name, experiment in cells.items():
         targets = [getattr(task, "name", None) for task in experiment.tasks.values()]
-        target = next((name for name in targets if isinstance(name, str)), "label")
+        target = next((name for name in targets if isinstance(name, str)), "")  # tasks such as retrieval have no target
         for share in sorted(shares):
             found[f"{name}.{share:g}"] = dataclasses.replace(experiment, data=fewer(experiment.data, share, target))
         found[name] = experiment

@@ -6,6 +6,7 @@ from mmjax.data.few import Few
 from mmjax.experiment.options import Options
 from mmjax.experiment.shares import fewer, with_shares
 from mmjax.experiment.value import ExperimentError
+from mmjax.tasks import Retrieve
 from tests.results.pets import EXPERIMENT, Pets
 
 
@@ -33,3 +34,12 @@ def test_rows_are_left_out_inside_wrappers():
 def test_a_share_is_a_fraction():
     with pytest.raises(ExperimentError, match="--shares has 1;"):
         Options(shares=(0.5, 1.0)).check()
+
+
+def test_targets_that_are_no_class_of_a_row_do_not_divide_the_groups():
+    """24 training groups: a third of all of them, and of each class rounded."""
+    for stratify in ("", "age", "tags"):
+        kept = Few(Pets(), 1 / 3, stratify).load()
+        assert len(kept.splits["train"]) == 8 and len(kept.splits["test"]) == 12, stratify
+    found = with_shares({"a": dataclasses.replace(EXPERIMENT, tasks={"t": Retrieve("a.x", "b.x")})}, (0.5,))
+    assert found["a.0.5"].data == Few(Pets(), 0.5, "")
