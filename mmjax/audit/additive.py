@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.audit.audit import Audit, NotApplicable, interval_panel
-from mmjax.audit.audited import Audited, AuditedPart
+from mmjax.audit.audited import Audited
+from mmjax.audit.part import AuditedPart
 from mmjax.evaluate.predict import bound_apply
 from mmjax.evaluate.statistics import difference
 from mmjax.types import Batch, Tokens

@@ -11,14 +11,13 @@ import jax
 import numpy as np
 
 from mmjax.audit.audit import Audit
+from mmjax.audit.part import AuditedPart, by_fold, load_parts
 from mmjax.data import feed
 from mmjax.data.dataset import Dataset
-from mmjax.data.splits import with_fold
 from mmjax.describe import DescribeError, from_json
 from mmjax.evaluate.predict import outcomes_of, predict_split, predict_subsets
 from mmjax.evaluate.statistics import Estimate, estimates
 from mmjax.runs.audits import write_audit
-from mmjax.runs.folder import read_record
 from mmjax.runs.model import SavedModel, read_model
 from mmjax.runs.read import Run, check_cell, read_outcomes, read_run
 from mmjax.runs.schema import RunError
@@ -26,12 +25,12 @@ from mmjax.tasks.subsets import subset_name
 from mmjax.train.parallel import evaluation
 from mmjax.types import Metric, Outcomes, Subset, Units
 
-__all__ = ["DEVICE_BYTES", "ROWS_AT_ONCE", "Audited", "AuditedPart", "Make", "load_audited"]
+__all__ = ["DEVICE_BYTES", "ROWS_AT_ONCE", "Audited", "Make", "load_audited"]
 
 ROWS_AT_ONCE = 256  # rows of one compiled call
 DEVICE_BYTES = 2e9  # larger columns are read batch by batch
 
-Make = Callable[["AuditedPart"], Callable[[Any, Any], Any]]
+Make = Callable[[AuditedPart], Callable[[Any, Any], Any]]
 """A part -> (variables of one seed, batch) -> tree [b ...] of the rows of the batch; see `Audited.predict`."""
 
 
@@ -51,30 +50,6 @@ def load_audited(folder: Path | str, cell: str | None = None, task: str | None =
     if task is not None and task not in known:
         raise KeyError(f"cell {cell} has no task {task!r}; its tasks are {', '.join(known)}")
     return Audited(run, cell, known[0] if task is None else task)
-
-
-@dataclass(frozen=True)
-class AuditedPart:
-    """One training run of a cell: some seeds on one fold, with the data of that fold.
-
-    fold: None for the data's own split. model: the models of its seeds. dataset: loaded again; its fingerprint is that of the
-    training. task: with what it learnt from the data, such as token ids.
-    """
-
-    name: str
-    fold: int | None
-    model: SavedModel
-    dataset: Dataset
-    task: Any
-
-    def units(self, split: str = "test") -> Units:
-        """The scored units of a split."""
-        return self.task.units(self.dataset, split)
-
-    def batch(self, rows: Iterable[int], split: str = "test") -> Any:
-        """The `Batch` of a few rows of a split, as the model takes it."""
-        host = feed.HostFeed(self.dataset, self.dataset.splits[split], sorted(self.model.readers))
-        return host(np.asarray(list(rows)))
 
 
 @dataclass(frozen=True)
@@ -183,23 +158,12 @@ class Audited:
 
         RunError, which names the file or the class, if the data differ from those of the training or cannot be loaded again.
         """
-        data, loaded, found = self._rebuilt(self.entry["experiment"]["data"]), {}, []
-        for part, (fold, model) in zip(self._records, self.models):
-            if fold not in loaded:
-                loaded[fold] = (data if fold is None else with_fold(data, fold)).load()
-            if loaded[fold].fingerprint != read_record(self.folder / part["name"] / "part.json")["identity"]["data"]:
-                raise RunError(
-                    f"{self.folder / part['name']}: the data differ from those of the training (their fingerprints): restore "
-                    "them, or train the cell again if this version of mmjax prepares them in another way"
-                )
-            found.append(AuditedPart(part["name"], fold, model, loaded[fold], model.tasks[self.task_name]))
-        return tuple(found)
+        data, models = self._rebuilt(self.entry["experiment"]["data"]), [model for _, model in self.models]
+        return load_parts(self.folder, self._records, models, data, self.task_name)
 
     @property
     def _records(self) -> list[Mapping[str, Any]]:
-        """The entries of cell.json about its parts, those of one fold after another."""
-        order = list(dict.fromkeys(part["fold"] for part in self.record["parts"]))
-        return sorted(self.record["parts"], key=lambda part: order.index(part["fold"]))
+        return by_fold(self.record["parts"])
 
     def units_of(self, fold: int | None) -> Units:
         """The saved units of one fold; texts have no tokenizer."""
@@ -219,9 +183,12 @@ class Audited:
         columns or exchanged pointers.
         """
         found: dict[int | None, list[Any]] = {}
+        changed: dict[int | None, Dataset] = {}
         for part in self.parts:
             run = self.compiled(make, part)
-            dataset = part.dataset if change is None else change(part.dataset)
+            if part.fold not in changed:
+                changed[part.fold] = part.dataset if change is None else change(part.dataset)
+            dataset = changed[part.fold]
             dataset = replace(dataset, columns={name: dataset.columns[name] for name in self.modalities})
             variables, frozen = jax.device_put((part.model.variables, part.model.frozen))
             rows = dataset.splits[split]

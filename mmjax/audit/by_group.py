@@ -37,8 +37,11 @@ def groups(
     `columns_of`. metric: by default the headline metric. intersections: also every pair of columns. Small values are shown and
     flagged, but do not enter gaps and tests. Each value is tested against all other units; Holm's rule corrects for the number
     of tests.
+    NotApplicable without such columns, or for a metric that is not smooth in the weights, such as a median.
     """
     metric = metric or audited.headline
+    if metric in audited.metrics and not audited.metrics[metric].smooth:
+        raise NotApplicable(f"{metric} is not smooth in the weights of the units, so it cannot be compared between groups")
     chosen = columns_of(audited) if columns is None else [_column(audited, one) for one in columns]
     chosen = [one for one in chosen if len(_values(audited, one)) > 1]
     if not chosen:

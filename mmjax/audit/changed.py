@@ -1,18 +1,19 @@
 """Scores of a trained cell on changed inputs of some of its test rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 
 from mmjax.audit.audited import Audited
-from mmjax.data.dataset import Dataset
+from mmjax.data.dataset import Dataset, Rows
 from mmjax.data.few import keep_rows
 from mmjax.evaluate.statistics import Estimate, estimates
 
-__all__ = ["Changed", "needed", "sampled", "unchanged"]
+__all__ = ["Changed", "needed", "sampled", "side_by_side", "unchanged"]
 
 
 def unchanged(dataset: Dataset) -> Dataset:
@@ -48,6 +49,37 @@ def needed(dataset: Dataset, modalities: Iterable[str]) -> Dataset:
     return replace(dataset, columns=columns, splits={**dataset.splits, "test": rows.replace(pointer=pointer)})
 
 
+def side_by_side(datasets: Sequence[Dataset]) -> Dataset:
+    """One data set whose test rows are those of several ones after each other; other splits must not be used.
+
+    datasets: with equal modalities and targets. A column that several of them share occurs once.
+    """
+    first, columns, pointer = datasets[0], {}, {}
+    for name in first.columns:
+        used = [dataset.columns[name] for dataset in datasets]
+        own = list({id(column): column for column in used}.values())
+        ends = np.cumsum([column.count for column in own])
+        start = {id(column): int(end) - column.count for column, end in zip(own, ends)}
+        old = [np.asarray(dataset.splits["test"].pointer[name]) for dataset in datasets]
+        moved = [np.where(of >= 0, of + start[id(column)], -1).astype(of.dtype) for of, column in zip(old, used)]
+        pointer[name] = np.concatenate(moved)
+        if len(own) > 1:
+            read = partial(_read_of, [column.read for column in own], ends)
+            columns[name] = replace(own[0], count=int(ends[-1]), read=read, original=None)
+        else:
+            columns[name] = own[0]
+    rows = [dataset.splits["test"] for dataset in datasets]
+    joined = lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])
+    targets, weight = jax.tree.map(joined, *((of.targets, of.weight) for of in rows))
+    return replace(first, columns=columns, splits={**first.splits, "test": Rows(pointer, targets, weight)})
+
+
+def _read_of(reads: Sequence[Callable[[int], Any]], ends: np.ndarray, number: int) -> Any:
+    """Item `number` of several columns after each other."""
+    which = int(np.searchsorted(ends, number, side="right"))
+    return reads[which](number - (int(ends[which - 1]) if which else 0))
+
+
 def _nth(read: Callable[[int], Any], numbers: np.ndarray, number: int) -> Any:
     return read(int(numbers[number]))
 
@@ -71,9 +103,16 @@ class Changed:
         folds = [np.full(len(of.weight), number) for number, of in enumerate(self._units.values())]
         self.fold = np.concatenate(folds) if len(folds) > 1 else None
 
-    def estimate(self, change: Callable[[Dataset], Dataset] = unchanged) -> Estimate:
-        """The headline metric. change: the data of a fold -> data with the same test rows."""
-        predicted = self.audited.predictions(change=lambda whole: change(self._of_whole[id(whole)]))
-        outcomes = self.audited.scored(predicted, lambda part: self._units[part.fold])
-        name = self.audited.headline
-        return estimates({name: self.audited.metrics[name]}, outcomes, self.weight, self.group, self.fold)[name]
+    def estimates(self, changes: Sequence[Callable[[Dataset], Dataset]]) -> list[Estimate]:
+        """The headline metric after each change, which are predicted together. A change: the data of a fold -> data with the
+        same test rows."""
+        whole = lambda dataset: side_by_side([change(self._of_whole[id(dataset)]) for change in changes])
+        predicted = self.audited.predictions(change=whole)
+        name, found = self.audited.headline, []
+        for number in range(len(changes)):
+            part = lambda leaf, k=number: np.split(leaf, len(changes), axis=1)[k]
+            own = {fold: jax.tree.map(part, tree) for fold, tree in predicted.items()}
+            outcomes = self.audited.scored(own, lambda of: self._units[of.fold])
+            metric = {name: self.audited.metrics[name]}
+            found.append(estimates(metric, outcomes, self.weight, self.group, self.fold)[name])
+        return found

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from mmjax.audit.audit import Audit, NotApplicable, interval_panel, with_interval
-from mmjax.audit.audited import Audited, AuditedPart
+from mmjax.audit.audited import Audited
+from mmjax.audit.part import AuditedPart
 from mmjax.evaluate.statistics import difference
 from mmjax.metrics.classification import calibration_error
 from mmjax.metrics.confidence import accuracy_at, cross_entropy, overconfidence, risk_area

@@ -33,8 +33,10 @@ def shapley(audited: Audited, metric: str | None = None, pairs: int = PAIRS) -> 
     The Shapley value of a modality is its mean gain when the modalities are added one after another, over all orders. The
     values add up to the metric with all modalities minus that without any. With up to MAX_MODALITIES modalities they are exact,
     from the saved outcomes of all subsets; with more, from `pairs` pairs of a random order and its reverse, with the error of
-    the sampling in the intervals. metric: by default the headline metric.
+    the sampling in the intervals. metric: by default the headline metric. ValueError for fewer than two pairs.
     """
+    if pairs < 2:
+        raise ValueError(f"pairs is {pairs}; the error of drawn orders needs at least 2")
     metric = metric or audited.headline
     names = tuple(audited.complete.split("+"))
     if len(names) < 2 or (len(names) <= MAX_MODALITIES and len(audited.outcomes) == 1):
@@ -156,5 +158,5 @@ def _conclusions(metric: str, found: Mapping[str, Estimate], full: Estimate, emp
     if useless:
         said.append(f"No contribution of {' and '.join(useless)} is detectable: the interval contains 0.")
     if harmful:
-        said.append(f"{' and '.join(harmful)} lowers the score on average.")
+        said.append(f"{metric} is worse with than without {' and '.join(harmful)}, on average over the orders.")
     return tuple(said)

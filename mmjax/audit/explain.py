@@ -11,8 +11,9 @@ from mmjax.audit.attribution.model import METHODS, Explainable, attributions, ex
 from mmjax.audit.attribution.occlusion import area, deletion, insertion
 from mmjax.audit.attribution.sanity import LIMIT, randomized, rank_correlation
 from mmjax.audit.audit import Audit, NotApplicable
-from mmjax.audit.audited import Audited, AuditedPart
+from mmjax.audit.audited import Audited
 from mmjax.audit.explain_pictures import shown_maps
+from mmjax.audit.part import AuditedPart
 from mmjax.evaluate.statistics import Estimate, estimates
 from mmjax.metrics.weighted import mean as weighted_mean
 from mmjax.model import Multimodal
@@ -37,7 +38,7 @@ def explanations(audited: Audited, examples: int = MEASURED, shown: int = SHOWN,
       of the attribution (Petsiuk et al., 2018). It is positive for an attribution that finds what the model uses, and about 0
       for a random one. In units of the score (logits).
     - sanity: the rank correlation of the absolute attributions with those of the same model with shuffled weights (Adebayo et
-      al., 2018). An explanation whose correlation is not below .2 fails: it depends on the input more than on the model.
+      al., 2018). An explanation fails unless it is between -.2 and .2: it depends on the input more than on the model.
     - completeness: the largest gap of integrated gradients, which must be at most 1e-3 max(1, |change of score|).
     `shown` examples are drawn, with means over seeds. With a cross-validation, the first fold is explained.
     NotApplicable if the model is compressed, or if the task has no score to explain (a method `evidence`).
@@ -62,19 +63,19 @@ def explanations(audited: Audited, examples: int = MEASURED, shown: int = SHOWN,
         for name, values in measured.items()
         if name != "completeness"
     }
-    failed = _failed(found)
+    failed, unknown = _sanity(found)
     gap = float(np.nanmax(measured["completeness"]))
     drawn, files = shown_maps(part, units, picked, means)
     return Audit(
         name="explanations",
         title="What the predictions depend on",
-        conclusions=_conclusions(found, failed),
-        warnings=_warnings(found, failed, gap),
+        conclusions=_conclusions(found, failed, unknown),
+        warnings=_warnings(failed, unknown, gap),
         estimates=found,
         panels=(
             *drawn,
             _bars("Insertion minus deletion (0: as good as random)", found, "order", "area between the curves"),
-            _bars(f"Sanity: below {LIMIT} passes", found, "sanity", "rank correlation with shuffled weights"),
+            _bars(f"Sanity: between -{LIMIT} and {LIMIT} passes", found, "sanity", "rank correlation with shuffled weights"),
         ),
         note=f"Measured on {len(chosen)} units, {STEPS} steps. Sources: Simonyan et al., 2014 (gradient); Smilkov et al., 2017 "
         "(SmoothGrad); Sundararajan et al., 2017 (integrated gradients); Zeiler and Fergus, 2014 (occlusion); Selvaraju et "
@@ -137,13 +138,17 @@ def _mean(outcomes: Mapping[str, Any], weight: Any) -> Any:
     return weighted_mean(outcomes["value"], weight)
 
 
-def _failed(found: Mapping[str, Estimate]) -> list[str]:
-    """"method of modality" of the explanations that random weights do not destroy."""
-    names = [name.split("|") for name, one in found.items() if name.startswith("sanity|") and not one.mean < LIMIT]
-    return [f"{method} of {modality}" for _, method, modality in names]
+def _sanity(found: Mapping[str, Estimate]) -> tuple[list[str], list[str]]:
+    """"method of modality" of the explanations that random weights do not destroy, and of those without a rank correlation."""
+    name = lambda key: "{1} of {2}".format(*key.split("|"))
+    checks = {name(key): one.mean for key, one in found.items() if key.startswith("sanity|")}
+    return (
+        [name for name, mean in checks.items() if abs(mean) >= LIMIT],
+        [name for name, mean in checks.items() if not np.isfinite(mean)],
+    )
 
 
-def _conclusions(found: Mapping[str, Estimate], failed: list[str]) -> tuple[str, ...]:
+def _conclusions(found: Mapping[str, Estimate], failed: list[str], unknown: list[str]) -> tuple[str, ...]:
     orders = {tuple(name.split("|")[1:]): one for name, one in found.items() if name.startswith("order|")}
     said = []
     for modality in dict.fromkeys(modality for _, modality in orders):
@@ -156,17 +161,19 @@ def _conclusions(found: Mapping[str, Estimate], failed: list[str]) -> tuple[str,
                 f"{one.mean:.3g} [{one.low:.3g}, {one.high:.3g}]."
             )
     checked = sum(name.startswith("sanity|") for name in found)
-    said.append(f"{checked - len(failed)} of {checked} explanations pass the sanity check.")
+    said.append(f"{checked - len(failed) - len(unknown)} of {checked} explanations pass the sanity check.")
     return tuple(said)
 
 
-def _warnings(found: Mapping[str, Estimate], failed: list[str], gap: float) -> tuple[str, ...]:
+def _warnings(failed: list[str], unknown: list[str], gap: float) -> tuple[str, ...]:
     said = []
     if failed:
         said.append(
-            f"Shuffled weights do not destroy these explanations (rank correlation not below {LIMIT}), so they say more about "
-            f"the inputs than about the model: {', '.join(failed)}."
+            f"Shuffled weights do not destroy these explanations (absolute rank correlation {LIMIT} or more), so they say more "
+            f"about the inputs than about the model: {', '.join(failed)}."
         )
+    if unknown:
+        said.append(f"Constant with trained or shuffled weights, so without a sanity check: {', '.join(unknown)}.")
     if not gap <= COMPLETE:
         said.append(f"Integrated gradients are incomplete: they miss the change of the score by up to {gap:.2g}.")
     return tuple(said)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmjax.audit.audited import AuditedPart
+from mmjax.audit.part import AuditedPart
 from mmjax.data.inputs import SoundInput, TextInput
 from mmjax.runs.write import example_row
 from mmjax.tasks import panels

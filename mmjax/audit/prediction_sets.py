@@ -1,6 +1,8 @@
 """Conformal prediction sets, and their coverage by group."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from mmjax.audit.audit import Audit, interval_panel, with_interval
 from mmjax.audit.audited import Audited
 from mmjax.audit.by_group import FEW_GROUPS, FEW_UNITS, columns_of
 from mmjax.audit.confidence import class_logits
-from mmjax.evaluate.statistics import Estimate
+from mmjax.evaluate.statistics import Estimate, against_zero, combination, holm
 from mmjax.metrics.weighted import mean
 from mmjax.tasks import panels
 from mmjax.types import Metric, Outcomes
@@ -34,25 +36,28 @@ def conformal(audited: Audited, level: float = LEVEL) -> Audit:
     """Sets of classes that contain the true one with probability `level`, and their coverage by group.
 
     Split conformal prediction with the score 1 - probability of the class ("least ambiguous sets", Sadinle, Lei and Wasserman,
-    2019), calibrated on the validation split, for each seed and fold. The guarantee is marginal, and for exchangeable units:
-    groups, and splits that differ by more than chance, may have less. level: in (0, 1).
+    2019), calibrated on the validation split, for each seed and fold. The guarantee is marginal, and for exchangeable groups of
+    dependent units: values of a column, and splits that differ by more than chance, may have less. level: in (0, 1).
     """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must be between 0 and 1")
     validation, test = class_logits(audited, "validation"), class_logits(audited, "test")
-    parts = []
+    units = {part.fold: part.units("validation") for part in audited.parts}
+    parts, limits = [], []
     for fold, (logits, label) in test.items():
         calibrated, true = validation[fold]
         scores = 1 - np.take_along_axis(softmax(calibrated), np.broadcast_to(true, calibrated.shape[:2])[..., None], -1)[..., 0]
-        limits = np.array([threshold(of_seed, level) for of_seed in scores])
-        chosen = 1 - softmax(logits) <= limits[:, None, None]
+        own = [threshold(of_seed, level, units[fold].weight, units[fold].group) for of_seed in scores]
+        limits += own
+        chosen = 1 - softmax(logits) <= np.array(own)[:, None, None]
         covered = np.take_along_axis(chosen, np.broadcast_to(label, logits.shape[:2])[..., None], -1)[..., 0]
         parts.append({"covered": covered.astype(np.float32), "size": chosen.sum(-1).astype(np.float32)})
     outcomes = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
     found = audited.estimates(outcomes, SETS)
     by_group = _coverage_by_group(audited, outcomes)
     coverage, size = found["coverage"], found["set size"]
-    low = [name for name, one in by_group.items() if one.high < level]
+    low = _below(by_group, level)
+    unlimited = sum(bool(np.isinf(limit)) for limit in limits)
     sizes = outcomes["size"].astype(int)
     weights = np.broadcast_to(audited.units.weight, sizes.shape).ravel() / len(sizes)
     counts = np.bincount(sizes.ravel(), weights)
@@ -62,7 +67,7 @@ def conformal(audited: Audited, level: float = LEVEL) -> Audit:
         conclusions=(
             f"Sets that aim at {level:.0%} contain the true class of {with_interval(coverage, '.1%')} of the units and have "
             f"{with_interval(size, '.2f')} classes.",
-            f"Coverage is detectably below {level:.0%} for {', '.join(low)}."
+            f"Coverage is below {level:.0%} for {', '.join(low)}, after Holm's correction for {len(by_group)} groups."
             if low
             else f"Coverage is not detectably below {level:.0%} in any of {len(by_group)} groups.",
         ),
@@ -73,15 +78,31 @@ def conformal(audited: Audited, level: float = LEVEL) -> Audit:
         ),
         note="Split conformal prediction with the score 1 - probability (Sadinle et al., 2019), calibrated on the validation "
         "split, which also selected the step of training.",
+        warnings=(f"{unlimited} of {len(limits)} models have too few validation groups: their sets have all classes.",)
+        if unlimited
+        else (),
         values={"level": level},
     )
 
 
-def threshold(scores: np.ndarray, level: float) -> float:
-    """The ceil((n + 1) level)-th smallest of n calibration scores, infinity if n is too small: a new score is at most this
-    with probability >= level (Vovk et al., 2005)."""
-    rank = math.ceil((len(scores) + 1) * level - 1e-9)
-    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf
+def threshold(
+    scores: np.ndarray, level: float, weight: np.ndarray | None = None, group: np.ndarray | None = None
+) -> float:
+    """The smallest calibration score that covers a new unit with probability >= level, infinity if there are too few.
+
+    For n independent units it is the ceil((n + 1) level)-th smallest score (Vovk et al., 2005). Units of one group depend on
+    each other, so k groups count as k: the new one adds the weight of a mean group to the total (hierarchical conformal
+    prediction, Lee, Barber and Willett, 2023; exact for groups of equal weight).
+
+    scores: Float[u]. weight: Float[u], by default 1. group: Int[u], by default one for each unit.
+    """
+    weight = np.ones(len(scores)) if weight is None else np.asarray(weight, np.float64)
+    group = np.arange(len(scores)) if group is None else np.asarray(group)
+    total, groups = weight.sum(), len(np.unique(group[weight > 0]))
+    order = np.argsort(scores, kind="stable")
+    below = np.cumsum(weight[order])
+    enough = below >= level * (total + total / max(groups, 1)) - 1e-9 * total
+    return float(scores[order][np.argmax(enough)]) if enough.any() and total > 0 else math.inf
 
 
 def _coverage_by_group(audited: Audited, outcomes: Outcomes) -> dict[str, Estimate]:
@@ -96,6 +117,13 @@ def _coverage_by_group(audited: Audited, outcomes: Outcomes) -> dict[str, Estima
             if one.sample.units >= FEW_UNITS and one.sample.groups >= FEW_GROUPS:
                 found[f"{name} {value}"] = one
     return found
+
+
+def _below(coverage: Mapping[str, Estimate], level: float) -> list[str]:
+    """The groups whose coverage is below the level, corrected for their number."""
+    below = lambda one: replace(one, mean=one.mean - level, low=one.low - level, high=one.high - level)
+    tests = holm({name: against_zero(below(combination([one], [1]))) for name, one in coverage.items()})
+    return [name for name, gap in tests.items() if gap.verdict == "worse"]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

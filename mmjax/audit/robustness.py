@@ -29,33 +29,37 @@ def corruptions(
     """The headline metric on corrupted test inputs at severities 0 to 5, for every modality, and for all of them at once.
 
     suites: {modality: {name: corruption}}; None for those that fit the data (`robust.corruptions.suite`). With several
-    modalities, the first corruption of each, which is noise, is also applied to all of them together. rows: the largest number
+    modalities, the first corruption of each, mostly noise, is also applied to all of them together. rows: the largest number
     of test rows, drawn at random. seed: of the rows and of the corruptions, which are the same for all seeds of the cell.
 
     values: {"severities", "curves": {corruption: metric at each severity}}. The estimates have, for each modality and for all,
     the mean over its corruptions at each severity ("image, severity 5"), relative robustness and the accumulated change as
     MultiBench defines them (`metrics.robustness`).
-    NotApplicable if no corruption fits.
+    NotApplicable if no corruption fits; KeyError for another modality.
     """
     test, headline = Changed(audited, rows, seed), audited.headline
     data = next(iter(test.data.values()))
     found = {name: suite(data.columns[name]) for name in audited.modalities} if suites is None else dict(suites)
+    if unknown := sorted(set(found) - set(audited.modalities)):
+        raise KeyError(f"suites has {unknown[0]!r}; the modalities of cell {audited.cell} are {', '.join(audited.modalities)}")
     found = {name: of for name, of in found.items() if of}
     if not found:
         raise NotApplicable(f"no corruption fits the inputs of cell {audited.cell}: {', '.join(audited.modalities)}")
-    clean = test.estimate()
     plans = {f"{name}: {kind}": {name: change} for name, of in found.items() for kind, change in of.items()}
     if len(found) > 1:
-        plans[f"{ALL}: noise"] = {name: next(iter(of.values())) for name, of in found.items()}
+        first = {name: next(iter(of)) for name, of in found.items()}
+        plans[f"{ALL}: {', '.join(dict.fromkeys(first.values()))}"] = {name: found[name][kind] for name, kind in first.items()}
     curves = {
-        name: [clean, *(test.estimate(partial(corrupted, changes=changes, severity=s, seed=seed)) for s in SEVERITIES)]
+        name: test.estimates([partial(corrupted, changes=changes, severity=s, seed=seed) for s in (0, *SEVERITIES)])
         for name, changes in plans.items()
     }
+    clean = next(iter(curves.values()))[0]
     means = _means(curves, [*found, *([ALL] if len(found) > 1 else [])])
     return Audit(
         name="corruptions",
         title="Corrupted inputs",
         conclusions=_conclusions(headline, curves, means, clean),
+        warnings=_flat(curves),
         estimates={"clean": clean} | _summaries(means, range(6), "severity"),
         panels=(
             *(_table(headline, name, curves) for name in found),
@@ -63,6 +67,7 @@ def corruptions(
         ),
         note=f"{headline} on {len(test.weight)} units. Images have the corruptions of ImageNet-C or CIFAR-10-C (Hendrycks and "
         "Dietterich, 2019), except that frost is drawn; sounds, texts and series have ours (mmjax.robust.corruptions). "
+        "Vectors, such as features of a frozen encoder, are corrupted themselves, not the inputs that they come from. "
         "Relative robustness and accumulated change: Liang et al., 2021 (MultiBench).",
         values={
             "severities": [0, *SEVERITIES],
@@ -82,13 +87,14 @@ def missing_rates(
     if not rates or rates[0] != 0 or list(rates) != sorted(rates) or rates[-1] > 1:
         raise ValueError(f"rates are {list(rates)}; they must ascend from 0 to at most 1")
     test, headline = Changed(audited, rows, seed), audited.headline
-    clean, groups = test.estimate(), {name: (name,) for name in audited.modalities}
+    groups = {name: (name,) for name in audited.modalities}
     if len(audited.modalities) > 1:
         groups[ALL] = audited.modalities
     curves = {
-        name: [clean, *(test.estimate(partial(without, modalities=of, rate=rate, seed=seed)) for rate in rates[1:])]
+        name: test.estimates([partial(without, modalities=of, rate=rate, seed=seed) for rate in rates])
         for name, of in groups.items()
     }
+    clean = next(iter(curves.values()))[0]
     ends = {name: difference(curve[-1], clean) for name, curve in curves.items()}
     worst = min(audited.modalities, key=lambda name: _goodness(curves[name][-1]))
     return Audit(
@@ -172,8 +178,17 @@ def _conclusions(
         if len(own) > 1:
             worst = min(own, key=lambda kind: _goodness(own[kind][-1]))
             text += f"; the most harmful of its {len(own)} corruptions is {worst.replace('_', ' ')}, {own[worst][-1].mean:.3f}"
+        else:
+            text += f"; by {next(iter(own)).replace('_', ' ')}"
         said.append(text + ".")
     return tuple(said)
+
+
+def _flat(curves: Mapping[str, Sequence[Estimate]]) -> tuple[str, ...]:
+    """A warning about corruptions that do the same at every severity."""
+    alike = lambda curve: len({one.per_seed for one in curve[1:]}) == 1 and curve[1].per_seed != curve[0].per_seed
+    flat = [name.replace("_", " ") for name, curve in curves.items() if alike(curve)]
+    return (f"These do equal harm at all severities, so their levels do not fit the data: {'; '.join(flat)}.",) if flat else ()
 
 
 def _table(headline: str, modality: str, curves: Mapping[str, Sequence[Estimate]]) -> dict[str, Any]:

@@ -105,13 +105,13 @@ def _extrapolated(x: np.ndarray, curve: Sequence[Estimate], at: float) -> Estima
 
 
 def _shifted(estimate: Estimate, shift: float, bounds: Bounds) -> Estimate:
-    """The estimate of a value that differs by a constant; its interval stays within the bounds."""
-    per_seed = tuple(value + shift for value in estimate.per_seed)
+    """The estimate of a value that differs by a constant; values and interval stay within the bounds."""
     least, most = (end if bound is None else bound for bound, end in zip(bounds, (-np.inf, np.inf)))
-    ends = {name: float(np.clip(getattr(estimate, name) + shift, least, most)) for name in ("low", "high")}
-    moved = {"mean": estimate.mean + shift, **ends}
+    moved = lambda value: float(np.clip(value + shift, least, most))
+    per_seed = tuple(map(moved, estimate.per_seed))
+    ends = {"mean": float(np.mean(per_seed)), "low": moved(estimate.low), "high": moved(estimate.high)}
     contributions = estimate.contributions._replace(training=estimate.contributions.training + shift)
-    return replace(estimate, per_seed=per_seed, contributions=contributions, **moved)
+    return replace(estimate, per_seed=per_seed, contributions=contributions, **ends)
 
 
 def _estimate(audited: Audited, cell: str, metric: str) -> Estimate:

@@ -1,19 +1,22 @@
 """Strange inputs: how well a confidence detects them, with every subset of the modalities."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Key
 
 from mmjax.audit.audit import Audit, NotApplicable, with_interval
-from mmjax.audit.audited import Audited, AuditedPart
+from mmjax.audit.audited import Audited
+from mmjax.audit.part import AuditedPart
 from mmjax.audit.prediction_sets import softmax
 from mmjax.evaluate.predict import predict_subsets
+from mmjax.evaluate.statistics import Estimate
 from mmjax.metrics.confidence import auroc
 from mmjax.tasks import panels
-from mmjax.types import Batch, Metric, Padded
+from mmjax.types import Batch, Metric, Padded, Units
 
 __all__ = ["scrambled", "strange_inputs"]
 
@@ -21,9 +24,10 @@ __all__ = ["scrambled", "strange_inputs"]
 def strange_inputs(audited: Audited, seed: int = 0) -> Audit:
     """How well confidence tells test inputs from strange ones, for every subset of the modalities that may be present.
 
-    A strange input has at each position the value of another random example, independently of the other positions: it has the
-    right values and no structure. Scores: the largest probability (Hendrycks and Gimpel, 2017) and the energy, log sum exp of
-    the logits (Liu et al., 2020). A number is the area under the ROC curve: 0.5 is chance.
+    A strange input has at each position the value of a random example that has one there, independently of the other
+    positions: it has the right values and no structure. Scores: the largest probability (Hendrycks and Gimpel, 2017) and the
+    energy, log sum exp of the logits (Liu et al., 2020). A number is the area under the ROC curve: 0.5 is chance. Units
+    without any modality of a subset do not count for it.
     """
     subsets = tuple(tuple(name.split("+")) for name in audited.outcomes)
 
@@ -31,31 +35,47 @@ def strange_inputs(audited: Audited, seed: int = 0) -> Audit:
         predict = predict_subsets(part.model.module, {"task": part.task}, {"task": subsets})
 
         def scores(variables: Any, batch: Batch) -> Any:
-            keys = jax.random.split(jax.random.key(seed), len(batch.inputs))
-            inputs = {name: scrambled(batch.inputs[name], key) for name, key in zip(sorted(batch.inputs), keys)}
+            keys = dict(zip(sorted(batch.inputs), jax.random.split(jax.random.key(seed), len(batch.inputs))))
+            has = {name: of & (batch.weight > 0) for name, of in batch.present.items()}
+            inputs = {name: scrambled(x, has[name], keys[name]) for name, x in batch.inputs.items()}
             both = [predict(variables, one)["task"] for one in (batch, batch.replace(inputs=inputs))]
             return [jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), tree) for tree in both]
 
         return scores
 
     parts: dict[str, dict[str, list[np.ndarray]]] = {}
-    units = {part.fold: part.units() for part in audited.parts}
+    first = {part.fold: part for part in audited.parts}
+    units = {fold: part.units() for fold, part in first.items()}
     for fold, (inside, outside) in audited.predict(make).items():
         if not isinstance(inside, np.ndarray) or inside.ndim != 4 or "label" not in units[fold].target:
             raise NotApplicable(f"task {audited.task_name} does not predict logits of one class per example")
         for kind, logits in (("inside", inside), ("outside", outside)):
             for name, score in (("probability", softmax(logits).max(-1)), ("energy", _energy(logits))):
                 parts.setdefault(name, {}).setdefault(kind, []).append(np.float32(score[:, units[fold].entry]))
+    has = {name: _joined_presence(first, units, name) for name in audited.modalities}
+    weights = {subset: np.any([has[name] for name in subset.split("+")], axis=0) for subset in audited.outcomes}
     found = {}
     for name, of in parts.items():
         joined = {kind: np.concatenate(arrays, axis=1) for kind, arrays in of.items()}  # [s u k]
-        for number, subset in enumerate(audited.outcomes):
+        for number, (subset, known) in enumerate(weights.items()):
             outcomes = {kind: array[:, :, number] for kind, array in joined.items()}
-            found[f"{name}, {subset}"] = audited.estimates(outcomes, {"AUROC": Metric(auroc)})["AUROC"]
-    table = [[found[f"{name}, {subset}"].mean for name in parts] for subset in audited.outcomes]
-    best = max(parts, key=lambda name: found[f"{name}, {audited.complete}"].mean)
+            weight = np.where(known, audited.units.weight, 0).astype(np.float32)
+            found[f"{name}, {subset}"] = audited.estimates(outcomes, {"AUROC": Metric(auroc)}, weight)["AUROC"]
+    return _audit(audited, found, list(parts), seed)
+
+
+def _joined_presence(parts: Mapping[Any, AuditedPart], units: Mapping[Any, Units], modality: str) -> np.ndarray:
+    """Whether each test unit has the modality, Bool[u]."""
+    pointer = lambda part: np.asarray(part.dataset.splits["test"].pointer[modality])
+    return np.concatenate([pointer(part)[units[fold].row] >= 0 for fold, part in parts.items()])
+
+
+def _audit(audited: Audited, found: Mapping[str, Estimate], scores: Sequence[str], seed: int) -> Audit:
+    subsets = list(audited.outcomes)
+    table = [[found[f"{name}, {subset}"].mean for name in scores] for subset in subsets]
+    best = max(scores, key=lambda name: found[f"{name}, {audited.complete}"].mean)
     full = found[f"{best}, {audited.complete}"]
-    worst = min(audited.outcomes, key=lambda subset: found[f"{best}, {subset}"].mean)
+    worst = min(subsets, key=lambda subset: np.nan_to_num(found[f"{best}, {subset}"].mean, nan=np.inf))
     return Audit(
         name="strange_inputs",
         title="Detection of strange inputs with missing modalities",
@@ -64,17 +84,33 @@ def strange_inputs(audited: Audited, seed: int = 0) -> Audit:
             f"is worst with {worst.replace('+', ' and ')}: {found[f'{best}, {worst}'].mean:.3f}.",
         ),
         estimates=found,
-        panels=(panels.matrix("AUROC by subset and score", list(audited.outcomes), list(parts), table, "present", "score"),),
-        note="Strange inputs have the values of other examples, drawn independently at each position. Scores: largest "
+        panels=(panels.matrix("AUROC by subset and score", subsets, scores, table, "present", "score"),),
+        note="Strange inputs have at each position the value of a random example that has one there. Scores: largest "
         "probability (Hendrycks and Gimpel, 2017), energy (Liu et al., 2020).",
         values={"seed": seed},
     )
 
 
-def scrambled(x: Any, key: Any) -> Any:
-    """Each entry from another example of the batch at random; the valid length stays."""
-    shuffle = lambda leaf: jax.random.permutation(key, leaf, axis=0, independent=True)
-    return x.replace(x=shuffle(x.x)) if isinstance(x, Padded) else jax.tree.map(shuffle, x)
+def scrambled(x: Any, present: Bool[Array, " b"], key: Key[Array, ""]) -> Any:
+    """Each entry from a random example of the batch, drawn with replacement from those that have this entry.
+
+    x: an input of the batch, an array [b ...] or `Padded`, whose lengths stay. present: False for examples without the input.
+    Padding and absent inputs are never drawn; where no example has an entry, it stays.
+    """
+    if not isinstance(x, Padded):
+        leaves, tree = jax.tree.flatten(x)
+        keys = jax.random.split(key, len(leaves))
+        return tree.unflatten([_redrawn(leaf, present, key) for leaf, key in zip(leaves, keys)])
+    return x.replace(x=_redrawn(x.x, x.mask & present[:, None], key))
+
+
+def _redrawn(x: Array, valid: Bool[Array, "b ..."], key: Key[Array, ""]) -> Array:
+    """valid: along the leading axes of x."""
+    valid = valid.reshape(valid.shape + (1,) * (x.ndim - valid.ndim))
+    order, count = jnp.argsort(~valid, axis=0, stable=True), valid.sum(axis=0, keepdims=True)  # valid examples first
+    place = jnp.floor(jax.random.uniform(key, x.shape) * count).astype(jnp.int32)
+    source = jnp.take_along_axis(jnp.broadcast_to(order, x.shape), jnp.minimum(place, jnp.maximum(count - 1, 0)), axis=0)
+    return jnp.where(count > 0, jnp.take_along_axis(x, source, axis=0), x)
 
 
 def _energy(logits: np.ndarray) -> np.ndarray:

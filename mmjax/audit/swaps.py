@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from mmjax.audit.audit import Audit, NotApplicable, interval_panel
-from mmjax.audit.audited import Audited, AuditedPart
+from mmjax.audit.audited import Audited
+from mmjax.audit.part import AuditedPart
 from mmjax.data.dataset import Dataset
 from mmjax.evaluate.statistics import combination, difference
 from mmjax.types import Units

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mmjax.audit.audit import Audit, NotApplicable, interval_panel
 from mmjax.audit.audited import Audited
-from mmjax.audit.changed import Changed, needed, sampled
+from mmjax.audit.changed import Changed, needed, sampled, unchanged
 from mmjax.audit.robustness import ROWS
 from mmjax.data.dataset import Dataset
 from mmjax.data.inputs import TextInput
@@ -30,13 +30,13 @@ def translations(audited: Audited, languages: Sequence[str] = LANGUAGES, rows: i
     first = next(iter(test.data.values()))
     if not hasattr(data, FIELD) or not _texts(first):
         raise NotApplicable(f"the data of cell {audited.cell} have no texts in other languages (a field {FIELD})")
-    found = {"as trained": test.estimate()}
+    found = {"as trained": test.estimates([unchanged])[0]}
     for language in languages:
         other = dataclasses.replace(data, **{FIELD: language})
         loaded = {fold: (other if fold is None else with_fold(other, fold)).load() for fold in test.data}
         texts = {fold: needed(sampled(of, rows, seed), audited.modalities) for fold, of in loaded.items()}
         own = {id(test.data[fold]): of for fold, of in texts.items()}
-        found[language] = test.estimate(lambda dataset, own=own: with_texts_of(dataset, own[id(dataset)]))
+        (found[language],) = test.estimates([lambda dataset, own=own: with_texts_of(dataset, own[id(dataset)])])
     said = [
         f"With test texts in {language}, {headline} is {one.mean:.3f} instead of {found['as trained'].mean:.3f} "
         f"({difference(one, found['as trained']).verdict})."

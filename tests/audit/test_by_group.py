@@ -8,7 +8,7 @@ import pytest
 
 from mmjax.audit.audit import NotApplicable
 from mmjax.audit.audited import Audited
-from mmjax.audit.by_group import Column, _thirds, columns_of, groups
+from mmjax.audit.by_group import Column, _mean_light, _thirds, brightness, columns_of, groups
 from mmjax.metrics.classification import accuracy
 from mmjax.runs.read import Run
 from mmjax.types import Metric, Units
@@ -75,3 +75,25 @@ def test_thirds():
     numbers = np.array([1, 1, 2, 2, 3, 9, np.nan])
     found = _thirds(numbers, np.ones(7), "{:.0f}")
     assert found.tolist() == ["up to 1"] * 2 + ["over 1, up to 2"] * 2 + ["over 2"] * 2 + [""]
+
+
+def test_brightness_is_the_mean_of_opaque_pixels():
+    """Images of one grey each, in thirds; a transparent pixel does not count, and an absent image has no value."""
+    grey = lambda value: np.full((2, 2, 3), value, np.uint8)
+    half = np.full((1, 2, 4), 255, np.uint8)
+    half[0, 1] = 0  # a white pixel, and a transparent black one
+    images = [grey(0), grey(51), grey(102), grey(153), grey(204), half, np.zeros((2, 2, 4), np.uint8)]
+    assert [_mean_light(image) for image in images[:6]] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    assert np.isnan(_mean_light(images[6])) and np.isnan(_mean_light(np.ones((2, 2, 3))))
+    pointer = np.array([5, 0, 1, -1, 2, 3, 4])
+    split = SimpleNamespace(pointer={"image": pointer})
+    units = Units({}, np.ones(7, np.float32), np.arange(7), {}, np.arange(7), np.arange(7))
+    columns = {"image": SimpleNamespace(original=images.__getitem__), "text": SimpleNamespace(original=None)}
+    data = SimpleNamespace(columns=columns, splits={"test": split})
+    part = SimpleNamespace(fold=None, dataset=data, units=lambda: units)
+    cell = Audited(Run(Path("none"), {}), "c", "t")
+    cell.__dict__.update({"parts": (part, part), "_units": (units, None)})
+    low, middle, high = "up to 0.20", "over 0.20, up to 0.60", "over 0.60"
+    assert brightness(cell).values.tolist() == [high, low, low, "", middle, middle, high]
+    with pytest.raises(NotApplicable, match="no original images of 'text'"):
+        brightness(cell, "text")

@@ -33,7 +33,20 @@ def test_the_threshold_is_the_conformal_quantile():
     assert threshold(scores, 0.9) == np.sort(scores)[17]  # ceil(20 * 0.9) = 18
     assert threshold(scores, 0.95) == scores.max()
     assert threshold(scores, 0.96) == np.inf
+    assert threshold(scores, 0.9, np.full(19, 0.5)) == np.sort(scores)[17]
     # the guarantee for exchangeable scores: P(covered) = 18 / 20
     draws = np.random.default_rng(1).random((4000, 20))
     covered = np.mean([draw[-1] <= threshold(draw[:-1], 0.9) for draw in draws])
     assert covered == pytest.approx(0.9, abs=0.02)
+
+
+def test_units_of_one_group_count_as_one():
+    """Copies in a group change nothing; weights 1, 1, 1, 7 and a new one of 2.5: half of 12.5 is reached by the fourth."""
+    scores = np.random.default_rng(2).random(19)
+    copies = np.repeat(scores, 3)
+    for level in (0.5, 0.9, 0.95):
+        assert threshold(copies, level, np.full(57, 1 / 3), np.repeat(np.arange(19), 3)) == threshold(scores, level)
+    assert threshold(copies, 0.96, np.ones(57), np.repeat(np.arange(19), 3)) == np.inf  # 19 groups are too few
+    assert threshold(copies, 0.96) == scores.max()
+    assert threshold(np.array([4.0, 3, 2, 1]), 0.5, np.array([7.0, 1, 1, 1])) == 4
+    assert threshold(np.array([4.0, 3, 2, 1]), 0.5, np.array([0.0, 1, 1, 1])) == 2

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import mmjax.audit
+import mmjax.audit.contribution
 from mmjax.audit.__main__ import main, run_audits
 from mmjax.audit.additive import _encode, additive_projection, mixtures_of
 from mmjax.audit.contribution import no_input
@@ -17,6 +18,7 @@ from mmjax.report.audits import audit_sections
 from mmjax.report.examples import Embedded
 from mmjax.runs.audits import read_audits
 from mmjax.runs.schema import RunError
+from mmjax.tasks.subsets import subset_name
 
 SMALL = ("shapley", "emap", "wrong_pairs", "conflict", "information", "calibration", "temperature", "selective", "conformal",
          "strange_inputs")  # fmt: skip
@@ -53,6 +55,21 @@ def test_shapley_values_add_up(found):
     of = found["shapley"].estimates
     total = sum(of[name].mean for name in ("image", "text", "vector"))
     assert total == pytest.approx(of["all modalities"].mean - of["no input"].mean, abs=1e-6)
+
+
+def test_sampled_shapley_values_have_the_exact_ones_in_their_intervals(audited, found, monkeypatch):
+    """As if three modalities were too many; the subsets are those that were saved."""
+    monkeypatch.setattr(mmjax.audit.contribution, "MAX_MODALITIES", 2)
+    saved = lambda self, subsets: {subset_name(one): self.outcomes[subset_name(one)] for one in subsets}
+    monkeypatch.setattr(type(audited), "predict_subsets", saved)
+    exact, sampled = found["shapley"], mmjax.audit.shapley(audited, pairs=4)
+    names, of = ("image", "text", "vector"), sampled.estimates
+    total = sum(of[name].mean for name in names)
+    assert total == pytest.approx(of["all modalities"].mean - of["no input"].mean, abs=1e-6)
+    assert all(of[name].low <= exact.estimates[name].mean <= of[name].high for name in names)
+    assert "8 random orders" in sampled.note and "all subsets" in exact.note
+    with pytest.raises(ValueError, match="pairs is 1; the error of drawn orders needs at least 2"):
+        mmjax.audit.shapley(audited, pairs=1)
 
 
 def test_mixtures_are_those_of_the_model(audited):

@@ -17,6 +17,7 @@ from mmjax.robust.corruptions import (
     Contrast,
     Corruption,
     DroppedWords,
+    FeatureNoise,
     LostPackets,
     MuLaw,
     Typos,
@@ -130,6 +131,8 @@ def test_series_lose_channels_and_steps_but_no_padding():
     steps = run(SERIES["dropped_steps"], jax.random.key(1), x, 4)
     kept = np.asarray(steps.x)[: int(steps.length)]
     assert 0 < len(kept) < 5 and {tuple(row) for row in kept} <= {tuple(row) for row in np.asarray(x.x)[:5].tolist()}
+    noise = np.asarray(FeatureNoise(deviation=(2.0,))(jax.random.key(0), jnp.full(4000, 50.0), 3)) - 50  # 10 dB
+    assert noise.std() == pytest.approx(2 * 10**-0.5, rel=0.1)
     long = Padded(jnp.asarray(np.random.default_rng(0).normal(size=(4000, 2)) * [1, 10] + 5, jnp.float32), jnp.int32(4000))
     noise = np.asarray(run(ChannelNoise(), jax.random.key(0), long, 3).x) - np.asarray(long.x)
     np.testing.assert_allclose(noise.std(axis=0), np.array([1, 10]) * 10**-0.5, rtol=0.1)
@@ -216,4 +219,8 @@ def test_a_suite_fits_the_items_of_a_column():
     assert suite(large)["contrast"].levels[0] == (0.4,)
     series = Column(1, lambda k: Padded(np.zeros((5, 2), np.float32), np.int32(5)), identity, parse=SeriesInput(5, 2))
     assert set(suite(series)) == {"channel_noise", "dropped_sensors", "dropped_steps"}
+    vectors = np.float32(np.random.default_rng(0).normal(size=(300, 2)) * [1, 10] + 100)  # the mean is no signal
+    of_vectors = suite(Column(300, vectors.__getitem__, identity))
+    assert list(of_vectors) == ["feature_noise", "dropped_entries"]
+    np.testing.assert_allclose(of_vectors["feature_noise"].deviation, vectors.std(axis=0), rtol=1e-4)
     assert suite(Column(1, lambda k: Padded(np.zeros(5, np.int32), np.int32(5)), identity)) == {}

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 __all__ = ["LIMIT", "middle_ranks", "randomized", "rank_correlation"]
 
-LIMIT = 0.2  # a rank correlation below it: random weights destroyed the explanation
+LIMIT = 0.2  # a smaller absolute rank correlation: random weights destroyed the explanation
 
 
 def randomized(variables: Any, key: Key[Array, ""]) -> Any:

@@ -11,7 +11,7 @@ from mmjax.robust.corruptions.blur import DefocusBlur, GlassBlur, MotionBlur, Zo
 from mmjax.robust.corruptions.digital import Contrast, ElasticTransform, JpegCompression, Pixelate
 from mmjax.robust.corruptions.levels import SEVERITIES, Change, TextChange
 from mmjax.robust.corruptions.noise import GaussianNoise, ImpulseNoise, ShotNoise
-from mmjax.robust.corruptions.series import ChannelNoise, DroppedEntries, DroppedSensors, DroppedSteps
+from mmjax.robust.corruptions.series import ChannelNoise, DroppedEntries, DroppedSensors, DroppedSteps, FeatureNoise
 from mmjax.robust.corruptions.sound import LostPackets, LowPass, LowRate, MuLaw, Reverberation, WhiteNoise
 from mmjax.robust.corruptions.suites import CIFAR10_C, IMAGENET_C, SERIES, SOUND, TEXT, VECTOR, VIDEO, suite
 from mmjax.robust.corruptions.text import DroppedWords, Typos
@@ -20,7 +20,7 @@ from mmjax.robust.corruptions.weather import Brightness, Fog, Frost, Snow
 __all__ = [
     "CIFAR10_C", "IMAGENET_C", "SERIES", "SEVERITIES", "SOUND", "TEXT", "VECTOR", "VIDEO", "Brightness", "Change",
     "ChannelNoise", "Contrast", "Corruption", "DefocusBlur", "DroppedEntries", "DroppedSensors", "DroppedSteps",
-    "DroppedWords", "ElasticTransform", "Fog", "Frost", "GaussianNoise", "GlassBlur", "ImpulseNoise", "JpegCompression",
-    "LostPackets", "LowPass", "LowRate", "MotionBlur", "MuLaw", "Pixelate", "Reverberation", "ShotNoise", "Snow", "TextChange",
-    "Typos", "WhiteNoise", "ZoomBlur", "changed", "corrupted", "corrupted_items", "suite",
+    "DroppedWords", "ElasticTransform", "FeatureNoise", "Fog", "Frost", "GaussianNoise", "GlassBlur", "ImpulseNoise",
+    "JpegCompression", "LostPackets", "LowPass", "LowRate", "MotionBlur", "MuLaw", "Pixelate", "Reverberation", "ShotNoise",
+    "Snow", "TextChange", "Typos", "WhiteNoise", "ZoomBlur", "changed", "corrupted", "corrupted_items", "suite",
 ]  # fmt: skip

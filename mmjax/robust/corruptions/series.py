@@ -11,7 +11,7 @@ from mmjax.data.augment.series import without_steps
 from mmjax.robust.corruptions.levels import Levels, Severity, at
 from mmjax.types import Padded
 
-__all__ = ["RATES", "ChannelNoise", "DroppedEntries", "DroppedSensors", "DroppedSteps"]
+__all__ = ["RATES", "ChannelNoise", "DroppedEntries", "DroppedSensors", "DroppedSteps", "FeatureNoise"]
 
 RATES = ((0.1,), (0.2,), (0.3,), (0.5,), (0.7,))
 
@@ -56,20 +56,35 @@ class DroppedEntries:
 
 @dataclass(frozen=True)
 class ChannelNoise:
-    """White Gaussian noise on every channel. levels: (signal-to-noise ratio in decibels,).
+    """White Gaussian noise on every channel of a series. levels: (signal-to-noise ratio in decibels,).
 
-    The signal of a channel is its variance over the valid steps; that of a vector is its mean square over all features.
+    The signal of a channel is its variance over the valid steps.
     """
 
     levels: Levels = ((20.0,), (15.0,), (10.0,), (5.0,), (0.0,))
 
-    def __call__(self, key: Key[Array, ""], x: Any, severity: Severity) -> Any:
+    def __call__(self, key: Key[Array, ""], x: Padded, severity: Severity) -> Padded:
         (decibels,) = at(self.levels, severity)
         share = 10 ** (-decibels / 20)
-        if not isinstance(x, Padded):
-            return x + share * jnp.sqrt(jnp.mean(x * x)) * jax.random.normal(key, x.shape)
         noise = jax.random.normal(key, x.x.shape)
         return x.replace(x=x.x + share * _deviation(x)[None] * noise)
+
+
+@dataclass(frozen=True)
+class FeatureNoise:
+    """White Gaussian noise on every feature of a vector. levels: (signal-to-noise ratio in decibels,).
+
+    deviation: of each feature over the examples, or one for all: the signal is what differs between examples. The size of a
+    vector says little about it: features of published encoders have means far larger than their deviations.
+    """
+
+    levels: Levels = ((20.0,), (15.0,), (10.0,), (5.0,), (0.0,))
+    deviation: tuple[float, ...] = (1.0,)
+
+    def __call__(self, key: Key[Array, ""], x: Float[Array, " d"], severity: Severity) -> Float[Array, " d"]:
+        (decibels,) = at(self.levels, severity)
+        size = 10 ** (-decibels / 20) * jnp.asarray(self.deviation, jnp.float32)
+        return x + size * jax.random.normal(key, x.shape)
 
 
 def _deviation(x: Padded) -> Float[Array, "..."]:

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from mmjax.data.inputs import ImageInput, SoundInput, TextInput
+from mmjax.data.scale import MAX_ITEMS
 from mmjax.robust.corruptions.blur import DefocusBlur, GlassBlur, MotionBlur, ZoomBlur
 from mmjax.robust.corruptions.digital import Contrast, ElasticTransform, JpegCompression, Pixelate
 from mmjax.robust.corruptions.noise import GaussianNoise, ImpulseNoise, ShotNoise
-from mmjax.robust.corruptions.series import ChannelNoise, DroppedEntries, DroppedSensors, DroppedSteps
+from mmjax.robust.corruptions.series import ChannelNoise, DroppedEntries, DroppedSensors, DroppedSteps, FeatureNoise
 from mmjax.robust.corruptions.sound import LostPackets, LowPass, LowRate, MuLaw, Reverberation, WhiteNoise
 from mmjax.robust.corruptions.text import DroppedWords, Typos
 from mmjax.robust.corruptions.weather import Brightness, Fog, Frost, Snow
@@ -74,13 +77,15 @@ SOUND = {
 TEXT = {"typos": Typos(), "dropped_words": DroppedWords()}
 SERIES = {"channel_noise": ChannelNoise(), "dropped_sensors": DroppedSensors(), "dropped_steps": DroppedSteps()}
 VIDEO = {"dropped_frames": DroppedSteps()}
-VECTOR = {"channel_noise": ChannelNoise(), "dropped_entries": DroppedEntries()}
+VECTOR = {"feature_noise": FeatureNoise(), "dropped_entries": DroppedEntries()}
 
 
 def suite(column: Any) -> Mapping[str, Any]:
     """The corruptions that fit the items of a `Column`, {} if none does.
 
-    Images up to 64 px have the levels of CIFAR-10-C, larger ones those of ImageNet-C. Texts need their originals.
+    Images up to 64 px have the levels of CIFAR-10-C, larger ones those of ImageNet-C. Texts need their originals. The noise of
+    vectors is relative to the deviation of each feature over the items, at most MAX_ITEMS of them. Features of a frozen encoder
+    are vectors too: corrupt what was encoded by naming its corruptions, such as {"text": TEXT}.
     """
     item, parse = column.read(0), column.parse
     array = item.x if isinstance(item, Padded) else item
@@ -97,4 +102,10 @@ def suite(column: Any) -> Mapping[str, Any]:
         return {}
     if isinstance(item, Padded):
         return SERIES if array.ndim == 2 else {}
-    return VECTOR if array.ndim == 1 else {}
+    return _for_vectors(column) if array.ndim == 1 else {}
+
+
+def _for_vectors(column: Any) -> Mapping[str, Any]:
+    numbers = np.unique(np.linspace(0, column.count - 1, min(column.count, MAX_ITEMS)).round().astype(int))
+    deviation = np.stack([column.read(int(number)) for number in numbers]).astype(np.float64).std(axis=0)
+    return {**VECTOR, "feature_noise": FeatureNoise(deviation=tuple(deviation.tolist()))}
