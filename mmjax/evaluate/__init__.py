@@ -1,3 +1,3 @@
 """Evaluation of any `Task`: predictions for every subset of modalities, scores, and statistics."""
 
-__all__ = ["attention", "predict", "score", "statistics"]
+__all__ = ["attention", "predict", "same", "score", "statistics"]

@@ -23,6 +23,7 @@ from mmjax.evaluate.predict import (
     predict_subsets,
     validation_predictions,
 )
+from mmjax.evaluate.same import kept_answers
 from mmjax.evaluate.statistics.estimates import finite
 from mmjax.experiment.attention import attention_maps
 from mmjax.experiment.impossible import check_targets_fit
@@ -221,11 +222,13 @@ def _predict(run: PartRun, plan: Plan, trained: Trained) -> None:
     size = batch * max(1, min(ROWS_AT_ONCE // batch, -(-rows // batch)))
     answer = lambda batch: evaluate(placed, trained.frozen, batch)
     predicted = predict_split(answer, plan.feed(run.feed_of("test")), rows, axis=2, size=size)
-    outcomes, examples, targets = {}, {}, {}
+    outcomes, examples, targets, said = {}, {}, {}, {}
     for name, task in experiment.tasks.items():
         names = [subset_name(subset) for subset in subsets[name]]
         of_subset = {subset: at_subset(predicted[name], k) for k, subset in enumerate(names)}
         outcomes[name] = {s: outcomes_of(task, p, run.units[name]) for s, p in of_subset.items()}
+        compared = of_subset if experiment.attack is None else {names[-1]: of_subset[names[-1]]}
+        said |= {f"{name}/{path}": x for path, x in kept_answers(task, compared, run.units[name], run.dataset).items()}
         targets[name], examples[name] = _answers(run, task, run.units[name], of_subset, names[-1])
         arguments = plan, placed, trained.frozen, task, run.units[name], of_subset[names[-1]]
         for answers, found in zip(examples[name], attention_maps(run, *arguments, chosen_examples(run.units[name]))):
@@ -239,7 +242,7 @@ def _predict(run: PartRun, plan: Plan, trained: Trained) -> None:
             write_examples(run.folder.parents[2], name, run.units[name], targets[name], run.dataset)
         arguments = experiment, run.dataset, run.part.seeds, variables, run.identity["weights"] or ""
         model_files = write_model(run.folder, *arguments)
-        write_part(run.folder, run.identity, outcomes, trained.curves, facts, examples, kept, model_files)
+        write_part(run.folder, run.identity, outcomes, trained.curves, facts, examples, kept, model_files, said)
     wait_for_all(f"{run.cell} {run.part.name} is written")
 
 

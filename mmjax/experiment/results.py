@@ -8,8 +8,10 @@ import numpy as np
 
 from mmjax.data.dataset import Dataset
 from mmjax.describe import as_json
+from mmjax.evaluate.same import share
 from mmjax.evaluate.score import CellOutcomes, score_task
 from mmjax.experiment.value import Experiment
+from mmjax.runs.answers import same_answers
 from mmjax.runs.read import check_cell, read_baselines, read_outcomes, read_units
 from mmjax.runs.schema import SCHEMA
 from mmjax.types import Task
@@ -39,6 +41,7 @@ def results_of(
     records = _scorable(records, tasks, cells, report)
     scored = {name: entry_of(record) | {"tasks": {}} for name, record in records.items()}
     entries: dict[str, Any] = {}
+    experiments = {name: record["identity"]["experiment"] for name, record in records.items()}
     selected = None  # by the first task that a cell selects by
     for name in dict.fromkeys(task for record in records.values() for task in record["tasks"]):
         having = {cell: record for cell, record in records.items() if name in record["tasks"]}
@@ -52,7 +55,9 @@ def results_of(
         selected = selected or entry["best_cell"]
         entries[name] = _described(tasks[name]) | entry
         for cell, found in of_cell.items():
-            scored[cell]["tasks"][name] = found
+            same = same_answers(out, experiments, cell, name)
+            shares = {modality: {way: share(of, units, fold) for way, of in ways.items()} for modality, ways in same.items()}
+            scored[cell]["tasks"][name] = found | ({"same": shares} if shares else {})
     first = records[next(iter(cells))]
     comparisons = sum(
         verdict["metric"] == entries[task]["headline"]

@@ -15,7 +15,8 @@ from mmjax.report.numbers import Number
 from mmjax.runs.schema import RunError
 
 __all__ = [
-    "LEVELS", "MAX_FILE", "MAX_PAGE", "MEDIA", "Answer", "Attention", "Card", "Embedded", "Medium", "attention_of", "cards",
+    "LEVELS", "MAX_FILE", "MAX_PAGE", "MEDIA", "WAYS", "Answer", "Attention", "Card", "Embedded", "Medium", "attention_of",
+    "cards", "same_texts",
 ]
 
 MEDIA = {
@@ -24,6 +25,7 @@ MEDIA = {
 }  # fmt: skip
 LEVELS = "0123456789abcdefghijklmnopqrstuvwxyz"
 MAX_FILE, MAX_PAGE = 100_000, 16_000_000  # bytes
+WAYS = {"removed": "without {}", "replaced": "with another {}"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Medium:
 
 @dataclass(frozen=True)
 class Card:
-    """One test example. image, sound: media. answers: {cell: answers}, the complete input first."""
+    """One test example. image, sound: media. answers: {cell: answers}, the complete input first. same: {cell: how its input can
+    change while its answer stays}, of `same_texts`."""
 
     id: str
     target: str
@@ -75,6 +78,7 @@ class Card:
     image: Medium | None
     sound: Medium | None
     answers: Mapping[str, tuple[Answer, ...]]
+    same: Mapping[str, str]
 
 
 @dataclass
@@ -107,14 +111,16 @@ def cards(
     shown: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
     task: str,
     media: Embedded,
+    same: Mapping[str, Mapping[str, Mapping[str, Any]]],
 ) -> list[Card]:
     """The cards of a task. examples: of all tasks. shown: {cell: {task: [{subset: answer or None}]}} (`Run.shown`), the cell
-    that is shown first of all. media: of the page so far.
+    that is shown first of all. media: of the page so far. same: {cell: as of `Run.same_answers`}.
 
     RunError if the numbers of examples and answers differ, or if a file of media has an unknown type.
     """
     own = [example for example in examples if example["task"] == task]
     answers = {cell: of[task] for cell, of in shown.items() if task in of}
+    texts = {cell: same_texts(same[cell], [example["unit"] for example in own]) for cell in answers}
     if not own or not answers:
         return []
     for cell, of in answers.items():
@@ -125,9 +131,17 @@ def cards(
             example["id"], example["target"], example["caption"], example["language"],
             media.add(example["image"]), media.add(example["sound"]),
             {cell: tuple(_answer(subset, answer) for subset, answer in of[i].items()) for cell, of in answers.items()},
+            {cell: of[i] for cell, of in texts.items()},
         )
         for i, example in enumerate(own)
     ]  # fmt: skip
+
+
+def same_texts(same: Mapping[str, Mapping[str, Any]], units: Sequence[int]) -> list[str]:
+    """How the input of each of these units can change while the answers of all seeds stay the same, such as "without image,
+    with another image"; "" if the answer changes. same: as of `Run.same_answers`."""
+    named = {WAYS[way].format(modality): of for modality, ways in same.items() for way, of in ways.items()}
+    return [", ".join(text for text, of in named.items() if (of[:, unit] == 1).all()) for unit in units]
 
 
 def attention_of(found: Mapping[str, Any] | None) -> Attention | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmjax.report.differences import lines, marks, rivals, table_line
-from mmjax.report.examples import Embedded, cards
+from mmjax.report.examples import WAYS, Embedded, cards
 from mmjax.report.numbers import UNIT, Bounds, exists, interval
 from mmjax.report.panels import draw_panel
 from mmjax.report.plots import LINES, MARKERS, group_panel, subset_panel
@@ -24,7 +24,8 @@ def task_section(run: Run, name: str, media: Embedded) -> dict[str, Any]:
     chosen, _ = selected_cell(table)
     chosen = chosen or next(iter(table.cells))
     order = sorted(table.cells, key=lambda cell: cell != chosen)
-    examples = cards(run.examples(), {cell: run.shown(cell) for cell in order}, name, media)
+    same = {cell: run.same_answers(cell, name) for cell in order}
+    examples = cards(run.examples(), {cell: run.shown(cell) for cell in order}, name, media, same)
     return {
         "table": table,
         "chosen": chosen,
@@ -37,6 +38,7 @@ def task_section(run: Run, name: str, media: Embedded) -> dict[str, Any]:
         "rivals": [name for _, name in rivals(table)],
         "differences": {metric: found for metric in table.metrics if (found := lines(table, metric))},
         "subsets": _subset_plots(table),
+        "same": _same(table),
         "groups": _group_plots(table, chosen),
         "markers": _markers(table),
         "details": {cell: _details(table, scored["details"]) for cell, scored in table.cells.items() if scored["details"]},
@@ -85,6 +87,12 @@ def _subset_plots(table: TaskTable) -> list[str]:
     baselines = [row.scores[metric]["mean"] for row in table.rows if row.kind == "baseline"]
     span = _range([score for of in scores.values() for score in of.values()], table)
     return [subset_panel(subset, metric, of, colours, baselines, bounds, span) for subset, of in scores.items()]
+
+
+def _same(table: TaskTable) -> dict[str, dict[str, str]]:
+    """{cell: {"without image": the share of answers that stay the same, with its interval}}, of cells that have some."""
+    named = lambda same: {WAYS[way].format(name): interval(one) for name, ways in same.items() for way, one in ways.items()}
+    return {cell: named(scored["same"]) for cell, scored in table.cells.items() if scored.get("same")}
 
 
 def _group_plots(table: TaskTable, chosen: str) -> dict[str, list[tuple[str, str]]]:

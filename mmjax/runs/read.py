@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjax.runs.answers import same_answers
 from mmjax.runs.folder import damaged, parse_json, read_arrays, read_json, read_record, read_text, read_verified
 from mmjax.runs.schema import NUMBER, Each, Maybe, Optional, RunError, check, check_results
 from mmjax.types import Outcomes, Units
@@ -95,6 +96,12 @@ class Run:
         if subset not in scored:
             raise KeyError(f"cell {cell!r} has no scores of the subset {subset!r}; its subsets are {', '.join(scored)}")
         return scored[subset]
+
+    def same_answers(self, cell: str, task: str) -> dict[str, dict[str, np.ndarray]]:
+        """Whether each answer of a cell stays the same without a modality, or with another example's: see
+        `mmjax.runs.answers.same_answers`."""
+        experiments = {name: record["experiment"] for name, record in self.results["cells"].items()}
+        return same_answers(self.folder, experiments, cell, task)
 
     def _folds(self, task: str) -> list[str]:
         """The names of the folds of a task, by the first cell that has it."""

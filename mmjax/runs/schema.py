@@ -61,6 +61,9 @@ CELL_TASK = {
     "details": SCORES,  # of the complete input, such as "f1/animals"
     "panels": [Each(Any)],  # drawings, see mmjax.tasks.panels
     "verdicts": [VERDICT],
+    # {modality: {"removed", "replaced": ESTIMATE}}: the share of answers that stay the same without a modality, or with that of
+    # another example (the cell of `mmjax.runs.answers.partners`); of tasks whose answers are texts
+    "same": Optional(Each(Each(ESTIMATE))),
 }
 PRIVACY = {  # see `mmjax.robust.privacy.accounting.Guarantee`
     "epsilon": Maybe(NUMBER),  # null: no noise, no guarantee

@@ -6,8 +6,8 @@
     RUN/units/TASK/FOLD.baselines.npz     the outcomes of its baselines
     RUN/examples/                         test units with their media: index.json, images and sounds
     RUN/cells/CELL/cell.json              experiment, facts and the sha256 of each file of the cell; marks the cell as done
-    RUN/cells/CELL/PART/                  curves.jsonl, outcomes.npz, examples.json, part.json (last), checkpoints/, and the
-                                          trained models: model.json, variables.safetensors (see `mmjax.runs.model`)
+    RUN/cells/CELL/PART/                  curves.jsonl, outcomes.npz, answers.npz, examples.json, part.json (last),
+                                          checkpoints/, and the models: model.json, variables.safetensors (`mmjax.runs.model`)
 
 A part is one training run: some seeds on one fold. FOLD is "all" without cross-validation, else "fold0", "fold1", ...
 """
@@ -28,6 +28,7 @@ import numpy as np
 
 from mmjax.data.dataset import Dataset
 from mmjax.describe import differences
+from mmjax.runs.answers import ANSWERS
 from mmjax.runs.folder import (
     damaged,
     read_arrays,
@@ -107,12 +108,13 @@ def write_part(
     examples: Mapping[str, Any] | None = None,
     predictions: Mapping[str, np.ndarray] | None = None,
     others: Sequence[str] = (),
+    answers: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Writes a finished part.
 
     outcomes: {task: {subset: {name: [s u ...]}}}. curves: records of the learning curve. facts: JSON about the training.
     examples: {task: [{subset: answer}]}. predictions: {"task/path": array [s k n ...]}, None to save none. others: names of
-    further files of the part that are already written.
+    further files of the part that are already written. answers: {"task/name": array} (`mmjax.evaluate.same.kept_answers`).
     """
     arrays = {
         f"{task}/{subset}/{name}": array
@@ -127,6 +129,9 @@ def write_part(
     if predictions is not None:
         write_arrays(folder / "predictions.npz", predictions)
         files.append("predictions.npz")
+    if answers:
+        write_arrays(folder / ANSWERS, answers)
+        files.append(ANSWERS)
     measured = {"peak_memory_bytes": peak_memory(), "device": device(), "versions": versions()}
     record = {"identity": json.loads(json.dumps(identity)), **facts, **measured}
     write_record(folder / "part.json", record | {"sha256": {name: sha256(folder / name) for name in files}})

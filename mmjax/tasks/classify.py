@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
@@ -200,4 +199,7 @@ def class_names(units: Units) -> dict[int, str]:
 
 def _probability(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis; NaN if a logit is NaN."""
-    return np.asarray(jax.nn.softmax(jnp.asarray(logits, jnp.float32)))
+    logits = np.asarray(logits, np.float32)
+    with np.errstate(invalid="ignore"):  # infinite logits
+        power = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return power / power.sum(axis=-1, keepdims=True)

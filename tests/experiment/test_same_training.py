@@ -13,6 +13,7 @@ from mmjax.experiment import part
 from mmjax.experiment.check import check
 from mmjax.experiment.value import ExperimentError
 from mmjax.losses import On
+from mmjax.robust.wrong_pairs import WrongPairs
 from mmjax.types import Attack, Compression
 from tests.results.pets import EXPERIMENT
 
@@ -23,6 +24,9 @@ TINY = dataclasses.replace(
     loss=On("kind"),
     tasks={"kind": EXPERIMENT.tasks["kind"]},
 )
+
+
+CHANGED = ["same", "attacked", "halved", "other", "wrong"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +64,7 @@ def run(tmp_path_factory):
         "attacked": dataclasses.replace(base, attack=Raise(9.0)),
         "halved": dataclasses.replace(base, compress=Times(0.5)),
         "other": dataclasses.replace(base, steps=base.steps + 1, attack=Raise(0.0)),
+        "wrong": dataclasses.replace(base, attack=WrongPairs(("vector",))),
     }
     train = part._train
     with pytest.MonkeyPatch.context() as patch:
@@ -116,9 +121,30 @@ def test_changed_cells_are_compared_with_baselines_and_the_named_cell_alone(run)
     cells, task = run[0].run.results["cells"], run[0].run.results["tasks"]["kind"]
     kinds = {name: {v["kind"] for v in cell["tasks"]["kind"]["verdicts"]} for name, cell in cells.items()}
     assert kinds == {"base": {"baseline"}, "same": {"baseline", "cell"}, "attacked": {"baseline", "cell"},
-                     "halved": {"baseline", "cell"}, "other": {"baseline", "cell"}}  # fmt: skip
+                     "halved": {"baseline", "cell"}, "other": {"baseline", "cell"},
+                     "wrong": {"baseline", "cell"}}  # fmt: skip
     assert task["best_cell"] == "base"
-    assert [row["cell"] for row in run[0].table("kind") if row["kind"] == "changed"] == ["same", "attacked", "halved", "other"]
+    assert [row["cell"] for row in run[0].table("kind") if row["kind"] == "changed"] == CHANGED
+
+
+def test_answers_that_stay_the_same_without_a_vector_or_with_another_one(run):
+    """From the saved logits. An example without a vector has none that could be ignored."""
+    results, _ = run
+    base, wrong = (predictions(results, cell).argmax(axis=-1) for cell in ("base", "wrong"))
+    record = results.run.results["cells"]["base"]["tasks"]["kind"]
+    without, complete = (list(record["subsets"]).index(name) for name in ("text", "text+vector"))
+    has = np.array([int(name.removeprefix("pet")) % 5 > 0 for name in results.run.units("kind")[0].metadata["id"]])
+    same = results.run.same_answers("base", "kind")
+    expected = {
+        "removed": np.where(has, base[:, without] == base[:, complete], -1),
+        "replaced": np.where(has, wrong[:, complete] == base[:, complete], -1),
+    }
+    assert {name: list(ways) for name, ways in same.items()} == {"text": ["removed"], "vector": ["removed", "replaced"]}
+    for way, of in expected.items():
+        np.testing.assert_array_equal(same["vector"][way], of)
+        np.testing.assert_allclose(record["same"]["vector"][way]["per_seed"], of[:, has].mean(axis=1))
+    assert ((same["text"]["removed"] >= 0) == has).all() and not has.all()
+    assert {cell for cell in ("attacked", "wrong") if results.run.same_answers(cell, "kind")} == set()
 
 
 def test_errors_name_the_field():

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from mmjax.describe import as_json
+from mmjax.runs.answers import ANSWERS
 from mmjax.runs.folder import sha256, write_arrays, write_record
 from mmjax.runs.schema import SCHEMA
 from mmjax.tasks import Classify, panels
@@ -26,6 +27,7 @@ METRICS = {
     "matching": {"recall@1": (True, [0.0, 1.0]), "mrr": (True, [0.0, 1.0]), "median_rank": (False, [1.0, None])},
 }
 LABEL_BASELINES, MATCHING_BASELINES = ("majority", "tfidf_svm"), ("chance",)
+SAME = {"mean": 0.25, "low": 0.125, "high": 0.5, "per_seed": [0.25] * 3}
 STAGES = [
     {"first": 1, "last": 80, "learns": ["fusion", "heads"], "parameters": 4321, "validation": 0.415},
     {"first": 81, "last": 200, "learns": [""], "parameters": 98765, "validation": None},
@@ -102,6 +104,7 @@ def _cell_task(rng: np.random.Generator, name: str, task: str) -> dict[str, Any]
         "details": details if task == "label" else {"median_rank/image -> text": _estimate(rng, [1.0, None])},
         "panels": _panels(rng, task) if name == "gated" else [],
         "verdicts": _verdicts(rng, name, task),
+        **({"same": {"image": {"removed": SAME, "replaced": SAME}}} if (name, task) == ("gated", "label") else {}),
     }
 
 
@@ -222,6 +225,10 @@ def _write_cell(folder: Path, cell: dict[str, Any], examples: list[dict[str, Any
     for part in parts:
         _write_part(folder / part["name"], rng, len(part["seeds"]))
         write_arrays(folder / part["name"] / "outcomes.npz", _outcomes(rng, cell, len(part["seeds"])))
+        if cell["fusion"].startswith("Gated"):  # the first example alone is answered without its image as with it
+            ignored = np.tile(np.int8(np.arange(UNITS) <= 5), (len(part["seeds"]), 1))
+            answers = {"answer/all": np.zeros(ignored.shape, np.uint32), "same/image": ignored}
+            write_arrays(folder / part["name"] / ANSWERS, {f"label/{key}": of for key, of in answers.items()})
     shown: dict[str, list[Any]] = {task: [] for task in cell["tasks"]}
     for example in examples:
         if example["task"] not in shown:

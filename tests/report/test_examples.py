@@ -3,6 +3,7 @@
 import base64
 import json
 
+import numpy as np
 import pytest
 
 from mmjax.report import examples
@@ -76,3 +77,16 @@ def test_cards_show_the_answers_of_every_cell(page, run_folder):
     found = [line for line in lines[start:] if line[0] in ("all", "audio", "image", "text") and len(line) in (2, 3)
              and (" correct:" in line[1] or " wrong:" in line[1] or line[1] in ("absent", "rank 3 of 47"))]  # fmt: skip
     assert found == expected
+
+
+def test_ignored_inputs_are_counted_and_named_for_each_example(page):
+    lines = page.lines()
+    assert [line for line in lines if line[0] == "same"] == [["same", "without image"]]  # of three examples and five cells
+    start = next(i for i, line in enumerate(lines) if "with another image" in line)
+    assert " ".join(lines[start + 1]).split() == ["gated", *"0.250 [0.125, 0.500] 0.250 [0.125, 0.500]".split()]
+
+
+def test_an_answer_stays_the_same_if_that_of_each_seed_does():
+    """Seed 1 changes its answer to the first example; the third one has no image."""
+    same = {"image": {"removed": np.array([[1, 1, -1], [0, 1, -1]]), "replaced": np.array([[1, 1, -1], [1, 0, -1]])}}
+    assert examples.same_texts(same, [0, 1, 2]) == ["with another image", "without image", ""]
