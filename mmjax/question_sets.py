@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mmjax.data.formats import visual_questions as sets
 from mmjax.data.formats.visual_questions import LETTERS, VisualQuestion
-from mmjax.metrics.answers import ANSWER_METRICS
+from mmjax.metrics.answers import ANSWER_METRICS, chosen_letter
+from mmjax.metrics.answers_vlmevalkit import option_letter
 
 __all__ = ["LETTER", "POPE", "SETS", "SHORT", "QuestionSet", "prompt_of"]
 
@@ -20,15 +21,15 @@ class QuestionSet:
     """A public set.
 
     read: (files, folder of images) -> questions. files: what they are, for the help. scores: of `ANSWER_METRICS`, the first one
-    is the headline. instruction: after each question. free: whether the letter of a choice is found in a free answer, by MMMU's
-    rules. together: also the share of groups whose answers are all right.
+    is the headline. instruction: after each question. letter: (answer, options) -> the letter that a free answer gives, None
+    for none. together: also the share of groups whose answers are all right.
     """
 
     read: Callable[[Sequence[Path], Path | None], list[VisualQuestion]]
     files: tuple[str, ...]
     scores: tuple[str, ...]
     instruction: str = SHORT
-    free: bool = False
+    letter: Callable[[str, Sequence[str]], str | None] | None = None
     together: bool = False
 
 
@@ -38,8 +39,10 @@ SETS = {
     "text_vqa": QuestionSet(lambda files, images: sets.text_vqa(*files, images), ("QUESTIONS",), ("textvqa",)),
     "doc_vqa": QuestionSet(lambda files, images: sets.doc_vqa(*files, images), ("QUESTIONS",), ("anls",)),
     "science_qa": QuestionSet(lambda files, images: sets.science_qa(*files, images), ("PROBLEMS",), ("first_letter",), LETTER),
-    "mmmu": QuestionSet(lambda files, images: sets.mmmu(files), ("PARQUET...",), ("first_letter",), LETTER, True),
-    "mm_bench": QuestionSet(lambda files, images: sets.mm_bench(*files), ("TSV",), ("first_letter",), LETTER, True, True),
+    "mmmu": QuestionSet(lambda files, images: sets.mmmu(files), ("PARQUET...",), ("first_letter",), LETTER, chosen_letter),
+    "mm_bench": QuestionSet(
+        lambda files, images: sets.mm_bench(*files), ("TSV",), ("first_letter",), LETTER, option_letter, together=True
+    ),
     "pope": QuestionSet(lambda files, images: sets.pope(*files, images), ("QUESTIONS",), POPE),
     "mme": QuestionSet(lambda files, images: sets.mme(*files), ("FOLDER",), ("mme",), together=True),
 }

@@ -19,7 +19,7 @@ import numpy as np
 from mmjax.data.decode import DataError, open_image
 from mmjax.data.formats.visual_questions import VisualQuestion
 from mmjax.evaluate.statistics.estimates import Estimate, estimates
-from mmjax.metrics.answers import ANSWER_METRICS, chosen_letter
+from mmjax.metrics.answers import ANSWER_METRICS
 from mmjax.metrics.text import text_outcomes
 from mmjax.question_sets import SETS, QuestionSet, prompt_of
 
@@ -87,7 +87,8 @@ def answered(
 
 def scored(questions: Sequence[VisualQuestion], set_: QuestionSet, answers: Sequence[str]) -> dict[str, Estimate]:
     """{score: estimate} with intervals over groups; "all_right" is the share of groups whose answers are all right."""
-    given = [chosen_letter(text, q.options) or "" if set_.free else text for q, text in zip(questions, answers)]
+    read = (lambda text, options: text) if set_.letter is None else set_.letter
+    given = [read(text, question.options) or "" for question, text in zip(questions, answers)]
     references = [question.answers for question in questions]
     metrics = {name: ANSWER_METRICS[name] for name in set_.scores}
     outcomes = text_outcomes(metrics.values(), given, references)

@@ -24,13 +24,14 @@ from mmjax.metrics.weighted import mean, ratio, total
 from mmjax.types import Metric, Outcomes
 
 __all__ = [
-    "ANSWER_METRICS", "AnswerScore", "AnswerScores", "YesNo", "YesNoScore", "anls", "chosen_letter", "exact_yes_no",
-    "first_letter", "gqa_match", "relaxed_match", "textvqa_accuracy", "textvqa_normal", "vqa_accuracy", "vqa_normal", "yes_no",
+    "ANSWER_METRICS", "MARKS", "AnswerScore", "AnswerScores", "YesNo", "YesNoScore", "anls", "chosen_letter", "exact_yes_no",
+    "first_letter", "gqa_match", "leave_one_out", "relaxed_match", "textvqa_accuracy", "textvqa_normal", "vqa_accuracy",
+    "vqa_normal", "without_articles", "yes_no", "yes_no_accuracy", "yes_no_precision",
 ]  # fmt: skip
 
 _NUMBERS = dict(zip("none zero one two three four five six seven eight nine ten".split(), (0, *range(11))))
 _ARTICLES = {"a", "an", "the"}
-_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
+MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA = re.compile(r"\d,+\d")
 _PERIOD = re.compile(r"\.(?!\d)")
 # Words that get their apostrophe back; of several, one may be missing.
@@ -58,7 +59,7 @@ def _contractions() -> dict[str, str]:
 def _without_punctuation(text: str) -> str:
     """Marks beside a space, and all marks of a text with a number such as 1,000, are removed; others become spaces."""
     found = text
-    for mark in _PUNCTUATION:
+    for mark in MARKS:
         removed = f"{mark} " in text or f" {mark}" in text or _COMMA.search(text) is not None
         found = found.replace(mark, "" if removed else " ")
     return _PERIOD.sub("", found, count=int(re.UNICODE))  # the official code passes the flag as the count: 32 periods
@@ -66,7 +67,11 @@ def _without_punctuation(text: str) -> str:
 
 def vqa_normal(text: str) -> str:
     """The normal form of VQA v2's official evaluation: number words as digits; no articles, no marks; contractions."""
-    text = _without_punctuation(text.replace("\n", " ").replace("\t", " ").strip())
+    return without_articles(_without_punctuation(text.replace("\n", " ").replace("\t", " ").strip()))
+
+
+def without_articles(text: str) -> str:
+    """The text in lower case, with single spaces: number words as digits, no articles, and apostrophes in contractions."""
     words = [str(_NUMBERS.get(word, word)) for word in text.lower().split()]
     return " ".join(_contractions().get(word, word) for word in words if word not in _ARTICLES)
 
@@ -77,7 +82,7 @@ def textvqa_normal(text: str) -> str:
     return vqa_normal(text.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip())
 
 
-def _leave_one_out(answer: str, references: Sequence[str]) -> float:
+def leave_one_out(answer: str, references: Sequence[str]) -> float:
     """The mean over people of min(1, others who gave this answer / 3)."""
     same = [reference == answer for reference in references]
     return float(np.mean([min(1.0, (sum(same) - own) / 3) for own in same]))
@@ -86,12 +91,12 @@ def _leave_one_out(answer: str, references: Sequence[str]) -> float:
 def vqa_accuracy(answer: str, references: Sequence[str]) -> float:
     """min(1, people who gave this answer / 3), over all choices of all but one of the people (usually ten), in the form
     `vqa_normal`."""
-    return _leave_one_out(vqa_normal(answer), [vqa_normal(reference) for reference in references])
+    return leave_one_out(vqa_normal(answer), [vqa_normal(reference) for reference in references])
 
 
 def textvqa_accuracy(answer: str, references: Sequence[str]) -> float:
     """`vqa_accuracy` in the form `textvqa_normal`."""
-    return _leave_one_out(textvqa_normal(answer), [textvqa_normal(reference) for reference in references])
+    return leave_one_out(textvqa_normal(answer), [textvqa_normal(reference) for reference in references])
 
 
 def anls(answer: str, references: Sequence[str]) -> float:
@@ -234,11 +239,13 @@ class YesNoScore:
         return self.value(*(outcomes[f"{self.name}_{name}"] for name in ("right", "yes", "no", "is_yes")), weight)
 
 
-def _accuracy(right: Any, yes: Any, no: Any, is_yes: Any, weight: Array) -> Array:
+def yes_no_accuracy(right: Any, yes: Any, no: Any, is_yes: Any, weight: Array) -> Array:
+    """The share of right answers; a value of `YesNoScore`."""
     return mean(right, weight)
 
 
-def _precision(right: Any, yes: Any, no: Any, is_yes: Any, weight: Array) -> Array:
+def yes_no_precision(right: Any, yes: Any, no: Any, is_yes: Any, weight: Array) -> Array:
+    """Of the answers yes, the share that are right; a value of `YesNoScore`."""
     return ratio(total(yes & is_yes, weight), total(yes, weight))
 
 
@@ -248,7 +255,7 @@ def _recall(right: Any, yes: Any, no: Any, is_yes: Any, weight: Array) -> Array:
 
 
 def _f1(*given: Any) -> Array:
-    precision, recall = _precision(*given), _recall(*given)
+    precision, recall = yes_no_precision(*given), _recall(*given)
     return ratio(2 * precision * recall, precision + recall)
 
 
@@ -265,10 +272,13 @@ _OF_ONE = {
     "gqa": gqa_match,
     "first_letter": first_letter,
 }
-_OF_ALL = {"pope": _accuracy, "pope_precision": _precision, "pope_recall": _recall, "pope_f1": _f1, "pope_yes_rate": _yes_rate}
+_OF_ALL = {
+    "pope": yes_no_accuracy, "pope_precision": yes_no_precision, "pope_recall": _recall, "pope_f1": _f1,
+    "pope_yes_rate": _yes_rate,
+}  # fmt: skip
 ANSWER_METRICS: Mapping[str, TextMetric] = MappingProxyType(
     {name: TextMetric(AnswerScores(name, score), Metric(AnswerScore(name))) for name, score in _OF_ONE.items()}
     | {name: TextMetric(YesNo("pope", exact_yes_no), Metric(YesNoScore("pope", value))) for name, value in _OF_ALL.items()}
-    | {"mme": TextMetric(YesNo("mme", yes_no), Metric(YesNoScore("mme", _accuracy)))}
+    | {"mme": TextMetric(YesNo("mme", yes_no), Metric(YesNoScore("mme", yes_no_accuracy)))}
 )
 """{name: metric} of answers, all in 0..1; beside `TEXT_METRICS`."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from mmjax.data.dataset import Dataset
 from mmjax.metrics.answers import ANSWER_METRICS
+from mmjax.metrics.answers_vlmevalkit import VLMEVALKIT_METRICS
 from mmjax.metrics.text import TEXT_METRICS, TextMetric
 from mmjax.tasks.generate import Generate, normal_form
 from mmjax.types import Units
@@ -22,15 +23,16 @@ class Answer(Generate):
 
     A unit is a row, and its group is usually the image, whose questions are not independent.
 
-    output, target, search, per, nearest: as in `Generate`. scores: names of `TEXT_METRICS` or `metrics.answers.ANSWER_METRICS`,
-    such as "vqa", "textvqa", "anls", "relaxed", "gqa", "first_letter" or "yes_no"; the first one is the headline metric.
-    references: the metadata column with a JSON list of texts per row, repetitions included; None if the text of the target is
-    the only right answer.
+    output, target, search, per, nearest: as in `Generate`. scores: names of `TEXT_METRICS`, `metrics.answers.ANSWER_METRICS` or
+    `metrics.answers_vlmevalkit.VLMEVALKIT_METRICS`, such as "vqa", "textvqa", "anls", "relaxed", "gqa", "first_letter" or
+    "pope"; the first one is the headline metric.
+    references: the metadata column with a JSON list of texts per row, repetitions included; empty ones do not count. None if
+    the text of the target is the only right answer.
     """
 
     scores: tuple[str, ...] = ("vqa",)
     references: str | None = None
-    known: ClassVar[Mapping[str, TextMetric]] = {**TEXT_METRICS, **ANSWER_METRICS}
+    known: ClassVar[Mapping[str, TextMetric]] = {**TEXT_METRICS, **ANSWER_METRICS, **VLMEVALKIT_METRICS}
 
     def check(self, outputs: Mapping[str, Any], data: Dataset) -> None:
         if self.references is not None and self.per:
