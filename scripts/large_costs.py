@@ -116,9 +116,10 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     mesh, console = given.mesh, Console(width=None if sys.stdout.isatty() else 128)
     parts = mesh.data * mesh.fsdp
-    rows = given.rows or parts
-    if rows % parts or given.tokens < 1:
-        sys.exit(f"error: --rows is {rows} and --tokens {given.tokens}; rows must be a multiple of data x fsdp, {parts}")
+    rows = parts if given.rows is None else given.rows
+    if rows < 1 or rows % parts or given.tokens < 1:
+        needed = f"rows must be a positive multiple of data x fsdp, {parts}"
+        sys.exit(f"error: --rows is {rows} and --tokens {given.tokens}; {needed}")
     simulate(mesh)
     title = f"a step of {rows:,} rows of {given.tokens:,} tokens on {parts * mesh.tensor} devices, for each"
     table = Table(title=title, box=SIMPLE_HEAD)
@@ -129,7 +130,10 @@ def main(arguments: list[str] | None = None) -> None:
         model = getattr(language_models, name)(dtype=jnp.dtype(given.dtype))
         for how in given.training:
             with console.status(f"compiling {name}, {how}"):
-                step = found[f"{name}, {how}"] = compiled(model, how, mesh, rows, given.tokens)
+                try:
+                    step = found[f"{name}, {how}"] = compiled(model, how, mesh, rows, given.tokens)
+                except ValueError as error:  # more tokens than positions
+                    sys.exit(f"error: {name}: {error}")
             sizes = f"{step.state / 1e9:.2f}", f"{step.memory / 1e9:.2f}"
             flops = f"{step.program.flops / 1e12:.1f}", f"{step.model_flops / 1e12:.1f}"
             table.add_row(f"{name}, {how}", f"{step.parameters:,}", *sizes, *flops, f"{step.seconds:.0f}")

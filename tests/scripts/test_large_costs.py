@@ -60,8 +60,10 @@ def test_meshes_of_the_command_line(capsys):
         with pytest.raises(SystemExit):
             large_costs.main(["llama2_7b", "--mesh", wrong])
         assert f"{wrong!r} is no mesh such as data=8,fsdp=32" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match=r"^error: --rows is 3 and --tokens 2048; rows must be a multiple of data x fsdp, 2$"):
-        large_costs.main(["llama2_7b", "--mesh", "fsdp=2", "--rows", "3"])
+    for rows in (3, 0, -2):
+        message = f"^error: --rows is {rows} and --tokens 2048; rows must be a positive multiple of data x fsdp, 2$"
+        with pytest.raises(SystemExit, match=message):
+            large_costs.main(["llama2_7b", "--mesh", "fsdp=2", "--rows", str(rows)])
 
 
 @pytest.mark.slow  # `test_a_compiled_step` has its collectives
