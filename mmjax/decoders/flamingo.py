@@ -17,7 +17,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from mmjax.decoders.language_model import BeforeBlock
+from mmjax.decoders.language_model import BeforeBlock, LanguageModel
 from mmjax.decoders.prefix import LanguageCache, attended, prefix_vectors
 from mmjax.decoders.transformer import KeysValues
 from mmjax.nn.attention import attend
@@ -133,6 +133,8 @@ class Flamingo(nn.Module):
     language model. Its parameters are under "language", those of the gated layers under "cross0", ...: published weights are
     `weights={"decoders_text/language": ...}`, and with `learns=("fusion", r"decoders_text/cross\\d+")` they stay frozen.
 
+    A row has one text: with `PackedDecoder`, or a `BEGIN` in its ids, one text would see the images of others.
+
     language: `LanguageModel`. every: the distance of gated layers, in blocks. heads: of their attention. hidden: of their
     perceptrons; None for 4 times the width. vectors: how many vectors of the memory they attend to, the first ones; the others
     are a prefix of the text, as of the language model, such as a question. None for all of the memory. images: which vectors a
@@ -148,6 +150,8 @@ class Flamingo(nn.Module):
 
     def setup(self):
         positive(self, "every", "heads", "hidden", "vectors")
+        if not isinstance(self.language, LanguageModel):
+            raise ValueError(f"Flamingo.language is {type(self.language).__name__}; it must be LanguageModel")
         width = self.language.width
         for number in range(0, self.language.depth, self.every):
             block = GatedCrossBlock(width, self.heads, self.hidden or 4 * width, dtype=self.language.dtype)

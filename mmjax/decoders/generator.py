@@ -20,6 +20,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from mmjax.decoders.flamingo import Flamingo, FlamingoCache
 from mmjax.decoders.gpt2 import GPT2
 from mmjax.decoders.interleaved import Interleaved, InterleavedCache
 from mmjax.decoders.language_model import LanguageModel
@@ -36,6 +37,7 @@ __all__ = ["SMALLEST", "Generated", "Generator", "PromptIds", "language_of", "si
 
 SMALLEST = 32  # slots
 PromptIds = Padded | Sequence[Sequence[int]]
+_LANGUAGE = {Interleaved: "model", Flamingo: "language"}  # the field with the language model
 
 
 def size_class(size: int) -> int:
@@ -56,7 +58,7 @@ class Generated:
     that see it, -1 before it; p is 0 without such a rule.
     """
 
-    cache: Declared[LanguageCache | InterleavedCache]
+    cache: Declared[LanguageCache | InterleavedCache | FlamingoCache]
     ids: Declared[Int[Array, "b slots"]]
     ended: Declared[Bool[Array, " b"]]
     count: Declared[Int[Array, ""]]
@@ -69,8 +71,8 @@ class Generated:
 class Generator:
     """Continues prompts with a language model. Each text is what it is alone, whatever the batch and the padding.
 
-    model: `LanguageModel`, `GPT2` or `Interleaved`. params: its parameters, matrices in the model's dtype or `IntegerKernel`.
-    choice: of the next token. ends: further ids that end a text; the model's end token stands for them.
+    model: `LanguageModel`, `GPT2`, `Interleaved` or `Flamingo`. params: its parameters, matrices in the model's dtype or
+    `IntegerKernel`. choice: of the next token. ends: further ids that end a text; the model's end token stands for them.
     """
 
     model: nn.Module
@@ -109,7 +111,8 @@ class Generator:
     def with_dtype(self, dtype: Any) -> "Generator":
         """The generator with products in this dtype."""
         language = language_of(self.model).clone(dtype=dtype)
-        model = self.model.clone(model=language) if isinstance(self.model, Interleaved) else language
+        field = _LANGUAGE.get(type(self.model))
+        model = language if field is None else self.model.clone(**{field: language})
         return self.of(model, {"params": self.params}, self.choice, self.ends)
 
     def with_int8(self) -> "Generator":
@@ -123,15 +126,14 @@ class Generator:
 
         prompts: token ids of each, at least one, with the model's `prompt` if it needs one.
         max_tokens: the longest text, with its end token. key: needed unless the temperature is 0. memory: the vectors of each
-        prompt, before it or, of an `Interleaved`, among its ids; None for none.
+        prompt, before it or, of an `Interleaved`, among its ids, or those that a `Flamingo` attends to; None for none.
         Raises ValueError for an empty prompt, or if prompt and text may exceed the model's `positions`.
         """
         if isinstance(prompts, Padded):
             prompts = [row[:count] for row, count in zip(np.asarray(prompts.x), np.asarray(prompts.length))]
         length = np.array([len(prompt) for prompt in prompts])
-        longest, positions = int(length.max()), self.positions
-        if memory is not None and not isinstance(self.model, Interleaved):
-            positions -= memory.mask.shape[1]
+        memory = self._no_memory(len(prompts)) if memory is None else memory
+        longest, positions = int(length.max()), self.positions - _before(self.model, memory)
         if length.min() < 1 or max_tokens < 1:
             raise ValueError(f"a prompt has {length.min()} tokens and max_tokens is {max_tokens}; both must be at least 1")
         if longest + max_tokens > positions:
@@ -145,7 +147,7 @@ class Generator:
             row[size - len(prompt) :] = prompt
         keys = jax.random.split(jax.random.key(0) if key is None else key, len(prompts))
         slots = min(size_class(size + max_tokens), positions)
-        arrays = ids, size - length, keys, np.int32(max_tokens), empty_prefix(len(ids)) if memory is None else memory
+        arrays = ids, size - length, keys, np.int32(max_tokens), memory
         return _start(self.model, self.choice, self.ends, slots, self.params, *arrays)
 
     def advance(self, state: Generated, tokens: int, stopped: Bool[np.ndarray, " b"] | None = None) -> Generated:
@@ -156,6 +158,15 @@ class Generator:
         stopped = np.zeros(len(state.ended), bool) if stopped is None else stopped
         params = self._for_one if len(stopped) == 1 and jax.default_backend() == "cpu" else self.params
         return _advance(self.model, self.choice, self.ends, params, state, np.int32(tokens), stopped)
+
+    def _no_memory(self, batch: int) -> Tokens:
+        """The memory of texts without vectors; that of a `Flamingo` has masked ones, as its layers need some."""
+        if not isinstance(self.model, Flamingo):
+            return empty_prefix(batch)
+        kernel = self.params["cross0"]["key"]["kernel"]
+        width = kernel.inputs if _is_kernel(kernel) else len(kernel)
+        count = self.model.vectors or 1
+        return Tokens(jnp.zeros((batch, count, width)), jnp.zeros((batch, count), bool))
 
     @cached_property
     def _for_one(self) -> Any:
@@ -181,8 +192,17 @@ def _in_dtype(dtype: Any, x: Any) -> Any:
 
 
 def language_of(model: nn.Module) -> nn.Module:
-    """The language model of an `Interleaved`; others as they are."""
-    return model.model if isinstance(model, Interleaved) else model
+    """The language model of an `Interleaved` or a `Flamingo`; others as they are."""
+    field = _LANGUAGE.get(type(model))
+    return model if field is None else getattr(model, field)
+
+
+def _before(model: nn.Module, memory: Tokens) -> int:
+    """How many vectors of a memory have slots before the text."""
+    count = memory.mask.shape[1]
+    if isinstance(model, Flamingo):
+        return 0 if model.vectors is None else max(count - model.vectors, 0)
+    return 0 if isinstance(model, Interleaved) else count
 
 
 @partial(jax.jit, static_argnames=("model", "choice", "ends", "slots"))
@@ -203,14 +223,13 @@ def _start(
     run = partial(_run, model, params)
     cache = run(memory, size, method="init_cache").pad_left(padding)
     x, cache = run(ids, cache, method="step_states")
-    before = 0 if isinstance(model, Interleaved) else memory.mask.shape[1]
     empty = jnp.full((rows, slots), model.end, jnp.int32), jnp.zeros(rows, bool), jnp.zeros((), jnp.int32)
     is_text = (jnp.arange(size)[None] >= padding[:, None]) & (ids < model.vocabulary)
     seen = jnp.where(is_text, ids, -1)
     # As wide as the slots, so that one program of `_advance` fits prompts of all size classes.
     seen = jnp.pad(seen, ((0, 0), (slots - size, 0)), constant_values=-1)
     seen = seen[:, :0] if choice.prompt_rule is allow_all else seen
-    state = Generated(cache.enlarged(before + slots), *empty, max_tokens, keys, seen)
+    state = Generated(cache.enlarged(_before(model, memory) + slots), *empty, max_tokens, keys, seen)
     return _append(model, choice, ends, state, run(x[:, -1:], method="logits"))
 
 

@@ -14,6 +14,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from mmjax.decoders.flamingo import Flamingo
+from mmjax.decoders.interleaved import Interleaved
 from mmjax.nn.checks import positive
 from mmjax.nn.factored_logits import FactoredLogits
 from mmjax.types import Padded, Tokens
@@ -73,12 +75,16 @@ class PackedDecoder(nn.Module):
     In teacher forcing an end token is the last target of its text; in its place the input has the prompt of the next text. So a
     packed row has the logits of its texts one by one. Texts that are generated are not packed.
 
-    model: `LanguageModel` or `GPT2` with a prompt of one token. ValueError for another prompt, or a prefix before the text.
+    model: `LanguageModel` or `GPT2` with a prompt of one token. ValueError for another prompt, a prefix before the text, an
+    `Interleaved`, which packs texts by itself, or a `Flamingo`, which does not.
     """
 
     model: nn.Module  # not "decoder", since modules that share a scope cannot share the names of their fields
 
     def setup(self):
+        if isinstance(self.model, Flamingo | Interleaved):
+            kind = type(self.model).__name__
+            raise ValueError(f"PackedDecoder.model is {kind}, whose images belong to no text; it must be LanguageModel or GPT2")
         if len(self.model.prompt) != 1:
             raise ValueError(f"PackedDecoder.model has the prompt {self.model.prompt}; it must be one token")
         nn.share_scope(self, self.model)

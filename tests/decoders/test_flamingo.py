@@ -7,6 +7,7 @@ import pytest
 
 from mmjax.decoders import Factored, Flamingo, LanguageModel, LastImage
 from mmjax.decoders.flamingo import GatedCrossBlock
+from mmjax.decoders.generator import Generator
 from mmjax.nn.search import beam, greedy
 from mmjax.types import Padded, Tokens
 
@@ -112,6 +113,29 @@ def test_padded_prompts_give_what_they_give_alone(variables, memory):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("vectors", [None, 3])
+def test_the_generator_gives_the_texts_of_greedy_search(variables, memory, vectors):
+    """Also of one prompt alone. The vectors beyond `vectors` are a prefix. Without a memory, texts are those of masked ones."""
+    wide = memory.replace(x=jnp.concatenate([memory.x, memory.x[..., :3]], axis=-1))  # as wide as the model, for the prefix
+    own = lambda path, x: x if x.shape != (WIDTH, 8) else np.concatenate([x, x[:3]])
+    model, weights = BY_IMAGE.clone(vectors=vectors), jax.tree_util.tree_map_with_path(own, variables)
+    prompts = [[3, MARKER, 9, 4], [MARKER, 6]]
+    generator = Generator.of(Factored(model), weights)
+    step = lambda ids, cache: model.apply(weights, ids, cache, method="step")
+    given = padded(*prompts)
+    given = given.replace(x=given.x[:, :4])
+    search = jax.jit(lambda memory: greedy(step, model.apply(weights, memory, 4 + 5, method="init_cache"), given, 5, 19).x)
+    generated = lambda rows, memory: generator.advance(generator.start([prompts[row] for row in rows], 5, memory=memory), 5).ids
+    expected = search(wide)
+    np.testing.assert_array_equal(generated([0, 1], wide)[:, :5], expected)
+    for row in range(2):
+        alone = generated([row], Tokens(wide.x[row : row + 1], wide.mask[row : row + 1]))
+        np.testing.assert_array_equal(alone[0, :5], expected[row])
+    masked = Tokens(jnp.full_like(wide.x, jnp.nan), jnp.zeros_like(wide.mask))
+    np.testing.assert_array_equal(generated([0, 1], None)[:, :5], search(masked))
+
+
+@pytest.mark.slow
 def test_the_other_vectors_are_a_prefix(closed, variables):
     """At first, of the language model; with open gates it sees the image, and cached steps equal the whole text."""
     model = MODEL.clone(vectors=1)
@@ -141,6 +165,7 @@ def test_wrappers_and_bad_values(variables, memory):
     for model, message in (
         (MODEL.clone(heads=3), r"GatedCrossBlock\.heads is 3; it must divide GatedCrossBlock\.width, which is 8"),
         (MODEL.clone(every=0), r"Flamingo\.every is 0; it must be a positive integer"),
+        (Flamingo(MODEL), r"Flamingo\.language is Flamingo; it must be LanguageModel"),
     ):
         with pytest.raises(ValueError, match=message):
             jax.eval_shape(model.init, jax.random.key(0), IDS, memory)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.decoders import GPT2, Factored, LanguageModel, PackedDecoder, empty_prefix
+from mmjax.decoders import GPT2, Factored, Flamingo, Interleaved, LanguageModel, PackedDecoder, empty_prefix
 from mmjax.losses import CrossEntropy, On
 from mmjax.losses.combine import zero_invalid
 from mmjax.model import teacher_ids
@@ -141,3 +141,10 @@ def test_packed_rows_have_no_prefix_and_a_prompt_of_one_token():
         jax.eval_shape(PackedDecoder(MODEL).init, jax.random.key(0), ids, prefix)
     with pytest.raises(ValueError, match=r"has the prompt \(1, 2\); it must be one token"):
         jax.eval_shape(PackedDecoder(dataclasses.replace(MODEL, prompt=(1, 2))).init, jax.random.key(0), ids)
+
+
+@pytest.mark.parametrize("model", [Flamingo(MODEL), Interleaved(MODEL, (1,))])
+def test_packed_rows_have_no_images(model):
+    ids = Padded(jnp.zeros((1, 3), jnp.int32), jnp.array([3]))
+    with pytest.raises(ValueError, match=rf"PackedDecoder\.model is {type(model).__name__}, whose images belong to no text"):
+        jax.eval_shape(PackedDecoder(model).init, jax.random.key(0), ids, empty_prefix(1))
