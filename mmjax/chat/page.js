@@ -98,9 +98,15 @@ async function ask() {
   }
   if (own !== running) return;  // a new conversation has begun
   if (said) messages.push({role: "assistant", content: answer});
-  else { messages.pop(); byId("messages").lastElementChild.remove(); byId("text").value = text; files = asked; showFiles(); }
+  else { messages.pop(); byId("messages").lastElementChild.remove(); restore(text, asked); }
   running = null;
   busy(null);
+}
+
+function restore(text, asked) {  // before what was entered in the meantime
+  byId("text").value = [text, byId("text").value].filter(Boolean).join("\n");
+  files = [...asked, ...files];
+  showFiles();
 }
 
 function drop(turns) {

@@ -18,7 +18,9 @@ original model in torch, transformers or open_clip with random weights, saves it
 `mmjax.pretrained.load`, and compares both on the same padded inputs, in float32 on a CPU. torchvision's models and
 EfficientNet-Lite are reimplemented in torch, the authors' ViT in Flax, after their definitions. Layers that are not published
 models (image, recurrent, series) receive the weights from the test. The error is the largest absolute difference divided by the
-largest absolute value; the tests require at most 1e-4. With some test files alone, their lines are replaced.
+largest absolute value; the tests require at most 1e-4. With some test files alone, their lines are replaced. Language models
+and vision-language models must also write the same tokens: ours with a cache, for one padded batch of prompts, of which some
+have several images or none; the original for each prompt alone, without padding.
 
 | test | configurations | outputs | input gradients |
 |---|---:|---:|---:|
@@ -27,13 +29,13 @@ FUSIONS = """
 ## Published fusions
 
 Each fusion of [`fusion.published`](api/fusion.md), and each whose class is as published, against its authors' definition,
-rewritten in torch after the paper or the code (`tests/parity/fusion_definitions.py`), with the same random weights. All tokens
+rewritten in torch after the paper or the code (`tests/parity/fusion_definitions`), with the same random weights. All tokens
 are valid. The tests require at most 1e-5 for outputs. Gradients are with respect to inputs, for OGM-GE to parameters.
 
 | fusion | source | outputs | gradients |
 |---|---|---:|---:|
 """
-FUSION_TESTS = "test_fusions"
+FUSION_TESTS = "test_fusions", "test_fusions_training"
 
 
 def pytest_addoption(parser):
@@ -70,7 +72,7 @@ def pytest_sessionfinish(session, exitstatus):
         name, _, configuration = name.partition("[")
         stem = Path(place).stem
         measured.add(stem.removeprefix("test_").replace("_", " "))
-        if stem == FUSION_TESTS:
+        if stem in FUSION_TESTS:
             row = fusions.setdefault(configuration.removesuffix("]") if name == "test_published" else name, {})
         else:
             line = f"{stem.removeprefix('test_')}: {name.removeprefix('test_')}".replace("_", " ")
@@ -83,8 +85,11 @@ def pytest_sessionfinish(session, exitstatus):
     page = HEAD + "".join(f"{lines[name]}\n" for name in sorted(lines))
     section = "".join(read(file).partition(FUSIONS.partition("\n\n")[0])[1:])
     if fusions:
-        from tests.parity.test_fusions import SOURCES
+        from tests.parity import test_fusions, test_fusions_training
 
-        rows = [f"| {SOURCES[name][0]} | {SOURCES[name][1]} | {columns(row)} |\n" for name, row in fusions.items()]
-        section = FUSIONS + "".join(rows)
+        known = {line.split(" | ")[0]: line for line in section.splitlines() if line.startswith("| ")}
+        section = FUSIONS
+        for name, (fusion, source) in {**test_fusions.SOURCES, **test_fusions_training.SOURCES}.items():
+            new = f"| {fusion} | {source} | {columns(fusions[name])} |" if name in fusions else known.get(f"| {fusion}")
+            section += f"{new}\n" if new else ""
     file.write_text(page + section)
