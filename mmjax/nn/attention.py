@@ -115,13 +115,14 @@ class _Affine(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention from x [b n d] to context [b m e]; self-attention without a context. Returns [b n features].
+    """Multi-head attention from x [b n d] to context [b m e]; self-attention without a context. Returns [b n output].
 
     heads: number of heads; each is features / heads wide.
-    features: width of queries, keys, values and output; None for the width of x.
+    features: width of queries, keys and values; None for the width of x.
     dropout: rate on the attention weights; with it, training keeps the weights of all queries in memory.
     key_bias: whether keys have a bias. It cancels in the softmax, but published weights may contain it.
     dtype: of the matmuls; the softmax is float32.
+    output: width of the output; None for that of queries, keys and values.
 
     `__call__` takes mask: Bool[b m] or Bool[b n m], True for valid tokens of the context; None for all.
     """
@@ -131,6 +132,7 @@ class Attention(nn.Module):
     dropout: float = 0.0
     key_bias: bool = True
     dtype: Any = jnp.float32
+    output: int | None = None
 
     @nn.compact
     def __call__(
@@ -141,7 +143,7 @@ class Attention(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "b n f"]:
-        positive(self, "heads", "features")
+        positive(self, "heads", "features", "output")
         rate(self, "dropout")
         features = self.features or x.shape[-1]
         if features % self.heads:
@@ -167,7 +169,7 @@ class Attention(nn.Module):
         else:
             attended = attend(q, k, v, mask)
         attended = attended.swapaxes(1, 2).reshape(*x.shape[:2], features)
-        return Dense(features, dtype=self.dtype, name="out")(attended)
+        return Dense(self.output or features, dtype=self.dtype, name="out")(attended)
 
 
 class Block(nn.Module):

@@ -86,21 +86,25 @@ class BatchNorm(nn.Module):
     Absent examples yield zeros and affect nothing; a batch without a present example updates nothing. The running statistics
     have no gradient, and training supports reverse-mode differentiation only.
 
-    momentum, epsilon: dimensionless. dtype: of the output; the parameters `scale` and `bias` and the statistics `mean` and
-    `var` are float32. `__call__` takes present: Bool[b]; None means that all examples are present.
+    momentum, epsilon: dimensionless. affine: whether there are parameters `scale` and `bias`; else they are 1 and 0. dtype: of
+    the output; parameters and the statistics `mean` and `var` are float32. `__call__` takes present: Bool[b]; None means that
+    all examples are present.
     """
 
     momentum: float = 0.9
     epsilon: float = 1e-5
     dtype: Any = jnp.float32
+    affine: bool = True
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b ... c"], *, train: bool = False, present: Bool[Array, " b"] | None = None
     ) -> Float[Array, "b ... c"]:
         channels = x.shape[-1]
-        scale = jnp.asarray(self.param("scale", nn.initializers.ones_init(), (channels,)))
-        bias = jnp.asarray(self.param("bias", nn.initializers.zeros_init(), (channels,)))
+        scale, bias = jnp.ones(channels), jnp.zeros(channels)
+        if self.affine:
+            scale = jnp.asarray(self.param("scale", nn.initializers.ones_init(), (channels,)))
+            bias = jnp.asarray(self.param("bias", nn.initializers.zeros_init(), (channels,)))
         mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
 

@@ -7,8 +7,8 @@ from jaxtyping import Array, Bool, Float, Int
 from mmjax.types import Tokens
 
 __all__ = [
-    "any_token", "first_token", "last_state", "last_token", "masked_max", "masked_mean", "masked_root_mean", "masked_softmax",
-    "position_weighted_mean",
+    "any_token", "first_token", "first_valid", "last_state", "last_token", "masked_max", "masked_mean", "masked_root_mean",
+    "masked_softmax", "position_weighted_mean",
 ]
 
 
@@ -42,6 +42,11 @@ def masked_max(tokens: Tokens) -> Float[Array, "b d"]:
 def first_token(tokens: Tokens) -> Float[Array, "b d"]:
     """The first token, such as the class token of a Transformer."""
     return tokens.x[:, 0]
+
+
+def first_valid(tokens: Tokens) -> Float[Array, "b d"]:
+    """The first valid token, or the first token if none is valid."""
+    return jnp.take_along_axis(tokens.x, jnp.argmax(tokens.mask, axis=1)[:, None, None], axis=1)[:, 0]
 
 
 def last_token(tokens: Tokens) -> Float[Array, "b d"]:
