@@ -153,6 +153,7 @@ FUSIONS = (
     Part("WeightedSum()", fusion.WeightedSum(), TOKENS, "v = alpha f + beta g with learned weights"),
     Part("Product()", fusion.Product(), TOKENS, "element-wise product and ReLU"),
     Part('FiLM("image")', fusion.FiLM("image"), TOKENS, "Perez et al., 2018"),
+    Part('FiLMBlocks("image", (7, 7), 64)', fusion.FiLMBlocks("image", (7, 7), 64), TOKENS, "Perez et al., 2018, code"),
     Part("GMU()", fusion.GMU(), TOKENS, "Arevalo et al., 2017"),
     Part("Gated()", fusion.Gated(), TOKENS, "Jacobs et al., 1991"),
     Part("TensorFusion()", fusion.TensorFusion(), TOKENS, "Zadeh et al., 2017"),
@@ -174,15 +175,25 @@ FUSIONS = (
     Part("AttentionPooling()", fusion.AttentionPooling(), TOKENS, "Poria et al., 2017; Ilse et al., 2018"),
     Part('NLGate("text")', fusion.NLGate("text"), TOKENS, "Wang et al., 2020"),
     Part("MISA()", fusion.MISA(), TOKENS, "Hazarika et al., 2020"),
+    Part("MMIM()", fusion.MMIM(), TOKENS, "Han et al., 2021, EMNLP"),
+    Part("SelfMM()", fusion.SelfMM(), TOKENS, "Yu et al., 2021"),
     Part("MVAE()", fusion.MVAE(), TOKENS, "Wu and Goodman, 2018"),
     Part("MMVAE()", fusion.MMVAE(), TOKENS, "Shi et al., 2019"),
     Part("EarlyTransformer()", fusion.EarlyTransformer(), TOKENS, "Vaswani et al., 2017"),
     Part("JoinTokens()", fusion.JoinTokens(), TOKENS, "concatenation of tokens, for decoders"),
     Part('CrossAttention("text")', fusion.CrossAttention("text"), TOKENS, "Vaswani et al., 2017"),
     Part("CoAttention()", fusion.CoAttention(), TOKENS, "Lu et al., 2019"),
+    Part(
+        "ViLBERT(depth=1, own_heads=(8, 8))",
+        fusion.ViLBERT(depth=1, own_heads=(8, 8)),
+        {name: TOKENS[name] for name in PAIR},
+        "Lu et al., 2019, code",
+    ),
     Part("MulT()", fusion.MulT(), TOKENS, "Tsai et al., 2019"),
     Part("published.mult(depth=1)", fusion.published.mult(depth=1), TOKENS, "Tsai et al., 2019, code"),
+    Part("BBFN(depth=2)", fusion.BBFN(depth=2), TOKENS, "Han et al., 2021, ICMI"),
     Part("Perceiver()", fusion.Perceiver(), TOKENS, "Jaegle et al., 2021"),
+    Part("PerceiverIO(depth=1, blocks=1)", fusion.PerceiverIO(depth=1, blocks=1), TOKENS, "Jaegle et al., 2022"),
     Part("llava_linear(576)", fusion.llava_linear(576), TOKENS, "Liu et al., 2023"),
     Part("llava_mlp(576)", fusion.llava_mlp(576), TOKENS, "Liu et al., 2024"),
     Part("MLPConnector(576, hidden=(128, 128))", fusion.MLPConnector(576, (128, 128)), TOKENS, "perceptron on each token"),
@@ -224,6 +235,7 @@ FUSIONS = (
     Part("MFN()", fusion.MFN(), STEPS, "Zadeh et al., 2018, AAAI"),
     Part("GraphMFN()", fusion.GraphMFN(), STEPS, "Zadeh et al., 2018, ACL"),
     Part("MFM()", fusion.MFM(), STEPS, "Tsai et al., 2019, ICLR"),
+    Part('MCTN(targets=("audio",))', fusion.MCTN(targets=("audio",)), STEPS, "Pham et al., 2019"),
 )
 HEADS = (
     Part("Classifier(10)", heads.Classifier(CLASSES), FUSED, "logits"),
@@ -292,6 +304,7 @@ LOSSES = {
     "CTC": ("logits of each token [b n c] with token ids of a text", "Graves et al., 2006"),
     "InfoNCE": ("two modalities' embeddings [b d]", "van den Oord et al., 2018; Radford et al., 2021"),
     "SigmoidPairs": ("two modalities' embeddings [b d]", "Zhai et al., 2023"),
+    "CPC": ("a vector [b d] with its prediction, of unit length", "van den Oord et al., 2018"),
     "Triplet": ("two modalities' embeddings [b d], hardest negatives", "Faghri et al., 2018"),
     "TowerDistillation": ("an embedding [b d] with a frozen tower's", "Yang et al., 2024"),
     "Correlation": ("two modalities' vectors [b d]", "Andrew et al., 2013"),
@@ -299,6 +312,7 @@ LOSSES = {
     "CentralMoments": ("two modalities' vectors [b d]", "Zellinger et al., 2017"),
     "Orthogonality": ("two vectors [b d]", "Bousmalis et al., 2016"),
     "NormalMMD": ("one vector [b d] with N(0, I)", "Gretton et al., 2012"),
+    "SignedEntropy": ("one vector [b d], by the sign of a target", "Han et al., 2021, EMNLP"),
     "On": ("one output by one criterion", "composition"),
     "WeightedLosses": ("several losses with fixed weights", "composition"),
     "Uncertainty": ("several losses with learned weights", "Kendall et al., 2018"),
@@ -351,7 +365,8 @@ def unlisted() -> set[str]:
     public -= {"FlamingoCache", "InterleavedCache", "LastImage", "PlacedCells", "PrefixLM", "Recordings", "both_ways_in_images"}
     public -= {"Whisper", "whisper_prompt", "empty_prefix"}  # an encoder and a decoder; token ids; Tokens
     public -= set(decoders.language_models.__all__)  # sizes of LanguageModel and GPT2, of which the table has two
-    public -= {"FusionOutput", "mfm_loss", "misa_loss", "published"}  # a head of some fusions; several losses; a module
+    public -= {"FusionOutput", "SelfMMLoss", "published"}  # a head of some fusions; several losses; a module
+    public -= {"mfm_loss", "misa_loss", "mmim_loss"}  # several losses
     public |= {name for name in fusion.published.__all__ if not name.endswith("_heads")}
     public |= {name for name, value in vars(heads).items() if isinstance(value, type) and value.__module__ == heads.__name__}
     return public - listed

@@ -1,8 +1,10 @@
 """The tables of parts are complete, docs/modules.md contains them, and the contract suite covers every module in them."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
+import flax.linen as nn
 import pytest
 
 from mmjax import parts
@@ -38,9 +40,19 @@ def test_parameters_of_published_models(table):
     assert numbers["bert_base()"] == 109_482_240 - 590_592
 
 
+def types_in(module):
+    """The names of the types of a module and of the modules in its fields."""
+    if isinstance(module, Mapping):
+        return set().union(*map(types_in, module.values()))
+    if not isinstance(module, nn.Module):
+        return set()
+    fields = (getattr(module, name) for name in module.__dataclass_fields__ if name not in ("parent", "name"))
+    return {type(module).__name__}.union(*map(types_in, fields))
+
+
 def test_every_module_is_in_the_contract_suite():
     tested = {type(module).__name__ for module, _ in ENCODERS.values()}
-    tested |= {type(module).__name__ for cases in (FUSIONS, ALIGNED, HEADS) for module, _ in cases.values()}
+    tested |= set().union(*(types_in(module) for cases in (FUSIONS, ALIGNED, HEADS) for module, _ in cases.values()))
     listed = {type(part.module).__name__ for part in (*parts.ENCODERS, *parts.FUSIONS, *parts.HEADS)}
     # tests/fusion/test_steps.py; an encoder that no input influences; integers, which have no gradients (test_qlora.py)
     assert listed - tested == {"EachToken", "NoTokens", "QLoRA"}

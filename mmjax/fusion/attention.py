@@ -102,7 +102,7 @@ class CoAttention(nn.Module):
 
     The output is one token of width K * width: the concatenated means of each modality's normalised tokens, with zeros for
     absent modalities. This is the co-attentional Transformer layer of ViLBERT (Lu et al., 2019, section 2.1) for K modalities,
-    with pre-norm and with means instead of first tokens. No positions are added; encoders provide them.
+    with pre-norm and with means instead of first tokens; `ViLBERT` is the code. No positions are added; encoders provide them.
 
     width, depth, heads, hidden, dropout, dtype: as in `EarlyTransformer`.
     """

@@ -127,9 +127,9 @@ class FiLM(nn.Module):
         h = W t + b for each token t of the target;  then h <- gamma_k * h + beta_k for each other modality k, sorted by name,
         with gamma_k = 1 + U_k x_k + u_k and beta_k = V_k x_k + v_k;  the output is relu(h)
 
-    (equations 1 and 2; gamma as a difference from 1 and the ReLU are those of the paper's network). The output has all tokens
-    of the target. An absent condition is the identity. If the target is absent but a condition is present, the first token is
-    valid and starts from h = 0; with a single condition, it equals relu(beta).
+    (equations 1 and 2; gamma as a difference from 1 and the ReLU are those of the paper's network, which is `FiLMBlocks`). The
+    output has all tokens of the target. An absent condition is the identity. If the target is absent but a condition is
+    present, the first token is valid and starts from h = 0; with a single condition, it equals relu(beta).
 
     target: the conditioned modality; ValueError if the model has no such modality. width: of the tokens. dropout: rate on the
     x_k and on the output. dtype: of the matmuls.

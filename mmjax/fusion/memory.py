@@ -37,7 +37,8 @@ class DenseFunction(nn.Module):
     def __call__(self) -> Callable:
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.before, self.width)).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.width,)) if self.bias else jnp.zeros(self.width)
-        return lambda x: jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=jnp.float32) + bias[None]
+        product = lambda x: jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=jnp.float32)
+        return lambda x: product(x) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def _perceptron(module: Any, before: int, width: int, name: str) -> Callable:

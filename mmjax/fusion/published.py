@@ -7,9 +7,11 @@ The outputs equal those of the authors' definition with the same weights (docs/a
 difference that remains is stated. Vectors of modalities are the means of their tokens; the definitions have one token each, or
 one per step. An absent modality is masked, as everywhere; the definitions have none.
 
-These modules are as published by themselves: `GMU`, `MUTAN`, `MixtureOfExperts`, `MAG`, `RAVEN`, `NLGate`, `AttentionPooling`,
-`MFN`, `GraphMFN`, `MFM`, `MISA`, `MVAE`, `MMVAE`, and `MultiplicativeInteractions` for two modalities. The docstrings of others
-state how they differ. `train.balance.ogm_ge` is OGM-GE.
+These modules are as published by themselves: `AttentionPooling`, `BBFN`, `FiLM` and `FiLMBlocks`, `GMU`, `GraphMFN`, `MAG`,
+`MCTN`, `MFM`, `MFN`, `MISA`, `MMIM`, `MMVAE`, `MUTAN`, `MVAE`, `MixtureOfExperts`, `NLGate`, `PerceiverIO`, `QFormer`, `RAVEN`,
+`SelfMM`, `ViLBERT`, and `MultiplicativeInteractions` for two modalities. The docstrings of others state how they differ.
+`train.balance.ogm_ge` is OGM-GE, `train.unimodal_labels` has the
+labels of Self-MM, and `train.previous_batch` the memory of MMIM.
 """
 
 from typing import Any
@@ -23,7 +25,10 @@ from mmjax.fusion.outputs import FusionOutput
 from mmjax.fusion.tensor import MFB, LowRank, OuterProduct
 from mmjax.nn.attention import gelu_tanh
 
-__all__ = ["lmf", "logit_heads", "mbt", "mfb", "mfm_heads", "misa_heads", "mult", "multiplicative_interactions", "tfn"]
+__all__ = [
+    "lmf", "logit_heads", "mbt", "mfb", "mfm_heads", "misa_heads", "mmim_heads", "mult", "multiplicative_interactions",
+    "self_mm_heads", "tfn",
+]
 
 
 def mult(**fields: Any) -> PublishedMulT:
@@ -97,6 +102,20 @@ def misa_heads(modalities: tuple[str, ...]) -> dict[str, FusionOutput]:
 def mfm_heads(modalities: tuple[str, ...]) -> dict[str, FusionOutput]:
     """The heads of an `MFM` for `losses.mfm_loss`: "text.latent", ..., "latent", "generation"."""
     return _heads(*(f"{name}.latent" for name in modalities), "latent", "generation")
+
+
+def mmim_heads(modalities: tuple[str, ...], main: str = "text") -> dict[str, FusionOutput]:
+    """The heads of an `MMIM` for `losses.mmim_loss`: "text.vector", "text.predicted", ..., "audio.entropy", ...,
+    "negative_log_likelihood"."""
+    pairs = (f"{name}.{kind}" for name in modalities for kind in ("vector", "predicted"))
+    return _heads(*pairs, *(f"{name}.entropy" for name in modalities if name != main), "negative_log_likelihood")
+
+
+def self_mm_heads(target: str, modalities: tuple[str, ...]) -> dict[str, FusionOutput]:
+    """The heads of a `SelfMM` for `losses.SelfMMLoss` and `train.unimodal_labels`: the scores "target", "text.target", ..., and
+    "features", "text.features", ..."""
+    parts = ("", *(f"{name}." for name in modalities))
+    return {f"{part}{target}": FusionOutput(f"{part}score") for part in parts} | _heads(*(f"{part}features" for part in parts))
 
 
 def _heads(*outputs: str) -> dict[str, FusionOutput]:

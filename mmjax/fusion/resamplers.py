@@ -13,8 +13,9 @@ from jaxtyping import Array, Float
 from mmjax.fusion.attention import CrossBlock
 from mmjax.fusion.compose import Append
 from mmjax.fusion.early import Project
-from mmjax.nn import Block, Dropout, any_token
+from mmjax.nn import Dropout, any_token
 from mmjax.nn.checks import positive, transformer_fields
+from mmjax.nn.post_norm import PostNormAttention, PostNormPerceptron
 from mmjax.types import Tokens
 
 __all__ = ["QFormer", "Resampler", "blip2_qformer", "flamingo_resampler"]
@@ -70,11 +71,13 @@ class Resampler(nn.Module):
 
 
 class QFormer(nn.Module):
-    """The Q-Former of BLIP-2 (Li et al., 2023, section 3.1): queries attend to each other in every layer, and to the tokens in
-    every `every`-th one. A layer norm and a dense layer follow (section 3.2, figure 3).
+    """The Q-Former of BLIP-2 (Li et al., 2023, section 3.1) with queries alone, as in its code. In each layer, queries z attend
+    to each other, in every `every`-th one also to the tokens x, and pass a perceptron:
 
-    Layers are `nn.Block` and `CrossBlock`: pre-norm, and cross-attention has a perceptron of its own. BLIP-2 is post-norm with
-    one perceptron per layer, initialised from BERT.
+        z <- LN(z + A(z, z)),   z <- LN(z + A'(z, x)),   z <- LN(z + M(z)),   from z = LN(queries)
+
+    A dense layer follows (section 3.2, figure 3). It equals transformers' `Blip2QFormerModel` and `language_projection`. The
+    paper's Q-Former also has a text in its pretraining, which no fusion has. There is one rate of dropout.
 
     out: width of the vectors. queries: vectors per modality. width: of the queries. every: the distance of layers with
     cross-attention, from the first one. depth, heads, hidden, dropout, dtype: as in `EarlyTransformer`.
@@ -94,18 +97,18 @@ class QFormer(nn.Module):
     def __call__(self, tokens: Mapping[str, Tokens], *, train: bool = False) -> Tokens:
         positive(self, "out", "queries", "every")
         transformer_fields(self)
-        settings = self.heads, self.hidden, self.dropout
+        settings = {"dropout": self.dropout, "dtype": self.dtype}
 
         def one(name: str) -> Tokens:
+            attention = lambda kind: PostNormAttention(self.heads, **settings, name=f"{name}_{kind}")
             x = jnp.where(tokens[name].mask[..., None], tokens[name].x, 0)
-            z = _queries(self, name, x.shape[0])
-            valid = jnp.ones(z.shape[:2], bool)
+            z = nn.LayerNorm(1e-12, name=f"{name}_norm")(_queries(self, name, x.shape[0]))
+            z = Dropout(self.dropout, name=f"{name}_dropout")(z, train=train)
             for layer in range(self.depth):
-                z = Block(*settings, dtype=self.dtype, name=f"{name}_block{layer}")(z, valid, train=train)
+                z = attention(f"self{layer}")(z, train=train)
                 if layer % self.every == 0:
-                    cross = CrossBlock(*settings, self.dtype, name=f"{name}_cross{layer}")
-                    z = cross(z, x, tokens[name].mask, train=train)
-            z = nn.LayerNorm(name=f"{name}_norm")(z)
+                    z = attention(f"cross{layer}")(z, x, tokens[name].mask, train=train)
+                z = PostNormPerceptron(self.hidden, **settings, name=f"{name}_perceptron{layer}")(z, train=train)
             return _all(tokens[name], nn.Dense(self.out, dtype=self.dtype, name=f"{name}_out")(z))
 
         return Append()({name: one(name) for name in sorted(tokens)})

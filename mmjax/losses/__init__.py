@@ -11,7 +11,7 @@ A criterion compares one output with its target, (output, target) -> Float[b]; `
 """
 
 from mmjax.losses.combine import On, Uncertainty, WeightedLosses, counted, cross_entropy
-from mmjax.losses.contrastive import InfoNCE, SigmoidPairs, Triplet
+from mmjax.losses.contrastive import CPC, InfoNCE, SigmoidPairs, Triplet
 from mmjax.losses.criteria import (
     AbsoluteError,
     Criterion,
@@ -22,11 +22,12 @@ from mmjax.losses.criteria import (
     SquaredError,
 )
 from mmjax.losses.ctc import CTC
-from mmjax.losses.distributions import DCCA, CentralMoments, Correlation, NormalMMD, Orthogonality
-from mmjax.losses.published import mfm_loss, misa_loss
+from mmjax.losses.distributions import DCCA, CentralMoments, Correlation, NormalMMD, Orthogonality, SignedEntropy
+from mmjax.losses.published import SelfMMLoss, mfm_loss, misa_loss, mmim_loss
 from mmjax.losses.towers import TowerDistillation
 
 __all__ = [
+    "CPC",
     "CTC",
     "DCCA",
     "AbsoluteError",
@@ -40,8 +41,10 @@ __all__ = [
     "NormalMMD",
     "On",
     "Orthogonality",
+    "SelfMMLoss",
     "SigmoidCrossEntropy",
     "SigmoidPairs",
+    "SignedEntropy",
     "SquaredError",
     "TowerDistillation",
     "Triplet",
@@ -51,4 +54,5 @@ __all__ = [
     "cross_entropy",
     "mfm_loss",
     "misa_loss",
+    "mmim_loss",
 ]

@@ -7,7 +7,7 @@ modalities are present; the loss of other examples is 0. Negatives come from the
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from mmjax.losses.combine import counted, pick, zero_invalid
 from mmjax.shards import gather_over_shards, shard_index, sum_over_blocks
 from mmjax.types import Batch
 
-__all__ = ["LOWEST", "InfoNCE", "Pairs", "SigmoidPairs", "Triplet", "dot", "matched", "pair", "pairs"]
+__all__ = ["CPC", "LOWEST", "InfoNCE", "Pairs", "SigmoidPairs", "Triplet", "dot", "matched", "pair", "pairs"]
 
 LOWEST = jnp.finfo(jnp.float32).min
 
@@ -118,6 +118,12 @@ def _temperature(outputs: Mapping[str, Array], temperature: float | str) -> Floa
     return temperature
 
 
+def _nats(p: Pairs, similarity: Float[Array, "b B"], t: Any) -> Float[Array, " b"]:
+    """- log softmax of similarity / t at the positive, over all valid examples."""
+    logits = jnp.where(p.all_valid[None, :], (similarity - p.of_positives(similarity)[:, None]) / t, LOWEST)
+    return jax.nn.logsumexp(logits, axis=-1)
+
+
 @dataclass(frozen=True)
 class InfoNCE:
     """(- log softmax_j(x_i . y_j / t)[i] - log softmax_j(y_i . x_j / t)[i]) / 2 in nats, over the whole batch.
@@ -141,12 +147,24 @@ class InfoNCE:
         p = pairs(outputs, batch, self.first, self.second, self.match)
         t = _temperature(outputs, self.temperature)
 
-        def one_way(similarity):
-            logits = jnp.where(p.all_valid[None, :], (similarity - p.of_positives(similarity)[:, None]) / t, LOWEST)
-            return jax.nn.logsumexp(logits, axis=-1)
-
-        values = sum(map(one_way, p.similarities())) / 2
+        values = sum(_nats(p, similarity, t) for similarity in p.similarities()) / 2
         return jnp.where(p.valid, values, 0)
+
+
+@dataclass(frozen=True)
+class CPC:
+    """- x_i . y_i + log sum_j exp(x_i . y_j) in nats, over the whole batch: y predicts x.
+
+    Contrastive predictive coding (van den Oord et al., 2018, equation 4) in one direction and without a temperature, as between
+    the fusion and a modality in MMIM (Han et al., 2021), for outputs of unit length.
+    """
+
+    first: str
+    second: str
+
+    def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " b"]:
+        p = pairs(outputs, batch, self.first, self.second)
+        return jnp.where(p.valid, _nats(p, p.similarities()[0], 1.0), 0)
 
 
 @dataclass(frozen=True)

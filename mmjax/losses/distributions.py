@@ -16,7 +16,7 @@ from mmjax.losses.contrastive import dot, pair
 from mmjax.shards import gather_over_shards
 from mmjax.types import Batch
 
-__all__ = ["DCCA", "CentralMoments", "Correlation", "NormalMMD", "Orthogonality"]
+__all__ = ["DCCA", "CentralMoments", "Correlation", "NormalMMD", "Orthogonality", "SignedEntropy"]
 
 
 def _centred(x: Float[Array, "b d"], valid: Bool[Array, " b"]) -> tuple[Float[Array, "b d"], Float[Array, " d"]]:
@@ -178,3 +178,41 @@ class NormalMMD:
         own = jnp.sum(share[:, None] * share[None, :] * jnp.exp(-distance / width))
         cross = (1 + 2 / width) ** (-width / 2) * jnp.sum(share * jnp.exp(-square / (width + 2)))
         return jnp.where(valid, own - 2 * cross + (1 + 4 / width) ** (-width / 2), 0)
+
+
+@dataclass(frozen=True)
+class SignedEntropy:
+    """(log det S_p + log det S_n) / 4 in nats, with the covariances S_p and S_n of an output z [b d] over the examples with a
+    positive and with a negative target.
+
+    The entropy of the mixture of two Gaussians in MMIM (Han et al., 2021, section 3.4) without its constants, as in their code,
+    which maximises it: give it a negative weight. As many examples of each sign as z is wide are too few; with
+    `train.previous_batch.PreviousBatch`, those of the batch before count too, as in their code.
+
+    output: its name. target: the name of a target Float[b] or Float[b 1]; examples with 0 or without a target do not count.
+    ridge: added to the diagonals, in squared units of the output; 0 in the code. ValueError if there is no such target.
+    """
+
+    output: str
+    target: str = "score"
+    ridge: float = 1e-6
+
+    def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " b"]:
+        z, valid, sign = pick(outputs, self.output), counted(self.output, batch), batch.targets.get(self.target)
+        if sign is None or sign.size != sign.shape[0] or not jnp.issubdtype(sign.dtype, jnp.floating):
+            raise ValueError(
+                f"SignedEntropy.target is {self.target!r}; it must be a target Float[b] of the batch, which has "
+                f"{sorted(batch.targets)}"
+            )
+        z = gather_over_shards(zero_invalid(z.astype(jnp.float32), valid))
+        sign = gather_over_shards(jnp.where(valid, sign.reshape(-1), 0))
+        if f"previous/{self.output}" in batch.targets:
+            z = jnp.concatenate([z, batch.targets[f"previous/{self.output}"]])
+            sign = jnp.concatenate([sign, batch.targets[f"previous/{self.target}"]])
+
+        def log_determinant(chosen):
+            centred, _ = _centred(z, chosen)
+            covariance = dot(centred.T, centred) / jnp.maximum(jnp.sum(chosen, dtype=jnp.float32), 1)
+            return jnp.linalg.slogdet(covariance + self.ridge * jnp.eye(z.shape[1]))[1]
+
+        return jnp.where(valid, (log_determinant(sign > 0) + log_determinant(sign < 0)) / 4, 0)

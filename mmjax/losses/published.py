@@ -1,13 +1,21 @@
 """Losses of published models with several terms, over the outputs of the heads in `fusion.published`."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from mmjax.losses.combine import WeightedLosses
-from mmjax.losses.distributions import CentralMoments, NormalMMD, Orthogonality
-from mmjax.losses.output import OutputLoss
+import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-__all__ = ["mfm_loss", "misa_loss"]
+from mmjax.losses.combine import On, WeightedLosses
+from mmjax.losses.contrastive import CPC
+from mmjax.losses.criteria import AbsoluteError
+from mmjax.losses.distributions import CentralMoments, NormalMMD, Orthogonality, SignedEntropy
+from mmjax.losses.output import OutputLoss
+from mmjax.types import Batch
+
+__all__ = ["SelfMMLoss", "mfm_loss", "misa_loss", "mmim_loss"]
 
 
 def misa_loss(
@@ -45,3 +53,55 @@ def mfm_loss(loss: Any, modalities: tuple[str, ...], generation: float = 1.0, di
     for output in ("latent", *(f"{name}.latent" for name in sorted(modalities))):
         each[f"discrepancy {output}"] = NormalMMD(output), discrepancy
     return WeightedLosses(each)
+
+
+def mmim_loss(
+    loss: Any,
+    modalities: tuple[str, ...],
+    main: str = "text",
+    target: str | None = "score",
+    cpc: float = 0.1,
+    bound: float = 0.1,
+    ridge: float = 1e-6,
+) -> WeightedLosses:
+    """The loss of MMIM (Han et al., 2021), with the weights of the authors' code: that of the task, plus
+
+        cpc      of `CPC` between the fusion and each modality,
+        bound    of the negative log-likelihood of the other modalities given the main one, minus their `SignedEntropy`.
+
+    loss: of the task; On(target, AbsoluteError()) in the code. modalities: of the model. main: as in `MMIM`. target: whose sign
+    chooses the Gaussian of the entropy; None to leave the entropy out, as for classes. cpc, bound: weights. ridge: as in
+    `SignedEntropy`. The outputs are those of `fusion.published.mmim_heads`. The code leaves the entropy out of the first two
+    steps of each epoch.
+    """
+    each = {"task": (loss, 1.0), "likelihood": (OutputLoss("negative_log_likelihood"), bound)}
+    for name in sorted(modalities):
+        each[f"cpc {name}"] = CPC(f"{name}.vector", f"{name}.predicted"), cpc
+        if name != main and target is not None:
+            each[f"entropy {name}"] = SignedEntropy(f"{name}.entropy", target, ridge), -bound
+    return WeightedLosses(each)
+
+
+@dataclass(frozen=True)
+class SelfMMLoss:
+    """The loss of Self-MM (Yu et al., 2021): the absolute error of the task, and of each modality k that to its own
+    label y_k, weighted by tanh |y_k - y|. {"task": Float[b], modality: Float[b]}.
+
+    The y_k are the targets "k.target" from `train.unimodal_labels.UnimodalLabels`; without them, y_k = y, with weight 0.
+
+    modalities: of the model. target: the name of a target Float[b] or Float[b 1]. The outputs are those of
+    `fusion.published.self_mm_heads`.
+    """
+
+    modalities: tuple[str, ...]
+    target: str = "score"
+
+    def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> dict[str, Float[Array, " b"]]:
+        values = {"task": On(self.target, AbsoluteError())(outputs, batch)}
+        for name in sorted(self.modalities):
+            output = f"{name}.{self.target}"
+            own = output if output in batch.targets else self.target
+            error = On(output, AbsoluteError(), own)(outputs, batch)
+            distance = jnp.abs(batch.targets[own] - batch.targets[self.target]).reshape(-1)
+            values[name] = error * jnp.tanh(jnp.where(jnp.isnan(distance), 0, distance))  # NaN without a target
+        return values

@@ -4,11 +4,13 @@ from mmjax.fusion.compose import Append, Only, Parallel, Serial
 from mmjax.fusion.connectors import GridMean, LineBreak, MLPConnector, Normalised, PixelShuffle
 from mmjax.fusion.early import JoinTokens
 from mmjax.fusion.factorised import MFM
+from mmjax.fusion.film import FiLMBlocks
 from mmjax.fusion.gan_imputer import GANImputer
 from mmjax.fusion.gated import Gated
 from mmjax.fusion.generative import MMVAE, MVAE
 from mmjax.fusion.imputed import Imputed
 from mmjax.fusion.imputers import MeanImputer, NearestImputer
+from mmjax.fusion.infomax import MMIM
 from mmjax.fusion.joint import GMU, Concat, FiLM, Product, WeightedSum
 from mmjax.fusion.kernel import RandomFourier
 from mmjax.fusion.late import MeanLogits, ProductOfExperts, Stacked, SumLogits, WeightedLogits
@@ -19,6 +21,8 @@ from mmjax.fusion.shared_private import MISA
 from mmjax.fusion.shift import MAG, RAVEN
 from mmjax.fusion.steps import ContextOver, EachStep, SideBySide
 from mmjax.fusion.tensor import MFB, MUTAN, LowRank, MultiplicativeInteractions, OuterProduct, TensorFusion
+from mmjax.fusion.translation import MCTN
+from mmjax.fusion.unimodal_labels import SelfMM
 from mmjax.heads import Classifier, Mean
 from mmjax.nn import LSTM
 from tests.contracts.inputs import CLASSES
@@ -40,6 +44,8 @@ FUSIONS = {
     "attention_pooling": (AttentionPooling(width=6, hidden=4, dropout=0.3), Classifier(CLASSES)),
     "nl_gate": (NLGate("one", width=6, dropout=0.3), Classifier(CLASSES)),
     "misa": (MISA(width=8, hidden=6, dropout=0.3), Classifier(CLASSES)),
+    "mmim": (MMIM("one", width=6, dropout=0.3), Classifier(CLASSES)),
+    "self_mm": (SelfMM(width=8, unimodal_width=4, dropout=0.3), Classifier(CLASSES)),
     "mvae": (MVAE(width=6, hidden=8), Classifier(CLASSES)),
     "mmvae": (MMVAE(width=6, hidden=8), Classifier(CLASSES)),
     "random_fourier": (RandomFourier(width=32, dropout=0.3), Classifier(CLASSES)),
@@ -67,9 +73,12 @@ FUSIONS = {
 
 # Tested with the slow tests: their compilation takes long, or they are like another case.
 SLOW = (
-    *(f"fusion {name}" for name in ("outer_product", "attention_pooling", "sum_logits", "mmvae", "misa")),
-    *(f"aligned {name}" for name in ("raven", "mfn", "graph_mfn", "mfm")),
+    *(f"fusion {name}" for name in ("outer_product", "attention_pooling", "sum_logits", "mmvae", "misa", "mmim", "self_mm")),
+    *(f"aligned {name}" for name in ("raven", "mfn", "graph_mfn", "mfm", "mctn", "film_blocks")),
 )
+
+# The output of MCTN depends on its source alone; another fusion sees the others.
+OTHERS = Only(("two", "three"), WeightedSum(6))
 
 # Fusions of modalities that are aligned in time and have equal widths.
 ALIGNED = {
@@ -83,5 +92,7 @@ ALIGNED = {
     "raven": (RAVEN("one", dropout=0.3), Classifier(CLASSES)),
     "mfn": (MFN(features=4, memory=6, hidden=5, dropout=0.3), Classifier(CLASSES)),
     "graph_mfn": (GraphMFN(features=4, memory=6, vertex=5, inner=3, hidden=5, dropout=0.3), Classifier(CLASSES)),
+    "mctn": (Parallel({"one": MCTN("one", ("two", "three"), width=6), "others": OTHERS}, Append()), Classifier(CLASSES)),
+    "film_blocks": (FiLMBlocks("one", (3, 3), width=4, depth=1), Classifier(CLASSES)),
     "mfm": (MFM(width=8, features=3, memory=4, hidden=5, dropout=0.3), Classifier(CLASSES)),
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from mmjax.losses import (
+    CPC,
     CTC,
     DCCA,
     AbsoluteError,
@@ -19,6 +20,7 @@ from mmjax.losses import (
     Orthogonality,
     SigmoidCrossEntropy,
     SigmoidPairs,
+    SignedEntropy,
     SquaredError,
     TowerDistillation,
     Triplet,
@@ -70,7 +72,10 @@ LOSSES = {
     "central_moments": CentralMoments(*PAIR),
     "orthogonality": Orthogonality(*PAIR),
     "normal_mmd": NormalMMD(PAIR[0]),
+    "cpc": CPC(*PAIR),
+    "signed_entropy": SignedEntropy(PAIR[0], ridge=0.1),
     "weighted_losses": WEIGHTED,
     "uncertainty": Uncertainty(WEIGHTED),
 }
-SLOW = ("dcca", "central_moments", "orthogonality", "normal_mmd")  # like "correlation": computed over the whole batch
+# like "correlation": computed over the whole batch; like "info_nce"
+SLOW = ("dcca", "central_moments", "orthogonality", "normal_mmd", "signed_entropy", "cpc")

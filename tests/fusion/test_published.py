@@ -5,7 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.fusion import MAG, MVAE, FusionOutput, NLGate, OuterProduct, PublishedMulT, published
+from mmjax.fusion import (
+    BBFN,
+    MAG,
+    MCTN,
+    MMIM,
+    MVAE,
+    FiLMBlocks,
+    FusionOutput,
+    NLGate,
+    OuterProduct,
+    PublishedMulT,
+    ViLBERT,
+    published,
+)
 from mmjax.fusion.mult import sinusoids
 from mmjax.fusion.shift import _shifted
 from mmjax.types import Tokens
@@ -56,6 +69,8 @@ def test_other_outputs_are_named():
     tokens = {"a": token([1.0, 2.0])}
     assert list(published.misa_heads(("b", "a"))) == ["b.shared", "b.private", "a.shared", "a.private", "reconstruction"]
     assert list(published.logit_heads("label", ("a", "b"))) == ["a.label", "b.label"]
+    assert published.self_mm_heads("mood", ("a",))["a.mood"] == FusionOutput("a.score")
+    assert [name for name in published.mmim_heads(("a", "b"), "a") if name.endswith("entropy")] == ["b.entropy"]
     with pytest.raises(ValueError, match=r"FusionOutput.output is 'a.shared'; the outermost fusion has the outputs \[\]"):
         FusionOutput("a.shared")(tokens["a"])
 
@@ -65,6 +80,12 @@ def test_other_outputs_are_named():
     [
         (MAG("c"), r"MAG.target is 'c'; it must be one of the modalities \['a', 'b'\]"),
         (NLGate("c"), r"NLGate.query is 'c'; it must be one of the modalities \['a', 'b'\]"),
+        (BBFN("c"), r"BBFN.main is 'c'; it must be one of the modalities \['a', 'b'\]"),
+        (MMIM("c"), r"MMIM.main is 'c'; it must be one of the modalities \['a', 'b'\]"),
+        (MCTN("a", ("c",)), r"MCTN.targets is \('c',\); they must be two or three different ones of .* \['a', 'b'\]"),
+        (ViLBERT(), r"ViLBERT.modalities is .*; it must be two modalities, those of the model: \['a', 'b'\]"),
+        (FiLMBlocks("c"), r"FiLMBlocks.target is 'c'; it must be one of several modalities, of \['a', 'b'\]"),
+        (FiLMBlocks("a", (1, 1)), r"'a' has tokens \[1, 2048\]; by FiLMBlocks.grid and .width, they must be \[1, 128\]"),
         (PublishedMulT(width=3, heads=1), r"PublishedMulT.width is 3; it must be at least 4"),
         (OuterProduct(), r"OuterProduct has 4198401 entries for the widths {'a': 2048, 'b': 2048}; the limit is 1048576"),
     ],

@@ -77,4 +77,4 @@ def assert_parity(
     for name, y in expected.items():
         mask = (masks or {}).get(name, ...)
         assert_same(np.asarray(outputs[name])[mask], y.detach().numpy()[mask], name, tolerance)
-    assert_same(gradient, their_x.grad.numpy(), "gradient")
+    assert_same(gradient, their_x.grad.numpy(), "gradient", tolerance)

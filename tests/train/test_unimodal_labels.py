@@ -1,0 +1,60 @@
+"""Generated labels by hand; tests/parity/test_fusions_training.py compares three epochs with the authors' trainer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax.data.dataset import Dataset, Rows
+from mmjax.data.decode import DataError
+from mmjax.data.numbered import Numbered
+from mmjax.train.previous_batch import PreviousBatch
+from mmjax.train.unimodal_labels import UnimodalLabels
+from mmjax.types import Batch, Gradient
+
+LABELS = UnimodalLabels(5, ("text",), width=1, unimodal_width=1)
+
+
+def test_labels_move_towards_the_nearer_centre():
+    """Rows 0 and 1 were seen once, with labels 1 and -1; row 2 has no text; row 3 is new; the last example is padding."""
+    state = {
+        "features": {
+            "": jnp.array([[2.0], [-2.0], [2.0], [0.0], [0.0]]),
+            "text": jnp.array([[1.0], [-3.0], [9.0], [0.0], [0.0]]),
+        },
+        "labels": {name: jnp.array([1.0, -1.0, 1.0, 0.0, 0.0]) for name in ("", "text")},
+        "seen": {"": jnp.array([1, 1, 1, 0, 0]), "text": jnp.array([1, 1, 0, 0, 0])},
+    }
+    row, y = jnp.array([0, 1, 2, 3, -1]), jnp.array([1.0, -1.0, 1.0, 2.0, 7.0])
+    features = {"": jnp.array([[1.0], [-1.0], [5.0], [6.0], [7.0]]), "text": jnp.array([[0.5], [-3.0], [5.0], [6.0], [7.0]])}
+    counts = {"": jnp.array([1, 1, 1, 1, 0], bool), "text": jnp.array([1, 1, 0, 1, 0], bool)}
+    new = jax.tree.map(np.asarray, jax.jit(LABELS.updated)(state, row, y, features, counts))
+    # Row 0: a = (3 - 1) / 1 = 2 and a_text = (3.5 - .5) / .5 = 6: (6 / 2 + 1 + 6 - 2) / 2 = 4, at most 3; (1 + 2 * 3) / 3.
+    # Row 1: a = (1 - 3) / 3 and a_text = (0 - 4) / 4 = -1: (-1.5 - 1 - 1 + 2 / 3) / 2 = -17 / 12; (-1 - 2 * 17 / 12) / 3.
+    np.testing.assert_allclose(new["labels"]["text"], [7 / 3, -23 / 18, 1, 2, 0], rtol=1e-5)
+    np.testing.assert_allclose(new["labels"][""], [1, -1, 1, 2, 0])
+    np.testing.assert_array_equal(new["features"]["text"][:, 0], [0.5, -3, 9, 6, 0])
+    assert new["seen"]["text"].tolist() == [2, 2, 0, 1, 0] and new["seen"][""].tolist() == [2, 2, 2, 1, 0]
+
+
+def test_they_are_gradients_and_name_what_they_need():
+    memory = PreviousBatch((("text.z", 2),), 3)
+    assert isinstance(LABELS, Gradient) and isinstance(memory, Gradient)
+    batch = Batch({}, {}, {"score": np.ones(2, np.float32)}, np.ones(2, np.float32))
+    with pytest.raises(ValueError, match=r"UnimodalLabels needs the target 'row'; the batch's targets are \['score'\]"):
+        LABELS(lambda *given: None, {}, LABELS.init({}), batch, jax.random.key(0))
+    assert np.isnan(memory.init({})["previous/score"]).all()
+
+
+class Given:
+    def load(self) -> Dataset:
+        rows = {split: Rows({}, {"score": np.zeros(size)}, np.ones(size)) for split, size in (("train", 3), ("test", 2))}
+        return Dataset({}, rows, {}, "of the data")
+
+
+def test_rows_are_numbered():
+    data = Numbered(Given()).load()
+    assert {split: rows.targets["row"].tolist() for split, rows in data.splits.items()} == {"train": [0, 1, 2], "test": [0, 1]}
+    assert data.fingerprint != "of the data"
+    with pytest.raises(DataError, match=r"Numbered.target is 'score', a target that the data have"):
+        Numbered(Given(), "score").load()
