@@ -141,7 +141,8 @@ def same_texts(same: Mapping[str, Mapping[str, Any]], units: Sequence[int]) -> l
     """How the input of each of these units can change while the answers of all seeds stay the same, such as "without image,
     with another image"; "" if the answer changes. same: as of `Run.same_answers`."""
     named = {WAYS[way].format(modality): of for modality, ways in same.items() for way, of in ways.items()}
-    return [", ".join(text for text, of in named.items() if (of[:, unit] == 1).all()) for unit in units]
+    stays = lambda of, unit: unit < of.shape[1] and (of[:, unit] == 1).all()
+    return [", ".join(text for text, of in named.items() if stays(of, unit)) for unit in units]
 
 
 def attention_of(found: Mapping[str, Any] | None) -> Attention | None:
