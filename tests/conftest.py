@@ -1,9 +1,10 @@
 """The most hostile settings that correct code survives: four CPU devices, rank promotion raises, warnings are errors.
 
 Compiled programs are tiny here and run once, so LLVM's optimisations (two thirds of the time) are off; processes that tests
-start run as users run them.
+start run as users run them. What JAX caches makes full collections of garbage slow (a second each), so they are rare.
 """
 
+import gc
 import os
 
 USERS_XLA_FLAGS = os.environ.get("XLA_FLAGS", "")
@@ -17,6 +18,8 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_traceback_in_locations_limit", 0)  # programs that run once need no lines of source
+gc.set_threshold(10_000, 20, 50)
 
 
 def pytest_collection_modifyitems(items):
