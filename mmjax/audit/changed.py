@@ -1,5 +1,6 @@
 """Scores of a trained cell on changed inputs of some of its test rows."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 
 from mmjax.audit.audited import Audited
+from mmjax.data import feed
 from mmjax.data.dataset import Dataset, Rows
 from mmjax.data.few import keep_rows
 from mmjax.evaluate.statistics import Estimate, estimates
@@ -36,7 +38,10 @@ def sampled(dataset: Dataset, rows: int, seed: int = 0) -> Dataset:
 
 def needed(dataset: Dataset, modalities: Iterable[str]) -> Dataset:
     """The data with the columns of these modalities, and with the items of test rows alone, in memory; other splits must not be
-    used."""
+    used.
+
+    Columns are as long as a multiple of `feed.CHUNK`, so that those of all folds have equal shapes, and one compiled program.
+    """
     rows, columns, pointer = dataset.splits["test"], {}, {}
     for name in sorted(modalities):
         column, old = dataset.columns[name], np.asarray(rows.pointer[name])
@@ -45,7 +50,8 @@ def needed(dataset: Dataset, modalities: Iterable[str]) -> Dataset:
         pointer[name] = np.where(old >= 0, np.searchsorted(used, old), -1).astype(old.dtype)
         original = None if column.original is None else partial(_nth, column.original, used)
         items = [column.read(int(number)) for number in used]  # once, for all changes
-        columns[name] = replace(column, count=len(used), read=items.__getitem__, original=original)
+        read = partial(_read_of, [items.__getitem__], [len(used)])
+        columns[name] = replace(column, count=_rounded(len(used)), read=read, original=original)
     return replace(dataset, columns=columns, splits={**dataset.splits, "test": rows.replace(pointer=pointer)})
 
 
@@ -64,8 +70,8 @@ def side_by_side(datasets: Sequence[Dataset]) -> Dataset:
         moved = [np.where(of >= 0, of + start[id(column)], -1).astype(of.dtype) for of, column in zip(old, used)]
         pointer[name] = np.concatenate(moved)
         if len(own) > 1:
-            read = partial(_read_of, [column.read for column in own], ends)
-            columns[name] = replace(own[0], count=int(ends[-1]), read=read, original=None)
+            read = partial(_read_of, [column.read for column in own], ends.tolist())
+            columns[name] = replace(own[0], count=_rounded(int(ends[-1])), read=read, original=None)
         else:
             columns[name] = own[0]
     rows = [dataset.splits["test"] for dataset in datasets]
@@ -74,10 +80,15 @@ def side_by_side(datasets: Sequence[Dataset]) -> Dataset:
     return replace(first, columns=columns, splits={**first.splits, "test": Rows(pointer, targets, weight)})
 
 
-def _read_of(reads: Sequence[Callable[[int], Any]], ends: np.ndarray, number: int) -> Any:
-    """Item `number` of several columns after each other."""
-    which = int(np.searchsorted(ends, number, side="right"))
-    return reads[which](number - (int(ends[which - 1]) if which else 0))
+def _rounded(count: int) -> int:
+    return -(-count // feed.CHUNK) * feed.CHUNK
+
+
+def _read_of(reads: Sequence[Callable[[int], Any]], ends: Sequence[int], number: int) -> Any:
+    """Item `number` of several columns after each other, which end at these numbers; after all of them, the last item."""
+    number = min(number, ends[-1] - 1)
+    which = bisect_right(ends, number)
+    return reads[which](number - (ends[which - 1] if which else 0))
 
 
 def _nth(read: Callable[[int], Any], numbers: np.ndarray, number: int) -> Any:

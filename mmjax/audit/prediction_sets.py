@@ -11,7 +11,7 @@ from mmjax.audit.audit import Audit, interval_panel, with_interval
 from mmjax.audit.audited import Audited
 from mmjax.audit.by_group import FEW_GROUPS, FEW_UNITS, columns_of
 from mmjax.audit.confidence import class_logits
-from mmjax.evaluate.statistics import Estimate, against_zero, combination, holm
+from mmjax.evaluate.statistics import Difference, Estimate, against_zero, combination, holm
 from mmjax.metrics.weighted import mean
 from mmjax.tasks import panels
 from mmjax.types import Metric, Outcomes
@@ -67,7 +67,7 @@ def conformal(audited: Audited, level: float = LEVEL) -> Audit:
         conclusions=(
             f"Sets that aim at {level:.0%} contain the true class of {with_interval(coverage, '.1%')} of the units and have "
             f"{with_interval(size, '.2f')} classes.",
-            f"Coverage is below {level:.0%} for {', '.join(low)}, after Holm's correction for {len(by_group)} groups."
+            f"Coverage is below {level:.0%} for {', '.join(low)}, corrected for {len(by_group)} groups by Holm's rule."
             if low
             else f"Coverage is not detectably below {level:.0%} in any of {len(by_group)} groups.",
         ),
@@ -120,10 +120,14 @@ def _coverage_by_group(audited: Audited, outcomes: Outcomes) -> dict[str, Estima
 
 
 def _below(coverage: Mapping[str, Estimate], level: float) -> list[str]:
-    """The groups whose coverage is below the level, corrected for their number."""
-    below = lambda one: replace(one, mean=one.mean - level, low=one.low - level, high=one.high - level)
-    tests = holm({name: against_zero(below(combination([one], [1]))) for name, one in coverage.items()})
-    return [name for name, gap in tests.items() if gap.verdict == "worse"]
+    """The groups whose coverage is below the level, with the coverage, by one-sided tests corrected for their number."""
+
+    def test(one: Estimate) -> Difference:
+        gap = against_zero(replace(combination([one], [1]), mean=one.mean - level))
+        return replace(gap, p=gap.p / 2 if gap.mean < 0 else 1 - gap.p / 2)
+
+    tests = holm({name: test(one) for name, one in coverage.items()})
+    return [f"{name} ({coverage[name].mean:.0%})" for name, gap in tests.items() if gap.verdict == "worse"]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

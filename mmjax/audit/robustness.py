@@ -38,7 +38,7 @@ def corruptions(
     NotApplicable if no corruption fits; KeyError for another modality.
     """
     test, headline = Changed(audited, rows, seed), audited.headline
-    data = next(iter(test.data.values()))
+    data = audited.parts[0].dataset
     found = {name: suite(data.columns[name]) for name in audited.modalities} if suites is None else dict(suites)
     if unknown := sorted(set(found) - set(audited.modalities)):
         raise KeyError(f"suites has {unknown[0]!r}; the modalities of cell {audited.cell} are {', '.join(audited.modalities)}")

@@ -115,4 +115,5 @@ def _redrawn(x: Array, valid: Bool[Array, "b ..."], key: Key[Array, ""]) -> Arra
 
 def _energy(logits: np.ndarray) -> np.ndarray:
     """log sum exp: the negative energy, higher for familiar inputs."""
-    return np.asarray(jax.nn.logsumexp(jnp.asarray(logits, jnp.float32), axis=-1))
+    largest = logits.max(axis=-1)
+    return largest + np.log(np.exp(np.float64(logits) - largest[..., None]).sum(axis=-1))

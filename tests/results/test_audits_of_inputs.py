@@ -59,8 +59,8 @@ def test_all_inputs_missing_is_the_subset_without_them(audited):
     for name, others in (("image", "text+vector"), ("vector", "image+text")):
         assert found.estimates[f"{name}, missing rate 1"].per_seed == score(audited.outcomes[others])
     assert found.estimates["all modalities, missing rate 1"].per_seed == score(audited.predict_subsets([()])[""])
-    with pytest.raises(ValueError, match=r"rates are \[0.5, 1\]; they must ascend from 0"):
-        mmjax.audit.missing_rates(audited, rates=(0.5, 1))
+    with pytest.raises(ValueError, match=r"rates are \[0.5, 1.0\]; they must ascend from 0"):
+        mmjax.audit.missing_rates(audited, rates=(0.5, 1.0))
 
 
 def test_effective_robustness_is_a_paired_difference(corrupted):
