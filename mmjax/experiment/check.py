@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 
 from mmjax.data.dataset import Dataset
 from mmjax.data.feed import example_batch
+from mmjax.decoders.interleaved import BEGIN
 from mmjax.describe import as_line
 from mmjax.evaluate.predict import predict_attacked, predict_subsets
 from mmjax.experiment.privacy import check_privacy, with_noise
@@ -81,6 +82,9 @@ def _check_decoders(experiment: Experiment, data: Dataset) -> None:
         if found is None or found.ndim != 2 or found.dtype.kind not in "iu":
             given = f"their targets are {listed(targets)}" if found is None else f"it is {found.dtype}{list(found.shape)}"
             raise ExperimentError(f"decoders.{name}: the data need a target {name!r} of token ids, Int[n m]; {given}")
+        if BEGIN in found and BEGIN not in decoder.prompt:
+            needed = "an Interleaved with the prompt (BEGIN,)"
+            raise ExperimentError(f"decoders.{name}: rows have several dialogues, which only {needed} keeps apart")
         end = getattr(data.tokenizers.get(name), "end", decoder.end)
         if end != decoder.end:
             raise ExperimentError(f"decoders.{name}.end is {decoder.end}, but texts of {name!r} end with the token {end}")

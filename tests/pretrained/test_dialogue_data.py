@@ -9,10 +9,10 @@ import pytest
 from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.data.decode import DataError
 from mmjax.data.image import to_unit
-from mmjax.decoders import Factored, Interleaved, LanguageModel
+from mmjax.decoders import Factored, Flamingo, Interleaved, LanguageModel
 from mmjax.decoders.interleaved import BEGIN
 from mmjax.encoders import EachImage, ViT
-from mmjax.experiment import Experiment
+from mmjax.experiment import Experiment, ExperimentError
 from mmjax.experiment.load import load_and_check
 from mmjax.fusion import MLPConnector
 from mmjax.losses import CrossEntropy, On
@@ -75,19 +75,21 @@ def test_rows(talks):
 
 
 @pytest.mark.slow
-def test_a_model_takes_them(talks, source):
+def test_models_that_keep_dialogues_apart_take_them(talks, source):
     language = LanguageModel(259, width=8, depth=1, heads=2, kv_heads=1, hidden=12, positions=64, end=2)
-    load_and_check({
-        "packed": Experiment(
-            data=talks,
-            encoders={"image": EachImage(ViT(patch=4, width=8, depth=1, heads=2, hidden=8, class_token=False))},
-            fusion=MLPConnector(8),
-            decoders={"text": Factored(Interleaved(language, (BEGIN,)))},
-            loss=On("text", CrossEntropy(), target="answer"),
-            tasks={"text": Likelihood("text", target="answer")},
-            batch=2,
-        )
-    })  # fmt: skip
+    fits = Experiment(
+        data=talks,
+        encoders={"image": EachImage(ViT(patch=4, width=8, depth=1, heads=2, hidden=8, class_token=False))},
+        fusion=MLPConnector(8),
+        decoders={"text": Factored(Interleaved(language, (BEGIN,)))},
+        loss=On("text", CrossEntropy(), target="answer"),
+        tasks={"text": Likelihood("text", target="answer")},
+        batch=2,
+    )
+    load_and_check({"packed": fits})
+    for decoder in (Factored(Interleaved(language, (1,))), Flamingo(language), language):
+        with pytest.raises(ExperimentError, match=r"decoders\.text: rows have several dialogues, which only an Interleaved"):
+            load_and_check({"packed": dataclasses.replace(fits, decoders={"text": decoder})})
 
 
 @pytest.mark.parametrize(
