@@ -23,7 +23,7 @@ from mmjax.metrics.answers import ANSWER_METRICS
 from mmjax.metrics.text import text_outcomes
 from mmjax.question_sets import SETS, QuestionSet, prompt_of
 
-__all__ = ["SHOWN", "answered", "first_groups", "main", "majority", "scored", "shown_images"]
+__all__ = ["SHOWN", "answered", "first_groups", "main", "majority", "scored", "shown_images", "with_same"]
 
 SHOWN = ("right", "none", "wrong")
 
@@ -100,6 +100,24 @@ def scored(questions: Sequence[VisualQuestion], set_: QuestionSet, answers: Sequ
         every = np.array([right[group == number].all() for number in range(group.max() + 1)], np.float32)
         metric, groups = ANSWER_METRICS["gqa"].metric, np.arange(len(every))  # a mean
         found |= estimates({"all_right": metric}, {"gqa": every[None]}, np.ones(len(every)), groups)
+    return found
+
+
+def with_same(
+    questions: Sequence[VisualQuestion], rows: Mapping[str, dict[str, Estimate]], answers: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, Estimate]]:
+    """The rows with "same", the share of answers that are those with the right images: 1 if a model ignores the images.
+
+    rows: {images: scores}. answers: {images: of each question}. As they are without other images than the right ones.
+    """
+    if "right" not in answers or len(answers) < 3:  # one of them is the majority
+        return dict(rows)
+    group = np.unique([question.group for question in questions], return_inverse=True)[1]
+    found = {}
+    for images, texts in answers.items():
+        equal = np.array([a == b for a, b in zip(texts, answers["right"])], np.float32)
+        metric = ANSWER_METRICS["gqa"].metric  # a mean
+        found[images] = rows[images] | estimates({"same": metric}, {"gqa": equal[None]}, np.ones(len(equal)), group)
     return found
 
 
@@ -211,14 +229,14 @@ def _run(given: argparse.Namespace) -> None:
         raise DataError(f"{given.weights} is no vision-language model, but a {type(weights.module).__name__}")
     out.mkdir(parents=True, exist_ok=True)
     metadata = {"weights": given.weights, "max_tokens": given.max_tokens}
-    answer, rows = _answerer(weights, given.max_tokens, given.batch), {}
+    answer, said = _answerer(weights, given.max_tokens, given.batch), {}
     for shown in dict.fromkeys(given.shown):
         with Progress(console=Console(stderr=True)) as bars:
             bar = bars.add_task(f"{given.set}, images: {shown}", total=len(questions))
             update = lambda done, bar=bar, bars=bars: bars.update(bar, completed=done)
-            answers = answered(questions, set_, shown, answer, out / f"{shown}.jsonl", given.batch, metadata, update)
-        rows[shown] = scored(questions, set_, answers)
-    rows["majority"] = scored(questions, set_, majority(questions))
+            said[shown] = answered(questions, set_, shown, answer, out / f"{shown}.jsonl", given.batch, metadata, update)
+    said["majority"] = majority(questions)
+    rows = with_same(questions, {name: scored(questions, set_, texts) for name, texts in said.items()}, said)
     (out / "scores.json").write_text(json.dumps(_summary(given, set_, questions, rows), indent=1))
     Console(width=None if sys.stdout.isatty() else 128).print(_table(given.set, questions, rows))
 

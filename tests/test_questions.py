@@ -150,11 +150,13 @@ def test_the_command_from_files_to_a_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("mmjax.pretrained.image_prompts.ImagePrompts", object)
     answer = lambda rows: ["yes" if row["images"] else "no" for row in rows]
     monkeypatch.setattr(questions, "_answerer", lambda weights, max_tokens, batch: answer)
-    main(["tiny", "pope", str(file), "--shown", "right", "none", "--out", str(tmp_path / "out")])
+    main(["tiny", "pope", str(file), "--shown", "right", "none", "wrong", "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
     assert "pope: 6 questions about 3 images" in printed and "majority" in printed
     summary = json.loads((tmp_path / "out/scores.json").read_text())
     assert summary["scores"]["right"]["pope_yes_rate"][0] == 1 and summary["scores"]["none"]["pope_yes_rate"][0] == 0
+    same = {shown: summary["scores"][shown]["same"][0] for shown in ("right", "none", "wrong")}
+    assert same == {"right": 1, "none": 0, "wrong": 1}
     assert len((tmp_path / "out/none.jsonl").read_text().splitlines()) == 6
     for arguments, message in (
         (["vqa_v2", str(file)], "vqa_v2 takes 2 files: QUESTIONS ANNOTATIONS"),
