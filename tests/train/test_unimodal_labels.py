@@ -1,5 +1,6 @@
 """Generated labels by hand; tests/parity/test_fusions_training.py compares three epochs with the authors' trainer."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +9,12 @@ import pytest
 from mmjax.data.dataset import Dataset, Rows
 from mmjax.data.decode import DataError
 from mmjax.data.numbered import Numbered
+from mmjax.losses import SelfMMLoss, SignedEntropy
+from mmjax.shards import SHARD
 from mmjax.train.previous_batch import PreviousBatch
+from mmjax.train.step import weighted_mean
 from mmjax.train.unimodal_labels import UnimodalLabels
-from mmjax.types import Batch, Gradient
+from mmjax.types import Aux, Batch, Gradient
 
 LABELS = UnimodalLabels(5, ("text",), width=1, unimodal_width=1)
 
@@ -58,3 +62,37 @@ def test_rows_are_numbered():
     assert data.fingerprint != "of the data"
     with pytest.raises(DataError, match=r"Numbered.target is 'score', a target that the data have"):
         Numbered(Given(), "score").load()
+
+
+@pytest.mark.slow
+def test_four_devices_and_one_keep_the_same_state():
+    """Also the gradients, of a loss that sees the labels or the batch before; two steps."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(2, 8, 2)).astype(np.float32), np.float32([1, -1, 2, -2, 1, -1, 2, -2])
+    labels, memory = UnimodalLabels(8, ("text",), width=2, unimodal_width=2), PreviousBatch((("text.features", 2),), 8)
+
+    def objective(params, batch, key):
+        f = jnp.tanh(batch.inputs["text"] @ params)
+        outputs = {"features": f, "text.features": f * f, "text.score": f[:, :1], "score": f[:, 1:]}
+        values = SelfMMLoss(("text",))(outputs, batch) | {"entropy": SignedEntropy("text.features", ridge=0.1)(outputs, batch)}
+        return {name: weighted_mean(value, batch.weight) for name, value in values.items()}, Aux(outputs, {}, {}, {})
+
+    def two_steps(params, batches):
+        def both(states, batch):
+            steps = [part(objective, params, state, batch, jax.random.key(0)) for part, state in zip((labels, memory), states)]
+            return tuple(state for *_, state in steps), [step[:2] for step in steps]
+
+        return jax.lax.scan(both, (labels.init(params), memory.init(params)), batches)
+
+    def given(*shape):
+        stacked = lambda array: np.broadcast_to(array, (2, 8)).reshape(2, *shape)
+        targets = {"score": stacked(y), "row": stacked(np.arange(8, dtype=np.int32))}
+        present = {"text": stacked(np.arange(8) != 3)}
+        return Batch({"text": x.reshape(2, *shape, 2)}, present, targets, stacked(np.ones(8, np.float32)))
+
+    params = np.eye(2, dtype=np.float32)
+    one = jax.jit(two_steps)(params, given(8))
+    parts = jax.pmap(two_steps, axis_name=SHARD, in_axes=(None, 1))(params, given(4, 2))
+    chex.assert_trees_all_close(*(jax.tree.map(lambda x, k=k: x[k], parts) for k in (0, 3)), rtol=1e-6)
+    chex.assert_trees_all_close(jax.tree.map(lambda x: x[0], parts), one, rtol=1e-4, atol=1e-6)
+    assert np.abs(one[0][0]["labels"]["text"] - y).max() > 0.1
