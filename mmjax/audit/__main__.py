@@ -35,7 +35,8 @@ def main(arguments: list[str] | None = None) -> None:
         run_audits(given.run, given.cell, given.task, given.audits)
         page = write_report([given.run], given.run / "report.html")
     except KeyError as error:
-        sys.exit(f"error: {error.args[0]}")
+        hint = "; name the cell before its audits" if given.cell in mmjax.audit.AUDITS else ""
+        sys.exit(f"error: {error.args[0]}{hint}")
     except (DataError, ImportError, RunError, WeightsError) as error:
         sys.exit(f"error: {error}")
     print(f"\nwrote {given.run / 'audits'} and {page}")

@@ -144,6 +144,8 @@ def test_errors_name_what_is_valid(results, audited):
         mmjax.audit.load_audited(results.run.folder, "all", "nothing")
     with pytest.raises(KeyError, match="its metrics are accuracy"):
         audited.estimate(audited.outcomes["text"], "nothing")
+    with pytest.raises(SystemExit, match=r"no cell 'shapley' .* name the cell before its audits"):
+        main([str(results.run.folder), "shapley"])
     with pytest.raises(SystemExit, match="there is no audit 'nothing'"):
         main([str(results.run.folder), "all", "nothing"])
     with pytest.raises(SystemExit, match=r"audit groups: .* no column"):
