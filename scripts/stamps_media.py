@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import oxipng
 from PIL import Image
 
 SIDE = 128  # pixels of the square canvas
@@ -12,7 +13,7 @@ RATE = 16_000  # Hz
 MP3_LEVEL = 0.6  # libsndfile's scale of the variable bit rate, from 0 (best) to 1 (smallest); the card states its error
 SILENT_PEAK = 1e-3  # -60 dB of full scale
 CLIPPED_RUN = 3  # consecutive samples at full scale that count as clipping
-PNG_OPTIONS = {"format": "PNG", "optimize": True}
+KEEP_RGBA = dict.fromkeys(("bit_depth_reduction", "color_type_reduction", "palette_reduction", "grayscale_reduction"), False)
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,13 @@ def draw(path: Path) -> Drawing:
     pixels = np.array(canvas)
     pixels[pixels[..., 3] == 0] = 0  # invisible colours cost bytes
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, **PNG_OPTIONS)
-    return Drawing(buffer.getvalue(), pixels, notes)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return Drawing(smallest(buffer.getvalue()), pixels, notes)
+
+
+def smallest(png: bytes) -> bytes:
+    """The same pixels in about a tenth fewer bytes than Pillow's."""
+    return oxipng.optimize_from_memory(png, level=6, **KEEP_RGBA)
 
 
 def _read_png(path: Path) -> tuple[Image.Image, tuple[str, ...]]:
