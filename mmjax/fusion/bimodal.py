@@ -90,8 +90,8 @@ class BBFN(nn.Module):
         divides(self, "heads", "width")
         rate(self, "dropout")
         names = sorted(tokens)
-        if self.main not in names:
-            raise ValueError(f"BBFN.main is {self.main!r}; it must be one of the modalities {names}")
+        if self.main not in names or len(names) < 2:
+            raise ValueError(f"BBFN.main is {self.main!r}; it must be one of several modalities, of {names}")
         clean = {name: jnp.where(tokens[name].mask[..., None], tokens[name].x, 0) for name in names}
         layer = lambda name, x: project(_neighbours(x), self.width, f"{name}_project", self.dtype, bias=False)
         streams = {name: Tokens(layer(name, x), tokens[name].mask) for name, x in clean.items()}

@@ -190,7 +190,8 @@ class SignedEntropy:
     `train.previous_batch.PreviousBatch`, those of the batch before count too, as in their code.
 
     output: its name. target: the name of a target Float[b] or Float[b 1]; examples with 0 or without a target do not count.
-    ridge: added to the diagonals, in squared units of the output; 0 in the code. ValueError if there is no such target.
+    ridge: added to the diagonals, in squared units of the output; 0 in the code. ValueError if there is no such target, or if
+    those of the batch before do not fit.
     """
 
     output: str
@@ -206,9 +207,14 @@ class SignedEntropy:
             )
         z = gather_over_shards(zero_invalid(z.astype(jnp.float32), valid))
         sign = gather_over_shards(jnp.where(valid, sign.reshape(-1), 0))
-        if f"previous/{self.output}" in batch.targets:
-            z = jnp.concatenate([z, batch.targets[f"previous/{self.output}"]])
-            sign = jnp.concatenate([sign, batch.targets[f"previous/{self.target}"]])
+        before, their_sign = (batch.targets.get(f"previous/{name}") for name in (self.output, self.target))
+        if before is not None:
+            if their_sign is None:
+                raise ValueError(f"PreviousBatch.target must be that of the SignedEntropy of {self.output!r}, {self.target!r}")
+            if before.shape[1] != z.shape[1]:
+                width = f"PreviousBatch.outputs has the width {before.shape[1]} for {self.output!r}"
+                raise ValueError(f"{width}; it must be {z.shape[1]}")
+            z, sign = jnp.concatenate([z, before]), jnp.concatenate([sign, their_sign])
 
         def log_determinant(chosen):
             centred, _ = _centred(z, chosen)

@@ -18,14 +18,14 @@ __all__ = ["PreviousBatch"]
 class PreviousBatch:
     """The gradient of the sum of the losses, which also see outputs of the batch before and its target, without a gradient: as
     the targets "previous/<output>" Float[B width] and "previous/<target>" Float[B], of the whole batch on every shard. The
-    target is NaN before the first step, and for examples that do not count.
+    target is NaN before the first step, and for examples that do not count or lack the modality of one of the outputs.
 
     This is the memory of MMIM (Han et al., 2021), of one batch as in the authors' code, for `losses.SignedEntropy`:
 
         gradient=PreviousBatch((("audio.entropy", 16), ("video.entropy", 8)), batch=32)
 
     outputs: (name, width) of each output. batch: number of examples of a whole batch. target: the name of a target Float[b] or
-    Float[b 1]. ValueError if the batch has another size.
+    Float[b 1]. ValueError if the batch has another size or no such target.
     """
 
     outputs: tuple[tuple[str, int], ...]
@@ -39,6 +39,8 @@ class PreviousBatch:
         return state | {f"previous/{self.target}": jnp.full(self.batch, jnp.nan)}
 
     def __call__(self, objective: Objective, params: Any, state: Any, batch: Batch, key: Key[Array, ""]) -> tuple:
+        if self.target not in batch.targets:
+            raise ValueError(f"PreviousBatch.target is {self.target!r}; the batch's targets are {sorted(batch.targets)}")
         seen = batch.replace(targets={**batch.targets, **state})
 
         def total(params):

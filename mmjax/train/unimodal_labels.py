@@ -38,10 +38,11 @@ class UnimodalLabels:
     code's epochs, which visit each example once. Labels of absent modalities do not change, and none do while a centre has no
     examples. Unlike the code, a step is a whole batch: it accumulates the gradients of four.
 
-    examples: number of training rows. modalities: those with a label, with the outputs "k.features" of a `fusion.SelfMM` beside
-    "features". target: the name of a target Float[b] or Float[b 1], around 0. row: that of a target Int[b], the number of the
-    row in the training split (`data.numbered.Numbered`). width, unimodal_width: of the features. limit: the highest
-    absolute label, 3 in the code. zeros: count 0 as positive; the code excludes it by default.
+    examples: number of training rows, of the largest fold; rows beyond it keep y. modalities: those with a label, with the
+    outputs "k.features" of a `fusion.SelfMM` beside "features". target: the name of a target Float[b] or Float[b 1], around 0.
+    row: that of a target Int[b], the number of the row in the training split (`data.numbered.Numbered`). width,
+    unimodal_width: of the features. limit: the highest absolute label, 3 in the code. zeros: count 0 as positive; the code
+    excludes it by default.
     """
 
     examples: int
@@ -79,13 +80,18 @@ class UnimodalLabels:
         (value, aux), gradient = jax.value_and_grad(total, has_aux=True)(params)
         outputs = {name: f"{name}.features" if name else "features" for name in state["features"]}
         features = {name: gather_over_shards(pick(aux.outputs, output)) for name, output in outputs.items()}
+        for name, x in features.items():
+            if x.shape[1:] != state["features"][name].shape[1:]:
+                field, own = ("unimodal_width", self.unimodal_width) if name else ("width", self.width)
+                raise ValueError(f"UnimodalLabels.{field} is {own}; it must be that of {outputs[name]!r}, {list(x.shape)}")
         counts = {name: gather_over_shards(counted(output, batch) & (row >= 0)) for name, output in outputs.items()}
         state = self.updated(state, gather_over_shards(row), gather_over_shards(y.reshape(-1)), features, counts)
         return *sum_over_shards((value, gradient)), aux, state
 
     def _known(self, state: Any, name: str, row: Int[Array, " b"], y: Float[Array, " b"]) -> Float[Array, " b"]:
         """The labels of these rows; y of those that were not seen."""
-        return jnp.where(state["seen"][name][row] > 0, state["labels"][name][row], y)
+        is_known = state["seen"][name].at[row].get(mode="fill", fill_value=0) > 0
+        return jnp.where(is_known, state["labels"][name][row], y)
 
     def updated(
         self,

@@ -80,7 +80,7 @@ def test_other_outputs_are_named():
     [
         (MAG("c"), r"MAG.target is 'c'; it must be one of the modalities \['a', 'b'\]"),
         (NLGate("c"), r"NLGate.query is 'c'; it must be one of the modalities \['a', 'b'\]"),
-        (BBFN("c"), r"BBFN.main is 'c'; it must be one of the modalities \['a', 'b'\]"),
+        (BBFN("c"), r"BBFN.main is 'c'; it must be one of several modalities, of \['a', 'b'\]"),
         (MMIM("c"), r"MMIM.main is 'c'; it must be one of the modalities \['a', 'b'\]"),
         (MCTN("a", ("c",)), r"MCTN.targets is \('c',\); they must be two or three different ones of .* \['a', 'b'\]"),
         (ViLBERT(), r"ViLBERT.modalities is .*; it must be two modalities, those of the model: \['a', 'b'\]"),

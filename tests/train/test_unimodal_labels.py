@@ -1,5 +1,7 @@
 """Generated labels by hand; tests/parity/test_fusions_training.py compares three epochs with the authors' trainer."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -48,6 +50,28 @@ def test_they_are_gradients_and_name_what_they_need():
     with pytest.raises(ValueError, match=r"UnimodalLabels needs the target 'row'; the batch's targets are \['score'\]"):
         LABELS(lambda *given: None, {}, LABELS.init({}), batch, jax.random.key(0))
     assert np.isnan(memory.init({})["previous/score"]).all()
+    with pytest.raises(ValueError, match=r"PreviousBatch.target is 'age'; the batch's targets are \['score'\]"):
+        PreviousBatch((), 3, "age")(lambda *given: None, {}, {}, batch, jax.random.key(0))
+    given = batch.replace(present={"text": np.ones(2, bool)}, targets={**batch.targets, **memory.init({})})
+    for entropy, width, message in (
+        (SignedEntropy("text.z"), 3, r"PreviousBatch.outputs has the width 2 for 'text.z'; it must be 3"),
+        (SignedEntropy("text.z", "age"), 2, r"PreviousBatch.target must be that of the SignedEntropy of 'text.z', 'age'"),
+    ):
+        also = given.replace(targets={**given.targets, "age": np.ones(2, np.float32)})
+        with pytest.raises(ValueError, match=message):
+            jax.eval_shape(entropy, {"text.z": jnp.zeros((2, width))}, also)
+
+
+def test_rows_beyond_the_examples_keep_their_targets():
+    """Row 4 was seen, with the label 3; row 5 has no place in the state. Features of another width are named."""
+    state = {"seen": {"text": jnp.ones(5, jnp.int32)}, "labels": {"text": jnp.full(5, 3.0)}}
+    known = jax.jit(LABELS._known, static_argnums=1)(state, "text", jnp.array([4, 5]), jnp.array([1.0, -1.0]))
+    np.testing.assert_array_equal(known, [3, -1])
+    batch = Batch({}, {"text": jnp.ones(2, bool)}, {"score": jnp.ones(2), "row": jnp.arange(2)}, jnp.ones(2))
+    outputs = {"features": jnp.ones((2, 1)), "text.features": jnp.ones((2, 2))}
+    given = partial(LABELS, lambda params, batch, key: ({"loss": params}, Aux(outputs, {}, {}, {})))
+    with pytest.raises(ValueError, match=r"UnimodalLabels.unimodal_width is 1; .* 'text.features', \[2, 2\]"):
+        jax.eval_shape(given, jnp.zeros(()), LABELS.init({}), batch, jax.random.key(0))
 
 
 class Given:
