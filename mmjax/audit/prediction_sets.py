@@ -92,7 +92,8 @@ def threshold(
 
     For n independent units it is the ceil((n + 1) level)-th smallest score (Vovk et al., 2005). Units of one group depend on
     each other, so k groups count as k: the new one adds the weight of a mean group to the total (hierarchical conformal
-    prediction, Lee, Barber and Willett, 2023; exact for groups of equal weight).
+    prediction, Lee, Barber and Willett, 2023; exact for groups of equal weight). If a few heavy groups have the largest scores,
+    the probability is lower.
 
     scores: Float[u]. weight: Float[u], by default 1. group: Int[u], by default one for each unit.
     """
