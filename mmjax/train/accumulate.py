@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from mmjax.losses.contrastive import InfoNCE, SigmoidPairs, Triplet
-from mmjax.losses.distributions import DCCA, CentralMoments, Correlation, NormalMMD, Orthogonality
+from mmjax.losses.contrastive import CPC, InfoNCE, SigmoidPairs, Triplet
+from mmjax.losses.distributions import DCCA, CentralMoments, Correlation, NormalMMD, Orthogonality, SignedEntropy
 from mmjax.nn.checks import positive
 from mmjax.shards import sum_over_shards
 from mmjax.train.step import SumOfLosses
@@ -17,7 +17,9 @@ from mmjax.types import Aux, Batch, Objective
 
 __all__ = ["Accumulate"]
 
-_COMPARING = (InfoNCE, SigmoidPairs, Triplet, Correlation, DCCA, CentralMoments, NormalMMD, Orthogonality)
+_COMPARING = (
+    CPC, InfoNCE, SigmoidPairs, Triplet, Correlation, DCCA, CentralMoments, NormalMMD, Orthogonality, SignedEntropy,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.losses import InfoNCE, WeightedLosses, cross_entropy
+from mmjax.losses import InfoNCE, WeightedLosses, contrastive, cross_entropy, distributions
 from mmjax.shards import SHARD
-from mmjax.train.accumulate import Accumulate
+from mmjax.train.accumulate import _COMPARING, Accumulate
 from mmjax.train.average import Average
 from mmjax.train.step import make_step
 from tests.train.toy import Toy
@@ -64,6 +64,8 @@ def test_losses_that_compare_examples_are_refused(whole):
     loss = WeightedLosses({"pairs": (InfoNCE("text.a", "text.b"), 1.0)})
     with pytest.raises(ValueError, match=r"Accumulate: InfoNCE compares the examples of a batch; use .*GradCache"):
         make_step(TOY.model, loss, TOY.tx, gradient=Accumulate(2))(state, {}, TOY.one_seed())
+    found = [value for module in (contrastive, distributions) for value in vars(module).values() if isinstance(value, type)]
+    assert {value for value in found if "__call__" in vars(value) and "losses" in value.__module__} == set(_COMPARING)
 
 
 def test_an_average_of_parameters_follows_its_definition(whole):
