@@ -106,7 +106,7 @@ class UnimodalLabels:
         ratio = {name: self._ratio(state, name, x) for name, x in features.items()}
         a, has_fused = ratio[""]
         divisor = jnp.where(a + _SMALL == 0, _SMALL, a + _SMALL)
-        labels, seen = {"": y}, {}
+        labels = {"": y}
         for name in self.modalities:
             (own, has), old, before = ratio[name], self._known(state, name, row, y), state["seen"][name][row]
             new = jnp.clip((own / divisor * y + y + own - a) / 2, -self.limit, self.limit)
