@@ -1,0 +1,3 @@
+"""AV-MNIST in the folder format of MultiBench: written and spoken digits."""
+
+__all__ = ["dataset"]
