@@ -33,8 +33,9 @@ class MMIM(nn.Module):
 
     `published.mmim_heads` and `losses.mmim_loss` add its losses. It equals the authors' code with their defaults, up to its
     last linear layer, which is the head; as in the code, the likelihood is without log s_k, and the CPC without a temperature.
-    The code alternates epochs in which only q learns, from the likelihood, with epochs in which all else learns; here both
-    learn at once. A pair counts if both of its modalities are present. The authors' `add_va`, a third pair, is left out.
+    The code alternates epochs in which only q learns, from the likelihood, with epochs in which all but q and the P_k learn, so
+    that the P_k stay as they were drawn; here all learn at once. A pair counts if both of its modalities are present. The
+    authors' `add_va`, a third pair, is left out.
 
     main: the modality that predicts the others; ValueError if the model has no such modality. width: of z and of the layer
     before it. dropout: rate on the concatenation. dtype: of the matmuls.

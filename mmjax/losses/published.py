@@ -71,8 +71,8 @@ def mmim_loss(
 
     loss: of the task; On(target, AbsoluteError()) in the code. modalities: of the model. main: as in `MMIM`. target: whose sign
     chooses the Gaussian of the entropy; None to leave the entropy out, as for classes. cpc, bound: weights. ridge: as in
-    `SignedEntropy`. The outputs are those of `fusion.published.mmim_heads`. The code leaves the entropy out of the first two
-    steps of each epoch.
+    `SignedEntropy`. The outputs are those of `fusion.published.mmim_heads`. The code forgets the batch before and leaves the
+    entropy out of the first two steps of each epoch.
     """
     each = {"task": (loss, 1.0), "likelihood": (OutputLoss("negative_log_likelihood"), bound)}
     for name in sorted(modalities):
