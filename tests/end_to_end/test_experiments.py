@@ -19,6 +19,7 @@ from tests.data.easy_vqa.test_easy_vqa import wheel
 from tests.data.emoji.packages import write_packages
 from tests.data.exercises.wheels import content, write_wheel
 from tests.data.fillets.test_fillets import packages
+from tests.data.mosi_mmsa import write_mmsa
 from tests.data.openclipart.tiny import groups_file, write_drawings
 from tests.data.wesnoth.test_clips import write_units
 from tests.data.wesnoth.test_wesnoth import package
@@ -42,6 +43,7 @@ UNITS = "a folder with a package of units of a game that a test makes"
 TEXTS = "a folder with a package of units and translations that a test makes"
 LANGUAGE = "a folder of weights of a language model that a test makes"
 ASKED = "a folder with a wheel of questions that a test makes"
+SENTIMENTS = "a folder with features of scored utterances that a test makes"
 SPOKEN_DIGITS = "a folder of written and spoken digits that a test makes"
 TINY_LANGUAGE = "vocabulary 259 width 8 depth 1 heads 2 kv-heads 1 hidden 12 positions 64".split()
 TINY_CHAT = [word if word[0].isdigit() else f"--decoders.caption.encoder.decoder.model.{word}" for word in TINY_LANGUAGE]
@@ -113,10 +115,18 @@ SOME = {
         ["--data.root", TEXTS, *"--data.folds 3 --data.window-tokens 64 --data.row-tokens 64".split(), *TWO, *SMALL],
     ),
     "mosi_sentiment": ("bc_all text", ["--data.root", str(MOSI), *SMALL]),
+    "mmsa_mosi": (
+        "misa self_mm",
+        ["--data.root", SENTIMENTS, "--weights.encoders-text/encoder", WEIGHTS, "--encoders.text.encoder.depth", "6",
+         *(word.replace("text.", "text.encoder.") for word in TINY_BERT), *SMALL],
+    ),
     "av_digits": ("late low_rank audio", ["--data.root", SPOKEN_DIGITS, "--data.validation", "8", *SMALL]),
 }
 # file -> (its data, a folder) -> the same on data that a test makes, since nobody may ship the real ones
-MADE = {"av_digits": lambda data, folder: replace(data, root=write_digits(folder), validation=8)}
+MADE = {
+    "av_digits": lambda data, folder: replace(data, root=write_digits(folder), validation=8),
+    "mmsa_mosi": lambda data, folder: replace(data, root=write_mmsa(folder)) if hasattr(data, "root") else data,
+}
 each = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 # They show little that the others do not.
 DEAR = (
@@ -154,6 +164,7 @@ DEAR = (
     "prompt_ensembles",
     "blind_questions",
     "av_digits",
+    "mmsa_mosi",
 )  # fmt: skip
 others = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SOME])
 
@@ -210,7 +221,7 @@ def test_some_cells_run_and_are_scored(name, commands, tmp_path):
         made[LANGUAGE] = language_folder(tmp_path / "language")
         flags = ["#".join([str(made.get(source, source)), *part]) for source, *part in (flag.split("#") for flag in flags)]
     folders = {EMOJI: write_packages, LINES: packages, WATCH: lambda folder: write_wheel(folder, content(subjects=10))}
-    folders |= {SPOKEN_DIGITS: write_digits}
+    folders |= {SPOKEN_DIGITS: write_digits, SENTIMENTS: write_mmsa}
     folders |= {ASKED: wheel, DRAWN: write_drawings, GROUPED: groups_file, UNITS: write_units, TEXTS: package}
     flags = [str(folders[flag](tmp_path / "data")) if flag in folders else flag for flag in flags]
     output = commands.run(ROOT / "experiments" / f"{name}.py", *cells.split(), *flags, "--out", tmp_path / "run")

@@ -21,7 +21,10 @@ from mmjax.data.custom.target_kinds import Scores
 from mmjax.data.decode import DataError
 from mmjax.data.formats.pickles import read_arrays_pickle
 
-__all__ = ["MMSA_FIELDS", "MULTIBENCH_FIELDS", "SPLITS", "MmsaPickle", "MultiBenchPickle", "mmsa", "multibench"]
+__all__ = [
+    "MMSA_FIELDS", "MULTIBENCH_FIELDS", "SPLITS", "MmsaPickle", "MultiBenchPickle", "check_counts", "mmsa", "multibench",
+    "read_parts", "without_infinity",
+]
 
 SPLITS = ("train", "valid", "test")
 MMSA_FIELDS = ("raw_text", "text", "audio", "vision", "annotations", "classification_labels", "regression_labels")
@@ -40,13 +43,13 @@ class MmsaPickle:
     file: Path
 
     def read(self) -> Table:
-        parts = _parts(self.file, ("id", "regression_labels"))
+        parts = read_parts(self.file, ("id", "regression_labels"))
         cells = {"id": [], "split": [], "video": []}
         known = lambda name: name in MMSA_FIELDS or re.fullmatch(r"regression_labels_\w+", str(name))
         found = [name for name in parts["train"] if known(name)]
         cells |= {name: [] for name in found}
         for split, part in parts.items():
-            count = _check_counts(self.file, split, part, ["id", *found])
+            count = check_counts(self.file, split, part, ["id", *found])
             ids = [str(name) for name in part["id"]]
             cells["id"] += [f"{split}/{name}" for name in ids]
             cells["split"] += [split] * count
@@ -69,10 +72,10 @@ class MultiBenchPickle:
     aligned: bool = True
 
     def read(self) -> Table:
-        parts = _parts(self.file, MULTIBENCH_FIELDS)
+        parts = read_parts(self.file, MULTIBENCH_FIELDS)
         cells = {name: [] for name in ("id", "split", "video", "label", "text", "audio", "vision")}
         for split, part in parts.items():
-            count = _check_counts(self.file, split, part, MULTIBENCH_FIELDS)
+            count = check_counts(self.file, split, part, MULTIBENCH_FIELDS)
             ids = [_flat_name(name) for name in part["id"]] if "id" in part else [f"{row}" for row in range(count)]
             cells["id"] += [f"{split}/{row} {name}" for row, name in enumerate(ids)]
             cells["split"] += [split] * count
@@ -82,7 +85,7 @@ class MultiBenchPickle:
             starts = [_start(series) for series in part["text"]]
             for name in ("text", "audio", "vision"):
                 own = starts if self.aligned else [_start(series) for series in part[name]]
-                cells[name] += [None if at is None else _without_infinity(x)[at:] for x, at in zip(part[name], own)]
+                cells[name] += [None if at is None else without_infinity(x)[at:] for x, at in zip(part[name], own)]
         return Table(str(self.file), cells)
 
 
@@ -131,7 +134,7 @@ def _data(source: Any, inputs: Any, targets: Any, groups: Iterable[str], split: 
     return table_data(source, named_columns(inputs), targets, numbers | dict(kinds or {}), tuple(groups), "id", splitting)
 
 
-def _parts(file: Path, needed: Iterable[str]) -> dict[str, dict[str, Any]]:
+def read_parts(file: Path, needed: Iterable[str]) -> dict[str, dict[str, Any]]:
     """{split: {field: values}}. Raises DataError if a split or a field is missing."""
     content = read_arrays_pickle(file)
     if not isinstance(content, dict) or not all(isinstance(content.get(split), dict) for split in SPLITS):
@@ -144,7 +147,7 @@ def _parts(file: Path, needed: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {split: content[split] for split in SPLITS}
 
 
-def _check_counts(file: Path, split: str, part: Mapping[str, Any], fields: Iterable[str]) -> int:
+def check_counts(file: Path, split: str, part: Mapping[str, Any], fields: Iterable[str]) -> int:
     """The number of rows of a split. Raises DataError if two fields have different numbers."""
     counts = {}
     for name in fields:
@@ -161,7 +164,7 @@ def _series(values: Cells, lengths: Any, where: str) -> list[Any]:
     """The cells of a field; series [t d] end at their length."""
     if np.ndim(values) != 3:
         return [value.item() if isinstance(value, np.generic) else value for value in values]
-    values = _without_infinity(values)
+    values = without_infinity(values)
     if lengths is None:
         return list(values)
     if len(lengths) != len(values) or not all(0 <= int(n) <= values.shape[1] for n in lengths):
@@ -169,7 +172,7 @@ def _series(values: Cells, lengths: Any, where: str) -> list[Any]:
     return [x[: int(n)] if int(n) else None for x, n in zip(values, lengths)]
 
 
-def _without_infinity(values: Any) -> np.ndarray:
+def without_infinity(values: Any) -> np.ndarray:
     """float32, with 0 for minus infinity, which COVAREP writes for silence."""
     values = np.asarray(values, np.float32)
     return np.where(np.isneginf(values), 0, values)
