@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 pytestmark = pytest.mark.parity
@@ -16,6 +15,8 @@ FILE = Path(__file__).parents[2] / "experiments" / "av_digits.py"
 
 def lenet(channels, stages):
     """unimodals/common_models.py of MultiBench: LeNet(1, channels, stages - 1)."""
+    import torch
+
     layers, before = [], 1
     for stage in range(stages):
         width, side = channels * 2**stage, 3 if stage else 5
@@ -27,6 +28,8 @@ def lenet(channels, stages):
 
 @pytest.mark.parametrize(("side", "stages"), [(28, 4), (112, 6)])
 def test_lenet(side, stages):
+    import torch
+
     ours, theirs = runpy.run_path(str(FILE))["LeNet"](2, stages), lenet(2, stages)
     x = np.random.default_rng(0).uniform(size=(3, side, side, 1)).astype(np.float32)
     flat = flatten_dict(ours.init(jax.random.key(0), jnp.asarray(x)), sep="/")

@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmjax.types import Padded
 
@@ -36,6 +34,8 @@ def filled(module, *inputs):
 
 
 def copy(parameters, **arrays):
+    import torch
+
     for name, array in arrays.items():
         getattr(parameters, name).data = torch.tensor(np.array(array))
 
@@ -46,6 +46,9 @@ def same(found, expected):
 
 
 def test_misa_reads_a_sequence_by_two_layers(ours):
+    import torch
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
     x, padded = sequences(2)
     module = ours["TwoLayers"]()
     variables = filled(module, padded)
@@ -70,6 +73,8 @@ def test_misa_reads_a_sequence_by_two_layers(ours):
 
 
 def test_subnet(ours):
+    import torch
+
     x = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
     module = ours["SubNet"](4, dropout=0.0)
     variables = filled(module, jnp.asarray(x))
@@ -84,6 +89,8 @@ def test_subnet(ours):
 
 
 def test_mult_projects_by_a_convolution(ours):
+    import torch
+
     x, padded = sequences(3)
     module = ours["Convolved"](4)
     variables = filled(module, padded)
