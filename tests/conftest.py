@@ -19,6 +19,7 @@ import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_traceback_in_locations_limit", 0)  # programs that run once need no lines of source
+jax.devices()  # starts JAX, before a test sets other flags for its processes
 gc.set_threshold(10_000, 20, 50)
 
 
