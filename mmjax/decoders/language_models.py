@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 from mmjax.decoders.gpt2 import GPT2
-from mmjax.decoders.language_model import POST_NORMS, PRE_NORMS, QK_NORMS, LanguageModel
+from mmjax.decoders.language_block import POST_NORMS, PRE_NORMS, QK_NORMS
+from mmjax.decoders.language_model import LanguageModel
 from mmjax.nn.attention import gelu_tanh
 from mmjax.nn.rotary import Llama3Scaling, Rope
 

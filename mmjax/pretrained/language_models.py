@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.decoders.language_model import POST_NORMS, PRE_NORMS, QK_NORMS, LanguageModel
+from mmjax.decoders.language_block import POST_NORMS, PRE_NORMS, QK_NORMS
+from mmjax.decoders.language_model import LanguageModel
 from mmjax.nn.attention import gelu_tanh
 from mmjax.nn.rotary import LongScaling, Rope
 from mmjax.pretrained.convert import Architecture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmjax.decoders import LanguageModel, language_models
-from mmjax.decoders.language_model import POST_NORMS, PRE_NORMS, QK_NORMS
+from mmjax.decoders.language_block import POST_NORMS, PRE_NORMS, QK_NORMS
 from mmjax.nn.rotary import LinearScaling, Rope
 from mmjax.types import Padded, Tokens
 

@@ -8,7 +8,7 @@ import pytest
 
 from mmjax.decoders import Decoder, Factored, LanguageModel
 from mmjax.decoders.generator import Generator
-from mmjax.decoders.language_model import PRE_NORMS, QK_NORMS
+from mmjax.decoders.language_block import PRE_NORMS, QK_NORMS
 from mmjax.encoders import Features, ViT
 from mmjax.nn import Deep, Remat, Scan, Transformer
 from mmjax.nn.rotary import Rope
