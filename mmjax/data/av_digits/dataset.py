@@ -15,7 +15,6 @@ intervals may be too narrow.
 import dataclasses
 import hashlib
 import io
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,10 +25,15 @@ from PIL import Image
 from mmjax.data.dataset import Column, Dataset, Rows
 from mmjax.data.decode import DataError
 from mmjax.data.inputs import VectorInput
+from mmjax.data.named_folder import named_folder
 
-__all__ = ["DIGITS", "FILES", "PARTS", "SIDES", "VARIABLE", "AvDigits", "GreyInput", "find_av_digits", "to_unit"]
+__all__ = ["DIGITS", "FILES", "PARTS", "SIDES", "VARIABLE", "AvDigits", "GreyInput", "to_unit"]
 
 VARIABLE = "MMJAX_AVMNIST"
+SOURCE = (
+    "The data are not part of mmjax: the README of MultiBench (pliang279/MultiBench) says where to get avmnist.tar.gz, which "
+    "contains them"
+)
 SIDES = {"image": 28, "audio": 112}
 """{modality: pixels per side}."""
 PARTS = ("train", "test")
@@ -59,7 +63,7 @@ class AvDigits:
 
     def load(self) -> Dataset:
         """Opens and checks all files. Raises DataError, naming the file, for what is missing or has another shape."""
-        folder = find_av_digits(self.root)
+        folder = named_folder(self.root, VARIABLE, FILES, "AV-MNIST", SOURCE)
         label = {part: _labels(folder / f"{part}_labels.npy") for part in PARTS}
         counts = {part: len(digits) for part, digits in label.items()}
         if self.validation >= counts["train"]:
@@ -97,23 +101,6 @@ class AvDigits:
         return digest.hexdigest()
 
 
-def find_av_digits(root: Path | None) -> Path:
-    """The folder of the files: `root`, else the value of MMJAX_AVMNIST.
-
-    Raises DataError, which says where to get the data, if a file is missing.
-    """
-    folder = root or os.environ.get(VARIABLE)
-    missing = [name for name in FILES if not folder or not (Path(folder) / name).is_file()]
-    if missing:
-        searched = f"{Path(folder).resolve()} has no {', '.join(missing)}" if folder else "no folder was named"
-        raise DataError(
-            f"no AV-MNIST: {searched}. Name a folder with {', '.join(FILES)} by --data.root or by the environment variable "
-            f"{VARIABLE}. The data are not part of mmjax: the README of MultiBench (pliang279/MultiBench) says where to get "
-            "avmnist.tar.gz, which contains them"
-        )
-    return Path(folder)
-
-
 @dataclasses.dataclass(frozen=True)
 class GreyInput:
     """Grey values from 0 to 255, [side side] or [side * side] by rows -> Float32[side side 1]. side: in pixels."""
@@ -147,7 +134,7 @@ def _item(arrays: tuple[np.ndarray, np.ndarray], parse: GreyInput, number: int) 
 
 
 def _open(file: Path) -> np.ndarray:
-    """The array of a file, of which nothing is read yet."""
+    """The array of a .npy file, whose numbers are read when they are used. Raises DataError if there is none."""
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -12,19 +12,24 @@ folder that the user names contains
 import csv
 import io
 import math
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from mmjax.data.decode import DataError, decode_text
+from mmjax.data.named_folder import named_folder
 
-__all__ = ["FILES", "OFFICIAL", "VARIABLE", "WIDTHS", "MosiTable", "find_mosi", "read_files", "read_table"]
+__all__ = ["FILES", "OFFICIAL", "VARIABLE", "WIDTHS", "MosiTable", "read_files", "read_table"]
 
 WIDTHS = {"text": 100, "audio": 73, "video": 100}
 OFFICIAL = ("train", "test")
 VARIABLE = "MMJAX_MOSI"
+SOURCE = (
+    "They are research data and not part of mmjax: ask for the utterance-level features published beside 'Context-Dependent "
+    "Sentiment Analysis in User-Generated Videos' (Poria et al., ACL 2017), and for CMU-MOSI itself its authors at Carnegie "
+    "Mellon University (Zadeh et al., 2016); mmjax/data/mosi/files.py describes each file"
+)
 FILES = ("transcripts.csv", *(f"{name}_{split}.csv" for name in ("index", *WIDTHS) for split in OFFICIAL))
 
 
@@ -43,28 +48,9 @@ class MosiTable(NamedTuple):
     features: dict[str, np.ndarray]
 
 
-def find_mosi(root: Path | None) -> Path:
-    """The folder of the files: `root`, else the value of MMJAX_MOSI.
-
-    Raises DataError, which says where to get the data, if a file is missing.
-    """
-    folder = root or os.environ.get(VARIABLE)
-    missing = [name for name in FILES if not folder or not (Path(folder) / name).is_file()]
-    if missing:
-        searched = f"{Path(folder).resolve()} has no {', '.join(missing)}" if folder else "no folder was named"
-        raise DataError(
-            f"no CMU-MOSI features: {searched}. Name a folder with {', '.join(FILES)} by --data.root "
-            f"or by the environment variable {VARIABLE}. They are research data and not part of mmjax: ask for the "
-            "utterance-level features published beside 'Context-Dependent Sentiment Analysis in User-Generated Videos' (Poria "
-            "et al., ACL 2017), and for CMU-MOSI itself its authors at Carnegie Mellon University (Zadeh et al., 2016); "
-            "mmjax/data/mosi/files.py describes each file"
-        )
-    return Path(folder)
-
-
 def read_files(root: Path | None) -> dict[str, bytes]:
     """{name: content} of all FILES. Raises DataError if one is missing."""
-    folder = find_mosi(root)
+    folder = named_folder(root, VARIABLE, FILES, "CMU-MOSI features", SOURCE)
     return {name: (folder / name).read_bytes() for name in FILES}
 
 

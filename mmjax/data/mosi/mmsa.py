@@ -6,7 +6,6 @@ feeds its models (Mao et al., ACL 2022; src/MMSA/data_loader.py), to compare wit
 
 import dataclasses
 import hashlib
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,13 @@ from mmjax.data.dataset import Column, Dataset, Rows, identity
 from mmjax.data.decode import DataError
 from mmjax.data.formats.features import SPLITS, check_counts, read_parts, without_infinity
 from mmjax.data.inputs import SeriesInput, VectorInput
+from mmjax.data.named_folder import named_folder
 from mmjax.types import Padded
 
-__all__ = ["FIELDS", "FILE", "VARIABLE", "MmsaMosi", "find_mmsa"]
+__all__ = ["FIELDS", "FILE", "VARIABLE", "MmsaMosi"]
 
 FILE, VARIABLE = "unaligned_50.pkl", "MMJAX_MMSA"
+SOURCE = "It is research data and not part of mmjax: the README of MMSA (thuiar/MMSA) says where to get MOSI/Processed"
 FIELDS = ("id", "raw_text", "text", "text_bert", "audio", "vision", "audio_lengths", "vision_lengths", "regression_labels")
 
 
@@ -43,7 +44,7 @@ class MmsaMosi:
 
     def load(self) -> Dataset:
         """Reads and checks the file. Raises DataError, naming file, split and field, for anything that cannot be used."""
-        file = find_mmsa(self.root)
+        file = named_folder(self.root, VARIABLE, [FILE], "CMU-MOSI of MMSA", SOURCE) / FILE
         parts = read_parts(file, FIELDS)
         counts = [check_counts(file, split, parts[split], FIELDS) for split in SPLITS]
         for split in SPLITS:
@@ -76,19 +77,6 @@ class MmsaMosi:
         with file.open("rb") as data:
             digest.update(hashlib.file_digest(data, "sha256").digest())
         return digest.hexdigest()
-
-
-def find_mmsa(root: Path | None) -> Path:
-    """The file in the folder `root`, else in the folder that MMJAX_MMSA names. Raises DataError if there is none."""
-    folder = root or os.environ.get(VARIABLE)
-    if not folder or not (Path(folder) / FILE).is_file():
-        searched = f"{Path(folder).resolve()} has no {FILE}" if folder else "no folder was named"
-        raise DataError(
-            f"no CMU-MOSI of MMSA: {searched}. Name the folder of {FILE} by --data.root or by the environment variable "
-            f"{VARIABLE}. It is research data and not part of mmjax: the README of MMSA (thuiar/MMSA) says where to get "
-            "MOSI/Processed"
-        )
-    return Path(folder) / FILE
 
 
 def _check(file: Path, split: str, parts: dict[str, dict[str, Any]]) -> None:
