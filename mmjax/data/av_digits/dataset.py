@@ -27,7 +27,7 @@ from mmjax.data.decode import DataError
 from mmjax.data.inputs import VectorInput
 from mmjax.data.named_folder import named_folder
 
-__all__ = ["DIGITS", "FILES", "PARTS", "SIDES", "VARIABLE", "AvDigits", "GreyInput", "to_unit"]
+__all__ = ["DIGITS", "FILES", "PARTS", "SIDES", "SOURCE", "VARIABLE", "AvDigits", "GreyInput", "to_unit"]
 
 VARIABLE = "MMJAX_AVMNIST"
 SOURCE = (

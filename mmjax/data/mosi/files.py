@@ -20,7 +20,7 @@ import numpy as np
 from mmjax.data.decode import DataError, decode_text
 from mmjax.data.named_folder import named_folder
 
-__all__ = ["FILES", "OFFICIAL", "VARIABLE", "WIDTHS", "MosiTable", "read_files", "read_table"]
+__all__ = ["FILES", "OFFICIAL", "SOURCE", "VARIABLE", "WIDTHS", "MosiTable", "read_files", "read_table"]
 
 WIDTHS = {"text": 100, "audio": 73, "video": 100}
 OFFICIAL = ("train", "test")

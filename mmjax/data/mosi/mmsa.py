@@ -19,7 +19,7 @@ from mmjax.data.inputs import SeriesInput, VectorInput
 from mmjax.data.named_folder import named_folder
 from mmjax.types import Padded
 
-__all__ = ["FIELDS", "FILE", "VARIABLE", "MmsaMosi"]
+__all__ = ["FIELDS", "FILE", "SOURCE", "VARIABLE", "MmsaMosi"]
 
 FILE, VARIABLE = "unaligned_50.pkl", "MMJAX_MMSA"
 SOURCE = "It is research data and not part of mmjax: the README of MMSA (thuiar/MMSA) says where to get MOSI/Processed"
