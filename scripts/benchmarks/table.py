@@ -6,6 +6,11 @@ from typing import Any
 
 from rich.console import Console
 
+from mmjax.experiment.chips import CHIPS
+
+CHIP, CHIP_BANDWIDTH = "H100 SXM", 3.35e12  # bytes per second, from its data sheet; products of float32 are TF32 on it
+PEAK = {"float32": CHIPS[CHIP].tflops * 1e12 / 2, "bfloat16": CHIPS[CHIP].tflops * 1e12}  # products per second
+
 HEAD = {
     "case": "row and case",
     "against": "against",
@@ -17,6 +22,7 @@ HEAD = {
     "speed": "GFLOP/s, mmjax / other",
     "share": "of a GEMM, mmjax / other",
     "bandwidth": "of the memory bandwidth, mmjax / other",
+    "chip": f"{CHIP} at best, ms (estimate)",
     "memory": "MB, mmjax / other",
     "first": "first run s, mmjax / other",
     "rounds": "rounds",
@@ -31,6 +37,14 @@ def _median(side: Mapping[str, Any], name: str) -> float:
 
 def _ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> list[float]:
     return [other[name] / max(mine[name], 1e-9) for mine, other in zip(ours["rounds"], theirs["rounds"])]
+
+
+def chip_bound(flops: float, size: float, dtype: str) -> float:
+    """Seconds that the named chip needs at least: its products at the peak, or each byte read once (a roofline, an estimate).
+
+    size: bytes that the work reads at least.
+    """
+    return max(flops / PEAK[dtype], size / CHIP_BANDWIDTH)
 
 
 def lines(entry: Mapping[str, Any], gemm: Mapping[str, float], bandwidth: float = 0.0) -> list[dict[str, str]]:
@@ -57,6 +71,9 @@ def lines(entry: Mapping[str, Any], gemm: Mapping[str, float], bandwidth: float 
                 line["share"] = " / ".join(f"{speed / gemm[entry['dtype']]:.0%}" for speed in speeds)
         if ours.get("bytes") and bandwidth:
             line["bandwidth"] = " / ".join(f"{one['bytes'] / _median(one, 'wall') / bandwidth:.0%}" for one in (ours, theirs))
+        if flops and entry["dtype"] in PEAK:
+            size = ours.get("bytes") or ours["parameters"] * (2 if entry["dtype"] == "bfloat16" else 4)
+            line["chip"] = _number(1e3 * chip_bound(flops, size, entry["dtype"]))
         line["memory"] = " / ".join(_number(one["rounds"][-1]["memory"] / 1e6) for one in (ours, theirs))
         line["first"] = f"{ours['first']:.1f} / {theirs['first']:.1f}"
         line["rounds"] = str(len(theirs["rounds"]))

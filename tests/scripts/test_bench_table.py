@@ -9,7 +9,7 @@ import pytest
 from benchmarks import ROWS, driver
 from benchmarks.case import Workload
 from benchmarks.driver import SideError, _difference
-from benchmarks.table import HEAD, growth, lines, markdown
+from benchmarks.table import HEAD, chip_bound, growth, lines, markdown
 from benchmarks.worker import first_runs
 
 
@@ -43,6 +43,7 @@ def test_a_line_for_each_other_side():
         "speed": "30 / 15",  # 3e9 in 0.1 s and in 0.2 s
         "share": "50% / 25%",
         "bandwidth": "50% / 50%",  # 2e9 bytes in 0.1 s and 4e9 in 0.2 s
+        "chip": "0.597",  # 2e9 bytes at 3.35e12 per second; 3e9 products take less
         "memory": "5 / 1,234",
         "first": "0.2 / 1.0",
         "rounds": "3",
@@ -59,9 +60,16 @@ def test_unknown_values_are_omitted():
     sides = {"mmjax": side([0.0123], [0.01], 1e6), "torch": side([0.0246], [0.01], 1e6)}
     (line,) = lines(entry(sides=sides, goals={}), {"float32": 1e9})
     assert line["ours"] == "12.3 / 10"
-    assert not {"speed", "share", "parameters", "goal"} & set(line)
+    assert not {"speed", "share", "parameters", "goal", "chip"} & set(line)
     (line,) = lines(entry(), {"bfloat16": 1e9})[:1]
     assert "speed" in line and "share" not in line  # no GEMM of this dtype
+
+
+def test_the_bound_of_a_chip_is_of_products_or_of_memory():
+    """A data sheet's 989e12 products of bfloat16 per second, half of them as TF32, and 3.35e12 bytes per second."""
+    assert chip_bound(989e12, 3.35e12, "bfloat16") == pytest.approx(1)
+    assert chip_bound(989e12, 3.35e12, "float32") == pytest.approx(2)
+    assert chip_bound(989e12, 3 * 3.35e12, "float32") == pytest.approx(3)
 
 
 def test_a_case_without_a_comparison_has_its_reason():
