@@ -55,7 +55,7 @@ from mmjax.experiment import Experiment, main
 from mmjax.fusion import JoinTokens
 from mmjax.losses import CrossEntropy, On
 from mmjax.nn import LSTM
-from mmjax.pretrained.cached_features import PUBLISHED, CachedFeatures
+from mmjax.pretrained.cached_features import CachedFeatures
 from mmjax.robust.wrong_pairs import WrongPairs
 from mmjax.tasks import Generate
 from mmjax.tasks.search import Greedy
@@ -118,7 +118,7 @@ IMAGE = {"image": Features(width=WIDTH, dropout=0.2)}
 KEYWORDS = {"keywords": TextRNN(KEYWORDS_KNOWN, embedding=WIDTH, layer=LSTM(WIDTH), every_step=True, dropout=0.3)}
 
 BASE = Experiment(
-    data=CachedFeatures(DRAWINGS, weights=PUBLISHED[:1], tokens=("image",)),
+    data=CachedFeatures(DRAWINGS, (("image", "efficientnet-lite2"),), tokens=("image",)),
     encoders=IMAGE | KEYWORDS,
     fusion=JoinTokens(width=WIDTH, dropout=0.1),
     decoders={"caption": Decoder(SUBWORDS, width=WIDTH, depth=2, heads=4, hidden=256, positions=20, dropout=0.2)},

@@ -54,7 +54,8 @@ from mmjax.train.optim import AdamW
 
 WIDTH, VOCABULARY = 96, 512
 STAMPS = replace(SCRATCH.data, speech_languages=("es", "fr", "ru"), seconds=3.0)
-FEATURES = CachedFeatures(STAMPS, tokens=("image",), sound_seconds=STAMPS.seconds)
+WEIGHTS = (("image", "efficientnet-lite2"), ("audio", "whisper-tiny.en#encoder"))
+FEATURES = CachedFeatures(STAMPS, WEIGHTS, tokens=("image",), sound_seconds=STAMPS.seconds)
 GREEDY = Generate(
     "caption", search=Greedy(12), scores=("cider_d", "bleu1", "bleu4", "exact_match_lower"), nearest=("image", "audio")
 )
