@@ -1,6 +1,7 @@
 """Strange inputs: how well a confidence detects them, with every subset of the modalities."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -9,16 +10,17 @@ import numpy as np
 from jaxtyping import Array, Bool, Key
 
 from mmjax.audit.audit import Audit, NotApplicable, with_interval
-from mmjax.audit.audited import Audited
+from mmjax.audit.audited import ROWS_AT_ONCE, Audited
 from mmjax.audit.part import AuditedPart
 from mmjax.audit.prediction_sets import softmax
+from mmjax.data.dataset import Dataset
 from mmjax.evaluate.predict import predict_subsets
 from mmjax.evaluate.statistics import Estimate
 from mmjax.metrics.confidence import auroc
 from mmjax.tasks import panels
 from mmjax.types import Batch, Metric, Padded, Units
 
-__all__ = ["scrambled", "strange_inputs"]
+__all__ = ["in_whole_batches", "scrambled", "strange_inputs"]
 
 
 def strange_inputs(audited: Audited, seed: int = 0) -> Audit:
@@ -46,12 +48,14 @@ def strange_inputs(audited: Audited, seed: int = 0) -> Audit:
     parts: dict[str, dict[str, list[np.ndarray]]] = {}
     first = {part.fold: part for part in audited.parts}
     units = {fold: part.units() for fold, part in first.items()}
-    for fold, (inside, outside) in audited.predict(make).items():
+    predicted = audited.predict(make, change=lambda dataset: in_whole_batches(dataset, seed=seed))
+    for fold, (inside, outside) in predicted.items():
         if not isinstance(inside, np.ndarray) or inside.ndim != 4 or "label" not in units[fold].target:
             raise NotApplicable(f"task {audited.task_name} does not predict logits of one class per example")
+        number = np.argsort(_random_order(len(first[fold].dataset.splits["test"]), seed))[units[fold].entry]
         for kind, logits in (("inside", inside), ("outside", outside)):
             for name, score in (("probability", softmax(logits).max(-1)), ("energy", _energy(logits))):
-                parts.setdefault(name, {}).setdefault(kind, []).append(np.float32(score[:, units[fold].entry]))
+                parts.setdefault(name, {}).setdefault(kind, []).append(np.float32(score[:, number]))
     has = {name: _joined_presence(first, units, name) for name in audited.modalities}
     weights = {subset: np.any([has[name] for name in subset.split("+")], axis=0) for subset in audited.outcomes}
     found = {}
@@ -62,6 +66,20 @@ def strange_inputs(audited: Audited, seed: int = 0) -> Audit:
             weight = np.where(known, audited.units.weight, 0).astype(np.float32)
             found[f"{name}, {subset}"] = audited.estimates(outcomes, {"AUROC": Metric(auroc)}, weight)["AUROC"]
     return _audit(audited, found, list(parts), seed)
+
+
+def in_whole_batches(dataset: Dataset, rows: int = ROWS_AT_ONCE, seed: int = 0) -> Dataset:
+    """The data with their test rows in a random order, the first of which are repeated at the end, so that no batch of so many
+    rows has padding: each input is scrambled with as many random others, wherever it stands in the data."""
+    test = dataset.splits["test"]
+    size = min(rows, len(test))
+    chosen = np.resize(_random_order(len(test), seed), -(-len(test) // size) * size)
+    taken = jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], test)
+    return replace(dataset, splits={**dataset.splits, "test": taken})
+
+
+def _random_order(rows: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(rows)
 
 
 def _joined_presence(parts: Mapping[Any, AuditedPart], units: Mapping[Any, Units], modality: str) -> np.ndarray:

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.audit.strange import scrambled
+from mmjax.audit.strange import in_whole_batches, scrambled
+from mmjax.data.dataset import Dataset, Rows
+from mmjax.data.order import in_order
 from mmjax.types import Padded
 
 ROWS, WIDTH = 40, 30
@@ -44,3 +46,18 @@ def test_the_sources_are_independent_and_alike(drawn):
 
 def test_what_no_example_has_stays(drawn):
     np.testing.assert_array_equal(drawn[3], X)
+
+
+def test_a_last_batch_of_one_row_is_scrambled_as_well():
+    """Nine rows in batches of four: in their own order, the last one would be alone and stay as it is."""
+    rows = Rows({"x": np.arange(9)}, {"label": np.arange(9) + 20}, np.ones(9, np.float32))
+    test = in_whole_batches(Dataset({}, {"test": rows}, {"test": {}}, ""), rows=4).splits["test"]
+    order, batches = test.pointer["x"], in_order(len(test), 4)
+    assert batches.shape == (3, 4) and sorted(order[:9]) == list(range(9)) and (order[9:] == order[:3]).all()
+    assert (test.targets["label"] == order + 20).all() and test.weight.shape == (12,)
+    run = jax.jit(lambda x: scrambled(x, jnp.ones(4, bool), jax.random.key(0)))
+    for batch in batches:
+        sources = order[batch]
+        assert len(set(sources)) == 4
+        found = np.asarray(run(jnp.asarray(X[sources]))) // 100
+        assert {*found.ravel().astype(int)} == {*sources} and all(len(set(row)) > 1 for row in found.tolist())
