@@ -124,22 +124,25 @@ class Audited:
         return read_outcomes(self.folder, self.record["parts"], self.task_name)
 
     def estimates(
-        self, outcomes: Outcomes, metrics: Mapping[str, Metric] | None = None, weight: Any = None
+        self, outcomes: Outcomes, metrics: Mapping[str, Metric] | None = None, weight: Any = None, group: Any = None
     ) -> dict[str, Estimate]:
         """Metrics (by default those of the task) of outcomes [s u ...], paired with all other estimates of equal weights.
 
-        weight: Float[u]; None for the weights of the units.
+        weight, group: Float[u] and Int[u]; None for those of the units.
         """
         metrics = self.metrics if metrics is None else metrics
         weight = self.units.weight if weight is None else weight
-        return estimates(metrics, outcomes, weight, self.units.group, self.fold)
+        group = self.units.group if group is None else group
+        return estimates(metrics, outcomes, weight, group, self.fold)
 
-    def estimate(self, outcomes: Outcomes, metric: str | None = None, weight: Any = None) -> Estimate:
+    def estimate(
+        self, outcomes: Outcomes, metric: str | None = None, weight: Any = None, group: Any = None
+    ) -> Estimate:
         """One metric of the task, by default the headline metric, of outcomes [s u ...]. KeyError for an unknown metric."""
         metric = metric or self.headline
         if metric not in self.metrics:
             raise KeyError(f"task {self.task_name!r} has no metric {metric!r}; its metrics are {', '.join(self.metrics)}")
-        return self.estimates(outcomes, {metric: self.metrics[metric]}, weight)[metric]
+        return self.estimates(outcomes, {metric: self.metrics[metric]}, weight, group)[metric]
 
     @cached_property
     def models(self) -> tuple[tuple[int | None, SavedModel], ...]:

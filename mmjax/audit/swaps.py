@@ -11,7 +11,7 @@ from mmjax.audit.audit import Audit, NotApplicable, interval_panel
 from mmjax.audit.audited import Audited
 from mmjax.audit.part import AuditedPart
 from mmjax.data.dataset import Dataset
-from mmjax.evaluate.statistics import combination, difference
+from mmjax.evaluate.statistics import combination, difference, of_pairs
 from mmjax.types import Units
 
 __all__ = ["Key", "conflict", "partners", "swapped", "wrong_pairs"]
@@ -53,6 +53,7 @@ def conflict(audited: Audited, metric: str | None = None, seed: int = 0) -> Audi
 
     One modality of each test example is exchanged for that of an example with another reference answer. The answers are scored
     against the example's own reference, which the other modalities suggest, and against that of the exchanged input.
+    The intervals account for the groups of both examples (`of_pairs`).
     metric, seed: as in `wrong_pairs`.
     """
     metric = metric or audited.headline
@@ -64,13 +65,17 @@ def conflict(audited: Audited, metric: str | None = None, seed: int = 0) -> Audi
         predicted = audited.predictions(change=_change(audited, name, _references, seed))
         exchanged = {part.fold: _exchanged(part, name, names, seed) for part in audited.parts}
         weight = np.concatenate([of[1] for of in exchanged.values()])
+        groups = audited.units.group, np.concatenate([of[2] for of in exchanged.values()])
         if not weight.any():
             raise NotApplicable(f"no test example can get the {name} of an example with another reference answer")
         own = audited.scored(predicted, lambda part, of=exchanged: of[part.fold][0])
         others = audited.scored(predicted)
-        follows, rest = audited.estimate(own, metric, weight), audited.estimate(others, metric, weight)
-        better = follows.metric.higher_is_better
-        gap = combination([follows, rest], [1, -1], better)
+        by_unit = [audited.estimate(of, metric, weight, np.arange(len(weight))) for of in (own, others)]
+        if not by_unit[0].metric.smooth:
+            raise NotApplicable(f"{metric} is not smooth, so it has no interval for pairs of examples")
+        better = by_unit[0].metric.higher_is_better
+        all_of = (*by_unit, combination(by_unit, [1, -1], better))
+        follows, rest, gap = (of_pairs(one, weight, *groups) for one in all_of)
         label = " and ".join(other for other in names if other != name)
         scores = {f"{name} of another: as {name}": follows, f"{name} of another: as {label}": rest}
         shown |= scores
@@ -86,7 +91,8 @@ def conflict(audited: Audited, metric: str | None = None, seed: int = 0) -> Audi
         conclusions=tuple(said),
         estimates=found,
         panels=(interval_panel(f"{metric} by each reference", shown, metric),),
-        note="One modality comes from a test example with another reference answer.",
+        note="One modality comes from a test example with another reference answer. Intervals account for the groups of both "
+        "examples (Aronow, Samii and Assenova, 2015).",
         values={"metric": metric, "seed": seed},
     )
 
@@ -152,15 +158,18 @@ def _change(audited: Audited, modality: str, key: Key, seed: int) -> Callable[[D
     return lambda dataset: swapped(dataset, modality, _partner(task, dataset, modality, key, seed))
 
 
-def _exchanged(part: AuditedPart, modality: str, names: Sequence[str], seed: int) -> tuple[Units, np.ndarray]:
-    """(the units with the reference answers of their partners, their weights); 0 without a partner or another modality."""
+def _exchanged(part: AuditedPart, modality: str, names: Sequence[str], seed: int) -> tuple[Units, np.ndarray, np.ndarray]:
+    """(the units with the reference answers of their partners; their weights, 0 without a partner or another modality; the
+    groups of the partners)."""
     units, rows = part.units(), part.dataset.splits["test"]
     partner = _partner(part.task, part.dataset, modality, _references, seed)[units.row]
     others = np.any([np.asarray(rows.pointer[name])[units.row] >= 0 for name in names if name != modality], axis=0)
     unit_of_row = np.zeros(len(rows), int)
     unit_of_row[units.row] = np.arange(len(units.row))
-    given = {name: np.asarray(of)[unit_of_row[np.maximum(partner, 0)]] for name, of in units.target.items()}
-    return units._replace(target=given), np.where((partner >= 0) & others, units.weight, 0).astype(np.float32)
+    donor = unit_of_row[np.maximum(partner, 0)]
+    given = {name: np.asarray(of)[donor] for name, of in units.target.items()}
+    weight = np.where((partner >= 0) & others, units.weight, 0).astype(np.float32)
+    return units._replace(target=given), weight, units.group[donor]
 
 
 def _against_missing(verdict: str) -> str:

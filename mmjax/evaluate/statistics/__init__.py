@@ -13,5 +13,8 @@ docs/statistics.md explains the method and shows how often its verdicts are wron
 from mmjax.evaluate.statistics.combinations import against_zero, combination
 from mmjax.evaluate.statistics.differences import Difference, difference, holm
 from mmjax.evaluate.statistics.estimates import INTERVAL, Estimate, estimates
+from mmjax.evaluate.statistics.pairs import of_pairs
 
-__all__ = ["INTERVAL", "Difference", "Estimate", "against_zero", "combination", "difference", "estimates", "holm"]
+__all__ = [
+    "INTERVAL", "Difference", "Estimate", "against_zero", "combination", "difference", "estimates", "holm", "of_pairs",
+]  # fmt: skip
