@@ -4,7 +4,6 @@ An answer is a text or the name of a class. Checksums of the answers are saved f
 can be compared later.
 """
 
-import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -14,11 +13,11 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt32
 
 from mmjax.data.dataset import Dataset
-from mmjax.evaluate.statistics.estimates import finite
-from mmjax.evaluate.statistics.variance import Contributions, degrees_of_freedom, score_interval, variance
-from mmjax.types import Task, Units
+from mmjax.evaluate.statistics.estimates import estimates
+from mmjax.metrics.weighted import mean
+from mmjax.types import Metric, Outcomes, Task, Units
 
-__all__ = ["ALL", "UNDEFINED", "answer_codes", "kept_answers", "same_codes", "share"]
+__all__ = ["ALL", "SHARE", "UNDEFINED", "answer_codes", "kept_answers", "same_codes", "share"]
 
 ALL = "answer/all"  # the name of the checksums with all modalities
 UNDEFINED = -1
@@ -68,24 +67,13 @@ def kept_answers(task: Task, predicted: Mapping[str, Any], units: Units, dataset
 
 
 def share(same: Int[np.ndarray, "s u"], units: Units, fold: np.ndarray | None = None) -> dict[str, Any]:
-    """The share of equal answers as `ESTIMATE` of `mmjax.runs.schema`, as `estimates` of a mean gives it, but without a
-    compiled program. same: of `same_codes`. fold: Int[u], as there."""
-    weight = np.where(same[0] >= 0, np.asarray(units.weight, np.float64), 0)
-    if not weight.sum():
-        return {"mean": None, "low": None, "high": None, "per_seed": [None] * len(same)}
-    weight = weight / weight.sum()
-    _, group = np.unique(units.group, return_inverse=True)
-    size = np.bincount(group, weight)
-    value = same @ weight
-    parts = np.stack([np.bincount(group, weight * (of_seed - mean)) for of_seed, mean in zip(same, value)])
-    parts /= np.sqrt(np.maximum(1 - size, 1e-6))  # CR2
-    fold = np.zeros(len(weight), int) if fold is None else np.unique(fold, return_inverse=True)[1]
-    of_fold = np.stack([np.bincount(fold, weight * of_seed) for of_seed in same])
-    training = of_fold + (of_fold.mean(axis=0).sum() - of_fold.mean(axis=0))  # one seed on a fold, all seeds on the others
-    squares = np.bincount(fold, weight) ** 2
-    folds = squares.sum() ** 2 / np.sum(squares**2)  # their effective number
-    mean, low, high, groups = float(value.mean()), math.nan, math.nan, int(np.count_nonzero(size))
-    if groups > 1:
-        v = variance([Contributions(parts, training, float(folds))], degrees_of_freedom(size))
-        low, high = score_interval(mean, math.sqrt(v.total), v.degrees, (0.0, 1.0), groups)
-    return {"mean": mean, "low": finite(low), "high": finite(high), "per_seed": value.tolist()}
+    """The share of equal answers as `ESTIMATE` of `mmjax.runs.schema`. same: of `same_codes`. fold: as of `estimates`."""
+    weight = np.where(same[0] == UNDEFINED, 0, units.weight)
+    return estimates({"share": SHARE}, {"same": np.float32(same)}, weight, units.group, fold)["share"].to_json()
+
+
+def _share(outcomes: Outcomes, weight: Any) -> Any:
+    return mean(outcomes["same"], weight)
+
+
+SHARE = Metric(_share)
