@@ -97,6 +97,8 @@ def mesh_of(text: str) -> Mesh:
     """"data=8,fsdp=32" -> Mesh(data=8, fsdp=32)."""
     try:
         sizes = {name.strip(): int(size) for name, _, size in (part.partition("=") for part in text.split(","))}
+        if sizes.get("seeds", 1) != 1:
+            raise ValueError("the step is that of one seed")
         return Mesh(**{"data": 1, **sizes})
     except (TypeError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no mesh such as data=8,fsdp=32 ({error})") from None

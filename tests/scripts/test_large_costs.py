@@ -56,7 +56,7 @@ def test_a_compiled_step(how):
 def test_meshes_of_the_command_line(capsys):
     assert large_costs.mesh_of("data=8,fsdp=32") == Mesh(data=8, fsdp=32)
     assert large_costs.mesh_of("tensor=2") == Mesh(data=1, tensor=2)
-    for wrong in ("data", "rows=2", "fsdp=x", "fsdp=0"):
+    for wrong in ("data", "rows=2", "fsdp=x", "fsdp=0", "seeds=2,data=8"):
         with pytest.raises(SystemExit):
             large_costs.main(["llama2_7b", "--mesh", wrong])
         assert f"{wrong!r} is no mesh such as data=8,fsdp=32" in capsys.readouterr().err
