@@ -19,6 +19,7 @@ from mmjax.experiment.privacy import check_privacy, with_noise
 from mmjax.experiment.tokens import with_token_ids
 from mmjax.experiment.training import training_of
 from mmjax.experiment.value import Experiment, ExperimentError
+from mmjax.losses import CTC, On, WeightedLosses
 from mmjax.model import Multimodal, teacher_ids
 from mmjax.train.stages import does_learn
 
@@ -53,6 +54,7 @@ def check(experiment: Experiment, data: Dataset) -> None:
                     f"{group}.{name}.vocabulary is {vocabulary}, but the tokenizer has {needed} tokens; give at least that many"
                 )
     _check_decoders(experiment, data)
+    _check_blanks(experiment, data)
     _check_tasks(experiment, data)
     rows = len(data.splits["train"])
     with _errors_in("attack or gradient"):
@@ -88,6 +90,17 @@ def _check_decoders(experiment: Experiment, data: Dataset) -> None:
         end = getattr(data.tokenizers.get(name), "end", decoder.end)
         if end != decoder.end:
             raise ExperimentError(f"decoders.{name}.end is {decoder.end}, but texts of {name!r} end with the token {end}")
+
+
+def _check_blanks(experiment: Experiment, data: Dataset) -> None:
+    """The blank of CTC is the end token of its texts: searches assume it, `JointBeam` by the end token of the decoder."""
+    whole = experiment.loss.losses.values() if isinstance(experiment.loss, WeightedLosses) else [experiment.loss]
+    for loss in (entry[0] if isinstance(entry, tuple) else entry for entry in whole):
+        if isinstance(loss, On) and isinstance(loss.criterion, CTC):
+            target, blank = loss.target or loss.output.rpartition(".")[2], loss.criterion.blank
+            end = getattr(data.tokenizers.get(target), "end", blank)
+            if end != blank:
+                raise ExperimentError(f"loss: the blank of CTC on {loss.output!r} is {blank}; it must be the end token {end}")
 
 
 def _check_searches(experiment: Experiment, batch: Any) -> None:

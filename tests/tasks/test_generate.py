@@ -206,6 +206,9 @@ def test_searches_of_decoders_and_of_ctc(captioner):
         wrong = {"caption": Generate(output, "caption", search=search, scores=task.scores)}
         with pytest.raises(ExperimentError, match=message):
             check(dataclasses.replace(joint, tasks=wrong), data)
+    other = WeightedLosses({"caption": On("caption"), "ctc": (On("caption_ctc", CTC(blank=5), target="caption"), 0.3)})
+    with pytest.raises(ExperimentError, match="loss: the blank of CTC on 'caption_ctc' is 5; it must be the end token 0"):
+        check(dataclasses.replace(joint, loss=other), data)
     for name, message in (("caption_ctc0", "'caption_ctc' has 5 logits for"), ("caption3", "has 5 logits, but the decoder")):
         few = dataclasses.replace(joint, heads={"caption_ctc": TokenLogits(5)}, tasks={"x": tasks[name]})
         with pytest.raises(ExperimentError, match=message):
