@@ -18,7 +18,8 @@ from mmjax.data.few import RowMedia, load_once
 from mmjax.data.splits import folds_of, with_fold
 from mmjax.decoders.interleaved import BEGIN
 from mmjax.nn.checks import positive
-from mmjax.pretrained.chat_template import ChatTemplate, ChatTemplateError
+from mmjax.pretrained.chat_sandbox import ChatTemplateError
+from mmjax.pretrained.chat_template import ChatTemplate
 from mmjax.pretrained.dialogues import dialogue_pieces, dialogue_with_vectors
 from mmjax.pretrained.language_text import LanguageText
 from mmjax.types import Declared, Padded

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from mmjax.data.dialogues import Dialogue
-from mmjax.pretrained.chat_template import ChatTemplate, ChatTemplateError
+from mmjax.pretrained.chat_sandbox import ChatTemplateError
+from mmjax.pretrained.chat_template import ChatTemplate
 from mmjax.pretrained.image_prompts import ImagePrompts, Tiles, written_out
 
 __all__ = ["MARKS", "Piece", "dialogue_ids", "dialogue_pieces", "dialogue_with_vectors", "published_dialogue"]

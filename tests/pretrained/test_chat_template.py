@@ -7,7 +7,8 @@ from datetime import datetime
 
 import pytest
 
-from mmjax.pretrained.chat_template import ChatTemplate, ChatTemplateError, read_chat_template
+from mmjax.pretrained.chat_sandbox import ChatTemplateError
+from mmjax.pretrained.chat_template import ChatTemplate, read_chat_template
 from mmjax.pretrained.files import WeightsError
 from tests.at_once import at_once
 from tests.pretrained.gguf_files import file_bytes, llama_parts, written

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mmjax.pretrained import load
-from mmjax.pretrained.chat_template import ChatTemplate, ChatTemplateError
+from mmjax.pretrained.chat_sandbox import ChatTemplateError
+from mmjax.pretrained.chat_template import ChatTemplate
 from mmjax.pretrained.dialogues import MARKS, Piece, dialogue_ids, dialogue_pieces, dialogue_with_vectors, published_dialogue
 from tests.pretrained.tiny import byte_tokenizer, vision_language_folder
 
