@@ -17,7 +17,7 @@ from mmjax.audit.part import AuditedPart
 from mmjax.evaluate.statistics import Estimate, estimates
 from mmjax.metrics.weighted import mean as weighted_mean
 from mmjax.model import Multimodal
-from mmjax.runs.write import chosen_examples
+from mmjax.runs.examples import chosen_examples
 from mmjax.tasks import panels
 from mmjax.train.parallel import evaluation
 from mmjax.train.stages import merged

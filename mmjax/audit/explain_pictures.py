@@ -9,7 +9,7 @@ from PIL import Image
 
 from mmjax.audit.part import AuditedPart
 from mmjax.data.inputs import SoundInput, TextInput
-from mmjax.runs.write import example_row
+from mmjax.runs.examples import example_row
 from mmjax.tasks import panels
 from mmjax.types import Padded, Units
 

@@ -14,7 +14,6 @@ import numpy as np
 from mmjax.data import feed
 from mmjax.data.dataset import Dataset
 from mmjax.data.workers import Workers
-from mmjax.describe import parameter_count
 from mmjax.evaluate.predict import (
     metric_values,
     outcomes_of,
@@ -24,25 +23,24 @@ from mmjax.evaluate.predict import (
     validation_predictions,
 )
 from mmjax.evaluate.same import kept_answers
-from mmjax.evaluate.statistics.estimates import finite
 from mmjax.experiment.attention import attention_maps
 from mmjax.experiment.impossible import check_targets_fit
 from mmjax.experiment.loggers import logging_to
 from mmjax.experiment.privacy import guarantee_of, with_noise
 from mmjax.experiment.tokens import with_token_ids
-from mmjax.experiment.training import plan_of, training_of
+from mmjax.experiment.training import plan_of, training_facts, training_of
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.processes import is_first, wait_for_all
 from mmjax.progress import Progress
+from mmjax.runs.examples import chosen_examples, write_examples
 from mmjax.runs.folder import read_record
 from mmjax.runs.model import VARIABLES, read_variables, write_model
-from mmjax.runs.write import Part, chosen_examples, write_examples, write_part
+from mmjax.runs.write import Part, write_part
 from mmjax.tasks.subsets import subset_name
 from mmjax.train.checkpoint import Checkpoints
-from mmjax.train.loop import Callbacks, Fit, TrainData, fit
+from mmjax.train.loop import Callbacks, TrainData, fit
 from mmjax.train.parallel import Plan
 from mmjax.train.seeds import orders
-from mmjax.train.stages import split
 from mmjax.train.stop import AskedTogether, StopRequest
 from mmjax.train.training import Training
 from mmjax.types import Units
@@ -172,7 +170,7 @@ def _train(run: PartRun, plan: Plan, stop: StopRequest, progress: Progress) -> T
             f"validation split has examples of task {experiment.selection[0] if experiment.selection else 'loss'!r}"
         )
     private = guarantee_of(run.experiment, rows)
-    facts = _training_facts(experiment, training, fitted, frozen) | ({} if private is None else {"privacy": private})
+    facts = training_facts(experiment, training, fitted, frozen) | ({} if private is None else {"privacy": private})
     return Trained(fitted.best.variables, frozen, fitted.curves, facts, fitted.seconds)
 
 
@@ -275,31 +273,3 @@ def _answers(
         kept = ("predicted", "correct", "score")
         answers.append({name: {k: found[name][k] for k in kept} if has_input[name] else None for name in shown})
     return targets, answers
-
-
-def _training_facts(experiment: Experiment, training: Training, fitted: Fit, frozen: Any) -> dict[str, Any]:
-    """The entries of part.json about the training: parameters, best steps, validation scores and stages."""
-    params, seeds = fitted.best.variables["params"], len(fitted.best.step)
-    stored_once = parameter_count(frozen.get("params", {}))
-    step_of_record = {record["step"]: record for record in fitted.curves}
-    metric = "loss" if experiment.selection is None else experiment.selection[1]
-    best_step = np.asarray(fitted.best.step).tolist()
-    value = lambda record: record[f"validation_{metric}"]
-    stages = []
-    for stage, steps in training.resolved if experiment.stages else ():
-        inside = [record for record in fitted.curves if steps.start < record["step"] <= steps.stop]
-        stages.append(
-            {
-                "first": steps.start + 1,
-                "last": steps.stop,
-                "learns": list(stage.learns),
-                "parameters": parameter_count(split(params, stage.learns)[0]) // seeds,
-                "validation": finite(float(np.mean(value(inside[-1])))) if inside else None,
-            }
-        )
-    return {
-        "parameters": parameter_count(params) // seeds + stored_once,
-        "best_step": best_step,
-        "validation": [value(step_of_record[step])[seed] for seed, step in enumerate(best_step)],
-        "stages": stages,
-    }

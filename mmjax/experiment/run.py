@@ -20,13 +20,13 @@ from mmjax.experiment.value import Experiment
 from mmjax.pretrained.init import digest
 from mmjax.processes import any_process, is_first, of_first, wait_for_all
 from mmjax.progress import Progress
+from mmjax.runs.examples import has_examples
 from mmjax.runs.folder import MARKER, locked, read_record, read_verified
 from mmjax.runs.model import MODEL, VARIABLES, cannot_be_loaded
 from mmjax.runs.schema import RunError
 from mmjax.runs.write import (
     Part,
     has_baselines,
-    has_examples,
     part_is_done,
     write_baselines,
     write_cell,

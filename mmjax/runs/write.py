@@ -4,7 +4,7 @@
     RUN/results.json, report.html         the results, and the page that shows them
     RUN/units/TASK/FOLD.npz               the test units of a task: targets, weights, groups, metadata
     RUN/units/TASK/FOLD.baselines.npz     the outcomes of its baselines
-    RUN/examples/                         test units with their media: index.json, images and sounds
+    RUN/examples/                         test units with their media (`mmjax.runs.examples`)
     RUN/cells/CELL/cell.json              experiment, facts and the sha256 of each file of the cell; marks the cell as done
     RUN/cells/CELL/PART/                  curves.jsonl, outcomes.npz, answers.npz, examples.json, part.json (last),
                                           checkpoints/, and the models: model.json, variables.safetensors (`mmjax.runs.model`)
@@ -17,8 +17,7 @@ import json
 import platform
 import resource
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,34 +25,27 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax.data.dataset import Dataset
 from mmjax.describe import differences
 from mmjax.runs.answers import ANSWERS
 from mmjax.runs.folder import (
     damaged,
     read_arrays,
-    read_json,
     read_record,
     sha256,
     write_arrays,
-    write_bytes,
     write_json,
     write_record,
     write_text,
 )
-from mmjax.runs.read import EXAMPLE
-from mmjax.runs.schema import RunError, check
+from mmjax.runs.schema import RunError
 from mmjax.types import Outcomes, Units
 
 __all__ = [
-    "EXAMPLES", "MAX_CANDIDATES", "PACKAGES", "Part", "baselines_file", "chosen_examples", "device", "example_row",
-    "has_baselines", "has_examples", "part_is_done", "peak_memory", "versions", "write_baselines", "write_cell",
-    "write_examples", "write_part", "write_results", "write_units",
-]
+    "PACKAGES", "Part", "baselines_file", "device", "has_baselines", "part_is_done", "peak_memory", "versions",
+    "write_baselines", "write_cell", "write_part", "write_results", "write_units",
+]  # fmt: skip
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "mmjax")
-EXAMPLES = 100
-MAX_CANDIDATES = 50 * EXAMPLES  # test units among which the examples are chosen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,70 +205,6 @@ def has_baselines(out: Path, task: str, part: Part, report: Any) -> bool:
 def baselines_file(out: Path, task: str, part: Part) -> Path:
     """The file of the outcomes of a task's baselines."""
     return out / "units" / task / f"{part.fold_name}.baselines.npz"
-
-
-def write_examples(out: Path, task: str, units: Units, targets: Sequence[str], dataset: Dataset) -> None:
-    """Writes the examples of a task with the media of their rows, unless an earlier cell has. targets: reference answers.
-
-    The answers of each cell are in its own folder.
-    """
-    folder, index = out / "examples", _examples(out) or []
-    if any(entry["task"] == task for entry in index):
-        return
-    for unit, target in zip(chosen_examples(units), targets, strict=True):
-        shown = dict.fromkeys(("caption", "language", "image", "sound"))
-        media = dataset.media(example_row(units, unit, dataset))
-        shown |= {"id": str(units.metadata["id"][unit])} | {name: media[name] for name in shown if name in media}
-        for kind, ending in (("image", "png"), ("sound", "mp3")):
-            if shown[kind]:
-                file = f"{task}-{unit}.{ending}"
-                write_bytes(folder / file, shown[kind])
-                shown[kind] = file
-        index.append({"task": task, "unit": unit, "target": target} | shown)
-    write_json(folder / "index.json", index)
-
-
-def has_examples(out: Path, tasks: Iterable[str], report: Any) -> bool:
-    """Whether the examples of all these tasks are saved. report: called with a line if their index is damaged."""
-    index = _examples(out)
-    if index is None:
-        report(f"{out / 'examples' / 'index.json'} is damaged; the examples are written again")
-    return {*tasks} <= {entry["task"] for entry in index or []}
-
-
-def _examples(out: Path) -> list[dict[str, Any]] | None:
-    """The entries of examples/index.json; None if it is damaged."""
-    file = out / "examples" / "index.json"
-    try:
-        index = read_json(file) if file.is_file() else []
-        check(index, [EXAMPLE], str(file))
-        return index
-    except RunError:
-        return None
-
-
-def example_row(units: Units, unit: int, dataset: Dataset) -> int:
-    """The index into the test split's metadata that belongs to a unit: its row, or its number among the labelled steps."""
-    rows = len(dataset.splits["test"])
-    return int(units.row[unit]) if len(dataset.metadata["test"]["id"]) == rows else unit
-
-
-def chosen_examples(units: Units) -> list[int]:
-    """At most EXAMPLES units of different ids, spread over targets and languages. The choice does not depend on predictions."""
-    order = np.random.default_rng(0).permutation(np.flatnonzero(units.weight > 0))[:MAX_CANDIDATES]
-    target = next((np.asarray(x) for x in units.target.values() if np.asarray(x).ndim == 1), np.zeros(len(units.weight)))
-    ids = np.asarray(units.metadata["id"])
-    language = np.asarray(units.metadata.get("language", np.full(len(units.weight), "")))
-    fresh = {unit: (ids[unit], target[unit], language[unit]) for unit in order.tolist()}
-    targets, languages, chosen = Counter(), Counter(), []
-    while fresh and len(chosen) < EXAMPLES:
-        unit = min(fresh, key=lambda unit: (targets[fresh[unit][1]], languages[fresh[unit][2]]))
-        name, target_of, language_of = fresh[unit]
-        targets[target_of] += 1
-        languages[language_of] += 1
-        chosen.append(unit)
-        fresh = {other: of for other, of in fresh.items() if of[0] != name}
-    return chosen
 
 
 def versions() -> dict[str, str]:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmjax.runs.examples import chosen_examples
 from mmjax.runs.folder import read_arrays, read_record, sha256, write_arrays, write_record
 from mmjax.runs.read import read_baselines, read_outcomes, read_run, read_units
 from mmjax.runs.schema import RunError
 from mmjax.runs.write import (
     Part,
-    chosen_examples,
     has_baselines,
     part_is_done,
     write_baselines,
