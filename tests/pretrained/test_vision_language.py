@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from mmjax.pretrained import Pretrained, WeightsError, load
-from mmjax.pretrained.answering import answer_ids, ends_of
+from mmjax.pretrained import WeightsError, load
+from mmjax.pretrained.answering import ends_of
 from mmjax.pretrained.architectures import BY_MODEL_TYPE
 from mmjax.pretrained.convert import to_tensors
-from mmjax.pretrained.image_prompts import Prompts
 from mmjax.pretrained.source import Source
-from mmjax.types import Batch, Padded
 from tests.pretrained.tiny import vision_language_folder
 
 TEXT = {
@@ -141,38 +139,3 @@ def test_gemma3_4b():
     assert (text.windows, text.rope.theta, text.rope.scaling.factor) == ((1024,) * 5 + (None,), 1e6, 8.0)
     assert (text.local_rope.theta, text.local_rope.scaling, text.end) == (1e4, None, 1)
     assert (module.fusion.side, module.fusion.grid) == (4, (64, 64))
-
-
-def prompts_of(rows):
-    """Our batch of (ids, tiles [k h w c]) each."""
-    count, longest = (max(len(row[part]) for row in rows) for part in (1, 0))
-    x, ids = np.zeros((len(rows), max(count, 1), 8, 8, 3), np.float32), np.zeros((len(rows), longest), np.int32)
-    for number, (own, tiles) in enumerate(rows):
-        x[number, : len(tiles)], ids[number, : len(own)] = tiles, own
-    counts, lengths = (np.array([len(row[part]) for row in rows], np.int32) for part in (1, 0))
-    batch = Batch({"image": Padded(x, counts)}, {"image": counts > 0}, {}, np.ones(len(rows), np.float32))
-    return Prompts(batch, Padded(ids, lengths))
-
-
-@pytest.mark.slow
-def test_200_mixed_prompts_answer_in_one_batch_as_alone():
-    """With no to two images at any place, of six sizes, without any padding when alone."""
-    config = CONFIGS["llava"] | {"text_config": TEXT | {"num_hidden_layers": 2}}
-    read = BY_MODEL_TYPE["llava"](Source("here", config, {"language_model.model.embed_tokens.weight": np.zeros(1)}))
-    random = np.random.default_rng(0)
-    draw = lambda path, leaf: np.float32(path[-1].key == "scale") + random.normal(size=leaf.shape).astype(np.float32) * 0.3
-    variables = jax.tree_util.tree_map_with_path(draw, jax.eval_shape(read.module.init, jax.random.key(0), read.example_input))
-    answers = answer_ids(Pretrained(read, variables, None, (), config, None), 8)
-    rows = []
-    for number in range(200):
-        images, words = number % 3, random.integers(3, 30, 5 + number % 2).tolist()
-        for image in range(images):
-            place = random.integers(0, len(words) + 1)
-            words[place:place] = [30 + 4 * image + vector for vector in range(4)]
-        rows.append(([1, *words], random.normal(size=(images, 8, 8, 3)).astype(np.float32)))
-    whole = answers(prompts_of(rows))
-    assert len({tuple(answer) for answer in np.asarray(whole.x).tolist()}) > 50
-    for number, row in enumerate(rows):
-        alone = answers(prompts_of([row]))
-        assert int(alone.length[0]) == int(whole.length[number])
-        np.testing.assert_array_equal(alone.x[0], whole.x[number])
