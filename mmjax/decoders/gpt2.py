@@ -98,9 +98,22 @@ class GPT2(nn.Module):
             raise ValueError(f"GPT2.positions is {self.positions}, but there are {valid.shape[1]} tokens with the prefix")
         where = segmented(slots(valid, count, x.shape[1]), segments)
         x = self.drop(x + jnp.asarray(self.position)[where.positions], train=train)
-        mask, new = visible(where, None), []
-        for number in range(self.depth):
-            x, own = getattr(self, f"block{number}")(x, mask, None if past is None else past[number], count, train)
+        return self.in_turn(x, ((visible(where, None),),), (0,) * self.depth, past, count, train)
+
+    def in_turn(
+        self,
+        x: Float[Array, "b n d"],
+        given: tuple[tuple[Bool[Array, "b n slots"]]],
+        kinds: tuple[int, ...],
+        past: tuple[KeysValues, ...] | None,
+        count: Int[Array, ""] | int,
+        train: bool,
+    ) -> tuple[Float[Array, "b n d"], tuple[KeysValues | None, ...]]:
+        """As of `LanguageModel`. given: of the one kind of block, the mask."""
+        new = []
+        for number, kind in enumerate(kinds):
+            own = None if past is None else past[number]
+            x, own = getattr(self, f"block{number}")(x, *given[kind], own, count, train)
             new.append(own)
         return x, tuple(new)
 

@@ -67,10 +67,10 @@ class Remat:
 
 @dataclass(frozen=True)
 class Scan:
-    """The equal blocks of each `nn.Transformer` and `decoders.LanguageModel` run in a loop. Their parameters are copied into
-    one array for each step, and dropout draws other numbers than without the loop. On a mesh, the parameters of one block at a
-    time are gathered. There is no loop where something is computed between blocks, as in `decoders.Flamingo`, and under a
-    further interceptor, such as that of int8 products, since it would not see the paths of the blocks.
+    """The equal blocks of each `nn.Transformer`, `decoders.LanguageModel` and `decoders.GPT2` run in a loop. Their parameters
+    are copied into one array for each step, and dropout draws other numbers than without the loop. On a mesh, the parameters of
+    one block at a time are gathered. There is no loop where something is computed between blocks, as in `decoders.Flamingo`,
+    and under a further interceptor, such as that of int8 products, since it would not see the paths of the blocks.
 
     remat: a policy as in `Remat`; None to keep everything for the gradient. ValueError if there are no such blocks.
     """
@@ -82,7 +82,7 @@ class Scan:
 
         def intercept(call, args, options, context):
             module = context.module
-            loops = {"__call__": self._transformer, "in_turn": self._language_model}  # the latter of `LanguageModel` alone
+            loops = {"__call__": self._transformer, "in_turn": self._language_model}  # the latter of language models alone
             loop = loops.get(context.method_name)
             if loop is None or (context.method_name == "__call__" and not isinstance(module, Transformer)):
                 return call(*args, **options)
@@ -103,15 +103,15 @@ class Scan:
     def _language_model(
         self, call: Callable, module: nn.Module, x: Array, given: Any, kinds: Any, past: Any, count: Any, *rest: Any
     ) -> tuple[Array, tuple[None, ...]]:
-        """The output of `decoders.LanguageModel.in_turn`."""
+        """The output of `in_turn` of `decoders.LanguageModel` and `decoders.GPT2`."""
         train, *between = rest
         if past is not None or any(between):  # a cache, or what is computed between blocks
             return call(x, given, kinds, past, count, *rest)
         of_kinds = jax.tree.map(lambda *leaves: jnp.stack(leaves), *given)
 
         def one(apply, x, kind):
-            rotation, mask = given[0] if len(given) == 1 else jax.tree.map(lambda leaves: leaves[kind], of_kinds)
-            return apply(x, rotation, mask, None, count, train)[0]
+            of_kind = given[0] if len(given) == 1 else jax.tree.map(lambda leaves: leaves[kind], of_kinds)
+            return apply(x, *of_kind, None, count, train)[0]
 
         block = module.block0.clone(parent=None, name=None)
         return self._loop(module, block, x, jnp.array(kinds), train, one), (None,) * len(kinds)

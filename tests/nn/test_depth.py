@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.decoders import Decoder, Factored, LanguageModel
+from mmjax.decoders import GPT2, Decoder, Factored, LanguageModel
 from mmjax.decoders.generator import Generator
 from mmjax.decoders.language_block import PRE_NORMS, QK_NORMS
 from mmjax.encoders import Features, ViT
@@ -81,16 +81,17 @@ def test_dropout_draws_own_numbers_in_each_step_of_a_loop():
     assert set(found.ravel().tolist()) == {0, 2, 4}  # without 2, both would drop the same numbers
 
 
-@pytest.mark.parametrize("how", [Remat(), Scan()])
-def test_int8_products_are_those_of_the_module(problem, how):
+def test_int8_products_are_those_of_the_module(problem):
     """They are another interceptor, which finds layers by their paths."""
     x, variables, _ = problem
     small = DynamicInt8().variables(variables)
     run = lambda module: DynamicInt8().module(module).apply(small, x).x
     weights_only = lambda: Quantize(8).module(encoder()).apply(small, x).x
-    found, expected, exact = jax.jit(lambda: (run(Deep(encoder(), how)), run(encoder()), weights_only()))()
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    assert jnp.abs(found - exact).max() > 1e-4
+    modules = Deep(encoder(), Remat()), Deep(encoder(), Scan()), encoder()
+    *found, expected, exact = jax.jit(lambda: (*map(run, modules), weights_only()))()
+    for outputs in found:
+        np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
+    assert jnp.abs(expected - exact).max() > 1e-4
 
 
 def test_a_decoder_generates_as_without_it():
@@ -127,29 +128,32 @@ LANGUAGE = LanguageModel(
     11, width=8, depth=3, heads=2, kv_heads=1, hidden=8, windows=(2, None), rope=Rope(50.0), local_rope=Rope(7.0),
     norms=PRE_NORMS + QK_NORMS, tied=False, positions=12,
 )  # fmt: skip
+SMALL_GPT2 = GPT2(11, width=8, depth=2, heads=2, hidden=8, positions=12)
 
 
-def test_a_language_model_in_a_loop():
-    """Values and gradients are those of the blocks in turn, with two kinds of blocks, a masked prefix, and padded texts."""
+@pytest.mark.parametrize(("model", "dense"), [(LANGUAGE, 7), (SMALL_GPT2, 4)])
+def test_a_language_model_in_a_loop(model, dense):
+    """Values and gradients are those of the blocks in turn, with a masked prefix and padded texts; the first model has two
+    kinds of blocks. dense: the layers of a block."""
     random = np.random.default_rng(0)
     ids = Padded(jnp.asarray(random.integers(0, 11, (2, 5)), jnp.int32), jnp.array([5, 3]))
     mask = jnp.array([[True, False], [False, True]])
     memory = Tokens(jnp.where(mask[..., None], 1.0, jnp.nan) * jnp.asarray(random.normal(size=(2, 2, 8)), jnp.float32), mask)
-    shapes = jax.eval_shape(LANGUAGE.init, jax.random.key(0), ids, memory)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), ids, memory)
     variables = jax.tree.map(lambda leaf: jnp.asarray(random.normal(0, 0.5, leaf.shape), jnp.float32), shapes)
-    deep = Deep(Factored(LANGUAGE), Scan(jax.checkpoint_policies.nothing_saveable))
+    deep = Deep(Factored(model), Scan(jax.checkpoint_policies.nothing_saveable))
     valid = ids.mask[..., None]
     chex.assert_trees_all_equal_shapes(jax.eval_shape(deep.init, jax.random.key(0), ids, memory), variables)
 
     def value(logits):
         return jnp.sum(jnp.where(valid, jnp.sin(logits), 0))
 
-    alone = lambda variables: value(LANGUAGE.apply(variables, ids, memory))
+    alone = lambda variables: value(model.apply(variables, ids, memory))
     loop = lambda variables: value(deep.apply(variables, ids, memory).computed())
     found, expected = jax.jit(lambda variables: [jax.value_and_grad(f)(variables) for f in (loop, alone)])(variables)
     chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
     of = lambda function: str(jax.make_jaxpr(function)(variables)).count(" dot_general[")
-    assert of(alone) - of(loop) == 2 * (7 + 2)  # two blocks: their dense layers, scores, and attended values
+    assert of(alone) - of(loop) == (model.depth - 1) * (dense + 2)  # dense layers, scores, and attended values
 
 
 @pytest.mark.parametrize("how", [Remat(), Remat("layer"), Scan()])
