@@ -1,10 +1,11 @@
-"""One job per cell of an experiment file, by submitit: on a SLURM cluster, or in processes of this machine.
+"""One job per cell and fold of an experiment file, by submitit: on a SLURM cluster, or in processes of this machine.
 
     python -m mmjax.sweep experiments/NAME.py [CELL ...] [--FLAG VALUE ...] --executor slurm --slurm partition=gpu
 
-Flags of the experiment are those of the file itself. The job of a cell writes the run folder OUT.jobs/CELL. When all have
-ended, the cells are collected in OUT: its tables and report are those of one command that runs all cells. The same command
-continues a sweep that was stopped; finished cells are not trained again.
+Flags of the experiment are those of the file itself. The job of a cell writes the run folder OUT.jobs/CELL; with `--folds all`,
+there is a job for each fold, in OUT.jobs/CELL/fold0, fold1, ... When all have ended, the cells are collected in OUT: its
+tables and report are those of one command that runs all cells. The same command continues a sweep that was stopped; what is
+finished is not trained again. On this machine, each of the `--at-once` jobs has its own part of the GPUs and cores.
 """
 
 import argparse
@@ -15,11 +16,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mmjax.experiment.cli import fail, parse
+from mmjax.experiment.options import Options
+from mmjax.experiment.value import Experiment, ExperimentError
+from mmjax.machine import Slot, slots_of_machine
+from mmjax.runs.folder import MARKER
 
 __all__ = ["POLL", "Job", "collect", "main"]
 
@@ -28,15 +33,27 @@ POLL = 1.0  # seconds
 
 @dataclass(frozen=True)
 class Job:
-    """Runs one cell in a process of its own. submitit calls `checkpoint` before a preempted job is queued again."""
+    """Runs one cell in a process of its own. submitit calls `checkpoint` before a preempted job is queued again.
+
+    fold: None for all that the flags say. slot: the part of this machine that the job has; None on a cluster, which decides.
+    """
 
     file: Path
     cell: str
     flags: tuple[str, ...]
     out: Path
+    fold: int | None = None
+    slot: Slot | None = None
+
+    @property
+    def name(self) -> str:
+        return f"cell {self.cell}" if self.fold is None else f"fold {self.fold} of cell {self.cell}"
 
     def __call__(self) -> None:
-        command = [sys.executable, str(self.file), self.cell, *self.flags, "--out", str(self.out), "--resume"]
+        if self.slot is not None:
+            self.slot.take()
+        fold = [] if self.fold is None else ["--folds", str(self.fold)]
+        command = [sys.executable, str(self.file), self.cell, *self.flags, *fold, "--out", str(self.out), "--resume"]
         subprocess.run(command, check=True)
 
     def checkpoint(self) -> Any:
@@ -50,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="python -m mmjax.sweep", description=__doc__.split("\n\n")[0], allow_abbrev=False)
     options.add_argument("file", type=Path, metavar="FILE", help="an experiment file")
     options.add_argument("--executor", choices=("local", "slurm"), default="local")
-    options.add_argument("--at-once", type=int, default=1, help="number of jobs at a time (default: 1)")
+    at_once = "number of jobs at a time, each with its part of this machine (default: 1)"
+    options.add_argument("--at-once", type=int, default=1, help=at_once)
     options.add_argument("--hours", type=float, default=24.0, help="limit of a job (default: 24)")
     slurm = "parameters of submitit, such as partition=gpu gpus_per_node=1"
     options.add_argument("--slurm", nargs="+", default=[], metavar="KEY=VALUE", help=slurm)
@@ -68,16 +86,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = chosen.out or Path("runs") / given.file.stem
     first = next((k for k, word in enumerate(rest) if word.startswith("-")), len(rest))  # after the names of cells
     flags = _without(rest[first:], "--out", "--resume")
-    jobs = [Job(given.file.resolve(), cell, tuple(flags), _folder(out) / cell) for cell in named]
+    jobs = _jobs(given.file.resolve(), named, chosen, flags, _folder(out))
     failed = _run(jobs, given, out)
     for job, log in failed:
-        print(f"cell {job.cell} failed; its output is in {log}", file=sys.stderr)
-    finished = [job for job in jobs if job not in [job for job, _ in failed]]
+        print(f"{job.name} failed; its output is in {log}", file=sys.stderr)
+    finished = [cell for cell in named if cell not in {job.cell for job, _ in failed}]
     if finished:
-        collect([job.out for job in finished], out)
-        command = [sys.executable, str(given.file), *(job.cell for job in finished), *flags, "--out", str(out), "--resume"]
+        collect([job.out for job in jobs if job.cell in finished], out)
+        command = [sys.executable, str(given.file), *finished, *flags, "--out", str(out), "--resume"]
         code = subprocess.run(command).returncode
     sys.exit(1 if failed else code)
+
+
+def _jobs(file: Path, cells: Mapping[str, Experiment], options: Options, flags: Sequence[str], folder: Path) -> list[Job]:
+    """A job for each cell, or for each of its folds. flags: of all jobs. folder: of the jobs."""
+    from mmjax.data.decode import DataError
+    from mmjax.experiment.load import fold_numbers
+
+    try:
+        folds = fold_numbers(cells, options)
+    except (DataError, ExperimentError) as error:
+        fail(str(error))
+    if folds == [None]:
+        return [Job(file, cell, tuple(flags), folder / cell) for cell in cells]
+    flags = tuple(_without(flags, "--folds"))
+    return [Job(file, cell, flags, folder / cell / f"fold{fold}", fold) for cell in cells for fold in folds]
 
 
 def _folder(out: Path) -> Path:
@@ -85,8 +118,8 @@ def _folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.jobs").resolve()
 
 
-def _without(flags: Sequence[str], valued: str, switch: str) -> list[str]:
-    """The flags without one that has a value and one that has none."""
+def _without(flags: Sequence[str], valued: str, switch: str | None = None) -> list[str]:
+    """The flags without one that has a value, and one that has none."""
     kept = [word for word in flags if word != switch and not word.startswith(f"{valued}=")]
     if valued in kept:
         at = kept.index(valued)
@@ -100,6 +133,7 @@ def _run(jobs: Sequence[Job], given: argparse.Namespace, out: Path) -> list[tupl
         import submitit
     except ImportError:
         fail("a sweep needs submitit: pip install 'mmjax[sweep]'")
+    free = _slots(given, len(jobs))
     executor = submitit.AutoExecutor(_folder(out) / "logs", cluster=given.executor)
     wrong = [pair for pair in given.slurm if "=" not in pair]
     if wrong:
@@ -108,29 +142,38 @@ def _run(jobs: Sequence[Job], given: argparse.Namespace, out: Path) -> list[tupl
     executor.update_parameters(timeout_min=max(round(60 * given.hours), 1), **extra)
     waiting, running, failed = list(jobs), [], []
     while waiting or running:
-        while waiting and len(running) < given.at_once:
-            job = waiting.pop(0)
+        while waiting and free:
+            job = replace(waiting.pop(0), slot=free.pop(0))
             running.append((job, executor.submit(job)))
-            print(f"cell {job.cell}: job {running[-1][1].job_id}", flush=True)
+            print(f"{job.name}: job {running[-1][1].job_id}", flush=True)
         ended = [(job, submitted) for job, submitted in running if submitted.done()]
         running = [pair for pair in running if pair not in ended]
+        free += [job.slot for job, _ in ended]
         failed += [(job, submitted.paths.stderr) for job, submitted in ended if submitted.exception() is not None]
         time.sleep(0 if ended else POLL)
     return failed
 
 
+def _slots(given: argparse.Namespace, jobs: int) -> list[Slot | None]:
+    """One for each job that runs at the same time."""
+    count = min(given.at_once, jobs)
+    try:
+        return slots_of_machine(count) if given.executor == "local" else [None] * count
+    except ValueError as error:
+        fail(str(error))
+
+
 def collect(folders: Sequence[Path], out: Path) -> None:
-    """Copies the cells, test units and examples of run folders to `out`, without checkpoints; the run is then scored by
+    """Copies the parts of cells, and the examples, of run folders to `out`, without checkpoints; the run is then scored by
     `--resume`. Files of tasks that several cells share are taken from the first one: the sweep's cells have the same units."""
     out.mkdir(parents=True, exist_ok=True)
     index: list[Mapping[str, Any]] = []
     for folder in folders:
-        if not (out / "run.json").exists():
-            shutil.copy(folder / "run.json", out)
-        for name in (path.name for path in (folder / "cells").iterdir()):
-            shutil.rmtree(out / "cells" / name, ignore_errors=True)
-            leave = shutil.ignore_patterns("checkpoints")
-            shutil.copytree(folder / "cells" / name, out / "cells" / name, ignore=leave)
+        if not (out / MARKER).exists():
+            shutil.copy(folder / MARKER, out)
+        for part in (file.parent.relative_to(folder) for file in (folder / "cells").glob("*/*/part.json")):
+            shutil.rmtree(out / part, ignore_errors=True)
+            shutil.copytree(folder / part, out / part, ignore=shutil.ignore_patterns("checkpoints"))
         examples = folder / "examples" / "index.json"
         found = json.loads(examples.read_text()) if examples.is_file() else []
         new = [entry for entry in found if entry["task"] not in {old["task"] for old in index}]

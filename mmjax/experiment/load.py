@@ -23,16 +23,20 @@ __all__ = ["Loaded", "at_fold", "check_options", "fold_numbers", "load_and_check
 
 
 def fold_numbers(cells: Mapping[str, Experiment], options: Any) -> list[int | None]:
-    """The folds to run: [None] for the data's own split, else all folds of a cross-validation.
+    """The folds to run: [None] for the data's own split, else one or all folds of a cross-validation.
 
-    ExperimentError if the cells have different numbers of folds; DataError if the data have an official test split.
+    ExperimentError if the cells have different numbers of folds, or no such fold; DataError if the data have an official test
+    split.
     """
     if options.folds is None:
         return [None]
     counts = {name: folds_of(experiment.data) for name, experiment in cells.items()}
     if len(set(counts.values())) > 1:
         raise ExperimentError(f"--folds: the cells have {counts} folds; all cells of a table need the same number")
-    return list(range(next(iter(counts.values()))))
+    folds = list(range(next(iter(counts.values()))))
+    if options.folds != "all" and options.folds not in folds:
+        raise ExperimentError(f"--folds is {options.folds}; it must be all, or the number of a fold from 0 to {folds[-1]}")
+    return folds if options.folds == "all" else [options.folds]
 
 
 def at_fold(experiment: Experiment, fold: int | None) -> Experiment:

@@ -17,7 +17,8 @@ class Options:
     """Options of a run, the same for all cells.
 
     seeds: number of seeds, numbered from 0. seeds_at_once: seeds trained side by side by `vmap`; None for all of them, 1 for
-    one after another. folds: "all" trains every fold of the data and joins the test predictions into one set.
+    one after another. folds: "all" trains every fold of the data and joins the test predictions into one set; a number trains
+    that fold alone, and "all" with the same folder continues.
     shares: also trains each cell with these shares of the training groups, as cells such as concat.0.25, for a learning curve.
     plan: "single" runs on one device, "pmap" splits each batch over all devices of this process, "sharded" runs on a mesh of
     the devices of all processes. mesh: the sizes of that mesh. steps_per_call: training steps in one compiled call; None
@@ -37,7 +38,7 @@ class Options:
 
     seeds: int = 5
     seeds_at_once: int | None = None
-    folds: Literal["all"] | None = None
+    folds: Literal["all"] | int | None = None
     shares: tuple[float, ...] = ()
     plan: Literal["single", "pmap", "sharded"] = "single"
     mesh: Mesh = Mesh()

@@ -1,6 +1,6 @@
 """Computes `results.json`: the scores of all cells in a run folder, from their saved outcomes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,8 @@ def results_of(
     }
 
 
-def data_facts(dataset: Dataset, folds: Sequence[int] | None, leak_free: bool) -> dict[str, Any]:
-    """The entry "data" of the results, from the dataset of the first fold."""
+def data_facts(dataset: Dataset, folds: int | None, leak_free: bool) -> dict[str, Any]:
+    """The entry "data" of the results, from the dataset of the first fold. folds: of the data, None without."""
     splits = {
         split: {"examples": len(set(np.asarray(dataset.metadata[split]["id"]).tolist())), "rows": len(rows)}
         for split, rows in dataset.splits.items()
@@ -91,7 +91,7 @@ def data_facts(dataset: Dataset, folds: Sequence[int] | None, leak_free: bool) -
         "dropped": dict(dataset.dropped),
         "source": dataset.source,
         "fingerprint": dataset.fingerprint,
-        "folds": None if folds is None else len(folds),
+        "folds": folds,
         "leak_free": leak_free,
     }
 

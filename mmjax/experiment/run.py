@@ -12,6 +12,7 @@ from rich.console import Console
 
 from mmjax.data import feed
 from mmjax.data.dataset import Dataset
+from mmjax.data.splits import folds_of
 from mmjax.describe import as_json, as_line
 from mmjax.experiment.load import Loaded, at_fold, fold_numbers, load_and_check
 from mmjax.experiment.part import PartRun, run_part
@@ -56,7 +57,8 @@ def run_cells(
     """
     folds = fold_numbers(cells, options)
     groups = _seed_groups(options)
-    layout = {"--folds": options.folds, "--seeds-at-once": options.seeds_at_once}
+    in_folds = None if options.folds is None else "all"  # one run may train its folds in several commands
+    layout = {"--folds": in_folds, "--seeds-at-once": options.seeds_at_once}
     parts = [Part(fold, group, len(groups) == 1) for fold in folds for group in groups]
     steps = len(parts) * sum(experiment.steps for experiment in cells.values())
     progress = Progress(console, len(parts) * len(cells), steps)
@@ -76,7 +78,8 @@ def run_cells(
             return read_verified(out / "results.json")
         for name, experiment in cells.items():
             _finish_cell(out / "cells" / name, experiment, parts, options)
-        facts = data_facts(first, None if folds == [None] else folds, leak_free)
+        total = None if folds == [None] else folds_of(next(iter(cells.values())).data)
+        facts = data_facts(first, total, leak_free)
         with progress.waiting("scoring"):
             results = results_of(header, cells, every, out, facts, options.against, options.holm, progress.print)
         write_results(out, results)

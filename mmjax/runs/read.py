@@ -119,10 +119,12 @@ class Run:
         return [{**e, "image": _beside(file, e["image"]), "sound": _beside(file, e["sound"])} for e in examples]
 
     def shown(self, cell: str) -> dict[str, list[dict[str, Any]]]:
-        """{task: [{subset: answer or None}]} of a cell, in the order of the examples of that task."""
+        """{task: [{subset: answer or None}]} of a cell, in the order of the examples of that task; {} without the first fold,
+        of which the examples are."""
         folder = self.folder / "cells" / cell
-        file = folder / read_record(folder / "cell.json")["parts"][0]["name"] / "examples.json"
-        if not file.is_file():
+        part = read_record(folder / "cell.json")["parts"][0]
+        file = folder / part["name"] / "examples.json"
+        if part["fold"] not in (None, 0) or not file.is_file():
             return {}
         answers = read_json(file)
         for task, entries in answers.items():

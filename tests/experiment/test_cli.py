@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from mmjax.data.decode import DataError
+from mmjax.data.held_out import HeldOut
 from mmjax.encoders import CNN, TextRNN
 from mmjax.experiment import Experiment, ExperimentError
 from mmjax.experiment.cli import parse
@@ -259,3 +260,11 @@ def test_folds_need_data_with_folds():
     with pytest.raises(DataError, match=r"Data has an official test split, so it has no folds"):
         fold_numbers(CELLS, Options(folds="all"))
     assert fold_numbers(CELLS, Options()) == [None]
+
+
+def test_folds_are_all_or_one():
+    assert run("text", "--folds", "1")[0].folds == 1
+    cells = {"mine": replace(BASE, data=HeldOut(None, "artist", ("ann", "bob", "cid")))}
+    assert [fold_numbers(cells, Options(folds=folds)) for folds in ("all", 1)] == [[0, 1, 2], [1]]
+    with pytest.raises(ExperimentError, match=r"--folds is 3; it must be all, or the number of a fold from 0 to 2"):
+        fold_numbers(cells, Options(folds=3))
