@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int, UInt32
 
 from mmjax.data.dataset import Dataset
 from mmjax.evaluate.statistics.estimates import estimates
+from mmjax.evaluate.statistics.influence import mean_influences
 from mmjax.metrics.weighted import mean
 from mmjax.types import Metric, Outcomes, Task, Units
 
@@ -69,7 +70,9 @@ def kept_answers(task: Task, predicted: Mapping[str, Any], units: Units, dataset
 def share(same: Int[np.ndarray, "s u"], units: Units, fold: np.ndarray | None = None) -> dict[str, Any]:
     """The share of equal answers as `ESTIMATE` of `mmjax.runs.schema`. same: of `same_codes`. fold: as of `estimates`."""
     weight = np.where(same[0] == UNDEFINED, 0, units.weight)
-    return estimates({"share": SHARE}, {"same": np.float32(same)}, weight, units.group, fold)["share"].to_json()
+    outcomes = {"same": np.float64(same)}
+    found = estimates({"share": SHARE}, outcomes, weight, units.group, fold, program=mean_influences)
+    return found["share"].to_json()
 
 
 def _share(outcomes: Outcomes, weight: Any) -> Any:

@@ -249,11 +249,19 @@ def test_bad_input_is_named():
         estimates(root, {"score": np.ones((1, 150))}, np.ones(150), np.arange(150))
 
 
-def test_the_share_of_equal_answers_leaves_out_undefined_units():
-    same, group = np.array([[-1, 1, 0, 1], [-1, 1, 1, 1]], np.int8), np.array([0, 0, 1, 2])
-    units = Units({}, np.array([5, 1, 1, 2], np.float32), group, {}, group, group)
-    found = share(same, units)
+@pytest.mark.parametrize("folds", [1, 2])
+def test_the_share_of_equal_answers_is_the_estimate_of_a_mean(folds):
+    """Without its compiled program, with undefined units and unequal weights and groups."""
+    random, count = np.random.default_rng(0), 24
+    same = random.integers(0, 2, (3, count)).astype(np.int8)
+    same[:, :3] = -1
+    weight, group = random.uniform(0.5, 1, count).astype(np.float32), random.integers(0, 7, count)
+    fold = None if folds == 1 else group % 2  # a group is in one fold
+    found = share(same, Units({}, weight, group, {}, np.arange(count), np.arange(count)), fold)
+    defined = np.where(same[0] >= 0, weight, 0)
+    expected = estimates({"mean": Metric(score_mean)}, {"score": np.float32(same)}, defined, group, fold)["mean"].to_json()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-5)
     check(found, ESTIMATE, "share")
-    assert found["per_seed"] == pytest.approx([3 / 4, 1]) and found["low"] < found["mean"] < found["high"] <= 1
-    nothing = share(np.full((2, 4), -1, np.int8), units)
-    assert nothing == {"mean": None, "low": None, "high": None, "per_seed": [None, None]}
+    nothing = share(np.full((1, count), -1, np.int8), Units({}, weight, group, {}, group, group))
+    assert nothing == {"mean": None, "low": None, "high": None, "per_seed": [None]}

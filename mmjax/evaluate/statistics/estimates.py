@@ -60,13 +60,14 @@ def finite(x: float) -> float | None:
 
 
 def estimates(
-    metrics: Mapping[str, Metric], outcomes: Outcomes, weight: Any, group: Any, fold: Any = None
+    metrics: Mapping[str, Metric], outcomes: Outcomes, weight: Any, group: Any, fold: Any = None, program: Any = influences
 ) -> dict[str, Estimate]:
     """All metrics of one model on one set of units.
 
     outcomes: {name: [s u ...]} of s seeds; a baseline has one. weight: Float[u]; units of weight 0 do not count. group: Int[u];
     units of one group are not independent. fold: Int[u], for test predictions joined over the folds of a cross-validation,
-    where a model with s seeds was trained s times per fold; None for one test set.
+    where a model with s seeds was trained s times per fold; None for one test set. program: `influences`, or `mean_influences`
+    for a mean, which needs no compilation.
 
     All metrics are compiled as one program, once for each set of functions and shapes; a new function object compiles again.
     Raises ValueError, naming the argument, for shapes that do not fit, for negative or non-finite weights, and for a smooth
@@ -89,7 +90,7 @@ def estimates(
     draws = np.ones((0, len(names)), np.float32) if all(smooth) else draw_weights(share)
     functions = tuple(metric.value for metric in metrics.values())
     inputs = (outcomes, weight, group, np.float32(share), draws, fold)
-    found = influences(functions, smooth, *inputs, folds=int(fold.max(initial=0)) + 1)
+    found = program(functions, smooth, *inputs, folds=int(fold.max(initial=0)) + 1)
     found = jax.tree.map(lambda x: np.asarray(x, np.float64), found)
     squares = np.bincount(fold, weight) ** 2
     folds = float(max(squares.sum() ** 2 / max(np.sum(squares**2), 1e-30), 1.0))  # their effective number

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmjax.types import Outcomes
 
-__all__ = ["DRAWS", "MAX_LEFT_OUT", "UNITS_AT_ONCE", "Influence", "draw_weights", "influences"]
+__all__ = ["DRAWS", "MAX_LEFT_OUT", "UNITS_AT_ONCE", "Influence", "draw_weights", "influences", "mean_influences"]
 
 MAX_LEFT_OUT = 100  # up to this number of groups, each group is left out in turn; with more, the gradient is accurate enough
 DRAWS = 400  # random weightings for a metric that is not smooth
@@ -69,6 +69,28 @@ def influences(
         return Influence(values, parts, training)
 
     return [of_metric(*metric) for metric in zip(functions, smooth)]
+
+
+def mean_influences(
+    functions: tuple[Callable, ...],
+    smooth: tuple[bool, ...],
+    outcomes: Outcomes,
+    weight: Any,
+    group: Any,
+    share: Any,
+    draws: Any,
+    fold: Any,
+    folds: int,
+) -> list[Influence]:
+    """The result of `influences` for the weighted mean of a single outcome [s u], in NumPy."""
+    del functions, smooth, draws
+    (x,), total = outcomes.values(), np.sum(weight, dtype=np.float64)
+    weight = np.float64(weight) / total if total else np.full(len(weight), np.nan)
+    value = x @ weight
+    parts = np.stack([np.bincount(group, weight * (of - mean), len(share)) for of, mean in zip(x, value)])
+    of_fold = np.stack([np.bincount(fold, weight * of, folds) for of in x])
+    others = of_fold.mean(axis=0)
+    return [Influence(value, parts, of_fold + others.sum() - others)]
 
 
 def _by_fold(value: Callable, outcomes: Outcomes, weight: Any, fold: Any, folds: int, seeds: int) -> jax.Array:
