@@ -15,12 +15,41 @@ from mmjax.chat import __main__ as chat
 from mmjax.data import __main__ as data_command
 
 
-@pytest.mark.parametrize("command", ["mmjax", *COMMANDS])
-def test_every_command_has_help(command):
-    done = subprocess.run([sys.executable, "-m", command, "--help"], capture_output=True, text=True)
+HELPS = """
+import contextlib, io, json, runpy, sys
+
+found, commands = {}, sys.argv[1:]
+for command in commands:
+    for name in [name for name in sys.modules if name.split(".")[0] == "mmjax"]:
+        del sys.modules[name]  # each command imports what it needs
+    sys.argv, output, code = [command, "--help"], io.StringIO(), 0
+    with contextlib.redirect_stdout(output):
+        try:
+            runpy.run_module(command, run_name="__main__", alter_sys=True)
+        except SystemExit as stopped:
+            code = stopped.code or 0
+    found[command] = code, output.getvalue()
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def helps():
+    """{command: (exit code, output)}, of one process, which imports JAX once."""
+    done = subprocess.run([sys.executable, "-c", HELPS, *COMMANDS], capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ""
-    for name in COMMANDS if command == "mmjax" else (f"usage: python -m {command}",):
-        assert name in done.stdout
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(helps, command):
+    code, output = helps[command]
+    assert code == 0 and f"usage: python -m {command}" in output
+
+
+def test_the_list_of_commands():
+    done = subprocess.run([sys.executable, "-m", "mmjax", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "" and all(name in done.stdout for name in COMMANDS)
 
 
 def test_predict_prints_what_the_cell_answers(results, inputs, tmp_path, capsys):
