@@ -1,14 +1,25 @@
-"""Progress bars of a run, one for each long task, with the remaining time."""
+"""Progress bars of a run, one for each long task, with the remaining time and the speed of training."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.progress import Task, TimeRemainingColumn
+from rich.text import Text
 
 __all__ = ["Progress"]
+
+
+class _Speed(ProgressColumn):
+    """Examples per second of the last half minute, evaluation included, for tasks that state how many a step takes."""
+
+    def render(self, task: Task) -> Text:
+        examples = task.fields.get("examples")
+        return Text(f"{task.speed * examples:,.0f} examples/s" if examples and task.speed else "")
 
 
 class Progress:
@@ -27,12 +38,14 @@ class Progress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            _Speed(),
             TextColumn("{task.fields[note]}"),
         )
         self.bars = Bars(*columns, console=console, expand=True)
         self._cell: Any = None
         self._all: Any = None
         self._name, self._steps, self._part, self._done = "", 0, 0, 0
+        self._examples, self._compiled = 0, (0, 0.0)  # examples of a step; (steps, time) after the first call
 
     def __enter__(self) -> "Progress":
         self.bars.start()
@@ -70,18 +83,24 @@ class Progress:
         self._part += 1
         self._advance(steps)
 
-    def cell(self, name: str, steps: int) -> None:
-        """Starts the bar of a cell that trains for this number of steps; it says "compiling" until the first one is taken."""
+    def cell(self, name: str, steps: int, examples: int) -> None:
+        """Starts the bar of a cell that trains for this number of steps; it says "compiling" until the first one is taken.
+
+        examples: of a step, of all its seeds.
+        """
         self._part += 1
         number = f" ({self._part} of {self.parts})" if self.parts > 1 else ""
-        self._name, self._steps, self._done = name, steps, 0
-        self._cell = self.bars.add_task(f"training {name}{number}", total=steps, note="compiling")
+        self._name, self._steps, self._done, self._examples = name, steps, 0, examples
+        self._compiled = (steps, 0.0)
+        self._cell = self.bars.add_task(f"training {name}{number}", total=steps, note="compiling", examples=examples)
         if not self.console.is_terminal:
             self.print(f"training {name}{number}: compiling")
 
     def step(self, done: int) -> None:
         """Moves the bar of the cell. done: number of steps taken."""
-        note = {"note": ""} if self._done == 0 else {}
+        note = {}
+        if self._done == 0:
+            note, self._compiled = {"note": ""}, (done, time.monotonic())
         self.bars.update(self._cell, completed=done, **note)
         self._advance(done - self._done)
         self._done = done
@@ -100,4 +119,6 @@ class Progress:
             note += f", validation {name.removeprefix('validation_')} {mean(name):.3f}"
         self.bars.update(self._cell, note=note)
         if not self.console.is_terminal and record["step"] == self._steps:
-            self.print(f"trained {self._name}: {record['step']} steps, {note}")
+            steps, seconds = record["step"] - self._compiled[0], time.monotonic() - self._compiled[1]
+            speed = f" at {steps * self._examples / seconds:,.0f} examples/s" if steps > 0 and seconds > 0 else ""
+            self.print(f"trained {self._name}: {record['step']} steps{speed}, {note}")

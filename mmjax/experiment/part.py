@@ -150,7 +150,7 @@ def _train(run: PartRun, plan: Plan, stop: StopRequest, progress: Progress) -> T
     frozen = plan.place(frozen, seeds=False)
 
     name = run.cell if run.part.name == "all" else f"{run.cell} ({run.part.name})"
-    progress.cell(name, experiment.steps)
+    progress.cell(name, experiment.steps, experiment.batch * len(run.part.seeds))
     metadata = {**run.identity, "steps_per_call": per_call}  # with another number, results differ by rounding
     checkpoints = Checkpoints(run.folder / "checkpoints", metadata, options.checkpoint_keep, progress.print)
     with logging_to(options.log if is_first() else (), run.folder, name, run.part.seeds) as log:

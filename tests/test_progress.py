@@ -1,0 +1,54 @@
+"""Progress of a run: what is printed without a terminal, and the speed in the bar."""
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from mmjax.progress import Progress
+
+RECORD = {"train_loss": [1.0, 3.0], "validation_loss": [0.5, 0.7], "validation_score": [0.0, 0.0]}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that a test moves by hand: a list with the time in seconds."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_the_speed_leaves_out_compilation(clock):
+    """After the first call of 10 steps, 40 steps of 64 examples take 20 s."""
+    out = io.StringIO()
+    with Progress(Console(file=out, width=200)) as progress:
+        progress.cell("both", 50, 64)
+        clock[0] += 60
+        progress.step(10)
+        clock[0] += 20
+        progress.evaluated({**RECORD, "step": 50})
+        progress.step(50)
+    assert "trained both: 50 steps at 128 examples/s, training loss 2.00, validation loss 0.600" in out.getvalue()
+
+
+def test_one_call_has_no_speed(clock):
+    out = io.StringIO()
+    with Progress(Console(file=out, width=200)) as progress:
+        progress.cell("both", 50, 64)
+        progress.evaluated({**RECORD, "step": 50})
+        progress.step(50)
+    assert "trained both: 50 steps, training loss 2.00" in out.getvalue()
+
+
+def test_the_bar_shows_the_speed():
+    out = io.StringIO()
+    now = [0.0]
+    with Progress(Console(file=out, width=200, force_terminal=True)) as progress:
+        progress.bars.get_time = lambda: now[0]
+        progress.cell("both", 50, 64)
+        for done in (10, 20, 30):
+            now[0] += 5
+            progress.step(done)
+        progress.bars.refresh()
+    assert "128 examples/s" in out.getvalue()  # 10 steps of 64 in 5 s
