@@ -67,10 +67,11 @@ def test_unknown_media_are_refused(make_run, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
-def test_without_the_extra_the_error_names_what_to_install(missing, run_folder, tmp_path, monkeypatch):
+def test_without_the_extra_the_error_names_what_to_install(missing, make_run, tmp_path, monkeypatch):
+    folder = make_run(tmp_path / "run", seed=2)  # no other test draws its numbers
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError, match=r"pip install 'mmjax\[report\]'"):
-        write_report([run_folder], tmp_path / "report.html")
+        write_report([folder], tmp_path / "report.html")
 
 
 def test_the_table_needs_no_extra():

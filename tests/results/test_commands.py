@@ -14,7 +14,6 @@ from mmjax.__main__ import COMMANDS
 from mmjax.chat import __main__ as chat
 from mmjax.data import __main__ as data_command
 
-
 HELPS = """
 import contextlib, io, json, runpy, sys
 
