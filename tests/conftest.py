@@ -1,10 +1,13 @@
 """The most hostile settings that correct code survives: four CPU devices, rank promotion raises, warnings are errors.
 
 Compiled programs are tiny here and run once, so LLVM's optimisations (two thirds of the time) are off; processes that tests
-start run as users run them. What JAX caches makes full collections of garbage slow (a second each), so they are rare.
+start run as users run them. What JAX caches makes full collections of garbage slow (a second each), so they are rare. JAX keeps
+its own frames in tracebacks: to filter them, it looks up the file of every frame of every error that a test expects.
 """
 
+import functools
 import gc
+import itertools
 import os
 
 USERS_XLA_FLAGS = os.environ.get("XLA_FLAGS", "")
@@ -16,11 +19,22 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from jax._src.interpreters import mlir  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_traceback_in_locations_limit", 0)  # programs that run once need no lines of source
+jax.config.update("jax_traceback_filtering", "off")
 jax.devices()  # starts JAX, before a test sets other flags for its processes
 gc.set_threshold(10_000, 20, 50)
+
+
+def shared(make, times):
+    """`make`, whose results serve so many calls each."""
+    count, made = itertools.count(), functools.lru_cache(1)(lambda number: make())
+    return lambda: made(next(count) // times)
+
+
+mlir.make_ir_context = shared(mlir.make_ir_context, 100)  # making one takes a tenth of the time of a tiny program
 
 
 def pytest_collection_modifyitems(items):
