@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from mmjax.data.custom import reading
 from mmjax.data.decode import DataError
+from mmjax.data.feed import HostFeed
 from mmjax.data.skip_damaged import SkipDamaged
 from tests.faults.malformed_files import VECTORS, N, arrays, changed, line, manifest, png, written
 
@@ -62,3 +64,15 @@ def test_other_errors_still_stop(tmp_path):
         SkipDamaged(manifest(line(7, "6.png,6.wav,a,"), after=written("1.png", b""))(tmp_path)).load()
     with pytest.raises(DataError, match=r"SkipDamaged: no row of from_arrays can be read; the first error is: .*row 1, field"):
         SkipDamaged(arrays({"vector": np.full_like(VECTORS, np.inf)})(tmp_path)).load()
+
+
+def test_a_file_that_vanishes_after_loading_stops_the_stream(tmp_path, monkeypatch):
+    """Of data that are too large to keep: the batch before it comes, then one line."""
+    monkeypatch.setattr(reading, "MAX_BYTES", 0)
+    dataset = manifest(split=None)(tmp_path).load()
+    batches = HostFeed(dataset, dataset.splits["train"], dataset.columns, 1).stream(lambda step: np.full((1, 2), step), 0, 6)
+    (tmp_path / "7.png").unlink()  # of the last training row
+    next(batches)
+    with pytest.raises(DataError, match=r"row 8, .*'image'.*7\.png") as error:
+        list(batches)
+    assert "\n" not in str(error.value)

@@ -10,6 +10,7 @@ from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
+from mmjax.shards import SHARD
 from mmjax.tasks import Classify
 from mmjax.train.optim import AdamW
 from mmjax.train.parallel import all_seeds_steps, evaluation
@@ -37,6 +38,17 @@ def test_a_step_of_all_seeds_lowers_for_accelerators(toy):
     )
     assert exported.platforms == ("cuda", "tpu")
     assert "stablehlo.convolution" in exported.mlir_module()  # the whole model is in it
+
+
+def test_a_step_of_pmap_lowers_for_accelerators(toy):
+    """Four devices, one row of each batch on each."""
+    state = jax.eval_shape(lambda: toy.training.init((0, 1), toy.one_seed())[0])
+    step = jax.pmap(all_seeds_steps(toy.step()), axis_name=SHARD, in_axes=(0, 0, 2), out_axes=(0, None))
+    each = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((4, *leaf.shape), leaf.dtype), tree)
+    split = lambda leaf: jax.ShapeDtypeStruct((*leaf.shape[:2], 4, leaf.shape[2] // 4, *leaf.shape[3:]), leaf.dtype)
+    batches = jax.tree.map(split, toy.chunk_of((0, 1), (0, 1)))
+    exported = jax.export.export(jax.jit(step), platforms=PLATFORMS)(each(state), {}, batches)
+    assert exported.nr_devices == 4 and "all_reduce" in exported.mlir_module()
 
 
 def test_a_step_on_a_mesh_lowers_for_accelerators(monkeypatch):
