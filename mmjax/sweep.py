@@ -10,7 +10,6 @@ finished is not trained again. On this machine, each of the `--at-once` jobs has
 
 import argparse
 import json
-import runpy
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.experiment.cli import fail, parse
+from mmjax.experiment.file import load_file
 from mmjax.experiment.options import Options
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.machine import Slot, slots_of_machine
@@ -77,8 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(f"{given.file} is not a file; it should be an experiment file")
     if given.at_once < 1 or not given.hours > 0:
         fail(f"--at-once is {given.at_once} and --hours is {given.hours}; they must be above 0")
-    sys.path.insert(0, str(given.file.parent.resolve()))
-    content = runpy.run_path(str(given.file))
+    content = vars(load_file(given.file))
     cells = content.get("FULL" if "--full" in rest else "ABLATIONS")
     if cells is None:
         fail(f"{given.file} has no ABLATIONS, the cells of a sweep")

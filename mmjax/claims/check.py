@@ -2,8 +2,6 @@
 
 import contextlib
 import io
-import runpy
-import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +12,7 @@ import tyro
 from mmjax.claims.claim import FOLDER, Cheaper, Claim, ClaimError, Expectation
 from mmjax.experiment import Experiment
 from mmjax.experiment.cli import parse
+from mmjax.experiment.file import load_file
 from mmjax.experiment.options import Options
 
 __all__ = ["check_claim"]
@@ -60,12 +59,8 @@ def _cells(claim: Claim, root: Path, where: str) -> dict[str, Experiment]:
 
 @cache
 def _content(file: Path) -> Mapping[str, Any]:
-    """The names that an experiment file defines. It may import files beside it."""
-    sys.path.insert(0, str(file.parent))
-    try:
-        return runpy.run_path(str(file))
-    finally:
-        sys.path.remove(str(file.parent))
+    """The names that an experiment file defines."""
+    return vars(load_file(file))
 
 
 @cache

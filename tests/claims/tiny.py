@@ -22,12 +22,17 @@ SENSORS = {
     "leg": rng.normal(0, 1, (400, 4)).astype(np.float32),
 }
 
+
+class Motion(Classify):
+    """A task of this file, whose class the run folder names."""
+
+
 BOTH = Experiment(
     data=from_arrays(SENSORS, {"label": np.array(["idle", "moving"])[LABEL]}),
     encoders={name: Features(None) for name in SENSORS},
     fusion=Concat(width=8),
     heads={"label": Classifier(2)},
-    tasks={"label": Classify("label")},
+    tasks={"label": Motion("label")},
     steps=40,
     evaluate_every=20,
     optim=Adam(lr=0.05),

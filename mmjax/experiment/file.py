@@ -1,0 +1,31 @@
+"""The module of an experiment file, for commands that are given its path."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+__all__ = ["load_file"]
+
+
+def load_file(file: Path) -> ModuleType:
+    """The module of an experiment file, under the name by which run folders and other experiments know it.
+
+    It may import files beside it. It stays known to Python, so that a run folder may name classes of the file, and their source
+    is found. Errors of the file itself are not caught.
+    """
+    file = file.resolve()
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    before, sys.modules[file.stem] = sys.modules.get(file.stem), module
+    sys.path.insert(0, str(file.parent))
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(file.stem)
+        if before is not None:
+            sys.modules[file.stem] = before
+        raise
+    finally:
+        sys.path.remove(str(file.parent))
+    return module
