@@ -37,6 +37,7 @@ from mmjax.encoders import Features, LoRA
 from mmjax.experiment import Experiment, main
 from mmjax.fusion import MLPConnector
 from mmjax.losses import CrossEntropy, On
+from mmjax.pretrained.cached_features import PUBLISHED
 from mmjax.pretrained.language_text import LanguageText
 from mmjax.robust.wrong_pairs import WrongPairs
 from mmjax.tasks.search import Greedy
@@ -50,7 +51,7 @@ VOICE, IMAGE = MODEL.vocabulary, MODEL.vocabulary + 1  # the vectors of the conn
 PROMPT = (1, 4093, 198, IMAGE, VOICE, 1780, 314, 357, 47, 2, 198, 1, 520, 9531, 198)
 
 BASE = Experiment(
-    data=TextTarget(replace(FEATURES, tokens=()), target_tokenizer=LanguageText(SMOL), target_tokens=10),
+    data=TextTarget(replace(FEATURES, weights=PUBLISHED, tokens=()), target_tokenizer=LanguageText(SMOL), target_tokens=10),
     encoders={name: Features(width=None) for name in ("image", "audio")},
     fusion=MLPConnector(MODEL.width, hidden=(MODEL.width,)),
     decoders={"caption": LoRA(Factored(Interleaved(MODEL, PROMPT)), rank=8)},

@@ -31,7 +31,10 @@ class Slot:
 
 
 def slots_of_machine(count: int) -> list[Slot]:
-    """`count` equal slots of the GPUs and cores that this process may use. ValueError as of `divided`."""
+    """`count` equal slots of the GPUs and cores that this process may use.
+
+    ValueError as of `divided`, for TPUs, and without devices.
+    """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return divided(count, os.environ.get(GPUS), _number_of_gpus() if count > 1 else 0, cores)
 
@@ -47,7 +50,7 @@ def divided(count: int, visible: str | None, gpus: int, cores: Sequence[int]) ->
     names = visible.split(",")[:gpus] if visible else [str(number) for number in range(gpus)]
     of_gpus = [",".join(part) for part in _parts(names, count)] if gpus else [visible] * count
     of_cores = _parts(cores, count) if len(cores) >= count else [cores] * count
-    return [Slot(names, tuple(numbers)) for names, numbers in zip(of_gpus, of_cores)]
+    return [Slot(own, tuple(numbers)) for own, numbers in zip(of_gpus, of_cores)]
 
 
 def _parts(entries: Sequence, count: int) -> list[Sequence]:

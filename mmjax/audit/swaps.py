@@ -80,7 +80,8 @@ def conflict(audited: Audited, metric: str | None = None, seed: int = 0) -> Audi
         scores = {f"{name} of another: as {name}": follows, f"{name} of another: as {label}": rest}
         shown |= scores
         found |= scores | {f"{name} of another: difference": gap}
-        side = "undecided" if gap.low <= 0 <= gap.high else name if (gap.mean > 0) == better else label
+        decided = gap.low > 0 or gap.high < 0  # not where there is no interval
+        side = (name if (gap.mean > 0) == better else label) if decided else "undecided"
         said.append(
             f"If {name} contradicts {label}, answers have {metric} {follows.mean:.3f} by the reference of {name} and "
             f"{rest.mean:.3f} by that of {label}: {'neither dominates' if side == 'undecided' else f'{side} dominates'}."

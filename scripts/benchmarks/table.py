@@ -9,7 +9,7 @@ from rich.console import Console
 from mmjax.experiment.chips import CHIPS
 
 CHIP, CHIP_BANDWIDTH = "H100 SXM", 3.35e12  # bytes per second, from its data sheet; products of float32 are TF32 on it
-PEAK = {"float32": CHIPS[CHIP].tflops * 1e12 / 2, "bfloat16": CHIPS[CHIP].tflops * 1e12}  # products per second
+PEAK = {"float32": CHIPS[CHIP].tflops * 1e12 / 2, "bfloat16": CHIPS[CHIP].tflops * 1e12}  # FLOPs per second
 
 HEAD = {
     "case": "row and case",
@@ -40,7 +40,7 @@ def _ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> lis
 
 
 def chip_bound(flops: float, size: float, dtype: str) -> float:
-    """Seconds that the named chip needs at least: its products at the peak, or each byte read once (a roofline, an estimate).
+    """Seconds that the named chip needs at least: its FLOPs at the peak, or each byte read once (a roofline, an estimate).
 
     size: bytes that the work reads at least.
     """

@@ -1,4 +1,4 @@
-"""Each of 200 mixed prompts gets the same answer in one padded batch as alone, for every family of models that see or hear.
+"""Each of 200 mixed prompts gets the same answer in one padded batch as alone, for families that see or hear, not LLaVA-NeXT.
 
 Prompts have no to two images or recordings at any place of their text, of several sizes where the family has them, and no
 padding at all when they are alone.
