@@ -164,9 +164,12 @@ def _slots(given: argparse.Namespace, jobs: int) -> list[Slot | None]:
 
 def collect(folders: Sequence[Path], out: Path) -> None:
     """Copies the parts of cells, and the examples, of run folders to `out`, without checkpoints; the run is then scored by
-    `--resume`. Files of tasks that several cells share are taken from the first one: the sweep's cells have the same units."""
+    `--resume`. Files of tasks that several cells share are taken from the first one: the sweep's cells have the same units.
+    Examples of other tasks that `out` has already are kept."""
     out.mkdir(parents=True, exist_ok=True)
     index: list[Mapping[str, Any]] = []
+    kept = out / "examples" / "index.json"
+    before = json.loads(kept.read_text()) if kept.is_file() else []
     for folder in folders:
         if not (out / MARKER).exists():
             shutil.copy(folder / MARKER, out)
@@ -180,7 +183,8 @@ def collect(folders: Sequence[Path], out: Path) -> None:
         for file in (entry[kind] for entry in new for kind in ("image", "sound") if entry[kind]):
             shutil.copy(folder / "examples" / file, out / "examples")
         index += new
-    (out / "examples" / "index.json").write_text(json.dumps(index, indent=1))
+    index += [entry for entry in before if entry["task"] not in {new["task"] for new in index}]
+    kept.write_text(json.dumps(index, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The module of an experiment file, for commands that are given its path."""
 
+import contextlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -27,5 +28,6 @@ def load_file(file: Path) -> ModuleType:
             sys.modules[file.stem] = before
         raise
     finally:
-        sys.path.remove(str(file.parent))
+        with contextlib.suppress(ValueError):  # the file may have changed the path
+            sys.path.remove(str(file.parent))
     return module

@@ -4,7 +4,6 @@ import os
 import runpy
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,7 +53,7 @@ def test_a_job_per_cell_and_fold_and_one_table(tmp_path, monkeypatch):
     before = trained.stat().st_mtime_ns
     code, output = sweep("both", "arm", "diverges", "--folds", 1, *flags)
     assert code == 1 and "fold 1 of cell diverges failed; its output is in" in output, output
-    assert trained.stat().st_mtime_ns == before < time.time_ns()
+    assert trained.stat().st_mtime_ns == before
     assert (out / "cells" / "both" / "fold1" / "outcomes.npz").read_bytes() == trained.read_bytes()
     results = read_run(out).results
     assert read_run(out).shown("both") == {}  # the examples are of fold 0

@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 
 from mmjax.evaluate.statistics import estimates, of_pairs
+from mmjax.evaluate.statistics.variance import degrees_of_freedom
 from tests.evaluate.test_statistics import MEAN
 
 GROUPS = 6
@@ -34,6 +35,28 @@ def test_every_two_units_with_a_common_group_count_once(by_unit):
     found = of_pairs(by_unit, np.ones(12), FIRST, SECOND)
     mean = SCORES.mean()
     np.testing.assert_allclose([found.low, found.mean, found.high], [mean - half, mean, mean + half], rtol=1e-5)
+
+
+def test_unequal_weights():
+    """The same double loop with weights, so that groups and pairs of groups have unequal shares."""
+    weight = np.random.default_rng(2).uniform(0.5, 2, 12)
+    part = weight / weight.sum()
+    residual = part * (SCORES[0] - part @ SCORES[0])
+    roles = FIRST, SECOND
+    sizes = [[part[role == group].sum() for group in range(GROUPS)] for role in roles]
+    total = 0.0
+    for i, j in itertools.product(range(12), repeat=2):
+        for a, b in itertools.product(range(2), repeat=2):
+            if roles[a][i] == roles[b][j]:
+                share = (1 - sizes[a][roles[a][i]]) * (1 - sizes[b][roles[b][j]])
+                total += residual[i] * residual[j] / math.sqrt(share)
+        if {FIRST[i], SECOND[i]} == (own := {FIRST[j], SECOND[j]}):
+            total -= residual[i] * residual[j] / (1 - sum(part[k] for k in range(12) if {FIRST[k], SECOND[k]} == own))
+    degrees = min(degrees_of_freedom(np.array(of)) for of in sizes)
+    half = math.sqrt(total) * scipy.stats.t.ppf(0.975, degrees)
+    estimate = estimates(MEAN, {"score": SCORES}, weight, np.arange(12))["mean"]
+    found = of_pairs(estimate, weight, FIRST, SECOND)
+    np.testing.assert_allclose([found.low, found.high], [part @ SCORES[0] - half, part @ SCORES[0] + half], rtol=1e-4)
 
 
 def test_a_unit_with_one_group_has_the_interval_of_groups(by_unit):

@@ -42,7 +42,7 @@ MISTAKES = [
     ("--device-memory -1", "--device-memory is -1.0; it must be a number of gigabytes, at least 0"),
     ("--device-memory inf", "--device-memory is inf"),
     ("--plan tpu", "error: invalid choice 'tpu' for argument '--plan'. Expected one of ('single', 'pmap', 'sharded')"),
-    ("--folds three", "--folds"),
+    ("--folds three", "expected --folds {None,all}|INT"),
     ("--folds all", "Given has an official test split, so it has no folds"),
     ("--full", "has no --full size"),
     ("--against nobody", "--against is 'nobody', not a cell of this run; the cells are concat"),
