@@ -2,11 +2,13 @@
 
 first, second: names of two outputs [b d], such as "image.embedding" and "text.embedding", from heads such as `Projection` in
 `Multimodal.unimodal_heads`. An example is valid, as a pair and as a negative of the others, if its weight is above 0 and both
-modalities are present; the loss of other examples is 0. Negatives come from the whole batch, over all shards.
+modalities are present; the loss of other examples is 0. Negatives come from the whole batch, over all shards, a block of one
+shard at a time, as in figure 1 of SigLIP (`each_block`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,41 +20,23 @@ from mmjax.losses.combine import counted, pick, zero_invalid
 from mmjax.shards import gather_over_shards, shard_index, sum_over_blocks
 from mmjax.types import Batch
 
-__all__ = ["CPC", "LOWEST", "InfoNCE", "Pairs", "SigmoidPairs", "Triplet", "dot", "matched", "pair", "pairs"]
+__all__ = [
+    "CPC", "LOWEST", "InfoNCE", "Pairs", "SigmoidPairs", "Statistics", "Triplet", "dot", "each_block", "matched", "pair", "pairs",
+]  # fmt: skip
 
 LOWEST = jnp.finfo(jnp.float32).min
 
 
 class Pairs(NamedTuple):
-    """The two outputs of a shard's b examples and of the whole batch's B examples, zero in invalid examples.
+    """Two outputs of a shard's b examples, zero in invalid ones.
 
-    x, y: [b d], of this shard. all_x, all_y: [B d]. valid: Bool[b]; all_valid: Bool[B].
-    positive: Bool[b B]; positive[i, j] is True if all_y[j] is a positive of x[i]: that of the same example, and with a match
-    those of all valid examples with its value.
+    x, y: [b d]. valid: Bool[b]. item: Int[b]; examples with equal items are positives of each other, -1 is equal to nothing.
     """
 
     x: Float[Array, "b d"]
     y: Float[Array, "b d"]
-    all_x: Float[Array, "B d"]
-    all_y: Float[Array, "B d"]
     valid: Bool[Array, " b"]
-    all_valid: Bool[Array, " B"]
-    positive: Bool[Array, "b B"]
-
-    @property
-    def negatives(self) -> Bool[Array, "b B"]:
-        """negatives[i, j] is True if j is a valid example and no positive of i."""
-        return self.all_valid[None, :] & ~self.positive
-
-    def of_positives(self, similarity: Float[Array, "b B"]) -> Float[Array, " b"]:
-        """The mean similarity to the positives, from the same matrix product as those of the negatives: a product of its own
-        would round differently, and dividing the difference by a small temperature would magnify it."""
-        count = jnp.maximum(jnp.sum(self.positive, axis=-1), 1)
-        return jnp.sum(jnp.where(self.positive, similarity, 0), axis=-1) / count
-
-    def similarities(self) -> tuple[Float[Array, "b B"], Float[Array, "b B"]]:
-        """(x with all_y, y with all_x): dot products, which are cosines if the outputs have unit length."""
-        return dot(self.x, self.all_y.T), dot(self.y, self.all_x.T)
+    item: Int[Array, " b"]
 
 
 def dot(a: Float[Array, "i j"], b: Float[Array, "j k"]) -> Float[Array, "i k"]:
@@ -66,14 +50,48 @@ def pairs(outputs: Mapping[str, Array], batch: Batch, first: str, second: str, m
     ValueError unless both outputs are [b d] with the same d, and the batch has the target.
     """
     x, y, valid = pair(outputs, batch, first, second)
-    all_valid = gather_over_shards(valid)
-    count = valid.shape[0]
-    position = shard_index() * count + jnp.arange(count)
-    positive = position[:, None] == jnp.arange(all_valid.shape[0])[None, :]
-    if match is not None:
-        value = matched(match, batch)
-        positive |= _equal(value, gather_over_shards(value)) & valid[:, None] & all_valid[None, :]
-    return Pairs(x, y, gather_over_shards(x), gather_over_shards(y), valid, all_valid, positive)
+    value = jnp.full(valid.shape, -1, jnp.int32) if match is None else matched(match, batch)
+    return Pairs(x, y, valid, jnp.where(valid, value, -1))
+
+
+Statistics = Callable[[Float[Array, "b c"], Bool[Array, "b c"], Bool[Array, "b c"]], Float[Array, "m b"]]
+"""(similarities, positives, negatives) of b examples and c candidates -> m numbers of each example. An example is a positive
+of itself, even if it is invalid; all other positives and negatives are valid."""
+
+
+def each_block(p: Pairs, statistics: Statistics, both: bool = True) -> list[Float[Array, "m k b"]]:
+    """The statistics of the similarities x . y between this shard's x and the y of each of the k shards, and with `both` those
+    between its y and the x of each; k is 1 if the batch is not split.
+
+    A shard holds one block [b b] of the similarities at a time, however many shards there are: they pass their outputs around,
+    and the gradient computes the blocks of others again. Dot products are cosines if the outputs have unit length.
+    """
+    shards = len(gather_over_shards(jnp.zeros(1)))
+
+    def block(own: bool, x: Array | None, y: Array, valid: Array, item: Array, shard: Array) -> Array:
+        positive = (p.item[:, None] == item[None, :]) & (item >= 0)[None, :]
+        positive = positive | jnp.eye(len(item), dtype=bool) if own else positive
+        ways = [dot(p.x, y.T)]
+        if both:
+            ways.append(ways[0].T if own else dot(p.y, x.T))
+        found = jnp.stack([statistics(similarity, positive, valid[None, :] & ~positive) for similarity in ways])
+        return jnp.zeros((*found.shape[:2], shards, found.shape[2])).at[:, :, shard].set(found)
+
+    own, others = partial(block, True), jax.checkpoint(partial(block, False))
+    part = (p.x if both else None, p.y, p.valid, p.item, jnp.asarray(shard_index()))
+    return list(sum_over_blocks(lambda part, is_own: own(*part) if is_own else others(*part), part))
+
+
+def _of_positives(total: Float[Array, "k b"], count: Float[Array, "k b"]) -> Float[Array, " b"]:
+    """The mean similarity to the positives, from the sums and numbers of each block. They come from the same matrix product as
+    the negatives: a product of its own would round differently, and dividing the difference by a small temperature would
+    magnify it."""
+    return jnp.sum(total, axis=0) / jnp.maximum(jnp.sum(count, axis=0), 1)
+
+
+def _positives(similarity: Float[Array, "b c"], positive: Bool[Array, "b c"]) -> list[Float[Array, " b"]]:
+    """[sum, number]"""
+    return [jnp.sum(jnp.where(positive, similarity, 0), axis=-1), jnp.sum(positive, axis=-1, dtype=jnp.float32)]
 
 
 def pair(
@@ -96,11 +114,6 @@ def matched(match: str, batch: Batch) -> Int[Array, " b"]:
     return value
 
 
-def _equal(value: Int[Array, " b"], others: Int[Array, " B"]) -> Bool[Array, "b B"]:
-    """Negative values are equal to nothing."""
-    return (value[:, None] == others[None, :]) & (value >= 0)[:, None]
-
-
 def _learned(outputs: Mapping[str, Array], name: str) -> Float[Array, ""]:
     """The loss parameter of this name. ValueError if it is not a scalar."""
     value = pick(outputs, name)
@@ -118,10 +131,20 @@ def _temperature(outputs: Mapping[str, Array], temperature: float | str) -> Floa
     return temperature
 
 
-def _nats(p: Pairs, similarity: Float[Array, "b B"], t: Any) -> Float[Array, " b"]:
-    """- log softmax of similarity / t at the positive, over all valid examples."""
-    logits = jnp.where(p.all_valid[None, :], (similarity - p.of_positives(similarity)[:, None]) / t, LOWEST)
-    return jax.nn.logsumexp(logits, axis=-1)
+def _nats(p: Pairs, t: Any, both: bool) -> list[Float[Array, " b"]]:
+    """- log softmax of x . y / t at the positives, over all valid examples; with `both` also that of y . x / t."""
+
+    def block(similarity, positive, negative):
+        valid = positive | negative
+        some = jnp.any(valid, axis=-1)
+        highest = lax.stop_gradient(jnp.where(some, jnp.max(jnp.where(valid, similarity, LOWEST), axis=-1), 0))
+        total = jnp.sum(jnp.exp(jnp.where(valid, (similarity - highest[:, None]) / t, LOWEST)), axis=-1)
+        return jnp.stack([highest, jnp.where(some, jnp.log(jnp.where(some, total, 1)), LOWEST), *_positives(similarity, positive)])
+
+    return [
+        jax.nn.logsumexp(log_total + (highest - _of_positives(*positives)[None]) / t, axis=0)
+        for highest, log_total, *positives in each_block(p, block, both)
+    ]
 
 
 @dataclass(frozen=True)
@@ -146,9 +169,7 @@ class InfoNCE:
     def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " b"]:
         p = pairs(outputs, batch, self.first, self.second, self.match)
         t = _temperature(outputs, self.temperature)
-
-        values = sum(_nats(p, similarity, t) for similarity in p.similarities()) / 2
-        return jnp.where(p.valid, values, 0)
+        return jnp.where(p.valid, sum(_nats(p, t, both=True)) / 2, 0)
 
 
 @dataclass(frozen=True)
@@ -164,16 +185,14 @@ class CPC:
 
     def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " b"]:
         p = pairs(outputs, batch, self.first, self.second)
-        return jnp.where(p.valid, _nats(p, p.similarities()[0], 1.0), 0)
+        return jnp.where(p.valid, _nats(p, 1.0, both=False)[0], 0)
 
 
 @dataclass(frozen=True)
 class SigmoidPairs:
     """sum_j - log sigmoid(z_ij (x_i . y_j / t + c)) in nats, with z_ij = 1 for positives and -1 otherwise.
 
-    Zhai et al., "Sigmoid loss for language image pre-training" (SigLIP), ICCV 2023, section 3.2. As in their figure 1, the
-    shards of `--plan pmap` pass their outputs y around, so that each holds one block [b b] of the similarities at a time,
-    however many shards there are; the gradient computes the blocks again.
+    Zhai et al., "Sigmoid loss for language image pre-training" (SigLIP), ICCV 2023, section 3.2.
 
     temperature: t, a number or the name in `Multimodal.loss_parameters` of a `heads.Temperature` (the paper starts at 0.1).
     bias: c, a number or the name of a `heads.Bias` (the paper starts at -10). match: as in `InfoNCE`.
@@ -186,20 +205,16 @@ class SigmoidPairs:
     match: str | None = None
 
     def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " b"]:
-        x, y, valid = pair(outputs, batch, self.first, self.second)
+        p = pairs(outputs, batch, self.first, self.second, self.match)
         t = _temperature(outputs, self.temperature)
         bias = _learned(outputs, self.bias) if isinstance(self.bias, str) else self.bias
-        value = jnp.full(valid.shape, -1, jnp.int32) if self.match is None else matched(self.match, batch)
 
-        @jax.checkpoint
-        def block(candidates, own):
-            y, present, values = candidates
-            positive = (jnp.eye(len(y), dtype=bool) & own) | _equal(value, values)
-            logits = dot(x, y.T) / t + bias
+        def block(similarity, positive, negative):
+            logits = similarity / t + bias
             nats = -jax.nn.log_sigmoid(jnp.where(positive, logits, -logits))
-            return jnp.sum(jnp.where(present[None, :], nats, 0), axis=-1)
+            return jnp.sum(jnp.where(positive | negative, nats, 0), axis=-1)[None]
 
-        return jnp.where(valid, sum_over_blocks(block, (y, valid, value)), 0)
+        return jnp.where(p.valid, jnp.sum(each_block(p, block, both=False)[0][0], axis=0), 0)
 
 
 @dataclass(frozen=True)
@@ -220,9 +235,12 @@ class Triplet:
     def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " b"]:
         p = pairs(outputs, batch, self.first, self.second, self.match)
 
-        def one_way(similarity):
-            # an example without negatives has LOWEST here, and so a loss of 0
-            hardest = jnp.max(jnp.where(p.negatives, similarity, LOWEST), axis=-1)
-            return jax.nn.relu(self.margin - p.of_positives(similarity) + hardest)
+        def block(similarity, positive, negative):
+            hardest = jnp.max(jnp.where(negative, similarity, LOWEST), axis=-1)
+            return jnp.stack([hardest, *_positives(similarity, positive)])
 
-        return jnp.where(p.valid, sum(map(one_way, p.similarities())), 0)
+        def one_way(hardest, *positives):
+            # an example without negatives has LOWEST here, and so a loss of 0
+            return jax.nn.relu(self.margin - _of_positives(*positives) + jnp.max(hardest, axis=0))
+
+        return jnp.where(p.valid, sum(one_way(*of) for of in each_block(p, block)), 0)

@@ -7,13 +7,14 @@ above 0 and it has the output's modality ("text" of "text.shared"); the loss cou
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from mmjax.losses.combine import counted, pick, zero_invalid
 from mmjax.losses.contrastive import dot, pair
-from mmjax.shards import gather_over_shards
+from mmjax.shards import gather_over_shards, sum_over_blocks
 from mmjax.types import Batch
 
 __all__ = ["DCCA", "CentralMoments", "Correlation", "NormalMMD", "Orthogonality", "SignedEntropy"]
@@ -170,13 +171,18 @@ class NormalMMD:
         z, valid = pick(outputs, self.output), counted(self.output, batch)
         if z.ndim != 2:
             raise ValueError(f"output {self.output!r} must be [b d]; it is {z.shape}")
-        z = gather_over_shards(zero_invalid(z.astype(jnp.float32), valid))
-        every, width = gather_over_shards(valid), z.shape[1]
-        share = every / jnp.maximum(jnp.sum(every, dtype=jnp.float32), 1)
+        z, width = zero_invalid(z.astype(jnp.float32), valid), z.shape[1]
+        total = lambda x: jnp.sum(gather_over_shards(jnp.sum(x)[None]))  # over all shards
+        share = valid / jnp.maximum(total(valid.astype(jnp.float32)), 1)
         square = jnp.sum(z * z, axis=-1)
-        distance = jnp.maximum(square[:, None] + square[None, :] - 2 * dot(z, z.T), 0)
-        own = jnp.sum(share[:, None] * share[None, :] * jnp.exp(-distance / width))
-        cross = (1 + 2 / width) ** (-width / 2) * jnp.sum(share * jnp.exp(-square / (width + 2)))
+
+        @jax.checkpoint
+        def block(others, their_share):
+            distance = square[:, None] + jnp.sum(others * others, axis=-1)[None, :] - 2 * dot(z, others.T)
+            return jnp.sum(share[:, None] * their_share[None, :] * jnp.exp(-jnp.maximum(distance, 0) / width))
+
+        own = total(sum_over_blocks(lambda part, _: block(*part), (z, share)))
+        cross = (1 + 2 / width) ** (-width / 2) * total(share * jnp.exp(-square / (width + 2)))
         return jnp.where(valid, own - 2 * cross + (1 + 4 / width) ** (-width / 2), 0)
 
 

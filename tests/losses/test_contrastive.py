@@ -1,5 +1,7 @@
 """Contrastive losses against their formulas in NumPy, over the examples that have both modalities."""
 
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,15 +11,18 @@ from scipy import linalg, special
 from sklearn.cross_decomposition import CCA
 
 from mmjax.losses import (
+    CPC,
     DCCA,
     CentralMoments,
     Correlation,
     InfoNCE,
+    NormalMMD,
     Orthogonality,
     SigmoidPairs,
     TowerDistillation,
     Triplet,
 )
+from mmjax.shards import SHARD
 from mmjax.types import Batch
 from tests.losses.given import PRESENT, RANDOM, WEIGHT, B, batch
 
@@ -99,6 +104,19 @@ def test_contrastive_losses_are_their_formulas_over_valid_pairs(loss, formula):
         assert not np.asarray(gradient[name])[~BOTH].any() and np.asarray(gradient[name])[BOTH].any()
     full, _ = run({**PAIRS, **LEARNED}, batch())
     np.testing.assert_allclose(full, formula(X.astype(np.float64), Y.astype(np.float64)), rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [InfoNCE(*NAMES, temperature=0.3), CPC(*NAMES), SigmoidPairs(*NAMES), Triplet(*NAMES), NormalMMD(NAMES[0])],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_no_shard_holds_the_similarities_of_the_whole_batch(loss):
+    """Of 4 shards with 3 examples each, value and gradient have blocks [3 3] and no [3 12]."""
+    given = Batch({}, dict.fromkeys(("image", "text"), jnp.ones(3, bool)), {}, jnp.ones(3))
+    run = jax.pmap(jax.value_and_grad(lambda outputs: loss(outputs, given).sum()), axis_name=SHARD)
+    program = str(jax.make_jaxpr(run)({name: jnp.ones((4, 3, 2)) for name in NAMES}))
+    assert "f32[3,3]" in program and not re.search(r"\[(3,12|12,3|12,12)\]", program)
 
 
 def test_info_nce_is_never_negative_at_a_low_temperature():
