@@ -21,7 +21,8 @@ from mmjax.shards import gather_over_shards, shard_index, sum_over_blocks
 from mmjax.types import Batch
 
 __all__ = [
-    "CPC", "LOWEST", "InfoNCE", "Pairs", "SigmoidPairs", "Statistics", "Triplet", "dot", "each_block", "matched", "pair", "pairs",
+    "CPC", "LOWEST", "InfoNCE", "Pairs", "SigmoidPairs", "Statistics", "Triplet", "dot", "each_block", "matched", "pair",
+    "pairs",
 ]  # fmt: skip
 
 LOWEST = jnp.finfo(jnp.float32).min
@@ -139,7 +140,8 @@ def _nats(p: Pairs, t: Any, both: bool) -> list[Float[Array, " b"]]:
         some = jnp.any(valid, axis=-1)
         highest = lax.stop_gradient(jnp.where(some, jnp.max(jnp.where(valid, similarity, LOWEST), axis=-1), 0))
         total = jnp.sum(jnp.exp(jnp.where(valid, (similarity - highest[:, None]) / t, LOWEST)), axis=-1)
-        return jnp.stack([highest, jnp.where(some, jnp.log(jnp.where(some, total, 1)), LOWEST), *_positives(similarity, positive)])
+        log_total = jnp.where(some, jnp.log(jnp.where(some, total, 1)), LOWEST)
+        return jnp.stack([highest, log_total, *_positives(similarity, positive)])
 
     return [
         jax.nn.logsumexp(log_total + (highest - _of_positives(*positives)[None]) / t, axis=0)
