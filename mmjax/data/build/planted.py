@@ -1,6 +1,7 @@
 """Planted near-duplicates: altered copies of items of the set itself, on which thresholds are tuned."""
 
 import io
+import unicodedata
 
 import numpy as np
 from PIL import Image
@@ -80,10 +81,11 @@ def planted_texts(text: str, rng: np.random.Generator) -> dict[str, str]:
     """{kind: text}: in capitals without punctuation; with one wrong letter; words in another order; one word left out and the
     first words replaced by a phrase, which is how far a paraphrase can go without a language model."""
     words = text.split()
+    spoken = (c for c in text if c.isalnum() or c.isspace() or unicodedata.category(c)[0] == "M")  # marks are parts of letters
     at = int(rng.integers(max(1, len(text))))
     kept = [word for i, word in enumerate(words) if len(words) < 4 or i != len(words) // 2]
     return {
-        "other case": "".join(c for c in text if c.isalnum() or c.isspace()).upper(),
+        "other case": "".join(spoken).upper(),
         "misspelt": text[:at] + "x" + text[at + 1 :],
         "reordered": " ".join(words[len(words) // 2 :] + words[: len(words) // 2]),
         "paraphrased": " ".join(["this", "shows", *kept]),

@@ -16,26 +16,36 @@ import numpy as np
 from mmjax.data.build.nearest import Pairs, best_pairs
 
 __all__ = [
-    "CANDIDATE", "NUMBERS", "PERMUTATIONS", "SHINGLE", "ShingledText", "jaccard", "normalized", "shingled", "shingles",
-    "spelling", "text_duplicates", "text_pairs", "weights",
+    "ACCENTS", "CANDIDATE", "NUMBERS", "PERMUTATIONS", "SHINGLE", "ShingledText", "jaccard", "normalized", "shingled",
+    "shingles", "spelling", "text_duplicates", "text_pairs", "weights",
 ]  # fmt: skip
 
 PERMUTATIONS = 64
 CANDIDATE = 0.3  # Jaccard similarity at which half of all pairs become candidates
 SHINGLE = 3  # characters
-NUMBERS = re.compile(r"\d+|\b\w\b")  # what distinguishes the items of a series
+NUMBERS = re.compile(r"\d+|(?<!\S)\S(?!\S)")  # digits and single letters: what distinguishes the items of a series
+ACCENTS = frozenset({1, *range(10, 37), *range(200, 241)})
+"""Canonical combining classes of overlays, of the points of Hebrew, Arabic and Syriac, and of signs around a letter. Marks of
+other classes are parts of letters: vowels of Indic scripts and Thai, viramas, tones of Thai and Lao, voicing signs of kana."""
 
 
 def normalized(text: str) -> str:
-    """Lowercase without accents, punctuation and repeated spaces."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
-    return " ".join(re.findall(r"\w+", plain))
+    """Lowercase without accents, punctuation and repeated spaces. A text without letters and digits, such as an emoji, does not
+    change."""
+    return " ".join(_words(text)) or text.strip()
+
+
+def _words(text: str) -> list[str]:
+    """Letters and digits with the marks that follow them; marks of other signs, such as an emoji, are left out with these."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if unicodedata.combining(c) not in ACCENTS)
+    kinds = "".join(unicodedata.category(c)[0] for c in plain)  # L is a letter, M a mark, N a number
+    return [plain[word.start() : word.end()] for word in re.finditer("[LN][LMN]*", kinds)]
 
 
 def shingles(text: str) -> frozenset[str]:
-    """Three characters at a time within words, marked at their ends; words in any order give the same set."""
-    words = normalized(text).split()
-    parts = {f"{f'<{word}>'[at : at + SHINGLE]}" for word in words for at in range(max(1, len(word) + 3 - SHINGLE))}
+    """Three characters at a time within words, marked at their ends; words in any order give the same set. A text without words
+    is one shingle."""
+    parts = {f"<{word}>"[at : at + SHINGLE] for word in _words(text) for at in range(max(1, len(word) + 3 - SHINGLE))}
     return frozenset(parts) or frozenset({text.strip()})
 
 

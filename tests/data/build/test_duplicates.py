@@ -99,6 +99,30 @@ def test_weighted_jaccard_by_hand():
     assert normalized("Élan, l'été!") == "elan l ete" and shingles("!?") == {"!?"}
 
 
+@pytest.mark.parametrize(("one", "other"), [
+    ("👍", "👎"), ("?", "!!!"), ("❤\ufe0f", "☀\ufe0f"),  # the last ones have a mark, but no letter
+    ("दिन", "दान"), ("कल", "क्ल"), ("ข่าว", "ขาว"), ("かき", "かぎ"), ("மன", "மனு"),
+])  # fmt: skip
+def test_texts_that_differ_in_signs_or_marks_of_letters_are_different(one, other):
+    assert normalized(one) != normalized(other)
+    assert len(shingles(one) & shingles(other)) < len(shingles(one) | shingles(other))
+
+
+@pytest.mark.parametrize(("text", "plain"), [
+    ("Élan — l'ÉTÉ", "elan l ete"), ("שָׁלוֹם, كَتَبَ", "שלום كتب"), ("❤\ufe0fyou  ❤\ufe0f!", "you"), ("snake_case", "snake case"),
+    (" ?! ", "?!"), ("हिन्दी।", "हिन्दी"), ("", ""),
+])  # fmt: skip
+def test_accents_and_punctuation_are_ignored(text, plain):
+    assert normalized(text) == plain
+
+
+def test_words_with_marks_are_compared_as_others():
+    """One wrong consonant, which is no single letter between marks, and a planted copy without punctuation."""
+    text = "हरी किताब, मेज पर है"
+    assert spelling(normalized(text), normalized(text.replace("ब", "प"))) == pytest.approx(1 - 1 / 19)
+    assert normalized(planted_texts(text, np.random.default_rng(0))["other case"]) == normalized(text)
+
+
 def test_one_typing_error_in_a_short_name_is_found_but_not_another_number():
     assert spelling("green frog", "green frgo") == pytest.approx(0.8)  # two of ten letters are replaced
     assert spelling("kitten", "sitting") == 0 and spelling("a", "b") == 0  # 3 of 7 letters: below 0.7
