@@ -13,10 +13,11 @@ from mmjax.data.build.items import Item, Part
 from mmjax.data.decode import audio_seconds, decode_audio, decode_image
 from mmjax.data.image import on_white
 
-__all__ = ["CONTENTS", "FREQUENT", "SIDE", "audio_content", "image_content", "metadata_table", "size_table", "sizes"]
+__all__ = ["CONTENTS", "FREQUENT", "LARGEST", "SIDE", "audio_content", "image_content", "metadata_table", "size_table", "sizes"]
 
 SIDE = 12  # pixels of the thumbnails
 FREQUENT = 5  # items that share a value of a metadata column, for the value to be a feature
+LARGEST = float(np.finfo(np.float32).max)  # number of a feature; scikit-learn's trees are of float32
 
 
 def image_content(part: Part) -> np.ndarray:
@@ -65,7 +66,8 @@ def size_table(items: Sequence[Item], kinds: Iterable[str], progress: Callable[[
 
 def metadata_table(items: Sequence[Item], ignored: Iterable[str]) -> tuple[np.ndarray, list[str]]:
     """(Float[n f], names): which modalities are present, extensions of files, and values of the columns that at least five
-    items share, as 0 or 1; columns of numbers as they are, -1 where they are empty. ignored: columns that are labels or ids."""
+    items share, as 0 or 1; columns of numbers as they are, -1 where they are empty, unless one is infinite or too
+    large. ignored: columns that are labels or ids."""
     names = sorted({key for item in items for key in item.columns} - set(ignored))
     table: dict[str, list[float]] = {}
     for modality in sorted({name for item in items for name in item.parts}):
@@ -87,7 +89,9 @@ def _indicators(name: str, values: Sequence[str]) -> dict[str, list[float]]:
 
 
 def _numbers(values: Sequence[str]) -> list[float] | None:
+    """None if a value is no number, infinite or too large."""
     try:
-        return [float(value) if value else -1.0 for value in values]
+        numbers = [float(value) if value else -1.0 for value in values]
     except ValueError:
         return None
+    return None if any(abs(number) > LARGEST for number in numbers) else numbers

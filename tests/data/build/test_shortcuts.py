@@ -66,3 +66,12 @@ def test_sizes_and_metadata():
     np.testing.assert_array_equal(table, [[0, 1, 1, 3], [1, 0, 0, -1]])
     white = item("w", image=encoded(np.full((24, 24, 3), 255, np.uint8))).parts["image"]
     np.testing.assert_array_equal(image_content(white), np.ones(432))
+
+
+def test_numbers_that_trees_cannot_hold_are_values_of_indicators():
+    """Infinite, or above the largest number of float32, about 3.4e38."""
+    values = {"level": ["-inf", "2"], "serial": ["1" * 40, "7"], "age": ["3.4e38", ""]}
+    items = [item(str(k), {name: own[k % 2] for name, own in values.items()}, text="x") for k in range(10)]
+    table, names = metadata_table(items, ())
+    assert names == ["age", "level = -inf", "level = 2", f"serial = {'1' * 40}", "serial = 7"]
+    assert np.isfinite(table.astype(np.float32)).all()
