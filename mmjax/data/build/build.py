@@ -20,7 +20,7 @@ from mmjax.data.build.croissant import mlcroissant, read_croissant, write_croiss
 from mmjax.data.build.deidentify import LIMITS, deidentify
 from mmjax.data.build.duplicates import Duplicates, Matcher, find_duplicates, leak_free_groups, recall_warnings
 from mmjax.data.build.feature_match import Features, feature_matcher
-from mmjax.data.build.items import Item, column, modalities
+from mmjax.data.build.items import Item, check_unicode, column, modalities
 from mmjax.data.build.label_errors import label_errors
 from mmjax.data.build.options import Options
 from mmjax.data.build.read import check_columns, read_items
@@ -53,6 +53,7 @@ def build(
     options and features alone: it has no times and no paths of the machine.
     Raises DataError for bad input; ImportError, naming the extra, for a missing library.
     """
+    check_unicode(str(out), "the folder of the set")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists and is not an empty folder; give another folder, or remove it first")
     import_writers()  # before any work

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmjax.data.decode import DataError, decode_text
 
-__all__ = ["KINDS", "Item", "Part", "column", "modalities", "parts_of", "sha256"]
+__all__ = ["KINDS", "Item", "Part", "check_unicode", "column", "modalities", "parts_of", "sha256"]
 
 KINDS = ("image", "audio", "text")
 
@@ -35,8 +35,9 @@ class Part:
             return self.content
         try:
             return self.content.read_bytes()
-        except OSError as error:
-            raise DataError(f"{self.name}: {error.strerror or error}; it must be a file that can be read") from None
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"{self.name}: {reason}; it must be a file that can be read") from None
 
     def text(self) -> str:
         """The decoded text. Raises DataError if it is not UTF-8."""
@@ -81,6 +82,16 @@ def parts_of(items: Sequence[Item], modality: str) -> tuple[list[int], list[Part
     """(numbers of the items that have this modality, their parts)."""
     rows = [i for i, item in enumerate(items) if modality in item.parts]
     return rows, [items[i].parts[modality] for i in rows]
+
+
+def check_unicode(text: str, where: str) -> None:
+    """Raises DataError, naming where, for a text that UTF-8 cannot encode: half of a surrogate pair, or a file name whose bytes
+    are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        bad = f"character {error.start + 1} is {text[error.start]!r}, which is not Unicode"
+        raise DataError(f"{where}: {bad}; it must be text, or the name of a file, in UTF-8") from None
 
 
 def sha256(data: bytes) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmjax.data.build.agreement import SCALES
+from mmjax.data.build.items import check_unicode
 from mmjax.data.decode import DataError
 
 __all__ = ["Options", "default_name"]
@@ -41,6 +42,8 @@ class Options:
     biases: str = "not stated"
 
     def __post_init__(self):
+        for name in ("name", "description", "source", "licence", "url", "biases"):
+            check_unicode(getattr(self, name), name)
         if self.folds < 3 or not 0 <= self.fold < self.folds:
             raise DataError(f"fold is {self.fold} of {self.folds}; folds must be at least 3, and fold in [0, folds)")
         if self.seed < 0 or self.copies < 1:

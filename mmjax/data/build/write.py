@@ -1,7 +1,7 @@
 """Writes a finished set: media as files, one line per item, checksums. Equal items give equal bytes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ RESERVED = ("id", "split", "group")
 
 def rows_of(items: Sequence[Item], splits: Sequence[str], groups: np.ndarray) -> list[dict[str, Any]]:
     """One dict per item, sorted by split and id: id, split, group (int), the modalities (a text, or the name of a file in the
-    folder of the set; None if absent), and the columns. A column with a reserved name gets the prefix "source_"."""
+    folder of the set; None if absent), and the columns. A column with the name of another field gets the prefix "source_"
+    until the name is free."""
     names = modalities(items)
     columns = sorted({key for item in items for key in item.columns})
-    renamed = {key: f"source_{key}" if key in RESERVED or key in names else key for key in columns}
+    renamed = _renamed(columns, names)
     rows = []
     for item, split, group in zip(items, splits, groups.tolist(), strict=True):
         if not split:
@@ -34,6 +35,19 @@ def rows_of(items: Sequence[Item], splits: Sequence[str], groups: np.ndarray) ->
         rows.append(row | {renamed[key]: item.columns.get(key) or None for key in columns})
     order = {"train": 0, "validation": 1, "test": 2}
     return sorted(rows, key=lambda row: (order[row["split"]], row["id"]))
+
+
+def _renamed(columns: Sequence[str], names: Collection[str]) -> dict[str, str]:
+    """{column: its name in a row}, each name once. names: the modalities."""
+    fields = {*RESERVED, *names}
+    taken, renamed = fields | set(columns), {}
+    for column in columns:
+        free = column
+        while column in fields and free in taken:
+            free = f"source_{free}"
+        taken.add(free)
+        renamed[column] = free
+    return renamed
 
 
 def media_name(modality: str, part: Part) -> str:
