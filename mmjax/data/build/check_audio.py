@@ -1,6 +1,7 @@
 """Checks of one recording."""
 
 import io
+import re
 
 import numpy as np
 
@@ -32,7 +33,8 @@ def check_audio(data: bytes, name: str) -> Checked:
         wave = decode_audio(data, name, rate)
     except DataError as error:
         reason = "truncated recording" if is_truncated(data) else "unreadable recording"
-        return Checked(None, [(DROPPED, reason, str(error).removeprefix(f"{name}: "))], name)
+        detail = re.sub(r"<_io\.BytesIO object at \w+>", "the file", str(error).removeprefix(f"{name}: "))  # an address differs
+        return Checked(None, [(DROPPED, reason, detail)], name)
     if is_truncated(data):
         return Checked(None, [(DROPPED, "truncated recording", "the file ends before its declared end")], name)
     if len(wave) < TINY_SECONDS * rate:

@@ -24,7 +24,7 @@ def check_text(data: bytes, name: str) -> Checked:
         findings.append((REPAIRED, "text not in UTF-8", "read as Windows-1252"))
     once = decoded_once(text)
     if once != text:
-        findings.append((REPAIRED, "text encoded twice", f"{text[:40]!r} is {once[:40]!r}"))
+        findings.append((REPAIRED, "text encoded twice", f"{len(text)} characters became {len(once)}"))
     visible = "".join(c for c in once if c in "\n\t" or unicodedata.category(c) != "Cc")
     if visible != once:
         findings.append((REPAIRED, "control characters", f"{len(once) - len(visible)} removed"))

@@ -41,15 +41,15 @@ def clean(items: Sequence[Item], label: str | None = None, progress: Callable[[I
         parts = {}
         for modality, part in item.parts.items():
             checked, found = check_part(part)
-            findings += [Finding(item.id, modality, part.name, *rest) for rest in found]
+            findings += [Finding(item.id, modality, *rest) for rest in found]
             if checked is not None:
                 parts[modality] = checked.part
                 if checked.rate:
-                    rates[modality][item.id, part.name] = checked.rate
+                    rates[modality][item.id] = checked.rate
         if not parts:
-            findings.append(Finding(item.id, "", item.id, DROPPED, "no usable modality"))
+            findings.append(Finding(item.id, "", DROPPED, "no usable modality"))
         elif label is not None and not item.columns.get(label, "").strip():
-            findings.append(Finding(item.id, "", item.id, DROPPED, "no label", f"column {label!r} is empty"))
+            findings.append(Finding(item.id, "", DROPPED, "no label", f"column {label!r} is empty"))
         else:
             kept.append(item.with_parts(parts))
     if not kept:
@@ -76,17 +76,17 @@ def check_part(part: Part) -> tuple[CheckedPart | None, list[tuple[str, str, str
     return CheckedPart(part.with_bytes(checked.data, checked.name) if changed else part, checked.rate), checked.findings
 
 
-def mixed_rates(rates: dict[str, dict[tuple[str, str], int]]) -> list[Finding]:
+def mixed_rates(rates: dict[str, dict[str, int]]) -> list[Finding]:
     """A note for each recording whose sample rate is not the most frequent one of its modality.
 
-    rates: {modality: {(id, file): Hz}}.
+    rates: {modality: {id: Hz}}.
     """
     findings = []
     for modality, own in sorted(rates.items()):
         usual = min(Counter(own.values()).items(), key=lambda pair: (-pair[1], pair[0]))[0]
         findings += [
-            Finding(name, modality, file, NOTED, "other sample rate", f"{rate} Hz; most have {usual} Hz")
-            for (name, file), rate in own.items()
+            Finding(name, modality, NOTED, "other sample rate", f"{rate} Hz; most have {usual} Hz")
+            for name, rate in own.items()
             if rate != usual
         ]
     return findings
@@ -101,7 +101,7 @@ def repeated_parts(items: Sequence[Item]) -> list[Finding]:
             other = first.setdefault(sha256(part.read()), items[row].id)
             if other != items[row].id:
                 reason = "repeated text" if kind == "text" else "repeated file"
-                findings.append(Finding(items[row].id, modality, part.name, NOTED, reason, f"equals {other}"))
+                findings.append(Finding(items[row].id, modality, NOTED, reason, f"equals {other}"))
     return findings
 
 

@@ -39,7 +39,7 @@ def deidentify(
             totals.update(counts)
             if counts:
                 detail = ", ".join(f"{count} x {kind}" for kind, count in sorted(counts.items()))
-                findings.append(Finding(item.id, modality, part.name, REPAIRED, "personal data", detail))
+                findings.append(Finding(item.id, modality, REPAIRED, "personal data", detail))
         changed.append(item.with_parts(parts))
     return Deidentified(changed, findings, dict(sorted(totals.items())))
 

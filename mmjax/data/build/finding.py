@@ -8,11 +8,12 @@ DROPPED, REPAIRED, NOTED = "dropped", "repaired", "noted"
 
 
 class Finding(NamedTuple):
-    """item: its id. modality: "" for the item itself. name: of the file or cell. action: dropped, repaired or noted."""
+    """item: its id. modality: "" for the item itself. action: dropped, repaired or noted. detail: counts and causes.
+
+    Findings are published, but cleaning precedes de-identification: they have no texts, file names or cells."""
 
     item: str
     modality: str
-    name: str
     action: str
     reason: str
     detail: str = ""

@@ -21,7 +21,7 @@ LIMITS = (
     "more than 64 characters, or if the domain is a number or has no dot; of a part with other signs than letters, digits and "
     "._%+-, such as an apostrophe, only the end is replaced.",
     "Phone numbers without a country code are found only if the region was given.",
-    "Ids, file names and columns of metadata are not changed.",
+    "Ids, which are paths if a tree of folders was read, and columns of metadata are not changed.",
 )
 
 

@@ -16,8 +16,9 @@ from mmjax.data.build.croissant import read_croissant, write_croissant
 from mmjax.data.build.items import sha256
 from mmjax.data.build.options import Options
 from mmjax.data.build.read import read_items
+from mmjax.data.build.write import rows_of
 from mmjax.data.decode import DataError
-from tests.data.build.files import drawing, encoded, melody, sound
+from tests.data.build.files import drawing, encoded, item, melody, sound
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 N = 30
@@ -39,6 +40,9 @@ def source(tmp_path_factory) -> Path:
     (folder / "4.png").write_bytes(encoded(drawing(4))[:-50])
     (folder / "9.png").write_bytes(encoded(drawing(20)[:, ::-1], "JPEG", quality=60))  # and the extension is wrong
     rows[5]["text"] = "Write to ann@example.org or +33 1 42 68 53 00"
+    rows[4]["image"] = "lee@example.org.png"
+    (folder / "4.png").rename(folder / "lee@example.org.png")
+    rows[11]["text"] = f"The café of jo@example.org: {rows[11]['text']}".encode().decode("cp1252")
     rows[6] |= {"image": "", "audio": "", "text": " "}
     rows[7]["r2"] = "y" if rows[7]["r2"] == "x" else "x"
     with open(folder / "data.csv", "w", newline="") as file:
@@ -79,9 +83,17 @@ def test_the_report_lists_every_change(built):
         ("i06", "", "dropped", "no usable modality"),
         ("i09", "image", "repaired", "wrong extension"),
         ("i05", "text", "repaired", "personal data"),
+        ("i11", "text", "repaired", "text encoded twice"),
+        ("i11", "text", "repaired", "personal data"),
     }
-    assert built[1]["personal data"]["removed"] == {"e-mail address": 1, "phone number": 1}
+    assert built[1]["personal data"]["removed"] == {"e-mail address": 2, "phone number": 1}
     assert next(row for row in rows(built[0]) if row["id"] == "i05")["text"] == "Write to [EMAIL] or [PHONE]"
+
+
+def test_nothing_published_has_an_address(built):
+    """Neither those of texts, one of which was repaired before it was searched, nor that of a file name."""
+    assert all(b"@example.org" not in file.read_bytes() for file in built[0].rglob("*") if file.is_file())
+    assert next(row for row in rows(built[0]) if row["id"] == "i11")["text"].startswith("The café of [EMAIL]: a ")
 
 
 def test_groups_and_splits(built):
@@ -179,6 +191,15 @@ def test_labels_that_are_numbers_and_a_column_of_groups(tmp_path):
     assert len({row["source_group"] for row in items}) == 20 and {type(row["group"]) for row in items} == {int}
     assert len({(row["source_group"], row["split"]) for row in items}) == 20
     assert "Not measured: there is no label, or its values are numbers." in (tmp_path / "set" / "README.md").read_text()
+
+
+def test_a_column_never_replaces_another():
+    """As of a set that was built from a table with the column "group", whose items.jsonl is built again."""
+    items = [item("a", {"group": "3", "source_group": "speaker", "split": "test", "text": "x"}, text="words")]
+    assert rows_of(items, ["train"], np.arange(1)) == [{
+        "id": "a", "split": "train", "group": 0, "text": "words", "source_source_group": "3", "source_group": "speaker",
+        "source_split": "test", "source_text": "x",
+    }]  # fmt: skip
 
 
 def test_features_are_a_second_search(tmp_path, capsys):
