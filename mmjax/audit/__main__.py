@@ -32,24 +32,28 @@ def main(arguments: list[str] | None = None) -> None:
 
     prepare_jax()
     try:
-        run_audits(given.run, given.cell, given.task, given.audits)
-        page = write_report([given.run], given.run / "report.html")
+        audited = mmjax.audit.load_audited(given.run, given.cell, given.task)
     except KeyError as error:
         hint = "; name the cell before its audits" if given.cell in mmjax.audit.AUDITS else ""
         sys.exit(f"error: {error.args[0]}{hint}")
+    except RunError as error:
+        sys.exit(f"error: {error}")
+    try:
+        run_audits(audited, given.audits)
+        page = write_report([given.run], given.run / "report.html")
     except (DataError, ImportError, RunError, WeightsError) as error:
         sys.exit(f"error: {error}")
     print(f"\nwrote {given.run / 'audits'} and {page}")
 
 
-def run_audits(folder: Path, cell: str | None, task: str | None, names: Sequence[str]) -> dict[str, Any]:
+def run_audits(audited: "mmjax.audit.Audited", names: Sequence[str]) -> dict[str, Any]:
     """{name: `Audit`} of these audits, or of all that apply to the cell, which are printed and written to the run folder.
 
-    RunError, KeyError and the errors of data and weights; a single named audit that does not apply is a RunError too.
+    RunError and the errors of data and weights; a named audit that does not apply is a RunError too.
     """
     from mmjax.runs.schema import RunError
 
-    audited, found = mmjax.audit.load_audited(folder, cell, task), {}
+    found = {}
     print(f"cell {audited.cell}, task {audited.task_name}")
     for name in names or mmjax.audit.AUDITS:
         began = time.monotonic()

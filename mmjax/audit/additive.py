@@ -161,13 +161,14 @@ def mixtures_of(audited: Audited, part: AuditedPart, tokens: Mapping[str, Tokens
     tokens: {modality: Tokens [s n ...]} of the seeds of the part and all its test rows.
     """
     variables, frozen = jax.device_put((part.model.variables, part.model.frozen))
+    nothing = np.zeros(MIXTURES, int)
     there = {name: np.asarray(of) >= 0 for name, of in part.dataset.splits["test"].pointer.items() if name in tokens}
 
     def mixtures(rows: Mapping[str, np.ndarray]) -> np.ndarray:
         count = len(next(iter(rows.values())))
-        padded = {name: np.pad(of, (0, MIXTURES - count)) for name, of in rows.items()}
+        padded = {name: np.pad(rows.get(name, nothing[:count]), (0, MIXTURES - count)) for name in tokens}
         chosen = {name: jax.tree.map(lambda leaf, n=name: leaf[:, padded[n]], of) for name, of in tokens.items()}
-        present = {name: there[name][padded[name]] for name in tokens}
+        present = {name: there[name][padded[name]] & (name in rows) for name in tokens}  # the task may not use all
         found = audited.compiled(_decode, part)(dict(variables) | {"tokens": chosen}, frozen, present)
         leaves = jax.tree.leaves(found)
         if len(leaves) != 1 or not jnp.issubdtype(leaves[0].dtype, jnp.floating):

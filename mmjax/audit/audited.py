@@ -87,7 +87,7 @@ class Audited:
     @cached_property
     def task(self) -> Any:
         """The `Task`. RunError if its class cannot be imported."""
-        return self._rebuilt(self.run.results["tasks"][self.task_name]["task"])
+        return self.rebuilt(self.run.results["tasks"][self.task_name]["task"])
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
@@ -161,7 +161,7 @@ class Audited:
 
         RunError, which names the file or the class, if the data differ from those of the training or cannot be loaded again.
         """
-        data, models = self._rebuilt(self.entry["experiment"]["data"]), [model for _, model in self.models]
+        data, models = self.rebuilt(self.entry["experiment"]["data"]), [model for _, model in self.models]
         return load_parts(self.folder, self._records, models, data, self.task_name)
 
     @property
@@ -274,7 +274,8 @@ class Audited:
                 self._loaded[name] = column, feed.load_column(column)
         return feed.DeviceFeed({name: self._loaded[name][1] for name in dataset.columns}, dataset.splits[split])
 
-    def _rebuilt(self, described: Any) -> Any:
+    def rebuilt(self, described: Any) -> Any:
+        """A value that the run folder describes, such as its task. RunError if its class cannot be imported."""
         try:
             return from_json(described)
         except DescribeError as error:

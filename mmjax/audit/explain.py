@@ -41,7 +41,8 @@ def explanations(audited: Audited, examples: int = MEASURED, shown: int = SHOWN,
       al., 2018). An explanation fails unless it is between -.2 and .2: it depends on the input more than on the model.
     - completeness: the largest gap of integrated gradients, which must be at most 1e-3 max(1, |change of score|).
     `shown` examples are drawn, with means over seeds. With a cross-validation, the first fold is explained.
-    NotApplicable if the model is compressed, or if the task has no score to explain (a method `evidence`).
+    NotApplicable if the model is compressed, if the task has no score to explain (a method `evidence`), or if no input has
+    attributions.
     """
     part = audited.parts[0]
     if not isinstance(part.task, Explainable):
@@ -53,6 +54,7 @@ def explanations(audited: Audited, examples: int = MEASURED, shown: int = SHOWN,
     chosen = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(units.weight > 0))[:examples])
     picked = chosen_examples(units)[:shown]
     batch = part.batch(units.row[np.concatenate([chosen, picked])].tolist())
+    _check_explained(part, batch)
     maps, measured = zip(*(_measured(other, batch, seed) for other in same))
     first = lambda values: np.concatenate([of[:, : len(chosen)] for of in values])
     measured = {name: first([of[name] for of in measured]) for name in measured[0]}
@@ -84,6 +86,15 @@ def explanations(audited: Audited, examples: int = MEASURED, shown: int = SHOWN,
         values={"completeness_gap": gap, "failed": failed},
         files=files,
     )
+
+
+def _check_explained(part: AuditedPart, batch: Any) -> None:
+    """NotApplicable if the predictions have no score to explain, or no input has attributions. Nothing is computed."""
+    score = lambda variables, batch: (one := explained(part.model.module, part.task, variables, batch)).score(one.inputs)
+    try:
+        jax.eval_shape(evaluation(score), part.model.variables, part.model.frozen, batch)
+    except ValueError as error:
+        raise NotApplicable(str(error)) from None
 
 
 def _measured(part: AuditedPart, batch: Any, seed: int) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, np.ndarray]]:

@@ -141,13 +141,25 @@ def _area(curve: Sequence[Estimate]) -> Estimate:
 
 def _means(curves: Mapping[str, Sequence[Estimate]], names: Sequence[str]) -> dict[str, list[Estimate]]:
     """The mean curve of the corruptions of each modality."""
-    means = {}
-    for name in names:
-        own = [curve for key, curve in curves.items() if key.startswith(f"{name}: ")]
-        levels = zip(*own, strict=True)
-        share = [1 / len(own)] * len(own)
-        means[name] = [combination(level, share, level[0].metric.higher_is_better) for level in levels]
-    return means
+    return {name: [_mean(level) for level in zip(*_of(curves, name).values(), strict=True)] for name in names}
+
+
+def _of(curves: Mapping[str, Sequence[Estimate]], name: str) -> dict[str, Sequence[Estimate]]:
+    """{corruption: curve} of one modality, or of all of them."""
+    return {key.partition(": ")[2]: curve for key, curve in curves.items() if key.startswith(f"{name}: ")}
+
+
+def _mean(level: Sequence[Estimate]) -> Estimate:
+    """The mean over corruptions; its interval is within the bounds of the metric, too."""
+    if len(level) == 1:
+        return level[0]
+    found = combination(level, [1 / len(level)] * len(level), level[0].metric.higher_is_better)
+    low, high = level[0].metric.bounds
+    return dataclasses.replace(
+        found,
+        low=found.low if low is None else float(np.maximum(found.low, low)),
+        high=found.high if high is None else float(np.minimum(found.high, high)),
+    )
 
 
 def _summaries(curves: Mapping[str, Sequence[Estimate]], levels: Any, word: str) -> dict[str, Estimate]:
@@ -171,10 +183,11 @@ def _conclusions(
     """The mean curve of each modality, and its most harmful corruption."""
     said = []
     for name, curve in means.items():
-        gap = difference(curve[-1], clean)
+        own = _of(curves, name)
+        same = all(of[-1].digests == clean.digests for of in own.values())  # a mean over corruptions has none of its own
+        verdict = "identical" if same else difference(curve[-1], clean).verdict
         text = f"With {name} corrupted, {headline} goes from {clean.mean:.3f} to {curve[1].mean:.3f} at severity 1 and "
-        text += f"{curve[-1].mean:.3f} at severity 5 ({gap.verdict})"
-        own = {key.partition(": ")[2]: of for key, of in curves.items() if key.startswith(f"{name}: ")}
+        text += f"{curve[-1].mean:.3f} at severity 5 ({verdict})"
         if len(own) > 1:
             worst = min(own, key=lambda kind: _goodness(own[kind][-1]))
             text += f"; the most harmful of its {len(own)} corruptions is {worst.replace('_', ' ')}, {own[worst][-1].mean:.3f}"

@@ -11,7 +11,8 @@ from mmjax.audit.audit import Audit, NotApplicable, interval_panel
 from mmjax.audit.audited import Audited
 from mmjax.audit.part import AuditedPart
 from mmjax.data.dataset import Dataset
-from mmjax.evaluate.statistics import combination, difference, of_pairs
+from mmjax.evaluate.statistics import Estimate, combination, of_pairs
+from mmjax.evaluate.statistics.differences import ROUNDING
 from mmjax.types import Units
 
 __all__ = ["Key", "conflict", "partners", "swapped", "wrong_pairs"]
@@ -20,22 +21,34 @@ __all__ = ["Key", "conflict", "partners", "swapped", "wrong_pairs"]
 def wrong_pairs(audited: Audited, metric: str | None = None, seed: int = 0) -> Audit:
     """A metric when one modality comes from another test example, for each modality: what the model loses by it.
 
-    The other example is of another leak-free group; each input is used once. Examples without the modality stay as they are.
+    The other example is of another leak-free group; each input is used once. Examples without the modality, and those for which
+    no other example is left because most are of their group, stay as they are; the conclusion gives the share of the others.
+    The intervals account for the groups of both examples (`of_pairs`), except those of a metric that is not smooth.
     metric: by default the headline metric. seed: of the pairs.
     """
     metric = metric or audited.headline
     names = tuple(audited.complete.split("+"))
     full = audited.estimate(audited.outcomes[audited.complete], metric)
+    group = np.arange(len(audited.units.weight)) if full.metric.smooth else None  # without influences, the own groups alone
+    by_unit = lambda outcomes: audited.estimate(outcomes, metric, group=group)
     found, said = {"all right": full}, []
     for name in names:
-        predicted = audited.predictions(change=_change(audited, name, _groups, seed))
-        wrong = found[f"wrong {name}"] = audited.estimate(audited.scored(predicted), metric)
-        lost = difference(wrong, full)
-        text = f"With the {name} of another example, {metric} is {wrong.mean:.3f} instead of {full.mean:.3f} ({lost.verdict})"
+        source, share = _sources(audited, name, seed)
+        if not share:
+            said.append(f"No test example can get the {name} of another group.")
+            continue
+        groups = audited.units.group, source
+        interval = lambda one, of=groups: of_pairs(one, audited.units.weight, *of) if one.metric.smooth else one
+        changed = by_unit(audited.scored(audited.predictions(change=_change(audited, name, _groups, seed))))
+        wrong = found[f"wrong {name}"] = interval(changed)
+        lost = _verdict(changed, by_unit(audited.outcomes[audited.complete]), interval)
+        where = "" if share > 1 - 1e-6 else f" in {share:.0%} of the examples"
+        text = f"With the {name} of another example{where}, {metric} is {wrong.mean:.3f} instead of {full.mean:.3f} ({lost})"
         without = "+".join(other for other in names if other != name)
         if without in audited.outcomes:
             missing = found[f"no {name}"] = audited.estimate(audited.outcomes[without], metric)
-            text += f"; without any, {missing.mean:.3f} ({_against_missing(difference(wrong, missing).verdict)})"
+            against = _verdict(changed, by_unit(audited.outcomes[without]), interval)
+            text += f"; without any, {missing.mean:.3f} ({_against_missing(against)})"
         said.append(f"{text}.")
     return Audit(
         name="wrong_pairs",
@@ -43,7 +56,8 @@ def wrong_pairs(audited: Audited, metric: str | None = None, seed: int = 0) -> A
         conclusions=tuple(said),
         estimates=found,
         panels=(interval_panel(f"{metric} with wrong inputs", found, metric),),
-        note="Wrong inputs come from a test example of another group. A model that ignores a modality loses nothing.",
+        note="Wrong inputs come from a test example of another group. A model that ignores a modality loses nothing. Intervals "
+        "account for the groups of both examples (Aronow, Samii and Assenova, 2015), if the metric is smooth.",
         values={"metric": metric, "seed": seed},
     )
 
@@ -147,10 +161,13 @@ def _references(units: Units, rows: int) -> np.ndarray:
 
 
 def _partner(task: Any, dataset: Dataset, modality: str, key: Key, seed: int) -> np.ndarray:
-    """The partner of each test row that has the modality."""
-    rows = dataset.splits["test"]
-    there = (np.asarray(rows.pointer[modality]) >= 0) & (np.asarray(rows.weight) > 0)
-    return partners(key(task.units(dataset, "test"), len(rows)), there, seed)
+    """The partner of each test row that has the modality and a unit that counts; -1 for the others. Partners are such rows too:
+    another row may have no reference answer, or the same input."""
+    rows, units = dataset.splits["test"], task.units(dataset, "test")
+    counts = np.zeros(len(rows), bool)
+    counts[units.row[np.asarray(units.weight) > 0]] = True
+    there = counts & (np.asarray(rows.pointer[modality]) >= 0) & (np.asarray(rows.weight) > 0)
+    return partners(key(units, len(rows)), there, seed)
 
 
 def _change(audited: Audited, modality: str, key: Key, seed: int) -> Callable[[Dataset], Dataset]:
@@ -171,6 +188,34 @@ def _exchanged(part: AuditedPart, modality: str, names: Sequence[str], seed: int
     given = {name: np.asarray(of)[donor] for name, of in units.target.items()}
     weight = np.where((partner >= 0) & others, units.weight, 0).astype(np.float32)
     return units._replace(target=given), weight, units.group[donor]
+
+
+def _sources(audited: Audited, modality: str, seed: int) -> tuple[Int[np.ndarray, " u"], float]:
+    """(the group that the modality of each unit comes from in `wrong_pairs`, its own without a partner; the share of the weight
+    of the units with a partner)."""
+    found, changed = [], []
+    for part in {part.fold: part for part in audited.parts}.values():
+        units = part.units()
+        partner = _partner(part.task, part.dataset, modality, _groups, seed)
+        source = np.where(partner >= 0, partner, np.arange(len(partner)))[units.row]
+        group = np.zeros(len(partner), units.group.dtype)
+        group[units.row] = units.group
+        found.append(group[source])
+        changed.append(np.where(partner[units.row] >= 0, units.weight, 0))
+    total = float(np.sum(audited.units.weight))
+    return np.concatenate(found), float(np.concatenate(changed).sum()) / max(total, 1e-30)
+
+
+def _verdict(a: Estimate, b: Estimate, interval: Callable[[Estimate], Estimate]) -> str:
+    """That of a `Difference` a - b of the same models, from its interval."""
+    if a.digests == b.digests:
+        return "identical"
+    if abs(a.mean - b.mean) < ROUNDING * max(abs(a.mean), abs(b.mean), 1e-30):
+        return "inconclusive"
+    gap = interval(combination([a, b], [1, -1], a.metric.higher_is_better))
+    if not (gap.low > 0 or gap.high < 0):  # also where there is no interval
+        return "inconclusive"
+    return "better" if (gap.mean > 0) == a.metric.higher_is_better else "worse"
 
 
 def _against_missing(verdict: str) -> str:

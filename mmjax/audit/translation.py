@@ -10,7 +10,6 @@ from mmjax.audit.robustness import ROWS
 from mmjax.data.dataset import Dataset
 from mmjax.data.inputs import TextInput
 from mmjax.data.splits import with_fold
-from mmjax.describe import from_json
 from mmjax.evaluate.statistics import difference
 
 __all__ = ["FIELD", "LANGUAGES", "translations", "with_texts_of"]
@@ -25,11 +24,13 @@ def translations(audited: Audited, languages: Sequence[str] = LANGUAGES, rows: i
     The data of the cell need a field `test_text_language`, as `Stamps` has. rows, seed: as in `corruptions`. NotApplicable
     without this field or without texts; DataError, with the known ones, for a language that the data do not have.
     """
-    data = from_json(audited.entry["experiment"]["data"])
-    test, headline = Changed(audited, rows, seed), audited.headline
-    first = next(iter(test.data.values()))
-    if not hasattr(data, FIELD) or not _texts(first):
-        raise NotApplicable(f"the data of cell {audited.cell} have no texts in other languages (a field {FIELD})")
+    data, headline = audited.rebuilt(audited.entry["experiment"]["data"]), audited.headline
+    without = NotApplicable(f"the data of cell {audited.cell} have no texts in other languages (a field {FIELD})")
+    if not hasattr(data, FIELD):
+        raise without
+    test = Changed(audited, rows, seed)
+    if not _texts(next(iter(test.data.values()))):
+        raise without
     found = {"as trained": test.estimates([unchanged])[0]}
     for language in languages:
         other = dataclasses.replace(data, **{FIELD: language})

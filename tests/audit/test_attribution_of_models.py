@@ -7,7 +7,7 @@ import pytest
 
 from mmjax.audit.attribution import embeddings_of
 from mmjax.audit.attribution.model import METHODS, Explained, attributions, explained, on_features, rollouts
-from mmjax.encoders import CNN, BagOfEmbeddings, Features, Pooled, TextTransformer
+from mmjax.encoders import CNN, BagOfEmbeddings, Features, LoRA, Pooled, TextTransformer
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.model import Multimodal
@@ -150,3 +150,16 @@ def test_tokens_are_placed_among_the_features():
     np.testing.assert_array_equal(on_features(grid, (1, 5), 1), grid)
     np.testing.assert_array_equal(on_features(grid, (1, 5, 2), 0)[0, :, 1], grid[0])
     assert on_features(grid, (1, 7), 1) is None and on_features(grid[:, :1], (1, 4, 4), 1) is None
+
+
+def test_an_encoder_inside_low_rank_adaptation_has_no_embeddings_of_its_own(batch):
+    """Its inner modules are applied to other variables, so new embeddings would never reach them. Nothing is computed."""
+    inner = TextTransformer(vocabulary=9, width=4, depth=1, heads=1, hidden=4, positions=5, causal=False)
+    encoder, text = LoRA(inner), batch.inputs["text"]
+    model = Multimodal({"text": encoder}, Concat(width=4), {"label": Classifier(3)})
+    alone = Batch({"text": text}, {"text": batch.present["text"]}, {}, batch.weight)
+    variables = jax.eval_shape(model.init, jax.random.key(0), alone)
+    with pytest.raises(ValueError, match=r"LoRA has no nn\.Embed"):
+        jax.eval_shape(lambda own: embeddings_of(encoder, own, text), {"params": variables["params"]["encoders_text"]})
+    with pytest.raises(ValueError, match="no input of the model is continuous"):
+        jax.eval_shape(lambda variables: explained(model, TASK, variables, alone).inputs, variables)

@@ -59,7 +59,8 @@ class Explained(NamedTuple):
 def explained(model: Multimodal, task: Explainable, variables: Any, batch: Batch) -> Explained:
     """The score `task.evidence` of one seed, with what is predicted for the whole batch held fixed.
 
-    Inputs that are no float arrays or token ids, such as packed patches, have no attributions and stay as they are.
+    Inputs that are no float arrays or token ids, such as packed patches, and token ids whose embeddings are not found, have no
+    attributions and stay as they are. ValueError if that holds for all inputs, or if the task cannot explain these outputs.
     """
     texts: dict[str, Path] = {}  # the place where the words of each text are looked up
     inputs, baselines, valid, axes = {}, {}, {}, {}
@@ -68,7 +69,10 @@ def explained(model: Multimodal, task: Explainable, variables: Any, batch: Batch
         array = x.x if isinstance(x, Padded) else x
         if _is_ids(x):
             encoder, own = model.encoders[name], _own(variables, name)
-            inputs[name], path = embeddings_of(encoder, own, x)
+            try:
+                inputs[name], path = embeddings_of(encoder, own, x)
+            except ValueError:
+                continue
             baselines[name], _ = embeddings_of(encoder, own, x.replace(x=jnp.zeros_like(x.x)))
             texts[name] = (f"encoders_{name}", *path)
         elif isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jnp.floating):
@@ -80,6 +84,9 @@ def explained(model: Multimodal, task: Explainable, variables: Any, batch: Batch
         mask = x.mask if isinstance(x, Padded) else jnp.ones(len(present), bool)
         mask = mask & present.reshape((-1,) + (1,) * (mask.ndim - 1))
         valid[name] = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
+
+    if not inputs:
+        raise ValueError("no input of the model is continuous or has embeddings that can be found")
 
     def encode_inputs(new):
         def one(name, x):

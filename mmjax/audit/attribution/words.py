@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float
 
 from mmjax.nn.presence import encode
@@ -21,16 +22,17 @@ Path = tuple[str, ...]
 def embeddings_of(encoder: nn.Module, variables: Any, ids: Padded) -> tuple[Float[Array, "b n d"], Path]:
     """(the embeddings that an encoder of token ids looks up, the path of its `nn.Embed`): of the one that receives the ids.
 
-    variables: of the encoder. Padding is embedded as id 0. ValueError if no `nn.Embed` receives the ids as they are.
+    variables: of the encoder. Padding is embedded as id 0. ValueError if no `nn.Embed` with parameters at its own path receives
+    the ids as they are: not in `LoRA`, which applies an encoder to variables of its own.
     """
     check_token_ids("embeddings_of", ids)
     ids = Padded(jnp.where(ids.mask, ids.x, 0), ids.length)
-    found = []
+    found, known = [], flatten_dict(variables.get("params", {}))
 
     def record(next_method, args, kwargs, context):
         output = next_method(*args, **kwargs)
         embeds = isinstance(context.module, nn.Embed) and context.method_name == "__call__"
-        if embeds and args and args[0] is ids.x:
+        if embeds and args and args[0] is ids.x and (*context.module.path, "embedding") in known:
             found.append((output.astype(jnp.float32), context.module.path))
         return output
 
