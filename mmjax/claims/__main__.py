@@ -58,7 +58,7 @@ def _verdicts(claims: Sequence[Claim], root: Path) -> dict[str, Verdict]:
 
 def _changed(claims: Sequence[Claim], verdicts: dict[str, Verdict], root: Path) -> dict[str, list[str]]:
     """{name: what has changed since its verdict} of the claims whose verdicts are stale."""
-    judged = [claim for claim in claims if claim.name in verdicts]
+    judged = [claim for claim in claims if claim.name in verdicts and claim.command]
     changed = {claim.name: stale(claim, verdicts[claim.name], root / claim.words[0]) for claim in judged}
     return {name: parts for name, parts in changed.items() if parts}
 

@@ -12,8 +12,9 @@ import tyro
 from mmjax.claims.claim import FOLDER, Cheaper, Claim, ClaimError, Expectation
 from mmjax.experiment import Experiment
 from mmjax.experiment.cli import parse
-from mmjax.experiment.file import load_file
+from mmjax.experiment.file import FileError, load_file
 from mmjax.experiment.options import Options
+from mmjax.tasks.subsets import subset_name
 
 __all__ = ["check_claim"]
 
@@ -40,7 +41,10 @@ def _cells(claim: Claim, root: Path, where: str) -> dict[str, Experiment]:
     file, *words = claim.words
     if not (root / file).is_file():
         raise ClaimError(f"{where} names {file}, which does not exist")
-    content = _content((root / file).resolve())
+    try:
+        content = _content((root / file).resolve())
+    except FileError as error:
+        raise ClaimError(f"{where}: {error}") from None
     ablations = content.get("FULL" if "--full" in words else "ABLATIONS")
     if not ablations:
         raise ClaimError(f"{where} names {file}, which has no {'FULL' if '--full' in words else 'ABLATIONS'}")
@@ -93,6 +97,7 @@ def _check_scores(expectation: Any, name: str, cell: Experiment, where: str) -> 
     if expectation.metric not in cell.tasks[task].metrics:
         known = ", ".join(cell.tasks[task].metrics)
         raise ClaimError(f"{where}.metric is {expectation.metric!r}; the metrics of task {task!r} are {known}")
+    known = [subset_name(of) for of in cell.tasks[task].subsets(tuple(sorted(cell.encoders)))]
     subset = getattr(expectation, "subset", None)
-    if subset and not set(subset.split("+")) <= set(cell.encoders):
-        raise ClaimError(f"{where}.subset is {subset!r}; the modalities of {name} are {', '.join(sorted(cell.encoders))}")
+    if subset and subset not in known:
+        raise ClaimError(f"{where}.subset is {subset!r}; the subsets of task {task!r} of {name} are {', '.join(known)}")

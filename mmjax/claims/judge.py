@@ -111,7 +111,12 @@ def _of_difference(compared: str, found: Difference, region: tuple[float, float]
     low, high = sorted((sign * found.low, sign * found.high))
     middle = sign * found.mean
     beyond = max(region[0] - middle, middle - region[1], 0.0)
-    outside = p_value(beyond, found.variance.error, found.variance.degrees) if found.variance and beyond else 1.0
+    if not beyond:
+        outside = 1.0
+    elif found.verdict == "identical":
+        outside = 0.0  # equal predictions have a difference of 0 on any data
+    else:
+        outside = p_value(beyond, found.variance.error, found.variance.degrees) if found.variance else 1.0
     text = f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
     text = "identical predictions" if found.verdict == "identical" else text
     return _Interval(compared, low, high, text, region, outside, _finite(found.detectable))

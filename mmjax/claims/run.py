@@ -24,7 +24,7 @@ INTERRUPTED = 130  # the code of a command that was stopped and can continue
 def run_folder(claim: Claim, root: Path) -> Path:
     """The run folder of a claim's command and the present code, which claims with the same command share."""
     key = hashlib.sha256(f"{claim.words} {code_fingerprint(root / claim.words[0])}".encode()).hexdigest()
-    return root / "runs" / FOLDER / f"{Path(claim.words[0]).stem}-{key[:10]}"
+    return root.resolve() / "runs" / FOLDER / f"{Path(claim.words[0]).stem}-{key[:10]}"
 
 
 def run_claim(claim: Claim, root: Path, finished: Container[Path] = ()) -> Verdict:
@@ -77,8 +77,9 @@ def run_claims(
     tell(f"{len(chosen)} claims to run; {left} are left out: they have a verdict, take too long or lack data")
     for number, claim in enumerate(chosen, 1):
         tell(f"[{number}/{len(chosen)}] {claim.name}: {claim.claim} (about {claim.minutes:g} CPU minutes)")
-        out = run_folder(claim, root) if claim.command else root  # of the code before the run
         try:
+            check_claim(claim, root)
+            out = run_folder(claim, root) if claim.command else root  # of the code before the run
             verdict = run_claim(claim, root, finished)
         except ClaimError as error:
             failed += 1

@@ -80,7 +80,7 @@ def stale(claim: Claim, verdict: Verdict, experiment: Path) -> list[str]:
     """
     changed = {
         "claim": verdict.claim != claim.fingerprint,
-        "code": verdict.code != code_fingerprint(experiment),
+        "code": not experiment.is_file() or verdict.code != code_fingerprint(experiment),
         "data": verdict.shipped_data != data_fingerprint(),
         "versions": _other_versions(verdict.versions),
     }

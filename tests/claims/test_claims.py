@@ -49,3 +49,10 @@ def test_the_page_is_what_report_writes():
         if stale := re.search(r", stale: (.*) changed since \(", section):
             changed[name] = stale[1].split(" and ")
     assert text == page(CLAIMS, verdicts, changed), "run python -m mmjax.claims report"
+
+
+def test_an_experiment_that_hides_a_module_of_python(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "statistics.py").write_text("")
+    with pytest.raises(ClaimError, match="field 'command': .* would hide the module statistics .* rename the file"):
+        check_claim(replace(CLAIMS[0], command="python experiments/statistics.py"), tmp_path)

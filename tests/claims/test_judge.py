@@ -87,6 +87,7 @@ def test_identical_predictions_are_equal_and_not_better():
     assert verdict(Equal("a", "m", ("b",), 0.01), results) == "reproduced"
     assert verdict(Better("a", "m", ("b",), by=-0.01), results) == "reproduced"
     assert verdict(Better("a", "m", ("b",)), results) == "inconclusive"
+    assert verdict(Better("a", "m", ("b",), by=0.02), results) == "contradicted"
     assert judge(claim(Better("a", "m", ("b",))), results, {}).rulings[0].found == "identical predictions"
 
 

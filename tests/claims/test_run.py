@@ -11,7 +11,7 @@ from mmjax.claims.check import check_claim
 from mmjax.claims.claim import read_claim
 from mmjax.claims.fingerprints import code_fingerprint, data_fingerprint
 from mmjax.claims.measure import measure
-from mmjax.claims.verdict import Verdict, read_verdict, stale, write_verdict
+from mmjax.claims.verdict import Verdict, read_verdict, stale, verdict_file, write_verdict
 from mmjax.runs.schema import RunError
 from tests.end_to_end.conftest import QUICK
 
@@ -129,7 +129,7 @@ def test_verdicts_are_stored_and_checked(root):
         ("both leg", "leg", "better[0] names the cell 'both'; the cells of the command are leg"),
         ('metric = "accuracy"', 'metric = "mae"', "better[0].metric is 'mae'; the metrics of task 'label' are accuracy"),
         ('metric = "accuracy"', 'metric = "accuracy"\ntask = "age"', "better[0].task is 'age'; the tasks of both are label"),
-        ('metric = "accuracy"', 'metric = "accuracy"\nsubset = "arm"', "better[0].subset is 'arm'; the modalities of leg"),
+        ('metric = "accuracy"', 'metric = "accuracy"\nsubset = "arm"', "better[0].subset is 'arm'; the subsets of task 'label' of leg are leg"),
         ('than = "leg"\ncost', 'than = "arm"\ncost', "cheaper[0] names the cell 'arm'; the cells of the command are both, leg"),
     ],
 )
@@ -139,6 +139,17 @@ def test_check_names_file_and_field(root, capsys, old, new, message):
     assert command(root, "check") == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"error: {root / 'claims' / 'sensors.toml'}: ") and message in line, line
+
+
+def test_a_verdict_whose_experiment_is_gone_is_stale(root, capsys):
+    claim = read_claim(root / "claims" / "sensors.toml")
+    write_verdict(verdict_file(root / "claims", claim.name), verdict_of(claim, root / "experiments" / "tiny.py"))
+    (root / "experiments" / "tiny.py").unlink()
+    assert command(root, "check") == 1
+    printed = capsys.readouterr()
+    assert "which does not exist" in printed.err and "sensors is stale: code changed" in printed.out
+    assert command(root, "run", "sensors") == 1
+    assert "which does not exist" in capsys.readouterr().out
 
 
 def test_names_of_claims(root):
