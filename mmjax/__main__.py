@@ -14,6 +14,7 @@ COMMANDS = {
     "mmjax.report": "make one page from run folders",
     "mmjax.robust.privacy": "audit the cells of a run that were trained with canaries",
     "mmjax.search": "serve a page on which a trained cell searches by texts, images and recordings",
+    "mmjax.sweep": "run the cells and folds of an experiment as jobs, on a cluster or side by side",
     "mmjax.transcribe": "write down or translate speech with Whisper",
 }
 
