@@ -129,7 +129,7 @@ def test_verdicts_are_stored_and_checked(root):
         ("both leg", "leg", "better[0] names the cell 'both'; the cells of the command are leg"),
         ('metric = "accuracy"', 'metric = "mae"', "better[0].metric is 'mae'; the metrics of task 'label' are accuracy"),
         ('metric = "accuracy"', 'metric = "accuracy"\ntask = "age"', "better[0].task is 'age'; the tasks of both are label"),
-        ('metric = "accuracy"', 'metric = "accuracy"\nsubset = "arm"', "better[0].subset is 'arm'; the subsets of task 'label' of leg are leg"),
+        ('metric = "accuracy"', 'metric = "accuracy"\nsubset = "arm"', "is 'arm'; the subsets of task 'label' of leg are leg"),
         ('than = "leg"\ncost', 'than = "arm"\ncost', "cheaper[0] names the cell 'arm'; the cells of the command are both, leg"),
     ],
 )
