@@ -127,11 +127,11 @@ def _turn(
     """Prints the answer to the last message. Returns the messages that the model has read, and the answer."""
     from mmjax.chat.conversation import reply
 
-    kept, answer = reply(model, messages, max_tokens, key, stop)
-    if dropped := (len(messages) - len(kept)) // 2:
-        notes.print(f"(the context is full; oldest turns that are dropped: {dropped})", style="dim")
-    pieces = []
+    kept, pieces = messages, []
     try:
+        kept, answer = reply(model, messages, max_tokens, key, stop)  # a cell computes its whole answer here
+        if dropped := (len(messages) - len(kept)) // 2:
+            notes.print(f"(the context is full; oldest turns that are dropped: {dropped})", style="dim")
         for piece in answer:
             pieces.append(piece)
             console.print(printable(piece), end="", markup=False, emoji=False, soft_wrap=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from mmjax.chat import ChatCell, chat_weights, fitted
 from mmjax.chat import __main__ as command
-from mmjax.chat import chat_weights, fitted
 from mmjax.decoders import generator as programs
 from mmjax.pretrained import load, save
 from tests.pretrained.gguf_files import WORDS, file_bytes, llama_parts, written
@@ -98,6 +98,15 @@ def test_a_terminal_with_an_interrupt_at_the_prompt_and_in_an_answer(file, capsy
     assert found.err.split("\n") == [
         " (stopped)error: the message has 21 tokens with its frame, and the answer may have 5; together they may have 16", ""
     ]
+
+
+def test_an_interrupt_while_a_cell_answers(capsys, monkeypatch):
+    """A cell computes its whole answer before the first piece is printed."""
+    typed(monkeypatch, "a", "a")
+    monkeypatch.setattr(command, "_model", lambda given: object.__new__(ChatCell))
+    monkeypatch.setattr(ChatCell, "answer", mock.Mock(side_effect=[KeyboardInterrupt, "yes"]))
+    found = run(capsys, "run")
+    assert found.out.splitlines() == ["", "yes", ""] and found.err == " (stopped)"
 
 
 def test_models_without_a_template_continue_texts(file, tmp_path, capsys, monkeypatch):
