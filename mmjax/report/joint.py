@@ -6,6 +6,7 @@ from typing import Any
 from mmjax.report.curves import Limits, Parts, overlaid_curves
 from mmjax.report.differences import Line, Mark, line, mark, table_line
 from mmjax.report.pairs import Cell, paired_differences
+from mmjax.report.phrases import join
 from mmjax.report.rows import Row, TaskTable
 from mmjax.report.sections import COLUMNS, baselines_of, score_range
 from mmjax.report.sentences import selected_cell
@@ -17,17 +18,23 @@ __all__ = ["joint_curves", "joint_tasks"]
 def joint_tasks(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """The values of joint.html for each task that at least two runs have, with the same kind and the same metrics.
 
-    Cells of the second and later runs are compared with the selected cell of the first one, and with its cell of the same name.
+    If runs have tasks of one name that differ in these, there is a table for each group of equal ones. Cells of the second and
+    later runs of a group are compared with the selected cell of its first one, and with its cell of the same name.
     """
     found = []
     for name in dict.fromkeys(name for run in runs for name in run.results["tasks"]):
-        having = {number: run for number, run in enumerate(runs, 1) if name in run.results["tasks"]}
-        first = runs[min(having) - 1].results["tasks"][name]
-        same = ("kind", "headline", "metrics")
-        having = {n: run for n, run in having.items() if all(run.results["tasks"][name][key] == first[key] for key in same)}
-        if len(having) > 1:
-            found.append(_joint_task(having, name))
+        for group in _equal_tasks(runs, name):
+            of = "all runs" if len(group) == len(runs) else f"runs {join([str(number) for number in group])}"
+            found.append({"runs": of, **_joint_task(group, name)})
     return found
+
+
+def _equal_tasks(runs: Sequence[Run], name: str) -> list[dict[int, Run]]:
+    """The runs by number that have this task, in groups of at least two with the same kind and metrics."""
+    tasks = {n: run.results["tasks"][name] for n, run in enumerate(runs, 1) if name in run.results["tasks"]}
+    kinds = {n: [task[key] for key in ("kind", "headline", "metrics")] for n, task in tasks.items()}
+    groups = [[other for other in kinds if kinds[other] == kind] for kind in kinds.values()]
+    return [{n: runs[n - 1] for n in group} for i, group in enumerate(groups) if len(group) > 1 and group not in groups[:i]]
 
 
 def _joint_task(runs: Mapping[int, Run], name: str) -> dict[str, Any]:

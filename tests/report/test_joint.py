@@ -13,7 +13,7 @@ from mmjax.report.joint import joint_curves, joint_tasks
 from mmjax.report.page import write_report
 from mmjax.report.pairs import restore_task
 from mmjax.runs.folder import read_arrays, write_arrays
-from mmjax.runs.read import read_run
+from mmjax.runs.read import Run, read_run
 from mmjax.tasks import Classify, Retrieve
 from tests.report.parsed import Page
 
@@ -104,6 +104,16 @@ def test_other_test_sets_are_not_compared(make_run, run_folder, tmp_path):
 def test_tasks_with_other_metrics_are_not_in_one_table(make_run, run_folder, results, tmp_path):
     results["tasks"]["matching"]["kind"] = "Rank"
     assert list(_joint(run_folder, make_run(tmp_path / "other", results=results))) == ["label"]
+
+
+def test_runs_with_equal_metrics_share_a_table_whatever_the_first_run_has(run_folder, results):
+    results["tasks"]["label"]["metrics"]["theirs"] = {"higher_is_better": True, "bounds": [0.0, 1.0]}
+    first, second, third = Run(run_folder, results), read_run(run_folder), read_run(run_folder)
+    tasks = joint_tasks([first, second, third])
+    assert [(task["name"], task["runs"]) for task in tasks] == [("label", "runs 2 and 3"), ("matching", "all runs")]
+    assert {line["run"] for line in tasks[0]["lines"]} == {2, 3} and {line.run for line in tasks[0]["differences"]} == {"3"}
+    tasks = joint_tasks([first, second, first, second])
+    assert [task["runs"] for task in tasks] == ["runs 1 and 3", "runs 2 and 4", "all runs"]
 
 
 def test_learning_curves_of_runs_are_overlaid(both, run_folder):
