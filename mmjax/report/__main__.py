@@ -34,10 +34,10 @@ def report() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders; several are compared in joint tables")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page to write (default: report.html)")
     given = parser.parse_args()
-    if given.out.is_dir():
-        sys.exit(f"error: --out {given.out} is a folder; name a file")
     console = Console(highlight=False)
     try:
+        if given.out.is_dir():
+            sys.exit(f"error: --out {given.out} is a folder; name a file")
         for results in [read_run(folder).results for folder in given.runs]:
             print_results(results, console)
         page = write_report(given.runs, given.out)

@@ -6,10 +6,12 @@ MAX_FILE bytes, or one beyond MAX_PAGE bytes in all, stays in the run folder: th
 
 import base64
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mmjax.report.numbers import Number
 from mmjax.runs.schema import RunError
@@ -57,13 +59,14 @@ class Answer:
 @dataclass(frozen=True)
 class Medium:
     """An image or a sound. uri: its content as a data URI; "" if another medium of the page has the same content, or if it is
-    not embedded. id: of the content. name, kilobytes: of the file."""
+    not embedded. id: of the content. name, kilobytes: of the file. link: the address of the file from the page."""
 
     uri: str
     id: str
     embedded: bool
     name: str
     kilobytes: int
+    link: str
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,12 @@ class Card:
 
 @dataclass
 class Embedded:
-    """The media that the page has so far: {sha256 of the content: whether it is embedded}, and their bytes in all."""
+    """The media that the page has so far: {sha256 of the content: whether it is embedded}, and their bytes in all.
 
+    folder: of the page, where its links start.
+    """
+
+    folder: Path = Path()
     known: dict[str, bool] = field(default_factory=dict)
     size: int = 0
 
@@ -103,7 +110,8 @@ class Embedded:
             self.size += len(content) * self.known[digest]
         embedded = self.known[digest]
         uri = f"data:{kind};base64,{base64.b64encode(content).decode()}" if first and embedded else ""
-        return Medium(uri, f"m{digest}", embedded, file.name, -(-len(content) // 1000))
+        link = quote(os.fsencode(os.path.relpath(file, self.folder)))
+        return Medium(uri, f"m{digest}", embedded, file.name, -(-len(content) // 1000), link)
 
 
 def cards(

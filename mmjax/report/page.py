@@ -20,25 +20,26 @@ from mmjax.report.rows import ordered_cells
 from mmjax.report.sections import task_section
 from mmjax.report.sentences import run_sentences
 from mmjax.report.settings import duration, settings_that_differ
-from mmjax.runs.folder import write_text
+from mmjax.runs.folder import write_bytes
 from mmjax.runs.read import Run, read_run
 
 __all__ = ["render", "write_report"]
 
 
 def write_report(runs: Sequence[Path | str], out: Path | str) -> Path:
-    """Writes the page of these run folders to `out` and returns its path. Equal folders give equal bytes.
+    """Writes the page of these run folders to `out` and returns its path. Equal folders give equal bytes, but for the links to
+    media that are not embedded, which lead from the page to the run folder. Characters that are not Unicode become "?".
 
     RunError if a run folder is damaged; ImportError if the `report` extra is missing.
     """
-    text = render([read_run(folder) for folder in runs])
     out = Path(out)
-    write_text(out, text)
+    text = render([read_run(folder) for folder in runs], out.parent)
+    write_bytes(out, text.encode(errors="replace"))  # lone surrogates, which names in tables of anyone's data may have
     return out
 
 
-def render(runs: Sequence[Run]) -> str:
-    """The page as text: one article for each run; before them, several runs are compared."""
+def render(runs: Sequence[Run], folder: Path) -> str:
+    """The page as text: one article for each run; before them, several runs are compared. folder: of the page."""
     if not runs:
         raise ValueError("a report needs at least one run folder")
     try:
@@ -55,7 +56,7 @@ def render(runs: Sequence[Run]) -> str:
     )
     environment.filters |= {"number": numbers.number, "interval": numbers.interval, "svg": Markup, "duration": duration}
     script = (Path(__file__).parent / "script.html").read_text(encoding="utf-8")
-    media = Embedded()
+    media = Embedded(folder)
     articles = [_article(run, media) for run in runs]
     several = len(runs) > 1
     page = environment.get_template("page.html").render(

@@ -161,10 +161,10 @@ def _lines(panel: Panel) -> str:
     x, mean = floats(panel["x"]), floats(panel["mean"])
 
     def paint(figure: "Figure") -> None:
-        axes = figure.add_subplot()
-        for k, name in enumerate(panel["names"]):
+        axes, curves = figure.add_subplot(), []
+        for k in range(len(panel["names"])):
             colour, style, marker = CURVES[k % len(CURVES)]
-            axes.plot(x, mean[k], linestyle=style, marker=marker, color=colour, ms=4, linewidth=1.5, label=shorten(name))
+            curves += axes.plot(x, mean[k], linestyle=style, marker=marker, color=colour, ms=4, linewidth=1.5)
             if panel["low"] is not None and panel["high"] is not None:
                 low, high = floats(panel["low"][k]), floats(panel["high"][k])
                 axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
@@ -172,7 +172,7 @@ def _lines(panel: Panel) -> str:
         axes.locator_params(nbins=6)
         axes.tick_params(length=0)
         if len(panel["names"]) > 1:
-            axes.legend(fontsize=8, loc="best")
+            axes.legend(curves, [shorten(name) for name in panel["names"]], fontsize=8, loc="best")  # names may start with "_"
         title(axes, panel["title"])
 
     return draw(PANEL_WIDTH, 250, panel["title"], paint)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmjax.report.numbers import Bounds, Estimate, Number
-from mmjax.report.svg import BLUE, GREEN, GREY, INK, PANEL_WIDTH, PINK, draw, horizontal_rows, spread, title
+from mmjax.report.svg import BLUE, GREEN, GREY, INK, MAX_NAME, PANEL_WIDTH, PINK, draw, horizontal_rows, shorten, spread, title
 
 __all__ = ["LINES", "MARKERS", "MAX_GROUPS", "group_panel", "subset_panel"]
 
@@ -74,8 +74,14 @@ def group_panel(
             style = {"fmt": marker, "color": colour, "mfc": face, "ms": size, "zorder": 3 - k / 10}
             axes.errorbar(mean, np.array(rows) + lift[k], xerr=error, elinewidth=1.1, **style)
         values = [groups[name]["subsets"][subsets[0][1]][metric]["mean"] for name in names]
-        horizontal_rows(axes, [f"{name or '(none)'} ({groups[name]['units']})" for name in names], values, bounds, span)
+        horizontal_rows(axes, [_with_count(name or "(none)", groups[name]["units"]) for name in names], values, bounds, span)
         title(axes, cell if len(names) == len(groups) else f"{cell} (largest {len(names)} of {len(groups)})")
 
     row = 19 if len(subsets) == 1 else 12 + 7 * len(subsets)
     return draw(PANEL_WIDTH, 50 + row * len(names), f"{metric} by {column} of {cell}", paint)
+
+
+def _with_count(name: str, units: int) -> str:
+    """The name, shortened so that the number of units fits behind it."""
+    count = f" ({units})"
+    return shorten(name, MAX_NAME - len(count)) + count

@@ -11,6 +11,7 @@ from mmjax.report.plots import LINES, MARKERS, group_panel, subset_panel
 from mmjax.report.rows import Row, TaskTable
 from mmjax.report.sentences import selected_cell, task_sentences
 from mmjax.report.svg import BLUE, GREY, ORANGE, nice_range
+from mmjax.runs.folder import read_record
 from mmjax.runs.read import Run
 
 __all__ = ["COLUMNS", "baselines_of", "score_range", "task_section"]
@@ -49,6 +50,7 @@ def task_section(run: Run, name: str, media: Embedded) -> dict[str, Any]:
         },
         "has_matrix": any(panel["panel"] == "matrix" for scored in table.cells.values() for panel in scored["panels"]),
         "cards": examples,
+        "averaged": _averaged(run, list(examples[0].answers) if examples else []),
         "has_errors": any(of[0].correct is False for card in examples for of in card.answers.values()),
         "has_attention": any(of[0].attention for card in examples for of in card.answers.values()),
         # texts are rarely right or wrong, so there is no filter for errors
@@ -56,6 +58,15 @@ def task_section(run: Run, name: str, media: Embedded) -> dict[str, Any]:
         "has_scores": any(of[0].score is not None for card in examples for of in card.answers.values()),
         "modalities": {modality for scored in table.cells.values() for modality in scored["complete"].split("+")},
     }
+
+
+def _averaged(run: Run, cells: Sequence[str]) -> str:
+    """The seeds whose predictions the cards show: those of the first part of each cell, which may have some of its seeds."""
+    records = [read_record(run.folder / "cells" / cell / "cell.json") for cell in cells]
+    counts = {(len(of["parts"][0]["seeds"]), len(run.results["cells"][cell]["seeds"])) for cell, of in zip(cells, records)}
+    if all(shown == total for shown, total in counts):
+        return "seeds"
+    return f"the first {' or '.join(f'{shown} of {total}' for shown, total in sorted(counts))} seeds"
 
 
 def baselines_of(table: TaskTable) -> list[dict[str, Any]]:

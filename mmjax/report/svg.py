@@ -15,7 +15,7 @@ import numpy as np
 from mmjax.report.numbers import Bounds, Number, number
 
 __all__ = [
-    "BLUE", "GREEN", "GREY", "HEAT", "INK", "ORANGE", "PANEL_WIDTH", "PINK", "RC", "THEME", "draw", "floats",
+    "BLUE", "GREEN", "GREY", "HEAT", "INK", "MAX_NAME", "ORANGE", "PANEL_WIDTH", "PINK", "RC", "THEME", "draw", "floats",
     "horizontal_rows", "nice_range", "shorten", "spread", "title",
 ]
 
@@ -32,6 +32,7 @@ THEME = {
     GREY: f"var(--grey, {GREY})",
     HEAT: f"var(--heat, {HEAT})",
 }
+MAX_NAME = 28  # characters of a name beside a plot
 PANEL_WIDTH = 340  # CSS pixels, drawn 1:1; matplotlib's SVG has 72 units per inch
 RC = {
     "svg.fonttype": "none",  # real text: small, searchable, in the reader's font
@@ -93,9 +94,13 @@ def floats(values: Any) -> np.ndarray:
     return np.array(values, float)
 
 
-def shorten(name: str, max_length: int = 28) -> str:
-    """A name that fits beside a plot, cut with an ellipsis if it is longer."""
-    return name if len(name) <= max_length else f"{name[: max_length - 1]}…"
+def shorten(name: str, max_length: int = MAX_NAME) -> str:
+    """A name that fits beside a plot: a longer one loses its middle, since similar names often differ at their ends.
+
+    Characters that are not Unicode become "?", since matplotlib cannot draw them.
+    """
+    name, kept = name.encode(errors="replace").decode(), max_length - 1
+    return name if len(name) <= max_length else f"{name[: kept - kept // 2]}…{name[len(name) - kept // 2 :]}"
 
 
 def title(axes: "Axes", text: str) -> None:

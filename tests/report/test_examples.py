@@ -2,6 +2,7 @@
 
 import base64
 import json
+from urllib.parse import unquote, urljoin
 
 import numpy as np
 import pytest
@@ -38,12 +39,17 @@ def test_weights_become_levels():
 
 
 def test_large_media_stay_in_the_run_folder(make_run, tmp_path, monkeypatch):
-    folder = make_run(tmp_path / "run")
+    """The links lead there from the folder of the page, which is elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    folder = make_run(tmp_path / "runs" / "100 % #1?")
     monkeypatch.setattr(examples, "MAX_FILE", 1000)  # the images have less, the sounds have more
-    page = Page(write_report([folder], tmp_path / "report.html").read_text(encoding="utf-8"))
+    page = Page(write_report(["runs/100 % #1?"], "pages/report.html").read_text(encoding="utf-8"))
     assert {tag for tag, attributes in page.tags if attributes.get("src", "").startswith("data:")} == {"img"}
-    links = [attributes["href"] for tag, attributes in page.tags if tag == "a" and attributes["href"].startswith("examples/")]
-    assert links == [f"examples/{task}-{unit}.wav" for task in ("label", "matching") for unit in (5, 17)]
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a" and attributes["href"].endswith(".wav")]
+    files = [unquote(urljoin((tmp_path / "pages/report.html").as_uri(), link)).removeprefix("file://") for link in links]
+    sounds = [folder / "examples" / f"{task}-{unit}.wav" for task in ("label", "matching") for unit in (5, 17)]
+    assert files == [str(file) for file in sounds] and all(file.is_file() for file in sounds)
+    assert all(link.startswith("../runs/") for link in links)  # no path of this machine
     assert "sound of 2 kB, in the run folder" in " ".join(page.text)
 
 
@@ -77,6 +83,11 @@ def test_cards_show_the_answers_of_every_cell(page, run_folder):
     found = [line for line in lines[start:] if line[0] in ("all", "audio", "image", "text") and len(line) in (2, 3)
              and (" correct:" in line[1] or " wrong:" in line[1] or line[1] in ("absent", "rank 3 of 47"))]  # fmt: skip
     assert found == expected
+
+
+def test_the_seeds_whose_predictions_are_shown_are_counted(page):
+    """The first of the two parts of each cell has two of its three seeds."""
+    assert "Predictions are averaged over the first 2 of 3 seeds where the task allows." in " ".join(page.text)
 
 
 def test_ignored_inputs_are_counted_and_named_for_each_example(page):

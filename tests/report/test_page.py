@@ -161,6 +161,7 @@ def test_several_runs_with_folds_and_groups_make_one_page(make_run, results, tmp
     shown = " ".join("".join(page.text).split())
     assert "The test predictions of 2 folds are joined into one test set." in shown
     assert "median over seeds of each fold" in shown
+    assert "Predictions are averaged over seeds where the task allows." in shown  # a part has all seeds of a fold
     groups, _ = re.findall(r'<h3 id="run-.-1-by-1">By language</h3>(.*?)<h3', text, re.S)
     first, _, others = groups.partition("<summary>Other cells</summary>")
     cells = [re.findall(r'aria-label="accuracy by language of (\w+)"', part) for part in (first, others)]
@@ -195,11 +196,13 @@ def test_numbers_that_do_not_exist_do_not_break_the_drawings(make_run, tmp_path)
         label["subsets"]["audio+image+text"]["accuracy"] = {**nothing, "per_seed": [0.5, 0.5, None]}
         gated = results["cells"]["gated"]["tasks"]["label"]
         gated["groups"]["language"]["fr"]["subsets"]["audio"]["accuracy"] = nothing
+        gated["verdicts"][0]["difference"]["p"] = float("nan")
         results["tasks"]["label"]["baselines"]["tfidf_svm"] = {name: nothing for name in ("accuracy", "f1_macro", "ece")}
 
     text = _edited(make_run(tmp_path / "run"), edit)
     Page(text)
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
+    assert 'data-value="None"' not in text  # sorting takes an empty value for a missing one
 
 
 def test_stages_of_the_cells_that_have_some(text):

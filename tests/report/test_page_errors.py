@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mmjax.report.__main__ import report
 from mmjax.report.maps import draw_maps
 from mmjax.report.page import write_report
 from mmjax.report.panels import draw_panel
@@ -86,6 +87,12 @@ def test_the_command_reports_problems_in_one_line(run_folder, tmp_path):
     assert (done.returncode, done.stderr) == (1, f"error: {tmp_path / 'results.json'}: missing file\n")
     done = run(run_folder, "--out", tmp_path)
     assert (done.returncode, done.stderr) == (1, f"error: --out {tmp_path} is a folder; name a file\n")
+
+
+def test_a_page_that_cannot_be_written_is_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["mmjax.report", "run", "--out", "x" * 300])
+    with pytest.raises(SystemExit, match=r"^error: x{300}: File name too long$"):
+        report()
 
 
 def test_a_closed_pipe_is_no_error():
