@@ -54,5 +54,5 @@ def test_the_page_is_what_report_writes():
 def test_an_experiment_that_hides_a_module_of_python(tmp_path):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "statistics.py").write_text("")
-    with pytest.raises(ClaimError, match="field 'command': .* would hide the module statistics .* rename the file"):
+    with pytest.raises(ClaimError, match=r"field 'command': .* would hide the module statistics .* rename the file"):
         check_claim(replace(CLAIMS[0], command="python experiments/statistics.py"), tmp_path)
