@@ -6,9 +6,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["COUNT", "GPUS", "Slot", "divided", "slots_of_machine"]
+__all__ = ["COUNT", "GPUS", "OTHERS", "Slot", "divided", "slots_of_machine"]
 
 GPUS = "CUDA_VISIBLE_DEVICES"
+# Variables that JAX or HIP apply besides GPUS or instead, so that a job would have other GPUs than those of its slot. GPUS
+# selects among the GPUs that ROCR_VISIBLE_DEVICES leaves, as it should; SLURM may set that one for NVIDIA GPUs, too.
+OTHERS = ("HIP_VISIBLE_DEVICES", "JAX_CUDA_VISIBLE_DEVICES", "JAX_ROCM_VISIBLE_DEVICES")
 # A program that prints the platform and the number of the devices of JAX.
 COUNT = "import jax; found = jax.local_devices(); print(found[0].platform, len(found))"
 
@@ -33,10 +36,15 @@ class Slot:
 def slots_of_machine(count: int) -> list[Slot]:
     """`count` equal slots of the GPUs and cores that this process may use.
 
-    ValueError as of `divided`, for TPUs, and without devices.
+    ValueError as of `divided`, for TPUs, without devices, and if GPUs are restricted by another variable than
+    CUDA_VISIBLE_DEVICES.
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    return divided(count, os.environ.get(GPUS), _number_of_gpus() if count > 1 else 0, cores)
+    gpus = _number_of_gpus() if count > 1 else 0
+    restricting = [name for name in OTHERS if os.environ.get(name, "") not in ("", "all")]
+    if gpus and restricting:
+        raise ValueError(f"--at-once is {count}, but {restricting[0]} is set; name the GPUs to divide by {GPUS} alone")
+    return divided(count, os.environ.get(GPUS), gpus, cores)
 
 
 def divided(count: int, visible: str | None, gpus: int, cores: Sequence[int]) -> list[Slot]:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mmjax import machine
-from mmjax.machine import GPUS, Slot, divided, slots_of_machine
+from mmjax.machine import GPUS, OTHERS, Slot, divided, slots_of_machine
 
 
 def test_gpus_and_cores_are_in_one_slot_each():
@@ -46,3 +46,14 @@ def test_devices_are_those_that_jax_finds(monkeypatch):
         monkeypatch.setattr(machine, "COUNT", program)
         with pytest.raises(ValueError, match=message):
             slots_of_machine(2)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_variable_that_restricts_gpus_is_an_error(monkeypatch, other):
+    monkeypatch.setattr(machine, "_number_of_gpus", lambda: 2)
+    monkeypatch.setenv(other, "4,5")
+    with pytest.raises(ValueError, match=f"^--at-once is 2, but {other} is set; name the GPUs to divide by {GPUS} alone$"):
+        slots_of_machine(2)
+    assert len(slots_of_machine(1)) == 1  # nothing is divided
+    monkeypatch.setattr(machine, "_number_of_gpus", lambda: 0)
+    assert len(slots_of_machine(2)) == 2
