@@ -2,14 +2,17 @@
 
     python -m mmjax.sweep experiments/NAME.py [CELL ...] [--FLAG VALUE ...] --executor slurm --slurm partition=gpu
 
-Flags of the experiment are those of the file itself. The job of a cell writes the run folder OUT.jobs/CELL; with `--folds all`,
-there is a job for each fold, in OUT.jobs/CELL/fold0, fold1, ... When all have ended, the cells are collected in OUT: its
-tables and report are those of one command that runs all cells. The same command continues a sweep that was stopped; what is
-finished is not trained again. On this machine, each of the `--at-once` jobs has its own part of the GPUs and cores.
+Flags of the experiment are those of the file itself, but for `--costs`; `--against` is of the table alone. The job of a cell
+writes the run folder OUT.jobs/CELL; with `--folds all`, there is a job for each fold, in OUT.jobs/CELL/fold0, fold1, ...
+When all have ended, the cells are collected in OUT: its tables and report are those of one command that runs all cells. Parts
+of another experiment in OUT are not replaced. The same command continues a sweep that was stopped; what is finished is not
+trained again. On this machine, each of the `--at-once` jobs has its own part of the GPUs and cores.
 """
 
 import argparse
 import json
+import math
+import os
 import shutil
 import subprocess
 import sys
@@ -20,11 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.experiment.cli import fail, parse
-from mmjax.experiment.file import load_file
+from mmjax.experiment.file import FileError, load_file
 from mmjax.experiment.options import Options
+from mmjax.experiment.shares import with_shares
 from mmjax.experiment.value import Experiment, ExperimentError
 from mmjax.machine import Slot, slots_of_machine
-from mmjax.runs.folder import MARKER
+from mmjax.runs.folder import MARKER, check_folder, locked, read_record
+from mmjax.runs.schema import RunError
+from mmjax.runs.write import part_is_done
 
 __all__ = ["POLL", "Job", "collect", "main"]
 
@@ -64,6 +70,8 @@ class Job:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line, runs the jobs and collects their cells. Exits with one line for an error."""
+    from mmjax.data.decode import DataError
+
     options = argparse.ArgumentParser(prog="python -m mmjax.sweep", description=__doc__.split("\n\n")[0], allow_abbrev=False)
     options.add_argument("file", type=Path, metavar="FILE", help="an experiment file")
     options.add_argument("--executor", choices=("local", "slurm"), default="local")
@@ -75,52 +83,96 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given, rest = options.parse_known_args(arguments)
     if not given.file.is_file():
         fail(f"{given.file} is not a file; it should be an experiment file")
-    if given.at_once < 1 or not given.hours > 0:
-        fail(f"--at-once is {given.at_once} and --hours is {given.hours}; they must be above 0")
-    content = vars(load_file(given.file))
-    cells = content.get("FULL" if "--full" in rest else "ABLATIONS")
-    if cells is None:
-        fail(f"{given.file} has no ABLATIONS, the cells of a sweep")
-    chosen, named = parse(cells, rest, given.file.name, content.get("BY_NAME"))
+    if given.at_once < 1 or not 0 < 60 * given.hours < math.inf:  # minutes
+        fail(f"--at-once is {given.at_once} and --hours is {given.hours}; they must be above 0, and finite")
+    chosen, cells = _cells(given.file, rest)
     out = chosen.out or Path("runs") / given.file.stem
     first = next((k for k, word in enumerate(rest) if word.startswith("-")), len(rest))  # after the names of cells
     flags = _without(rest[first:], "--out", "--resume")
-    jobs = _jobs(given.file.resolve(), named, chosen, flags, _folder(out))
+    try:
+        _check_out(out, given.file.stem, chosen)
+        jobs = _jobs(given.file.resolve(), cells, chosen, flags, _folder(out))
+        for job in jobs:
+            check_folder(job.out, resume=True)
+    except (DataError, ExperimentError, RunError) as error:
+        fail(str(error))
     failed = _run(jobs, given, out)
     for job, log in failed:
         print(f"{job.name} failed; its output is in {log}", file=sys.stderr)
-    finished = [cell for cell in named if cell not in {job.cell for job, _ in failed}]
+    finished = {name: cells[name] for name in cells if name not in {job.cell for job, _ in failed}}
     if finished:
-        collect([job.out for job in jobs if job.cell in finished], out)
+        try:
+            collect([job.out for job in jobs if job.cell in finished], out)
+        except RunError as error:
+            fail(f"{error}; what the jobs have trained is in {_folder(out)}")
+        flags = _of_table(flags, finished, chosen)
         command = [sys.executable, str(given.file), *finished, *flags, "--out", str(out), "--resume"]
         code = subprocess.run(command).returncode
     sys.exit(1 if failed else code)
 
 
+def _cells(file: Path, arguments: Sequence[str]) -> tuple[Options, dict[str, Experiment]]:
+    """(options of the jobs, the cells of the sweep). arguments: those of the file. Exits with one line for what is wrong."""
+    full = "--full" in arguments
+    try:
+        content = vars(load_file(file))
+    except FileError as error:
+        fail(str(error))
+    table = "FULL" if full else "ABLATIONS"
+    if not content.get(table):
+        fail(f"{file} has no {table}, the cells of a sweep{' with --full' * full}")
+    options, cells = parse(content[table], list(arguments), file.name, None if full else content.get("BY_NAME"))
+    if options.costs:
+        fail(f"--costs trains nothing, so a sweep has no use for it; run `python {file} --costs`")
+    if not _is_cell(options.against, cells, options):
+        known = ", ".join(with_shares(cells, options.shares))
+        fail(f"--against is {options.against!r}, not a cell of this sweep; the cells are {known}")
+    return options, cells
+
+
+def _is_cell(against: str | None, cells: Mapping[str, Experiment], options: Options) -> bool:
+    """Whether the cells, or their copies with less data, have the one of `--against`; also if none is given."""
+    return against is None or against in with_shares(cells, options.shares)
+
+
+def _of_table(flags: Sequence[str], finished: Mapping[str, Experiment], options: Options) -> list[str]:
+    """The flags of the command that scores all finished cells: without `--against` if that cell has failed."""
+    if _is_cell(options.against, finished, options):
+        return list(flags)
+    print(f"the table is without --against {options.against}, since that cell failed", file=sys.stderr)
+    return _without(flags, "--against")
+
+
+def _check_out(out: Path, name: str, options: Options) -> None:
+    """RunError if the cells cannot be collected in `out`: as of `check_folder`, or if it has the parts of other folds or groups
+    of seeds, or is in use. name: of the experiment."""
+    check_folder(out, resume=True)
+    layout = {"--folds": None if options.folds is None else "all", "--seeds-at-once": options.seeds_at_once}  # of `run_cells`
+    if (out / MARKER).is_file():
+        with locked(out, name, layout):
+            pass
+
+
 def _jobs(file: Path, cells: Mapping[str, Experiment], options: Options, flags: Sequence[str], folder: Path) -> list[Job]:
-    """A job for each cell, or for each of its folds. flags: of all jobs. folder: of the jobs."""
-    from mmjax.data.decode import DataError
+    """A job for each cell, or for each of its folds. flags: of the sweep. folder: of the jobs. Errors as of `fold_numbers`."""
     from mmjax.experiment.load import fold_numbers
 
-    try:
-        folds = fold_numbers(cells, options)
-    except (DataError, ExperimentError) as error:
-        fail(str(error))
-    if folds == [None]:
-        return [Job(file, cell, tuple(flags), folder / cell) for cell in cells]
-    flags = tuple(_without(flags, "--folds"))
-    return [Job(file, cell, flags, folder / cell / f"fold{fold}", fold) for cell in cells for fold in folds]
+    folds = fold_numbers(cells, options)
+    flags = tuple(_without(_without(flags, "--against"), "--folds"))  # the cells of a table are compared when all have ended
+    of_fold = {None: ""} if folds == [None] else {fold: f"fold{fold}" for fold in folds}
+    return [Job(file, cell, flags, folder / cell / name, fold) for cell in cells for fold, name in of_fold.items()]
 
 
 def _folder(out: Path) -> Path:
     """Where the jobs of a sweep are."""
+    out = Path(os.path.abspath(out))  # which has a name, unlike "."
     return out.with_name(f"{out.name}.jobs").resolve()
 
 
 def _without(flags: Sequence[str], valued: str, switch: str | None = None) -> list[str]:
     """The flags without one that has a value, and one that has none."""
     kept = [word for word in flags if word != switch and not word.startswith(f"{valued}=")]
-    if valued in kept:
+    while valued in kept:  # the last one counts
         at = kept.index(valued)
         kept[at : at + 2] = []
     return kept
@@ -165,17 +217,23 @@ def _slots(given: argparse.Namespace, jobs: int) -> list[Slot | None]:
 def collect(folders: Sequence[Path], out: Path) -> None:
     """Copies the parts of cells, and the examples, of run folders to `out`, without checkpoints; the run is then scored by
     `--resume`. Files of tasks that several cells share are taken from the first one: the sweep's cells have the same units.
-    Examples of other tasks that `out` has already are kept."""
+    Examples of other tasks that `out` has already are kept. RunError, before anything is changed, if `out` has a part of
+    another experiment, other seeds or other data."""
+    parts = [
+        (folder, file.parent.relative_to(folder)) for folder in folders for file in (folder / "cells").glob("*/*/part.json")
+    ]
+    for folder, part in parts:
+        part_is_done(out / part, read_record(folder / part / "part.json")["identity"], lambda line: None)
     out.mkdir(parents=True, exist_ok=True)
     index: list[Mapping[str, Any]] = []
     kept = out / "examples" / "index.json"
     before = json.loads(kept.read_text()) if kept.is_file() else []
+    if not (out / MARKER).exists():
+        shutil.copy(folders[0] / MARKER, out)
+    for folder, part in parts:
+        shutil.rmtree(out / part, ignore_errors=True)
+        shutil.copytree(folder / part, out / part, ignore=shutil.ignore_patterns("checkpoints"))
     for folder in folders:
-        if not (out / MARKER).exists():
-            shutil.copy(folder / MARKER, out)
-        for part in (file.parent.relative_to(folder) for file in (folder / "cells").glob("*/*/part.json")):
-            shutil.rmtree(out / part, ignore_errors=True)
-            shutil.copytree(folder / part, out / part, ignore=shutil.ignore_patterns("checkpoints"))
         examples = folder / "examples" / "index.json"
         found = json.loads(examples.read_text()) if examples.is_file() else []
         new = [entry for entry in found if entry["task"] not in {old["task"] for old in index}]
