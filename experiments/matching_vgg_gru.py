@@ -13,21 +13,21 @@ Time: 391 CPU seconds, about 5 min on 2 cores; 1.5 GB
 Expected: on 510 test pairs of 170 stamps (fold 0), half of them true; mean of 10 seeds [95 % interval over leak-free groups
 and seeds]. One modality alone does not determine the match: chance is 0.500.
     cell           accuracy               macro F1   against text alone
-    product        0.549 [0.510, 0.588]   0.517      better: +0.052 [+0.011, +0.093]
-    concat         0.544 [0.499, 0.588]   0.531      better: +0.047 [+0.000, +0.094]
-    augmented      0.544 [0.513, 0.574]   0.485      better: +0.047 [+0.014, +0.080]
-    sgd            0.505 [0.493, 0.516]   0.428      inconclusive: +0.007 [-0.016, +0.031]
-    fewer_layers   0.583 [0.539, 0.625]   0.564      better: +0.086 [+0.040, +0.132]
+    product        0.553 [0.517, 0.588]   0.523      better: +0.054 [+0.014, +0.094]
+    concat         0.529 [0.499, 0.558]   0.464      inconclusive: +0.029 [-0.003, +0.062]
+    augmented      0.542 [0.507, 0.576]   0.524      better: +0.043 [+0.005, +0.081]
+    sgd            0.501 [0.490, 0.511]   0.420      inconclusive: +0.001 [-0.016, +0.019]
+    fewer_layers   0.575 [0.531, 0.618]   0.549      better: +0.076 [+0.026, +0.125]
     pretrained     0.603 [0.556, 0.648]   0.599      better: +0.106 [+0.058, +0.153]
     image          0.500 [0.500, 0.500]   0.416
-    text           0.497 [0.478, 0.516]   0.460
+    text           0.499 [0.482, 0.516]   0.447
     TF-IDF         0.496 [0.437, 0.554]   0.489
-    product is correct on 0.65 of the true pairs, 0.46 of the random negatives and 0.45 of the hard negatives.
+    product is correct on 0.67 of the true pairs, 0.46 of the random negatives and 0.41 of the hard negatives.
 Claim, "fused features distinguish true pairs from false ones": reproduced, with a small effect from scratch.
-Claim, "the product is the better fusion": inconclusive (product - concat +0.005 [-0.047, +0.058], detectable 0.073).
-Claim, "augmentation helps": inconclusive (augmented - product -0.005 [-0.047, +0.036]). Claim, "the number of layers matters":
-reproduced; fewer layers are better by +0.034 [+0.008, +0.060]. Within these 400 steps, SGD stays at chance; Adam is better by
-+0.045 [+0.008, +0.081].
+Claim, "the product is the better fusion": inconclusive (product - concat +0.024 [-0.005, +0.054], detectable 0.041).
+Claim, "augmentation helps": inconclusive (augmented - product -0.011 [-0.038, +0.016]). Claim, "the number of layers matters":
+reproduced; fewer layers are better by +0.022 [+0.002, +0.042]. Within these 400 steps, SGD stays at chance; Adam is better by
++0.052 [+0.018, +0.087].
 Claim, "transfer learning helps": reproduced. Frozen EfficientNet-Lite0 features in place of the trained VGG improve product by
 +0.053 [+0.019, +0.088] (`pretrained` runs by name only and fetches 17 MB). The package index has no weights of VGG-16; if you
 have them, load them with `--full --weights encoders_image FILE`.
