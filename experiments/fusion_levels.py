@@ -11,15 +11,15 @@ Run: python experiments/fusion_levels.py --seeds 10
 Time: 428 CPU seconds, about 5 min on 2 cores; 1.7 GB
 Expected: on 170 test stamps (fold 0), mean of 10 seeds [95 % interval over leak-free groups and seeds]
     cell               accuracy               macro F1   against text
-    data               0.495 [0.385, 0.606]   0.351      inconclusive: +0.039 [-0.015, +0.093]
-    model              0.494 [0.386, 0.602]   0.306      inconclusive: +0.038 [-0.013, +0.089]
-    result_mean        0.489 [0.379, 0.600]   0.288      inconclusive: +0.032 [-0.015, +0.080]
-    result_weighted    0.489 [0.380, 0.600]   0.294      inconclusive: +0.033 [-0.015, +0.081]
-    result_product     0.496 [0.388, 0.605]   0.321      inconclusive: +0.040 [-0.009, +0.089]
-    result_stacked     0.439 [0.318, 0.567]   0.147      inconclusive: -0.018 [-0.069, +0.033]
-    model_rotated      0.486 [0.376, 0.598]   0.286
-    model_stop_words   0.459 [0.352, 0.571]   0.299
-    model_both         0.442 [0.335, 0.555]   0.277
+    data               0.497 [0.387, 0.607]   0.352      inconclusive: +0.041 [-0.012, +0.093]
+    model              0.492 [0.385, 0.601]   0.302      inconclusive: +0.036 [-0.017, +0.089]
+    result_mean        0.489 [0.380, 0.600]   0.289      inconclusive: +0.033 [-0.015, +0.081]
+    result_weighted    0.489 [0.379, 0.600]   0.292      inconclusive: +0.032 [-0.015, +0.079]
+    result_product     0.494 [0.385, 0.602]   0.315      inconclusive: +0.037 [-0.011, +0.085]
+    result_stacked     0.438 [0.317, 0.567]   0.146      inconclusive: -0.018 [-0.069, +0.033]
+    model_rotated      0.486 [0.376, 0.597]   0.284
+    model_stop_words   0.465 [0.358, 0.576]   0.302
+    model_both         0.441 [0.334, 0.554]   0.274
     image              0.418 [0.299, 0.548]   0.198
     image_rotated      0.419 [0.299, 0.549]   0.198
     text               0.456 [0.341, 0.577]   0.259
@@ -28,9 +28,9 @@ Expected: on 170 test stamps (fold 0), mean of 10 seeds [95 % interval over leak
     majority           0.294 [0.169, 0.461]   0.051
 Claim, "fusing several kinds of data and models is more accurate than any single one": inconclusive. Every fusion beats the
 majority class; none is shown to beat text alone (a difference of .07 to .08 would have been detected, and those observed need
-500 to 700 test units), and none reaches TF-IDF + SVM on the text, which the source calls the simple system (data - SVM -0.105
-[-0.223, +0.014]). The levels do not differ beyond their intervals (data - model +0.001 [-0.041, +0.043], data - result_mean
-+0.006 [-0.042, +0.055]). Rotation (-0.008 [-0.024, +0.009]) and removal of stop words (-0.035 [-0.077, +0.008]; text alone
+500 to 700 test units), and none reaches TF-IDF + SVM on the text, which the source calls the simple system (data - SVM -0.103
+[-0.220, +0.014]). The levels do not differ beyond their intervals (data - model +0.005 [-0.039, +0.048], data - result_mean
++0.008 [-0.040, +0.055]). Rotation (-0.006 [-0.024, +0.011]) and removal of stop words (-0.027 [-0.066, +0.012]; text alone
 -0.049 [-0.114, +0.015]) are inconclusive, with negative means. In names of four words, stop words may be informative.
 """
 
