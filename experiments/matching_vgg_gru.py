@@ -18,7 +18,7 @@ and seeds]. One modality alone does not determine the match: chance is 0.500.
     augmented      0.542 [0.507, 0.576]   0.524      better: +0.043 [+0.005, +0.081]
     sgd            0.501 [0.490, 0.511]   0.420      inconclusive: +0.001 [-0.016, +0.019]
     fewer_layers   0.575 [0.531, 0.618]   0.549      better: +0.076 [+0.026, +0.125]
-    pretrained     0.603 [0.556, 0.648]   0.599      better: +0.106 [+0.058, +0.153]
+    pretrained     0.610 [0.565, 0.654]   0.607      better: +0.111 [+0.061, +0.161]
     image          0.500 [0.500, 0.500]   0.416
     text           0.499 [0.482, 0.516]   0.447
     TF-IDF         0.496 [0.437, 0.554]   0.489
@@ -29,7 +29,7 @@ Claim, "augmentation helps": inconclusive (augmented - product -0.011 [-0.038, +
 reproduced; fewer layers are better by +0.022 [+0.002, +0.042]. Within these 400 steps, SGD stays at chance; Adam is better by
 +0.052 [+0.018, +0.087].
 Claim, "transfer learning helps": reproduced. Frozen EfficientNet-Lite0 features in place of the trained VGG improve product by
-+0.053 [+0.019, +0.088] (`pretrained` runs by name only and fetches 17 MB). The package index has no weights of VGG-16; if you
++0.057 [+0.025, +0.089] (`pretrained` runs by name only and fetches 17 MB). The package index has no weights of VGG-16; if you
 have them, load them with `--full --weights encoders_image FILE`.
 """
 

@@ -18,20 +18,20 @@ Expected: fold 0, 491 test clips of 170 stamps, mean accuracy of 10 seeds [95 % 
 columns: nothing, one modality or all of them attacked
     model          clean                  image   text    audio   all
     concat         0.807 [0.672, 0.896]   0.661   0.738   0.776   0.520 [0.395, 0.643]
-    madry          0.816 [0.676, 0.904]   0.699   0.755   0.791   0.584 [0.452, 0.705]
-    trades         0.820 [0.680, 0.907]                           0.600 [0.470, 0.718]
-    free           0.820 [0.678, 0.908]                           0.602 [0.471, 0.720]
-    villa          0.815 [0.680, 0.901]                           0.547 [0.419, 0.669]
+    madry          0.819 [0.679, 0.906]   0.704   0.757   0.795   0.587 [0.456, 0.708]
+    trades         0.818 [0.676, 0.906]                           0.604 [0.473, 0.722]
+    free           0.817 [0.676, 0.906]                           0.599 [0.468, 0.718]
+    villa          0.815 [0.680, 0.901]                           0.546 [0.417, 0.668]
     image          0.742 [0.608, 0.842]   0.484 [0.366, 0.603]
     text           0.825 [0.685, 0.911]           0.630 [0.506, 0.739]
-    text, madry    0.822 [0.681, 0.909]           0.671 [0.543, 0.778]
+    text, madry    0.824 [0.683, 0.910]           0.672 [0.544, 0.780]
     audio          0.417 [0.307, 0.535]                   0.220 [0.137, 0.333]
     TF-IDF + SVM   0.600 [0.465, 0.721]
     majority       0.294 [0.169, 0.461]
 concat by subset of its modalities, clean and all of them attacked: audio .338 / .125, image .734 / .459, text .808 / .592,
 audio+image .737 / .414, audio+text .798 / .479, image+text .808 / .550, all .807 / .520. Other attacks on all three: FGSM
-0.559, Square with 100 queries 0.789 (the paper uses 5,000
-and more, so this says nothing about masked gradients). APGD is stronger than FGSM by 0.039 [0.025, 0.053].
+0.559, Square with 100 queries 0.789 (the paper uses 5,000 and more, so this says nothing about masked gradients). APGD is
+stronger than FGSM by 0.039 [0.025, 0.053].
 Paired differences of accuracy:
     Which modality breaks the model? With equal budgets per feature the image: concat-image is worse than concat-text by 0.077
     [0.046, 0.107]. With equal norms (2.0), image .708 and text .715 do not differ (-0.007 [-0.015, +0.000], 0.011 would have
@@ -42,10 +42,10 @@ Paired differences of accuracy:
     image attacked, concat is worse than the clean text alone by 0.163 [0.088, 0.239]; with the text attacked, -0.004 [-0.043,
     +0.035] against the clean image alone is inconclusive, detectable 0.055. With all attacked, it is worse than the attacked
     text alone by 0.110 [0.038, 0.181]: each modality that is added is one more that can be attacked.
-    Does adversarial training make models robust? More robust, not robust. Against concat-all: madry +0.064 [0.034, 0.094],
-    trades +0.080 [0.049, 0.111], free +0.082 [0.047, 0.118], villa +0.027 [0.005, 0.049]; text alone +0.041 [0.016, 0.066]. No
-    cost in clean accuracy is shown: +0.008 [-0.006, +0.023], +0.012, +0.013 and +0.008 against concat, detectable 0.014 to
-    0.024. But 0.602 under attack is far below 0.807, and near the 0.600 of an SVM on the words. The claim of the fourth source,
+    Does adversarial training make models robust? More robust, not robust. Against concat-all: madry +0.067 [0.038, 0.096],
+    trades +0.084 [0.051, 0.117], free +0.079 [0.046, 0.113], villa +0.025 [0.003, 0.048]; text alone +0.043 [0.015, 0.070]. No
+    cost in clean accuracy is shown: +0.011 [-0.004, +0.027], +0.010, +0.010 and +0.008 against concat, detectable 0.013 to
+    0.025. But 0.604 under attack is far below 0.807, and near the 0.600 of an SVM on the words. The claim of the fourth source,
     that adversarial training makes it robust, holds in direction only.
 Raw inputs: 170 test stamps of fold 0 with their French recordings, 10 seeds; columns as above
     model          clean                  image   text    audio   all
