@@ -1,6 +1,6 @@
 """Explanations of a trained cell: attributions of test examples, measured and shown."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -71,7 +71,7 @@ def explanations(audited: Audited, examples: int = MEASURED, shown: int = SHOWN,
     return Audit(
         name="explanations",
         title="What the predictions depend on",
-        conclusions=_conclusions(found, failed, unknown),
+        conclusions=(*_conclusions(found, failed, unknown), *_left_out(audited.modalities, maps[0]["gradient"])),
         warnings=_warnings(failed, unknown, gap),
         estimates=found,
         panels=(
@@ -86,6 +86,12 @@ def explanations(audited: Audited, examples: int = MEASURED, shown: int = SHOWN,
         values={"completeness_gap": gap, "failed": failed},
         files=files,
     )
+
+
+def _left_out(modalities: Iterable[str], explained: Container[str]) -> tuple[str, ...]:
+    """What is said about modalities whose inputs have no gradients and no embeddings that are found."""
+    left = [name for name in modalities if name not in explained]
+    return (f"No attributions: {', '.join(left)}, whose inputs are not continuous or embedded inside another module.",) * bool(left)
 
 
 def _check_explained(part: AuditedPart, batch: Any) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from mmjax.audit.attribution import embeddings_of
 from mmjax.audit.attribution.model import METHODS, Explained, attributions, explained, on_features, rollouts
+from mmjax.audit.explain import _left_out
 from mmjax.encoders import CNN, BagOfEmbeddings, Features, LoRA, Pooled, TextTransformer
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
@@ -163,3 +164,9 @@ def test_an_encoder_inside_low_rank_adaptation_has_no_embeddings_of_its_own(batc
         jax.eval_shape(lambda own: embeddings_of(encoder, own, text), {"params": variables["params"]["encoders_text"]})
     with pytest.raises(ValueError, match="no input of the model is continuous"):
         jax.eval_shape(lambda variables: explained(model, TASK, variables, alone).inputs, variables)
+
+
+def test_modalities_without_attributions_are_named():
+    assert _left_out(("image", "text"), {"image": 0, "text": 0}) == ()
+    (said,) = _left_out(("image", "text"), {"image": 0})
+    assert said.startswith("No attributions: text, ")
