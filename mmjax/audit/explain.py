@@ -91,7 +91,8 @@ def explanations(audited: Audited, examples: int = MEASURED, shown: int = SHOWN,
 def _left_out(modalities: Iterable[str], explained: Container[str]) -> tuple[str, ...]:
     """What is said about modalities whose inputs have no gradients and no embeddings that are found."""
     left = [name for name in modalities if name not in explained]
-    return (f"No attributions: {', '.join(left)}, whose inputs are not continuous or embedded inside another module.",) * bool(left)
+    text = f"No attributions: {', '.join(left)}, whose inputs are not continuous or embedded inside another module."
+    return (text,) if left else ()
 
 
 def _check_explained(part: AuditedPart, batch: Any) -> None:
