@@ -208,7 +208,9 @@ def draw(results: dict[str, dict[str, list[float]]], file: Path) -> None:
 
     matplotlib.use("agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullLocator
 
+    plain = lambda value, _: f"{value:,.6g}"
     figure, panels = pyplot.subplots(2, len(results), figsize=(2.6 * len(results), 5), squeeze=False, layout="constrained")
     for (name, found), column in zip(results.items(), panels.T):
         axis = AXES[name]
@@ -217,7 +219,11 @@ def draw(results: dict[str, dict[str, list[float]]], file: Path) -> None:
             theory = np.array([rule(size) for size in sizes])
             panel.loglog(sizes, theory * found[unit][-1] / theory[-1], "--", color="grey", label="theory")
             panel.loglog(sizes, found[unit], "o-", label="measured")
-            panel.set(xlabel=name, ylabel=unit)
+            panel.set(xlabel=name, ylabel=unit, xticks=sizes[::2])
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            for side in (panel.xaxis, panel.yaxis):
+                side.set_major_formatter(plain)
+                side.set_minor_locator(NullLocator())
             panel.grid(alpha=0.3)
     panels[0][0].legend(frameon=False)
     figure.savefig(file)
