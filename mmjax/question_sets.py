@@ -1,15 +1,20 @@
-"""Public sets of questions about images: how their files are read, what follows each question, and how answers are scored."""
+"""Public sets of questions about images: how their files are read, their prompts, and how answers are scored.
 
+Prompts are the default ones of lmms-eval (Zhang et al., 2024).
+"""
+
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmjax.data.formats import visual_questions as sets
 from mmjax.data.formats.visual_questions import LETTERS, VisualQuestion
 from mmjax.metrics.answers import ANSWER_METRICS, chosen_letter
 from mmjax.metrics.answers_vlmevalkit import option_letter
 
-__all__ = ["LETTER", "POPE", "SETS", "SHORT", "QuestionSet", "prompt_of"]
+__all__ = ["LETTER", "POPE", "SETS", "SHORT", "QuestionSet", "parts_of"]
 
 SHORT = "\nAnswer the question using a single word or phrase."
 LETTER = "\nAnswer with the option's letter from the given choices directly."
@@ -21,39 +26,72 @@ class QuestionSet:
     """A public set.
 
     read: (files, folder of images) -> questions. files: what they are, for the help. scores: of `ANSWER_METRICS`, the first one
-    is the headline. instruction: after each question. letter: (answer, options) -> the letter that a free answer gives, None
-    for none. together: also the share of groups whose answers are all right.
+    is the headline. prompt: question -> the text that the model reads, with "<image 1>" where the first image stands in it.
+    letter: (answer, options) -> the letter that a free answer gives, None for none. together: also the share of groups whose
+    answers are all right.
     """
 
     read: Callable[[Sequence[Path], Path | None], list[VisualQuestion]]
     files: tuple[str, ...]
     scores: tuple[str, ...]
-    instruction: str = SHORT
+    prompt: Callable[[VisualQuestion], str] = lambda question: question.text + SHORT
     letter: Callable[[str, Sequence[str]], str | None] | None = None
     together: bool = False
+
+
+def _lettered(question: VisualQuestion) -> str:
+    return "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, question.options))
+
+
+def _text_vqa(question: VisualQuestion) -> str:
+    return question.text.capitalize() + SHORT
+
+
+def _science_qa(question: VisualQuestion) -> str:
+    hint = f"Context: {question.hint}\n" if question.hint else ""
+    return f"{hint}{question.text}\n{_lettered(question)}{LETTER}"
+
+
+def _mmmu(question: VisualQuestion) -> str:
+    return f"{question.text}\n{_lettered(question)}\n{LETTER}"
+
+
+def _mm_bench(question: VisualQuestion) -> str:
+    hint, options = f"{question.hint} " if question.hint else "", _lettered(question).rstrip("\n")
+    return f"{hint}{question.text} There are several options:\n{options}\n{LETTER}"
+
+
+def _mme(question: VisualQuestion) -> str:
+    return question.text.replace(" Please answer yes or no.", "") + SHORT
 
 
 SETS = {
     "vqa_v2": QuestionSet(lambda files, images: sets.vqa_v2(*files, images), ("QUESTIONS", "ANNOTATIONS"), ("vqa",)),
     "gqa": QuestionSet(lambda files, images: sets.gqa(*files, images), ("QUESTIONS",), ("gqa",)),
-    "text_vqa": QuestionSet(lambda files, images: sets.text_vqa(*files, images), ("QUESTIONS",), ("textvqa",)),
+    "text_vqa": QuestionSet(lambda files, images: sets.text_vqa(*files, images), ("QUESTIONS",), ("textvqa",), _text_vqa),
     "doc_vqa": QuestionSet(lambda files, images: sets.doc_vqa(*files, images), ("QUESTIONS",), ("anls",)),
-    "science_qa": QuestionSet(lambda files, images: sets.science_qa(*files, images), ("PROBLEMS",), ("first_letter",), LETTER),
-    "mmmu": QuestionSet(lambda files, images: sets.mmmu(files), ("PARQUET...",), ("first_letter",), LETTER, chosen_letter),
+    "science_qa": QuestionSet(
+        lambda files, images: sets.science_qa(*files, images), ("PROBLEMS",), ("first_letter",), _science_qa
+    ),
+    "mmmu": QuestionSet(lambda files, images: sets.mmmu(files), ("PARQUET...",), ("first_letter",), _mmmu, chosen_letter),
     "mm_bench": QuestionSet(
-        lambda files, images: sets.mm_bench(*files), ("TSV",), ("first_letter",), LETTER, option_letter, together=True
+        lambda files, images: sets.mm_bench(*files), ("TSV",), ("first_letter",), _mm_bench, option_letter, together=True
     ),
     "pope": QuestionSet(lambda files, images: sets.pope(*files, images), ("QUESTIONS",), POPE),
-    "mme": QuestionSet(lambda files, images: sets.mme(*files), ("FOLDER",), ("mme",), together=True),
+    "mme": QuestionSet(lambda files, images: sets.mme(*files), ("FOLDER",), ("mme",), _mme, together=True),
 }
 """{name: set}."""
 
 
-def prompt_of(question: VisualQuestion, instruction: str) -> str:
-    """The text of a question: the hint, the question, its options with letters, and the instruction."""
-    hint = [f"Context: {question.hint}"] if question.hint else []
-    options = [f"{letter}. {option}" for letter, option in zip(LETTERS, question.options)]
-    text = "\n".join([*hint, question.text.replace(" Please answer yes or no.", ""), *options])  # MME has its own instruction
-    for number in range(1, len(question.images) + 1):
-        text = text.replace(f"<image {number}>", f"(image {number})")
-    return text + instruction
+def parts_of(prompt: str, images: Sequence[Any]) -> list[Any]:
+    """Texts and images in the order in which a model reads them.
+
+    An image stands wherever the prompt has its number, as in "<image 1>", and is left out if it has no place. Images stand
+    before a prompt without such places. Numbers of images that are not there stay in the text.
+    """
+    numbers = "|".join(str(number) for number in range(1, len(images) + 1))
+    pieces = re.split(f"<image ({numbers})>", prompt)
+    if len(pieces) == 1:
+        return [*images, prompt]
+    parts = [images[int(piece) - 1] if place % 2 else piece.strip() for place, piece in enumerate(pieces)]
+    return [part for part in parts if not isinstance(part, str) or part]

@@ -1,6 +1,6 @@
 """`python -m mmjax.questions WEIGHTS pope FILE --images DIR`: answers public questions about images, and scores them.
 
-Prompts have lmms-eval's instructions, scores equal its functions (`mmjax.metrics.answers`), and intervals are clustered by
+Prompts and scores equal those of lmms-eval's functions (`mmjax.metrics.answers`), and intervals are clustered by
 image. Answers are written to a file as they come, so that a stopped run continues.
 """
 
@@ -21,7 +21,7 @@ from mmjax.data.formats.visual_questions import VisualQuestion
 from mmjax.evaluate.statistics.estimates import Estimate, estimates
 from mmjax.metrics.answers import ANSWER_METRICS
 from mmjax.metrics.text import text_outcomes
-from mmjax.question_sets import SETS, QuestionSet, prompt_of
+from mmjax.question_sets import SETS, QuestionSet, parts_of
 
 __all__ = ["SHOWN", "answered", "first_groups", "main", "majority", "scored", "shown_images", "with_same"]
 
@@ -66,7 +66,7 @@ def answered(
     such as the name of the weights; appended to. report: called with the number of answers so far. Raises DataError if the file
     has other questions, images or metadata.
     """
-    prompts = [prompt_of(question, set_.instruction) for question in questions]
+    prompts = [set_.prompt(question) for question in questions]
     images = shown_images(questions, shown)
     entries = [
         {"id": question.id, "prompt": prompt, "images": [_name(image) for image in own], **metadata}
@@ -164,7 +164,7 @@ def _answerer(weights: Any, max_tokens: int, batch: int) -> Callable[[list[dict[
 
     Raises DataError if the weights came without a tokenizer.
     """
-    from mmjax.pretrained.answering import answer_ids, question
+    from mmjax.pretrained.answering import answer_ids, interleaved
     from mmjax.pretrained.paligemma import PrefixText
 
     if weights.preprocessing.texts is None:
@@ -175,7 +175,7 @@ def _answerer(weights: Any, max_tokens: int, batch: int) -> Callable[[list[dict[
 
     def answer(rows: list[dict[str, Any]]) -> list[str]:
         texts = [row["text"].replace("\n", " ") if one_line else row["text"] for row in rows]
-        examples = [question(weights, text, row["images"]) for text, row in zip(texts, rows)]
+        examples = [interleaved(weights, parts_of(text, row["images"])) for text, row in zip(texts, rows)]
         prompts = weights.preprocessing.batch([*examples, *[examples[-1]] * (batch - len(examples))])
         length = prompts.ids.x.shape[1]
         missing = max(0, min(-length % 32, positions - max_tokens - length))
@@ -250,13 +250,13 @@ def _summary(
     """What the scores depend on, and the scores."""
     import mmjax
 
-    content = json.dumps([[q.id, prompt_of(q, set_.instruction), q.answers] for q in questions]).encode()
+    content = json.dumps([[q.id, set_.prompt(q), q.answers] for q in questions]).encode()
     of = {shown: {name: [e.mean, e.low, e.high] for name, e in found.items()} for shown, found in rows.items()}
     return {
         "weights": given.weights, "set": given.set, "files": [file.name for file in given.files],
         "sha256 of prompts and answers": hashlib.sha256(content).hexdigest(), "questions": len(questions),
         "max_tokens": given.max_tokens,
-        "prompt": prompt_of(questions[0], set_.instruction), "mmjax": mmjax.__version__, "scores": of,
+        "prompt": set_.prompt(questions[0]), "mmjax": mmjax.__version__, "scores": of,
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from mmjax.data.decode import DataError
 from mmjax.data.formats.visual_questions import VisualQuestion
 from mmjax.pretrained import load
 from mmjax.pretrained.answering import answerer
-from mmjax.question_sets import SETS, prompt_of
+from mmjax.question_sets import SETS, parts_of
 from mmjax.questions import answered, first_groups, main, majority, scored, shown_images
 from tests.data.formats.test_visual_questions import png, written
 from tests.pretrained.tiny import vision_language_folder
@@ -23,17 +23,26 @@ POPE = [
 
 
 def test_prompts():
-    question = VisualQuestion("1", (), "Which? <image 1>", ("B",), "1", options=("one", "two"), hint="Look.")
-    expected = "Context: Look.\nWhich? <image 1>\nA. one\nB. two\nAnswer with the option's letter from the given choices "
-    expected += "directly."
-    assert prompt_of(question, SETS["mmmu"].instruction) == expected
-    seen = VisualQuestion("1", (b"",), "Is <image 1> red? Please answer yes or no.", ("yes",), "1")
-    assert prompt_of(seen, SETS["mme"].instruction) == "Is (image 1) red?\nAnswer the question using a single word or phrase."
+    """Those of lmms-eval; tests/parity/test_questions.py compares its functions."""
+    prompt = lambda name, *given, **more: SETS[name].prompt(VisualQuestion("1", (), *given, ("B",), "1", **more))
+    short = "\nAnswer the question using a single word or phrase."
+    letter = "\nAnswer with the option's letter from the given choices directly."
+    lettered, choice = "A. one\nB. two", {"options": ("one", "two"), "hint": "Look."}
+    assert prompt("gqa", "Is it Red? Please answer yes or no.") == "Is it Red? Please answer yes or no." + short
+    assert prompt("mme", "Is it red? Please answer yes or no.") == "Is it red?" + short
+    assert prompt("text_vqa", "what does Nokia say?") == "What does nokia say?" + short
+    assert prompt("science_qa", "Which?", **choice) == f"Context: Look.\nWhich?\n{lettered}{letter}"
+    assert prompt("mm_bench", "Which?", **choice) == f"Look. Which? There are several options:\n{lettered}\n{letter}"
+    assert prompt("mmmu", "Which? <image 1>", options=("one", "two")) == f"Which? <image 1>\n{lettered}\n{letter}"
 
 
-def test_images_stand_in_options_too():
-    question = VisualQuestion("1", (b"", b""), "Which?", ("B",), "1", options=("<image 1>", "<image 2>"))
-    assert prompt_of(question, "") == "Which?\nA. (image 1)\nB. (image 2)"
+def test_images_stand_where_the_prompt_has_their_numbers():
+    assert parts_of("What is it?", [1, 2]) == [1, 2, "What is it?"]
+    assert parts_of("What is it?", []) == ["What is it?"]
+    assert parts_of("<image 2> A. <image 1>\nWhat?", [1, 2, 3]) == [2, "A.", 1, "What?"]
+    assert parts_of("Is <image 1> as <image 1>?", [1]) == ["Is", 1, "as", 1, "?"]
+    assert parts_of("Is <image 1> as <image 2>?", [1]) == ["Is", 1, "as <image 2>?"]  # of another question
+    assert parts_of("Is <image 1>?", []) == ["Is <image 1>?"]
 
 
 def test_images_of_other_questions_are_never_their_own():
@@ -124,7 +133,7 @@ def test_a_model_answers(tmp_path, capsys):
     assert "pope: 3 questions about 3 images" in capsys.readouterr().out
     found = [json.loads(line)["answer"] for line in (tmp_path / "out/right.jsonl").read_text().splitlines()]
     answer = answerer(load(weights), 3)
-    prompts = [prompt_of(VisualQuestion("", (), line["text"], (), ""), SETS["pope"].instruction) for line in lines]
+    prompts = [SETS["pope"].prompt(VisualQuestion("", (), line["text"], (), "")) for line in lines]
     alone = [answer([{"text": "<image>" + text, "images": [Image.open(image)]}])[0] for text, image in zip(prompts, images)]
     assert found == [text.strip() for text in alone] and len(set(found)) > 1
     (weights / "tokenizer.json").unlink()

@@ -177,13 +177,17 @@ class Audited:
         return jax.tree.map(lambda array: array[chosen], self.units)
 
     def predict(
-        self, make: Make, split: str = "test", change: Callable[[Dataset], Dataset] | None = None
+        self,
+        make: Make,
+        split: str = "test",
+        change: Callable[[Dataset], Dataset] | None = None,
+        size: int = ROWS_AT_ONCE,
     ) -> dict[int | None, Any]:
         """{fold: tree [s n ...]} of a function of all seeds and all n rows of a split, in NumPy.
 
         make: see `Make`; its function is compiled once for all parts of equal models, and for later calls with the same `make`,
         so it must not depend on their data. change: the data of a fold -> the data that are predicted, such as with corrupted
-        columns or exchanged pointers.
+        columns or exchanged pointers. size: the largest number of rows of one compiled call.
         """
         found: dict[int | None, list[Any]] = {}
         changed: dict[int | None, Dataset] = {}
@@ -196,7 +200,7 @@ class Audited:
             variables, frozen = jax.device_put((part.model.variables, part.model.frozen))
             rows = dataset.splits[split]
             call = lambda batch, run=run, v=variables, f=frozen: run(v, f, batch)
-            tree = predict_split(call, self._feed(dataset, split), len(rows), axis=1, size=min(ROWS_AT_ONCE, len(rows)))
+            tree = predict_split(call, self._feed(dataset, split), len(rows), axis=1, size=min(size, len(rows)))
             found.setdefault(part.fold, []).append(tree)
         return {fold: jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees) for fold, trees in found.items()}
 

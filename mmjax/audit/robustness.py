@@ -9,7 +9,7 @@ import numpy as np
 
 from mmjax.audit.audit import Audit, NotApplicable
 from mmjax.audit.audited import Audited
-from mmjax.audit.changed import Changed
+from mmjax.audit.changed import Changed, unchanged
 from mmjax.data.dataset import Dataset
 from mmjax.evaluate.statistics import Estimate, combination, difference
 from mmjax.metrics.robustness import trapezoids
@@ -50,7 +50,7 @@ def corruptions(
         first = {name: next(iter(of)) for name, of in found.items()}
         plans[f"{ALL}: {', '.join(dict.fromkeys(first.values()))}"] = {name: found[name][kind] for name, kind in first.items()}
     curves = {
-        name: test.estimates([partial(corrupted, changes=changes, severity=s, seed=seed) for s in (0, *SEVERITIES)])
+        name: test.estimates([unchanged, *(partial(corrupted, changes=changes, severity=s, seed=seed) for s in SEVERITIES)])
         for name, changes in plans.items()
     }
     clean = next(iter(curves.values()))[0]

@@ -23,7 +23,7 @@ from mmjax.pretrained.loading import Pretrained, load
 from mmjax.pretrained.texts import TextPreprocessing
 from mmjax.types import Padded
 
-__all__ = ["answer_ids", "answerer", "ends_of", "main", "question", "template_text"]
+__all__ = ["answer_ids", "answerer", "ends_of", "interleaved", "main", "question", "template_text"]
 
 
 def ends_of(weights: Pretrained) -> tuple[int, ...]:
@@ -67,18 +67,24 @@ def answerer(weights: Pretrained, max_tokens: int = 64) -> Callable[[Iterable[Ma
 
 def question(weights: Pretrained, text: str, images: Sequence[Any]) -> dict[str, Any]:
     """An example for `answerer`. A text with markers is the complete prompt. Otherwise it is a question after the images, in
-    the chat template of the weights if they have one. ValueError if the weights came without a tokenizer."""
-    marker = weights.preprocessing.marker
-    if weights.preprocessing.texts is None:
-        raise ValueError("the weights came without tokenizer.json, so they cannot read a question")
-    if marker in text:
+    the chat template of the weights if they have one. ValueError if these came without a tokenizer."""
+    if weights.preprocessing.marker in text:
         return {"text": text, "images": images}
+    return interleaved(weights, [*images, text])
+
+
+def interleaved(weights: Pretrained, parts: Sequence[Any]) -> dict[str, Any]:
+    """An example for `answerer`: texts and images in this order, in the chat template of the weights if they have one; some
+    templates put images first. ValueError if the weights came without a tokenizer."""
+    marker, texts = weights.preprocessing.marker, weights.preprocessing.texts
+    if texts is None:
+        raise ValueError("the weights came without tokenizer.json, so they cannot read a question")
+    images = [part for part in parts if not isinstance(part, str)]
     template = read_chat_template(weights.folder) if weights.folder else None
     if template is None:
-        return {"text": marker * len(images) + text, "images": images}
-    content = [*({"type": "image"} for _ in images), {"type": "text", "text": text}]
-    messages = [{"role": "user", "content": content}]
-    return {"text": template_text(template, weights.preprocessing.texts, messages), "images": images}
+        return {"text": "".join(part if isinstance(part, str) else marker for part in parts), "images": images}
+    content = [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in parts]
+    return {"text": template_text(template, texts, [{"role": "user", "content": content}]), "images": images}
 
 
 def template_text(template: ChatTemplate, texts: TextPreprocessing, messages: Sequence[Mapping[str, Any]]) -> str:

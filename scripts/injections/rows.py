@@ -16,7 +16,7 @@ ROWS = (
     Row(8, "full disks and read-only folders", 20, 5, checkpoints.disks),
     Row(9, "bit flips in records and features", 200, 20, data.flips),
     Row(10, "another number of shards within an epoch", 12, 12, data.shards),
-    Row(11, "checkpoints restored on other devices", 16, 4, checkpoints.devices),
+    Row(11, "checkpoints restored on other devices", 16, 2, checkpoints.devices),
     Row(12, "one of two processes killed", 10, 0, processes.lost_peers),
     Row(13, "NaN and infinity in training data", 30, 8, data.nonfinite),
     Row(14, "mistakes on the command line", None, 12, inputs.mistakes),

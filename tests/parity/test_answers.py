@@ -58,8 +58,8 @@ def processor():
     return theirs("tasks/_task_utils/vqa_eval_metric")
 
 
-def utils(task, processor):
-    """tasks/TASK/utils.py of lmms-eval."""
+def utils(task, processor, file="utils", **more):
+    """tasks/TASK/FILE.py of lmms-eval. more: other modules that it imports."""
     files = types.ModuleType("file_utils")
     files.generate_submission_file = None
     package = types.ModuleType("_task_utils")
@@ -68,7 +68,7 @@ def utils(task, processor):
     tasks._task_utils = package
     names = {"lmms_eval": types.ModuleType("lmms_eval"), "lmms_eval.tasks": tasks}
     names |= {"lmms_eval.tasks._task_utils": package, "lmms_eval.tasks._task_utils.file_utils": files}
-    return theirs(f"tasks/{task}/utils", **names, **{"lmms_eval.tasks._task_utils.vqa_eval_metric": processor})
+    return theirs(f"tasks/{task}/{file}", **names, **{"lmms_eval.tasks._task_utils.vqa_eval_metric": processor}, **more)
 
 
 @pytest.mark.parametrize(("task", "ours"), [("vqav2", vqa_accuracy), ("textvqa", textvqa_accuracy)])

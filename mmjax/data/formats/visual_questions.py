@@ -175,7 +175,7 @@ def pope(file: Path, images: Path) -> list[VisualQuestion]:
         if answer not in ("yes", "no"):
             raise DataError(f"{file}: {entry.where}, field 'label': it is {answer!r}; it must be yes or no")
         path = entry.image(images / image)
-        found.append(VisualQuestion(entry.name("question_id"), (path,), entry.text("text"), (answer,), image))
+        found.append(VisualQuestion(entry.name("question_id"), (path,), entry.text("text").strip(), (answer,), image))
     return _some(found, file)
 
 
