@@ -40,6 +40,7 @@ from mmjax.robust.wrong_pairs import WrongPairs
 from mmjax.tasks import Generate
 from mmjax.tasks.search import Greedy
 from mmjax.train.optim import AdamW
+from mmjax.train.rates import Rates
 from mmjax.train.stages import Stage
 
 SMOL = "smollm2-135m-instruct"
@@ -67,10 +68,10 @@ BASE = Experiment(
     stages=(Stage(learns=("fusion", "decoders_reply/lora")),),
     loss=On("reply", CrossEntropy()),
     tasks={"reply": Generate("reply", search=Greedy(3), scores=("exact_match", "bleu1"), nearest=("question",))},
-    steps=300,
+    steps=400,
     batch=16,
-    evaluate_every=100,
-    optim=AdamW(lr=1e-3, decay=0.0),
+    evaluate_every=200,
+    optim=Rates(AdamW(lr=1e-3, decay=0.0), {"fusion": 5.0}),  # the connector starts at random and learns from few examples
 )
 VIT = ViT(patch=16, width=128, depth=3, heads=4, hidden=256)
 

@@ -51,7 +51,7 @@ def processor():
 @pytest.mark.parametrize("name", SHORT)
 def test_short_answers(name, processor):
     task, file, read = SHORT[name]
-    module = utils(task, processor, datasets=types.SimpleNamespace(load_dataset=None))
+    module = utils(task, processor, datasets=types.SimpleNamespace(Dataset=None, load_dataset=None))
     write, given = getattr(module, f"{task}_doc_to_text"), settings(f"{task}/{file}")
     for text in TEXTS:
         assert SETS[name].prompt(VisualQuestion("1", (), read(text), (), "")) == write({"question": text}, given)

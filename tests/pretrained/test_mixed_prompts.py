@@ -1,9 +1,10 @@
-"""Each of 200 mixed prompts gets the same answer in one padded batch as alone, for families that see or hear, not LLaVA-NeXT.
+"""Each of 200 mixed prompts gets the same answer in one padded batch as alone, for all families that see or hear.
 
 Prompts have no to two images or recordings at any place of their text, of several sizes where the family has them, and no
 padding at all when they are alone.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,8 @@ from mmjax.pretrained import Pretrained
 from mmjax.pretrained.answering import answer_ids
 from mmjax.pretrained.architectures import BY_MODEL_TYPE
 from mmjax.pretrained.image_prompts import Prompts, Tiles
+from mmjax.pretrained.images import BICUBIC, ImagePreprocessing
+from mmjax.pretrained.llava_next import AnyResolution, best_size
 from mmjax.pretrained.qwen2_audio import vectors_of
 from mmjax.pretrained.qwen2_vl import with_places
 from mmjax.pretrained.source import Source
@@ -30,11 +33,13 @@ SIDE, VECTORS, FRAMES, BANDS = 8, 4, 16, 5  # of an image, of an image or of the
 PREFIX_END = 108  # ends the part of a prompt of PaliGemma whose tokens see each other
 LANGUAGE = TEXT | {"vocab_size": VOCABULARY, "num_hidden_layers": 2, "max_position_embeddings": 64}
 SIGLIP = VISION | {"model_type": "siglip_vision_model", "vision_use_head": False}
+TILED = ((8, 16), (16, 8), (16, 16))  # sizes to which LLaVA-NeXT fits images, in tiles of SIDE pixels
 GEMMA = {"head_dim": 8, "query_pre_attn_scalar": 8}
 AUDIO = {"num_mel_bins": BANDS, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 12, "d_model": 8}
 SMALL = {"text_config": LANGUAGE | {"model_type": "llama"}, "vision_config": VISION | {"patch_size": 2}, "scale_factor": 2}
 FAMILIES = {
     "llava": CONFIGS["llava"] | {"text_config": LANGUAGE},
+    "llava_next": CONFIGS["llava_next"] | {"text_config": LANGUAGE, "image_grid_pinpoints": [list(size) for size in TILED]},
     "idefics3": SMALL,
     "smolvlm": SMALL,
     "paligemma": {"text_config": LANGUAGE | GEMMA | {"model_type": "gemma"}, "vision_config": SIGLIP},
@@ -56,7 +61,7 @@ FAMILIES = {
 
 
 class Row(NamedTuple):
-    """A prompt. seen: arrays, an image, the cells of an image or the frames of a recording; grids: of the cells."""
+    """A prompt. seen: arrays, an image, the cells or tiles of an image, or the frames of a recording; grids: of the cells."""
 
     ids: list[int]
     seen: list[np.ndarray]
@@ -66,6 +71,7 @@ class Row(NamedTuple):
 def rows_of(kind):
     """200 prompts. A vector of an image or recording is an id beyond the vocabulary; Flamingo has one marker for an image."""
     random, found = np.random.default_rng(0), []
+    any_resolution = AnyResolution(ImagePreprocessing(None, BICUBIC, None), TILED, SIDE, (2, 2))
     for number in range(PROMPTS):
         words, seen, grids, first = random.integers(3, 50, 5 + number % 2).tolist(), [], [], VOCABULARY
         for _ in range(number % 3):
@@ -77,8 +83,14 @@ def rows_of(kind):
             elif kind == "qwen2_audio":
                 frames = (FRAMES, 9)[random.integers(2)]
                 shape, vectors = (frames, BANDS), vectors_of(frames)
+            own = range(first, first + vectors)
+            if kind == "llava_next":
+                size = ((9, 20), (20, 6), (16, 15))[random.integers(3)]
+                tiles = 1 + math.prod(best_size(size, TILED)) // SIDE**2
+                own = [VOCABULARY if vector < 0 else first + 1 + vector for vector in any_resolution.vectors(size)]
+                shape, step = (tiles, SIDE, SIDE, 3), tiles * VECTORS
             place = random.integers(0, len(words) + 1)
-            words[place:place] = [MARKER] if kind == "flamingo" else range(first, first + vectors)
+            words[place:place] = [MARKER] if kind == "flamingo" else own
             first += step
             seen.append(random.normal(size=shape).astype(np.float32))
             grids.append(grid)
@@ -101,7 +113,7 @@ def prompts_of(kind, rows):
                 x[number, k, : len(frames)] = frames
         batch = Batch({"audio": Recordings(x, lengths)}, {"audio": (lengths > 0).any(axis=1)}, {}, weight)
         return Prompts(batch, ids)
-    parts = [np.concatenate(row.seen) if row.seen and kind == "qwen2_vl" else row.seen for row in rows]
+    parts = [np.concatenate(row.seen) if row.seen and kind in ("qwen2_vl", "llava_next") else row.seen for row in rows]
     counts = np.array([len(part) for part in parts], np.int32)
     x = np.full((len(rows), max(1, counts.max()), *((4, 4, 3) if kind == "qwen2_vl" else (SIDE, SIDE, 3))), 9, np.float32)
     for number, part in enumerate(parts):
