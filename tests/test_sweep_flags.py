@@ -1,5 +1,6 @@
 """The command line of a sweep, whose jobs are not run: the flags of jobs and table, and one line for each mistake."""
 
+from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -108,3 +109,26 @@ def test_a_run_continues_with_its_folds_and_groups_of_seeds(tmp_path):
 def test_the_jobs_of_this_folder_are_beside_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert sweep._folder(Path()) == sweep._folder(tmp_path) == tmp_path.with_name(f"{tmp_path.name}.jobs").resolve()
+
+
+def test_jobs_of_slurm_have_its_parameters_and_are_queued_again_if_preempted(tmp_path, monkeypatch):
+    submitit = pytest.importorskip("submitit")
+    made, done = [], SimpleNamespace(job_id="1", done=lambda: True, exception=lambda: None)
+
+    class Executor:
+        def __init__(self, logs, cluster):
+            made.append(cluster)
+
+        def update_parameters(self, **parameters):
+            made.append(parameters)
+
+        def submit(self, job):
+            made.append(job)
+            return done
+
+    monkeypatch.setattr(submitit, "AutoExecutor", Executor)
+    jobs = [sweep.Job(tmp_path / "swept.py", cell, (), tmp_path / cell) for cell in ("concat", "late")]
+    given = Namespace(executor="slurm", at_once=1, hours=1.5, slurm=["partition=gpu", "gpus_per_node=8"])
+    assert sweep._run(jobs, given, tmp_path / "out") == []
+    assert made == ["slurm", {"timeout_min": 90, "slurm_partition": "gpu", "slurm_gpus_per_node": "8"}, *jobs]  # without slots
+    assert jobs[0].checkpoint().function is jobs[0]

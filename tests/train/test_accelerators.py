@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mmjax.encoders import Features
-from mmjax.evaluate.predict import validation_predictions
+from mmjax.evaluate.predict import predict_subsets, validation_predictions
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.losses import cross_entropy
@@ -65,9 +65,29 @@ def test_a_step_on_a_mesh_lowers_for_accelerators(monkeypatch):
     exported = jax.export.export(step, platforms=PLATFORMS)(state, {}, batches)
     assert exported.nr_devices == 4 and "sharding_constraint" in exported.mlir_module()
 
+    def evaluated(variables, batch):
+        with training.plan.gather(variables) as whole:
+            return validation_predictions(model, cross_entropy, Classify("label"))(whole, batch)
+
+    rows = jax.tree.map(lambda leaf: jax.device_put(leaf, of_rows(state.step.sharding.mesh, 1)), batch)
+    exported = jax.export.export(jax.jit(evaluation(evaluated, "seeds")), platforms=PLATFORMS)(state.variables, {}, rows)
+    assert exported.nr_devices == 4 and "sharding_constraint" in exported.mlir_module()
+
 
 def test_an_evaluation_of_all_seeds_lowers_for_accelerators(toy):
     variables = jax.eval_shape(lambda: toy.training.init((0, 1), toy.one_seed())[0].variables)
     function = validation_predictions(toy.model, cross_entropy, Classify("label"))
     exported = jax.export.export(jax.jit(evaluation(function)), platforms=PLATFORMS)(variables, {}, shapes(toy.one_seed()))
     assert exported.platforms == ("cuda", "tpu")
+
+
+def test_predictions_of_pmap_lower_for_accelerators(toy):
+    """Of every subset of the modalities, as for the test split; one row on each of four devices."""
+    variables = jax.eval_shape(lambda: toy.training.init((0, 1), toy.one_seed())[0].variables)
+    task = Classify("label")
+    predict = predict_subsets(toy.model, {"label": task}, {"label": task.subsets(toy.modalities)})
+    run = jax.pmap(evaluation(predict), axis_name=SHARD, out_axes=2)
+    each = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((4, *leaf.shape), leaf.dtype), tree)
+    split = lambda leaf: jax.ShapeDtypeStruct((4, leaf.shape[0] // 4, *leaf.shape[1:]), leaf.dtype)
+    exported = jax.export.export(jax.jit(run), platforms=PLATFORMS)(each(variables), {}, jax.tree.map(split, toy.one_seed()))
+    assert exported.nr_devices == 4 and exported.platforms == ("cuda", "tpu")

@@ -3,6 +3,7 @@
 import itertools
 import re
 from dataclasses import replace
+from unittest.mock import Mock
 
 import chex
 import jax
@@ -13,6 +14,9 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 from mmjax.encoders import Features, TextTransformer
+from mmjax.experiment.options import Options
+from mmjax.experiment.training import plan_of
+from mmjax.experiment.value import Experiment
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.losses import cross_entropy
@@ -58,6 +62,18 @@ def test_the_data_axis_takes_the_devices_that_are_left():
     assert Mesh(seeds=2, tensor=2).shape(8) == (2, 2, 1, 2)
     assert Mesh(data=1, fsdp=2).shape(4) == (1, 1, 2, 1)
     assert Mesh(fsdp=2).rows(8) == 8
+
+
+def test_a_tower_and_a_language_model_are_placed_as_their_experiment_says():
+    """One rule for the tower alone: its kernel is not split over "tensor"."""
+    placement = ((r"/encoders_image/.*/kernel$", ("", "")),)
+    cell = Experiment(None, {"arm": Features(None)}, Concat(4), {"label": Classifier(2)}, placement=placement)
+    plan = plan_of(cell, Options(plan="sharded", mesh=Mesh(data=1, fsdp=2, tensor=2)))
+    block = {"block0": {"up": {"kernel": np.zeros((1, 64, 256), np.float32)}}}
+    found = plan.place({"params": {"encoders_image": block, "decoders_caption": block}})["params"]
+    specs = {name: of["block0"]["up"]["kernel"].sharding.spec for name, of in found.items()}
+    assert specs["encoders_image"] == P("seeds", None, "fsdp")
+    assert specs["decoders_caption"] == P("seeds", "fsdp", "tensor")
 
 
 @pytest.mark.parametrize(
@@ -162,6 +178,16 @@ def test_a_program_that_does_not_fit_is_refused_with_its_size(monkeypatch):
     monkeypatch.setattr("os.sysconf", lambda name: 1024)  # pages of 1 kB, 1024 of them
     with pytest.raises(MemoryError, match=r"a training step needs 0.00\d+ GB, but this machine has 0.00105 GB; use a smaller"):
         check_memory(program, jax.local_devices()[:1])
+
+
+def test_the_limit_of_an_accelerator_is_that_of_each_device():
+    """The program needs 2 MB, an argument and a result."""
+    program = jax.jit(lambda x: x + 1).lower(np.zeros(250_000, np.float32)).compile()
+    devices = lambda stats: [Mock(spec=jax.Device, platform="gpu", memory_stats=lambda: stats)] * 4
+    check_memory(program, devices({"bytes_limit": 2_100_000}))
+    check_memory(program, devices(None))  # of a backend that does not say
+    with pytest.raises(MemoryError, match=r"a training step needs 0\.002 GB, but each device has 0\.0019 GB; use a smaller"):
+        check_memory(program, devices({"bytes_limit": 1_900_000}))
 
 
 @pytest.mark.parametrize(
