@@ -21,7 +21,8 @@ def scoreboard(tmp_path, *args: str) -> tuple[int, str, dict]:
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("rows", ["1,16", "2,3,7", "4,5,6,8,9,10", "11,13"])
 def test_a_few_faults(tmp_path, rows):
-    """Of all rows but lost peers (test_processes.py), mistakes (test_command_line.py) and hostile files (test_hostile_input.py)."""
+    """Of all rows but mistakes (test_command_line.py), hostile files (test_hostile_input.py) and lost peers, which are a slow
+    test (end_to_end/test_processes.py)."""
     code, output, board = scoreboard(tmp_path, "--quick", "--rows", rows, "--seed", "3")
     assert code == 0 and board["seed"] == 3, output
     assert [row["row"] for row in board["rows"]] == [int(number) for number in rows.split(",")]
