@@ -1,10 +1,11 @@
-"""A killed run with low-rank matrices of a published encoder and with cached features of one ends with the same bits."""
+"""A killed run with low-rank matrices of a published encoder and with cached features of one ends with the same bits; also
+with stages, several steps per call and data that two worker processes read."""
 
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,52 +58,61 @@ class Phrases:
         )
 
 
-def cell(folder: str) -> Experiment:
+LEARN = Stage(learns=("encoders_ids/lora", "encoders_text", "fusion", "heads"))
+STREAMED = {"device_memory": 0.0, "workers": 2, "steps_per_call": 2}
+HOW = {"plain": ({}, {}), "streamed": ({"stages": (LEARN, Stage(learns=("fusion",))), "checkpoint_every": 2}, STREAMED)}
+"""{how: (fields of the experiment, options of the run)}"""
+
+
+def cell(folder: str, how: str) -> Experiment:
     bert = BERT(vocabulary=CONFIG["vocab_size"], width=8, depth=2, heads=2, hidden=12, positions=10)
-    return Experiment(
+    experiment = Experiment(
         data=CachedFeatures(Phrases(), (("text", folder),)),
         encoders={"ids": LoRA(bert, rank=2), "text": Features(width=8, dropout=0.2)},
         fusion=Concat(width=8),
         heads={"label": Classifier(2)},
         tasks={"label": Classify("label")},
         weights={"encoders_ids/base": folder},
-        stages=(Stage(learns=("encoders_ids/lora", "encoders_text", "fusion", "heads")),),
+        stages=(LEARN,),
         steps=8,
         batch=4,
         evaluate_every=4,
         checkpoint_every=1,
     )
+    return replace(experiment, **HOW[how][0])
 
 
 KILLED = """
 import os, signal, sys
 import mmjax
 from mmjax.train.checkpoint import Checkpoints
-from tests.end_to_end.test_kill_pretrained import cell
+from tests.end_to_end.test_kill_pretrained import HOW, cell
 
 save = Checkpoints.save
 def save_and_die(self, step, *others):
     save(self, step, *others)
-    if step == 5:
+    if step > 4:
         os.kill(os.getpid(), signal.SIGKILL)
 
 Checkpoints.save = save_and_die
-mmjax.run({"both": cell(sys.argv[1])}, seeds=2, out=sys.argv[2], quiet=True)
+folder, out, how = sys.argv[1:]
+mmjax.run({"both": cell(folder, how)}, seeds=2, out=out, quiet=True, **HOW[how][1])
 """
 
 
-def test_low_rank_matrices_and_cached_features_continue_with_the_same_bits(tmp_path, monkeypatch):
+@pytest.mark.parametrize("how", ["plain", pytest.param("streamed", marks=pytest.mark.slow)])
+def test_low_rank_matrices_and_cached_features_continue_with_the_same_bits(tmp_path, monkeypatch, how):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder, killed, whole = str(bert_folder(tmp_path / "bert")), tmp_path / "killed", tmp_path / "whole"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    child = subprocess.run([sys.executable, "-c", KILLED, folder, killed], cwd=ROOT, env=environment, check=False)
+    child = subprocess.run([sys.executable, "-c", KILLED, folder, killed, how], cwd=ROOT, env=environment, check=False)
     assert child.returncode == -signal.SIGKILL
     assert not (killed / PART / "part.json").exists()
     saved, save = [], Checkpoints.save
     monkeypatch.setattr(Checkpoints, "save", lambda self, step, *others: (saved.append(step), save(self, step, *others))[1])
-    mmjax.run({"both": cell(folder)}, seeds=2, out=killed, resume=True, quiet=True)
+    mmjax.run({"both": cell(folder, how)}, seeds=2, out=killed, resume=True, quiet=True, **HOW[how][1])
     assert saved and min(saved) > 4  # it did not begin anew
-    mmjax.run({"both": cell(folder)}, seeds=2, out=whole, quiet=True)
+    mmjax.run({"both": cell(folder, how)}, seeds=2, out=whole, quiet=True, **HOW[how][1])
     assert_same_bits(killed / PART, whole / PART)
     weights = [(out / PART / "variables.safetensors").read_bytes() for out in (killed, whole)]
     assert weights[0] == weights[1]
