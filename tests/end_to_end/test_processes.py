@@ -33,6 +33,23 @@ def of_two(tmp_path_factory):
     return out, finish(start(2, 2, out))
 
 
+STEPS = ("--steps-per-call", "1", "--steps", "60")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The run folder of two processes that take 60 steps."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    finish(start(2, 2, out, *STEPS))
+    return out
+
+
+def until_step_4(process: subprocess.Popen, out) -> None:
+    while not (out / "cells/both/all/checkpoints/4").is_dir():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.001)
+
+
 def curves(out):
     return [json.loads(line) for line in (out / "cells/both/all/curves.jsonl").read_text().splitlines()]
 
@@ -62,19 +79,26 @@ def test_processes_without_a_common_plan_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_signal_to_one_process_stops_all_and_they_resume_with_the_same_bits(tmp_path):
-    out, flags = tmp_path / "run", ("--steps-per-call", "1", "--steps", "60")
-    process = start(2, 2, out, *flags)
-    while not (out / "cells/both/all/checkpoints/4").is_dir():
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.001)
+def test_a_signal_to_one_process_stops_all_and_they_resume_with_the_same_bits(undisturbed, tmp_path):
+    out = tmp_path / "run"
+    process = start(2, 2, out, *STEPS)
+    until_step_4(process, out)
     os.kill(children(process)[1], signal.SIGTERM)
     output = finish(process, code=130)
     assert output.count("everything is saved") == 1 and "Traceback" not in output
-    finish(start(2, 2, out, *flags, "--resume"))
-    whole = tmp_path / "whole"
-    finish(start(2, 2, whole, *flags))
-    assert_same_bits(out / "cells/both/all", whole / "cells/both/all")
+    finish(start(2, 2, out, *STEPS, "--resume"))
+    assert_same_bits(out / "cells/both/all", undisturbed / "cells/both/all")
+
+
+def test_after_a_kill_of_the_first_process_they_resume_with_the_same_bits(undisturbed, tmp_path):
+    out = tmp_path / "run"
+    process = start(2, 2, out, *STEPS)
+    until_step_4(process, out)
+    os.kill(children(process)[0], signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode != 0 and not (out / "results.json").exists()
+    finish(start(2, 2, out, *STEPS, "--resume"))
+    assert_same_bits(out / "cells/both/all", undisturbed / "cells/both/all")
 
 
 def test_an_error_in_one_process_ends_the_other(tmp_path):
