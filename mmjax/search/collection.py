@@ -98,12 +98,12 @@ def of_folder(folder: Path, readers: Mapping[str, Reader], modalities: Mapping[s
     stats = [path.stat() for path in files]
     names = [path.relative_to(folder).as_posix() for path in files]
     listed = "\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in zip(names, stats))
-    raw = (lambda path: decode_text(path.read_bytes(), str(path))) if kind == "text" else str
+    raw = _text if kind == "text" else str
     return Collection(
-        name=folder.resolve().name,
+        name=_printable(folder.resolve().name),
         modality=modality,
         fingerprint=_sha256(f"{folder.resolve()}\n{listed}"),
-        ids=tuple(names),
+        ids=tuple(map(_printable, names)),
         captions=tuple(_start_of(path) if kind == "text" else "" for path in files),
         parsed=lambda number: readers[modality].parse(raw(files[number])),
         media=lambda number: {} if kind == "text" else {kind: partial(_file, files[number], kind)},
@@ -174,6 +174,18 @@ def _file(path: Path, kind: str) -> tuple[bytes, str]:
     return path.read_bytes(), SUFFIXES[kind][path.suffix.lower()]
 
 
+def _text(path: Path) -> str:
+    try:
+        return decode_text(path.read_bytes(), str(path))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}; it must be a file that can be read") from None
+
+
+def _printable(name: str) -> str:
+    """The name of a file, with "?" for bytes that are not UTF-8."""
+    return name.encode(errors="replace").decode()
+
+
 def _start_of(path: Path) -> str:
     """The start of a text file, "" if it cannot be read: `parsed` reports why."""
     try:
@@ -188,4 +200,4 @@ def _cut(text: str) -> str:
 
 
 def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -29,10 +29,12 @@ class Gallery:
     scales: np.ndarray | None = None
 
     def __post_init__(self):
-        if self.vectors.ndim != 2 or self.vectors.dtype != np.float32 or not len(self.vectors):
-            raise DataError(
-                f"Gallery.vectors is {self.vectors.dtype}{list(self.vectors.shape)}; it must be float32 [n d] with n above 0"
-            )
+        if self.vectors.ndim != 2 or self.vectors.dtype != np.float32 or not self.vectors.size:
+            what = f"{self.vectors.dtype}{list(self.vectors.shape)}"
+            raise DataError(f"Gallery.vectors is {what}; it must be float32 [n d] with n and d above 0")
+        if not isinstance(self.vectors, np.memmap):  # those in a file were checked when it was written
+            for start in range(0, len(self.vectors), CHUNK):
+                _check_finite(self.vectors[start : start + CHUNK], start)
         if self.codes is not None and (self.codes.shape != self.vectors.shape or self.codes.dtype != np.int8):
             raise DataError(f"Gallery.codes is {self.codes.dtype}{list(self.codes.shape)}; it must be int8 and as large")
         if (self.codes is None) != (self.scales is None):
@@ -78,11 +80,9 @@ def write_gallery(folder: Path | str, chunks: Iterable[Float[np.ndarray, "m d"]]
         vectors, *small = (stack.enter_context((folder / name).open("wb")) for name in FILES)
         for chunk in chunks:
             chunk = np.ascontiguousarray(chunk, np.float32)
-            if chunk.ndim != 2 or (width is not None and chunk.shape[1] != width):
+            if chunk.ndim != 2 or not chunk.shape[1] or (width is not None and chunk.shape[1] != width):
                 raise DataError(f"vectors after row {count} have the shape {list(chunk.shape)}; it must be [m, {width or 'd'}]")
-            if not np.isfinite(chunk).all():
-                row = count + int(np.argmin(np.isfinite(chunk).all(axis=1)))
-                raise DataError(f"vector {row} has NaN or infinite numbers; all must be finite")
+            _check_finite(chunk, count)
             width = chunk.shape[1]
             count += len(chunk)
             vectors.write(chunk.tobytes())
@@ -101,6 +101,8 @@ def open_gallery(folder: Path | str) -> Gallery:
     try:
         about = json.loads((folder / "gallery.json").read_text())
         count, width, codes = int(about["count"]), int(about["width"]), bool(about["codes"])
+        if count < 1 or width < 1:
+            raise ValueError
     except FileNotFoundError:
         raise DataError(f"{folder} has no gallery.json; it must be the folder of a complete gallery") from None
     except (ValueError, KeyError, TypeError):
@@ -116,3 +118,10 @@ def open_gallery(folder: Path | str) -> Gallery:
             raise DataError(f"{file} should have {size:,} bytes for {count:,} vectors; write the gallery again")
         arrays[name] = np.memmap(file, dtype, "r", shape=shape)
     return Gallery(**arrays)
+
+
+def _check_finite(vectors: np.ndarray, first: int) -> None:
+    """Raises DataError, naming the vector, if a number is not finite. first: the number of the first vector."""
+    valid = np.isfinite(vectors).all(axis=1)
+    if not valid.all():
+        raise DataError(f"vector {first + int(np.argmin(valid))} has NaN or infinite numbers; all must be finite")

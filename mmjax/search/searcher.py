@@ -99,7 +99,7 @@ def embedded(
         try:
             return collection.parsed(number)
         except DataError as error:
-            skipped[number] = str(error)
+            skipped[number] = str(error).encode(errors="replace").decode()  # names of files need not be UTF-8
             return None
 
     def chunks() -> Iterator[np.ndarray]:

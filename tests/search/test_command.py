@@ -1,9 +1,11 @@
 """`python -m mmjax.search` prepares galleries of folders and of the run's data, keeps them, and reports errors in one line."""
 
 import argparse
+import os
 import re
 import shutil
 import socket
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -90,11 +92,22 @@ def test_folders_need_one_kind_of_files(searchable, tmp_path):
     texts = of_folder(tmp_path, model.readers, {"text": "text"})
     assert texts.ids == ("b.txt",) and texts.captions[0].startswith("a red square, ") and len(texts.captions[0]) == 404
     assert texts.parsed(0).length == 4
+    (tmp_path / "b.txt").unlink()
+    with pytest.raises(DataError, match=r"b\.txt: No such file or directory; it must be a file that can be read"):
+        texts.parsed(0)
     sounds = of_folder(tmp_path, model.readers, {"voice": "sound"})
     assert sounds.media(0)["sound"]()[1] == "audio/wav" and sounds.parsed(0).length == len(tone(0)[0])
     (tmp_path / "a.wav").write_bytes(b"damaged")
     with pytest.raises(DataError, match=r"no item can be read; the first: .*a.wav: the audio"):
         embedded(sounds, embedder, tmp_path / "kept", lambda n: None)
+
+
+def test_names_of_files_need_not_be_utf8(searchable, tmp_path):
+    model, _ = searchable
+    for name in (b"\xff.txt", b"\xfe.txt"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text("a red square" if b"\xff" in name else " ")
+    texts = of_folder(tmp_path, model.readers, {"text": "text"})
+    assert texts.ids == ("?.txt", "?.txt") and texts.fingerprint.isalnum() and texts.captions[1] == "a red square"
 
 
 def test_galleries_of_texts_by_a_cell_without_fusion(run, tmp_path):

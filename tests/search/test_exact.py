@@ -117,6 +117,7 @@ def test_bad_input_gives_one_line(tmp_path):
         ([VECTORS, VECTORS[:, :2]], r"vectors after row 250 have the shape \[250, 2\]; it must be \[m, 6\]"),
         ([np.full((2, 3), np.inf)], "vector 0 has NaN or infinite numbers"),
         ([], "there are no vectors"),
+        ([VECTORS[:, :0]], r"vectors after row 0 have the shape \[250, 0\]; it must be \[m, d\]"),
     ]:
         with pytest.raises(DataError, match=message):
             write_gallery(tmp_path / "bad", chunks)
@@ -126,8 +127,13 @@ def test_bad_input_gives_one_line(tmp_path):
     (tmp_path / "g" / "codes").write_bytes(b"short")
     with pytest.raises(DataError, match="codes should have 1,500 bytes for 250 vectors"):
         open_gallery(tmp_path / "g")
-    (tmp_path / "g" / "gallery.json").write_text("[]")
-    with pytest.raises(DataError, match=r"gallery.json is damaged"):
-        open_gallery(tmp_path / "g")
+    for damaged in ("[]", '{"count": 0, "width": 6, "codes": true}'):
+        (tmp_path / "g" / "gallery.json").write_text(damaged)
+        with pytest.raises(DataError, match=r"gallery.json is damaged"):
+            open_gallery(tmp_path / "g")
+    with pytest.raises(DataError, match=r"Gallery.vectors is float32\[250, 0\]; .* with n and d above 0"):
+        Gallery(VECTORS[:, :0])
+    with pytest.raises(DataError, match="vector 200 has NaN or infinite numbers"):
+        Gallery(np.where(np.arange(250)[:, None] == 200, np.nan, VECTORS).astype(np.float32))
     with pytest.raises(DataError, match=r"Gallery.vectors is float64\[2, 2\]"):
         Gallery(np.zeros((2, 2)))
