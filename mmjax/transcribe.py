@@ -22,8 +22,9 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     missing = [file for file in given.files if not file.is_file()]
     if missing:
-        sys.exit(f"error: {missing[0]}: no such file")
+        sys.exit(f"error: {missing[0]}: {'a folder; name its files' if missing[0].is_dir() else 'no such file'}")
     from mmjax.data.decode import DataError, decode_audio
+    from mmjax.decoders import Whisper
     from mmjax.pretrained import WeightsError, load
     from mmjax.pretrained.transcribe import Transcriber
     from mmjax.pretrained.whisper_decode import Fallback
@@ -31,8 +32,11 @@ def main(arguments: list[str] | None = None) -> None:
 
     try:
         recordings = [(decode_audio(file.read_bytes(), str(file)), 16_000) for file in given.files]
+        weights = load(given.weights)
+        if not isinstance(weights.module, Whisper):
+            raise WeightsError(f"{given.weights}: a {type(weights.module).__name__}; the weights must be of a Whisper model")
         transcribe = Transcriber(
-            load(given.weights),
+            weights,
             given.language,
             given.task,
             timestamps=given.timestamps,
@@ -45,6 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
         transcripts = transcribe.transcripts(recordings, _show)
     except (DataError, WeightsError, ImportError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     for file, transcript in zip(given.files, transcripts):
         name = f"{file}: " if len(given.files) > 1 else ""
         if not given.timestamps:

@@ -1,6 +1,7 @@
 """Whisper's rules, windows and command, on hand-derived cases and a tiny random model."""
 
 import dataclasses
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from mmjax.pretrained.whisper_decode import Decoded, Fallback, compression_ratio
 from mmjax.pretrained.whisper_rules import LoopGuard, WhisperRule, suppressing, timestamps_in_pairs
 from mmjax.pretrained.whisper_tokens import WhisperTokens
 from mmjax.pretrained.whisper_windows import Segment, previous_prompt, segments_of, window_advance
-from tests.pretrained.tiny import whisper_folder
+from tests.pretrained.tiny import image_folder, whisper_folder
 
 # Text 0 to 3, end 4, start 5, previous 6, no speech 7, no timestamps 8, timestamps 9 (0.00 s) to 14 (0.10 s).
 TOKENS = WhisperTokens(15, 20, 5, 4, 6, 8, {"en": 5}, {}, (4, 5, 6, 7, 8), (3,), (2,), max_initial=1)
@@ -143,7 +144,7 @@ def test_wrong_settings(weights):
         english.check("cs", "transcribe")
 
 
-def test_the_command(weights, tmp_path, capsys):
+def test_the_command(weights, tmp_path, capsys, monkeypatch):
     import soundfile
 
     file = tmp_path / "a.wav"
@@ -155,4 +156,12 @@ def test_the_command(weights, tmp_path, capsys):
         command.main([str(file), *settings, "--language", "xx"])
     with pytest.raises(SystemExit, match=r"error: nowhere\.wav: no such file"):
         command.main(["nowhere.wav"])
+    with pytest.raises(SystemExit, match="a folder; name its files"):
+        command.main([str(tmp_path)])
+    other = image_folder(tmp_path / "other")
+    with pytest.raises(SystemExit, match=r"other: a \w+; the weights must be of a Whisper model"):
+        command.main([str(file), "--weights", str(other)])
+    monkeypatch.setattr(Transcriber, "transcripts", mock.Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(SystemExit, match="130"):
+        command.main([str(file), *settings])
     assert command.stamp(83.5) == "01:23.50"
