@@ -10,7 +10,7 @@ from mmjax.data.decode import DataError
 from mmjax.data.formats.visual_questions import VisualQuestion
 from mmjax.pretrained import load
 from mmjax.pretrained.answering import answerer
-from mmjax.question_sets import SETS, parts_of
+from mmjax.question_sets import SETS, SHORT, parts_of
 from mmjax.questions import answered, first_groups, main, majority, scored, shown_images
 from tests.data.formats.test_visual_questions import png, written
 from tests.pretrained.tiny import vision_language_folder
@@ -25,12 +25,12 @@ POPE = [
 def test_prompts():
     """Those of lmms-eval; tests/parity/test_questions.py compares its functions."""
     prompt = lambda name, *given, **more: SETS[name].prompt(VisualQuestion("1", (), *given, ("B",), "1", **more))
-    short = "\nAnswer the question using a single word or phrase."
     letter = "\nAnswer with the option's letter from the given choices directly."
     lettered, choice = "A. one\nB. two", {"options": ("one", "two"), "hint": "Look."}
-    assert prompt("gqa", "Is it Red? Please answer yes or no.") == "Is it Red? Please answer yes or no." + short
-    assert prompt("mme", "Is it red? Please answer yes or no.") == "Is it red?" + short
-    assert prompt("text_vqa", "what does Nokia say?") == "What does nokia say?" + short
+    assert SHORT == "\nAnswer the question using a single word or phrase."
+    assert prompt("gqa", "Is it Red? Please answer yes or no.") == "Is it Red? Please answer yes or no." + SHORT
+    assert prompt("mme", "Is it red? Please answer yes or no.") == "Is it red?" + SHORT
+    assert prompt("text_vqa", "what does Nokia say?") == "What does nokia say?" + SHORT
     assert prompt("science_qa", "Which?", **choice) == f"Context: Look.\nWhich?\n{lettered}{letter}"
     assert prompt("mm_bench", "Which?", **choice) == f"Look. Which? There are several options:\n{lettered}\n{letter}"
     assert prompt("mmmu", "Which? <image 1>", options=("one", "two")) == f"Which? <image 1>\n{lettered}\n{letter}"
@@ -108,9 +108,10 @@ def test_a_choice_counts_if_it_is_right_in_all_rotations():
 def test_a_model_answers(tmp_path, capsys):
     """A tiny LLaVA from a folder: the answers of a batch, which is filled and padded, are those of each question alone."""
     images = [written(tmp_path / f"{k}.png", png(colour)) for k, colour in enumerate(("red", "blue", "green"))]
+    asked = {"Is it ?": "<image>Is it ?", "Is it so ?": "<image>Is it so ?", "Is <image 1> so?": "Is<image>so?"}
     lines = [
-        {"question_id": k, "image": file.name, "text": "Is it " + "so " * k + "?", "label": "yes"}
-        for k, file in enumerate(images)
+        {"question_id": k, "image": file.name, "text": text, "label": "yes"}
+        for k, (file, text) in enumerate(zip(images, asked))
     ]
     file = written(tmp_path / "pope.json", "\n".join(map(json.dumps, lines)))
     weights = vision_language_folder(tmp_path / "llava")
@@ -133,8 +134,8 @@ def test_a_model_answers(tmp_path, capsys):
     assert "pope: 3 questions about 3 images" in capsys.readouterr().out
     found = [json.loads(line)["answer"] for line in (tmp_path / "out/right.jsonl").read_text().splitlines()]
     answer = answerer(load(weights), 3)
-    prompts = [SETS["pope"].prompt(VisualQuestion("", (), line["text"], (), "")) for line in lines]
-    alone = [answer([{"text": "<image>" + text, "images": [Image.open(image)]}])[0] for text, image in zip(prompts, images)]
+    prompts = [text + SHORT for text in asked.values()]
+    alone = [answer([{"text": text, "images": [Image.open(image)]}])[0] for text, image in zip(prompts, images)]
     assert found == [text.strip() for text in alone] and len(set(found)) > 1
     (weights / "tokenizer.json").unlink()
     with pytest.raises(SystemExit, match=r"error: the weights came without tokenizer.json"):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mmjax.pretrained import WeightsError, load
-from mmjax.pretrained.answering import answerer, main, question
+from mmjax.pretrained.answering import answerer, interleaved, main, question
 from tests.parity.pretrained.vision_language_models import TEXT, VISION, original
 
 pytestmark = pytest.mark.parity
@@ -248,9 +248,11 @@ def test_a_question_in_the_chat_template(tmp_path):
         "{{ '<image>\n' if part.type == 'image' else part.text }}{% endfor %} ASSISTANT:{% endfor %}"
     )
     processor.save_pretrained(tmp_path)
-    content = [{"type": "image"}, {"type": "text", "text": "What?"}]
-    theirs = processor.apply_chat_template([{"role": "user", "content": content}])
-    assert "<s>" + question(weights, "What?", [1])["text"] == theirs
+    image, words = {"type": "image"}, [{"type": "text", "text": text} for text in ("What?", "Is", "as")]
+    theirs = lambda *content: processor.apply_chat_template([{"role": "user", "content": content}])
+    assert "<s>" + question(weights, "What?", [1])["text"] == theirs(image, words[0])
+    between = interleaved(weights, ["Is", 2, "as", 1, "What?"])
+    assert "<s>" + between["text"] == theirs(words[1], image, words[2], image, words[0]) and between["images"] == [2, 1]
 
 
 def test_bad_examples(tmp_path):
