@@ -1,8 +1,9 @@
 """The most hostile settings that correct code survives: four CPU devices, rank promotion raises, warnings are errors.
 
-Compiled programs are tiny here and run once, so LLVM's optimisations (two thirds of the time) are off; processes that tests
-start run as users run them. What JAX caches makes full collections of garbage slow (a second each), so they are rare. JAX keeps
-its own frames in tracebacks: to filter them, it looks up the file of every frame of every error that a test expects.
+Compiled programs are tiny here and run once, so what makes compiling slow is off (QUICK): LLVM's optimisations, fusion emitters
+and the split of a program into modules. Some processes that tests start run as users run them. What JAX caches makes full
+collections of garbage slow (a second each), so they are rare. JAX keeps its own frames in tracebacks: to filter them, it looks
+up the file of every frame of every error that a test expects.
 """
 
 import functools
@@ -10,12 +11,12 @@ import gc
 import itertools
 import os
 
-USERS_XLA_FLAGS = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = (
-    f"{USERS_XLA_FLAGS} --xla_force_host_platform_device_count=4"
-    " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+QUICK = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 )
+USERS_XLA_FLAGS = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"{USERS_XLA_FLAGS} --xla_force_host_platform_device_count=4 {QUICK}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
