@@ -13,7 +13,7 @@ from mmjax.claims.fingerprints import code_fingerprint, data_fingerprint
 from mmjax.claims.measure import measure
 from mmjax.claims.verdict import Verdict, read_verdict, stale, verdict_file, write_verdict
 from mmjax.runs.schema import RunError
-from tests.end_to_end.conftest import QUICK
+from tests.conftest import QUICK
 
 CLAIM = """
 claim = "Two sensors are better than the leg."

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import QUICK
+
 ROOT = Path(__file__).parents[2]
 # Flags that every cell has, and that make a run as small as it can be while everything in it still happens.
 FLAGS = (
     "--data.speech-languages lt --data.image-size 16 --data.seconds 0.5"
     " --batch 8 --seeds 2 --steps 24 --evaluate-every 8"
 ).split()
-QUICK = (  # compiling is most of the time here
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
 
 
 @dataclass(frozen=True)
