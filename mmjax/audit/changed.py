@@ -184,7 +184,7 @@ class Changed:
         return {name: self._encoded(name, self.data) for name in self.audited.modalities}
 
     def _encoded(self, name: str, data: Mapping[int | None, Dataset]) -> dict[int | None, Tokens]:
-        """{fold: the tokens [s n ...] of a modality of the test rows}. All calls have batches of equal size, and one program."""
+        """{fold: the tokens [s n ...] of a modality of the test rows}, by one program: all calls have batches of equal size."""
         return self.audited.predict(_encoder(name), change=lambda of: data[self._fold_of[id(of)]], size=self._size)
 
 
