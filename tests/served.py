@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+from tests.conftest import QUICK
+
 ROOT = Path(__file__).parents[1]
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling is most of the time here
 BOUNDARY = "a-boundary"
 DROP = """(() => {{
     const bytes = Uint8Array.from(atob("{data}"), letter => letter.charCodeAt(0)), transfer = new DataTransfer();

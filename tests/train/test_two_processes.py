@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.conftest import QUICK
 from tests.train.shared_training import train
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +19,7 @@ def test_two_processes_train_as_one(tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    flags = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=1"
+    flags = f"--xla_force_host_platform_device_count=1 {QUICK}"
     start = lambda number: subprocess.Popen(
         [sys.executable, "-m", "tests.train.shared_training", address, str(number), tmp_path],
         cwd=ROOT,
