@@ -1,7 +1,8 @@
 """Losses that compare two outputs [b d] over the whole batch, as samples rather than as pairs and negatives.
 
 The value is computed over all shards and is the same for every valid example. An example is valid in an output if its weight is
-above 0 and it has the output's modality ("text" of "text.shared"); the loss counts in examples that are valid in both.
+above 0 and it has the output's modality ("text" of "text.shared"); the loss counts in examples that are valid in both. Shards
+add up means and then products [d d] of centred outputs, so that none holds the outputs of the whole batch.
 """
 
 from collections.abc import Mapping
@@ -14,16 +15,24 @@ from jaxtyping import Array, Bool, Float
 
 from mmjax.losses.combine import counted, pick, zero_invalid
 from mmjax.losses.contrastive import dot, pair
-from mmjax.shards import gather_over_shards, sum_over_blocks
+from mmjax.shards import shard_index, sum_over_blocks, sum_over_shards
 from mmjax.types import Batch
 
 __all__ = ["DCCA", "CentralMoments", "Correlation", "NormalMMD", "Orthogonality", "SignedEntropy"]
 
 
-def _centred(x: Float[Array, "b d"], valid: Bool[Array, " b"]) -> tuple[Float[Array, "b d"], Float[Array, " d"]]:
-    """(x minus its mean over the valid examples, zero in the others; the mean)."""
-    mean = jnp.sum(jnp.where(valid[:, None], x, 0), axis=0) / jnp.maximum(jnp.sum(valid, dtype=jnp.float32), 1)
-    return jnp.where(valid[:, None], x - mean[None, :], 0), mean
+def _centred(
+    x: Float[Array, "b d"], valid: Bool[Array, " b"]
+) -> tuple[Float[Array, "b d"], Float[Array, " d"], Float[Array, ""]]:
+    """(x minus its mean over the valid examples of all shards, zero in the others; the mean; their number, at least 1)."""
+    count = jnp.maximum(sum_over_shards(jnp.sum(valid, dtype=jnp.float32)), 1)
+    mean = sum_over_shards(jnp.sum(jnp.where(valid[:, None], x, 0), axis=0)) / count
+    return jnp.where(valid[:, None], x - mean[None, :], 0), mean, count
+
+
+def _products(x: Float[Array, "b d"], y: Float[Array, "b e"]) -> Float[Array, "d e"]:
+    """X' Y over all shards."""
+    return sum_over_shards(dot(x.T, y))
 
 
 def _covariances(
@@ -33,11 +42,10 @@ def _covariances(
     if not ridge > 0:
         raise ValueError(f"{name}.ridge is {ridge}; it must be above 0")
     x, y, valid = pair(outputs, batch, first, second)
-    all_valid = gather_over_shards(valid)
-    x, y = (_centred(gather_over_shards(z), all_valid)[0] for z in (x, y))
-    share = 1 / jnp.maximum(jnp.sum(all_valid, dtype=jnp.float32) - 1, 1)
-    s11, s22 = (dot(z.T, z) * share + ridge * jnp.eye(z.shape[1]) for z in (x, y))
-    return s11, dot(x.T, y) * share, s22, valid
+    (x, _, count), (y, _, _) = _centred(x, valid), _centred(y, valid)
+    share = 1 / jnp.maximum(count - 1, 1)
+    s11, s22 = (_products(z, z) * share + ridge * jnp.eye(z.shape[1]) for z in (x, y))
+    return s11, _products(x, y) * share, s22, valid
 
 
 @dataclass(frozen=True)
@@ -114,12 +122,9 @@ class CentralMoments:
         _, _, both = pair(outputs, batch, self.first, self.second)  # checks the shapes
 
         def moments(name):
-            valid = counted(name, batch)
-            x = gather_over_shards(zero_invalid(pick(outputs, name).astype(jnp.float32), valid))
-            valid = gather_over_shards(valid)
-            centred, mean = _centred(x, valid)
-            count = jnp.maximum(jnp.sum(valid, dtype=jnp.float32), 1)
-            return jnp.stack([mean, *(jnp.sum(centred**k, axis=0) / count for k in range(2, self.moments + 1))])
+            centred, mean, count = _centred(pick(outputs, name).astype(jnp.float32), counted(name, batch))
+            higher = sum_over_shards([jnp.sum(centred**k, axis=0) for k in range(2, self.moments + 1)])
+            return jnp.stack([mean, *(one / count for one in higher)])
 
         square = jnp.sum((moments(self.first) - moments(self.second)) ** 2, axis=-1)
         norms = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
@@ -142,13 +147,12 @@ class Orthogonality:
 
     def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " b"]:
         x, y, valid = pair(outputs, batch, self.first, self.second)
-        all_valid = gather_over_shards(valid)
 
         def unit(x):
-            x = _centred(gather_over_shards(x), all_valid)[0]
+            x = _centred(x, valid)[0]
             return x / (lax.stop_gradient(jnp.sqrt(jnp.sum(x * x, axis=-1, keepdims=True))) + 1e-6)
 
-        return jnp.where(valid, jnp.mean(dot(unit(x).T, unit(y)) ** 2), 0)
+        return jnp.where(valid, jnp.mean(_products(unit(x), unit(y)) ** 2), 0)
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,7 @@ class NormalMMD:
         if z.ndim != 2:
             raise ValueError(f"output {self.output!r} must be [b d]; it is {z.shape}")
         z, width = zero_invalid(z.astype(jnp.float32), valid), z.shape[1]
-        total = lambda x: jnp.sum(gather_over_shards(jnp.sum(x)[None]))  # over all shards
+        total = lambda x: sum_over_shards(jnp.sum(x))
         share = valid / jnp.maximum(total(valid.astype(jnp.float32)), 1)
         square = jnp.sum(z * z, axis=-1)
 
@@ -211,8 +215,7 @@ class SignedEntropy:
                 f"SignedEntropy.target is {self.target!r}; it must be a target Float[b] of the batch, which has "
                 f"{sorted(batch.targets)}"
             )
-        z = gather_over_shards(zero_invalid(z.astype(jnp.float32), valid))
-        sign = gather_over_shards(jnp.where(valid, sign.reshape(-1), 0))
+        z, sign = zero_invalid(z.astype(jnp.float32), valid), jnp.where(valid, sign.reshape(-1), 0)
         before, their_sign = (batch.targets.get(f"previous/{name}") for name in (self.output, self.target))
         if before is not None:
             if their_sign is None:
@@ -220,11 +223,12 @@ class SignedEntropy:
             if before.shape[1] != z.shape[1]:
                 width = f"PreviousBatch.outputs has the width {before.shape[1]} for {self.output!r}"
                 raise ValueError(f"{width}; it must be {z.shape[1]}")
+            their_sign = jnp.where(shard_index() == 0, their_sign, 0)  # every shard has the whole batch before; it counts once
             z, sign = jnp.concatenate([z, before]), jnp.concatenate([sign, their_sign])
 
         def log_determinant(chosen):
-            centred, _ = _centred(z, chosen)
-            covariance = dot(centred.T, centred) / jnp.maximum(jnp.sum(chosen, dtype=jnp.float32), 1)
+            centred, _, count = _centred(z, chosen)
+            covariance = _products(centred, centred) / count
             return jnp.linalg.slogdet(covariance + self.ridge * jnp.eye(z.shape[1]))[1]
 
         return jnp.where(valid, (log_determinant(sign > 0) + log_determinant(sign < 0)) / 4, 0)
