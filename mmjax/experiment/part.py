@@ -35,10 +35,10 @@ from mmjax.progress import Progress
 from mmjax.runs.examples import chosen_examples, write_examples
 from mmjax.runs.folder import read_record
 from mmjax.runs.model import VARIABLES, read_variables, write_model
-from mmjax.runs.write import Part, write_part
+from mmjax.runs.write import Part, versions, write_part
 from mmjax.tasks.subsets import subset_name
 from mmjax.train.checkpoint import Checkpoints
-from mmjax.train.loop import Callbacks, TrainData, fit
+from mmjax.train.loop import Callbacks, Stopped, TrainData, fit
 from mmjax.train.parallel import Plan
 from mmjax.train.seeds import orders
 from mmjax.train.stop import AskedTogether, StopRequest
@@ -101,7 +101,8 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
     """Trains all seeds of the part, predicts the test split with each seed's best variables, and saves the outcomes.
 
     ExperimentError if the validation score of a seed is never finite, or if training targets are impossible
-    (`experiment.impossible`); also raises the errors of `train.loop.fit`.
+    (`experiment.impossible`); also raises the errors of `train.loop.fit`. Stopped if `stop` asks for it, also during the
+    predictions, which are then made again from the last checkpoint.
     """
     plan = plan_of(run.experiment, run.options)
     with _workers(run) as workers:
@@ -111,7 +112,7 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
         else:
             trained = _read_trained(run, plan)
             progress.skip(run.experiment.steps)
-        _predict(run, plan, trained)
+        _predict(run, plan, trained, stop)
 
 
 def _workers(run: PartRun) -> AbstractContextManager[Workers | None]:
@@ -152,7 +153,7 @@ def _train(run: PartRun, plan: Plan, stop: StopRequest, progress: Progress) -> T
     name = run.cell if run.part.name == "all" else f"{run.cell} ({run.part.name})"
     progress.cell(name, experiment.steps, experiment.batch * len(run.part.seeds))
     metadata = {**run.identity, "steps_per_call": per_call}  # with another number, results differ by rounding
-    checkpoints = Checkpoints(run.folder / "checkpoints", metadata, options.checkpoint_keep, progress.print)
+    checkpoints = Checkpoints(run.folder / "checkpoints", metadata, options.checkpoint_keep, progress.print, versions())
     with logging_to(options.log if is_first() else (), run.folder, name, run.part.seeds) as log:
         callbacks = Callbacks(
             step=progress.step,
@@ -203,7 +204,7 @@ def _validate(run: PartRun, training: Training, frozen: Any) -> Callable[[Any], 
     return validate
 
 
-def _predict(run: PartRun, plan: Plan, trained: Trained) -> None:
+def _predict(run: PartRun, plan: Plan, trained: Trained, stop: StopRequest) -> None:
     """Predicts the test split for every subset of modalities and saves outcomes, examples and facts."""
     began, experiment, batch = time.monotonic(), run.experiment, run.experiment.batch
     model, variables, compress = experiment.model, trained.variables, experiment.compress
@@ -218,7 +219,13 @@ def _predict(run: PartRun, plan: Plan, trained: Trained) -> None:
     evaluate = plan.evaluate(predict, axis=1)
     placed, rows = plan.place(variables), len(run.dataset.splits["test"])
     size = batch * max(1, min(ROWS_AT_ONCE // batch, -(-rows // batch)))
-    answer = lambda batch: evaluate(placed, trained.frozen, batch)
+    asked = AskedTogether(stop)
+
+    def answer(batch):
+        if asked():
+            raise Stopped(f"stopped during the predictions of cell {run.cell}")
+        return evaluate(placed, trained.frozen, batch)
+
     predicted = predict_split(answer, plan.feed(run.feed_of("test")), rows, axis=2, size=size)
     outcomes, examples, targets, said = {}, {}, {}, {}
     for name, task in experiment.tasks.items():

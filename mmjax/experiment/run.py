@@ -64,15 +64,18 @@ def run_cells(
     progress = Progress(console, len(parts) * len(cells), steps)
     acknowledge = lambda: progress.print("stopping after the current step; a second signal ends the run at once")
     lock = locked(out, header["name"], layout) if is_first() else nullcontext()
-    with lock, progress, StopRequest(acknowledge) as stop:
+    with lock, progress:
         wait_for_all("the folder exists")
         if not (out / MARKER).is_file():
             raise RunError(f"--out {out} is not the folder of the first process; name one that all processes share")
         first, leak_free, read = loaded.datasets[at_fold(next(iter(cells.values())), folds[0]).data], True, {}
-        for fold in folds:
-            loaded = loaded if fold == folds[0] else load_and_check(cells, fold, read)
-            leak_free &= loaded.leak_free
-            _run_fold(fold, groups, cells, options, out, loaded, stop, progress)
+        with StopRequest(acknowledge) as stop:
+            for fold in folds:
+                loaded = loaded if fold == folds[0] else load_and_check(cells, fold, read)
+                leak_free &= loaded.leak_free
+                _run_fold(fold, groups, cells, options, out, loaded, stop, progress)
+            if any_process(stop.asked):
+                raise Stopped("stopped before the results were compared")
         if not is_first():
             wait_for_all("the results are written")
             return read_verified(out / "results.json")

@@ -34,10 +34,11 @@ class _Damaged(Exception):
 
 
 class Checkpoints:
-    """The last `keep` checkpoints of one training run in `folder`, written while training goes on.
+    """The last `keep` checkpoints of one training run in `folder`, written by the first process while training goes on.
 
     metadata: JSON that must be equal to that of a checkpoint for it to be resumed, such as the experiment and the data. warn:
-    called with one line if a damaged checkpoint is replaced by an older one.
+    called with one line if a damaged checkpoint is replaced by an older one, or if other versions have written it. versions:
+    {package: version}, saved with each checkpoint.
     """
 
     def __init__(
@@ -46,17 +47,24 @@ class Checkpoints:
         metadata: Mapping[str, Any] | None = None,
         keep: int = 2,
         warn: Callable[[str], None] = warnings.warn,
+        versions: Mapping[str, str] | None = None,
     ):
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file, and tracebacks of errors it also raises
         self.folder, self.warn = Path(folder).absolute(), warn
-        self.metadata = json.loads(json.dumps(metadata or {}))
-        options = ocp.CheckpointManagerOptions(  # interrupted saves leave folders that would block a save of the same step
-            max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        self.metadata, self.versions = json.loads(json.dumps(metadata or {})), dict(versions or {})
+        own = jax.process_index()  # Orbax would let all processes wait for each other during a save
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            create=False,
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=is_first(),  # interrupted saves leave folders that would block a save of the same step
+            multiprocessing_options=ocp.options.MultiprocessingOptions(own, {own}, str(own)),
         )
         # Orbax's own asynchronous saves leave threads behind if they fail, which hold up the end of the process for minutes.
         self._thread = ThreadPoolExecutor(1)
         self._pending: tuple[int, Future[None]] | None = None  # (step, its save)
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         except OSError as error:
             raise CheckpointError(f"cannot write checkpoints to {self.folder}: {error}; choose another --out") from error
@@ -86,12 +94,11 @@ class Checkpoints:
         copied = lambda leaf: np.array(_plain(leaf))  # the next steps overwrite the state
         tree = jax.tree.map(copied, {"state": state, "best": best})
         notes = json.loads(json.dumps(dict(notes)))
-        self._pending = step, self._thread.submit(self._write, step, tree, notes)
-        if jax.process_count() > 1:  # all processes must meet in the same order inside and outside of Orbax
-            self.wait()
+        self._pending = step, self._thread.submit(self._write if is_first() else lambda *_: None, step, tree, notes)
 
     def _write(self, step: int, tree: Any, notes: Mapping[str, Any]) -> None:
         record = {"step": step, "metadata": self.metadata, "notes": notes, "leaves": _describe(tree)}
+        record["versions"] = self.versions
         content = json.dumps(record)
         record = {"content": content, "sha256": hashlib.sha256(content.encode()).hexdigest()}
         args = ocp.args.Composite(tree=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(record))
@@ -99,15 +106,15 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def wait(self) -> None:
-        """Returns when the last checkpoint is on disk. CheckpointError if it cannot be written."""
+        """Returns when the last checkpoint is on disk. CheckpointError, in all processes, if it cannot be written."""
         if self._pending is None:
             return
         (step, save), self._pending = self._pending, None
-        try:
-            save.result()
-        except Exception as error:  # Orbax and tensorstore raise OSError and ValueError for full disks and read-only folders
+        error = save.exception()  # Orbax and tensorstore raise OSError and ValueError for full disks and read-only folders
+        if any_process(error is not None):
+            reason = _line(error) if error else "the first process has the reason"
             raise CheckpointError(
-                f"cannot write the checkpoint of step {step} to {self.folder}: {_line(error)}; earlier checkpoints are intact: "
+                f"cannot write the checkpoint of step {step} to {self.folder}: {reason}; earlier checkpoints are intact: "
                 "free space or make the folder writable, then use --resume"
             ) from error
 
@@ -119,6 +126,7 @@ class Checkpoints:
         checkpoint belongs to another experiment or model.
         """
         damages = []
+        self._manager.reload()  # the first process may have written since
         steps = sorted(self._manager.all_steps(), reverse=True)
         for number in range(of_first(len(steps))):  # all processes try the same steps
             step, found = of_first(steps[number] if is_first() else 0), None
@@ -166,6 +174,9 @@ class Checkpoints:
         state = jax.tree.map(_as_key, target["state"], tree["state"])
         if set(np.ravel(state.step).tolist()) != {step}:
             raise _Damaged(f"its state is of step {np.ravel(state.step).tolist()}")
+        others = differences(record["versions"], self.versions)
+        if others and is_first():
+            self.warn(f"{self.folder / str(step)} was written with other versions, so numbers may differ: {'; '.join(others)}")
         return state, tree["best"], record["notes"]
 
     def _record(self, step: int) -> dict[str, Any]:

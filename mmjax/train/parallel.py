@@ -51,9 +51,9 @@ class Plan(NamedTuple):
 
 @cache
 def compiler_options() -> dict[str, str]:
-    """Options for compiling training steps with convolutions. On CPU, XLA by default lowers convolutions to YNNPACK, which
-    takes two to three times as long as Eigen for the gradient of a kernel; the option restores Eigen. Empty if this XLA lacks
-    the option. Steps without convolutions are slower with it, those in bfloat16 by up to a half."""
+    """Options for compiling steps and evaluations with convolutions. On CPU, XLA by default lowers convolutions to YNNPACK,
+    which takes two to three times as long as Eigen for the gradient of a kernel; the option restores Eigen. Empty if this XLA
+    lacks the option. Programs without convolutions are slower with it, those in bfloat16 by up to a half."""
     library = "LIBRARY_FUSION_TYPE"
     wanted = {"xla_cpu_experimental_ynn_fusion_type": f"{library}_DOT,{library}_REDUCE"}  # all but convolutions
     if jax.default_backend() != "cpu":
@@ -97,25 +97,25 @@ def single() -> Plan:
         return checked(jax.jit(all_seeds_steps(step), donate_argnums=0), jax.local_devices()[:1])
 
     def evaluate(function, axis=0):
-        return jax.jit(evaluation(function))
+        return checked(jax.jit(evaluation(function)), jax.local_devices()[:1], "an evaluation")
 
     compute = lambda function, *arguments: jax.jit(function)(*arguments)
     return Plan(1, lambda tree, seeds=True: jax.device_put(tree), lambda tree: tree, train, evaluate, compute)
 
 
-def checked(run: Callable, devices: Sequence[jax.Device]) -> Callable:
-    """A jitted function of (state, frozen, batches [k ...]) that is refused by `check_memory` before its first call; `lower` is
-    that of the function. It is compiled with the options for its kind of program."""
-    programs: dict[tuple[int, ...], Callable] = {}
+def checked(run: Callable, devices: Sequence[jax.Device], kind: str = "a training step") -> Callable:
+    """A jitted function of (state or variables, frozen, batches) that is refused by `check_memory` before its first call;
+    `lower` is that of the function. It is compiled with the options for its kind of program."""
+    programs: dict[tuple[tuple[int, ...], ...], Callable] = {}
 
     def call(state, frozen, batches):
-        shape = jax.tree.leaves(batches)[0].shape  # steps, seeds and rows; all else is the same in every call
-        if shape not in programs:
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(batches))  # all else is the same in every call
+        if shapes not in programs:
             lowered = run.lower(state, frozen, batches)
-            programs[shape] = lowered.compile(compiler_options() if "stablehlo.convolution" in lowered.as_text() else {})
-            check_memory(programs[shape], devices)
-            wait_for_all("a step is compiled")  # the first call connects devices, which has a limit of 30 seconds
-        return programs[shape](state, frozen, batches)
+            programs[shapes] = lowered.compile(compiler_options() if "stablehlo.convolution" in lowered.as_text() else {})
+            check_memory(programs[shapes], devices, kind)
+            wait_for_all("a program is compiled")  # the first call connects devices, which has a limit of 30 seconds
+        return programs[shapes](state, frozen, batches)
 
     call.lower = run.lower  # as a jitted function has
     return call
@@ -130,20 +130,32 @@ def program_bytes(program: Any) -> int | None:
     return own + found.temp_size_in_bytes
 
 
-def check_memory(program: Any, devices: Sequence[jax.Device]) -> None:
-    """MemoryError, with the estimate, if a compiled program needs more memory than these devices of this process have."""
+def check_memory(program: Any, devices: Sequence[jax.Device], kind: str = "a training step") -> None:
+    """MemoryError, with the estimate, if a compiled program does not fit these devices of this process beside the arrays that
+    are on them, such as the data."""
     needed = program_bytes(program)
     if needed is None:
         return
+    arguments = program.memory_analysis().argument_size_in_bytes
     if devices[0].platform == "cpu":  # all devices of a process share its memory
-        where, needed, limit = "this machine", needed * len(devices), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        where, limit = "this machine", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        needed, others = needed * len(devices), _live_bytes(devices) - arguments * len(devices)
     else:
         where, limit = "each device", (devices[0].memory_stats() or {}).get("bytes_limit")
-    if limit is not None and needed > limit:
+        others = _live_bytes(devices[:1]) - arguments
+    others = max(others, 0)
+    if limit is not None and needed + others > limit:
         raise MemoryError(
-            f"a training step needs {needed / 1e9:.3g} GB, but {where} has {limit / 1e9:.3g} GB; use a smaller batch, "
-            "--seeds-at-once 1, or --plan sharded on more devices"
+            f"{kind} needs {needed / 1e9:.3g} GB beside {others / 1e9:.3g} GB of other arrays, but {where} has "
+            f"{limit / 1e9:.3g} GB; use a smaller batch, --seeds-at-once 1, a smaller --device-memory, or more devices with "
+            "--plan sharded"
         )
+
+
+def _live_bytes(devices: Sequence[jax.Device]) -> int:
+    """Of all arrays on these devices, arguments of a program included."""
+    shards = (shard for array in jax.live_arrays() for shard in array.addressable_shards)
+    return sum(shard.data.nbytes for shard in shards if shard.device in devices)
 
 
 def pmapped() -> Plan:
@@ -162,13 +174,11 @@ def pmapped() -> Plan:
             all_seeds_steps(step), axis_name=SHARD, in_axes=(0, 0, 2), out_axes=(0, None), donate_argnums=0, devices=devices
         )
         split_rows = jax.jit(partial(jax.tree.map, partial(split, axis=2)))  # one program: leaf by leaf takes much longer
-        known = set()
+        fits = _fitting(spread, devices, "a training step")
 
         def run(state, frozen, batches):
-            batches, shape = split_rows(batches), jax.tree.leaves(batches)[0].shape
-            if shape not in known:
-                check_memory(spread.lower(state, frozen, batches).compile(), devices)  # the call below does not compile again
-                known.add(shape)
+            batches = split_rows(batches)
+            fits(state, frozen, batches)
             result = spread(state, frozen, batches)
             # XLA launches programs on CPU devices from a pool of one thread per device. A program with collectives holds
             # these threads until it runs on all devices, and a launch that waits because 32 later ones are queued holds one
@@ -187,7 +197,14 @@ def pmapped() -> Plan:
             return leaf.reshape(*shape[: axis + 1], shape[axis + 1] * shape[axis + 2], *shape[axis + 3 :])
 
         join_rows = jax.jit(partial(jax.tree.map, join))
-        return lambda variables, frozen, batch: join_rows(spread(variables, frozen, split_rows(batch)))
+        fits = _fitting(spread, devices, "an evaluation")
+
+        def run(variables, frozen, batch):
+            batch = split_rows(batch)
+            fits(variables, frozen, batch)
+            return join_rows(spread(variables, frozen, batch))
+
+        return run
 
     # With the axis of the step, since the step is compiled again for a state that lies on a mesh with another axis.
     copy = jax.pmap(lambda device, tree: tree, axis_name=SHARD, in_axes=(0, None), devices=devices)
@@ -197,3 +214,16 @@ def pmapped() -> Plan:
     first = partial(jax.tree.map, lambda leaf: leaf.addressable_shards[0].data.reshape(leaf.shape[1:]))
     compute = lambda function, *arguments: jax.jit(function)(*first(arguments))
     return Plan(count, place, first, train, evaluate, compute)
+
+
+def _fitting(spread: Callable, devices: Sequence[jax.Device], kind: str) -> Callable[..., None]:
+    """A function of the arguments of a pmapped function that calls `check_memory` before the first call with their shapes."""
+    known = set()
+
+    def fits(state, frozen, batches):
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(batches))
+        if shapes not in known:
+            check_memory(spread.lower(state, frozen, batches).compile(), devices, kind)  # the call does not compile again
+            known.add(shapes)
+
+    return fits

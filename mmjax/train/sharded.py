@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 from mmjax.data.feed import Feed, Order
 from mmjax.nn.checks import positive
-from mmjax.processes import wait_for_all, whole
+from mmjax.processes import whole
 from mmjax.shards import gathered_from
 from mmjax.train.parallel import Plan, all_seeds_steps, checked, evaluation
 from mmjax.types import Batch
@@ -167,18 +167,9 @@ def sharded(mesh: Mesh = Mesh(), rules: Sequence[Rule] = DEFAULT_RULES) -> Plan:
             with gathered(variables) as found:
                 return function(found, batch)
 
-        run = jax.jit(evaluation(on_whole, "seeds"), out_shardings=replicated)
-        programs: dict[int, Callable] = {}
-
-        def call(variables, frozen, batch):
-            placed = jax.tree.map(lambda leaf: _global(leaf, of_rows(grid, 1)), batch)
-            rows = placed.weight.shape[0]
-            if rows not in programs:
-                programs[rows] = run.lower(variables, frozen, placed).compile()
-                wait_for_all("an evaluation is compiled")
-            return settled(programs[rows](variables, frozen, placed))
-
-        return call
+        run = checked(jax.jit(evaluation(on_whole, "seeds"), out_shardings=replicated), local, "an evaluation")
+        place_rows = lambda batch: jax.tree.map(lambda leaf: _global(leaf, of_rows(grid, 1)), batch)
+        return lambda variables, frozen, batch: settled(run(variables, frozen, place_rows(batch)))
 
     feed = lambda feed: _ShardedFeed(feed, grid)
     return Plan(mesh.rows(jax.device_count()), place, _fetch, train, evaluate, compute, feed, gathered)

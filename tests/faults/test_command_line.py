@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmjax.experiment import main
+from mmjax.experiment import main, part
 from mmjax.experiment.cli import run
 from tests.end_to_end.conftest import ROOT
 from tests.faults.mistakes import CELLS, MISTAKES
@@ -91,3 +91,28 @@ def test_a_signal_outside_of_training_ends_the_run_in_one_line(capsys, monkeypat
     assert stopped.value.code == 130
     assert capsys.readouterr().err == "stopped at once; continue from the last checkpoint with the same command and --resume\n"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_signal_during_the_predictions_stops_the_run(capsys, monkeypatch, tmp_path):
+    """The training is kept: with --resume, the run goes on with the predictions."""
+    args = ["text", "--steps", "2", "--batch", "8", "--seeds", "1", "--out", str(tmp_path / "run")]
+    predict = part.predict_split
+
+    def signalled(*arguments, axis, **more):
+        if axis == 2:  # of the test split
+            os.kill(os.getpid(), signal.SIGTERM)
+        return predict(*arguments, axis=axis, **more)
+
+    monkeypatch.setattr(part, "predict_split", signalled)
+    monkeypatch.setattr(sys, "argv", ["file.py", *args])
+    with pytest.raises(SystemExit) as stopped:
+        run(CELLS)
+    assert stopped.value.code == 130
+    said = "stopped during the predictions of cell text; everything is saved: continue with the same command and --resume\n"
+    assert capsys.readouterr().err == said
+
+    monkeypatch.setattr(part, "predict_split", predict)
+    monkeypatch.setattr("mmjax.train.loop._Run.train", None)  # nothing is trained
+    monkeypatch.setattr(sys, "argv", ["file.py", *args, "--resume"])
+    run(CELLS)
+    assert (tmp_path / "run" / "results.json").is_file()

@@ -176,18 +176,23 @@ def test_a_program_that_does_not_fit_is_refused_with_its_size(monkeypatch):
     program = jax.jit(lambda x: x @ x).lower(np.zeros((512, 512), np.float32)).compile()
     check_memory(program, jax.local_devices()[:1])
     monkeypatch.setattr("os.sysconf", lambda name: 1024)  # pages of 1 kB, 1024 of them
-    with pytest.raises(MemoryError, match=r"a training step needs 0.00\d+ GB, but this machine has 0.00105 GB; use a smaller"):
-        check_memory(program, jax.local_devices()[:1])
+    with pytest.raises(MemoryError, match=r"an evaluation needs 0\.0021 GB beside .* but this machine has 0\.00105 GB; use a"):
+        check_memory(program, jax.local_devices()[:1], "an evaluation")
 
 
-def test_the_limit_of_an_accelerator_is_that_of_each_device():
-    """The program needs 2 MB, an argument and a result."""
+def test_the_limit_of_an_accelerator_is_that_of_each_device(monkeypatch):
+    """The program needs 2 MB, an argument and a result; the device has this argument and other arrays of 1 MB."""
     program = jax.jit(lambda x: x + 1).lower(np.zeros(250_000, np.float32)).compile()
     devices = lambda stats: [Mock(spec=jax.Device, platform="gpu", memory_stats=lambda: stats)] * 4
     check_memory(program, devices({"bytes_limit": 2_100_000}))
     check_memory(program, devices(None))  # of a backend that does not say
-    with pytest.raises(MemoryError, match=r"a training step needs 0\.002 GB, but each device has 0\.0019 GB; use a smaller"):
+    with pytest.raises(MemoryError, match=r"a training step needs 0\.002 GB beside 0 GB of .* each device has 0\.0019 GB; use"):
         check_memory(program, devices({"bytes_limit": 1_900_000}))
+    found = devices({"bytes_limit": 2_100_000})
+    shards = [Mock(device=device, data=np.zeros(500_000, np.float32)) for device in (found[0], Mock())]
+    monkeypatch.setattr("jax.live_arrays", lambda: [Mock(addressable_shards=shards)])
+    with pytest.raises(MemoryError, match=r"a training step needs 0\.002 GB beside 0\.001 GB of other arrays"):
+        check_memory(program, found)
 
 
 @pytest.mark.parametrize(
