@@ -40,14 +40,14 @@ class Progress:
         self.console, self.parts, self.steps = console, parts, steps
         columns = (
             SpinnerColumn(finished_text="✓"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             _Speed(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         self.bars = Bars(*columns, console=console, expand=True)
         self._cell: Any = None
@@ -65,8 +65,8 @@ class Progress:
         self.bars.stop()
 
     def print(self, line: str) -> None:
-        """Prints a line above the bars."""
-        self.console.print(line, highlight=False)
+        """Prints a line above the bars. Without a terminal it is not wrapped."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=not self.console.is_terminal)
 
     @contextmanager
     def waiting(self, label: str) -> Iterator[None]:

@@ -64,7 +64,7 @@ class Options:
         for name, hint in typing.get_type_hints(Options).items():
             value = getattr(self, name)
             if not _fits(value, hint):
-                kind = str(hint).removeprefix("typing.") if typing.get_origin(hint) else hint.__name__
+                kind = _shown(hint)
                 raise ExperimentError(f"--{name.replace('_', '-')} is {value!r}; it must be of type {kind}")
         for name in ("seeds", "seeds_at_once", "steps_per_call", "checkpoint_keep"):
             value = getattr(self, name)
@@ -80,6 +80,19 @@ class Options:
             raise ExperimentError(f"--workers is {self.workers}; it must be at least 0")
         if not (self.device_memory >= 0 and math.isfinite(self.device_memory)):
             raise ExperimentError(f"--device-memory is {self.device_memory}; it must be a number of gigabytes, at least 0")
+
+
+def _shown(hint: Any) -> str:
+    """The type of a field of Options, as in "'all', int or None"."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return f"tuple of {_shown(arguments[0])}"
+    if typing.get_origin(hint) is Literal:
+        return ", ".join(map(repr, arguments))
+    if arguments:
+        *first, last = (_shown(argument) for argument in arguments)
+        return f"{', '.join(first)} or {last}"
+    return "None" if hint is type(None) else hint.__name__
 
 
 def _fits(value: Any, hint: Any) -> bool:

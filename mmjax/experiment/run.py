@@ -237,6 +237,6 @@ def _report(out: Path, results: Mapping[str, Any], console: Console) -> None:
 
         page = write_report([out], out / "report.html")
     except ImportError as error:
-        console.print(f"report.html was not written: {error}", markup=False)
+        console.print(f"report.html was not written: {error}", markup=False, soft_wrap=True)
     else:
-        console.print(f"wrote {out / 'results.json'} and {page}")
+        console.print(f"wrote {out / 'results.json'} and {page}", markup=False, soft_wrap=True)

@@ -115,9 +115,11 @@ class Cell:
     def save(self, folder: Path | str) -> Path:
         """Writes the models to a new folder: model.json and variables.safetensors for each part. `load_cell` reads them.
 
-        Frozen published weights are not repeated; they are found by name. RunError if the folder is not empty.
+        Frozen published weights are not repeated; they are found by name. RunError if the folder is not empty or a file.
         """
         folder = Path(folder)
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder} is a file; name a new folder")
         if folder.exists() and any(folder.iterdir()):
             raise RunError(f"{folder} is not empty; name a new folder")
         for model, source in zip(self.models, self.folders):

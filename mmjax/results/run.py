@@ -89,8 +89,10 @@ class Results:
     def to_latex(self, path: Path | str | None = None, task: str | None = None, metrics: int = 3) -> str:
         """The first metrics as a LaTeX table (booktabs), also written to `path` if it is given.
 
-        The headline metric has its interval; the cell that was selected on validation is bold.
+        The headline metric has its interval; the cell that was selected on validation is bold. RunError if metrics is below 1.
         """
+        if metrics < 1:
+            raise RunError(f"metrics is {metrics}; it must be at least 1")
         shown = self._task(task)
         names = shown.metrics[:metrics]
         escape = lambda text: "".join(LATEX.get(character, character) for character in text)

@@ -113,6 +113,8 @@ def test_a_saved_cell_gives_the_same_answers(cell, inputs, answers, tmp_path):
         load_cell(tmp_path)
     with pytest.raises(RunError, match="is not empty; name a new folder"):
         cell.save(tmp_path / "mine")
+    with pytest.raises(RunError, match=r"model\.json is a file; name a new folder"):
+        cell.save(next((tmp_path / "mine").rglob("model.json")))
 
 
 ALONE = """

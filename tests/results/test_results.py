@@ -30,6 +30,8 @@ def test_csv_and_latex(results, tmp_path):
     read = list(csv.DictReader(io.StringIO(text)))
     assert [row["cell"] for row in read] == [row["cell"] for row in results.table()]
     assert float(read[0]["accuracy"]) == pytest.approx(results.table()[0]["accuracy"])
+    with pytest.raises(RunError, match="metrics is 0; it must be at least 1"):
+        results.to_latex(metrics=0)
     latex = results.to_latex(tmp_path / "table.tex")
     assert latex.startswith("\\begin{tabular}{llrr}\n\\toprule\ncell & accuracy & f1\\_macro & ece \\\\\n")
     best = results.json["tasks"]["kind"]["best_cell"]
