@@ -7,11 +7,20 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["CHECKOUT", "NOT_FOLLOWED", "PACKAGE", "SHOWN_ONLY", "code_fingerprint", "data_fingerprint", "files_of"]
+__all__ = ["CHECKOUT", "PACKAGE", "SHOWN_ONLY", "TABLES", "WEIGHTS", "code_fingerprint", "data_fingerprint", "files_of"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGE = CHECKOUT / "mmjax"
-NOT_FOLLOWED = "pretrained/"  # it names all architectures; weights and features have checksums of their own
+TABLES = ("pretrained/architectures.py", "pretrained/wheels.py")  # they import all architectures; WEIGHTS has those in use
+WEIGHTS = {
+    "efficientnet-": "efficientnet",
+    "gemma3-": "language_models",
+    "minilm": "bert",
+    "multilingual-e5-": "bert",
+    "smollm2-": "language_models",
+    "whisper-": "whisper",
+}
+"""The first letters of the names of published weights -> the module of `mmjax.pretrained` that reads them."""
 SHOWN_ONLY = ("audit/", "claims/", "report/", "experiment/costs.py")  # they read results or count, and change no number
 
 
@@ -19,7 +28,8 @@ def code_fingerprint(experiment: Path) -> str:
     """A hash of the experiment file and of the files of the project that it imports, directly or not, also in functions.
 
     A name that a package re-exports counts as the module that defines it, so that a change of one fusion leaves experiments
-    with other fusions alone. Docstrings, comments and blank lines do not count, nor does code that only shows results.
+    with other fusions alone. A text that names published weights counts as an import of what reads them. Docstrings, comments
+    and blank lines do not count, nor does code that only shows results.
     """
     parts = [f"{_name(file)} {_facts(file).code}" for file in files_of(experiment)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -32,7 +42,14 @@ def data_fingerprint() -> str:
 
 
 def files_of(experiment: Path) -> list[Path]:
-    """The files whose code counts, sorted."""
+    """The files whose code counts, sorted. Every experiment can read weights; what reads them counts if it names some."""
+    found = _reached(experiment, not_followed=("pretrained/",))
+    return _reached(experiment, TABLES) if any(_facts(file).readers for file in found) else found
+
+
+def _reached(experiment: Path, not_followed: tuple[str, ...]) -> list[Path]:
+    """The files that are imported, directly or not, sorted. not_followed: first letters of the names of those whose imports do
+    not count."""
     found, waiting = set(), [experiment.resolve()]
     while waiting:
         file = waiting.pop()
@@ -40,9 +57,10 @@ def files_of(experiment: Path) -> list[Path]:
         if file in found or name.startswith(SHOWN_ONLY):
             continue
         found.add(file)
-        if not name.startswith(NOT_FOLLOWED):
+        if not name.startswith(not_followed):
             imported = (_defining(module, name, file) for module, name in _facts(file).imports)
             waiting += [path for path in imported if path]
+            waiting += [PACKAGE / "pretrained" / f"{reader}.py" for reader in _facts(file).readers]
     return sorted(found, key=_name)
 
 
@@ -73,9 +91,11 @@ def _module(name: str, importer: Path) -> Path | None:
 
 
 class _Facts(NamedTuple):
-    """What counts of a file. imports: (module, name) pairs. exported: {name: module} of imports at the top. code: a hash."""
+    """What counts of a file. imports: (module, name) pairs. readers: modules that read weights which it names, see WEIGHTS.
+    exported: {name: module} of imports at the top. code: a hash."""
 
     imports: tuple[tuple[str, str], ...]
+    readers: frozenset[str]
     exported: Mapping[str, str]
     code: str
 
@@ -97,7 +117,9 @@ def _read(file: Path, changed: int) -> _Facts:
             imports += [(node.module, alias.name) for alias in node.names]
     top = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module]
     exported = {alias.asname or alias.name: node.module for node in top for alias in node.names}
-    return _Facts(tuple(imports), exported, _code(text, tree))
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    readers = frozenset(reader for name, reader in WEIGHTS.items() for text in texts if text.startswith(name))
+    return _Facts(tuple(imports), readers, exported, _code(text, tree))
 
 
 def _code(text: str, tree: ast.Module) -> str:

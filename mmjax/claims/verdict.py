@@ -14,7 +14,8 @@ from mmjax.runs.schema import NUMBER, Each, Maybe, RunError, check
 
 __all__ = ["DECISIVE", "Verdict", "read_verdict", "stale", "verdict_file", "write_verdict"]
 
-DECISIVE = ("jax", "flax", "optax", "numpy")  # packages whose versions may change a number
+# packages whose versions may change a number
+DECISIVE = ("jax", "flax", "optax", "numpy", "scikit-learn", "pillow", "soundfile", "soxr", "tokenizers")
 _RECORD = {
     "verdict": str,
     "rulings": [{"compared": str, "found": str, "verdict": str, "detectable": Maybe(NUMBER)}],
@@ -94,4 +95,5 @@ def _other_versions(versions: Mapping[str, Any]) -> bool:
     if not file.is_file():
         return False
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", file.read_text(), re.M))
-    return any(pinned.get(name, versions[name]) != versions[name] for name in DECISIVE if name in versions)
+    known = {name: versions[name] for name in DECISIVE if versions.get(name, "not installed") != "not installed"}
+    return any(pinned.get(name, version) != version for name, version in known.items())

@@ -73,12 +73,13 @@ class Cell:
         return merged(jax.tree.map(lambda leaf: leaf[position], model.variables), model.frozen)
 
     def predict(
-        self, inputs: Mapping[str, Sequence[Any]], each_seed: bool = False, batch: int = 32
+        self, inputs: Mapping[str, Any], each_seed: bool = False, batch: int = 32
     ) -> dict[str, Any]:
         """The answers of every task to n new inputs: {task: {"predicted": array [n ...], ...}} (see `Task.answers`).
 
         inputs: {modality: n raw inputs}; an image is a path, bytes or an array, a text a str, a recording a path, bytes or
         (samples, rate), and a series or vector an array. None where one is missing; a modality may be left out completely.
+        A text, path or bytes without a list is one input, and so is None.
         Answers are averaged over seeds, and over folds. each_seed: a list with the answers of each seed instead. batch: inputs
         per compiled call.
         DataError, naming the modality and the number of the input, if an input cannot be read.
@@ -148,15 +149,17 @@ class Cell:
         """The compiled prediction function of each part."""
         return [jax.jit(prediction(model)) for model in self.models]
 
-    def _check(self, inputs: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    def _check(self, inputs: Mapping[str, Any]) -> dict[str, list[Any]]:
         """The inputs as lists of equal length."""
         readers = self.models[0].readers
+        is_one = lambda given: given is None or isinstance(given, (str, bytes, Path))
+        inputs = {name: [given] if is_one(given) else given for name, given in inputs.items()}
         unknown = sorted(set(inputs) - set(readers))
         if unknown or not inputs:
             given = f"{unknown[0]!r} is not a modality of cell {self.name}" if unknown else "inputs are empty"
             raise DataError(f"{given}; its modalities are {', '.join(readers)}")
         for modality, values in inputs.items():
-            if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+            if not hasattr(values, "__len__"):
                 raise DataError(f"{modality}: a list of inputs is expected, not {type(values).__name__}; write [input]")
         counts = {modality: len(values) for modality, values in inputs.items()}
         if len(set(counts.values())) > 1 or not next(iter(counts.values())):

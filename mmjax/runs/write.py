@@ -45,7 +45,10 @@ __all__ = [
     "write_baselines", "write_cell", "write_part", "write_results", "write_units",
 ]  # fmt: skip
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "mmjax")
+PACKAGES = (
+    "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "numpy", "scikit-learn", "pillow",
+    "soundfile", "soxr", "tokenizers", "mmjax",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -153,7 +153,7 @@ def signals(random: np.random.Generator, count: int | None, scratch: Path) -> Fa
         if run.ended:
             return None
         os.kill(run.process.pid, number)
-        codes = (0, 130) if run.steps >= LAST_CALL else (130,)  # 0 if it was about to end
+        codes = (0, 130) if run.steps >= LAST_CALL else (130,)  # 0 if it ended meanwhile
         what = f"{number.name} after {delay:.3f} s"
         if twice and run.process.join(random.uniform(0, 0.3)) is None and not run.ended:
             os.kill(run.process.pid, number)

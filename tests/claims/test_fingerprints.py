@@ -1,6 +1,7 @@
 """Code counts if the experiment uses it; docstrings, comments and other fusions do not."""
 
-from mmjax.claims.fingerprints import CHECKOUT, code_fingerprint, files_of
+from mmjax.claims.fingerprints import CHECKOUT, PACKAGE, WEIGHTS, code_fingerprint, files_of
+from mmjax.pretrained.wheels import WHEELS
 
 EXPERIMENT = '''"""An experiment."""
 
@@ -27,6 +28,24 @@ def test_the_files_that_count(tmp_path):
     names = {file.name if file.parent == tmp_path else file.relative_to(CHECKOUT).as_posix() for file in files}
     assert {"tiny.py", "beside.py", "mmjax/fusion/joint.py", "mmjax/heads.py", "mmjax/types.py"} <= names
     assert not {"mmjax/fusion/bottleneck.py", "mmjax/fusion/__init__.py"} & names
+
+
+def test_what_reads_the_weights_that_an_experiment_names_counts(tmp_path):
+    """The encoder, its preprocessing and the checksum of its weights; other architectures do not."""
+    ours = lambda files: {path.relative_to(CHECKOUT).as_posix() for path in files if path.is_relative_to(CHECKOUT)}
+    names = lambda text: ours(files_of(write(tmp_path, text)))
+    text = 'from beside import WIDTH\nfrom mmjax.experiment import main\nWEIGHTS = "{}"\n'
+    image = {f"mmjax/{name}.py" for name in ("encoders/efficientnet", "pretrained/efficientnet", "pretrained/images")}
+    assert image | {"mmjax/pretrained/wheels.py", "mmjax/pretrained/convert.py"} <= names(text.format("efficientnet-lite2"))
+    assert {"mmjax/encoders/whisper.py", "mmjax/pretrained/audio.py"} <= names(text.format("whisper-base#encoder"))
+    assert not names(text.format("")) & {*image, "mmjax/pretrained/loading.py"}
+    assert not any("llava" in name or "siglip" in name for name in names(text.format("efficientnet-lite2")))
+
+
+def test_every_published_weight_has_a_reader():
+    for name in WHEELS:
+        assert sum(name.startswith(first) for first in WEIGHTS) == 1, name
+    assert {(PACKAGE / "pretrained" / f"{reader}.py").is_file() for reader in WEIGHTS.values()} == {True}
 
 
 def test_packages_that_only_show_results_do_not_count(tmp_path):

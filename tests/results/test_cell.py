@@ -94,6 +94,17 @@ def test_images_as_files_bytes_and_arrays_are_equal(cell, inputs, answers, tmp_p
     np.testing.assert_array_equal(found["kind"]["probability"], answers["kind"]["probability"])
 
 
+def test_one_input_needs_no_list(cell, inputs, tmp_path):
+    file = tmp_path / "one.png"
+    Image.fromarray(inputs["image"][0]).save(file)
+    text, several = inputs["text"][0], {"image": [file], "text": [inputs["text"][0]], "vector": [None]}
+    expected = cell.predict(several)["age"]["predicted"]
+    assert expected.shape == (1,)
+    for image in (file, str(file), file.read_bytes()):
+        found = cell.predict({"image": image, "text": text, "vector": None})
+        np.testing.assert_array_equal(found["age"]["predicted"], expected)
+
+
 def test_variables_and_module_are_plain_flax(cell, inputs, kept):
     readers = cell.models[0].readers
     one = {name: reader.preprocess(stack([reader.parse(inputs[name][0])])) for name, reader in readers.items()}
@@ -161,7 +172,7 @@ def test_exported_bytes_run_without_mmjax(cell, inputs, kept, tmp_path):
     [
         ({}, r"inputs are empty; its modalities are image, text, vector"),
         ({"sound": ["a.wav"]}, r"'sound' is not a modality of cell all; its modalities are image, text, vector"),
-        ({"text": "a cat"}, r"text: a list of inputs is expected, not str; write \[input\]"),
+        ({"text": 3}, r"text: a list of inputs is expected, not int; write \[input\]"),
         ({"text": ["a", "b"], "image": [None]}, r"inputs have different lengths or none: \{'text': 2, 'image': 1\}"),
         ({"text": [3]}, r"text\[0\]: a text is int; it must be a str"),
         ({"text": ["ok"], "image": ["no.png"]}, r"image\[0\]: no.png: No such file"),
