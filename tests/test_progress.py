@@ -54,3 +54,11 @@ def test_the_bars_show_the_speed_and_the_time_left(monkeypatch):
     shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", out.getvalue())
     assert re.search(r"training both \(1 of 2\) .*30/50 +0:00:15 left 0:00:10 128 examples/s", shown)
     assert re.search(r"all training runs .*30/100 +0:00:15 left 0:00:35", shown)
+
+
+def test_lines_are_no_markup_and_are_not_wrapped_in_a_log():
+    out = io.StringIO()
+    line = "data: 8 rows through [red]drawings[/red].csv, " + "x" * 100
+    with Progress(Console(file=out, width=80, force_terminal=False)) as progress:
+        progress.print(line)
+    assert out.getvalue() == f"{line}\n"
