@@ -61,4 +61,4 @@ def test_lines_are_no_markup_and_are_not_wrapped_in_a_log():
     line = "data: 8 rows through [red]drawings[/red].csv, " + "x" * 100
     with Progress(Console(file=out, width=80, force_terminal=False)) as progress:
         progress.print(line)
-    assert out.getvalue() == f"{line}\n"
+    assert out.getvalue().strip() == line
