@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 from flax import struct
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.nn.checks import positive, rate, text_ids
@@ -20,7 +21,8 @@ class AttentionLSTMCache:
     """The state of the LSTM between steps, and its memory; a plain pytree.
 
     hidden, cell: Float32[b n], h and c. values: Float[a m d], the memory, zero where it is masked. keys: Float[a m k], its
-    projection for the attention. mask: Bool[a m]. Each memory belongs to b / a adjacent sequences.
+    projection for the attention. mask: Bool[a m]. Each memory belongs to b / a adjacent sequences. padding: Int[b], the number
+    of tokens of each sequence that are still to be ignored; None for none.
     """
 
     hidden: Declared[Float[Array, "b n"]]
@@ -28,10 +30,23 @@ class AttentionLSTMCache:
     values: Declared[Float[Array, "a m d"]]
     keys: Declared[Float[Array, "a m k"]]
     mask: Declared[Bool[Array, "a m"]]
+    padding: Declared[Int[Array, " b"] | None] = None
+
+    @property
+    def layout(self) -> "AttentionLSTMCache":
+        """The logical axes of each array, as `PartitionSpec`s for `flax.linen.logical_to_mesh_sharding`."""
+        state, memory = PartitionSpec("batch", "features"), PartitionSpec("batch", "time", "features")
+        padding = None if self.padding is None else PartitionSpec("batch")
+        return AttentionLSTMCache(state, state, memory, memory, PartitionSpec("batch", "time"), padding)
+
+    def pad_left(self, padding: Int[Array, " b"]) -> "AttentionLSTMCache":
+        """The cache, empty before, that ignores the first padding[i] tokens of row i."""
+        return self.replace(padding=padding)
 
     def reorder(self, source: Int[Array, " b"]) -> "AttentionLSTMCache":
         """The cache in which row i continues the sequence of row source[i], a sequence of the same memory."""
-        return self.replace(hidden=self.hidden[source], cell=self.cell[source])
+        padding = None if self.padding is None else self.padding[source]
+        return self.replace(hidden=self.hidden[source], cell=self.cell[source], padding=padding)
 
 
 class _Cell(nn.Module):
@@ -43,13 +58,17 @@ class _Cell(nn.Module):
 
     @nn.compact
     def __call__(
-        self, state: tuple[Float[Array, "b n"], Float[Array, "b n"]], x: Float[Array, "b g"], memory: AttentionLSTMCache
+        self,
+        state: tuple[Float[Array, "b n"], Float[Array, "b n"]],
+        step: tuple[Float[Array, "b g"], Bool[Array, " b"] | None],
+        memory: AttentionLSTMCache,
     ) -> tuple[
         tuple[Float[Array, "b n"], Float[Array, "b n"]],
         tuple[Float[Array, "b n"], Float[Array, "b d"], Float[Array, "b m"]],
     ]:
-        """state: h and c. x: the projection of the token. Returns (h and c, (h, z, alpha))."""
-        (hidden, cell), (memories, count, width) = state, memory.values.shape
+        """state: h and c. step: the projection of the token, and whether it is no padding, after which h and c stay as they
+        are; None for no padding. Returns (h and c, (h, z, alpha))."""
+        (hidden, cell), (x, valid), (memories, count, width) = state, step, memory.values.shape
         dense = lambda name, size, bias=True: nn.Dense(size, use_bias=bias, dtype=self.dtype, name=name)
         query = dense("query", self.attention)(hidden).reshape(memories, -1, 1, self.attention)
         scores = dense("score", 1, False)(jnp.tanh(memory.keys[:, None] + query))[..., 0]  # equation 4
@@ -58,9 +77,13 @@ class _Cell(nn.Module):
         z = nn.sigmoid(dense("gate", 1)(hidden).astype(jnp.float32)) * z.reshape(-1, width)  # equation 13
         gates = x + dense("recurrent", 4 * self.width, False)(hidden) + dense("context", 4 * self.width, False)(z)
         i, f, g, o = jnp.split(gates.astype(jnp.float32), 4, axis=-1)  # equations 1 to 3
-        cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
-        hidden = nn.sigmoid(o) * jnp.tanh(cell)
-        return (hidden, cell), (hidden, z, weights.reshape(-1, count))
+        new_cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
+        new_hidden = nn.sigmoid(o) * jnp.tanh(new_cell)
+        if valid is not None:
+            new_hidden, new_cell = (
+                jnp.where(valid[:, None], new, old) for new, old in ((new_hidden, hidden), (new_cell, cell))
+            )
+        return (new_hidden, new_cell), (new_hidden, z, weights.reshape(-1, count))
 
 
 class AttentionLSTM(nn.Module):
@@ -125,12 +148,15 @@ class AttentionLSTM(nn.Module):
         self, ids: Int[Array, "b n"], cache: AttentionLSTMCache, *, train: bool = False
     ) -> tuple[Float[Array, "b n vocabulary"], AttentionLSTMCache]:
         """The logits after each of n tokens that follow those in the cache."""
+        valid, padding = None, cache.padding
+        if padding is not None:
+            valid, padding = jnp.arange(ids.shape[1])[None] >= padding[:, None], jnp.maximum(padding - ids.shape[1], 0)
         embedded = self.drop(self.word(ids), train=train)
-        (hidden, cell), (h, z, _) = self.steps((cache.hidden, cache.cell), self.input(embedded), cache)
+        (hidden, cell), (h, z, _) = self.steps((cache.hidden, cache.cell), (self.input(embedded), valid), cache)
         y = self.drop(embedded + self.of_hidden(h).astype(jnp.float32) + self.of_context(z).astype(jnp.float32), train=train)
         table = (self.word.embedding if self.tied else self.output).astype(self.dtype)
         logits = jnp.einsum("bnd,vd->bnv", y.astype(self.dtype), table, preferred_element_type=jnp.float32)  # equation 7
-        return logits, cache.replace(hidden=hidden, cell=cell)
+        return logits, cache.replace(hidden=hidden, cell=cell, padding=padding)
 
     def __call__(self, ids: Padded, memory: Tokens, *, train: bool = False) -> Float[Array, "b n vocabulary"]:
         """All positions at once, for teacher forcing. ids: x Int[b n]; logits beyond the length are undefined."""
@@ -139,7 +165,7 @@ class AttentionLSTM(nn.Module):
     def memory_weights(self, ids: Padded, memory: Tokens) -> Float[Array, "b n m"]:
         """alpha at each token: weights of the memory that sum to 1, or zeros without a valid memory. ids: as in `__call__`."""
         cache = self.init_cache(memory, ids.x.shape[1])
-        return self.steps((cache.hidden, cache.cell), self.input(self.word(ids.x)), cache)[1][2]
+        return self.steps((cache.hidden, cache.cell), (self.input(self.word(ids.x)), None), cache)[1][2]
 
 
 def _open_forget_gate(key, shape, dtype=jnp.float32) -> Float[Array, " g"]:

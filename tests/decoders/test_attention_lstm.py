@@ -1,13 +1,14 @@
 """The LSTM with attention: its equations in NumPy, cached steps, masked memories, beams, seeds and bfloat16."""
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mmjax.decoders import AttentionLSTM, Decoder
-from mmjax.nn.search import BeamCache
+from mmjax.nn.search import BeamCache, PaddedCache, greedy
 from mmjax.types import Padded, Tokens
 
 DECODER = AttentionLSTM(vocabulary=7, width=3, embedding=4, attention=5)
@@ -16,6 +17,11 @@ INIT_CACHE = jax.jit(
     lambda variables, memory, beams: DECODER.apply(variables, memory, 6, beams, method="init_cache"), static_argnums=2
 )
 STEP = jax.jit(lambda variables, ids, cache: DECODER.apply(variables, ids, cache, method="step"))
+SEARCH = jax.jit(
+    lambda variables, prompt, memory: greedy(
+        lambda ids, cache: STEP(variables, ids, cache), INIT_CACHE(variables, memory, 1), prompt, 3, 0
+    )
+)
 
 
 def drawn(module, *inputs, seed=0):
@@ -109,6 +115,50 @@ def test_beams_share_a_memory_and_can_be_reordered(example):
     source = jnp.array([1, 1, 3, 2, 5, 5])
     logits, _ = STEP(variables, ids[source, 2:], cache.reorder(source))
     chex.assert_trees_all_close(logits, expected[source, 2:], atol=1e-5)
+
+
+def test_left_padding_changes_nothing(example):
+    """Rows with 2, 0 and 3 tokens of padding, in two steps of which the first one may be padding alone."""
+    ids, memory, variables = example
+    padding = jnp.array([2, 0, 3])
+    shifted = jax.vmap(jnp.roll)(ids.x, padding)
+    first, cache = STEP(variables, shifted[:, :2], INIT_CACHE(variables, memory, 1).pad_left(padding))
+    assert isinstance(cache, PaddedCache)
+    np.testing.assert_array_equal(cache.reorder(jnp.array([2, 1, 2])).padding, [1, 0, 1])
+    second, _ = STEP(variables, shifted[:, 2:], cache)
+    found, expected = jnp.concatenate([first, second], axis=1), APPLY(variables, ids, memory)
+    for row, pad in enumerate(padding.tolist()):
+        chex.assert_trees_all_close(found[row, pad:], expected[row, : 6 - pad], atol=1e-5)
+
+
+def test_prompts_of_different_lengths_give_what_each_gives_alone(example):
+    """Batches of three prompts of 1, 2 and 3 tokens. Without padding, the most likely token after each prompt and its text is
+    the next token of the text."""
+    _, memory, variables = example
+    random, lengths = np.random.default_rng(2), np.array([2, 1, 3])
+    texts = set()
+    for _ in range(20):
+        prompts = random.integers(1, 7, (3, 3))
+        found = SEARCH(variables, Padded(jnp.asarray(prompts), jnp.asarray(lengths)), memory)
+        text, counts = np.asarray(found.x), np.minimum(np.asarray(found.length) + 1, 3)  # with the end
+        joined = np.array([[*prompts[row, :length], *text[row], 0, 0][:6] for row, length in enumerate(lengths)])
+        logits = np.asarray(APPLY(variables, Padded(jnp.asarray(joined), jnp.full(3, 6)), memory))
+        for row, (length, count) in enumerate(zip(lengths, counts)):
+            np.testing.assert_array_equal(logits[row, length - 1 :][:count].argmax(axis=-1), text[row, :count])
+            texts.add(tuple(text[row, :count].tolist()))
+    assert len(texts) > 5
+
+
+def test_the_layout_names_the_axes_of_the_cache(example):
+    """Three devices share the batch; the result is that of one device."""
+    ids, memory, variables = example
+    cache = INIT_CACHE(variables, memory, 1).pad_left(jnp.array([2, 0, 3]))
+    expected = STEP(variables, ids.x, cache)
+    mesh = jax.make_mesh((3,), ("data",), devices=jax.devices()[:3], axis_types=(jax.sharding.AxisType.Auto,))
+    placed = jax.device_put(cache, nn.logical_to_mesh_sharding(cache.layout, mesh, (("batch", "data"),)))
+    shapes = [leaf.sharding.shard_shape(leaf.shape) for leaf in jax.tree.leaves(placed)]
+    assert shapes == [(1, 3), (1, 3), (1, 4, 2), (1, 4, 5), (1, 4), (1,)]
+    chex.assert_trees_all_close(STEP(variables, ids.x, placed), expected, atol=1e-5)
 
 
 def test_vmap_over_seeds(example):
