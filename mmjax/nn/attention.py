@@ -13,16 +13,17 @@ from jaxtyping import Array, Bool, Float
 from mmjax.nn.checks import non_negative, positive, rate
 from mmjax.nn.dense import Dense, matmul
 from mmjax.nn.dropout import Dropout
+from mmjax.nn.long_attention import attend_in_blocks
 from mmjax.nn.pooling import masked_softmax
 from mmjax.types import Tokens
 
 __all__ = [
-    "LONG", "QUERIES", "Attention", "AttentionPool", "Block", "Transformer", "attend", "attend_in_blocks", "attention_weights",
-    "causal", "gelu", "gelu_sigmoid", "gelu_tanh",
+    "LONG", "QUERIES", "Attention", "AttentionPool", "Block", "Transformer", "attend", "attention_weights", "causal",
+    "gelu", "gelu_sigmoid", "gelu_tanh",
 ]
 
-LONG, QUERIES = 1 << 18, 128
-"""From this number of scores per head on, `attend` computes them for this number of queries at a time."""
+LONG, QUERIES = 1 << 18, 256
+"""From this number of scores per head on, `attend` computes them for about this number of queries at a time."""
 
 
 def gelu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
@@ -59,34 +60,6 @@ def attend(
     if q.shape[2] * k.shape[2] >= LONG and q.shape[2] > QUERIES:
         return attend_in_blocks(q, k, v, mask, QUERIES)
     return attention_weights(q, k, mask).astype(v.dtype) @ v
-
-
-def attend_in_blocks(
-    q: Float[Array, "b h n k"],
-    k: Float[Array, "b h m k"],
-    v: Float[Array, "b h m v"],
-    mask: Bool[Array, "b m"] | Bool[Array, "b n m"],
-    block: int,
-) -> Float[Array, "b h n v"]:
-    """`attend` for `block` queries at a time; the scores are computed again for the gradient.
-
-    So there are never more than b h block m scores. Rabe and Staats (2021, "Self-attention does not need O(n^2) memory")
-    also divide the keys, which saves nothing while m is much smaller than b h block m.
-    """
-    count = -(-q.shape[2] // block)
-
-    def blocks(x, axis):
-        """[... n ...] -> [count ... block ...], with zeros at the end."""
-        padding = [(0, count * block - x.shape[axis]) if at == axis else (0, 0) for at in range(x.ndim)]
-        return jnp.moveaxis(jnp.pad(x, padding).reshape(*x.shape[:axis], count, block, *x.shape[axis + 1 :]), axis, 0)
-
-    @jax.checkpoint
-    def part(given):
-        own = mask if mask.ndim == 2 else given[1]
-        return attention_weights(given[0], k, own).astype(v.dtype) @ v
-
-    outputs = lax.map(part, (blocks(q, 2), blocks(mask, 1) if mask.ndim == 3 else jnp.zeros(count)))
-    return jnp.moveaxis(outputs, 0, 2).reshape(*q.shape[:2], count * block, v.shape[-1])[:, :, : q.shape[2]]
 
 
 def attention_weights(

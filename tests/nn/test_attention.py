@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mmjax.nn import Attention, AttentionPool, Block, Transformer, attend
-from mmjax.nn.attention import attend_in_blocks, gelu
+from mmjax.nn.attention import gelu
+from mmjax.nn.long_attention import attend_in_blocks
 from mmjax.types import Tokens
 
 B, N, M, D = 2, 3, 4, 6
@@ -143,6 +144,18 @@ def test_attention_in_blocks_of_queries_equals_that_of_all_queries(per_query):
     chex.assert_trees_all_close(
         run(lambda *given: attend_in_blocks(*given, mask, 3)), run(lambda *given: attend(*given, mask)), atol=1e-6
     )
+
+
+def test_attention_in_blocks_in_bfloat16_and_for_several_seeds():
+    q, k, v = jax.random.normal(jax.random.key(0), (3, 2, 1, 2, 9, 8))  # two seeds
+    mask = jnp.ones((1, 9), bool)
+    loss = lambda block: lambda *given: jnp.sum(jnp.sin(attend_in_blocks(*given, mask, block).astype(jnp.float32)))
+    gradients = lambda block: jax.vmap(jax.grad(loss(block), argnums=(0, 1, 2)))
+    expected = gradients(9)(q, k, v)
+    found = gradients(4)(*(x.astype(jnp.bfloat16) for x in (q, k, v)))
+    assert {x.dtype for x in found} == {jnp.bfloat16.dtype}
+    chex.assert_trees_all_close(jax.tree.map(lambda x: x.astype(jnp.float32), found), expected, atol=0.03)
+    chex.assert_trees_all_close(gradients(4)(q, k, v), expected, atol=1e-6)
 
 
 def test_the_memory_of_attention_is_linear_in_the_length_of_long_sequences():
