@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from mmjax.data.formats import json_files
 from mmjax.data.formats.json_files import read_json
 
 __all__ = [
-    "LETTERS", "VisualQuestion", "doc_vqa", "gqa", "mm_bench", "mme", "mmmu", "pope", "science_qa", "text_vqa", "vqa_v2",
+    "LETTERS", "VisualQuestion", "doc_vqa", "gqa", "mm_bench", "mme", "mmmu", "pope", "rotations", "science_qa",
+    "text_vqa", "vqa_v2",
 ]  # fmt: skip
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -40,6 +41,17 @@ class VisualQuestion:
     category: str = ""
     options: tuple[str, ...] = ()
     hint: str = ""
+
+
+def rotations(question: VisualQuestion) -> list[VisualQuestion]:
+    """The question once for each rotation of its options ("circular evaluation", Liu et al., 2024), under ids such as "7/1"; as
+    it is without options. The right letter moves with its option, and so do images that have places in options."""
+    options, right = question.options, LETTERS.find(question.answers[0])
+    return [
+        replace(question, id=f"{question.id}/{turn}", options=options[turn:] + options[:turn],
+                answers=(LETTERS[(right - turn) % len(options)],))
+        for turn in range(len(options))
+    ] or [question]  # fmt: skip
 
 
 def vqa_v2(questions: Path, annotations: Path, images: Path) -> list[VisualQuestion]:
@@ -108,8 +120,8 @@ def science_qa(problems: Path, images: Path, split: str = "test", with_images: b
 
 
 def mmmu(files: Sequence[Path]) -> list[VisualQuestion]:
-    """MMMU (Yue et al., 2024): Parquet files of its subjects, such as Art/validation-00000-of-00001.parquet; multiple-choice
-    questions only. "<image 1>" in the text stands for the first image. Needs pyarrow."""
+    """MMMU (Yue et al., 2024): Parquet files of its subjects, such as Art/validation-00000-of-00001.parquet. Open questions
+    have no options. "<image 1>" in the text stands for the first image. Needs pyarrow."""
     try:
         from pyarrow import ArrowInvalid, parquet
     except ImportError as error:
@@ -122,24 +134,26 @@ def mmmu(files: Sequence[Path]) -> list[VisualQuestion]:
             raise DataError(f"{file}: it is not a Parquet file ({str(error).splitlines()[0]})") from None
         for number, row in enumerate(rows, 1):
             entry = _Entry(row, file, f"row {number}")
-            if entry.get("question_type") != "multiple-choice":
-                continue
-            options = _literal_list(entry)
+            kind = entry.get("question_type")
+            if kind not in ("multiple-choice", "open"):
+                known = "it must be multiple-choice or open"
+                raise DataError(f"{file}: {entry.where}, field 'question_type': it is {kind!r}; {known}")
+            options = _literal_list(entry, "options") if kind == "multiple-choice" else ()
             cells = [row[f"image_{k}"] for k in range(1, 8) if row.get(f"image_{k}")]
             images = tuple(cell.get("bytes") if isinstance(cell, dict) else None for cell in cells)
             if not all(isinstance(image, bytes) for image in images):
                 raise DataError(f"{file}: {entry.where}: an image is not stored in the file")
-            answer, name = entry.letter(_place(entry.text("answer")), options), entry.text("id")
+            answers = (entry.letter(_place(entry.text("answer")), options),) if options else _open_answers(entry)
+            name = entry.text("id")
             subject = "_".join(name.split("_")[1:-1])
-            found.append(VisualQuestion(name, images, entry.text("question"), (answer,), name, subject, options))
+            found.append(VisualQuestion(name, images, entry.text("question"), answers, name, subject, options))
     return _some(found, files[0] if files else "no file")
 
 
 def mm_bench(file: Path, circular: bool = True) -> list[VisualQuestion]:
     """MMBench (Liu et al., 2024): a TSV such as MMBench_DEV_EN.tsv, with images in base64.
 
-    circular: each question is asked once for each rotation of its options ("circular evaluation"), under ids such as "7/1"; all
-    are of the group "7", and an answer counts if it is right in all of them.
+    circular: each question is asked in all its `rotations`, which are of one group.
     """
     csv.field_size_limit(1 << 30)
     found, images = [], {}
@@ -154,10 +168,9 @@ def mm_bench(file: Path, circular: bool = True) -> list[VisualQuestion]:
         except ValueError:
             raise DataError(f"{file}: {entry.where}, column 'image': it is not base64") from None
         hint = "" if row.get("hint") in (None, "nan") else str(row["hint"])
-        for turn in range(len(options) if circular else 1):
-            turned, answer = options[turn:] + options[:turn], LETTERS[(right - turn) % len(options)]
-            name, kind = f"{index}/{turn}" if circular else index, str(row.get("category") or "")
-            found.append(VisualQuestion(name, (images[index],), entry.text("question"), (answer,), index, kind, turned, hint))
+        kind, answer = str(row.get("category") or ""), LETTERS[right]
+        one = VisualQuestion(index, (images[index],), entry.text("question"), (answer,), index, kind, options, hint)
+        found += rotations(one) if circular else [one]
     return _some(found, file)
 
 
@@ -270,15 +283,21 @@ def _place(letter: str) -> int:
     return LETTERS.find(letter) if len(letter) == 1 else -1
 
 
-def _literal_list(entry: _Entry) -> tuple[str, ...]:
-    """The texts of the field "options", a list in Python's notation."""
+def _literal_list(entry: _Entry, name: str) -> tuple[str, ...]:
+    """The texts of a field, a list in Python's notation of at least one."""
     try:
-        options = ast.literal_eval(entry.text("options"))
+        texts = ast.literal_eval(entry.text(name))
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        options = None
-    if not isinstance(options, list):
-        raise DataError(f"{entry.file}: {entry.where}, field 'options': it must be a list of texts")
-    return tuple(map(str, options))
+        texts = None
+    if not isinstance(texts, list) or not texts:
+        raise DataError(f"{entry.file}: {entry.where}, field {name!r}: it must be a list of at least one text")
+    return tuple(map(str, texts))
+
+
+def _open_answers(entry: _Entry) -> tuple[str, ...]:
+    """The answer, or each of a list in Python's notation, any of which is right."""
+    text = entry.text("answer")
+    return _literal_list(entry, "answer") if text.startswith(("['", '["')) else (text,)
 
 
 def _coco_image(images: Path, entry: _Entry) -> Path:

@@ -150,12 +150,13 @@ def test_mmmu(tmp_path):
         "image_1": {"bytes": png(), "path": "1.png"},
         "image_2": None,
     }
-    rows = [row, row | {"id": "validation_Art_2", "question_type": "open", "answer": "7", "options": "[]"}]
+    rows = [row, row | {"id": "validation_Art_2", "question_type": "open", "answer": "['7', 'seven']", "options": "[]"}]
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "art.parquet")
-    (found,) = mmmu([tmp_path / "art.parquet"])
+    found, asked = mmmu([tmp_path / "art.parquet"])
     assert found.options == ("a frog", 'it\'s "two"') and found.answers == ("B",) and found.images == (png(),)
-    assert found.category == "Art_Theory"
+    assert found.category == "Art_Theory" and (asked.options, asked.answers, asked.category) == ((), ("7", "seven"), "Art")
     for wrong, message in (({"options": "'abc'"}, "'options': it must be a list"), ({"answer": ""}, "not one of the 2 options"),
+                           ({"question_type": "essay"}, "it is 'essay'; it must be multiple-choice or open"),
                            ({"image_1": {"bytes": None, "path": "1.png"}}, "an image is not stored in the file")):  # fmt: skip
         parquet.write_table(pyarrow.Table.from_pylist([row | wrong]), tmp_path / "wrong.parquet")
         with pytest.raises(DataError, match=f"row 1.*{message}"):
