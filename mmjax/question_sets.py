@@ -4,39 +4,51 @@ Prompts are the default ones of lmms-eval (Zhang et al., 2024).
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmjax.data.formats import visual_questions as sets
 from mmjax.data.formats.visual_questions import LETTERS, VisualQuestion
 from mmjax.metrics.answers import ANSWER_METRICS, chosen_letter
+from mmjax.metrics.answers_mmmu import named_reference
 from mmjax.metrics.answers_vlmevalkit import option_letter
 
-__all__ = ["LETTER", "POPE", "SETS", "SHORT", "QuestionSet", "parts_of"]
+__all__ = ["COMPARED_WITH", "LETTER", "MME", "POPE", "SETS", "SHORT", "QuestionSet", "parts_of"]
+
+COMPARED_WITH = {"lmms_eval": "0.7.3", "VLMEvalKit": "e8e78f05"}
+"""{program: the version or revision}: the tests compare prompts and scores with these."""
 
 SHORT = "\nAnswer the question using a single word or phrase."
 LETTER = "\nAnswer with the option's letter from the given choices directly."
 POPE = tuple(name for name in ANSWER_METRICS if name.startswith("pope"))
+MME = {
+    "perception": ("existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR"),
+    "cognition": ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning"),
+}
+"""{total: its categories}."""
 
 
 @dataclass(frozen=True)
 class QuestionSet:
     """A public set.
 
-    read: (files, folder of images) -> questions. files: what they are, for the help. scores: of `ANSWER_METRICS`, the first one
+    load: (files, folder of images) -> questions. files: what they are, for the help. scores: of `ANSWER_METRICS`, the first one
     is the headline. prompt: question -> the text that the model reads, with "<image 1>" where the first image stands in it.
-    letter: (answer, options) -> the letter that a free answer gives, None for none. together: also the share of groups whose
-    answers are all right.
+    read: (answer, question) -> the text that is scored, such as the letter that a free answer gives, "" for none. together:
+    also the share of groups whose answers are all right. totals: {name: the categories whose scores are added up}; a category's
+    score is 100 (mean accuracy of its groups + share of those that are all right). rules: whose scorer ours equals.
     """
 
-    read: Callable[[Sequence[Path], Path | None], list[VisualQuestion]]
+    load: Callable[[Sequence[Path], Path | None], list[VisualQuestion]]
     files: tuple[str, ...]
     scores: tuple[str, ...]
     prompt: Callable[[VisualQuestion], str] = lambda question: question.text + SHORT
-    letter: Callable[[str, Sequence[str]], str | None] | None = None
+    read: Callable[[str, VisualQuestion], str] = lambda answer, question: answer
     together: bool = False
+    totals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rules: str = "lmms_eval"
 
 
 def _lettered(question: VisualQuestion) -> str:
@@ -53,7 +65,13 @@ def _science_qa(question: VisualQuestion) -> str:
 
 
 def _mmmu(question: VisualQuestion) -> str:
-    return f"{question.text}\n{_lettered(question)}\n{LETTER}"
+    return f"{question.text}\n{_lettered(question)}\n{LETTER}" if question.options else f"{question.text}\n{SHORT}"
+
+
+def _mmmu_answer(answer: str, question: VisualQuestion) -> str:
+    """The letter, or the reference of an open question, that the answer gives."""
+    options = question.options
+    return (chosen_letter(answer, options) if options else named_reference(answer, question.answers)) or ""
 
 
 def _mm_bench(question: VisualQuestion) -> str:
@@ -73,13 +91,14 @@ SETS = {
     "science_qa": QuestionSet(
         lambda files, images: sets.science_qa(*files, images), ("PROBLEMS",), ("first_letter",), _science_qa
     ),
-    "mmmu": QuestionSet(lambda files, images: sets.mmmu(files), ("PARQUET...",), ("first_letter",), _mmmu, chosen_letter),
+    "mmmu": QuestionSet(lambda files, images: sets.mmmu(files), ("PARQUET...",), ("first_letter",), _mmmu, _mmmu_answer),
     "mm_bench": QuestionSet(
-        lambda files, images: sets.mm_bench(*files), ("TSV",), ("first_letter",), _mm_bench, option_letter, together=True
+        lambda files, images: sets.mm_bench(*files), ("TSV",), ("first_letter",), _mm_bench, together=True, rules="VLMEvalKit",
+        read=lambda answer, question: option_letter(answer, question.options) or "",
     ),
     "pope": QuestionSet(lambda files, images: sets.pope(*files, images), ("QUESTIONS",), POPE),
-    "mme": QuestionSet(lambda files, images: sets.mme(*files), ("FOLDER",), ("mme",), _mme, together=True),
-}
+    "mme": QuestionSet(lambda files, images: sets.mme(*files), ("FOLDER",), ("mme",), _mme, together=True, totals=MME),
+}  # fmt: skip
 """{name: set}."""
 
 

@@ -1,15 +1,16 @@
 """`python -m mmjax.questions WEIGHTS pope FILE --images DIR`: answers public questions about images, and scores them.
 
 Prompts and scores equal those of lmms-eval's functions (`mmjax.metrics.answers`), and intervals are clustered by
-image. Answers are written to a file as they come, so that a stopped run continues.
+image. Answers are written to a file as they come, so that a stopped run continues. The table has the baselines: the same
+questions without images and with wrong ones, and the most frequent answer.
 """
 
 import argparse
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,13 +18,12 @@ from typing import Any
 import numpy as np
 
 from mmjax.data.decode import DataError, open_image
-from mmjax.data.formats.visual_questions import VisualQuestion
-from mmjax.evaluate.statistics.estimates import Estimate, estimates
-from mmjax.metrics.answers import ANSWER_METRICS
-from mmjax.metrics.text import text_outcomes
-from mmjax.question_sets import SETS, QuestionSet, parts_of
+from mmjax.data.formats.visual_questions import VisualQuestion, rotations
+from mmjax.evaluate.statistics.estimates import Estimate, finite
+from mmjax.question_scores import ALL, majority, scored, with_same
+from mmjax.question_sets import COMPARED_WITH, SETS, QuestionSet, parts_of
 
-__all__ = ["SHOWN", "answered", "first_groups", "main", "majority", "scored", "shown_images", "with_same"]
+__all__ = ["SHOWN", "answered", "circular", "first_groups", "main", "shown_images"]
 
 SHOWN = ("right", "none", "wrong")
 
@@ -39,7 +39,7 @@ def shown_images(questions: Sequence[VisualQuestion], shown: str) -> list[tuple[
         return [question.images for question in questions]
     different = list(dict.fromkeys(question.images for question in questions))
     if len(different) < 2:
-        raise DataError("all questions are about the same image, so no other one can be shown; raise --limit")
+        raise DataError("all questions are about the same image: raise --limit, or leave out wrong ones by --shown right none")
     following = dict(zip(different, [*different[1:], different[0]]))
     return [following[question.images] for question in questions]
 
@@ -48,6 +48,18 @@ def first_groups(questions: Sequence[VisualQuestion], count: int | None) -> list
     """The first `count` questions and the others of their groups; None for all."""
     groups = {question.group for question in questions[:count]}
     return [question for question in questions if question.group in groups]
+
+
+def circular(name: str, questions: Sequence[VisualQuestion]) -> tuple[list[VisualQuestion], QuestionSet]:
+    """(all `rotations` of the questions, their set, in which an answer is right together with the others of its group).
+
+    name: of `SETS`; MMBench's questions come rotated. Raises DataError if the set has no multiple choice.
+    """
+    if not any(question.options for question in questions):
+        raise DataError(f"--circular is for questions with options, and {name} has none")
+    if SETS[name].together:
+        return list(questions), SETS[name]
+    return [turned for question in questions for turned in rotations(question)], replace(SETS[name], together=True)
 
 
 def answered(
@@ -83,48 +95,6 @@ def answered(
             found += texts
             report(len(found))
     return found
-
-
-def scored(questions: Sequence[VisualQuestion], set_: QuestionSet, answers: Sequence[str]) -> dict[str, Estimate]:
-    """{score: estimate} with intervals over groups; "all_right" is the share of groups whose answers are all right."""
-    read = (lambda text, options: text) if set_.letter is None else set_.letter
-    given = [read(text, question.options) or "" for question, text in zip(questions, answers)]
-    references = [question.answers for question in questions]
-    metrics = {name: ANSWER_METRICS[name] for name in set_.scores}
-    outcomes = text_outcomes(metrics.values(), given, references)
-    values = {name: metric.metric for name, metric in metrics.items()}
-    weight, group = np.ones(len(questions), np.float32), np.unique([q.group for q in questions], return_inverse=True)[1]
-    found = estimates(values, {name: x[None] for name, x in outcomes.items()}, weight, group)
-    if set_.together:
-        right = outcomes.get("mme_right", outcomes.get(set_.scores[0]) == 1)
-        every = np.array([right[group == number].all() for number in range(group.max() + 1)], np.float32)
-        metric, groups = ANSWER_METRICS["gqa"].metric, np.arange(len(every))  # a mean
-        found |= estimates({"all_right": metric}, {"gqa": every[None]}, np.ones(len(every)), groups)
-    return found
-
-
-def with_same(
-    questions: Sequence[VisualQuestion], rows: Mapping[str, dict[str, Estimate]], answers: Mapping[str, Sequence[str]]
-) -> dict[str, dict[str, Estimate]]:
-    """The rows with "same", the share of answers that are those with the right images: 1 if a model ignores the images.
-
-    rows: {images: scores}. answers: {images: of each question}. As they are without other images than the right ones.
-    """
-    if "right" not in answers or len(answers) < 3:  # one of them is the majority
-        return dict(rows)
-    group = np.unique([question.group for question in questions], return_inverse=True)[1]
-    found = {}
-    for images, texts in answers.items():
-        equal = np.array([a == b for a, b in zip(texts, answers["right"])], np.float32)
-        metric = ANSWER_METRICS["gqa"].metric  # a mean
-        found[images] = rows[images] | estimates({"same": metric}, {"gqa": equal[None]}, np.ones(len(equal)), group)
-    return found
-
-
-def majority(questions: Sequence[VisualQuestion]) -> list[str]:
-    """The most frequent answer of all, for each question: a baseline that knows the answers but not the questions."""
-    most = Counter(answer for question in questions for answer in question.answers).most_common(1)[0][0]
-    return [most] * len(questions)
 
 
 def _name(image: Path | bytes) -> str:
@@ -196,12 +166,15 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("set", choices=SETS, help=f"with its files: {kinds}")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--images", type=Path, metavar="DIR", help="the folder of the images, if they are apart")
-    shown = "the images that the model sees: those of the questions, none, or those of other questions (default: right)"
-    parser.add_argument("--shown", nargs="+", choices=SHOWN, default=["right"], help=shown)
+    shown = "images that the model sees: those of the questions, none, or those of others (default: all three, in three times "
+    shown += "the time of one; right alone leaves these baselines out, and a later run adds them)"
+    parser.add_argument("--shown", nargs="+", choices=SHOWN, default=SHOWN, help=shown)
+    turns = "ask each question once for each rotation of its options, as MMBench always does, in as many times the time"
+    parser.add_argument("--circular", action="store_true", help=turns)
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions, and the others about their images")
     parser.add_argument("--batch", type=int, default=8, help="questions at once (default: %(default)s)")
     parser.add_argument("--max-tokens", type=int, default=16, help="of an answer (default: %(default)s)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of answers and scores (default: runs/SET)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="of answers and scores (default: runs/SET, or SET_circular)")
     given = parser.parse_args(None if arguments is None else list(arguments))
     from mmjax.pretrained import WeightsError
 
@@ -218,12 +191,16 @@ def _run(given: argparse.Namespace) -> None:
     from mmjax.pretrained import load
     from mmjax.pretrained.image_prompts import ImagePrompts
 
-    set_, out = SETS[given.set], given.out or Path("runs") / given.set
+    set_, out = SETS[given.set], given.out or Path("runs") / f"{given.set}{'_circular' * given.circular}"
     if len(given.files) != len(set_.files) and not set_.files[0].endswith("..."):
         raise DataError(f"{given.set} takes {len(set_.files)} files: {' '.join(set_.files)}")
     if min(given.batch, given.max_tokens, 1 if given.limit is None else given.limit) < 1:
         raise DataError("--batch, --max-tokens and --limit must be at least 1")
-    questions = first_groups(set_.read(given.files, given.images or given.files[0].parent), given.limit)
+    questions = first_groups(set_.load(given.files, given.images or given.files[0].parent), given.limit)
+    if given.circular:
+        questions, set_ = circular(given.set, questions)
+    for shown in given.shown:
+        shown_images(questions, shown)  # an error comes before hours of answers
     weights = load(given.weights)
     if not isinstance(weights.preprocessing, ImagePrompts):
         raise DataError(f"{given.weights} is no vision-language model, but a {type(weights.module).__name__}")
@@ -236,9 +213,16 @@ def _run(given: argparse.Namespace) -> None:
             update = lambda done, bar=bar, bars=bars: bars.update(bar, completed=done)
             said[shown] = answered(questions, set_, shown, answer, out / f"{shown}.jsonl", given.batch, metadata, update)
     said["majority"] = majority(questions)
-    rows = with_same(questions, {name: scored(questions, set_, texts) for name, texts in said.items()}, said)
-    (out / "scores.json").write_text(json.dumps(_summary(given, set_, questions, rows), indent=1))
-    Console(width=None if sys.stdout.isatty() else 128).print(_table(given.set, questions, rows))
+    scores = {shown: scored(questions, set_, texts) for shown, texts in said.items()}
+    rows = with_same(questions, {shown: of[ALL] for shown, of in scores.items()}, said)
+    kinds = {shown: {name: of for name, of in found.items() if name != ALL} for shown, found in scores.items()}
+    (out / "scores.json").write_text(json.dumps(_summary(given, set_, questions, rows, kinds), indent=1))
+    console, first = Console(width=None if sys.stdout.isatty() else 128), next(iter(said))
+    groups = len({question.group for question in questions})
+    title = f"{given.set}: {len(questions):,} questions about {groups:,} images, mean [95 % interval over images]"
+    console.print(_table("images", rows, title))
+    if kinds[first]:
+        console.print(_table("category", kinds[first], f"images: {first}"))
 
 
 def _summary(
@@ -246,29 +230,40 @@ def _summary(
     set_: QuestionSet,
     questions: Sequence[VisualQuestion],
     rows: Mapping[str, Mapping[str, Estimate]],
+    kinds: Mapping[str, Mapping[str, Mapping[str, Estimate]]],
 ) -> dict[str, Any]:
-    """What the scores depend on, and the scores."""
+    """What the scores depend on, and the scores. Prompts and scorers are those of this version of mmjax, and equal those of the
+    named versions of lmms-eval and VLMEvalKit. kinds: {images: {category: scores}}."""
     import mmjax
 
     content = json.dumps([[q.id, set_.prompt(q), q.answers] for q in questions]).encode()
-    of = {shown: {name: [e.mean, e.low, e.high] for name, e in found.items()} for shown, found in rows.items()}
+    values = lambda of: {name: [finite(x) for x in (e.mean, e.low, e.high)] for name, e in of.items()}
+    version = lambda program: f"{program} {COMPARED_WITH[program]}"
     return {
         "weights": given.weights, "set": given.set, "files": [file.name for file in given.files],
         "sha256 of prompts and answers": hashlib.sha256(content).hexdigest(), "questions": len(questions),
-        "max_tokens": given.max_tokens,
-        "prompt": set_.prompt(questions[0]), "mmjax": mmjax.__version__, "scores": of,
+        "max_tokens": given.max_tokens, "circular": given.circular,
+        "prompt": set_.prompt(questions[0]), "mmjax": mmjax.__version__,
+        "prompts as in": version("lmms_eval"), "scorer": list(set_.scores), "scorer as in": version(set_.rules),
+        "scores": {shown: values(found) for shown, found in rows.items()},
+        "categories": {shown: {name: values(of) for name, of in found.items()} for shown, found in kinds.items()},
     }  # fmt: skip
 
 
-def _table(name: str, questions: Sequence[VisualQuestion], rows: Mapping[str, Mapping[str, Estimate]]) -> Any:
+def _table(first: str, rows: Mapping[str, Mapping[str, Estimate]], title: str) -> Any:
     from rich.table import Table
 
-    groups = len({question.group for question in questions})
-    title = f"{name}: {len(questions):,} questions about {groups:,} images, mean [95 % interval over images]"
-    table = Table("images", *next(iter(rows.values())), title=title)
-    for shown, found in rows.items():
-        table.add_row(shown, *[f"{e.mean:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in found.values()])
+    table = Table(first, *next(iter(rows.values())), title=title)
+    for name, found in rows.items():
+        table.add_row(name, *map(_cell, found.values()))
     return table
+
+
+def _cell(e: Estimate) -> str:
+    """With three decimals, one if the score may exceed 1; without an interval if there is none."""
+    digits = 3 if e.metric.bounds == (0.0, 1.0) else 1
+    interval = f" [{e.low:.{digits}f}, {e.high:.{digits}f}]" if np.isfinite(e.low) else ""
+    return f"{e.mean:.{digits}f}{interval}"
 
 
 if __name__ == "__main__":

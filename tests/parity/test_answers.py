@@ -1,5 +1,6 @@
 """Scores of short answers equal the functions of lmms-eval on the same 500 predictions each."""
 
+import importlib.metadata
 import importlib.util
 import itertools
 import random
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.data.formats.visual_questions import VisualQuestion
 from mmjax.metrics.answers import (
     ANSWER_METRICS,
     anls,
@@ -24,7 +26,10 @@ from mmjax.metrics.answers import (
     vqa_accuracy,
     yes_no,
 )
+from mmjax.metrics.answers_mmmu import named_reference
 from mmjax.metrics.text import text_outcomes
+from mmjax.question_scores import ALL, scored
+from mmjax.question_sets import COMPARED_WITH, MME, SETS
 
 pytestmark = pytest.mark.parity
 WORDS = "a an the red Red, frog don't dont wouldnt've it's its 1,000 1000 10.5 2 two none / and/or left-hand \n (yes) no. ?"
@@ -158,3 +163,53 @@ def test_yes_and_no(processor):
     mme = utils("mme", processor)
     for answer in [*texts(CASES), *said, "y", "n", "nope", "yesterday", "Y.", "it is yes"]:
         assert yes_no(answer) == mme.parse_pred_ans(answer), answer
+
+
+def mmmu_utils(processor):
+    verifiers = {f"lmms_eval.verifiers{end}": types.ModuleType("verifiers") for end in ("", ".openai")}
+    verifiers["lmms_eval.verifiers"].VerificationPipeline = verifiers["lmms_eval.verifiers.openai"].OpenAIVerifier = None
+    rules = {"lmms_eval.tasks._task_utils.mmmu_mcq_utils": theirs("tasks/_task_utils/mmmu_mcq_utils")}
+    return utils("mmmu", processor, **verifiers, **rules)
+
+
+def test_open_questions_of_mmmu(processor):
+    rules, chosen, found = mmmu_utils(processor), random.Random(0), []
+    words = ["so ", "is ", "answer ", "The answer is ", "= ", "x = 3", "\n", ". ", "final result ", "could be ", ":", "-"]
+    words += [*"1,000 1000 2.5 2.504 -3 1e3 1.5e-2 .5 7 B a Frog 15,00 nan".split(), "a green frog"]
+    references = ["1000", "2.5", "-3", "0.5", "b", "frog", "A green frog", "0.015", "7", "15,00", "3", ""]
+    for number in range(3 * CASES):
+        answer = " ".join(chosen.choices(words, k=chosen.randint(0, 6)))
+        own = chosen.sample(references, 1 + number % 2)
+        expected = rules.eval_open(own if len(own) > 1 else own[0], rules.parse_open_response(answer))
+        assert (named_reference(answer, own) is not None) == expected, (answer, own)
+        found.append(expected)
+    assert 0.1 < np.mean(found) < 0.9
+
+
+def test_scores_of_mme(processor):
+    """Its totals and the score of a category, of 14 categories with 3 images each."""
+    mme, chosen = utils("mme", processor), random.Random(0)
+    mme.eval_logger = types.SimpleNamespace(info=lambda text: None)
+    assert {name.lower(): tuple(of) for name, of in mme.eval_type_dict.items()} == MME
+    kinds = [kind for of in MME.values() for kind in of]
+    asked = [
+        VisualQuestion(f"{kind}/{image}/{k}", (), "?", (("yes", "no")[k],), f"{kind}/{image}", kind)
+        for kind in kinds for image in range(3) for k in range(2)
+    ]  # fmt: skip
+    said = [chosen.choice([*question.answers, "yes", "no", "not sure", "y"]) for question in asked]
+    results = {}
+    for question, answer in zip(asked, said):
+        document = {"question_id": question.group, "category": question.category, "answer": question.answers[0].title()}
+        for name, result in mme.mme_process_results(document, [answer]).items():
+            results.setdefault(name, []).append(result)
+            results.setdefault(question.category, []).append(result)
+    found = scored(asked, SETS["mme"], said)
+    for total in MME:
+        expected = mme.mme_aggregate_results(results[f"mme_{total}_score"])
+        assert found[ALL][total].mean == pytest.approx(expected, rel=1e-6) and 0 < expected
+    for kind in kinds:
+        assert found[kind]["score"].mean == pytest.approx(mme.mme_aggregate_results(results[kind]), rel=1e-6)
+
+
+def test_the_version_is_that_of_the_results():
+    assert importlib.metadata.version("lmms_eval") == COMPARED_WITH["lmms_eval"]

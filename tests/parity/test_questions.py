@@ -10,7 +10,7 @@ import pytest
 
 from mmjax.data.formats.visual_questions import LETTERS, VisualQuestion
 from mmjax.question_sets import SETS, parts_of
-from tests.parity.test_answers import theirs, utils
+from tests.parity.test_answers import mmmu_utils, theirs, utils
 
 pytestmark = pytest.mark.parity
 TEXTS = ["what Brand is the NOKIA?", " Is it red?\n", "Is it a frog? Please answer yes or no.", "two\nlines", "ÉCLAIR?"]
@@ -78,19 +78,17 @@ def test_mm_bench(processor):
 
 def test_mmmu(processor):
     """Its prompts, and where their images stand."""
-    verifiers = {f"lmms_eval.verifiers{end}": types.ModuleType("verifiers") for end in ("", ".openai")}
-    verifiers["lmms_eval.verifiers"].VerificationPipeline = verifiers["lmms_eval.verifiers.openai"].OpenAIVerifier = None
-    rules = {"lmms_eval.tasks._task_utils.mmmu_mcq_utils": theirs("tasks/_task_utils/mmmu_mcq_utils")}
-    module, given = utils("mmmu", processor, **verifiers, **rules), settings("mmmu/mmmu_val.yaml")
+    module, given = mmmu_utils(processor), settings("mmmu/mmmu_val.yaml")
     images, chosen, seen = [AnyImage() for _ in range(7)], random.Random(0), set()
     documents = []
-    for count, options in itertools.product(range(1, 8), OPTIONS):
+    for count, options in itertools.product(range(1, 8), [*OPTIONS, ()]):
         places = [f"<image {k}>" for k in range(1, count + 1)]
-        inside = chosen.randint(0, count)  # in the question; the others are options
+        inside = chosen.randint(0, count) if options else count  # in the question; the others are options
         text = "".join(chosen.choice(["", *TEXTS]) + place for place in places[:inside]) + chosen.choice(["", *TEXTS])
         documents.append((text, (*options, *places[inside:]), images[:count]))
     for text, options, own in documents:
-        document = {"question": text, "options": repr(list(options)), "question_type": "multiple-choice"}
+        document = {"question": text, "options": repr(list(options))}
+        document |= {"question_type": "multiple-choice" if options else "open"}
         document |= {f"image_{k}": image for k, image in enumerate(own, 1)}
         prompt = SETS["mmmu"].prompt(VisualQuestion("1", (), text, (LETTERS[0],), "", options=options))
         module.config["metadata"]["interleaved_format"] = False  # as published
