@@ -1,8 +1,10 @@
 """Complete Whisper: segments, tasks, languages, timestamps and beams equal transformers' generate on random models."""
 
 import json
+from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -139,6 +141,65 @@ def test_silent_windows(models):
         assert [list(segment.ids) for segment in ours[0]] == [ids for *_, ids in expected[0]]
         counts.append(len(expected[0]))
     assert counts[0] < counts[-1]
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """(ours, theirs): (temperature, rejected, dropped, ids) of every text of every window, in the order of decoding.
+
+    Samples are equal on both sides: each is the first token at which the cumulative probability exceeds .6.
+    """
+    import torch
+    from transformers.models.whisper.generation_whisper import WhisperGenerationMixin
+
+    ours, theirs = [], []
+    rejects, need_fallback = Fallback.rejects, WhisperGenerationMixin._need_fallback
+
+    def recorded_rejects(self, decoded, vocabulary):
+        rejected = rejects(self, decoded, vocabulary)
+        ours.append((decoded.temperature, rejected, self.is_silent(decoded), list(decoded.ids)))
+        return rejected
+
+    def recorded_need_fallback(self, ids, *given):
+        rejected, dropped = need_fallback(self, ids, *given)
+        theirs.append((given[-1], bool(rejected), bool(dropped), [number for number in ids.tolist() if number != END]))
+        return rejected, dropped
+
+    def categorical(key, logits):
+        return jnp.argmax(jnp.cumsum(jax.nn.softmax(logits)) > 0.6)
+
+    monkeypatch.setattr(Fallback, "rejects", recorded_rejects)
+    monkeypatch.setattr(WhisperGenerationMixin, "_need_fallback", recorded_need_fallback)
+    monkeypatch.setattr(jax.random, "categorical", categorical)
+    monkeypatch.setattr(torch, "multinomial", lambda p, num_samples: (p.cumsum(-1) > 0.6).int().argmax(-1, keepdim=True))
+    return ours, theirs
+
+
+def test_fallback(models, tried):
+    """Every text that is tried, whether it is rejected or dropped, and the texts that are kept: by the compression ratio, by
+    the log-probability, and by both, the probability of no speech and with the previous text as a prompt.
+
+    transformers counts the end token as a part of the compressed text, ours does not; here no text is that near the limit.
+    """
+    theirs, weights = models
+    temperatures, frames = (0.0, 0.4, 1.0), recordings([150], seed=5)
+    first = Transcriber(weights, "cs", timestamps=True, seconds=0.24, max_tokens=12)
+    for ratio, likely, no_speech in ((0.7, None, None), (None, -0.9, None), (0.7, -0.9, 0.003)):
+        condition = no_speech is not None
+        ours = replace(first, fallback=Fallback(temperatures, ratio, likely, no_speech), condition=condition)
+        vars(ours)["decoder"] = first.decoder  # compiled once
+        found = ours.segments(frames, [150])
+        expected = generated(
+            theirs, frames, [150], language="cs", task="transcribe", max_new_tokens=12, temperature=temperatures,
+            compression_ratio_threshold=ratio, logprob_threshold=likely, no_speech_threshold=no_speech,
+            condition_on_prev_tokens=condition,
+        )  # fmt: skip
+        assert tried[0] == tried[1]
+        assert_equal(found, expected)
+    kept, rejected, dropped = (False, False), (True, False), (False, True)
+    assert {(0.0, *kept), (0.0, *rejected), (0.0, *dropped), (0.4, *rejected), (1.0, *kept), (1.0, *rejected)} <= {
+        one[:3] for one in tried[0]
+    }
 
 
 def test_scores(models):
