@@ -1,6 +1,10 @@
-"""Text metrics against sacrebleu, jiwer, rouge-score, NLTK and pycocoevalcap on 1,000 cases with up to five references."""
+"""Text metrics against sacrebleu, jiwer, rouge-score, NLTK, pycocoevalcap and a definition on 1,000 cases with up to five
+references."""
 
+import math
 import random
+from collections import Counter
+from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
@@ -243,3 +247,49 @@ def test_cider_d(captions):
         np.testing.assert_allclose(found["cider_d"], expected, rtol=0, atol=1e-9)
         np.testing.assert_allclose(corpus(TEXT_METRICS["cider_d"], found), mean, rtol=1e-6)
     assert mean > 1
+
+
+def cider_of_its_paper(candidates, references):
+    """The scores of units, by equations 1 to 3 of Vedantam et al. (2015). candidates: lists of stems; references: of each unit,
+    a list of such lists.
+
+    An n-gram that no reference contains counts as contained in one unit, as in the authors' code.
+    """
+
+    def counted(words, n):
+        return Counter(tuple(words[k : k + n]) for k in range(len(words) - n + 1))
+
+    def g(words, n):
+        """{n-gram k: g_k}, equation 1: the term frequency times the logarithm of |I| / units whose references contain k."""
+        counts = counted(words, n)
+        return {k: h / sum(counts.values()) * math.log(len(references) / max(1, containing[n][k])) for k, h in counts.items()}
+
+    def cosine(a, b):
+        lengths = math.hypot(*a.values()) * math.hypot(*b.values())
+        return sum(x * b.get(k, 0.0) for k, x in a.items()) / lengths if lengths else 0.0
+
+    containing = {n: Counter() for n in (1, 2, 3, 4)}
+    for of_unit in references:
+        for n, units in containing.items():
+            units.update(set().union(*(counted(words, n) for words in of_unit)))
+
+    def cider_n(n, candidate, of_unit):
+        """Equation 2."""
+        own = g(candidate, n)
+        return sum(cosine(own, g(words, n)) for words in of_unit) / len(of_unit)
+
+    return [sum(cider_n(n, *unit) for n in containing) / 4 for unit in zip(candidates, references)]
+
+
+def test_cider(captions):
+    """pycocoevalcap has no plain CIDEr; NLTK stems the words of the definition in Python."""
+    from nltk.stem.porter import PorterStemmer
+
+    stems = lambda text: [of_word(word) for word in text.split()]
+    of_word = cache(PorterStemmer().stem)
+    expected = cider_of_its_paper(
+        [stems(text) for text in captions[0]], [[stems(text) for text in of_unit] for of_unit in captions[1]]
+    )
+    found = cider.cider_statistics(*captions, words=str.split)["cider"]
+    np.testing.assert_allclose(found, 10 * np.array(expected), rtol=0, atol=1e-9)
+    assert found.mean() > 1 and not np.allclose(found, cider.cider_d_statistics(*captions, words=str.split)["cider_d"])
