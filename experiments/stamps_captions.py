@@ -38,7 +38,7 @@ from dataclasses import replace
 
 from stamps_fusion import BASE as SCRATCH
 
-from mmjax.data.augment import DropModalities
+from mmjax.data.augment import DropModalities, Shift
 from mmjax.data.text import Words
 from mmjax.data.text_target import TextTarget
 from mmjax.decoders import AttentionLSTM, Decoder
@@ -76,6 +76,14 @@ BASE = Experiment(
 )
 
 
+FROM_SCRATCH = replace(
+    BASE,
+    data=replace(BASE.data, data=STAMPS),
+    encoders={name: SCRATCH.encoders[name] for name in ("image", "audio")},
+    augment={"shift": Shift(3), "modalities": DropModalities(0.2)},
+)
+
+
 def of(modality: str) -> Experiment:
     return replace(BASE, encoders={modality: BASE.encoders[modality]}, augment={})
 
@@ -87,6 +95,8 @@ ABLATIONS = {
     "wrong_image": replace(BASE, attack=WrongPairs(("image",))),
     "wrong_audio": replace(BASE, attack=WrongPairs(("audio",))),
     "lstm": replace(BASE, decoders={"caption": AttentionLSTM(VOCABULARY, width=WIDTH, dropout=0.2)}),
+    "scratch": FROM_SCRATCH,
+    "image_scratch": replace(FROM_SCRATCH, encoders={"image": SCRATCH.encoders["image"]}, augment={"shift": Shift(3)}),
 }
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class Written:
         return (CTCGreedy() if aligned else Greedy(self.max_tokens))(apply, output, tokens, present)
 
 
-NAME = Generate("name", search=Written(), scores=("cer_lower", "wer_lower"), nearest=("image",))
+NAME = Generate("name", search=Written(), scores=("cer_lower", "wer_lower"), nearest=("image", "audio"))
 ONE_PASS = JointBeam("name_ctc", weight=0.3, beams=4, max_tokens=LONGEST)
 SEARCHES = {
     "name": NAME,
