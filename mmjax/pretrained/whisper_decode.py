@@ -70,7 +70,10 @@ class Fallback:
 
 
 def compression_ratio(ids: Sequence[int], vocabulary: int) -> float:
-    """Bytes of the token ids, divided by their number after zlib; as in transformers, which counts the end token too. vocabulary: number of token ids."""
+    """Bytes of the token ids, divided by their number after zlib; as in transformers, which counts the end token too.
+
+    vocabulary: number of token ids.
+    """
     size = int(math.log2(vocabulary) / 8) + 1
     raw = b"".join(int(number).to_bytes(size, "little") for number in ids)
     return len(raw) / len(zlib.compress(raw))
