@@ -95,6 +95,20 @@ def test_queries_of_each_modality(kind):
     np.testing.assert_array_equal(found.x[1], after.x[1])
 
 
+def test_frames_of_a_resampler():
+    """The order of frames matters, that of the tokens of a frame does not, and frames are equally long."""
+    x = jax.random.normal(jax.random.key(1), (1, 4, 5))
+    tokens = lambda *order: {"video": Tokens(x[:, jnp.array(order)], jnp.ones((1, len(order)), bool))}
+    module = Resampler(queries=2, width=8, depth=1, heads=2, hidden=8, frames=2)
+    variables, apply = jax.jit(module.init)(jax.random.key(0), tokens(0, 1, 2, 3)), jax.jit(module.apply)
+    variables["params"]["video_frames"] *= 50  # as large as the tokens
+    found = [apply(variables, tokens(*order)).x for order in ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1))]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+    assert np.abs(found[0] - found[2]).max() > 1e-2
+    with pytest.raises(ValueError, match=r"Resampler.frames is 2; it must divide the number of tokens of 'video', which is 3"):
+        jax.eval_shape(module.init, jax.random.key(0), tokens(0, 1, 2))
+
+
 def test_published_sizes():
     """LLaVA-1.5 7B: 1024 -> 4096 -> 4096 with biases. SmolVLM-256M: 768 * 4 * 4 -> 576. Gemma 3 4B: a norm of 1152 and
     1152 -> 2560."""

@@ -36,6 +36,7 @@ from mmjax.fusion import (
     QFormer,
     SelfMM,
     ViLBERT,
+    flamingo_resampler,
     published,
 )
 from mmjax.fusion.outputs import FusedTokens
@@ -109,6 +110,10 @@ CASES = {
     "PerceiverIO": Case(
         PerceiverIO(latents=5, width=6, depth=1, blocks=2, heads=2, queries=3, query_width=4),
         "Jaegle et al., 2022, transformers", "attention.perceiver_io", steps={"audio": 5, "text": 3, "video": 4},
+    ),
+    "fusion.flamingo_resampler": Case(
+        flamingo_resampler(6, queries=4, depth=2, heads=2, hidden=8, frames=3),
+        "Alayrac et al., 2022, figure 5", "attention.flamingo_resampler", ("video",), 6,
     ),
     "QFormer": Case(
         QFormer(5, queries=3, width=6, depth=2, heads=2, hidden=8),
@@ -209,3 +214,24 @@ def test_published(name):
         x,
         tolerance=1e-5,
     )
+
+
+def test_the_resampler_without_absent_media():
+    """Masked tokens, which are NaN, do not exist in the definition: of some frames, of a whole frame, or of all of them."""
+    from tests.parity.fusion_definitions.attention import flamingo_resampler as definition
+
+    fusion = flamingo_resampler(6, queries=4, depth=2, heads=2, hidden=8, frames=3)
+    rows = ("111111", "110011", "100110", "000001", "011000", "000000")  # two tokens for each of three frames
+    present = {"video": np.array([[letter == "1" for letter in row] for row in rows])}
+    mask = jnp.asarray(present["video"])
+    x = np.random.default_rng(2).normal(size=(B, 6, WIDTHS["video"])).astype(np.float32)
+    tokens = lambda x: {"video": Tokens(jnp.where(mask[..., None], x, jnp.nan), mask)}
+    variables = random_variables(fusion, tokens(jnp.asarray(x)))
+    known = tensors(variables["params"])
+    assert_parity(
+        lambda x: {"fused": fusion.apply(variables, tokens(x)).x},
+        lambda x: definition(known, {"video": x}, present=present),
+        x,
+        tolerance=1e-5,
+    )
+    assert fusion.apply(variables, tokens(x)).mask.all(axis=1).tolist() == [True] * 5 + [False]

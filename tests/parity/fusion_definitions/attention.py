@@ -103,6 +103,27 @@ def vilbert(p, x, own=(("video", 2), ("audio", 3)), depth=1, heads=2):
     return {"fused": pooled[0] * pooled[1]}
 
 
+def flamingo_resampler(p, x, frames=3, depth=2, heads=2, present=None):
+    """Figure 5 for each example and modality, with OpenFlamingo's norms, without absent tokens. present: {name: Bool[b n]}."""
+
+    def one(name, x_f, kept):
+        x_f = dense(p[f"{name}_project"]["dense"], x_f).unflatten(0, (frames, -1))  # [T S d]
+        x_f = (x_f + p[f"{name}_frames"][:, None]).flatten(0, 1)[kept]
+        z = p[f"{name}_queries"][0]
+        for number in range(depth):
+            q = p[f"{name}_layer{number}"]
+            latents = norm(q["norm_latents"], z)[None]
+            z = z + attention(q, latents, torch.cat([norm(q["norm_media"], x_f)[None], latents], dim=1), heads)[0]
+            z = z + dense(q["down"], dense(q["up"], norm(q["norm_perceptron"], z)).relu().square())
+        return norm(p[f"{name}_norm"], z)
+
+    def all_of(name):
+        kept = torch.ones(x[name].shape[:2], dtype=torch.bool) if present is None else torch.from_numpy(present[name])
+        return torch.stack([one(name, *example) for example in zip(x[name], kept)])
+
+    return {"fused": torch.cat([all_of(name) for name in sorted(x)], dim=1)}
+
+
 def linear(prefix, q):
     return {f"{prefix}.weight": q["kernel"].T, f"{prefix}.bias": q["bias"]}
 
