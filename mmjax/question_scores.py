@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -33,7 +35,8 @@ class CategoryScore:
         both = outcomes["accuracy"] + outcomes["all_right"]
         if not self.codes:
             return 100 * mean(both, weight)
-        return 100 * sum(mean(both, weight * (outcomes["category"] == code)) for code in self.codes)
+        of_code = weight[:, None] * (outcomes["category"][:, None] == jnp.array(self.codes)[None])
+        return 100 * jnp.sum(jax.vmap(mean, (None, 1))(both, of_code))
 
 
 class _Units(NamedTuple):
