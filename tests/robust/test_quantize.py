@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import qwix
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 
 from mmjax.decoders import Decoder
+from mmjax.encoders import ViT
+from mmjax.fusion import Concat
+from mmjax.heads import Classifier
+from mmjax.model import Multimodal
 from mmjax.nn.integer_weights import dequantized, packed, quantized, unpacked
 from mmjax.robust.prune import Prune, sparsity_of
 from mmjax.robust.prune_criteria import Magnitude
@@ -15,7 +20,7 @@ from mmjax.robust.quantize import Chain, Quantize, dequantized_variables
 from mmjax.robust.quantize_aware import QuantizationAware, straight_through
 from mmjax.robust.quantize_dynamic import DynamicInt8
 from mmjax.train.step import SumOfLosses
-from mmjax.types import Padded, Tokens
+from mmjax.types import Batch, Padded, Tokens
 from tests.train.toy import Toy
 
 
@@ -109,6 +114,34 @@ def test_decoders_are_quantised_too():
     module, small = DynamicInt8().module(decoder), jax.jit(DynamicInt8().variables)(variables)
     found = jax.jit(module.apply)(small, ids, memory)
     assert 0 < np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(expected)
+
+
+def test_a_frozen_vision_tower_is_quantised_alone():
+    """Its kernels take a quarter of the bytes, the other parameters are float32, and the answers are close."""
+    tower = ViT(patch=4, width=32, depth=1, heads=2, hidden=64)
+    model = Multimodal({"image": tower}, Concat(width=4, dropout=0.0), {"label": Classifier(3)})
+    images = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    batch = Batch({"image": images}, {"image": jnp.ones(2, bool)}, {}, jnp.ones(2))
+    scheme, random = Quantize(8, weights=("encoders_image",)), np.random.default_rng(0)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), batch)
+    variables = jax.tree.map(lambda leaf: jnp.asarray(0.3 * random.normal(size=leaf.shape), jnp.float32), shapes)
+
+    @jax.jit
+    def run(variables):
+        small = scheme.variables(variables)
+        logits = lambda module, of: module.apply(of, batch)["label"]
+        return small, logits(model, variables), logits(scheme.module(model), small)
+
+    small, exact, found = run(variables)
+    params, scales = variables["params"], small["scales"]
+    assert list(scales) == ["encoders_image"]
+    kernels = lambda tree: [leaf for path, leaf in flatten_dict(tree, sep="/").items() if path.endswith("kernel")]
+    towers = [kernels(tree["encoders_image"]) for tree in (params, small["params"])]
+    assert {leaf.dtype for leaf in towers[1]} == {jnp.dtype("int8")} and len(towers[1]) >= 5
+    assert sum(leaf.nbytes for leaf in towers[0]) == 4 * sum(leaf.nbytes for leaf in towers[1])
+    for name in set(params) - {"encoders_image"}:
+        jax.tree.map(np.testing.assert_array_equal, params[name], small["params"][name])
+    assert 0 < np.linalg.norm(exact - found) < 0.05 * np.linalg.norm(exact)
 
 
 def test_no_compression_is_the_identity(toy):
