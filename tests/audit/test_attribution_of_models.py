@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.audit.attribution import embeddings_of
-from mmjax.audit.attribution.model import METHODS, Explained, attributions, explained, on_features, rollouts
+from mmjax.audit.attribution import embeddings_of, gradient
+from mmjax.audit.attribution.model import METHODS, Explained, _cams, attributions, explained, on_features, rollouts
 from mmjax.audit.explain import _left_out
 from mmjax.encoders import CNN, BagOfEmbeddings, Features, LoRA, Pooled, TextTransformer
 from mmjax.fusion import Concat
@@ -64,6 +64,20 @@ def found(batch, variables):
         return attributions(MODEL, TASK, variables, batch, jax.random.key(0)), scores, logits
 
     return jax.tree.map(np.asarray, run(variables))
+
+
+def test_what_is_absent_has_no_gradient_and_no_grad_cam(batch):
+    """Before anything is masked: an image that is missing, whose pixels are NaN, and one of another example."""
+    model = Multimodal({"image": CNN(widths=(3,))}, Concat(width=4, dropout=0.0), {"label": Classifier(3)})
+    images = Batch({"image": batch.inputs["image"]}, {"image": batch.present["image"]}, {}, batch.weight)
+
+    @jax.jit
+    def run(key):
+        one = explained(model, TASK, model.init(key, images), images)
+        return gradient(one.score, one.inputs)["image"], _cams(one)["image"]
+
+    for of in map(np.asarray, run(jax.random.key(1))):
+        assert np.all(of[1] == 0) and np.any(of[0] != 0) and np.any(of[2] != 0)
 
 
 @compiles_much

@@ -11,7 +11,7 @@ from mmjax.chat import __main__ as command
 from mmjax.chat import chat_cell, chat_weights, fitted, reply, user_message
 from mmjax.chat.messages import media_of, text_of, without_media
 from mmjax.data.decode import DataError
-from mmjax.data.inputs import ImageInput, TextInput
+from mmjax.data.inputs import ImageInput, SoundInput, TextInput
 from mmjax.pretrained import load
 from mmjax.pretrained.answering import answer_ids, answerer
 from mmjax.results.cell import Cell
@@ -181,3 +181,23 @@ def test_a_file_with_sound():
     assert rate == RATE and samples.shape == (1600,) and samples.mean() == pytest.approx(0.1, abs=0.01)
     with pytest.raises(DataError, match=r"a\.wav"):
         opened("audio", b"nothing", "a.wav")
+
+
+def test_the_command_reads_recordings(tmp_path, capsys, monkeypatch):
+    """--audio FILE and a line /audio FILE: the samples of the file at 16 kHz reach the cell with the message."""
+    file = tmp_path / "a.wav"
+    with wave.open(str(file), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes((np.ones(80) * 3276.7).astype("<i2").tobytes())
+    cell = Answers({"voice": reader(SoundInput(16_000, 160)), "question": READERS["question"]}, TASKS)
+    monkeypatch.setattr(command, "_model", lambda given: chat_cell(cell))
+    command.main(["run", "--audio", str(file), "--prompt", "what"])
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"/audio {file}\nand\n"))
+    command.main(["run"])
+    assert capsys.readouterr().out == "yes\nyes\n"
+    for seen, text in zip(cell.seen, ("what", "and"), strict=True):
+        ((samples, rate),) = seen["voice"]
+        assert seen["question"] == [text] and rate == 16_000 and samples.shape == (160,)
+        assert samples[40:120] == pytest.approx(0.1, abs=0.01)
+    with pytest.raises(SystemExit, match=r"error: .*No such file or directory: .*b\.wav"):
+        command.main(["run", "--audio", str(tmp_path / "b.wav"), "--prompt", "what"])
