@@ -19,12 +19,18 @@ __all__ = ["Perceiver", "PerceiverIO"]
 
 
 class Perceiver(nn.Module):
-    """Latents attend to the tokens of all modalities (`Embed`, `CrossBlock`), then to each other (`Transformer`), as in
-    Perceiver (Jaegle et al., 2021). The output is the layer-normalised latents, all valid if any token is.
+    """Latents z read the tokens x of all modalities (`Embed`), then attend to each other, as in Perceiver (Jaegle et al., 2021,
+    "Perceiver: general perception with iterative attention", section 3):
 
-    The cost is proportional to tokens * latents instead of tokens^2. Each read has separate weights (the paper can share them).
-    The authors' code, `PerceiverIO`, has one head in cross-attention, perceptrons of `width` units, GELU by tanh, Fourier
-    features as positions, the same blocks several times, and queries that attend to the latents.
+        z <- z + A(LN(z), LN'(x)),  z <- z + M(LN''(z)),  then `depth` blocks of self-attention;    `reads` times
+
+    The output is the layer-normalised latents, all valid if any token is. Heads take their mean, as the paper does. The cost is
+    proportional to tokens * latents instead of tokens^2.
+
+    Deviations from the paper: tokens are projected to `width`, and learned positions are added instead of concatenated Fourier
+    features. Each read and its blocks have separate weights; the paper shares those after the first read. A read has `heads`
+    heads, in the paper one. There is a last norm. Perceptrons have `hidden` units, in the paper as many as `width`.
+    The code that its authors published is that of `PerceiverIO`, which also has GELU by tanh.
 
     latents: number of latents. reads: number of cross-attentions to the tokens. depth: self-attention blocks after each read.
     width, heads, hidden, dropout, dtype: as in `EarlyTransformer`.

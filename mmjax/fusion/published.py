@@ -9,7 +9,8 @@ one per step. An absent modality is masked, as everywhere; the definitions have 
 
 These modules are as published by themselves: `AttentionPooling`, `BBFN`, `FiLM` and `FiLMBlocks`, `GMU`, `GraphMFN`, `MAG`,
 `MCTN`, `MFM`, `MFN`, `MISA`, `MMIM`, `MMVAE`, `MUTAN`, `MVAE`, `MixtureOfExperts`, `NLGate`, `PerceiverIO`, `QFormer`, `RAVEN`,
-`SelfMM`, `ViLBERT`, and `MultiplicativeInteractions` for two modalities. The docstrings of others state how they differ.
+`SelfMM`, `ViLBERT`, and `MultiplicativeInteractions` for two modalities. `fusion.flamingo_resampler` is Flamingo's, after a
+linear layer, and `ContextOver` is bc-LSTM. The docstrings of others, such as `Perceiver`, state how they differ.
 `train.balance.ogm_ge` is OGM-GE, `train.unimodal_labels` has the labels of Self-MM, and `train.previous_batch` the memory of
 MMIM.
 """

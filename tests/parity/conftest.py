@@ -30,7 +30,8 @@ FUSIONS = """
 
 Each fusion of [`fusion.published`](api/fusion.md), and each whose class is as published, against its authors' definition,
 rewritten in torch after the paper or the code (`tests/parity/fusion_definitions`), with the same random weights. All tokens
-are valid. The tests require at most 1e-5 for outputs. Gradients are with respect to inputs, for OGM-GE to parameters.
+are valid, except for the resampler, which has absent ones, and `ContextOver`, whose videos differ in length. The tests require
+at most 1e-5 for outputs. Gradients are with respect to inputs, for OGM-GE to parameters.
 
 | fusion | source | outputs | gradients |
 |---|---|---:|---:|

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax.encoders import Contextual
 from mmjax.fusion import (
     BBFN,
     GMU,
@@ -26,22 +27,26 @@ from mmjax.fusion import (
     MVAE,
     RAVEN,
     AttentionPooling,
+    ContextOver,
     FiLM,
     FiLMBlocks,
     GraphMFN,
     MixtureOfExperts,
     MultiplicativeInteractions,
     NLGate,
+    Perceiver,
     PerceiverIO,
     QFormer,
     SelfMM,
+    SideBySide,
     ViLBERT,
     flamingo_resampler,
     published,
 )
 from mmjax.fusion.outputs import FusedTokens
 from mmjax.losses import SelfMMLoss, misa_loss, mmim_loss
-from mmjax.types import Batch, Tokens
+from mmjax.nn import LSTM, Bidirectional
+from mmjax.types import Batch, Padded, Tokens
 from tests.parity.originals import assert_parity
 
 pytestmark = pytest.mark.parity
@@ -107,13 +112,13 @@ CASES = {
         ViLBERT(("video", "audio"), depth=1, width=6, heads=2, own_heads=(2, 3), hidden=(7, 5)),
         "Lu et al., 2019, code", "attention.vilbert", PAIR, {"audio": 3, "video": 5},
     ),
+    "Perceiver": Case(
+        Perceiver(latents=4, width=6, reads=2, depth=1, heads=2, hidden=6),
+        "Jaegle et al., 2021, section 3, learned positions", "attention.perceiver", PAIR, {"audio": 3, "video": 4},
+    ),
     "PerceiverIO": Case(
         PerceiverIO(latents=5, width=6, depth=1, blocks=2, heads=2, queries=3, query_width=4),
         "Jaegle et al., 2022, transformers", "attention.perceiver_io", steps={"audio": 5, "text": 3, "video": 4},
-    ),
-    "fusion.flamingo_resampler": Case(
-        flamingo_resampler(6, queries=4, depth=2, heads=2, hidden=8, frames=3),
-        "Alayrac et al., 2022, figure 5", "attention.flamingo_resampler", ("video",), 6,
     ),
     "QFormer": Case(
         QFormer(5, queries=3, width=6, depth=2, heads=2, hidden=8),
@@ -130,6 +135,8 @@ CASES = {
 }  # fmt: skip
 WIDTHS = {"audio": 3, "text": 5, "video": 4}
 SOURCES = {name: (name, case.source) for name, case in CASES.items()}
+SOURCES["test_flamingo_resampler"] = "fusion.flamingo_resampler", "Alayrac et al., 2022, figure 5"
+SOURCES["test_context"] = "ContextOver, after Contextual", "Poria et al., 2017, section 3, bc-LSTM"
 
 
 def tensors(params):
@@ -216,22 +223,43 @@ def test_published(name):
     )
 
 
-def test_the_resampler_without_absent_media():
-    """Masked tokens, which are NaN, do not exist in the definition: of some frames, of a whole frame, or of all of them."""
-    from tests.parity.fusion_definitions.attention import flamingo_resampler as definition
+def test_flamingo_resampler():
+    """Masked tokens, which are NaN, do not exist in the definition: none, those of some frames, of a whole frame, or all."""
+    from tests.parity.fusion_definitions import attention
 
     fusion = flamingo_resampler(6, queries=4, depth=2, heads=2, hidden=8, frames=3)
     rows = ("111111", "110011", "100110", "000001", "011000", "000000")  # two tokens for each of three frames
-    present = {"video": np.array([[letter == "1" for letter in row] for row in rows])}
-    mask = jnp.asarray(present["video"])
+    present = np.array([[letter == "1" for letter in row] for row in rows])
     x = np.random.default_rng(2).normal(size=(B, 6, WIDTHS["video"])).astype(np.float32)
-    tokens = lambda x: {"video": Tokens(jnp.where(mask[..., None], x, jnp.nan), mask)}
+    tokens = lambda x: {"video": Tokens(jnp.where(present[..., None], x, jnp.nan), jnp.asarray(present))}
     variables = random_variables(fusion, tokens(jnp.asarray(x)))
     known = tensors(variables["params"])
     assert_parity(
         lambda x: {"fused": fusion.apply(variables, tokens(x)).x},
-        lambda x: definition(known, {"video": x}, present=present),
+        lambda x: attention.flamingo_resampler(known, x, present),
         x,
         tolerance=1e-5,
     )
-    assert fusion.apply(variables, tokens(x)).mask.all(axis=1).tolist() == [True] * 5 + [False]
+
+
+@pytest.mark.parametrize(("layer", "width"), [(Bidirectional(LSTM(3)), 4), (LSTM(3), None)], ids=["bc-LSTM", "h-LSTM"])
+def test_context(layer, width):
+    """Videos of different numbers of utterances: padded for us, each alone in the definition."""
+    from tests.parity.fusion_definitions.sequences import hierarchical
+
+    lengths = np.array([4, 1, 3, 4, 2, 4])
+    encoder, fusion = Contextual(layer, width), ContextOver(SideBySide(), layer, width)
+    x = np.random.default_rng(2).normal(size=(B, 4, sum(WIDTHS[name] for name in PAIR))).astype(np.float32)
+    split = lambda x: {"audio": x[..., : WIDTHS["audio"]], "video": x[..., WIDTHS["audio"] :]}
+    padded = lambda x: {name: Padded(part, jnp.asarray(lengths)) for name, part in split(x).items()}
+    variables = {name: random_variables(encoder, steps) for name, steps in padded(jnp.asarray(x)).items()}
+    encoded = lambda x: {name: encoder.apply(variables[name], steps) for name, steps in padded(x).items()}
+    variables["fusion"] = random_variables(fusion, jax.eval_shape(encoded, x))
+    known = {name: tensors(part["params"]) for name, part in variables.items()}
+    assert_parity(
+        lambda x: {"fused": fusion.apply(variables["fusion"], encoded(x)).x},
+        lambda x: hierarchical(known, split(x), lengths),
+        x,
+        {"fused": np.arange(4)[None] < lengths[:, None]},
+        tolerance=1e-5,
+    )

@@ -103,10 +103,28 @@ def vilbert(p, x, own=(("video", 2), ("audio", 3)), depth=1, heads=2):
     return {"fused": pooled[0] * pooled[1]}
 
 
-def flamingo_resampler(p, x, frames=3, depth=2, heads=2, present=None):
-    """Figure 5 for each example and modality, with OpenFlamingo's norms, without absent tokens. present: {name: Bool[b n]}."""
+def perceiver(p, x, reads=2, depth=1, heads=2):
+    """Section 3, with our embedding of tokens, as many heads in all attention, separate weights, and a last norm."""
 
-    def one(name, x_f, kept):
+    def layer(q, z, context):
+        keys = norm(q["norm1"], z, 1e-6) if context is None else norm(q["norm_context"], context, 1e-6)
+        z = z + attention(q["attention"], norm(q["norm1"], z, 1e-6), keys, heads)
+        return z + dense(q["down"], F.gelu(dense(q["up"], norm(q["norm2"], z, 1e-6))))
+
+    embed = lambda q, y: dense(q["project"]["dense"], y) + q["position"]
+    tokens = torch.cat([embed(p[f"{name}_embed"], x[name]) for name in sorted(x)], dim=1)
+    z = p["latents"].expand(len(tokens), -1, -1)
+    for read in range(reads):
+        z = layer(p[f"read{read}"], z, tokens)
+        for block in range(depth):
+            z = layer(p[f"transformer{read}"][f"block{block}"], z, None)
+    return {"fused": norm(p["norm"], z, 1e-6)}
+
+
+def flamingo_resampler(p, x, present, name="video", frames=3, depth=2, heads=2):
+    """Figure 5 for each example, with OpenFlamingo's norms, without absent tokens. present: Bool[b n]."""
+
+    def one(x_f, kept):
         x_f = dense(p[f"{name}_project"]["dense"], x_f).unflatten(0, (frames, -1))  # [T S d]
         x_f = (x_f + p[f"{name}_frames"][:, None]).flatten(0, 1)[kept]
         z = p[f"{name}_queries"][0]
@@ -117,11 +135,7 @@ def flamingo_resampler(p, x, frames=3, depth=2, heads=2, present=None):
             z = z + dense(q["down"], dense(q["up"], norm(q["norm_perceptron"], z)).relu().square())
         return norm(p[f"{name}_norm"], z)
 
-    def all_of(name):
-        kept = torch.ones(x[name].shape[:2], dtype=torch.bool) if present is None else torch.from_numpy(present[name])
-        return torch.stack([one(name, *example) for example in zip(x[name], kept)])
-
-    return {"fused": torch.cat([all_of(name) for name in sorted(x)], dim=1)}
+    return {"fused": torch.stack([one(*example) for example in zip(x, torch.from_numpy(present))])}
 
 
 def linear(prefix, q):

@@ -8,6 +8,31 @@ from torch.nn import functional as F
 from tests.parity.fusion_definitions.layers import cell, dense, norm, perceptron
 
 
+def contextual(p, x):
+    """Poria et al., 2017, section 3.2, for the utterances of one video [n d]: LSTM, and relu(W h + b) but in h-LSTM."""
+
+    def lstm(q, x):
+        step, zeros = cell(q["input"], q["recurrent"]), torch.zeros(1, len(q["recurrent"]))
+        state, states = (zeros, zeros), []
+        for utterance in x:
+            state = step(utterance[None], state)
+            states.append(state[0])
+        return torch.cat(states)
+
+    q = p["layer"]
+    h = torch.cat([lstm(q["forward"], x), lstm(q["backward"], x.flip(0)).flip(0)], dim=1) if "forward" in q else lstm(q, x)
+    return F.relu(dense(p["context"]["dense"], h)) if "context" in p else h
+
+
+def hierarchical(p, x, lengths):
+    """Section 3.3: the contextual network over the outputs of those of all modalities; zeros beyond the length of a video."""
+    videos, steps = [], next(iter(x.values())).shape[1]
+    for video, length in enumerate(lengths):
+        joined = torch.cat([contextual(p[name], x[name][video, :length]) for name in sorted(x)], dim=1)
+        videos.append(F.pad(contextual(p["fusion"], joined), (0, 0, 0, steps - length)))
+    return {"fused": torch.stack(videos)}
+
+
 def mag(p, x, target="text", beta=0.5):
     e, h = x[target], 0
     for name in sorted(x):
