@@ -37,7 +37,7 @@ def wrong_pairs(audited: Audited, metric: str | None = None, seed: int = 0) -> A
         if not share:
             said.append(f"No test example can get the {name} of another group.")
             continue
-        groups = _roles(audited.units.group, source)
+        groups = audited.units.group, source
         interval = lambda one, of=groups: of_pairs(one, audited.units.weight, *of) if one.metric.smooth else one
         changed = by_unit(audited.scored(audited.predictions(change=_change(audited, name, _groups, seed))))
         wrong = found[f"wrong {name}"] = interval(changed)
@@ -79,7 +79,7 @@ def conflict(audited: Audited, metric: str | None = None, seed: int = 0) -> Audi
         predicted = audited.predictions(change=_change(audited, name, _references, seed))
         exchanged = {part.fold: _exchanged(part, name, names, seed) for part in audited.parts}
         weight = np.concatenate([of[1] for of in exchanged.values()])
-        groups = _roles(audited.units.group, np.concatenate([of[2] for of in exchanged.values()]))
+        groups = audited.units.group, np.concatenate([of[2] for of in exchanged.values()])
         if not weight.any():
             raise NotApplicable(f"no test example can get the {name} of an example with another reference answer")
         own = audited.scored(predicted, lambda part, of=exchanged: of[part.fold][0])
@@ -204,16 +204,6 @@ def _sources(audited: Audited, modality: str, seed: int) -> tuple[Int[np.ndarray
         changed.append(np.where(partner[units.row] >= 0, units.weight, 0))
     total = float(np.sum(audited.units.weight))
     return np.concatenate(found), float(np.concatenate(changed).sum()) / max(total, 1e-30)
-
-
-def _roles(own: np.ndarray, source: np.ndarray) -> tuple[Int[np.ndarray, " u"], Int[np.ndarray, " u"]]:
-    """Codes of the groups of the two roles. The largest is of both, since `of_pairs` counts each role up to its largest and
-    the last group may give no input. source: all of its groups are in `own` too."""
-    names, codes = np.unique(np.concatenate([own, source]), return_inverse=True)
-    one, other = np.split(codes, 2)
-    last, order = int(other.max()), np.arange(len(names))
-    order[[last, -1]] = order[[-1, last]]
-    return order[one], order[other]
 
 
 def _verdict(a: Estimate, b: Estimate, interval: Callable[[Estimate], Estimate]) -> str:

@@ -34,8 +34,9 @@ def of_pairs(
     influence = estimate.contributions.influence * np.sqrt(np.maximum(1 - share, 1e-6))  # without CR2 over units
     apart = one != other
     _, pair = np.unique(np.minimum(one, other) * len(names) + np.maximum(one, other), return_inverse=True)
-    of_groups = _sums(one, influence, share) + _sums(other, influence * apart, share)
-    of_both = _sums(pair, influence * apart, share)
+    size = len(names)
+    of_groups = _sums(one, influence, share, size) + _sums(other, influence * apart, share, size)
+    of_both = _sums(pair, influence * apart, share, int(pair.max()) + 1)
     shares = [np.bincount(role, share) for role in (one, other)]
     groups = min(int(np.count_nonzero(sizes)) for sizes in shares)
     if groups < 2 or not math.isfinite(estimate.mean):
@@ -55,8 +56,7 @@ def of_pairs(
     return replace(estimate, low=low, high=high)
 
 
-def _sums(codes: np.ndarray, influence: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Influences [s u] -> [s k], summed over the units of each code and divided by sqrt(1 - share)."""
-    count = int(codes.max()) + 1
+def _sums(codes: np.ndarray, influence: np.ndarray, share: np.ndarray, count: int) -> np.ndarray:
+    """Influences [s u] -> [s count], summed over the units of each code and divided by sqrt(1 - share)."""
     sums = np.stack([np.bincount(codes, of_seed, count) for of_seed in influence])
     return sums / np.sqrt(np.maximum(1 - np.bincount(codes, share, count), 1e-6))
