@@ -11,8 +11,8 @@ These modules are as published by themselves: `AttentionPooling`, `BBFN`, `FiLM`
 `MCTN`, `MFM`, `MFN`, `MISA`, `MMIM`, `MMVAE`, `MUTAN`, `MVAE`, `MixtureOfExperts`, `NLGate`, `PerceiverIO`, `QFormer`, `RAVEN`,
 `SelfMM`, `ViLBERT`, and `MultiplicativeInteractions` for two modalities. `fusion.flamingo_resampler` is Flamingo's, after a
 linear layer, and `ContextOver` is bc-LSTM. The docstrings of others, such as `Perceiver`, state how they differ.
-`train.balance.ogm_ge` is OGM-GE, `train.unimodal_labels` has the labels of Self-MM, and `train.previous_batch` the memory of
-MMIM.
+`train.balance.ogm_ge` is OGM-GE, without the 1e-8 that the authors' code adds to the deviation of the noise,
+`train.unimodal_labels` has the labels of Self-MM, and `train.previous_batch` the memory of MMIM.
 """
 
 from typing import Any
