@@ -28,9 +28,9 @@ class Perceiver(nn.Module):
     proportional to tokens * latents instead of tokens^2.
 
     Deviations from the paper: tokens are projected to `width`, and learned positions are added instead of concatenated Fourier
-    features. Each read and its blocks have separate weights; the paper shares those after the first read. A read has `heads`
-    heads, in the paper one. There is a last norm. Perceptrons have `hidden` units, in the paper as many as `width`.
-    The code that its authors published is that of `PerceiverIO`, which also has GELU by tanh.
+    features. Reads and blocks have separate weights, which the paper can share. A read has as many heads as a block; in the
+    paper's models it has one. There is a last norm. Perceptrons have `hidden` units, in the paper as many as `width`. The code
+    that its authors published is that of `PerceiverIO`, which also has GELU by tanh.
 
     latents: number of latents. reads: number of cross-attentions to the tokens. depth: self-attention blocks after each read.
     width, heads, hidden, dropout, dtype: as in `EarlyTransformer`.

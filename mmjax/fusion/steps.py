@@ -62,9 +62,9 @@ class ContextOver(nn.Module):
     `Bidirectional(LSTM(...))` and a width, all of them are bc-LSTM. The steps are the utterances of a video; masked ones are
     left out. The softmax layer is the head.
 
-    Deviations: the forget gate starts open, with a bias of 1. The paper trains the unimodal networks first, by heads of their
-    own; that is left to the experiment. The code that its authors published later is another model: GRUs, tanh in the dense
-    layers of unimodal networks, and by default attention over the modalities instead of concatenation.
+    Deviations: the forget gate starts open, with a bias of 1. In the authors' code the unimodal networks learn first, by heads
+    of their own; that is left to the experiment. The code of their repository multimodal-sentiment-analysis is another model:
+    it has GRUs, tanh in the dense layers of unimodal networks, and by default attention instead of concatenation.
 
     fusion: {modality: Tokens [b n d]} -> Tokens [b n e], such as `SideBySide` or `EachStep`. layer: (x, mask, train) ->
     [b n h], such as `LSTM`. width: of a dense layer with ReLU at every step, None for no dense layer. dropout: rate on the

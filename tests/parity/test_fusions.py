@@ -114,7 +114,7 @@ CASES = {
     ),
     "Perceiver": Case(
         Perceiver(latents=4, width=6, reads=2, depth=1, heads=2, hidden=6),
-        "Jaegle et al., 2021, section 3, learned positions", "attention.perceiver", PAIR, {"audio": 3, "video": 4},
+        "Jaegle et al., 2021, with stated deviations", "attention.perceiver", PAIR, {"audio": 3, "video": 4},
     ),
     "PerceiverIO": Case(
         PerceiverIO(latents=5, width=6, depth=1, blocks=2, heads=2, queries=3, query_width=4),
