@@ -29,7 +29,7 @@ def run(
     continue in a folder that already has results. quiet: print nothing.
     Raises the errors that the command line prints: ExperimentError for wrong cells and options, DataError for data,
     WeightsError for published weights, RunError for the folder, NonFiniteError for losses and gradients, Stopped after a
-    signal.
+    signal; while results are compared, signals act as they did before the call.
     """
     known = [name for name in Options.__dataclass_fields__ if name not in ("full", "costs")]
     unknown = sorted(set(options) - set(known))

@@ -66,7 +66,8 @@ class Progress:
 
     def print(self, line: str) -> None:
         """Prints a line above the bars. Without a terminal it is not wrapped."""
-        self.console.print(line, highlight=False, markup=False, soft_wrap=not self.console.is_terminal)
+        wrap = self.console.is_terminal
+        self.console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=not wrap)
 
     @contextmanager
     def waiting(self, label: str) -> Iterator[None]:

@@ -117,7 +117,9 @@ def _read(file: Path, changed: int) -> _Facts:
             imports += [(node.module, alias.name) for alias in node.names]
     top = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module]
     exported = {alias.asname or alias.name: node.module for node in top for alias in node.names}
-    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    words = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in words)
+    texts = [node.value for node in found if isinstance(node.value, str)]
     readers = frozenset(reader for name, reader in WEIGHTS.items() for text in texts if text.startswith(name))
     return _Facts(tuple(imports), readers, exported, _code(text, tree))
 

@@ -66,8 +66,8 @@ class _Cell(nn.Module):
         tuple[Float[Array, "b n"], Float[Array, "b n"]],
         tuple[Float[Array, "b n"], Float[Array, "b d"], Float[Array, "b m"]],
     ]:
-        """state: h and c. step: the projection of the token, and whether it is no padding, after which h and c stay as they
-        are; None for no padding. Returns (h and c, (h, z, alpha))."""
+        """state: h and c. step: the projection of the token, and whether it is one or padding, which leaves h and c as they
+        are; None without padding. Returns (h and c, (h, z, alpha))."""
         (hidden, cell), (x, valid), (memories, count, width) = state, step, memory.values.shape
         dense = lambda name, size, bias=True: nn.Dense(size, use_bias=bias, dtype=self.dtype, name=name)
         query = dense("query", self.attention)(hidden).reshape(memories, -1, 1, self.attention)

@@ -64,8 +64,7 @@ class Options:
         for name, hint in typing.get_type_hints(Options).items():
             value = getattr(self, name)
             if not _fits(value, hint):
-                kind = _shown(hint)
-                raise ExperimentError(f"--{name.replace('_', '-')} is {value!r}; it must be of type {kind}")
+                raise ExperimentError(f"--{name.replace('_', '-')} is {value!r}; it must be {_shown(hint)}")
         for name in ("seeds", "seeds_at_once", "steps_per_call", "checkpoint_keep"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -83,16 +82,14 @@ class Options:
 
 
 def _shown(hint: Any) -> str:
-    """The type of a field of Options, as in "'all', int or None"."""
+    """What a field of Options can be, as in "'all', of type int or None"."""
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is tuple:
-        return f"tuple of {_shown(arguments[0])}"
-    if typing.get_origin(hint) is Literal:
-        return ", ".join(map(repr, arguments))
+        return f"a tuple whose entries are {_shown(arguments[0])}"
     if arguments:
-        *first, last = (_shown(argument) for argument in arguments)
-        return f"{', '.join(first)} or {last}"
-    return "None" if hint is type(None) else hint.__name__
+        *first, last = map(repr, arguments) if typing.get_origin(hint) is Literal else map(_shown, arguments)
+        return f"{', '.join(first)} or {last}" if first else last
+    return "None" if hint is type(None) else f"of type {hint.__name__}"
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -74,8 +74,8 @@ def run_cells(
                 loaded = loaded if fold == folds[0] else load_and_check(cells, fold, read)
                 leak_free &= loaded.leak_free
                 _run_fold(fold, groups, cells, options, out, loaded, stop, progress)
-            if any_process(stop.asked):
-                raise Stopped("stopped before the results were compared")
+        if any_process(stop.asked):
+            raise Stopped("stopped before the results were compared")
         if not is_first():
             wait_for_all("the results are written")
             return read_verified(out / "results.json")
@@ -237,6 +237,6 @@ def _report(out: Path, results: Mapping[str, Any], console: Console) -> None:
 
         page = write_report([out], out / "report.html")
     except ImportError as error:
-        console.print(f"report.html was not written: {error}", markup=False, soft_wrap=True)
+        console.print(f"report.html was not written: {error}", markup=False, emoji=False, soft_wrap=True)
     else:
-        console.print(f"wrote {out / 'results.json'} and {page}", markup=False, soft_wrap=True)
+        console.print(f"wrote {out / 'results.json'} and {page}", markup=False, emoji=False, soft_wrap=True)

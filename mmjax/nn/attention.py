@@ -55,7 +55,7 @@ def attend(
     """softmax(q k^T / sqrt(d_k)) v over the valid keys (equation 1), with the softmax in float32.
 
     mask: True for valid keys, for all queries [b m] or per query [b n m]. A query without a valid key yields zeros. The
-    memory is linear in n and in m for long sequences.
+    memory is linear in n and in m for long sequences, for which only reverse-mode differentiation works.
     """
     if q.shape[2] * k.shape[2] >= LONG and q.shape[2] > QUERIES:
         return attend_in_blocks(q, k, v, mask, QUERIES)

@@ -28,7 +28,9 @@ def attend_in_blocks(
     return _forward(q, k, v, mask, block)[0]
 
 
-def _forward(q: Array, k: Array, v: Array, mask: Array, block: int) -> tuple[Array, tuple[Array, ...]]:
+def _forward(
+    q: Array, k: Array, v: Array, mask: Array, block: int
+) -> tuple[Float[Array, "b h n v"], tuple[Array, ...]]:
     """(the output, what the gradient needs)."""
 
     def part(given):
@@ -36,33 +38,32 @@ def _forward(q: Array, k: Array, v: Array, mask: Array, block: int) -> tuple[Arr
         highest = jnp.max(scores, axis=-1, keepdims=True)
         highest = jnp.where(jnp.isfinite(highest), highest, 0)  # a query without a valid key
         exponentials = jnp.exp(scores - highest)
-        total = jnp.sum(exponentials, axis=-1, keepdims=True)
-        some = jnp.maximum(total, jnp.finfo(jnp.float32).tiny)
-        output = jnp.einsum("bhnm,bhmv->bhnv", exponentials.astype(v.dtype), v, preferred_element_type=jnp.float32) / some
-        return output.astype(v.dtype), highest + jnp.log(some)
+        total = jnp.maximum(jnp.sum(exponentials, axis=-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
+        output = jnp.einsum("bhnm,bhmv->bhnv", exponentials.astype(v.dtype), v, preferred_element_type=jnp.float32)
+        return (output / total).astype(v.dtype), highest + jnp.log(total)
 
     rows = q.shape[2]
     output, logarithm = (_joined(x, rows) for x in lax.map(part, (_divided(q, block), _masks(mask, rows, block))))
     return output, (q, k, v, mask, output, logarithm)
 
 
-def _backward(block: int, kept: tuple[Array, ...], change: Array) -> tuple[Any, ...]:
-    """The gradients by q, k and v. change: that by the output."""
-    q, k, v, mask, output, logarithm = kept
+def _backward(block: int, residuals: tuple[Array, ...], cotangent: Float[Array, "b h n v"]) -> tuple[Any, ...]:
+    """The gradients by q, k and v. cotangent: that by the output."""
+    q, k, v, mask, output, logarithm = residuals
     rows, scale = q.shape[2], q.shape[-1] ** -0.5
     product = partial(jnp.einsum, preferred_element_type=jnp.float32)
-    mean = jnp.sum(output.astype(jnp.float32) * change, axis=-1, keepdims=True)
+    mean = jnp.sum(output.astype(jnp.float32) * cotangent, axis=-1, keepdims=True)
 
     def part(sums, given):
-        q, change, logarithm, mean, mask = given
+        q, cotangent, logarithm, mean, mask = given
         weights = jnp.exp(_scores(q, k, mask) - logarithm)
-        by_scores = weights * (product("bhnv,bhmv->bhnm", change, v) - mean)
+        by_scores = weights * (product("bhnv,bhmv->bhnm", cotangent, v) - mean)
         weights, by_scores = weights.astype(v.dtype), by_scores.astype(q.dtype)
         by_k = sums[0] + product("bhnm,bhnk->bhmk", by_scores, q)
-        by_v = sums[1] + product("bhnm,bhnv->bhmv", weights, change)
+        by_v = sums[1] + product("bhnm,bhnv->bhmv", weights, cotangent)
         return (by_k, by_v), product("bhnm,bhmk->bhnk", by_scores, k)
 
-    blocks = (*(_divided(x, block) for x in (q, change, logarithm, mean)), _masks(mask, rows, block))
+    blocks = (*(_divided(x, block) for x in (q, cotangent, logarithm, mean)), _masks(mask, rows, block))
     zeros = jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
     (by_k, by_v), by_q = lax.scan(part, zeros, blocks)
     return (_joined(by_q, rows) * scale).astype(q.dtype), (by_k * scale).astype(k.dtype), by_v.astype(v.dtype), None
@@ -71,8 +72,10 @@ def _backward(block: int, kept: tuple[Array, ...], change: Array) -> tuple[Any, 
 attend_in_blocks.defvjp(_forward, _backward)
 
 
-def _scores(q: Array, k: Array, mask: Array) -> Array:
-    """q k^T / sqrt(d) in float32, -inf for keys that are not valid. mask: Bool[b 1 n m] or Bool[b 1 1 m]."""
+def _scores(
+    q: Float[Array, "b h n k"], k: Float[Array, "b h m k"], mask: Bool[Array, "b 1 #n m"]
+) -> Float[Array, "b h n m"]:
+    """q k^T / sqrt(d) in float32, -inf for keys that are not valid."""
     scores = jnp.einsum("bhnk,bhmk->bhnm", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
     return jnp.where(mask, scores, -jnp.inf)
 

@@ -72,14 +72,12 @@ class Cell:
         position = model.seeds.index(seed)
         return merged(jax.tree.map(lambda leaf: leaf[position], model.variables), model.frozen)
 
-    def predict(
-        self, inputs: Mapping[str, Any], each_seed: bool = False, batch: int = 32
-    ) -> dict[str, Any]:
+    def predict(self, inputs: Mapping[str, Any], each_seed: bool = False, batch: int = 32) -> dict[str, Any]:
         """The answers of every task to n new inputs: {task: {"predicted": array [n ...], ...}} (see `Task.answers`).
 
         inputs: {modality: n raw inputs}; an image is a path, bytes or an array, a text a str, a recording a path, bytes or
         (samples, rate), and a series or vector an array. None where one is missing; a modality may be left out completely.
-        A text, path or bytes without a list is one input, and so is None.
+        A text, path or bytes without a list is one input; None without a list leaves the modality out.
         Answers are averaged over seeds, and over folds. each_seed: a list with the answers of each seed instead. batch: inputs
         per compiled call.
         DataError, naming the modality and the number of the input, if an input cannot be read.
@@ -152,9 +150,9 @@ class Cell:
     def _check(self, inputs: Mapping[str, Any]) -> dict[str, list[Any]]:
         """The inputs as lists of equal length."""
         readers = self.models[0].readers
-        is_one = lambda given: given is None or isinstance(given, (str, bytes, Path))
-        inputs = {name: [given] if is_one(given) else given for name, given in inputs.items()}
         unknown = sorted(set(inputs) - set(readers))
+        is_one = lambda given: isinstance(given, (str, bytes, Path))
+        inputs = {name: [given] if is_one(given) else given for name, given in inputs.items() if given is not None}
         if unknown or not inputs:
             given = f"{unknown[0]!r} is not a modality of cell {self.name}" if unknown else "inputs are empty"
             raise DataError(f"{given}; its modalities are {', '.join(readers)}")

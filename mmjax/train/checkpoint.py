@@ -65,7 +65,11 @@ class Checkpoints:
         self._pending: tuple[int, Future[None]] | None = None  # (step, its save)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if not is_first():
+                wait_for_all("interrupted saves are removed")
             self._manager = ocp.CheckpointManager(self.folder, options=options)
+            if is_first():
+                wait_for_all("interrupted saves are removed")
         except OSError as error:
             raise CheckpointError(f"cannot write checkpoints to {self.folder}: {error}; choose another --out") from error
 
@@ -91,14 +95,17 @@ class Checkpoints:
                 raise NonFiniteError(
                     f"step {step}: {name} is not finite after the update, so it was not saved; lower optim.lr or optim.clip"
                 )
+        if not is_first():
+            self._pending = step, self._thread.submit(lambda: None)
+            return
         copied = lambda leaf: np.array(_plain(leaf))  # the next steps overwrite the state
         tree = jax.tree.map(copied, {"state": state, "best": best})
         notes = json.loads(json.dumps(dict(notes)))
-        self._pending = step, self._thread.submit(self._write if is_first() else lambda *_: None, step, tree, notes)
+        self._pending = step, self._thread.submit(self._write, step, tree, notes)
 
     def _write(self, step: int, tree: Any, notes: Mapping[str, Any]) -> None:
-        record = {"step": step, "metadata": self.metadata, "notes": notes, "leaves": _describe(tree)}
-        record["versions"] = self.versions
+        facts = {"metadata": self.metadata, "versions": self.versions, "notes": notes}
+        record = {"step": step, **facts, "leaves": _describe(tree)}
         content = json.dumps(record)
         record = {"content": content, "sha256": hashlib.sha256(content.encode()).hexdigest()}
         args = ocp.args.Composite(tree=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(record))
@@ -147,12 +154,19 @@ class Checkpoints:
                 (self.folder / str(damaged)).rename(aside)
             wait_for_all("damaged checkpoints are aside")
             self._manager.reload()
-            return found
+            *restored, versions = found
+            others = differences(versions, self.versions)
+            if others and is_first():
+                where = self.folder / str(step)
+                self.warn(f"{where} was written with other versions, so numbers may differ: {'; '.join(others)}")
+            return tuple(restored)
         messages = "; ".join(message for _, message in damages)
         raise CheckpointError(f"{messages}; no intact checkpoint is left: delete {self.folder} to start again")
 
-    def _restore(self, step: int, like: Callable[[int], tuple[Any, Any]]) -> tuple[Any, Any, dict[str, Any]]:
-        """(state, best, notes) of one checkpoint, with all hashes verified. Raises _Damaged or CheckpointError."""
+    def _restore(
+        self, step: int, like: Callable[[int], tuple[Any, Any]]
+    ) -> tuple[Any, Any, dict[str, Any], Mapping[str, str]]:
+        """(state, best, notes, versions) of one checkpoint, with all hashes verified. Raises _Damaged or CheckpointError."""
         record = self._record(step)
         differing = differences(record["metadata"], self.metadata)
         if differing:
@@ -174,10 +188,7 @@ class Checkpoints:
         state = jax.tree.map(_as_key, target["state"], tree["state"])
         if set(np.ravel(state.step).tolist()) != {step}:
             raise _Damaged(f"its state is of step {np.ravel(state.step).tolist()}")
-        others = differences(record["versions"], self.versions)
-        if others and is_first():
-            self.warn(f"{self.folder / str(step)} was written with other versions, so numbers may differ: {'; '.join(others)}")
-        return state, tree["best"], record["notes"]
+        return state, tree["best"], record["notes"], record.get("versions", self.versions)  # older checkpoints have none
 
     def _record(self, step: int) -> dict[str, Any]:
         """Metadata, notes and hashes of a checkpoint, verified."""

@@ -80,6 +80,8 @@ def fit(
     schedule = training.schedule
     run = _Run(training, frozen, data, validate, checkpoints)
     chunks = schedule.chunks(run.restore(state), [steps.stop for _, steps in training.resolved])
+    if not chunks:
+        callbacks.step(schedule.steps)
     for chunk, batches in zip(chunks, data.batches(chunks)):
         run.train(chunk, batches)
         done, last = chunk.stop, chunk.stop == schedule.steps

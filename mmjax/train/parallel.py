@@ -106,16 +106,16 @@ def single() -> Plan:
 def checked(run: Callable, devices: Sequence[jax.Device], kind: str = "a training step") -> Callable:
     """A jitted function of (state or variables, frozen, batches) that is refused by `check_memory` before its first call;
     `lower` is that of the function. It is compiled with the options for its kind of program."""
-    programs: dict[tuple[tuple[int, ...], ...], Callable] = {}
+    programs: dict[tuple[Any, ...], Callable] = {}
 
     def call(state, frozen, batches):
-        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(batches))  # all else is the same in every call
-        if shapes not in programs:
+        known = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(batches))  # all else is the same in every call
+        if known not in programs:
             lowered = run.lower(state, frozen, batches)
-            programs[shapes] = lowered.compile(compiler_options() if "stablehlo.convolution" in lowered.as_text() else {})
-            check_memory(programs[shapes], devices, kind)
+            programs[known] = lowered.compile(compiler_options() if "stablehlo.convolution" in lowered.as_text() else {})
+            check_memory(programs[known], devices, kind)
             wait_for_all("a program is compiled")  # the first call connects devices, which has a limit of 30 seconds
-        return programs[shapes](state, frozen, batches)
+        return programs[known](state, frozen, batches)
 
     call.lower = run.lower  # as a jitted function has
     return call
@@ -139,10 +139,10 @@ def check_memory(program: Any, devices: Sequence[jax.Device], kind: str = "a tra
     arguments = program.memory_analysis().argument_size_in_bytes
     if devices[0].platform == "cpu":  # all devices of a process share its memory
         where, limit = "this machine", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        needed, others = needed * len(devices), _live_bytes(devices) - arguments * len(devices)
+        needed, others = needed * len(devices), _bytes_on(devices) - arguments * len(devices)
     else:
-        where, limit = "each device", (devices[0].memory_stats() or {}).get("bytes_limit")
-        others = _live_bytes(devices[:1]) - arguments
+        stats = devices[0].memory_stats() or {}
+        where, limit, others = "each device", stats.get("bytes_limit"), stats.get("bytes_in_use", 0) - arguments
     others = max(others, 0)
     if limit is not None and needed + others > limit:
         raise MemoryError(
@@ -152,10 +152,11 @@ def check_memory(program: Any, devices: Sequence[jax.Device], kind: str = "a tra
         )
 
 
-def _live_bytes(devices: Sequence[jax.Device]) -> int:
-    """Of all arrays on these devices, arguments of a program included."""
-    shards = (shard for array in jax.live_arrays() for shard in array.addressable_shards)
-    return sum(shard.data.nbytes for shard in shards if shard.device in devices)
+def _bytes_on(devices: Sequence[jax.Device]) -> int:
+    """Bytes of all arrays on these devices, arguments of a program included."""
+    shards = [shard for array in jax.live_arrays() for shard in array.addressable_shards if shard.device in devices]
+    # a shard's data is an array of its own from the first look at it on, with the same buffer
+    return sum({shard.data.unsafe_buffer_pointer(): shard.data.nbytes for shard in shards}.values())
 
 
 def pmapped() -> Plan:

@@ -38,7 +38,9 @@ def test_what_reads_the_weights_that_an_experiment_names_counts(tmp_path):
     image = {f"mmjax/{name}.py" for name in ("encoders/efficientnet", "pretrained/efficientnet", "pretrained/images")}
     assert image | {"mmjax/pretrained/wheels.py", "mmjax/pretrained/convert.py"} <= names(text.format("efficientnet-lite2"))
     assert {"mmjax/encoders/whisper.py", "mmjax/pretrained/audio.py"} <= names(text.format("whisper-base#encoder"))
-    assert not names(text.format("")) & {*image, "mmjax/pretrained/loading.py"}
+    for other in ("", "a model of minilm", "minilm"):
+        text_of = text.format(other) if other != "minilm" else '"""minilm"""\n' + text.format("")
+        assert not names(text_of) & {*image, "mmjax/pretrained/loading.py"}
     assert not any("llava" in name or "siglip" in name for name in names(text.format("efficientnet-lite2")))
 
 

@@ -141,6 +141,24 @@ def test_other_settings_are_listed(saved):
         restore(saved, metadata={"optim": {"lr": 0.2}, "seeds": 3})
 
 
+def test_other_versions_are_named_and_older_checkpoints_have_none(tmp_path):
+    checkpoints = Checkpoints(tmp_path, versions={"jax": "0.9", "numpy": "2"})
+    checkpoints.save(2, *tree(2), notes(2))
+    checkpoints.close()
+    said = []
+    for versions in ({"jax": "0.9", "numpy": "2"}, {"jax": "0.10", "numpy": "2"}):
+        checkpoints = Checkpoints(tmp_path, warn=said.append, versions=versions)
+        checkpoints.restore(lambda step: tree(9))
+        checkpoints.close()
+    assert said == [f"{tmp_path / '2'} was written with other versions, so numbers may differ: jax was 0.9 and is 0.10"]
+
+    checkpoints = Checkpoints(tmp_path, warn=said.append, versions={"jax": "0.10"})
+    record = checkpoints._record(2)
+    checkpoints._record = lambda step: {name: record[name] for name in record if name != "versions"}
+    assert exact(checkpoints.restore(lambda step: tree(9))[:2], tree(2)) and len(said) == 1
+    checkpoints.close()
+
+
 def test_non_finite_states_are_never_saved(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(2, *tree(2), notes(2))

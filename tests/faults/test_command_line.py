@@ -116,3 +116,19 @@ def test_a_signal_during_the_predictions_stops_the_run(capsys, monkeypatch, tmp_
     monkeypatch.setattr(sys, "argv", ["file.py", *args, "--resume"])
     run(CELLS)
     assert (tmp_path / "run" / "results.json").is_file()
+
+
+def test_a_signal_just_before_the_results_stops_the_run(monkeypatch, tmp_path):
+    write = part.write_part
+
+    def signalled(*arguments):
+        write(*arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(part, "write_part", signalled)
+    args = ["text", "--steps", "1", "--batch", "8", "--seeds", "1", "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", ["file.py", *args])
+    with pytest.raises(SystemExit) as stopped:
+        run(CELLS)
+    assert stopped.value.code == 130
+    assert not (tmp_path / "run" / "results.json").exists()

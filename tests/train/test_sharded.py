@@ -7,6 +7,7 @@ from unittest.mock import Mock
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -23,7 +24,7 @@ from mmjax.losses import cross_entropy
 from mmjax.model import Multimodal
 from mmjax.nn import Deep, Scan
 from mmjax.train.optim import AdamW
-from mmjax.train.parallel import check_memory, single
+from mmjax.train.parallel import _bytes_on, check_memory, single
 from mmjax.train.seeds import seed_keys
 from mmjax.train.sharded import AXES, DEFAULT_RULES, Mesh, of_rows, placement, sharded
 from mmjax.train.training import Schedule, Training
@@ -180,7 +181,7 @@ def test_a_program_that_does_not_fit_is_refused_with_its_size(monkeypatch):
         check_memory(program, jax.local_devices()[:1], "an evaluation")
 
 
-def test_the_limit_of_an_accelerator_is_that_of_each_device(monkeypatch):
+def test_the_limit_of_an_accelerator_is_that_of_each_device():
     """The program needs 2 MB, an argument and a result; the device has this argument and other arrays of 1 MB."""
     program = jax.jit(lambda x: x + 1).lower(np.zeros(250_000, np.float32)).compile()
     devices = lambda stats: [Mock(spec=jax.Device, platform="gpu", memory_stats=lambda: stats)] * 4
@@ -188,11 +189,20 @@ def test_the_limit_of_an_accelerator_is_that_of_each_device(monkeypatch):
     check_memory(program, devices(None))  # of a backend that does not say
     with pytest.raises(MemoryError, match=r"a training step needs 0\.002 GB beside 0 GB of .* each device has 0\.0019 GB; use"):
         check_memory(program, devices({"bytes_limit": 1_900_000}))
-    found = devices({"bytes_limit": 2_100_000})
-    shards = [Mock(device=device, data=np.zeros(500_000, np.float32)) for device in (found[0], Mock())]
-    monkeypatch.setattr("jax.live_arrays", lambda: [Mock(addressable_shards=shards)])
     with pytest.raises(MemoryError, match=r"a training step needs 0\.002 GB beside 0\.001 GB of other arrays"):
-        check_memory(program, found)
+        check_memory(program, devices({"bytes_limit": 2_100_000, "bytes_in_use": 2_000_000}))
+
+
+def test_the_memory_of_arrays_is_counted_once(monkeypatch):
+    """Of 1 MB over two devices, of 1 MB on each of two, and of 1 MB on the first, at every look."""
+    before = jax.live_arrays
+    known = {id(array) for array in before()}
+    monkeypatch.setattr("jax.live_arrays", lambda: [array for array in before() if id(array) not in known])
+    two = jax.sharding.Mesh(np.array(jax.local_devices()[:2]), "x")
+    place = lambda axes: jax.device_put(np.ones(250_000, np.float32), jax.NamedSharding(two, jax.P(*axes)))
+    arrays = jax.block_until_ready([place("x"), place(""), jnp.ones(250_000)])
+    first = [_bytes_on(jax.local_devices()[:count]) for count in (1, 2)]
+    assert [_bytes_on(jax.local_devices()[:count]) for count in (1, 2)] == first == [2_500_000, 4_000_000], len(arrays)
 
 
 @pytest.mark.parametrize(
