@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,7 +17,8 @@ from mmjax.data.dataset import Column, Data, Dataset, Rows, stack
 from mmjax.data.decode import DataError
 from mmjax.data.dialogues import Dialogue, PackedRow, packed_dialogues
 from mmjax.data.few import RowMedia, load_once
-from mmjax.data.splits import folds_of, with_fold
+from mmjax.data.formats.dialogue_files import read_messages, written_messages
+from mmjax.data.splits import check_splits, folds_of, with_fold
 from mmjax.decoders.interleaved import BEGIN
 from mmjax.nn.checks import positive
 from mmjax.pretrained.chat_sandbox import ChatTemplateError
@@ -32,7 +35,7 @@ class Dialogues:
     """A data set whose rows are dialogues: the target `target` has all token ids, "answer" those of answers, -1 elsewhere.
 
         Experiment(
-            data=Dialogues(data, vectors=16),
+            data=Dialogues(DialogueFile("talks.jsonl"), vectors=16),
             encoders={"image": EachImage(ViT(...))},
             fusion=llava_mlp(576),
             decoders={"text": Factored(Interleaved(smollm2_135m(), (BEGIN,)))},
@@ -41,14 +44,18 @@ class Dialogues:
         )
 
     A training row has several dialogues, each behind a `decoders.interleaved.BEGIN`, and the images of all of them; its weight
-    is the number of its answers' tokens. Rows of the other splits have one dialogue. Dialogues that are longer than a row are
-    left out.
+    is the number of its answers' tokens. Rows of the other splits have one dialogue. Dialogues with more tokens or images than
+    a row are left out, and `Dataset.dropped` counts them.
 
-    data: any data set with images. column: the metadata column of dialogues, each a JSON list of {"role": "user" or
-    "assistant", "content": "..."}. modality: the images, one per dialogue or none. marker: the place of the image in a content.
-    vectors: that the connector makes of an image. source: the language model, with its tokenizer and chat template. target: the
-    name of the ids. row_tokens, row_images: of a row. Raises DataError for a dialogue that is no such list, that the template
-    refuses, or with more or fewer markers than images.
+    data: any data set with images, such as `mmjax.data.formats.dialogue_files.DialogueFile`. column: the metadata column of
+    dialogues, each a JSON list of {"role": "user" or "assistant", "content": a text or a list of parts}. A part is {"type":
+    "text", "text": "..."} or {"type": "image", "image": the number of an item of the modality}; the first one is the item that
+    the row points to. The place of null is empty. Without numbers, the dialogue has the row's item alone, at a part {"type":
+    "image"} or at a marker in a text. The parts of a content follow one another, with nothing between them.
+    modality: the images. marker: the place of an image in a text. vectors: as many as the encoder and the connector make of
+    one image, since ids count them. source: the language model, with its tokenizer and chat template. target: the name of the
+    ids. row_tokens, row_images: of a row. Raises DataError for a dialogue that is no such list, that the template refuses, or
+    with more or fewer markers than images, and for ids or groups in two splits.
     """
 
     data: Annotated[Declared[Data], tyro.conf.arg(name="")]
@@ -78,15 +85,18 @@ class Dialogues:
         column = data.columns.get(self.modality)
         if column is None:
             raise DataError(f"Dialogues.modality: the data have no {self.modality!r}; they have {', '.join(data.columns)}")
-        splits, metadata, items, first, left_out = {}, {}, [], {}, 0
+        check_splits(data)  # before packing: a packed row has the id and the group of its first dialogue alone
+        splits, metadata, items, first, images, dropped = {}, {}, [], {}, {}, Counter(data.dropped)
         for split, rows in data.splits.items():
             pointer = np.asarray(rows.pointer[self.modality])
-            dialogues = self._dialogues(split, data.metadata[split], pointer, template, tokenizer)
-            fits = {row: one for row, one in dialogues.items() if len(one.ids) <= self.row_tokens}
-            left_out += len(dialogues) - len(fits)
-            made = self._rows(split, fits, tokenizer.vocabulary)
+            images[split], dialogues = self._dialogues(
+                split, data.metadata[split], pointer, column.count, template, tokenizer
+            )
+            excess = {row: self._excess(one) for row, one in dialogues.items()}
+            dropped.update(filter(None, excess.values()))
+            made = self._rows(split, {row: one for row, one in dialogues.items() if not excess[row]}, tokenizer.vocabulary)
             first[split] = np.array([row.numbers[0] for row in made], np.int64)
-            shown = [[int(pointer[number]) for number in row.numbers if pointer[number] >= 0] for row in made]
+            shown = [[image for number in row.numbers for image in images[split][number]] for row in made]
             own = {self.modality: np.array([len(items) + place if of else -1 for place, of in enumerate(shown)], np.int32)}
             items += shown
             targets = {self.target: np.stack([row.ids for row in made]), "answer": np.stack([row.answer for row in made])}
@@ -96,7 +106,7 @@ class Dialogues:
             texts = np.array([tokenizer.text(of[valid]) for of, valid in zip(targets["answer"], known)], dtype=np.str_)
             metadata[split] = {name: np.asarray(of)[first[split]] for name, of in data.metadata[split].items()}
             metadata[split] |= {self.target: texts, "answer": texts}
-        dropped = {f"dialogues of more than {self.row_tokens} tokens": left_out} if left_out else {}
+        _warn_of_shared(images)
         settings = f"{data.fingerprint} {dataclasses.replace(self, data=None)} {template.source} {tokenizer.definition}"
         stacked = Stacked(column.read, items, self.row_images)
         return Dataset(
@@ -106,7 +116,7 @@ class Dialogues:
             fingerprint=hashlib.sha256(settings.encode()).hexdigest(),
             sizes={**data.sizes, self.target: {"vocabulary": tokenizer.vocabulary, "length": self.row_tokens}},
             tokenizers={self.target: tokenizer},
-            dropped={**data.dropped, **dropped},
+            dropped=dict(dropped),
             media=RowMedia(data.media, first["test"]),
             source=data.source,
         )
@@ -122,26 +132,37 @@ class Dialogues:
         return found
 
     def _dialogues(
-        self, split: str, metadata: Mapping[str, Any], pointer: np.ndarray, template: ChatTemplate, tokenizer: Any
-    ) -> dict[int, Dialogue]:
+        self, split: str, metadata: Mapping[str, Any], pointer: np.ndarray, count: int, template: ChatTemplate, tokenizer: Any
+    ) -> tuple[dict[int, list[int]], dict[int, Dialogue]]:
+        """(the items of each row in their order, its dialogue). count: of all items."""
         if self.column not in metadata:
             known = ", ".join(sorted(metadata))
             raise DataError(f"Dialogues.column: the data have no metadata column {self.column!r}; they have {known}")
-        found = {}
+        images, found = {}, {}
         for row, cell in enumerate(metadata[self.column]):
             where = f"Dialogues.column: row {row} ({metadata['id'][row]}) of the {split} split"
-            vectors = [self.vectors] if pointer[row] >= 0 else []
             try:
-                pieces = dialogue_pieces(template, _messages(cell))
-                found[row] = dialogue_with_vectors(pieces, tokenizer.library, tokenizer.vocabulary, self.marker, vectors)
+                messages = _messages(cell)
+                images[row] = _items(messages, int(pointer[row]), count)
+                pieces, vectors = dialogue_pieces(template, written_messages(messages, self.marker)), [self.vectors]
+                found[row] = dialogue_with_vectors(
+                    pieces, tokenizer.library, tokenizer.vocabulary, self.marker, vectors * len(images[row])
+                )
             except (ChatTemplateError, ValueError) as error:
                 raise DataError(f"{where}: {error}") from None
-        return found
+        return images, found
+
+    def _excess(self, dialogue: Dialogue) -> str:
+        """What a dialogue has too much of for a row; "" if nothing."""
+        if dialogue.vectors > self.row_images * self.vectors:
+            return f"dialogues of more than {self.row_images} images"
+        return f"dialogues of more than {self.row_tokens} tokens" if len(dialogue.ids) > self.row_tokens else ""
 
     def _rows(self, split: str, dialogues: Mapping[int, Dialogue], vocabulary: int) -> list[PackedRow]:
         """The rows of a split; their numbers are those of the data."""
         if not dialogues:
-            raise DataError(f"Dialogues.row_tokens is {self.row_tokens}, but all dialogues of the {split} split are longer")
+            sizes = f"row_tokens is {self.row_tokens} and row_images {self.row_images}"
+            raise DataError(f"Dialogues.{sizes}, but all dialogues of the {split} split are larger")
         together = [list(dialogues)] if split == "train" else [[number] for number in dialogues]
         size, found = (vocabulary, BEGIN, self.row_tokens, self.row_images * self.vectors), []
         for numbers in together:
@@ -150,15 +171,37 @@ class Dialogues:
         return found
 
 
-def _messages(cell: Any) -> list[dict[str, str]]:
+def _messages(cell: Any) -> list[dict[str, Any]]:
     try:
         messages = json.loads(str(cell))
-    except ValueError:
-        messages = None
-    is_text = lambda one: isinstance(one, dict) and all(isinstance(one.get(name), str) for name in ("role", "content"))
-    if not isinstance(messages, list) or not messages or not all(map(is_text, messages)):
-        raise ValueError(f'{str(cell)[:60]!r} is no JSON list of {{"role": "user" or "assistant", "content": "..."}}')
-    return messages
+    except (ValueError, RecursionError):
+        messages = str(cell)
+    return read_messages(messages)
+
+
+def _items(messages: Sequence[Mapping[str, Any]], own: int, count: int) -> list[int]:
+    """The images that the messages name, else that of the row. own: the item of the row, -1 without. Raises ValueError for an
+    image that is no number below `count`, or if the first one is not the row's."""
+    parts = [part for message in messages for part in message["content"] if part["type"] == "image"]
+    named = [part["image"] for part in parts if part.get("image") is not None]
+    for image in named:
+        if type(image) is not int or not 0 <= image < count:
+            known = f"it must be a number from 0 to {count - 1}; DialogueFile reads names of files"
+            raise ValueError(f"an image is {str(image)[:60]!r}; {known}")
+    if named and named[0] != own:
+        found = f"to {own}" if own >= 0 else "to none"
+        raise ValueError(f"the first image is {named[0]}, but the row points {found}")
+    return named or ([own] if own >= 0 else [])
+
+
+def _warn_of_shared(images: Mapping[str, Mapping[int, list[int]]]) -> None:
+    """Warns if dialogues have an image that training dialogues have too. images: {split: {row: its items}}."""
+    train = {image for own in images["train"].values() for image in own}
+    for split, of in images.items():
+        shared = sum(not train.isdisjoint(own) for own in of.values())
+        if split != "train" and shared:
+            found = f"{shared:,} of {len(of):,} dialogues of the {split} split have an image that training dialogues have too"
+            warnings.warn(f"{found}; put them into one group", stacklevel=3)
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,11 +92,27 @@ def test_models_that_keep_dialogues_apart_take_them(talks, source):
             load_and_check({"packed": dataclasses.replace(fits, decoders={"text": decoder})})
 
 
+@dataclasses.dataclass(frozen=True)
+class Leaky(Talks):
+    """The last dialogues of the splits are of one group."""
+
+    def load(self):
+        data = super().load()
+        metadata = {split: {**of, "group": np.append(of["group"][:3], 99)} for split, of in data.metadata.items()}
+        return dataclasses.replace(data, metadata=metadata)
+
+
+def test_groups_are_checked_before_packing(source):
+    """A packed row has the group of its first dialogue alone, which hides those of the others."""
+    with pytest.raises(DataError, match="group 99 is in the splits 'train' and 'validation'"):
+        Dialogues(Leaky(), vectors=4, source=source).load()
+
+
 @pytest.mark.parametrize(
     ("talks", "message"),
     [
         (("a?|B",) * 4, r"row 0 \(a0\) of the train split: the dialogue has 0 times '<image>', but there are 1 inputs for it"),
-        (("<image>" + "n" * 60,) * 4, "row_tokens is 40, but all dialogues of the train split are longer"),
+        (("<image>" + "n" * 60,) * 4, "row_tokens is 40 and row_images 4, but all dialogues of the train split are larger"),
     ],
 )
 def test_mistakes_are_named(talks, message, source):

@@ -1,11 +1,14 @@
 """Chat templates in the form of published ones: texts equal those of transformers."""
 
+import numpy as np
 import pytest
 
+from mmjax.data.formats.dialogue_files import read_messages, written_messages
 from mmjax.pretrained.chat_template import ChatTemplate, read_chat_template
-from mmjax.pretrained.dialogues import dialogue_ids, dialogue_pieces
+from mmjax.pretrained.dialogues import dialogue_ids, dialogue_pieces, dialogue_with_vectors
 from mmjax.pretrained.language_text import LanguageText
 from mmjax.pretrained.wheels import fetch
+from tests.pretrained.tiny import byte_tokenizer
 
 pytestmark = pytest.mark.parity
 
@@ -105,3 +108,31 @@ def test_assistant_masks(messages):
     assert others.tolist() == ids.tolist()
     breaks = [library.decode([token]) for token in ids[found & ~answer].tolist()]
     assert not (answer & ~found).any() and breaks == ["\n"] * sum(m["role"] == "assistant" for m in messages)
+
+
+PARTS = CHATML.replace(
+    "{{ m['content'] + '<|im_end|>\n' }}",
+    """{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for part in m['content'] %}
+{{- '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endif %}{{ '<|im_end|>\n' }}""",
+)
+IMAGE, TEXT = {"type": "image", "image": "a.png"}, lambda text: {"type": "text", "text": text}
+
+
+@pytest.mark.parametrize("first", [[], [IMAGE], [IMAGE, TEXT(" or\n"), IMAGE, IMAGE]], ids=["none", "one", "several"])
+def test_images_among_texts(first):
+    """The ids and masks of a tokenizer of bytes whose special token stands for an image, in the place of our vector."""
+    from transformers import PreTrainedTokenizerFast
+
+    messages = [{"role": "user", "content": [*first, TEXT("Which?")]}, TALK[1]]
+    messages += [{"role": "user", "content": [TEXT(" And "), *first]}, {"role": "assistant", "content": " None,\nI say."}]
+    ours, theirs = byte_tokenizer(), byte_tokenizer()
+    original = PreTrainedTokenizerFast(tokenizer_object=theirs, additional_special_tokens=["<image>"])
+    settings = {"chat_template": PARTS, "return_dict": True, "return_assistant_tokens_mask": True}
+    expected = original.apply_chat_template(messages, tokenize=True, **settings)
+    pieces = dialogue_pieces(ChatTemplate(PARTS), written_messages(read_messages(messages), "<image>"))
+    count, vocabulary = 2 * sum(part is IMAGE for part in first), ours.get_vocab_size()
+    found = dialogue_with_vectors(pieces, ours, vocabulary, "<image>", [1] * count)
+    vectors = found.ids >= vocabulary
+    assert np.where(vectors, original.convert_tokens_to_ids("<image>"), found.ids).tolist() == expected["input_ids"]
+    assert found.ids[vectors].tolist() == [vocabulary + number for number in range(count)]
+    assert (found.answer >= 0).astype(int).tolist() == expected["assistant_masks"] and (found.answer >= 0).any()
