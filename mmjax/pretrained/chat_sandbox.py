@@ -8,6 +8,7 @@ else is one error, at once.
 import functools
 import gc
 import json
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -52,8 +53,8 @@ def rendered(source: str, values: Mapping[str, Any], marks: tuple[str, str]) -> 
     collects = gc.isenabled()
     gc.disable()  # collecting the garbage of a large process would take the template's time
     try:
-        environment = _environment(marks)
-        code = environment.compile(_guarded(environment, source))
+        environment, code, clock = _compiled(source, marks)
+        clock.start()
         template = environment.template_class.from_code(environment, code, environment.make_globals(None))
         parts, size = [], 0
         for part in template.generate(**values):
@@ -148,10 +149,11 @@ def _refuse(message: Any) -> None:
     raise ChatTemplateError(f"the chat template refuses the messages: {shown(message)}")
 
 
-class _Clock:
-    """Called at every iteration, call, operation and filter: raises ChatTemplateError when the time is over."""
+class _Clock(threading.local):
+    """Called at every iteration, call, operation and filter: raises ChatTemplateError when the time is over. Each thread has
+    its own time."""
 
-    def __init__(self):
+    def start(self) -> None:
         self.end = time.thread_time() + MAX_SECONDS
 
     def __call__(self) -> str:
@@ -168,15 +170,22 @@ class _Clock:
         return timed
 
 
-def _environment(marks: tuple[str, str]) -> Any:
+@functools.lru_cache(16)  # compiling takes longer than writing a dialogue
+def _compiled(source: str, marks: tuple[str, str]) -> tuple[Any, Any, _Clock]:
+    """(the environment of a template, its code, its clock)."""
+    clock = _Clock()
+    clock.start()
+    environment = _environment(marks, clock)
+    return environment, environment.compile(_guarded(environment, source)), clock
+
+
+def _environment(marks: tuple[str, str], clock: _Clock) -> Any:
     """Jinja with transformers' settings and functions, and less of everything else."""
     from jinja2 import nodes
     from jinja2.ext import Extension, loopcontrols
     from jinja2.runtime import LoopContext
     from jinja2.sandbox import ImmutableSandboxedEnvironment
     from jinja2.utils import Namespace
-
-    clock = _Clock()
 
     class Generation(Extension):
         """{% generation %} puts marks around the answers, for training."""

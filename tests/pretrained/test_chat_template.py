@@ -115,6 +115,14 @@ def test_the_garbage_of_a_large_process_does_not_take_the_time_of_a_template():
     assert text.startswith("[[0]][[1]]") and gc.isenabled()
 
 
+def test_each_text_has_its_own_time_and_starts_anew(monkeypatch):
+    template = ChatTemplate("{% set n = namespace(x=0) %}{% for m in messages %}{% set n.x = n.x + 1 %}{% endfor %}{{ n.x }}")
+    assert template.render(MESSAGES) == str(len(MESSAGES))
+    now = time.thread_time
+    monkeypatch.setattr(time, "thread_time", lambda: now() + 10)  # ten seconds later
+    assert template.render(MESSAGES) == str(len(MESSAGES))
+
+
 def test_messages_are_not_changed_and_must_be_plain():
     messages = [{"role": "user", "content": "a"}]
     ChatTemplate("{% set messages = [] %}{{ messages }}").render(messages)
