@@ -199,8 +199,8 @@ def test_the_memory_of_arrays_is_counted_once(monkeypatch):
     known = {id(array) for array in before()}
     monkeypatch.setattr("jax.live_arrays", lambda: [array for array in before() if id(array) not in known])
     two = jax.sharding.Mesh(np.array(jax.local_devices()[:2]), "x")
-    place = lambda axes: jax.device_put(np.ones(250_000, np.float32), jax.NamedSharding(two, jax.P(*axes)))
-    arrays = jax.block_until_ready([place("x"), place(""), jnp.ones(250_000)])
+    made = lambda axes: jax.jit(lambda: jnp.ones(250_000), out_shardings=jax.NamedSharding(two, jax.P(*axes)))()
+    arrays = jax.block_until_ready([made("x"), made(""), jnp.ones(250_000)])
     first = [_bytes_on(jax.local_devices()[:count]) for count in (1, 2)]
     assert [_bytes_on(jax.local_devices()[:count]) for count in (1, 2)] == first == [2_500_000, 4_000_000], len(arrays)
 
