@@ -30,9 +30,9 @@ class Plan(NamedTuple):
     in all processes.
     train: step -> run, with run(placed state, placed frozen, batches [k s b ...]) -> (placed state, metrics [k s]): k steps of
     all seeds in one compiled call. The given state is overwritten (donated).
-    evaluate: (function, axis = 0) -> run, with run(placed variables, placed frozen, batch [b ...]) -> leaves [s ...], always for
-    the same number of seeds. function:
-    (all variables of one seed, batch) -> a tree whose leaves have the rows of the batch on `axis`.
+    evaluate: (function, axis = 0) -> run, with run(placed variables, placed frozen, batch [b ...]) -> leaves [s ...], always
+    for the same number of seeds. function: (all variables of one seed, batch) -> a tree whose leaves have the rows of the batch
+    on `axis`.
     compute: (function, *placed arguments) -> function(*arguments), a tree with seeds that `place` takes. Under a mesh, each
     device computes only the parts that `place` puts there, so an initial state need not fit on one device.
     feed: a `Feed` -> the `Feed` whose batches `train` and `evaluate` take.
