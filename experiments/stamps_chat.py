@@ -24,7 +24,7 @@ interval over groups]; the difference in CIDEr-D to the cell both is paired
 Conclusion: the model looks at the image and is not shown to listen: another image costs 0.178, another voice nothing (0.044
 could have been detected). It is worse than the name of the nearest training image by 0.146 [0.042, 0.250] and of the nearest
 voice by 0.222 [0.068, 0.376]: after two epochs, a pretrained language model does not replace copying a name. No name was right
-as a whole. The cells `image`, `audio` and `connectors` were not run. One seed, so nothing is claimed about others.
+as a whole. The cells `image`, `audio`, `connectors` and `staged` were not run. One seed, so nothing is claimed about others.
 """
 
 from dataclasses import replace

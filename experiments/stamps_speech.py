@@ -24,6 +24,7 @@ Expected: 1,149 test clips of stamps in unseen leak-free groups (fold 0), mean o
     wrong_image         0.659 [0.630, 0.690]    0.896                                        better: -0.049 [-0.064, -0.033]
     most common name    0.892 [0.877, 0.908]    1.03
     nearest image       1.09 [1.00, 1.18]       1.14
+This run is older than the baseline of the nearest voice.
 Conclusion: one-pass decoding is better than beam search of this joint model: it lowers the CER by 0.071, as Watanabe et al.
 report, although the CTC head alone writes almost nothing. Fewer characters are missing (0.42 of all, not 0.56), more are wrong
 (0.30, not 0.23), and few are superfluous in either (0.04). Dividing by the length does not do this: beam search with it has

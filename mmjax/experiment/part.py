@@ -102,7 +102,7 @@ def run_part(run: PartRun, stop: StopRequest, progress: Progress) -> None:
 
     ExperimentError if the validation score of a seed is never finite, or if training targets are impossible
     (`experiment.impossible`); also raises the errors of `train.loop.fit`. Stopped if `stop` asks for it, also during the
-    predictions, which are then made again from the last checkpoint.
+    predictions, which a resumed run makes again without training.
     """
     plan = plan_of(run.experiment, run.options)
     with _workers(run) as workers:
