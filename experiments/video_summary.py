@@ -11,7 +11,7 @@ three evenly spaced ones. `missing50` and `missing75` are the trained model `bot
 their frames; `wrong_video` and `wrong_text` have those of another test example.
 
 Run: python experiments/video_summary.py --folds all --seeds 10 --against both
-Time: 22 CPU minutes, 3 for the features, and 2.0 GB; fetches 146 MB through apt and 107 MB of weights once
+Time: 22 CPU minutes and 2.0 GB, once 3 more for the features; fetches 146 MB through apt and 107 MB of weights once
 Expected: 582 test animations in 80 groups (five folds joined), mean of 10 seeds [95 % interval over groups and seeds]; the
 difference in ROUGE-L to the cell both is paired
     cell            ROUGE-L                CIDEr-D   race    deed    weapon   rest    against both
@@ -39,7 +39,7 @@ alone by 0.025 and 0.022, so each of them helps the other. It names one weapon i
 no attacks, no more than the nearest video gives. Key frames by learned attention are not better than evenly spaced ones: `key3`
 is worse than `even3` in deeds (-0.014 [-0.025, -0.004]), above all those that are no attacks (-0.062 [-0.095, -0.030]); in
 ROUGE-L -0.005 [-0.014, 0.004], where 0.013 could have been detected. One frame chosen by attention does not differ from the
-first one (+0.001 [-0.005, 0.007]). Three evenly spaced frames are as good as six, one is not. A model without half or three
+first one (+0.001 [-0.005, 0.007]). Three evenly spaced frames are not shown to be worse than six. A model without half or three
 quarters of the frames loses little (0.009 and 0.017). Only the number of steps was chosen, by the validation ROUGE-L of fold 0,
 whose validation rows are the test rows of fold 1.
 """
