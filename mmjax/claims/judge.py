@@ -13,18 +13,20 @@ from typing import Any, NamedTuple
 
 from mmjax.claims.claim import Better, Cheaper, Claim, ClaimError, Equal, Near
 from mmjax.evaluate.statistics import Difference
-from mmjax.evaluate.statistics.variance import LEVEL, p_value
+from mmjax.evaluate.statistics.variance import LEVEL, Variance, detectable, half_width, p_value
 
 __all__ = ["RULINGS", "Judgement", "Ruling", "judge"]
 
 RULINGS = ("reproduced", "contradicted", "inconclusive")
+NORMAL = 1e9  # degrees of freedom of a t distribution that is normal
 
 
 class Ruling(NamedTuple):
     """The result of one comparison.
 
     compared: what was compared. found: the estimate with its interval, or a ratio of costs. verdict: one of RULINGS.
-    detectable: the difference that would have been detected with 80 % power; None if that is undefined.
+    detectable: the difference, for `Near` from the published number, that would have been detected with 80 % power; None if
+    that is undefined.
     """
 
     compared: str
@@ -123,14 +125,18 @@ def _of_difference(compared: str, found: Difference, region: tuple[float, float]
 
 
 def _near(expectation: Near, results: Any) -> _Interval:
-    """The interval of one score. It has no p-value: outside of the region it contradicts, whatever else is compared."""
+    """The interval of one score. Its side towards the region gives the standard error, as for a normal distribution."""
     rows = {row["cell"]: row for row in results.table(expectation.task)}
     score = rows[expectation.cell]
     names = expectation.metric, f"{expectation.metric}_low", f"{expectation.metric}_high"
     mean, low, high = (math.nan if score[name] is None else score[name] for name in names)
     region = expectation.number - expectation.within, expectation.number + expectation.within
+    side = mean - low if mean > expectation.number else high - mean
+    found = Variance((side / half_width(1.0, NORMAL)) ** 2, 0.0, 0.0, NORMAL, math.inf)
+    beyond = max(region[0] - mean, mean - region[1], 0.0)
+    outside = p_value(beyond, found.error, NORMAL) if beyond else 1.0
     text = f"{mean:.3f} [{low:.3f}, {high:.3f}], published {expectation.number:g}"
-    return _Interval(f"{expectation.cell}, {expectation.metric}", low, high, text, region, 0.0, None)
+    return _Interval(f"{expectation.cell}, {expectation.metric}", low, high, text, region, outside, _finite(detectable(found)))
 
 
 def _cheaper(expectation: Cheaper, costs: Mapping[str, Mapping[str, float]]) -> Iterator[Ruling]:

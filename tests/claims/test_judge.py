@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 import pytest
-from scipy.stats import t
+from scipy.stats import norm, t
 
 from mmjax.claims.claim import Better, Cheaper, Claim, ClaimError, Equal, Near
 from mmjax.claims.judge import judge
@@ -91,13 +91,35 @@ def test_identical_predictions_are_equal_and_not_better():
     assert judge(claim(Better("a", "m", ("b",))), results, {}).rulings[0].found == "identical predictions"
 
 
+def score(mean: float | None, half: float = 0.01):
+    low, high = (None, None) if mean is None else (mean - half, mean + half)
+    return FakeResults(rows=({"cell": "a", "m": mean, "m_low": low, "m_high": high},))
+
+
 @pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0.79, 0.81, "reproduced"), (0.75, 0.81, "inconclusive"), (0.70, 0.77, "contradicted"), (None, None, "inconclusive")],
+    ("mean", "expected"),
+    [(0.80, "reproduced"), (0.785, "inconclusive"), (0.76, "contradicted"), (0.84, "contradicted"), (None, "inconclusive")],
 )
-def test_near(low, high, expected):
-    results = FakeResults(rows=({"cell": "a", "m": 0.8, "m_low": low, "m_high": high},))
-    assert verdict(Near("a", "m", 0.8, 0.02), results) == expected
+def test_near(mean, expected):
+    """Intervals of +- .01 and a number of .8 +- .02."""
+    assert verdict(Near("a", "m", 0.8, 0.02), score(mean, half=0.0099)) == expected
+
+
+def test_numbers_are_corrected_for_how_many_there_are():
+    """.8305 +- .01 is .0105 above .82: z = 1.96 x 1.05 and p = .040 contradict one number, but not two."""
+    one, results = Near("a", "m", 0.8, 0.02), score(0.8305)
+    assert verdict(one, results) == "contradicted"
+    assert judge(claim(one, one), results, {}).verdict == "inconclusive"
+
+
+def test_the_detectable_difference_from_a_number():
+    """(z_.975 + z_.8) / z_.975 times the side of the interval that points to the number."""
+    rows = ({"cell": "a", "m": 0.81, "m_low": 0.79, "m_high": 0.90},)
+    (ruling,) = judge(claim(Near("a", "m", 0.8, 0.02)), FakeResults(rows=rows), {}).rulings
+    assert ruling.detectable == pytest.approx(0.02 * (norm.ppf(0.975) + norm.ppf(0.8)) / norm.ppf(0.975))
+    (ruling,) = judge(claim(Near("a", "m", 0.82, 0.02)), FakeResults(rows=rows), {}).rulings
+    assert ruling.detectable == pytest.approx(0.09 * (norm.ppf(0.975) + norm.ppf(0.8)) / norm.ppf(0.975))
+    assert judge(claim(Near("a", "m", 0.8, 0.02)), score(None), {}).rulings[0].detectable is None
 
 
 def test_all_comparisons_must_hold_and_contradictions_are_corrected_for_their_number():
