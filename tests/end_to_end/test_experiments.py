@@ -15,10 +15,12 @@ import pytest
 
 from mmjax.runs.read import read_outcomes, read_run, read_units
 from tests.data.av_digits.tiny import write_digits
+from tests.data.crema_d.tiny import write_clips
 from tests.data.easy_vqa.test_easy_vqa import wheel
 from tests.data.emoji.packages import write_packages
 from tests.data.exercises.wheels import content, write_wheel
 from tests.data.fillets.test_fillets import packages
+from tests.data.mm_imdb.tiny import write_movies
 from tests.data.mosi_mmsa import write_mmsa
 from tests.data.openclipart.tiny import groups_file, write_drawings
 from tests.data.wesnoth.test_clips import write_units
@@ -45,6 +47,7 @@ LANGUAGE = "a folder of weights of a language model that a test makes"
 ASKED = "a folder with a wheel of questions that a test makes"
 SENTIMENTS = "a folder with features of scored utterances that a test makes"
 SPOKEN_DIGITS = "a folder of written and spoken digits that a test makes"
+MOVIES, ACTED = "a folder of posters and plots that a test makes", "a folder of acted emotions that a test makes"
 TINY_LANGUAGE = "vocabulary 259 width 8 depth 1 heads 2 kv-heads 1 hidden 12 positions 64".split()
 TINY_CHAT = [word if word[0].isdigit() else f"--decoders.caption.encoder.decoder.model.{word}" for word in TINY_LANGUAGE]
 TINY_LANGUAGE = [word if word[0].isdigit() else f"--decoders.reply.encoder.decoder.{word}" for word in TINY_LANGUAGE]
@@ -121,10 +124,17 @@ SOME = {
          *(word.replace("text.", "text.encoder.") for word in TINY_BERT), *SMALL],
     ),
     "av_digits": ("late low_rank audio", ["--data.root", SPOKEN_DIGITS, "--data.validation", "8", *SMALL]),
+    "mm_imdb": ("gmu text", [*THREE[:5], "--data.root", MOVIES, "--data.image-size", "16", "--data.max-tokens", "16", *SMALL]),
+    "crema_d": (
+        "ogm_ge ogm",
+        ["--data.root", ACTED, *"--data.image-size 8 --data.seconds 0.2 --encoders.image.stages 1 4 1 8".split(),
+         *"--encoders.audio.network.stages 1 4 1 8".split(), *SMALL],
+    ),
 }
 # file -> (its data, a folder) -> the same on data that a test makes, since nobody may ship the real ones
 MADE = {
     "av_digits": lambda data, folder: replace(data, root=write_digits(folder), validation=8),
+    "crema_d": lambda data, folder: replace(data, root=write_clips(folder), image_size=16),
     "mmsa_mosi": lambda data, folder: replace(data, root=write_mmsa(folder)) if hasattr(data, "root") else data,
 }
 each = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -165,6 +175,8 @@ DEAR = (
     "blind_questions",
     "av_digits",
     "mmsa_mosi",
+    "mm_imdb",
+    "crema_d",
 )  # fmt: skip
 others = pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in DEAR else n for n in SOME])
 
@@ -221,7 +233,7 @@ def test_some_cells_run_and_are_scored(name, commands, tmp_path):
         made[LANGUAGE] = language_folder(tmp_path / "language")
         flags = ["#".join([str(made.get(source, source)), *part]) for source, *part in (flag.split("#") for flag in flags)]
     folders = {EMOJI: write_packages, LINES: packages, WATCH: lambda folder: write_wheel(folder, content(subjects=10))}
-    folders |= {SPOKEN_DIGITS: write_digits, SENTIMENTS: write_mmsa}
+    folders |= {SPOKEN_DIGITS: write_digits, SENTIMENTS: write_mmsa, MOVIES: write_movies, ACTED: write_clips}
     folders |= {ASKED: wheel, DRAWN: write_drawings, GROUPED: groups_file, UNITS: write_units, TEXTS: package}
     flags = [str(folders[flag](tmp_path / "data")) if flag in folders else flag for flag in flags]
     output = commands.run(ROOT / "experiments" / f"{name}.py", *cells.split(), *flags, "--out", tmp_path / "run")

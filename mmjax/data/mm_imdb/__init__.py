@@ -1,0 +1,3 @@
+"""MM-IMDb: posters and plots of movies, with their genres."""
+
+__all__ = ["dataset"]
