@@ -42,8 +42,8 @@ Expected: fold 0, 491 test clips of 170 stamps, mean of 5 seeds [95 % interval o
     mult            0.826 [0.689, 0.910]   0.747
     late_tokens     0.784 [0.649, 0.876]   0.673
 Conclusion: docs/claims.md has the paired differences and verdicts. The full tensor is worse than concatenation, and its
-low-rank form worse than the tensor, with a 26th of the parameters and in a 25th of the time of a step (measured once). Neither
-OGM-GE nor Gradient-Blending is shown to differ from joint training, whose settings were chosen on validation.
+low-rank form worse than the tensor, with a 26th of the parameters and in .03 to .06 of the time of a step (in four runs).
+Neither OGM-GE nor Gradient-Blending is shown to differ from joint training, whose settings were chosen on validation.
 """
 
 from dataclasses import replace
