@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, encoders, fusion, heads, losses
-from mmjax.nn import GRU, LSTM, RNN, Bidirectional
+from mmjax.fusion.published_perceiver import PublishedPerceiver
+from mmjax.nn import GRU, LSTM, RNN, Bidirectional, StochasticDepth
 from mmjax.nn.mel import LogMel
 from mmjax.types import Padded, Tokens
 
@@ -193,6 +194,7 @@ FUSIONS = (
     Part("published.mult(depth=1)", fusion.published.mult(depth=1), TOKENS, "Tsai et al., 2019, code"),
     Part("BBFN(depth=2)", fusion.BBFN(depth=2), TOKENS, "Han et al., 2021, ICMI"),
     Part("Perceiver()", fusion.Perceiver(), TOKENS, "Jaegle et al., 2021"),
+    Part("PublishedPerceiver(depth=1)", PublishedPerceiver(depth=1), TOKENS, "Jaegle et al., 2021, as in the paper"),
     Part("PerceiverIO(depth=1, blocks=1)", fusion.PerceiverIO(depth=1, blocks=1), TOKENS, "Jaegle et al., 2022"),
     Part("llava_linear(576)", fusion.llava_linear(576), TOKENS, "Liu et al., 2023"),
     Part("llava_mlp(576)", fusion.llava_mlp(576), TOKENS, "Liu et al., 2024"),
@@ -209,6 +211,12 @@ FUSIONS = (
         fusion.published.mbt(CLASSES, depth=2, fusion_layer=1),
         TOKENS,
         "Nagrani et al., 2021, code",
+    ),
+    Part(
+        "StochasticDepth(published.mbt(10, depth=2, fusion_layer=1), 2)",
+        StochasticDepth(fusion.published.mbt(CLASSES, depth=2, fusion_layer=1), 2),
+        TOKENS,
+        "Nagrani et al., 2021, code, in training",
     ),
     Part("MixtureOfExperts()", fusion.MixtureOfExperts(), TOKENS, "Shazeer et al., 2017"),
     Part("MeanLogits(10)", fusion.MeanLogits(CLASSES), TOKENS, "mean of logits"),
@@ -312,6 +320,7 @@ LOSSES = {
     "CentralMoments": ("two modalities' vectors [b d]", "Zellinger et al., 2017"),
     "Orthogonality": ("two vectors [b d]", "Bousmalis et al., 2016"),
     "NormalMMD": ("one vector [b d] with N(0, I)", "Gretton et al., 2012"),
+    "PublishedNormalMMD": ("one vector [b d] with N(0, I)", "Tsai et al., 2019, code"),
     "SignedEntropy": ("one vector [b d], by the sign of a target", "Han et al., 2021, EMNLP"),
     "On": ("one output by one criterion", "composition"),
     "WeightedLosses": ("several losses with fixed weights", "composition"),
@@ -366,7 +375,7 @@ def unlisted() -> set[str]:
     public -= {"Whisper", "whisper_prompt", "empty_prefix"}  # an encoder and a decoder; token ids; Tokens
     public -= set(decoders.language_models.__all__)  # sizes of LanguageModel and GPT2, of which the table has two
     public -= {"FusionOutput", "SelfMMLoss", "published"}  # a head of some fusions; several losses; a module
-    public -= {"mfm_loss", "misa_loss", "mmim_loss"}  # several losses
+    public -= {"mfm_loss", "misa_loss", "mmim_loss", "published_mfm_loss"}  # several losses
     public |= {name for name in fusion.published.__all__ if not name.endswith("_heads")}
     public |= {name for name, value in vars(heads).items() if isinstance(value, type) and value.__module__ == heads.__name__}
     return public - listed

@@ -7,7 +7,7 @@ from pathlib import Path
 import flax.linen as nn
 import pytest
 
-from mmjax import parts
+from mmjax import fusion, parts
 from tests.contracts.cases import ALIGNED, ENCODERS, FUSIONS
 from tests.contracts.decoder_cases import DECODERS
 from tests.contracts.head_cases import HEADS
@@ -59,6 +59,15 @@ def test_every_module_is_in_the_contract_suite():
     tested = {type(module).__name__ for module in DECODERS.values()}
     # tests/decoders/test_wrappers.py: factored logits are no array, and a packed row has no prefix
     assert {type(part.module).__name__ for part in parts.DECODERS} - tested == {"Factored", "PackedDecoder"}
+
+
+def test_the_page_of_equality_names_every_fusion():
+    """In the table, among the variants with their published constructors, or among those that follow no paper."""
+    page = (Path(__file__).parents[1] / "docs" / "architectures.md").read_text().partition("## Published fusions")[2]
+    named = set(re.findall(r"\w+", page))
+    others = {"FusionOutput", "published", "PublishedMulT", "SharedClassifier"}  # the last two: published.mult, published.mbt
+    assert set(fusion.__all__) - others - named == set()
+    assert {name for name in fusion.published.__all__ if not name.endswith("_heads")} - named == set()
 
 
 def test_every_loss_is_in_the_contract_suite():

@@ -19,8 +19,10 @@ class Gated(nn.Module):
 
         g = softmax over the present modalities of (w_k . [h_1; ...; h_K] + c_k),
 
-    where absent h_k are zeros in the concatenation. The output is one token. These are the softmax gates of a mixture of
-    experts (Jacobs et al., 1991) with one expert per modality; `GMU` has sigmoid gates.
+    where absent h_k are zeros in the concatenation. The output is one token. After the softmax gates of a mixture of
+    experts (Jacobs et al., 1991), with these deviations: there is one expert per modality, which sees this modality alone; the
+    gates see the outputs of the experts instead of the inputs; and the loss is that of the sum. `MixtureOfExperts` with
+    k = experts has their outputs and gates. `GMU` has sigmoid gates.
 
     width: of the output. dropout: rate on the mean tokens and on the output. dtype: of the matmuls.
     """

@@ -30,6 +30,9 @@ class RandomFourier(nn.Module):
 
     x_k is the mean token of modality k, which should be centred, as z-scores are; zeros replace x_k/|x_k| if it is absent.
 
+    Deviations: Rahimi and Recht draw the rows of W independently from a normal distribution, and their u is any vector. Ours
+    has parts of unit length; 1e-12 is added to the squares of their norms.
+
     width: D, even; 2n per block, and the last block is truncated. gamma: dimensionless; each modality has unit length.
     dropout: rate on the x_k. Raises ValueError if `width` is odd or `gamma` is not positive.
     """

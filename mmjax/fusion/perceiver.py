@@ -29,8 +29,8 @@ class Perceiver(nn.Module):
 
     Deviations from the paper: tokens are projected to `width`, and learned positions are added instead of concatenated Fourier
     features. Reads and blocks have separate weights, which the paper can share. A read has as many heads as a block; in the
-    paper's models it has one. There is a last norm. Perceptrons have `hidden` units, in the paper as many as `width`. The code
-    that its authors published is that of `PerceiverIO`, which also has GELU by tanh.
+    paper's models it has one. There is a last norm. Perceptrons have `hidden` units, in the paper as many as `width`. GELU
+    is exact, and norms have 1e-6. `fusion.published_perceiver.PublishedPerceiver` has none of these deviations.
 
     latents: number of latents. reads: number of cross-attentions to the tokens. depth: self-attention blocks after each read.
     width, heads, hidden, dropout, dtype: as in `EarlyTransformer`.
@@ -96,8 +96,8 @@ class PerceiverIO(nn.Module):
     output are the tokens y, all valid if any token is.
 
     It equals the authors' code without the input's positions (Fourier features), which encoders provide, and without its last
-    linear layer, which is the head. Perceiver (Jaegle et al., 2021) is the same with several reads by z, and the mean of z
-    instead of queries. The sizes are the defaults of the code.
+    linear layer, which is the head. `fusion.published_perceiver.PublishedPerceiver` (Jaegle et al., 2021) has several reads by
+    z, and the mean of z instead of queries. The sizes are the defaults of the code.
 
     latents: number of latents. width: of them. depth: different blocks. blocks: how often they are applied. heads: of
     self-attention; they divide `width`. queries, query_width: number and width of the queries. dtype: of the matmuls.

@@ -8,11 +8,16 @@ difference that remains is stated. Vectors of modalities are the means of their 
 one per step. An absent modality is masked, as everywhere; the definitions have none.
 
 These modules are as published by themselves: `AttentionPooling`, `BBFN`, `FiLM` and `FiLMBlocks`, `GMU`, `GraphMFN`, `MAG`,
-`MCTN`, `MFM`, `MFN`, `MISA`, `MMIM`, `MMVAE`, `MUTAN`, `MVAE`, `MixtureOfExperts`, `NLGate`, `PerceiverIO`, `QFormer`, `RAVEN`,
-`SelfMM`, `ViLBERT`, and `MultiplicativeInteractions` for two modalities. `fusion.flamingo_resampler` is Flamingo's, after a
-linear layer, and `ContextOver` is bc-LSTM. The docstrings of others, such as `Perceiver`, state how they differ.
-`train.balance.ogm_ge` is OGM-GE, without the 1e-8 that the authors' code adds to the deviation of the noise,
-`train.unimodal_labels` has the labels of Self-MM, and `train.previous_batch` the memory of MMIM.
+`MCTN`, `MFM`, `MFN`, `MISA`, `MMIM`, `MMVAE` and `MVAE` (with Gaussian distributions and perceptrons), `MUTAN`,
+`MixtureOfExperts`, `NLGate`, `PerceiverIO`, `ProductOfExperts`, `QFormer`, `RAVEN`, `RandomFourier` (but for the unit length of
+each modality), `SelfMM`, `ViLBERT`, and `MultiplicativeInteractions` for two modalities.
+`fusion.published_perceiver.PublishedPerceiver` is Perceiver; it is imported from there. `fusion.flamingo_resampler` is
+Flamingo's, after a linear layer, and `ContextOver` is bc-LSTM. The docstrings of others, such as `Perceiver`, `CoAttention`
+(see `ViLBERT`) and `Gated`, state how they differ.
+
+Of training, `nn.StochasticDepth` is that of MBT, `losses.published_mfm_loss` the loss of MFM, `train.unimodal_labels` has the
+labels of Self-MM, `train.previous_batch` the memory of MMIM, and `train.balance.ogm_ge` is OGM-GE, without the 1e-8 that the
+authors' code adds to the deviation of the noise.
 """
 
 from typing import Any
@@ -49,8 +54,13 @@ def mbt(classes: int, **fields: Any) -> SharedClassifier:
         heads={"label": Mean(), **published.logit_heads("label", ("audio", "image"))},
         loss=WeightedLosses({"audio.label": 0.5, "image.label": 0.5}),
 
+    In training, the authors have no dropout, and stochastic depth whose rate rises linearly to 0.3 in the last layer. It is
+    not in this constructor; with it, the fusion is
+
+        fusion=nn.StochasticDepth(published.mbt(10), depth=12, rate=0.3)
+
     The tokens are those of encoders, with a linear layer; in scenic, patches of the input with a convolution. The rate of
-    `dropout` is one for all places, and there is no stochastic depth.
+    `dropout` is one for all places.
 
     classes: number of classes. fields: of `Bottleneck`.
     """

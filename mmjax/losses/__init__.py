@@ -23,6 +23,7 @@ from mmjax.losses.criteria import (
 )
 from mmjax.losses.ctc import CTC
 from mmjax.losses.distributions import DCCA, CentralMoments, Correlation, NormalMMD, Orthogonality, SignedEntropy
+from mmjax.losses.mfm import PublishedNormalMMD, published_mfm_loss
 from mmjax.losses.published import SelfMMLoss, mfm_loss, misa_loss, mmim_loss
 from mmjax.losses.towers import TowerDistillation
 
@@ -41,6 +42,7 @@ __all__ = [
     "NormalMMD",
     "On",
     "Orthogonality",
+    "PublishedNormalMMD",
     "SelfMMLoss",
     "SigmoidCrossEntropy",
     "SigmoidPairs",
@@ -55,4 +57,5 @@ __all__ = [
     "mfm_loss",
     "misa_loss",
     "mmim_loss",
+    "published_mfm_loss",
 ]

@@ -163,8 +163,8 @@ class NormalMMD:
         E k(z, y) = (1 + 2 / d)^(-d / 2) exp(-|z|^2 / (d + 2)),    E k(y, y') = (1 + 4 / d)^(-d / 2)
 
     Gretton et al., "A kernel two-sample test", JMLR 2012, equation 5; the regulariser of the multimodal factorisation model
-    (Tsai et al., 2019), whose code draws as many y as there are examples. This is its expectation, up to a constant. The value
-    is computed over the valid examples of the whole batch.
+    (Tsai et al., 2019), whose code has another kernel, exp(-|x - y|^2 / d^2), and draws as many y as there are examples:
+    `PublishedNormalMMD` has that kernel. The value is computed over the valid examples of the whole batch.
 
     output: its name.
     """

@@ -46,8 +46,9 @@ def mfm_loss(loss: Any, modalities: tuple[str, ...], generation: float = 1.0, di
         generation     sum over the modalities of the mean squared error of the generated tokens,
         discrepancy    sum of `NormalMMD` of the latents of each modality and of all.
 
-    loss: of the task. modalities: of the model. generation, discrepancy: weights; the authors have one per modality. The
-    outputs are those of `fusion.published.mfm_heads`.
+    `published_mfm_loss` has the kernel of the authors' code, which is wider. loss: of the task. modalities: of the model.
+    generation, discrepancy: weights; the authors have one per modality. The outputs are those of
+    `fusion.published.mfm_heads`.
     """
     each = {"task": (loss, 1.0), "generation": (OutputLoss("generation"), generation)}
     for output in ("latent", *(f"{name}.latent" for name in sorted(modalities))):

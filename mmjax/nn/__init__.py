@@ -8,6 +8,7 @@ from mmjax.nn.norm import BatchNorm
 from mmjax.nn.pooling import any_token, first_token, last_state, last_token, masked_mean, masked_softmax
 from mmjax.nn.recurrent import GRU, LSTM, RNN, Bidirectional, Stack
 from mmjax.nn.search import beam, greedy
+from mmjax.nn.stochastic_depth import StochasticDepth
 
 __all__ = [
     "GRU",
@@ -24,6 +25,7 @@ __all__ = [
     "Remat",
     "Scan",
     "Stack",
+    "StochasticDepth",
     "Transformer",
     "adaptive_mean_pool",
     "any_token",

@@ -8,9 +8,11 @@ from mmjax.fusion.early import EarlyTransformer
 from mmjax.fusion.joint import WeightedSum
 from mmjax.fusion.mult import PublishedMulT
 from mmjax.fusion.perceiver import Perceiver, PerceiverIO
+from mmjax.fusion.published_perceiver import PublishedPerceiver
 from mmjax.fusion.resamplers import QFormer, Resampler
 from mmjax.fusion.vilbert import ViLBERT
 from mmjax.heads import Classifier, Mean
+from mmjax.nn import StochasticDepth
 from tests.contracts.inputs import CLASSES
 
 # Dropout may zero all of a token narrower than 8, and a layer norm of near-zero values amplifies rounding.
@@ -34,8 +36,19 @@ FUSIONS = {
     "perceiver_io": (
         PerceiverIO(latents=3, width=6, depth=1, blocks=1, heads=2, queries=2, query_width=6), Classifier(CLASSES)
     ),
+    "published_perceiver": (
+        PublishedPerceiver(latents=3, width=6, reads=2, depth=1, heads=2, bands=2, encoding=2), Classifier(CLASSES)
+    ),
+    "stochastic_depth": (
+        StochasticDepth(Bottleneck(tokens=2, fusion_layer=0, depth=2, **SIZE), depth=2, rate=0.4), Classifier(CLASSES)
+    ),
     "bbfn": (BBFN("one", width=8, depth=2, heads=2), Classifier(CLASSES)),
     "published_mult": (PublishedMulT(width=4, depth=1, memory=1, heads=1), Classifier(CLASSES)),
 }
 # They compile for seconds.
-SLOW = tuple(f"fusion {name}" for name in ("shared_classifier", "vilbert", "perceiver_io", "bbfn", "published_mult"))
+SLOW = tuple(
+    f"fusion {name}"
+    for name in (
+        "shared_classifier", "vilbert", "perceiver_io", "published_perceiver", "stochastic_depth", "bbfn", "published_mult"
+    )
+)  # fmt: skip

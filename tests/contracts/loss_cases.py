@@ -18,6 +18,7 @@ from mmjax.losses import (
     NormalMMD,
     On,
     Orthogonality,
+    PublishedNormalMMD,
     SigmoidCrossEntropy,
     SigmoidPairs,
     SignedEntropy,
@@ -72,10 +73,11 @@ LOSSES = {
     "central_moments": CentralMoments(*PAIR),
     "orthogonality": Orthogonality(*PAIR),
     "normal_mmd": NormalMMD(PAIR[0]),
+    "published_mmd": PublishedNormalMMD(PAIR[0]),
     "cpc": CPC(*PAIR),
     "signed_entropy": SignedEntropy(PAIR[0], ridge=0.1),
     "weighted_losses": WEIGHTED,
     "uncertainty": Uncertainty(WEIGHTED),
 }
 # like "correlation": computed over the whole batch; like "info_nce"
-SLOW = ("dcca", "central_moments", "orthogonality", "normal_mmd", "signed_entropy", "cpc")
+SLOW = ("dcca", "central_moments", "orthogonality", "normal_mmd", "published_mmd", "signed_entropy", "cpc")

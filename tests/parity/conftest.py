@@ -30,11 +30,35 @@ FUSIONS = """
 
 Each fusion of [`fusion.published`](api/fusion.md), and each whose class is as published, against its authors' definition,
 rewritten in torch after the paper or the code (`tests/parity/fusion_definitions`), with the same random weights. All tokens
-are valid, except for the resampler, which has absent ones, and `ContextOver`, whose videos differ in length. The tests require
-at most 1e-5 for outputs. Gradients are with respect to inputs, for OGM-GE to parameters.
+are valid, except for the resampler and `PublishedPerceiver`, which have absent ones, and `ContextOver`, whose videos differ in
+length. The tests require at most 1e-5 for outputs. Gradients are with respect to inputs, for OGM-GE to parameters.
 
 | fusion | source | outputs | gradients |
 |---|---|---:|---:|
+"""
+VARIANTS = """
+These variants differ from the definitions, as their docstrings state. Each has a constructor in the table that does not:
+
+| variant | as published |
+|---|---|
+| `Bottleneck` | `published.mbt`, in training within `StochasticDepth` |
+| `CoAttention` | `ViLBERT` |
+| `FiLM` over several modalities | `FiLM of two`, `FiLMBlocks` |
+| `Gated` | `MixtureOfExperts` with all experts |
+| `LowRank` | `published.lmf` |
+| `losses.NormalMMD` | `losses.PublishedNormalMMD` |
+| `MFB` | `published.mfb` |
+| `MulT` | `published.mult` |
+| `MultiplicativeInteractions` of three | `published.multiplicative_interactions` |
+| `Perceiver` | `fusion.published_perceiver.PublishedPerceiver` |
+| `Resampler` | `flamingo_resampler` |
+| `TensorFusion`, `OuterProduct` | `published.tfn` |
+
+Connectors of language models (`GridMean`, `LineBreak`, `MLPConnector`, `Normalised`, `PixelShuffle`, `gemma3_connector`,
+`idefics3_connector`, `llava_linear`, `llava_mlp`, `blip2_qformer`) are in the lines "vision language" and `QFormer`. These
+follow no paper's fusion: `Append`, `Concat`, `CrossAttention`, `EachStep`, `EarlyTransformer`, `JoinTokens`, `MeanLogits`,
+`Only`, `Parallel`, `Product`, `Serial`, `SideBySide`, `Stacked` (trained at once, unlike Wolpert's), `SumLogits` (of OGM-GE),
+`WeightedLogits`, `WeightedSum`, and the imputers.
 """
 FUSION_TESTS = "test_fusions", "test_fusions_training"
 
@@ -93,4 +117,5 @@ def pytest_sessionfinish(session, exitstatus):
         for name, (fusion, source) in {**test_fusions.SOURCES, **test_fusions_training.SOURCES}.items():
             new = f"| {fusion} | {source} | {columns(fusions[name])} |" if name in fusions else known.get(f"| {fusion}")
             section += f"{new}\n" if new else ""
+        section += VARIANTS
     file.write_text(page + section)

@@ -4,7 +4,7 @@ outputs to 1e-5, and the gradients with respect to all inputs. torch is imported
 
 from collections.abc import Callable
 from importlib import import_module
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import jax
@@ -36,7 +36,9 @@ from mmjax.fusion import (
     NLGate,
     Perceiver,
     PerceiverIO,
+    ProductOfExperts,
     QFormer,
+    RandomFourier,
     SelfMM,
     SideBySide,
     ViLBERT,
@@ -44,8 +46,9 @@ from mmjax.fusion import (
     published,
 )
 from mmjax.fusion.outputs import FusedTokens
+from mmjax.fusion.published_perceiver import PublishedPerceiver
 from mmjax.losses import SelfMMLoss, misa_loss, mmim_loss
-from mmjax.nn import LSTM, Bidirectional
+from mmjax.nn import LSTM, Bidirectional, StochasticDepth
 from mmjax.types import Batch, Padded, Tokens
 from tests.parity.originals import assert_parity
 
@@ -85,6 +88,13 @@ CASES = {
         MultiplicativeInteractions(5), "Jayakumar et al., 2020, equation 1", "vectors.multiplicative_interactions_of_two", PAIR
     ),
     "MixtureOfExperts": Case(MixtureOfExperts(5, experts=4, k=2, hidden=6), "Shazeer et al., 2017", "vectors.mixture"),
+    "MixtureOfExperts, all experts": Case(
+        MixtureOfExperts(5, experts=4, k=4, hidden=6), "Jacobs et al., 1991", "vectors.soft_mixture"
+    ),
+    "ProductOfExperts": Case(ProductOfExperts(5, width=6), "Hinton, 2002", "vectors.product_of_experts"),
+    "RandomFourier": Case(
+        RandomFourier(width=40, gamma=0.4), "Rahimi and Recht, 2007; Yu et al., 2016, section 4", "vectors.random_fourier"
+    ),
     "GMU of two": Case(GMU(5), "Arevalo et al., 2017, section 3", "vectors.gmu", PAIR),
     "GMU of three": Case(GMU(5), "Arevalo et al., 2017, section 3", "vectors.gmu"),
     "MAG": Case(MAG("text", beta=0.5), "Rahman et al., 2020, code", "sequences.mag", steps=4),
@@ -135,6 +145,8 @@ CASES = {
 }  # fmt: skip
 WIDTHS = {"audio": 3, "text": 5, "video": 4}
 SOURCES = {name: (name, case.source) for name, case in CASES.items()}
+SOURCES["test_stochastic_depth"] = "StochasticDepth, of published.mbt in training", "Nagrani et al., 2021, scenic"
+SOURCES["test_perceiver"] = "fusion.published_perceiver.PublishedPerceiver", "Jaegle et al., 2021, section 3, appendix C"
 SOURCES["test_flamingo_resampler"] = "fusion.flamingo_resampler", "Alayrac et al., 2022, figure 5"
 SOURCES["test_context"] = "ContextOver, after Contextual", "Poria et al., 2017, section 3, bc-LSTM"
 
@@ -150,6 +162,8 @@ def random_variables(fusion, tokens):
 
     def drawn(path, leaf):
         values = random.normal(size=leaf.shape).astype(np.float32)
+        if path[-1].key == "signs":
+            return np.sign(values)
         if path[-1].key in ("scale", "var"):
             return np.abs(1 + 0.2 * values)
         return values * (0.3 if leaf.ndim == 1 else np.float32(1 / np.sqrt(leaf.shape[-2])))
@@ -214,10 +228,81 @@ def test_published(name):
         return {m: Tokens(part, jnp.ones(part.shape[:2], bool)) for m, part in split(x).items()}
 
     variables, run = random_variables(case.fusion, tokens(jnp.asarray(x))), outputs_of(case)
-    known = tensors({**variables["params"], **{name: part for name, part in variables.items() if name != "params"}})
+    known = tensors({**variables.get("params", {}), **{name: part for name, part in variables.items() if name != "params"}})
     assert_parity(
         lambda x: run(case.fusion.apply(variables, tokens(x))),
         lambda x: definition(known, split(x)),
+        x,
+        tolerance=1e-5,
+    )
+
+
+def test_stochastic_depth():
+    """Each example of a batch in training equals scenic's with one of the 256 drop patterns of layers 1 and 2."""
+    import torch
+
+    from tests.parity.fusion_definitions.attention import mbt
+
+    fusion = published.mbt(4, tokens=3, fusion_layer=1, depth=3, width=6, heads=2, hidden=8)
+    deep, steps, count = StochasticDepth(fusion, depth=3, rate=0.6), {"audio": 3, "video": 2}, 24
+    x = np.random.default_rng(2).normal(size=(count, 3 * WIDTHS["audio"] + 2 * WIDTHS["video"])).astype(np.float32)
+
+    def split(x):
+        parts = {"audio": x[:, : 3 * WIDTHS["audio"]], "video": x[:, 3 * WIDTHS["audio"] :]}
+        return {name: part.reshape(count, steps[name], WIDTHS[name]) for name, part in parts.items()}
+
+    tokens = lambda x: {name: Tokens(part, jnp.ones(part.shape[:2], bool)) for name, part in split(x).items()}
+    variables = random_variables(fusion, tokens(jnp.asarray(x)))
+    known, given = tensors(variables["params"]), split(torch.from_numpy(x))
+
+    def ours(x):
+        fused = deep.apply(variables, tokens(x), train=True, rngs={"dropout": jax.random.key(3)})
+        return {"fused": fused.x[:, 0], **fused.outputs}
+
+    def theirs(pattern, x):
+        """pattern: [b modality layer sublayer]."""
+        dropped = torch.from_numpy(pattern.astype(np.float32))[..., None, None]
+        places = product(enumerate(PAIR), enumerate((1, 2)))
+        dropped = {(name, layer): dropped[:, m, k].unbind(1) for (m, name), (k, layer) in places}
+        return mbt(known, x, drop_pattern=dropped)
+
+    found = np.concatenate([np.asarray(y) for _, y in sorted(jax.jit(ours)(jnp.asarray(x)).items())], axis=1)
+    patterns = np.array(list(product((False, True), repeat=8))).reshape(-1, 2, 2, 2)
+    outputs = (theirs(np.broadcast_to(pattern, (count, 2, 2, 2)), given) for pattern in patterns)
+    outputs = np.stack([torch.cat([y for _, y in sorted(of.items())], dim=1).numpy() for of in outputs])
+    chosen = patterns[np.abs(outputs - found).max(axis=2).argmin(axis=0)]
+    assert 0.1 < chosen[:, :, 0].mean() < 0.5 and 0.4 < chosen[:, :, 1].mean() < 0.8  # .3 in layer 1, .6 in layer 2
+    assert_parity(ours, lambda x: theirs(chosen, split(x)), x, tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("width", "reads", "depth", "shared", "names"),
+    [(6, 3, 2, True, PAIR), (24, 2, 1, False, PAIR), (6, 2, 1, True, ("video",))],
+    ids=["shared", "wide and unshared", "one modality"],
+)
+def test_perceiver(width, reads, depth, shared, names):
+    """Masked tokens, which are NaN, do not exist in the definition: none, some, those of a modality, or all."""
+    from tests.parity.fusion_definitions.perceiver import perceiver
+
+    sizes = {"reads": reads, "depth": depth, "heads": 2, "bands": 3, "shared": shared}
+    fusion = PublishedPerceiver(latents=4, width=width, encoding=2, grids={"video": (2, 3)}, **sizes)
+    rows = {"audio": "111 101 000 111 010 000".split(), "video": "111111 110101 011110 000000 000001 000000".split()}
+    present = {name: np.array([[letter == "1" for letter in row] for row in rows[name]]) for name in names}
+    ends = np.cumsum([0, *(present[name].shape[1] * WIDTHS[name] for name in names)])
+    x = np.random.default_rng(2).normal(size=(B, ends[-1])).astype(np.float32)
+    split = lambda x: {n: x[:, a:b].reshape(B, -1, WIDTHS[n]) for n, (a, b) in zip(names, pairwise(ends))}
+
+    def tokens(x):
+        spoiled = {name: jnp.where(present[name][..., None], part, jnp.nan) for name, part in split(x).items()}
+        return {name: Tokens(part, jnp.asarray(present[name])) for name, part in spoiled.items()}
+
+    variables = random_variables(fusion, tokens(jnp.asarray(x)))
+    known, grids = tensors(variables["params"]), {"audio": (3,), "video": (2, 3)}
+    fused = fusion.apply(variables, tokens(jnp.asarray(x)))
+    assert fused.mask.all(axis=1).tolist() == [any(of[b].any() for of in present.values()) for b in range(B)]
+    assert_parity(
+        lambda x: {"fused": fusion.apply(variables, tokens(x)).x},
+        lambda x: perceiver(known, split(x), present, grids, **sizes),
         x,
         tolerance=1e-5,
     )

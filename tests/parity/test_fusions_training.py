@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmjax.fusion import SumLogits
-from mmjax.losses import DCCA, On, SelfMMLoss, SignedEntropy
+from mmjax.losses import DCCA, On, PublishedNormalMMD, SelfMMLoss, SignedEntropy
 from mmjax.train.balance import ogm_ge
 from mmjax.train.previous_batch import PreviousBatch
 from mmjax.train.unimodal_labels import UnimodalLabels
@@ -22,6 +22,7 @@ B = 6
 PAIR, THREE = ("audio", "video"), ("audio", "text", "video")
 SOURCES = {
     "test_dcca": ("losses.DCCA", "Andrew et al., 2013"),
+    "test_discrepancy": ("losses.PublishedNormalMMD, expected", "Tsai et al., 2019, MFM, code"),
     "test_ogm_ge": ("train.balance.ogm_ge", "Peng et al., 2022, code"),
     "test_the_entropy_with_the_batch_before": ("losses.SignedEntropy", "Han et al., 2021, MMIM, code"),
     "test_generated_labels": ("train.unimodal_labels", "Yu et al., 2021, Self-MM, code"),
@@ -46,6 +47,21 @@ def test_dcca(top):
 
     assert isinstance(theirs(torch.from_numpy(x))["loss"], torch.Tensor)
     assert_parity(ours, theirs, x, tolerance=1e-5)
+
+
+def test_discrepancy():
+    """The code's samples of N(0, I) are the nodes of a Gauss-Hermite quadrature with its weights, which gives expectations."""
+    import torch
+
+    from tests.parity.fusion_definitions.representations import discrepancy
+
+    z = (1.5 * np.random.default_rng(8).normal(size=(B, 2)) + 0.5).astype(np.float32)
+    given = Batch({}, {"text": jnp.ones(B, bool)}, {}, jnp.ones(B))
+    node, weight = np.polynomial.hermite_e.hermegauss(30)
+    nodes = torch.from_numpy(np.stack(np.meshgrid(node, node), axis=-1).reshape(-1, 2))
+    weights = torch.from_numpy(np.outer(weight, weight).ravel() / weight.sum() ** 2)
+    ours = lambda z: {"loss": PublishedNormalMMD("text.latent")({"text.latent": z}, given).mean()[None]}
+    assert_parity(ours, lambda z: {"loss": discrepancy(z.double(), nodes, weights).float()[None]}, z, tolerance=1e-5)
 
 
 def test_ogm_ge():

@@ -40,14 +40,19 @@ def mult(p, x, depth=1, heads=2):
     return {"fused": h + dense(p["down"], dense(p["up"], h).relu())}
 
 
-def mbt(p, x, depth=3, fusion_layer=1, heads=2):
-    """scenic: the class token is prepended before positions are added, so ours is the sum of class token and position 0."""
+def mbt(p, x, depth=3, fusion_layer=1, heads=2, drop_pattern=None):
+    """scenic: the class token is prepended before positions are added, so ours is the sum of class token and position 0.
+
+    drop_pattern: of stochastic depth in training, {(modality, layer): two tensors [b 1 1], 1 where a sublayer is dropped}.
+    """
     net, names = p["bottleneck"], sorted(x)
 
-    def block(q, y):
+    def block(name, layer, y):
+        q, (first, second) = net[f"{name}_block{layer}"], (drop_pattern or {}).get((name, layer), (0.0, 0.0))
         z = norm(q["norm1"], y, 1e-6)
-        y = y + attention(q["attention"], z, z, heads)
-        return y + dense(q["down"], F.gelu(dense(q["up"], norm(q["norm2"], y, 1e-6)), approximate="tanh"))
+        y = attention(q["attention"], z, z, heads) * (1.0 - first) + y
+        z = dense(q["down"], F.gelu(dense(q["up"], norm(q["norm2"], y, 1e-6)), approximate="tanh"))
+        return z * (1.0 - second) + y
 
     def start(name):
         embed, first = net[f"{name}_embed"], torch.full_like(net[f"{name}_class"], 0.3)
@@ -59,11 +64,11 @@ def mbt(p, x, depth=3, fusion_layer=1, heads=2):
     for layer in range(depth):
         bottles = []
         for name in names:
-            q, count = net[f"{name}_block{layer}"], y[name].shape[1]
+            count = y[name].shape[1]
             if layer < fusion_layer:
-                y[name] = block(q, y[name])
+                y[name] = block(name, layer, y[name])
             else:
-                out = block(q, torch.cat([y[name], z], dim=1))
+                out = block(name, layer, torch.cat([y[name], z], dim=1))
                 y[name] = out[:, :count]
                 bottles.append(out[:, count:])
         z = torch.stack(bottles, dim=-1).mean(dim=-1) if bottles else z

@@ -108,3 +108,11 @@ def dcca(x, y, ridge, top):
         return basis @ torch.diag(values**-0.5) @ basis.T
 
     return torch.linalg.svdvals(root(s11) @ (x.T @ y / (len(x) - 1)) @ root(s22))[:top].sum()
+
+
+def discrepancy(z, gauss, weight):
+    """MFM's `loss_MMD` of z and of weighted samples `gauss`; the code's weights are equal."""
+    kernel = lambda x, y: torch.exp(-(x[:, None] - y[None]).pow(2).mean(2) / float(x.shape[1]))
+    mean = lambda k, *weights: k.mul(weights[0][:, None]).mul(weights[1][None]).sum()
+    own = torch.full((len(z),), 1 / len(z), dtype=z.dtype)
+    return mean(kernel(gauss, gauss), weight, weight) + kernel(z, z).mean() - 2.0 * mean(kernel(gauss, z), weight, own)

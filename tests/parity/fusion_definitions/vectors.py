@@ -91,6 +91,35 @@ def mixture(p, x, k=2):
     return {"fused": sum(kept.softmax(dim=1)[:, i, None] * expert for i, expert in enumerate(experts))}
 
 
+def soft_mixture(p, x):
+    """Jacobs et al., 1991: all experts count."""
+    return mixture(p, x, k=p["kernel"].shape[0])
+
+
+def product_of_experts(p, x):
+    """Hinton, 2002, equation 1, with p_k by perceptrons."""
+    experts = [
+        torch.softmax(dense(p[f"{name}_logits"], dense(p[f"{name}_hidden"], value).relu()), dim=1)
+        for name, value in vectors(x).items()
+    ]
+    product = math.prod(experts)
+    return {"fused": torch.log(product / product.sum(dim=1, keepdim=True))}
+
+
+def random_fourier(p, x, gamma=0.4, width=40):
+    """Rahimi and Recht, 2007, with the pair [cos w'u; sin w'u] of each row w of W, whose blocks are those of Yu et al., 2016,
+    section 4: sqrt(n) / sigma H D_1 H D_2 H D_3, sigma^-2 = 2 gamma. u are unit vectors, padded with zeros."""
+    u = torch.cat([F.normalize(value) for value in vectors(x).values()], dim=1)
+    signs = p["random"]["signs"]
+    n, h = signs.shape[2], torch.ones(1, 1)
+    while len(h) < n:
+        h = torch.cat([torch.cat([h, h], dim=1), torch.cat([h, -h], dim=1)])
+    h = h / math.sqrt(n)
+    blocks = [math.sqrt(n * 2 * gamma) * h @ d1.diag() @ h @ d2.diag() @ h @ d3.diag() for d3, d2, d1 in signs.transpose(0, 1)]
+    w = torch.cat(blocks)[: width // 2, : u.shape[1]]
+    return {"fused": torch.cat([torch.cos(u @ w.T), torch.sin(u @ w.T)], dim=1) / math.sqrt(len(w))}
+
+
 def film(p, x):
     """Equations 1 and 2, with gamma = 1 + its prediction, then ReLU."""
     gamma, beta = dense(p["audio_film"], x["audio"].mean(1))[:, None].chunk(2, dim=2)
