@@ -20,11 +20,16 @@ FADED = 0.25  # what remains of the contrast of a picture under its map
 
 
 def shown_maps(
-    part: AuditedPart, units: Units, chosen: Sequence[int], maps: Mapping[str, Mapping[str, np.ndarray]]
+    part: AuditedPart,
+    units: Units,
+    chosen: Sequence[int],
+    maps: Mapping[str, Mapping[str, np.ndarray]],
+    marked: Mapping[tuple[str, ...], str] | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     """(a panel of maps for each method, the pictures and sounds that they name) of the chosen units.
 
-    maps: {method: {modality: attribution [k ...] of the features of each chosen unit}}.
+    maps: {method: {modality: attribution [k ...] of the features of each chosen unit}}. marked: {(method, modality): a
+    sentence: why it did not pass the sanity check}; its panel has this as "failed", by modality, and each of its maps "failed".
     """
     rows, files, sounds, titles, found = [int(units.row[unit]) for unit in chosen], {}, {}, [], []
     for number, unit in enumerate(chosen):
@@ -35,6 +40,7 @@ def shown_maps(
         target = next((of[unit] for name, of in units.target.items() if name == "name"), "")
         titles.append((str(units.metadata["id"][unit]), str(target)))
     for method, of in maps.items():
+        failed = {name: text for (marks, name), text in (marked or {}).items() if marks == method and name in of}
         examples = []
         for number, row in enumerate(rows):
             entries = []
@@ -49,10 +55,12 @@ def shown_maps(
                     entry["picture"] = file
                 if isinstance(part.dataset.columns[name].parse, SoundInput) and number in sounds:
                     entry["sound"] = sounds[number]
+                if name in failed:
+                    entry["failed"] = True
                 entries.append({"modality": name, **entry})
             examples.append({"id": titles[number][0], "target": titles[number][1], "maps": entries})
         if any(example["maps"] for example in examples):
-            found.append(panels.maps(method, examples))
+            found.append(panels.maps(method, examples) | ({"failed": failed} if failed else {}))
     return found, files
 
 

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from mmjax.report.examples import Medium
-from mmjax.runs.schema import NUMBER, Optional, RunError, check
+from mmjax.runs.schema import NUMBER, Each, Optional, RunError, check
 
 __all__ = ["MAPS", "Media", "draw_maps"]
 
@@ -14,6 +14,7 @@ Media = Callable[[str], Medium | None]
 
 MAPS = {
     "title": str,
+    "failed": Optional(Each(str)),  # {modality: a sentence: why its maps did not pass the sanity check}
     "examples": [
         {
             "id": str,
@@ -25,6 +26,7 @@ MAPS = {
                     "words": Optional([str]),
                     "weights": Optional([NUMBER]),
                     "sound": Optional(str),
+                    "failed": Optional(bool),
                 }
             ],
         }
@@ -33,11 +35,15 @@ MAPS = {
 
 
 def draw_maps(panel: Mapping[str, Any], key: str, media: Media) -> str:
-    """The HTML of a panel of maps. RunError, naming `key`, for a missing field or file."""
+    """The HTML of a panel of maps, with a mark on those that did not pass a sanity check.
+
+    RunError, naming `key`, for a missing field or file.
+    """
     check(panel, MAPS, "audit", key)
+    reasons = "".join(f'<p class="failed">✗ {escape(text)}</p>' for text in panel.get("failed", {}).values())
     cards = "".join(_card(example, f"{key}.examples[{i}]", media) for i, example in enumerate(panel["examples"]))
     title = escape(panel["title"])
-    return f'<div class="attributions"><h4>{title}</h4><div class="maps">{cards}</div></div>'
+    return f'<div class="attributions"><h4>{title}</h4>{reasons}<div class="maps">{cards}</div></div>'
 
 
 def _card(example: Mapping[str, Any], key: str, media: Media) -> str:
@@ -58,7 +64,8 @@ def _map(one: Mapping[str, Any], key: str, media: Media) -> str:
         parts.append(_element("img", one["picture"], f"attribution of {name}", f"{key}.picture", media))
     if "sound" in one:
         parts.append(_element("audio", one["sound"], "", f"{key}.sound", media))
-    return f'<div class="modality"><span class="name">{name}</span> {"".join(parts)}</div>'
+    mark = '<span class="failed">✗ sanity check not passed</span> ' if one.get("failed") else ""
+    return f'<div class="modality"><span class="name">{name}</span> {mark}{"".join(parts)}</div>'
 
 
 def _word(word: str, weight: float) -> str:
