@@ -29,15 +29,20 @@ class Column:
 
 
 def groups(
-    audited: Audited, columns: Sequence[str | Column] | None = None, metric: str | None = None, intersections: bool = True
+    audited: Audited,
+    columns: Sequence[str | Column] | None = None,
+    metric: str | None = None,
+    intersections: bool = True,
+    subset: str | None = None,
 ) -> Audit:
     """A metric for each value of some columns; its gap, the worst value, demographic parity and equalized odds.
 
     columns: names of metadata columns of the units, or `Column`s such as those of `length` and `brightness`; None for those of
-    `columns_of`. metric: by default the headline metric. intersections: also every pair of columns. Small values are shown and
-    flagged, but do not enter gaps and tests. Each value is tested against all other units; Holm's rule corrects for the number
-    of tests.
-    NotApplicable without such columns, or for a metric that is not smooth in the weights, such as a median.
+    `columns_of`. metric: by default the headline metric. intersections: also every pair of columns. subset: of the modalities,
+    such as "text", that the cell sees; None for all. Small values are shown and flagged, but do not enter gaps and tests. Each
+    value is tested against all other units; Holm's rule corrects for the number of tests.
+    NotApplicable without such columns, or for a metric that is not smooth in the weights, such as a median. KeyError for a
+    subset that was not scored.
     """
     metric = metric or audited.headline
     if metric in audited.metrics and not audited.metrics[metric].smooth:
@@ -48,7 +53,10 @@ def groups(
         raise NotApplicable(f"the test units of task {audited.task_name} have no column with 2 to {MAX_VALUES} values")
     if intersections:
         chosen += [_crossed(audited, a, b) for a, b in combinations(chosen, 2)]
-    outcomes = audited.outcomes[audited.complete]
+    seen = audited.complete if subset is None else subset
+    if seen not in audited.outcomes:
+        raise KeyError(f"no outcomes with {seen!r} are in the run; there are those with {', '.join(audited.outcomes)}")
+    outcomes, where = audited.outcomes[seen], "" if seen == audited.complete else f" with {seen}"
     found, drawn, said, values, tests = {}, [], [], {}, {}
     for column in chosen:
         scores, small = _scores(audited, outcomes, column, metric)
@@ -56,13 +64,13 @@ def groups(
         if len(large) < 2:
             continue
         named = {f"{value} ({one.sample.units}{', small' if value in small else ''})": one for value, one in scores.items()}
-        drawn.append(interval_panel(f"{metric} by {column.name}", named, metric))
+        drawn.append(interval_panel(f"{metric} by {column.name}{where}", named, metric))
         found |= {f"{column.name}: {value}": one for value, one in scores.items()}
         gaps = audited.estimates(_members(outcomes, column, list(large)), _gaps(audited.metrics[metric], outcomes, len(large)))
         found |= {f"{column.name}: {name}": one for name, one in gaps.items()}
         tests |= {(column.name, value): _test(audited, outcomes, column, value, metric) for value in large}
         values[column.name] = {"small": sorted(small), "units": {value: one.sample.units for value, one in scores.items()}}
-        said.append(_conclusion(column.name, metric, large, gaps))
+        said.append(_conclusion(column.name, f"{metric}{where}", large, gaps))
     if not drawn:
         raise NotApplicable(f"no column has two values with at least {FEW_UNITS} units in {FEW_GROUPS} groups")
     adjusted = holm(tests)
@@ -70,7 +78,7 @@ def groups(
     said.insert(0, _verdict(different, len(tests)))
     return Audit(
         name="groups",
-        title=f"{metric} by group",
+        title=f"{metric} by group{where}",
         conclusions=tuple(said),
         estimates=found,
         panels=tuple(drawn),

@@ -32,7 +32,8 @@ def audited():
     results = {"cells": {"c": {"tasks": {"t": {"complete": "image"}}}}}
     cell = Audited(Run(Path("none"), results), "c", "t")
     task = SimpleNamespace(metrics={"accuracy": Metric(accuracy)})
-    cell.__dict__.update({"task": task, "_units": (units, None), "outcomes": {"image": outcomes}})
+    blind = outcomes | {"predicted": np.zeros((SEEDS, UNITS), int)}
+    cell.__dict__.update({"task": task, "_units": (units, None), "outcomes": {"image": outcomes, "text": blind}})
     return cell
 
 
@@ -49,6 +50,16 @@ def test_scores_gap_and_worst(audited):
     assert found.values["tests"]["language: ru"]["verdict"] == "worse"
     rest = RIGHT[:, (LANGUAGE != "ru")].mean()
     assert found.values["tests"]["language: ru"]["mean"] == pytest.approx(of["ru"].mean() - rest, abs=1e-6)
+
+
+def test_scores_of_another_subset(audited):
+    found = groups(audited, ["language"], subset="text")  # always predicts class 0
+    for value in ("fr", "ru", "es"):
+        assert found.estimates[f"language: {value}"].mean == pytest.approx((LABEL[LANGUAGE == value] == 0).mean(), abs=1e-6)
+    assert found.title == "accuracy by group with text" and found.panels[0]["title"] == "accuracy by language with text"
+    assert groups(audited, ["language"]).title == "accuracy by group"
+    with pytest.raises(KeyError, match="no outcomes with 'audio' are in the run; there are those with image, text"):
+        groups(audited, ["language"], subset="audio")
 
 
 def test_rates_are_those_of_the_units(audited):
