@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, encoders, fusion, heads, losses
+from mmjax.fusion.published_mmvae import PublishedMMVAE
 from mmjax.fusion.published_perceiver import PublishedPerceiver
 from mmjax.nn import GRU, LSTM, RNN, Bidirectional, StochasticDepth
 from mmjax.nn.mel import LogMel
@@ -180,6 +181,7 @@ FUSIONS = (
     Part("SelfMM()", fusion.SelfMM(), TOKENS, "Yu et al., 2021"),
     Part("MVAE()", fusion.MVAE(), TOKENS, "Wu and Goodman, 2018"),
     Part("MMVAE()", fusion.MMVAE(), TOKENS, "Shi et al., 2019"),
+    Part("PublishedMMVAE()", PublishedMMVAE(), TOKENS, "Shi et al., 2019, code"),
     Part("EarlyTransformer()", fusion.EarlyTransformer(), TOKENS, "Vaswani et al., 2017"),
     Part("JoinTokens()", fusion.JoinTokens(), TOKENS, "concatenation of tokens, for decoders"),
     Part('CrossAttention("text")', fusion.CrossAttention("text"), TOKENS, "Vaswani et al., 2017"),

@@ -107,7 +107,8 @@ class MMVAE(nn.Module):
         loss = - mean_k E_q_k(z) [sum_j log p(x_j | z) + log p(z) - log q(z | x)],   p(z) = N(0, I)
 
     (equation 2, by one sample of each expert). Distributions are Gaussian, where the authors choose Laplace's, whose scale they
-    also learn for the prior. In evaluation, z is the mean of the mixture. With one modality present, this is a VAE.
+    also learn for the prior, and they train by several samples of each expert: `fusion.published_mmvae.PublishedMMVAE`. In
+    evaluation, z is the mean of the mixture. With one modality present, this is a VAE.
 
     width: of z. hidden: units of the perceptrons of one hidden layer. dtype: of the matmuls.
     """

@@ -11,7 +11,8 @@ These modules are as published by themselves: `AttentionPooling`, `BBFN`, `FiLM`
 `MCTN`, `MFM`, `MFN`, `MISA`, `MMIM`, `MMVAE` and `MVAE` (with Gaussian distributions and perceptrons), `MUTAN`,
 `MixtureOfExperts`, `NLGate`, `PerceiverIO`, `ProductOfExperts`, `QFormer`, `RAVEN`, `RandomFourier` (but for the unit length of
 each modality), `SelfMM`, `ViLBERT`, and `MultiplicativeInteractions` for two modalities.
-`fusion.published_perceiver.PublishedPerceiver` is Perceiver; it is imported from there. `fusion.flamingo_resampler` is
+`fusion.published_perceiver.PublishedPerceiver` is Perceiver, and `fusion.published_mmvae.PublishedMMVAE` is MMVAE as in its
+authors' code; they are imported from there. `fusion.flamingo_resampler` is
 Flamingo's, after a linear layer, and `ContextOver` is bc-LSTM. The docstrings of others, such as `Perceiver`, `CoAttention`
 (see `ViLBERT`) and `Gated`, state how they differ.
 

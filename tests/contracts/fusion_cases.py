@@ -17,6 +17,7 @@ from mmjax.fusion.late import MeanLogits, ProductOfExperts, Stacked, SumLogits, 
 from mmjax.fusion.memory import MFN, GraphMFN
 from mmjax.fusion.mixture import MixtureOfExperts
 from mmjax.fusion.pooled import AttentionPooling, NLGate
+from mmjax.fusion.published_mmvae import PublishedMMVAE
 from mmjax.fusion.shared_private import MISA
 from mmjax.fusion.shift import MAG, RAVEN
 from mmjax.fusion.steps import ContextOver, EachStep, SideBySide
@@ -48,6 +49,7 @@ FUSIONS = {
     "self_mm": (SelfMM(width=8, unimodal_width=4, dropout=0.3), Classifier(CLASSES)),
     "mvae": (MVAE(width=6, hidden=8), Classifier(CLASSES)),
     "mmvae": (MMVAE(width=6, hidden=8), Classifier(CLASSES)),
+    "published_mmvae": (PublishedMMVAE(width=6, hidden=8, samples=3), Classifier(CLASSES)),
     "random_fourier": (RandomFourier(width=32, dropout=0.3), Classifier(CLASSES)),
     "late": (MeanLogits(CLASSES, width=6, dropout=0.3), Mean()),
     "weighted_logits": (WeightedLogits(CLASSES, width=6, dropout=0.3), Mean()),
@@ -73,7 +75,10 @@ FUSIONS = {
 
 # Tested with the slow tests: their compilation takes long, or they are like another case.
 SLOW = (
-    *(f"fusion {name}" for name in ("outer_product", "attention_pooling", "sum_logits", "mmvae", "misa", "mmim", "self_mm")),
+    *(
+        f"fusion {name}"
+        for name in ("outer_product", "attention_pooling", "sum_logits", "mmvae", "published_mmvae", "misa", "mmim", "self_mm")
+    ),
     *(f"aligned {name}" for name in ("raven", "mfn", "graph_mfn", "mfm", "mctn", "film_blocks")),
 )
 

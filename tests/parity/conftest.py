@@ -48,6 +48,7 @@ These variants differ from the definitions, as their docstrings state. Each has 
 | `LowRank` | `published.lmf` |
 | `losses.NormalMMD` | `losses.PublishedNormalMMD` |
 | `MFB` | `published.mfb` |
+| `MMVAE` | `fusion.published_mmvae.PublishedMMVAE`, for its distributions and its objective |
 | `MulT` | `published.mult` |
 | `MultiplicativeInteractions` of three | `published.multiplicative_interactions` |
 | `Perceiver` | `fusion.published_perceiver.PublishedPerceiver` |

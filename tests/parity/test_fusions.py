@@ -44,6 +44,7 @@ from mmjax.fusion import (
     ViLBERT,
     flamingo_resampler,
     published,
+    published_mmvae,
 )
 from mmjax.fusion.outputs import FusedTokens
 from mmjax.fusion.published_perceiver import PublishedPerceiver
@@ -145,6 +146,7 @@ CASES = {
 }  # fmt: skip
 WIDTHS = {"audio": 3, "text": 5, "video": 4}
 SOURCES = {name: (name, case.source) for name, case in CASES.items()}
+SOURCES["test_mmvae"] = "fusion.published_mmvae.PublishedMMVAE, its loss", "Shi et al., 2019, code"
 SOURCES["test_stochastic_depth"] = "StochasticDepth, of published.mbt in training", "Nagrani et al., 2021, scenic"
 SOURCES["test_perceiver"] = "fusion.published_perceiver.PublishedPerceiver", "Jaegle et al., 2021, section 3, appendix C"
 SOURCES["test_flamingo_resampler"] = "fusion.flamingo_resampler", "Alayrac et al., 2022, figure 5"
@@ -273,6 +275,31 @@ def test_stochastic_depth():
     chosen = patterns[np.abs(outputs - found).max(axis=2).argmin(axis=0)]
     assert 0.1 < chosen[:, :, 0].mean() < 0.5 and 0.4 < chosen[:, :, 1].mean() < 0.8  # .3 in layer 1, .6 in layer 2
     assert_parity(ours, lambda x: theirs(chosen, split(x)), x, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("samples", [1, 5])
+def test_mmvae(samples, monkeypatch):
+    """The bound, and its doubly reparametrised gradient by the inputs, through the samples."""
+    import torch
+
+    from tests.parity.fusion_definitions.representations import mmvae_dreg
+
+    noise = np.random.default_rng(3).laplace(size=(B, samples, 2, 5)).astype(np.float32)
+    monkeypatch.setattr(published_mmvae, "laplace_noise", lambda key, batch, shape: jnp.asarray(noise))
+    factors, width = {"audio": 1.5}, WIDTHS["audio"]
+    fusion = published_mmvae.PublishedMMVAE(5, hidden=6, samples=samples, factors=factors)
+    x = np.random.default_rng(2).normal(size=(B, 1, width + WIDTHS["video"])).astype(np.float32)
+    split = lambda x: {"audio": x[..., :width], "video": x[..., width:]}
+    tokens = lambda x: {name: Tokens(part, jnp.ones((B, 1), bool)) for name, part in split(x).items()}
+    variables = random_variables(fusion, tokens(jnp.asarray(x)))
+    known, drawn = tensors(variables["params"]), torch.from_numpy(noise.swapaxes(0, 1).copy())
+    rngs = {"dropout": jax.random.key(0)}
+    assert_parity(
+        lambda x: dict(fusion.apply(variables, tokens(x), train=True, rngs=rngs).outputs),
+        lambda x: mmvae_dreg(known, split(x), drawn, factors),
+        x,
+        tolerance=1e-5,
+    )
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,31 @@ def mmvae(p, x):
     return {"fused": sum(q.mean for q in experts) / len(experts), "negative_elbo": loss}
 
 
+def mmvae_dreg(p, x, noise, factors, scale=0.75):
+    """`m_dreg_looser` of the code with K samples and Laplace distributions. noise: [K b k w], of scale 1."""
+    laplace = torch.distributions.Laplace
+    v, names, width = vectors(x), sorted(x), p["prior"].shape[0]
+    posteriors, samples = [], []
+    for k, name in enumerate(names):
+        e = F.relu(dense(p[f"{name}_up"], v[name]))
+        location = dense(p[f"{name}_location"], e)
+        spread = F.softmax(dense(p[f"{name}_scale"], e), dim=-1) * width + 1e-6
+        samples.append(location + spread * noise[:, :, k])
+        posteriors.append(laplace(location.detach(), spread.detach()))
+    prior, weights = laplace(torch.zeros(width), F.softmax(p["prior"], dim=0) * width), []
+    for z in samples:
+        mixture = torch.stack([q.log_prob(z).sum(-1) for q in posteriors]).logsumexp(0) - math.log(len(posteriors))
+        log_weight = prior.log_prob(z).sum(-1) - mixture
+        for name in names:
+            location = perceptron_vae(p, f"{name}_decoder_up", f"{name}_decoder", z)
+            log_weight = log_weight + laplace(location, scale).log_prob(v[name].detach()).sum(-1) * factors.get(name, 1.0)
+        share = (log_weight - log_weight.logsumexp(0)).exp().detach()
+        if z.requires_grad:
+            z.register_hook(lambda gradient, share=share: share[..., None] * gradient)
+        weights.append(log_weight.logsumexp(0) - math.log(len(z)))
+    return {"negative_elbo": -torch.stack(weights).mean(0)}
+
+
 def dcca(x, y, ridge, top):
     """Andrew et al., section 3: T = S11^-1/2 S12 S22^-1/2 from eigenvectors; the sum of its highest singular values."""
     x, y = x - x.mean(0), y - y.mean(0)
