@@ -21,7 +21,7 @@ WEIGHTS = {
     "whisper-": "whisper",
 }
 """The first letters of the names of published weights -> the module of `mmjax.pretrained` that reads them."""
-SHOWN_ONLY = ("audit/", "claims/", "report/", "experiment/costs.py")  # they read results or count, and change no number
+SHOWN_ONLY = ("audit/", "claims/", "report/", "experiment/costs.py")  # they read results or count
 
 
 def code_fingerprint(experiment: Path) -> str:

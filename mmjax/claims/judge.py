@@ -15,7 +15,7 @@ from mmjax.claims.claim import Better, Cheaper, Claim, ClaimError, Equal, Near
 from mmjax.evaluate.statistics import Difference
 from mmjax.evaluate.statistics.variance import LEVEL, Variance, detectable, half_width, p_value
 
-__all__ = ["RULINGS", "Judgement", "Ruling", "judge"]
+__all__ = ["NORMAL", "RULINGS", "Judgement", "Ruling", "judge"]
 
 RULINGS = ("reproduced", "contradicted", "inconclusive")
 NORMAL = 1e9  # degrees of freedom of a t distribution that is normal

@@ -28,8 +28,9 @@ their number), and *inconclusive* otherwise. Ratios of costs are measured once a
 difference that would have been found with 80 % power. A verdict is about the data and models named here, with the departures
 listed: most data are smaller than those of the papers, so a claim that is inconclusive or contradicted here may hold on theirs,
 and one that is reproduced here need not be reproduced there. A verdict is *stale* if the claim, the code that its experiment
-uses, the shipped data or the pinned versions have changed since; *not run* means that the command has not run, while other
-cells or fewer seeds of its experiment may have. What each experiment found is in [experiments](experiments.md), and the
+uses, the shipped data or the pinned versions have changed since; the code that judges claims and counts costs, and data in a
+folder that you name, are not compared. *Not run* means that the command has not run, while other cells or fewer seeds of its
+experiment may have. What each experiment found is in [experiments](experiments.md), and the
 [statistics](statistics.md) have a page of their own. Claims of papers are in our words.
 Their tables, sections and numbers were cited without access to most of the papers: check them before you quote them.
 """
