@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder")
     parser.add_argument("cell", nargs="?", metavar="CELL", help="a cell of the run (default: the selected one)")
     parser.add_argument("audits", nargs="*", metavar="AUDIT", help="names of audits (default: all)")
+    parser.add_argument(
+        "--reference", metavar="CELL", help="for corruptions: a cell, such as late fusion, for effective robustness"
+    )
     parser.add_argument("--task", help="a task of the cell (default: its first one)")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.audits if name not in mmjax.audit.AUDITS]
     if unknown:
         sys.exit(f"error: there is no audit {unknown[0]!r}; the audits are {', '.join(mmjax.audit.AUDITS)}")
+    if given.reference and given.audits and "corruptions" not in given.audits:
+        sys.exit("error: --reference is for the audit corruptions, which is not among those named")
     from mmjax.data.decode import DataError
     from mmjax.experiment.cli import prepare_jax
     from mmjax.pretrained.files import WeightsError
@@ -33,23 +38,27 @@ def main(arguments: list[str] | None = None) -> None:
     prepare_jax()
     try:
         audited = mmjax.audit.load_audited(given.run, given.cell, given.task)
+        reference = given.reference and mmjax.audit.load_audited(given.run, given.reference, given.task)
     except KeyError as error:
         hint = "; name the cell before its audits" if given.cell in mmjax.audit.AUDITS else ""
         sys.exit(f"error: {error.args[0]}{hint}")
     except RunError as error:
         sys.exit(f"error: {error}")
     try:
-        run_audits(audited, given.audits)
+        run_audits(audited, given.audits, {"corruptions": {"reference": reference}} if reference else {})
         page = write_report([given.run], given.run / "report.html")
     except (DataError, ImportError, RunError, WeightsError) as error:
         sys.exit(f"error: {error}")
     print(f"\nwrote {given.run / 'audits'} and {page}")
 
 
-def run_audits(audited: "mmjax.audit.Audited", names: Sequence[str]) -> dict[str, Any]:
+def run_audits(
+    audited: "mmjax.audit.Audited", names: Sequence[str], options: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
     """{name: `Audit`} of these audits, or of all that apply to the cell, which are printed and written to the run folder.
 
-    RunError and the errors of data and weights; a named audit that does not apply is a RunError too.
+    options: {audit: keyword arguments}. RunError and the errors of data and weights; a named audit that does not apply is a
+    RunError too.
     """
     from mmjax.runs.schema import RunError
 
@@ -58,7 +67,7 @@ def run_audits(audited: "mmjax.audit.Audited", names: Sequence[str]) -> dict[str
     for name in names or mmjax.audit.AUDITS:
         began = time.monotonic()
         try:
-            audit = getattr(mmjax.audit, name)(audited)
+            audit = getattr(mmjax.audit, name)(audited, **(options or {}).get(name, {}))
         except mmjax.audit.NotApplicable as error:
             if names:
                 raise RunError(f"audit {name}: {error}") from None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmjax.evaluate.statistics import Estimate
+from mmjax.evaluate.statistics import Difference, Estimate
 from mmjax.tasks import panels
 
 __all__ = ["Audit", "NotApplicable", "interval_panel", "with_interval"]
@@ -55,6 +55,6 @@ def interval_panel(title: str, found: Mapping[str, Estimate], label: str = "") -
     return panels.intervals(title, list(found), *ends, label=label)
 
 
-def with_interval(estimate: Estimate, form: str = ".3f") -> str:
+def with_interval(estimate: Estimate | Difference, form: str = ".3f") -> str:
     """ "0.874 [0.840, 0.902]", for a sentence. form: of the numbers, such as "+.3f"."""
     return f"{estimate.mean:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"

@@ -7,78 +7,96 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.audit.audit import Audit, NotApplicable
+from mmjax.audit.audit import Audit, NotApplicable, with_interval
 from mmjax.audit.audited import Audited
 from mmjax.audit.changed import Changed, unchanged
 from mmjax.data.dataset import Dataset
-from mmjax.evaluate.statistics import Estimate, combination, difference
+from mmjax.evaluate.statistics import Difference, Estimate, combination, difference
 from mmjax.metrics.robustness import trapezoids
 from mmjax.robust.corruptions import SEVERITIES, corrupted, suite
 from mmjax.tasks import panels
 
-__all__ = ["ALL", "MISSING", "ROWS", "corruptions", "effective", "missing_rates", "without"]
+__all__ = ["ALL", "CURVES", "MISSING", "ROWS", "corruptions", "effective", "missing_rates", "without"]
 
 ROWS = 128  # test rows of each fold
 MISSING = (0.0, 0.25, 0.5, 0.75, 1.0)
 ALL = "all modalities"
+CURVES = 4  # corruptions in one panel; intervals of more hide each other
 
 
 def corruptions(
-    audited: Audited, suites: Mapping[str, Mapping[str, Any]] | None = None, rows: int = ROWS, seed: int = 0
+    audited: Audited,
+    suites: Mapping[str, Mapping[str, Any]] | None = None,
+    rows: int = ROWS,
+    seed: int = 0,
+    reference: Audited | None = None,
 ) -> Audit:
     """The headline metric on corrupted test inputs at severities 0 to 5, for every modality, and for all of them at once.
 
     suites: {modality: {name: corruption}}; None for those that fit the data (`robust.corruptions.suite`). With several
     modalities, the first corruption of each, mostly noise, is also applied to all of them together. rows: the largest number
     of test rows, drawn at random. seed: of the rows and of the corruptions, which are the same for all seeds of the cell.
+    reference: another cell with the same data and modalities, such as late fusion, for the effective robustness against it.
 
-    values: {"severities", "curves": {corruption: metric at each severity}}. The estimates have, for each modality and for all,
-    the mean over its corruptions at each severity ("image, severity 5"), relative robustness and the accumulated change as
-    MultiBench defines them (`metrics.robustness`).
-    NotApplicable if no corruption fits; KeyError for another modality.
+    values: {"severities", "curves": {corruption: an estimate at each severity}}, and with a reference "effective": {modality:
+    the difference}. The estimates have, for each modality and for all, the mean over its corruptions at each severity ("image,
+    severity 5"), relative robustness and the accumulated change as MultiBench defines them (`metrics.robustness`). MultiBench's
+    own curves have other levels, so only areas and sums of equal levels compare.
+    NotApplicable if no corruption fits or the reference lacks a modality; KeyError for another modality; ValueError if the
+    reference has other test units.
     """
-    test, headline = Changed(audited, rows, seed), audited.headline
-    data = audited.parts[0].dataset
+    headline, data = audited.headline, audited.parts[0].dataset
     found = {name: suite(data.columns[name]) for name in audited.modalities} if suites is None else dict(suites)
     if unknown := sorted(set(found) - set(audited.modalities)):
         raise KeyError(f"suites has {unknown[0]!r}; the modalities of cell {audited.cell} are {', '.join(audited.modalities)}")
     found = {name: of for name, of in found.items() if of}
+    if reference is not None and (missing := sorted(set(found) - set(reference.modalities))):
+        raise NotApplicable(f"the reference, cell {reference.cell}, lacks {missing[0]}")
     if not found:
         raise NotApplicable(f"no corruption fits the inputs of cell {audited.cell}: {', '.join(audited.modalities)}")
-    plans = {f"{name}: {kind}": {name: change} for name, of in found.items() for kind, change in of.items()}
-    if len(found) > 1:
-        first = {name: next(iter(of)) for name, of in found.items()}
-        plans[f"{ALL}: {', '.join(dict.fromkeys(first.values()))}"] = {name: found[name][kind] for name, kind in first.items()}
-    curves = {
-        name: test.estimates([unchanged, *(partial(corrupted, changes=changes, severity=s, seed=seed) for s in SEVERITIES)])
-        for name, changes in plans.items()
-    }
-    clean = next(iter(curves.values()))[0]
-    means = _means(curves, [*found, *([ALL] if len(found) > 1 else [])])
+    curves, names = _corrupted(audited, found, rows, seed), [*found, *([ALL] if len(found) > 1 else [])]
+    clean, means = next(iter(curves.values()))[0], _means(curves, names)
+    gaps = {}
+    if reference is not None:
+        others = _means(_corrupted(reference, found, rows, seed), names)
+        gaps = {name: effective(means[name], others[name]) for name in names}
     return Audit(
         name="corruptions",
         title="Corrupted inputs",
-        conclusions=_conclusions(headline, curves, means, clean),
+        conclusions=(*_conclusions(headline, curves, means, clean), *_against(reference, gaps)),
         warnings=_flat(curves),
         estimates={"clean": clean} | _summaries(means, range(6), "severity"),
         panels=(
-            *(_table(headline, name, curves) for name in found),
+            *(panel for name in found for panel in _drawn(headline, name, _of(curves, name))),
             _lines(f"{headline}, mean over corruptions", means, [0, *SEVERITIES], "severity", headline),
+            *([_effective_bars(reference, gaps)] if reference is not None else []),
         ),
-        note=f"{headline} on {len(test.weight)} units. Images have the corruptions of ImageNet-C or CIFAR-10-C (Hendrycks and "
-        "Dietterich, 2019), except that frost is drawn; sounds, texts and series have ours (mmjax.robust.corruptions). "
-        "Vectors, such as features of a frozen encoder, are corrupted themselves, not the inputs that they come from. "
-        "Relative robustness and accumulated change: Liang et al., 2021 (MultiBench).",
+        note=f"{headline} on {clean.sample.units} units; bands: 95 % intervals. Images have the corruptions of ImageNet-C or "
+        "CIFAR-10-C (Hendrycks and Dietterich, 2019), except that frost is drawn; sounds, texts and series have ours "
+        "(mmjax.robust.corruptions). Vectors, such as features of a frozen encoder, are corrupted themselves, not the inputs "
+        "that they come from. Relative robustness, accumulated change, effective robustness: Liang et al., 2021 (MultiBench).",
         values={
             "severities": [0, *SEVERITIES],
-            "curves": {name: [one.mean for one in curve] for name, curve in curves.items()},
-        },
+            "curves": {name: [one.to_json() for one in curve] for name, curve in curves.items()},
+        }
+        | ({"effective": {name: gap.to_json() for name, gap in gaps.items()}} if reference is not None else {}),
     )
 
 
-def missing_rates(
-    audited: Audited, rates: Sequence[float] = MISSING, rows: int = ROWS, seed: int = 0
-) -> Audit:
+def _corrupted(audited: Audited, suites: Mapping[str, Mapping[str, Any]], rows: int, seed: int) -> dict[str, list[Estimate]]:
+    """{"modality: corruption": the estimate at each severity}, and of the first corruptions of all modalities at once."""
+    plans = {f"{name}: {kind}": {name: change} for name, of in suites.items() for kind, change in of.items()}
+    if len(suites) > 1:
+        first = {name: next(iter(of)) for name, of in suites.items()}
+        plans[f"{ALL}: {', '.join(dict.fromkeys(first.values()))}"] = {name: suites[name][kind] for name, kind in first.items()}
+    test = Changed(audited, rows, seed)
+    return {
+        name: test.estimates([unchanged, *(partial(corrupted, changes=changes, severity=s, seed=seed) for s in SEVERITIES)])
+        for name, changes in plans.items()
+    }
+
+
+def missing_rates(audited: Audited, rates: Sequence[float] = MISSING, rows: int = ROWS, seed: int = 0) -> Audit:
     """The headline metric when each test input is missing with a rate, for every modality, and for all of them at once.
 
     rates: ascending, the first 0. An input that is missing at a rate is missing at all higher ones. At rate 1 for all
@@ -121,10 +139,12 @@ def without(dataset: Dataset, modalities: Sequence[str], rate: float, seed: int 
     return dataclasses.replace(dataset, splits={**dataset.splits, "test": rows.replace(pointer=pointer)})
 
 
-def effective(curve: Sequence[Estimate], reference: Sequence[Estimate]) -> Any:
+def effective(curve: Sequence[Estimate], reference: Sequence[Estimate]) -> Difference:
     """Effective robustness (`metrics.robustness.effective_robustness`) as a paired `Difference` with its interval.
 
     curve, reference: the estimates of two cells on the same units at the same levels, the first without corruption.
+    `corruptions(cell, reference=other)`, or `python -m mmjax.audit RUN CELL corruptions --reference OTHER`, has it for each
+    modality, and in the report.
     """
     return difference(_change(curve), _change(reference))
 
@@ -204,11 +224,28 @@ def _flat(curves: Mapping[str, Sequence[Estimate]]) -> tuple[str, ...]:
     return (f"These do equal harm at all severities, so their levels do not fit the data: {'; '.join(flat)}.",) if flat else ()
 
 
-def _table(headline: str, modality: str, curves: Mapping[str, Sequence[Estimate]]) -> dict[str, Any]:
-    own = {key.partition(": ")[2]: of for key, of in curves.items() if key.startswith(f"{modality}: ")}
-    values = np.array([[one.mean for one in curve] for curve in own.values()])
-    names = [kind.replace("_", " ") for kind in own]
-    return panels.matrix(f"{headline}: {modality}", names, [str(s) for s in (0, *SEVERITIES)], values, "", "severity")
+def _drawn(headline: str, modality: str, curves: Mapping[str, Sequence[Estimate]]) -> list[dict[str, Any]]:
+    """The table of the means of all corruptions of a modality, and their curves with intervals, a few in each panel."""
+    names, levels = [kind.replace("_", " ") for kind in curves], [0, *SEVERITIES]
+    means = np.array([[one.mean for one in curve] for curve in curves.values()])
+    found = [panels.matrix(f"{headline}: {modality}", names, [str(s) for s in levels], means, "", "severity")]
+    for first in range(0, len(names), CURVES):
+        some = dict(zip(names[first : first + CURVES], list(curves.values())[first : first + CURVES]))
+        found.append(_lines(f"{headline} by corruption: {modality}", some, levels, "severity", headline))
+    return found
+
+
+def _against(reference: Audited | None, gaps: Mapping[str, Difference]) -> list[str]:
+    """What the effective robustness against a reference says."""
+    return [
+        f"With {name} corrupted, effective robustness against {reference.cell} is {with_interval(gap, '+.3f')} ({gap.verdict})."
+        for name, gap in gaps.items()
+    ]
+
+
+def _effective_bars(reference: Audited, gaps: Mapping[str, Difference]) -> dict[str, Any]:
+    ends = ([getattr(gap, key) for gap in gaps.values()] for key in ("mean", "low", "high"))
+    return panels.intervals(f"Effective robustness against {reference.cell}", list(gaps), *ends, "sum over severities")
 
 
 def _lines(title: str, curves: Mapping[str, Sequence[Estimate]], x: Any, x_label: str, y_label: str) -> dict[str, Any]:

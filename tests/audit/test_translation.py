@@ -1,4 +1,4 @@
-"""Test texts in other languages, for a model that knows the words "no" and "yes" and follows a vector where it knows neither."""
+"""Test texts in other languages, for a model that knows the words "no" and "yes" and follows a vector if it knows neither."""
 
 import json
 from dataclasses import dataclass
@@ -38,10 +38,8 @@ class Answers:
         pointer = {"text": np.arange(12), "vector": np.where(HAS_VECTOR, np.arange(12), -1)}
         rows = Rows(pointer, {"label": LABEL}, np.ones(12, np.float32))
         metadata = {"id": np.arange(12).astype(str), "group": np.arange(12)}
-        splits = ("train", "test")
-        return Dataset(
-            columns, dict.fromkeys(splits, rows), dict.fromkeys(splits, metadata), "", classes={"label": WORDS["en"]}
-        )
+        splits = {name: rows for name in ("train", "test")}
+        return Dataset(columns, splits, dict.fromkeys(splits, metadata), "", classes={"label": WORDS["en"]})
 
 
 class Lookup(nn.Module):

@@ -154,6 +154,8 @@ def test_errors_name_what_is_valid(results, audited):
         main([str(results.run.folder), "shapley"])
     with pytest.raises(SystemExit, match="there is no audit 'nothing'"):
         main([str(results.run.folder), "all", "nothing"])
+    with pytest.raises(SystemExit, match="--reference is for the audit corruptions"):
+        main([str(results.run.folder), "all", "shapley", "--reference", "text"])
     with pytest.raises(SystemExit, match=r"audit groups: .* no column"):
         main([str(results.run.folder), "all", "groups"])
 

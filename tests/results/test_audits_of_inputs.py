@@ -27,7 +27,7 @@ def audited(results):
 def corrupted(audited):
     vector = {"dropped_entries": DroppedEntries(), "nothing": DroppedEntries(NONE)}
     suites = {"image": {"contrast": Contrast()}, "vector": vector}
-    return mmjax.audit.corruptions(audited, suites)
+    return mmjax.audit.corruptions(audited, suites, reference=audited)
 
 
 def test_corrupted_inputs_have_the_scores_of_the_answers_to_them(audited, corrupted, results, inputs):
@@ -43,7 +43,11 @@ def test_corrupted_inputs_have_the_scores_of_the_answers_to_them(audited, corrup
 
 
 def test_summaries_are_those_of_the_curves(corrupted):
-    curves, of = corrupted.values["curves"], corrupted.estimates
+    of, curves = corrupted.estimates, {}
+    for name, curve in corrupted.values["curves"].items():
+        curves[name] = [one["mean"] for one in curve]
+        assert curve[0] == of["clean"].to_json()
+    assert corrupted.values["curves"]["image: contrast"][1:] == [of[f"image, severity {s}"].to_json() for s in range(1, 6)]
     vector = np.mean([curves["vector: dropped_entries"], curves["vector: nothing"]], axis=0)
     assert of["vector, relative robustness"].mean == pytest.approx(relative_robustness(vector), abs=1e-6)
     assert of["vector, severity 3"].mean == pytest.approx(vector[3], abs=1e-6)
@@ -51,6 +55,18 @@ def test_summaries_are_those_of_the_curves(corrupted):
     assert "all modalities, severity 5" in of and corrupted.panels[0]["columns"] == list("012345")
     assert all(text.endswith(".") for text in corrupted.conclusions)
     json.dumps(corrupted.to_json(), allow_nan=False)
+
+
+def test_each_corruption_has_a_band(corrupted):
+    drawn = {panel["title"]: panel for panel in corrupted.panels}
+    panel = drawn["accuracy by corruption: vector"]
+    assert panel["names"] == ["dropped entries", "nothing"] and panel["x"] == [0, 1, 2, 3, 4, 5]
+    for name, *ends in zip(("dropped_entries", "nothing"), panel["mean"], panel["low"], panel["high"]):
+        curve = corrupted.values["curves"][f"vector: {name}"]
+        for key, values in zip(("mean", "low", "high"), ends):
+            assert values == pytest.approx([one[key] for one in curve], abs=1e-5)
+        assert all(low < high for low, high in zip(*ends[1:]))
+    assert drawn["accuracy: vector"]["columns"] == list("012345")
 
 
 def test_all_inputs_missing_is_the_subset_without_them(audited):
@@ -70,6 +86,18 @@ def test_effective_robustness_is_a_paired_difference(corrupted):
     other = [curve[0]] * 6
     wanted = np.sum([one.mean - curve[0].mean for one in curve])
     assert effective(curve, other).mean == pytest.approx(wanted, abs=1e-6)
+
+
+def test_effective_robustness_is_in_the_panel(audited, corrupted, results):
+    """A cell against itself has 0; against one without the modality, there is none."""
+    names = ["image", "vector", "all modalities"]
+    (panel,) = [panel for panel in corrupted.panels if panel["title"] == "Effective robustness against all"]
+    assert panel["names"] == names and panel["mean"] == panel["low"] == panel["high"] == [0, 0, 0]
+    assert {name: of["verdict"] for name, of in corrupted.values["effective"].items()} == dict.fromkeys(names, "identical")
+    assert corrupted.conclusions[-1].startswith("With all modalities corrupted, effective robustness against all is +0.000 [")
+    text = mmjax.audit.load_audited(results.run.folder, "text")
+    with pytest.raises(mmjax.audit.NotApplicable, match="the reference, cell text, lacks image"):
+        mmjax.audit.corruptions(audited, {"image": {"contrast": Contrast()}}, reference=text)
 
 
 @pytest.mark.slow
