@@ -28,16 +28,17 @@ AUDITS: dict[str, str] = {  # {function: its module}, in the order of the report
     "temperature": "confidence",
     "selective": "confidence",
     "conformal": "prediction_sets",
-    "strange_inputs": "strange",
+    "out_of_distribution": "ood",
     "learning_curve": "size_of_data",
     "corruptions": "robustness",
     "missing_rates": "robustness",
     "translations": "translation",
     "explanations": "explain",
 }
+RENAMED = {"strange_inputs": "out_of_distribution"}  # {name in older run folders: name}
 OTHERS = {"Audit": "audit", "Audited": "audited", "NotApplicable": "audit", "load_audited": "audited"}
 
-__all__ = ["AUDITS", *AUDITS, *OTHERS]
+__all__ = ["AUDITS", "RENAMED", *AUDITS, *OTHERS]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--task", help="a task of the cell (default: its first one)")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.audits if name not in mmjax.audit.AUDITS]
+    if unknown and unknown[0] in mmjax.audit.RENAMED:
+        sys.exit(f"error: the audit {unknown[0]} is now called {mmjax.audit.RENAMED[unknown[0]]}")
     if unknown:
         sys.exit(f"error: there is no audit {unknown[0]!r}; the audits are {', '.join(mmjax.audit.AUDITS)}")
     if given.reference and given.audits and "corruptions" not in given.audits:

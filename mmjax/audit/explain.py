@@ -20,11 +20,11 @@ from mmjax.runs.examples import chosen_examples
 from mmjax.tasks import panels
 from mmjax.train.parallel import evaluation
 
-__all__ = ["FAILED", "MEASURED", "SHOWN", "explanations"]
+__all__ = ["FAILED", "MEASURED", "SHARES", "SHOWN", "explanations"]
 
 MEASURED, SHOWN = 12, 4  # examples
 FAILED = "✗"  # marks explanations without a passed sanity check
-SHARES = np.linspace(0, 1, STEPS + 1)
+SHARES = np.linspace(0, 1, STEPS + 1)  # of the features, at which curves are measured
 
 
 def explanations(audited: Audited, examples: int = MEASURED, shown: int = SHOWN, seed: int = 0) -> Audit:

@@ -31,7 +31,7 @@ def wrong_pairs(audited: Audited, metric: str | None = None, seed: int = 0) -> A
     full = audited.estimate(audited.outcomes[audited.complete], metric)
     group = np.arange(len(audited.units.weight)) if full.metric.smooth else None  # without influences, the own groups alone
     by_unit = lambda outcomes: audited.estimate(outcomes, metric, group=group)
-    found, said = {"all right": full}, []
+    found, said = {"right inputs": full}, []
     for name in names:
         source, share = _sources(audited, name, seed)
         if not share:

@@ -1,4 +1,4 @@
-"""How far a confidence can be trusted: overconfidence, selective prediction, and the detection of strange inputs.
+"""How far a confidence can be trusted: overconfidence, selective prediction, and out-of-distribution detection.
 
 The outcomes are those of `metrics.classification`, {"label", "predicted": Int[u], "probability": Float[u]}, unless a metric
 lists others. Units are accepted in the order of falling probability, ties in the order of the units.
@@ -62,7 +62,7 @@ def _by_confidence(outcomes: Outcomes, weight: Float[Array, " u"]) -> tuple[Floa
 def auroc(outcomes: Outcomes, weight: Float[Array, " u"]) -> Float[Array, ""]:
     """P(inside > outside) + P(inside = outside) / 2 for a random unit of each kind: the area under the ROC curve.
 
-    outcomes: {"inside": Float[u], the score of each unit; "outside": Float[u], the score of its strange version}.
+    outcomes: {"inside": Float[u], the score of each unit; "outside": Float[u], the score of its scrambled version}.
     """
     order = jnp.argsort(outcomes["outside"])
     scores = outcomes["outside"][order]

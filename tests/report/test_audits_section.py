@@ -44,3 +44,17 @@ def test_audits_are_on_the_page(make_run, tmp_path, text):
     file.write_text(file.read_text().replace("0.125", "0.126", 1))
     with pytest.raises(RunError, match=r"shapley.json is damaged"):
         section()
+
+
+def test_audits_under_older_names_are_shown_until_they_are_repeated(make_run, tmp_path):
+    folder = make_run(tmp_path / "run")
+    shown = lambda: audit_sections(read_run(folder), Embedded())[0]["audits"]
+    write_audit(folder, "gated", "label", AUDIT | {"name": "strange_inputs"}, {})
+    write_audit(folder, "gated", "label", AUDIT | {"name": "explanations"}, {})
+    old, other = shown()
+    assert (old["name"], other["name"]) == ("out_of_distribution", "explanations")  # in the order of the audits
+    said = "An older version of mmjax wrote this audit as strange_inputs; it is now called out_of_distribution."
+    assert ("warning", said) in old["sentences"] and ("warning", said) not in other["sentences"]
+    write_audit(folder, "gated", "label", AUDIT | {"name": "out_of_distribution", "title": "new"}, {})
+    new, _ = shown()
+    assert new["title"] == "new" and new["sentences"] == other["sentences"]

@@ -21,7 +21,7 @@ from mmjax.runs.schema import RunError
 from mmjax.tasks.subsets import subset_name
 
 SMALL = ("shapley", "emap", "wrong_pairs", "conflict", "information", "calibration", "temperature", "selective", "conformal",
-         "strange_inputs")  # fmt: skip
+         "out_of_distribution")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_an_audit_of_an_earlier_training_is_marked(audited, found):
 def test_other_tasks_have_what_applies(results):
     age = mmjax.audit.load_audited(results.run.folder, "all", "age")
     assert mmjax.audit.emap(age).estimates.keys() == {"model", "additive projection"}
-    for name in ("information", "calibration", "temperature", "conformal", "strange_inputs"):
+    for name in ("information", "calibration", "temperature", "conformal", "out_of_distribution"):
         with pytest.raises(mmjax.audit.NotApplicable):
             getattr(mmjax.audit, name)(age)
     with pytest.raises(mmjax.audit.NotApplicable, match=r"one set of modalities|single modality"):
@@ -154,6 +154,8 @@ def test_errors_name_what_is_valid(results, audited):
         main([str(results.run.folder), "shapley"])
     with pytest.raises(SystemExit, match="there is no audit 'nothing'"):
         main([str(results.run.folder), "all", "nothing"])
+    with pytest.raises(SystemExit, match="error: the audit strange_inputs is now called out_of_distribution"):
+        main([str(results.run.folder), "all", "strange_inputs"])
     with pytest.raises(SystemExit, match="--reference is for the audit corruptions"):
         main([str(results.run.folder), "all", "shapley", "--reference", "text"])
     with pytest.raises(SystemExit, match=r"audit groups: .* no column"):

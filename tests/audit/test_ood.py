@@ -1,11 +1,11 @@
-"""Strange inputs: values of other examples at the same position, never of padding or of what is absent."""
+"""Scrambled inputs: values of other examples at the same position, never of padding or of what is absent."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.audit.strange import in_whole_batches, scrambled
+from mmjax.audit.ood import in_whole_batches, scrambled
 from mmjax.data.dataset import Dataset, Rows
 from mmjax.data.order import in_order
 from mmjax.types import Padded

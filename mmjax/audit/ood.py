@@ -1,4 +1,4 @@
-"""Strange inputs: how well a confidence detects them, with every subset of the modalities."""
+"""Out-of-distribution detection by a confidence, with every subset of the modalities."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,16 +20,16 @@ from mmjax.metrics.confidence import auroc
 from mmjax.tasks import panels
 from mmjax.types import Batch, Metric, Padded, Units
 
-__all__ = ["in_whole_batches", "scrambled", "strange_inputs"]
+__all__ = ["in_whole_batches", "out_of_distribution", "scrambled"]
 
 
-def strange_inputs(audited: Audited, seed: int = 0) -> Audit:
-    """How well confidence tells test inputs from strange ones, for every subset of the modalities that may be present.
+def out_of_distribution(audited: Audited, seed: int = 0) -> Audit:
+    """How well confidence tells test inputs from scrambled ones, for every subset of the modalities that may be present.
 
-    A strange input has at each position the value of a random example that has one there, independently of the other
-    positions: it has the right values and no structure. Scores: the largest probability (Hendrycks and Gimpel, 2017) and the
-    energy, log sum exp of the logits (Liu et al., 2020). A number is the area under the ROC curve: 0.5 is chance. Units
-    without any modality of a subset do not count for it.
+    A scrambled input has at each position the value of a random example that has one there, independently of the other
+    positions: it has the right values and no structure. Other inputs, such as those of another data set, are not tested.
+    Scores: the largest probability (Hendrycks and Gimpel, 2017) and the energy, log sum exp of the logits (Liu et al., 2020).
+    A number is the area under the ROC curve: 0.5 is chance. Units without any modality of a subset do not count for it.
     """
     subsets = tuple(tuple(name.split("+")) for name in audited.outcomes)
 
@@ -95,15 +95,15 @@ def _audit(audited: Audited, found: Mapping[str, Estimate], scores: Sequence[str
     full = found[f"{best}, {audited.complete}"]
     worst = min(subsets, key=lambda subset: np.nan_to_num(found[f"{best}, {subset}"].mean, nan=np.inf))
     return Audit(
-        name="strange_inputs",
-        title="Detection of strange inputs with missing modalities",
+        name="out_of_distribution",
+        title="Out-of-distribution detection with missing modalities",
         conclusions=(
-            f"With all modalities, the {best} detects strange inputs with an AUROC of {with_interval(full)}; of all subsets it "
-            f"is worst with {worst.replace('+', ' and ')}: {found[f'{best}, {worst}'].mean:.3f}.",
+            f"With all modalities, the {best} detects scrambled inputs with an AUROC of {with_interval(full)}; of all subsets "
+            f"it is worst with {worst.replace('+', ' and ')}: {found[f'{best}, {worst}'].mean:.3f}.",
         ),
         estimates=found,
         panels=(panels.matrix("AUROC by subset and score", subsets, scores, table, "present", "score"),),
-        note="Strange inputs have at each position the value of a random example that has one there. Scores: largest "
+        note="Scrambled inputs have at each position the value of a random example that has one there. Scores: largest "
         "probability (Hendrycks and Gimpel, 2017), energy (Liu et al., 2020).",
         values={"seed": seed},
     )
