@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     from mmjax.runs.schema import RunError
 
     prepare_jax()
+    began = time.monotonic()
     try:
         audited = mmjax.audit.load_audited(given.run, given.cell, given.task)
         reference = given.reference and mmjax.audit.load_audited(given.run, given.reference, given.task)
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
         page = write_report([given.run], given.run / "report.html")
     except (DataError, ImportError, RunError, WeightsError) as error:
         sys.exit(f"error: {error}")
-    print(f"\nwrote {given.run / 'audits'} and {page}")
+    print(f"\nwrote {given.run / 'audits'} and {page} in {time.monotonic() - began:.0f} s")
 
 
 def run_audits(

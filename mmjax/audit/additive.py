@@ -15,7 +15,7 @@ from mmjax.evaluate.predict import bound_apply
 from mmjax.evaluate.statistics import difference
 from mmjax.types import Batch, Tokens
 
-__all__ = ["LIMIT", "MIXTURES", "Mixtures", "additive_projection", "emap", "mixtures_of"]
+__all__ = ["LIMIT", "MIXTURES", "Mixtures", "additive_projection", "emap", "mixtures_of", "most_combinations"]
 
 LIMIT = 2048  # combinations of the other modalities that are averaged over
 MIXTURES = 4096  # of one compiled call
@@ -34,19 +34,21 @@ def emap(audited: Audited, metric: str | None = None, limit: int = LIMIT, seed: 
     predictions are logits or values; inputs are encoded once and only the fusion runs on mixtures.
 
     metric: by default the headline metric. limit: the largest number of combinations of the other modalities that are averaged
-    over exactly; of more, so many are drawn. seed: of the drawing.
+    over exactly; of more, so many are drawn. The error of a drawn mean is 1 / sqrt(limit) of the deviation of the predictions
+    over the combinations, and is not part of the intervals. seed: of the drawing.
     """
     metric = metric or audited.headline
     names = tuple(audited.complete.split("+"))
     if len(names) < 2:
         raise NotApplicable(f"task {audited.task_name} of cell {audited.cell} has a single modality")
-    tokens, predicted = audited.predict(_encode), {}
+    tokens, predicted, drawn = audited.predict(_encode), {}, False
     for part in audited.parts:
         rows, parts = part.dataset.splits["test"], predicted.setdefault(part.fold, [])
         sources = {name: np.asarray(rows.pointer[name]) for name in names}
         seeds = sum(map(len, parts)) + np.arange(len(part.model.seeds))
         mixtures = mixtures_of(audited, part, jax.tree.map(lambda leaf, s=seeds: leaf[s], tokens[part.fold]))
         parts.append(np.float32(additive_projection(mixtures, sources, np.asarray(rows.weight), limit, seed)))
+        drawn |= most_combinations(sources) > limit
     joined = {fold: np.concatenate(parts) for fold, parts in predicted.items()}
     additive = audited.estimate(audited.scored(joined), metric)
     full = audited.estimate(audited.outcomes[audited.complete], metric)
@@ -66,9 +68,16 @@ def emap(audited: Audited, metric: str | None = None, limit: int = LIMIT, seed: 
         ),
         estimates=found,
         panels=(interval_panel(f"{metric} without interactions", found, metric),),
-        note="EMAP (Hessel and Lee, 2020): predictions (logits or values) are projected on sums of functions of one modality.",
+        note="EMAP (Hessel and Lee, 2020): predictions (logits or values) are projected on sums of functions of one modality."
+        + (f" {limit:,} combinations of the others are drawn; the error of drawing is not in the intervals." if drawn else ""),
         values={"metric": metric, "difference": gap.to_json()},
     )
+
+
+def most_combinations(sources: Mapping[str, np.ndarray]) -> int:
+    """The largest number of combinations of distinct items of all modalities but one. sources: see `additive_projection`."""
+    counts = [len(np.unique(of)) for of in sources.values()]
+    return max(prod(counts) // count for count in counts)
 
 
 def additive_projection(
@@ -81,8 +90,7 @@ def additive_projection(
     """
     names, rng = sorted(sources), np.random.default_rng(seed)
     items = {name: _distinct(sources[name], weight) for name in names}
-    counts = [len(items[name].first) for name in names]
-    if max(prod(counts) // count for count in counts) <= limit:
+    if most_combinations(sources) <= limit:
         given = _given(mixtures, items, *_grid(items))
     else:
         given = {}

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mmjax.audit.additive import additive_projection
+from mmjax.audit.additive import additive_projection, most_combinations
 
 RNG = np.random.default_rng(0)
 N, SEEDS, CLASSES = 6, 2, 3
@@ -60,6 +60,11 @@ def test_rows_that_share_an_item_are_predicted_once():
     found = additive_projection(mixtures, {"a": item, "b": np.arange(N)}, weight)
     np.testing.assert_allclose(found, additive_projection(mixtures, sources("ab"), weight), atol=1e-9)
     assert calls == [3 * N, N * N]
+
+
+def test_the_number_of_combinations_counts_distinct_items():
+    """6, 3 and 4 of them: the others of the modality with 3 have 6 x 4 combinations."""
+    assert most_combinations({"a": np.arange(6), "b": np.array([0, 0, 2, 2, 2, 5]), "c": np.array([-1, 0, 1, 2, 2, -1])}) == 24
 
 
 def test_few_draws_are_close_to_all_combinations():

@@ -109,6 +109,10 @@ def test_a_swap_gives_the_input_of_another_example(audited, inputs, results):
         assert (names[swapped["predicted"][seed]] == answer["predicted"]).all()
 
 
+def test_all_combinations_of_few_rows_are_averaged(found):
+    assert "drawn" not in found["emap"].note
+
+
 def test_audits_are_values_that_the_report_shows(audited, found, capsys):
     for audit in found.values():
         json.dumps(audit.to_json(), allow_nan=False)
@@ -135,7 +139,9 @@ def test_an_audit_of_an_earlier_training_is_marked(audited, found):
 
 def test_other_tasks_have_what_applies(results):
     age = mmjax.audit.load_audited(results.run.folder, "all", "age")
-    assert mmjax.audit.emap(age).estimates.keys() == {"model", "additive projection"}
+    few = mmjax.audit.emap(age, limit=8)
+    assert few.estimates.keys() == {"model", "additive projection"}
+    assert few.note.endswith(" 8 combinations of the others are drawn; the error of drawing is not in the intervals.")
     for name in ("information", "calibration", "temperature", "conformal", "out_of_distribution"):
         with pytest.raises(mmjax.audit.NotApplicable):
             getattr(mmjax.audit, name)(age)

@@ -73,7 +73,8 @@ def integrated_gradients_to(
 
     The gap is `completeness_gap` divided by max(1, |score(inputs) - score(baselines)|). On each piece the attributions must add
     up to the change of the score too; the piece with the largest error is halved until the gap is within the tolerance, or
-    there are `max_pieces`. So the nodes gather at the kinks of a network with ReLU. The tolerance may be traced.
+    there are `max_pieces`. So the nodes gather at the kinks of a network with ReLU. The tolerance may be traced. It
+    bounds the sum over the features: errors of single features may cancel in it.
     """
     change = score(inputs) - score(baselines)
     path = jax.tree.map(jnp.subtract, inputs, baselines)
