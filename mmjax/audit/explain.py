@@ -78,11 +78,11 @@ def explanations(audited: Audited, examples: int = MEASURED, shown: int = SHOWN,
         panels=(
             *drawn,
             *_curves(found, curves, marked),
-            bars("Insertion minus deletion (0: as good as random)", "order", "area between the curves"),
-            bars(f"Sanity: between -{LIMIT} and {LIMIT} passes", "sanity", "rank correlation with shuffled weights"),
+            bars("Insertion minus deletion", "order", "area (random order: 0)"),
+            bars(f"Sanity (-{LIMIT} to {LIMIT} passes)", "sanity", "rank correlation"),
         ),
-        note=f"Measured on {len(chosen)} units, {STEPS} steps; {FAILED}: not shown to pass the sanity check. The numbers after "
-        "the names of curves are areas, and bands are 95 % intervals. Sources: Simonyan et al., 2014 (gradient); Smilkov et "
+        note=f"Measured on {len(chosen)} units, {STEPS} steps, with 95 % intervals; {FAILED}: not shown to pass the sanity "
+        "check. The numbers after the names of curves are areas. Sources: Simonyan et al., 2014 (gradient); Smilkov et "
         "al., 2017 (SmoothGrad); Sundararajan et al., 2017 (integrated gradients); Zeiler and Fergus, 2014 (occlusion); "
         "Selvaraju et al., 2017 (Grad-CAM); Abnar and Zuidema, 2020 (rollout); Petsiuk et al., 2018 (deletion, insertion); "
         "Adebayo et al., 2018 (sanity). Baselines: zeros, and the embedding of padding.",
@@ -124,7 +124,7 @@ def _estimates(
         areas = {kind: curve @ weights for kind, curve in drawn.items()}
         found["order", method, name] = estimate(areas["insertion"] - areas["deletion"], weight, group)
         found |= {(f"{kind} area", method, name): estimate(of, weight, group) for kind, of in areas.items()}
-        found["sanity", method, name] = estimate(values["sanity", method, name], weight, group)
+        found["sanity", method, name] = estimate(values["sanity", method, name], weight, group, (-1.0, 1.0))
         for kind, curve in drawn.items():
             curves[kind, method, name] = [estimate(of, weight, group) for of in np.moveaxis(curve, -1, 0)]
     return found, curves

@@ -67,15 +67,16 @@ def measured(part: AuditedPart, batch: Any, seed: int) -> tuple[dict[str, dict[s
     compare = jax.jit(jax.vmap(jax.vmap(rank_correlation), in_axes=(0, 0, None)))  # of methods, of seeds
     for name, valid in found["valid"].items():
         methods = [method for method in METHODS if name in maps[method]]
-        sizes = [jnp.abs(jnp.stack([of[method][name] for method in methods])) for of in (found, other)]
-        values |= {("sanity", method, name): of for method, of in zip(methods, compare(*sizes, valid))}
+        flat = valid.reshape(*valid.shape[:2], -1)  # of equal shape for all inputs with equal numbers of features
+        sizes = [np.abs([np.asarray(of[method][name]).reshape(flat.shape) for method in methods]) for of in (found, other)]
+        values |= {("sanity", method, name): of for method, of in zip(methods, compare(*sizes, flat))}
     return jax.tree.map(np.asarray, (maps, values))
 
 
-def estimate(values: np.ndarray, weight: np.ndarray, group: np.ndarray) -> Estimate:
-    """The mean of values [s u] over the units where it is defined for every seed. weight, group: [u]."""
+def estimate(values: np.ndarray, weight: np.ndarray, group: np.ndarray, bounds: Any = (None, None)) -> Estimate:
+    """The mean of values [s u] over the units where it is defined for every seed. weight, group: [u]. bounds: of the values."""
     known = np.isfinite(values).all(axis=0)
-    metric = Metric(_mean, bounds=(None, None))
+    metric = Metric(_mean, bounds=bounds)
     outcomes = {"value": np.where(known, values, 0).astype(np.float32)}
     return estimates({"value": metric}, outcomes, np.where(known, weight, 0), group, program=mean_influences)["value"]
 
@@ -104,8 +105,5 @@ def sanity(correlation: Estimate) -> Sanity:
     if -LIMIT < low and high < LIMIT:
         return Sanity(True)
     verdict = "fails the sanity check" if abs(mean) >= LIMIT else "is not shown to pass the sanity check"
-    return Sanity(
-        False,
-        f"{verdict}: its rank correlation with the attribution of shuffled weights is {mean:.2f}{interval}, not shown to be "
-        f"between -{LIMIT} and {LIMIT}",
-    )
+    number = f"{mean:.2f}{interval}; -{LIMIT} to {LIMIT} passes"
+    return Sanity(False, f"{verdict}: its rank correlation with the attribution of shuffled weights is {number}")

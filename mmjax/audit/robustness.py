@@ -21,7 +21,7 @@ __all__ = ["ALL", "CURVES", "MISSING", "ROWS", "corruptions", "effective", "miss
 ROWS = 128  # test rows of each fold
 MISSING = (0.0, 0.25, 0.5, 0.75, 1.0)
 ALL = "all modalities"
-CURVES = 4  # corruptions in one panel; intervals of more hide each other
+CURVES = 4  # corruptions in one panel; more are hard to tell apart
 
 
 def corruptions(
@@ -67,11 +67,12 @@ def corruptions(
         warnings=_flat(curves),
         estimates={"clean": clean} | _summaries(means, range(6), "severity"),
         panels=(
-            *(panel for name in found for panel in _drawn(headline, name, _of(curves, name))),
             _lines(f"{headline}, mean over corruptions", means, [0, *SEVERITIES], "severity", headline),
             *([_effective_bars(reference, gaps)] if reference is not None else []),
+            *(panel for name in found for panel in _curves(headline, name, _of(curves, name))),
+            *(_table(headline, name, _of(curves, name)) for name in found),
         ),
-        note=f"{headline} on {clean.sample.units} units; bands: 95 % intervals. Images have the corruptions of ImageNet-C or "
+        note=f"{headline} on {clean.sample.units} units, with 95 % intervals. Images have the corruptions of ImageNet-C or "
         "CIFAR-10-C (Hendrycks and Dietterich, 2019), except that frost is drawn; sounds, texts and series have ours "
         "(mmjax.robust.corruptions). Vectors, such as features of a frozen encoder, are corrupted themselves, not the inputs "
         "that they come from. Relative robustness, accumulated change, effective robustness: Liang et al., 2021 (MultiBench).",
@@ -224,15 +225,19 @@ def _flat(curves: Mapping[str, Sequence[Estimate]]) -> tuple[str, ...]:
     return (f"These do equal harm at all severities, so their levels do not fit the data: {'; '.join(flat)}.",) if flat else ()
 
 
-def _drawn(headline: str, modality: str, curves: Mapping[str, Sequence[Estimate]]) -> list[dict[str, Any]]:
-    """The table of the means of all corruptions of a modality, and their curves with intervals, a few in each panel."""
-    names, levels = [kind.replace("_", " ") for kind in curves], [0, *SEVERITIES]
-    means = np.array([[one.mean for one in curve] for curve in curves.values()])
-    found = [panels.matrix(f"{headline}: {modality}", names, [str(s) for s in levels], means, "", "severity")]
-    for first in range(0, len(names), CURVES):
-        some = dict(zip(names[first : first + CURVES], list(curves.values())[first : first + CURVES]))
-        found.append(_lines(f"{headline} by corruption: {modality}", some, levels, "severity", headline))
+def _curves(headline: str, modality: str, curves: Mapping[str, Sequence[Estimate]]) -> list[dict[str, Any]]:
+    """The curves of the corruptions of a modality with their intervals, a few in each panel."""
+    named, found = [(kind.replace("_", " "), curve) for kind, curve in curves.items()], []
+    for first in range(0, len(named), CURVES):
+        some = dict(named[first : first + CURVES])
+        found.append(_lines(f"{headline} by corruption: {modality}", some, [0, *SEVERITIES], "severity", headline))
     return found
+
+
+def _table(headline: str, modality: str, curves: Mapping[str, Sequence[Estimate]]) -> dict[str, Any]:
+    names, columns = [kind.replace("_", " ") for kind in curves], [str(s) for s in (0, *SEVERITIES)]
+    means = np.array([[one.mean for one in curve] for curve in curves.values()])
+    return panels.matrix(f"{headline}: {modality}", names, columns, means, "", "severity")
 
 
 def _against(reference: Audited | None, gaps: Mapping[str, Difference]) -> list[str]:

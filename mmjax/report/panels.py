@@ -157,17 +157,23 @@ def _intervals(panel: Panel) -> str:
 
 
 def _lines(panel: Panel) -> str:
-    """A curve for each name, with a band for its interval."""
-    x, mean = floats(panel["x"]), floats(panel["mean"])
+    """A curve for each name, with a band for its interval; whiskers if there are more than two, whose bands hide each other."""
+    x, mean, names = floats(panel["x"]), floats(panel["mean"]), panel["names"]
+    span = np.nanmax(x) - np.nanmin(x) if np.isfinite(x).any() else 0.0
 
     def paint(figure: "Figure") -> None:
         axes, curves = figure.add_subplot(), []
-        for k in range(len(panel["names"])):
+        for k in range(len(names)):
             colour, style, marker = CURVES[k % len(CURVES)]
-            curves += axes.plot(x, mean[k], linestyle=style, marker=marker, color=colour, ms=4, linewidth=1.5)
+            at = x + (span * 0.012 * (k - (len(names) - 1) / 2) if len(names) > 2 else 0)
+            curves += axes.plot(at, mean[k], linestyle=style, marker=marker, color=colour, ms=4, linewidth=1.5)
             if panel["low"] is not None and panel["high"] is not None:
                 low, high = floats(panel["low"][k]), floats(panel["high"][k])
-                axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
+                if len(names) > 2:
+                    error = np.stack([mean[k] - low, high - mean[k]]).clip(min=0)
+                    axes.errorbar(at, mean[k], yerr=error, fmt="none", ecolor=colour, elinewidth=0.9, alpha=0.6)
+                else:
+                    axes.fill_between(at, low, high, color=colour, alpha=0.13, linewidth=0)
         axes.set(xlabel=panel["x_label"], ylabel=panel["y_label"])
         axes.locator_params(nbins=6)
         axes.tick_params(length=0)

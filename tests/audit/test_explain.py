@@ -12,18 +12,19 @@ from mmjax.data.dataset import Column, Dataset, Rows, identity
 from mmjax.data.inputs import ImageInput, SeriesInput
 from mmjax.report.examples import Medium
 from mmjax.report.maps import draw_maps
+from mmjax.report.panels import draw_panel
 from mmjax.types import Padded
 from tests.audit.tiny import Linear, audited_cell
 
 SEEDS, ROWS, CLASSES = 2, 6, 3
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.normal(size=(ROWS, 4, 4, 3)).astype(np.float32)
-SERIES = RANDOM.normal(size=(ROWS, 4, 2)).astype(np.float32)
-HAS_SERIES, LENGTH = np.arange(ROWS) != 2, np.array([4, 3, 4, 2, 4, 4])
-SERIES[np.arange(4)[None] >= LENGTH[:, None]] = 0  # padding
-WEIGHTS = {"image": RANDOM.normal(size=(SEEDS, 4 * 4 * 3, CLASSES)), "series": RANDOM.normal(size=(SEEDS, 4 * 2, CLASSES))}
+SERIES = RANDOM.normal(size=(ROWS, 8, 2)).astype(np.float32)
+HAS_SERIES, LENGTH = np.arange(ROWS) != 2, np.array([8, 6, 8, 4, 8, 8])
+SERIES[np.arange(8)[None] >= LENGTH[:, None]] = 0  # padding
+WEIGHTS = {"image": RANDOM.normal(size=(SEEDS, 4 * 4 * 3, CLASSES)), "series": RANDOM.normal(size=(SEEDS, 8 * 2, CLASSES))}
 WEIGHTS = {name: of.astype(np.float32) for name, of in WEIGHTS.items()}
-WEIGHTS["series"].reshape(SEEDS, 4, 2, CLASSES)[:, :, 1] = 0  # no model uses the second channel
+WEIGHTS["series"].reshape(SEEDS, 8, 2, CLASSES)[:, :, 1] = 0  # no model uses the second channel
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def found():
     series = lambda number: Padded(SERIES[number], np.int32(LENGTH[number]))
     columns = {
         "image": Column(ROWS, IMAGES.__getitem__, identity, parse=ImageInput(4)),
-        "series": Column(ROWS, series, identity, parse=SeriesInput(4, 2)),
+        "series": Column(ROWS, series, identity, parse=SeriesInput(8, 2)),
     }
     pointer = {"image": np.arange(ROWS), "series": np.where(HAS_SERIES, np.arange(ROWS), -1)}
     rows = Rows(pointer, {"label": np.arange(ROWS) % CLASSES}, np.ones(ROWS, np.float32))
@@ -64,7 +65,7 @@ def by_hand():
 
 
 def test_maps_have_the_features_of_each_input(found):
-    shapes = {"image": (SEEDS, ROWS, 4, 4), "series": (SEEDS, ROWS, 4, 2)}
+    shapes = {"image": (SEEDS, ROWS, 4, 4), "series": (SEEDS, ROWS, 8, 2)}
     for method in ("gradient", "SmoothGrad", "integrated gradients", "occlusion"):
         assert {name: of.shape for name, of in found[1][method].items()} == shapes, method
 
@@ -81,7 +82,7 @@ def test_attributions_of_a_linear_model_are_its_weights_times_the_inputs(found):
 def test_a_channel_that_no_model_uses_padding_and_a_missing_series_have_exactly_nothing(found):
     for method in ("gradient", "SmoothGrad", "integrated gradients", "occlusion"):
         of = found[1][method]["series"]
-        assert np.all(of[..., 1] == 0) and np.all(of[:, 2] == 0) and np.all(of[:, 3, 2:] == 0), method
+        assert np.all(of[..., 1] == 0) and np.all(of[:, 2] == 0) and np.all(of[:, 3, 4:] == 0), method
         assert np.all(of[:, HAS_SERIES, 0, 0] != 0), method
 
 
@@ -131,6 +132,8 @@ def test_panels_show_the_curves_and_mark_what_does_not_pass(found):
     assert f"{len(checks) - len(failed)} of {len(checks)} explanations pass" in audit.conclusions[-1]
     titles = [panel["title"] for panel in audit.panels]
     assert {"Insertion of image", "Deletion of image", "Insertion of series", "Deletion of series"} <= set(titles)
+    drawn = draw_panel(audit.panels[titles.index("Insertion of image")], "")
+    assert drawn.count(">✗ ") == sum(name.endswith("|image") for name in failed) and drawn.count(">gradient: ") <= 1
     medium = lambda name: Medium("data:", "m", True, name, 1, "")
     for panel in audit.panels:
         if panel["panel"] == "maps":
@@ -149,7 +152,7 @@ def test_panels_show_the_curves_and_mark_what_does_not_pass(found):
 def test_an_explanation_passes_if_its_interval_does():
     """Of 30 groups, means 0.1 and 0.3, with deviations of 0.05 and 1."""
     noise = np.tile([-1, 1], 15)
-    of = lambda mean, deviation: sanity(estimate(mean + deviation * noise[None], np.ones(30), np.arange(30)))
+    of = lambda mean, deviation: sanity(estimate(mean + deviation * noise[None], np.ones(30), np.arange(30), (-1.0, 1.0)))
     assert of(0.1, 0.05).passed and of(-0.1, 0.05).passed
     assert of(0.1, 1).passed is False and "is not shown to pass the sanity check" in of(0.1, 1).text
     assert of(0.3, 0.05).passed is False and of(0.3, 0.05).text.startswith("fails the sanity check: its rank correlation")

@@ -52,7 +52,7 @@ def test_summaries_are_those_of_the_curves(corrupted):
     assert of["vector, relative robustness"].mean == pytest.approx(relative_robustness(vector), abs=1e-6)
     assert of["vector, severity 3"].mean == pytest.approx(vector[3], abs=1e-6)
     assert of["vector, accumulated change"].mean == pytest.approx(np.sum(vector - vector[0]), abs=1e-6)
-    assert "all modalities, severity 5" in of and corrupted.panels[0]["columns"] == list("012345")
+    assert "all modalities, severity 5" in of and corrupted.panels[0]["names"] == ["image", "vector", "all modalities"]
     assert all(text.endswith(".") for text in corrupted.conclusions)
     json.dumps(corrupted.to_json(), allow_nan=False)
 
