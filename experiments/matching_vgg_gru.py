@@ -27,8 +27,8 @@ Claim, "fused features distinguish true pairs from false ones": reproduced, with
 Claim, "the product is the better fusion": inconclusive (product - concat +0.024 [-0.005, +0.054], detectable 0.041).
 Claim, "augmentation helps": inconclusive (augmented - product -0.011 [-0.038, +0.016]). Claim, "the number of layers matters":
 reproduced; fewer layers are better by +0.022 [+0.002, +0.042], one more is not shown to be (-0.012 [-0.045, +0.020]). Claim,
-"hyper-parameters help": reproduced; `tuned`, without dropout, is better by +0.026 [+0.006, +0.045]. Within these 400 steps, SGD stays at chance; Adam is better by
-+0.052 [+0.018, +0.087].
+"hyper-parameters help": reproduced; `tuned`, without dropout, is better by +0.026 [+0.006, +0.045]. Within these 400 steps,
+SGD stays at chance; Adam is better by +0.052 [+0.018, +0.087].
 Claim, "transfer learning helps": reproduced. Frozen EfficientNet-Lite0 features in place of the trained VGG improve product by
 +0.057 [+0.025, +0.089] (`pretrained` runs by name only and fetches 17 MB). The package index has no weights of VGG-16; if you
 have them, load them with `--full --weights encoders_image FILE`.
