@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.nn.attention import Block
-from mmjax.nn.checks import positive
+from mmjax.nn.checks import positive, rate
 from mmjax.nn.dropout import Dropout
 from mmjax.shards import example_keys
 
@@ -29,7 +29,7 @@ class StochasticDepth(nn.Module):
         StochasticDepth(published.mbt(10), depth=12)   # MBT as trained by its authors
 
     module: an encoder, a fusion or a decoder. Its blocks have names that end in "block" and l, such as "block3" or
-    "audio_block3". depth: their number, 12 for the blocks 0 to 11 of each stack. rate: p of the last block, in [0, 1]; the
+    "audio_block3". depth: their number, 12 for the blocks 0 to 11 of each stack. rate: p of the last block, in [0, 1); the
     module itself if 0. The random numbers come from the stream "dropout". ValueError if the module has no such block, or one
     with l >= depth.
     """
@@ -44,8 +44,7 @@ class StochasticDepth(nn.Module):
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """As of the module."""
         positive(self, "depth")
-        if not 0 <= self.rate <= 1:
-            raise ValueError(f"StochasticDepth.rate is {self.rate}; it must be from 0 to 1")
+        rate(self, "rate")
         found: list[str] = []
         with nn.intercept_methods(self._interceptor(found)):
             outputs = self.module(*inputs, **options)

@@ -78,7 +78,10 @@ class Linear:
 
 @dataclass(frozen=True)
 class Steps:
-    """Multiplies lr by `factor` after given fractions of the training, such as half and three quarters (He et al., 2016)."""
+    """Multiplies lr by `factor` after given fractions of the training, such as half and three quarters (He et al., 2016).
+
+    at: fractions of the training, between 0 and 1. factor: of the rate, at least 0.
+    """
 
     at: tuple[float, ...] = (0.5, 0.75)
     factor: float = 0.1

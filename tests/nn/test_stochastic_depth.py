@@ -101,7 +101,7 @@ def test_parameters_have_the_same_paths_and_values(problem):
     ("module", "message"),
     [
         (StochasticDepth(STACK, 2), r"StochasticDepth.depth is 2, but there is a 'block2'"),
-        (StochasticDepth(STACK, 3, 1.5), r"StochasticDepth.rate is 1.5; it must be from 0 to 1"),
+        (StochasticDepth(STACK, 3, 1.5), r"StochasticDepth.rate is 1.5; it must be at least 0 and below 1"),
         (StochasticDepth(STACK, 0), r"StochasticDepth.depth is 0; it must be a positive integer"),
         (StochasticDepth(Block(1, 5), 1), r"StochasticDepth.module is Block, which has no numbered nn.Block"),
         (StochasticDepth(Bidirectional(LSTM(4)), 1), r"StochasticDepth.module is Bidirectional, which has no numbered"),
