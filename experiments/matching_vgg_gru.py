@@ -18,6 +18,8 @@ and seeds]. One modality alone does not determine the match: chance is 0.500.
     augmented      0.542 [0.507, 0.576]   0.524      better: +0.043 [+0.005, +0.081]
     sgd            0.501 [0.490, 0.511]   0.420      inconclusive: +0.001 [-0.016, +0.019]
     fewer_layers   0.575 [0.531, 0.618]   0.549      better: +0.076 [+0.026, +0.125]
+    more_layers    0.541 [0.508, 0.572]   0.501      better: +0.041 [+0.006, +0.077]
+    tuned          0.579 [0.536, 0.620]   0.552      better: +0.079 [+0.032, +0.127]
     pretrained     0.610 [0.565, 0.654]   0.607      better: +0.111 [+0.061, +0.161]
     image          0.500 [0.500, 0.500]   0.416
     text           0.499 [0.482, 0.516]   0.447
@@ -27,8 +29,10 @@ Claim, "fused features distinguish true pairs from false ones": reproduced, with
 Claim, "the product is the better fusion": inconclusive (product - concat +0.024 [-0.005, +0.054], detectable 0.041).
 Claim, "augmentation helps": inconclusive (augmented - product -0.011 [-0.038, +0.016]). Claim, "the number of layers matters":
 reproduced; fewer layers are better by +0.022 [+0.002, +0.042], one more is not shown to be (-0.012 [-0.045, +0.020]). Claim,
-"hyper-parameters help": reproduced; `tuned`, without dropout, is better by +0.026 [+0.006, +0.045]. Within these 400 steps,
-SGD stays at chance; Adam is better by +0.052 [+0.018, +0.087].
+"hyper-parameters help": reproduced; `tuned`, without dropout, is better by +0.026 [+0.006, +0.045]. It was chosen by the best
+validation accuracy of a training, mean of ten seeds: product 0.566; --optim.lr 5e-4 0.559, 1e-3 0.572, 4e-3 0.533;
+--fusion.width 128 0.565; dropout of both encoders 0 0.583, 0.4 0.532. Within these 400 steps, SGD stays at chance; Adam is
+better by +0.052 [+0.018, +0.087].
 Claim, "transfer learning helps": reproduced. Frozen EfficientNet-Lite0 features in place of the trained VGG improve product by
 +0.057 [+0.025, +0.089] (`pretrained` runs by name only and fetches 17 MB). The package index has no weights of VGG-16; if you
 have them, load them with `--full --weights encoders_image FILE`.

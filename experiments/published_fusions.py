@@ -44,7 +44,7 @@ Expected: fold 0, 491 test clips of 170 stamps, mean of 5 seeds [95 % interval o
 Conclusion: docs/claims.md has the paired differences and verdicts. The full tensor is worse than concatenation, and its
 low-rank form worse than the tensor, with a 26th of the parameters and in .03 to .06 of the time of a step (in four runs).
 Neither OGM-GE nor Gradient-Blending is shown to differ from joint training, whose settings were chosen on validation.
-Validation accuracy of the pair with rates of 1e-3, 3e-3 and 1e-2, mean of five seeds: `pair` .754, .749 and .742,
+Best validation accuracy of a training with --optim.lr 1e-3, 3e-3 and 1e-2, mean of five seeds: `pair` .754, .749 and .742,
 `pair_unimodal` .754, .749 and .758, `pair_ogm_ge` .727, .734 and .741, `pair_blended` .754, .755 and .742; `image` alone .757,
 .759 and .747. So no rate of these three makes OGM-GE better than joint training.
 """

@@ -9,8 +9,8 @@ without images, and in `wrong_image` the model of `mlp` sees another example's i
 
 Run: python experiments/tiny_vlm.py mlp linear question wrong_image --seeds 3 --against mlp
      python experiments/tiny_vlm.py --seeds 3 --against mlp        all cells: not run, some 8 CPU hours by estimate
-Time: 220 CPU minutes for the four cells with three seeds, of which 76 are for mlp (a third of it, 13 minutes on two cores, for
-a seed), and 11 GB; fetches 3 MB of data and 116 MB of weights once
+Time: some 220 CPU minutes for the four cells with three seeds, of which 76 are for mlp when nothing else runs (a third of it,
+13 minutes on two cores, for a seed), and 11 GB; fetches 3 MB of data and 116 MB of weights once
 Expected: 1,902 test questions about 200 images, 400 steps of 16 of the 8,659 training questions, three seeds [95 % interval
 over images and seeds]
     cell               exact match            against mlp

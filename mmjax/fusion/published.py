@@ -12,9 +12,8 @@ These modules are as published by themselves: `AttentionPooling`, `BBFN`, `FiLM`
 `MixtureOfExperts`, `NLGate`, `PerceiverIO`, `ProductOfExperts`, `QFormer`, `RAVEN`, `RandomFourier` (but for the unit length of
 each modality), `SelfMM`, `ViLBERT`, and `MultiplicativeInteractions` for two modalities.
 `fusion.published_perceiver.PublishedPerceiver` is Perceiver, and `fusion.published_mmvae.PublishedMMVAE` is MMVAE as in its
-authors' code; they are imported from there. `fusion.flamingo_resampler` is
-Flamingo's, after a linear layer, and `ContextOver` is bc-LSTM. The docstrings of others, such as `Perceiver`, `CoAttention`
-(see `ViLBERT`) and `Gated`, state how they differ.
+authors' code; they are imported from there. `fusion.flamingo_resampler` is Flamingo's, after a linear layer, and `ContextOver`
+is bc-LSTM. The docstrings of others, such as `Perceiver`, `CoAttention` (see `ViLBERT`) and `Gated`, state how they differ.
 
 Of training, `nn.StochasticDepth` is that of MBT, `losses.published_mfm_loss` the loss of MFM, `train.unimodal_labels` has the
 labels of Self-MM, `train.previous_batch` the memory of MMIM, and `train.balance.ogm_ge` is OGM-GE, without the 1e-8 that the

@@ -157,10 +157,10 @@ class Orthogonality:
 
 @dataclass(frozen=True)
 class NormalMMD:
-    """The squared maximum mean discrepancy of an output z [b d] to N(0, I), with the kernel k(x, y) = exp(-|x - y|^2 / d):
+    """The squared maximum mean discrepancy of an output z [b d] to N(0, I), with k(x, y) = exp(-|x - y|^2 / s), s = d:
 
         mean_ij k(z_i, z_j) - 2 mean_i E k(z_i, y) + E k(y, y'),   y, y' ~ N(0, I),
-        E k(z, y) = (1 + 2 / d)^(-d / 2) exp(-|z|^2 / (d + 2)),    E k(y, y') = (1 + 4 / d)^(-d / 2)
+        E k(z, y) = (1 + 2 / s)^(-d / 2) exp(-|z|^2 / (s + 2)),    E k(y, y') = (1 + 4 / s)^(-d / 2)
 
     Gretton et al., "A kernel two-sample test", JMLR 2012, equation 5; the regulariser of the multimodal factorisation model
     (Tsai et al., 2019), whose code has another kernel, exp(-|x - y|^2 / d^2), and draws as many y as there are examples:
@@ -171,11 +171,15 @@ class NormalMMD:
 
     output: str
 
+    def kernel_scale(self, width: int) -> int:
+        """s, for outputs of d = width numbers."""
+        return width
+
     def __call__(self, outputs: Mapping[str, Array], batch: Batch) -> Float[Array, " b"]:
         z, valid = pick(outputs, self.output), counted(self.output, batch)
         if z.ndim != 2:
             raise ValueError(f"output {self.output!r} must be [b d]; it is {z.shape}")
-        z, width = zero_invalid(z.astype(jnp.float32), valid), z.shape[1]
+        z, width, scale = zero_invalid(z.astype(jnp.float32), valid), z.shape[1], self.kernel_scale(z.shape[1])
         total = lambda x: sum_over_shards(jnp.sum(x))
         share = valid / jnp.maximum(total(valid.astype(jnp.float32)), 1)
         square = jnp.sum(z * z, axis=-1)
@@ -183,11 +187,11 @@ class NormalMMD:
         @jax.checkpoint
         def block(others, their_share):
             distance = square[:, None] + jnp.sum(others * others, axis=-1)[None, :] - 2 * dot(z, others.T)
-            return jnp.sum(share[:, None] * their_share[None, :] * jnp.exp(-jnp.maximum(distance, 0) / width))
+            return jnp.sum(share[:, None] * their_share[None, :] * jnp.exp(-jnp.maximum(distance, 0) / scale))
 
         own = total(sum_over_blocks(lambda part, _: block(*part), (z, share)))
-        cross = (1 + 2 / width) ** (-width / 2) * total(share * jnp.exp(-square / (width + 2)))
-        return jnp.where(valid, own - 2 * cross + (1 + 4 / width) ** (-width / 2), 0)
+        cross = (1 + 2 / scale) ** (-width / 2) * total(share * jnp.exp(-square / (scale + 2)))
+        return jnp.where(valid, own - 2 * cross + (1 + 4 / scale) ** (-width / 2), 0)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The MMVAE of its authors' code by hand; tests/parity/test_fusions.py compares its loss and gradient with torch."""
+"""The MMVAE of its authors' code by hand; tests/parity/test_fusions_random.py compares its loss and gradient with torch."""
 
 import jax
 import jax.numpy as jnp

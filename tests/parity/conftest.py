@@ -61,7 +61,7 @@ follow no paper's fusion: `Append`, `Concat`, `CrossAttention`, `EachStep`, `Ear
 `Only`, `Parallel`, `Product`, `Serial`, `SideBySide`, `Stacked` (trained at once, unlike Wolpert's), `SumLogits` (of OGM-GE),
 `WeightedLogits`, `WeightedSum`, and the imputers.
 """
-FUSION_TESTS = "test_fusions", "test_fusions_training"
+FUSION_TESTS = "test_fusions", "test_fusions_random", "test_fusions_training"
 
 
 def pytest_addoption(parser):
@@ -111,11 +111,12 @@ def pytest_sessionfinish(session, exitstatus):
     page = HEAD + "".join(f"{lines[name]}\n" for name in sorted(lines))
     section = "".join(read(file).partition(FUSIONS.partition("\n\n")[0])[1:])
     if fusions:
-        from tests.parity import test_fusions, test_fusions_training
+        from tests.parity import test_fusions, test_fusions_random, test_fusions_training
 
         known = {line.split(" | ")[0]: line for line in section.splitlines() if line.startswith("| ")}
         section = FUSIONS
-        for name, (fusion, source) in {**test_fusions.SOURCES, **test_fusions_training.SOURCES}.items():
+        modules = test_fusions, test_fusions_random, test_fusions_training
+        for name, (fusion, source) in (pair for module in modules for pair in module.SOURCES.items()):
             new = f"| {fusion} | {source} | {columns(fusions[name])} |" if name in fusions else known.get(f"| {fusion}")
             section += f"{new}\n" if new else ""
         section += VARIANTS

@@ -43,6 +43,7 @@ class Pets:
             name: Column(COUNT, lambda i, n=name: parse[n](original[n](i)), preprocess[name], parse=parse[name])
             for name in parse
         }
+        columns["text"] = dataclasses.replace(columns["text"], original=original["text"])
         columns |= {name: standardized(columns[name], at["train"]) for name in ("image", "vector")}
         rng = np.random.default_rng(1)
         age, tags = rng.normal(5, 2, COUNT).astype(np.float32), rng.integers(0, 2, (COUNT, 3)).astype(np.int32)

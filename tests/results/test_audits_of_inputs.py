@@ -13,7 +13,7 @@ from mmjax.audit.translation import with_texts_of
 from mmjax.data.inputs import ImageInput
 from mmjax.metrics.robustness import relative_robustness
 from mmjax.report.page import write_report
-from mmjax.robust.corruptions import Contrast, DroppedEntries
+from mmjax.robust.corruptions import Contrast, DroppedEntries, Typos
 
 NONE = ((1.0,),) * 5
 
@@ -86,6 +86,19 @@ def test_effective_robustness_is_a_paired_difference(corrupted):
     other = [curve[0]] * 6
     wanted = np.sum([one.mean - curve[0].mean for one in curve])
     assert effective(curve, other).mean == pytest.approx(wanted, abs=1e-6)
+
+
+def test_effective_robustness_against_another_cell(audited, results):
+    """By MultiBench's sum over the severities, of the curves of both cells."""
+    text, typos = mmjax.audit.load_audited(results.run.folder, "text"), {"text": {"typos": Typos()}}
+    found, other = mmjax.audit.corruptions(audited, typos, reference=text), mmjax.audit.corruptions(text, typos)
+    mine, reference = (np.array([one["mean"] for one in of.values["curves"]["text: typos"]]) for of in (found, other))
+    wanted = np.sum((mine - mine[0]) - (reference - reference[0]))
+    assert abs(wanted) > 0.01
+    assert found.values["effective"]["text"]["mean"] == pytest.approx(wanted, abs=1e-6)
+    (panel,) = [panel for panel in found.panels if panel["title"] == "Effective robustness against text"]
+    assert panel["names"] == ["text"] and panel["mean"] == pytest.approx([wanted], abs=1e-5)
+    assert f"effective robustness against text is {wanted:+.3f} [" in found.conclusions[-1]
 
 
 def test_effective_robustness_is_in_the_panel(audited, corrupted, results):
