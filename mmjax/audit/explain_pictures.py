@@ -98,9 +98,11 @@ def _entry(column: Any, number: int, values: np.ndarray) -> tuple[dict[str, Any]
         return {"words": words, "weights": [float(f"{weight:.3g}") for weight in weights.tolist()]}, None
     if values.ndim == 1:
         weights = unit_scale(values)
-        strongest = np.argsort(-np.abs(weights), kind="stable")[:12]
-        words = [f"feature {k}" for k in strongest.tolist()]
-        return {"words": words, "weights": [float(f"{weights[k]:.3g}") for k in strongest]}, None
+        first = np.flatnonzero(np.diff(weights, prepend=np.nan) != 0)  # neighbours that were hidden together are shown as one
+        last = np.append(first[1:], len(weights)) - 1
+        strongest = np.argsort(-np.abs(weights[first]), kind="stable")[:12]
+        words = [f"feature {a}" if a == b else f"features {a} to {b}" for a, b in zip(first[strongest], last[strongest])]
+        return {"words": words, "weights": [float(f"{weight:.3g}") for weight in weights[first][strongest]]}, None
     item = column.read(number)
     array = np.asarray(item.x if isinstance(item, Padded) else item)
     if values.ndim == 2 and array.ndim == 3:

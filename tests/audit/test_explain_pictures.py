@@ -59,3 +59,12 @@ def test_recordings_are_files_beside_their_pictures():
         {"id": "y", "target": "car", "maps": [second]},
         {"id": "z", "target": "cat", "maps": []},
     ]
+
+
+def test_features_that_were_hidden_together_are_shown_as_one():
+    entry, picture = _entry(SOUND, 0, np.float32([1, 1, 0, -4, 2, 2, 2]))
+    assert entry == {
+        "words": ["feature 3", "features 4 to 6", "features 0 to 1", "feature 2"],
+        "weights": [-1.0, 0.5, 0.25, 0.0],
+    }
+    assert picture is None
