@@ -33,10 +33,10 @@ report, although the CTC head alone writes almost nothing. Fewer characters are 
 learning both beats CTC alone does not reproduce: `ctc` is better than every search of `joint`. The image does not help by its
 content: another stamp's image does as well (-0.005 [-0.014, 0.004]; 0.013 could have been detected), so what `image` gains
 over `ctc` is what any image gives the model, such as more parameters. Ten seeds of these three cells agree: -0.043 [-0.055,
--0.030] against `ctc`, -0.004 [-0.011, 0.004] against `wrong_image` (claim speech_image). Training has not converged: on the validation split,
-seed 0 of `ctc` reaches 0.616 after 1,200 steps; and the step of `joint` is selected by the CER of greedy search, which is
-erratic (seed 0: 0.79, 1.06, 0.95, 0.86), so an early step may be selected, before its CTC head has learned. Settings were
-chosen for `ctc` on its validation split. The table is of three seeds, not ten.
+-0.030] against `ctc`, -0.004 [-0.011, 0.004] against `wrong_image` (claim speech_image). Training has not converged: on the
+validation split, seed 0 of `ctc` reaches 0.616 after 1,200 steps; and the step of `joint` is selected by the CER of greedy
+search, which is erratic (seed 0: 0.79, 1.06, 0.95, 0.86), so an early step may be selected, before its CTC head has learned.
+Settings were chosen for `ctc` on its validation split. The table is of three seeds, not ten.
 """
 
 from collections.abc import Callable, Mapping
