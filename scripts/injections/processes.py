@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from injections.row import problem
 from tests.end_to_end.launched import lose_a_process
 from tests.end_to_end.same import assert_same_bits, steps_in, unfinished
 
-__all__ = ["PART", "Running", "kills", "kills_in_saves", "lost_peers", "races", "signals", "start"]
+__all__ = ["PART", "Running", "kills", "kills_in_saves", "lost_peers", "races", "signals", "start", "undisturbed"]
 
 Faults = Iterator[tuple[str, str | None]]
 PART = Path("cells/both/all")
@@ -72,12 +73,20 @@ Stop = Callable[[Running, float, np.random.Generator], tuple[str, tuple[int, ...
 """(a run, seconds of a whole run, random) -> (how it was stopped, possible exit codes); None if it ended before."""
 
 
+@cache
+def undisturbed(folder: Path) -> tuple[Path, float]:
+    """(the folder of a whole run, its seconds). folder: of all rows, which share the run."""
+    folder = folder / "undisturbed"  # as deep as the runs of a row, which share its cache of compiled programs
+    folder.mkdir()
+    began, run = time.monotonic(), start(folder / "whole")
+    assert "wrote" in run.finish(), run.log.read_text()
+    return run.out, time.monotonic() - began
+
+
 def _chains(stop: Stop, random: np.random.Generator, count: int | None, scratch: Path) -> Faults:
     """Runs that are stopped and resumed again and again until they end, and compared with an undisturbed one."""
-    began = time.monotonic()
-    reference = start(scratch / "whole")
-    assert "wrote" in reference.finish(), reference.log.read_text()
-    seconds, left, number = time.monotonic() - began, count or 0, 0
+    reference, seconds = undisturbed(scratch.parent)
+    left, number = count or 0, 0
     while left > 0:
         number += 1
         out, faults = scratch / f"run{number}", []
@@ -91,7 +100,7 @@ def _chains(stop: Stop, random: np.random.Generator, count: int | None, scratch:
             found = problem(lambda: _assert_sound(run, before, stopped[1]))
             faults.append((f"{stopped[0]}, step {run.steps} of run {number}", found))
         last = run if run.ended and run.process.exitcode == 0 else start(out, "--resume")
-        end = problem(lambda: _assert_ended(last, reference.out))
+        end = problem(lambda: _assert_ended(last, reference))
         yield from ((what, found or end) for what, found in faults)
         left -= len(faults)
 
@@ -177,15 +186,14 @@ def lost_peers(random: np.random.Generator, count: int | None, scratch: Path) ->
 
 def races(random: np.random.Generator, count: int | None, scratch: Path) -> Faults:
     """Every other one in a run folder, where one process is refused in one line; the others in a file of features."""
-    reference = start(scratch / "whole")
-    reference.finish()
+    reference, _ = undisturbed(scratch.parent)
     for number in range(count or 0):
         if number % 2:
             yield "two processes write the same features", problem(lambda: _race_for_features(scratch / f"{number}.npz"))
         else:
             delay = random.uniform(0, 0.5) if number % 4 else 0.0
             what = f"two processes in one run folder, {delay:.3f} s apart"
-            yield what, problem(lambda: _race_in_folder(scratch / f"race{number}", delay, reference.out))
+            yield what, problem(lambda: _race_in_folder(scratch / f"race{number}", delay, reference))
 
 
 def _race_in_folder(out: Path, delay: float, reference: Path) -> None:

@@ -8,11 +8,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax.encoders import Features, FrameRNN
+from mmjax.encoders import Features
 from mmjax.fusion import Concat
 from mmjax.heads import Classifier
 from mmjax.model import Multimodal
-from mmjax.nn import LSTM
 from mmjax.types import Batch
 from tests.contracts import (
     attention_cases,
@@ -59,7 +58,7 @@ def case(part: str) -> Case:
     kind, name = part.split()
     if kind == "encoder":
         encoder, make = ENCODERS[name]
-        encoders = {"one": (encoder, make), "two": (FrameRNN(width=4, layer=LSTM(4)), frames)}
+        encoders = {"one": (encoder, make), "two": (Features(width=4), features_cases.vectors)}
         fusion, head = Concat(width=6, dropout=0.3), Classifier(CLASSES)
     elif kind == "aligned":
         fusion, head = ALIGNED[name]

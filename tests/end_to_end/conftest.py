@@ -71,15 +71,20 @@ def kill(process: subprocess.Popen) -> None:
 
 
 @pytest.fixture(scope="session")
-def commands(tmp_path_factory):
-    return Commands(tmp_path_factory.mktemp("cache"))
+def shared(tmp_path_factory, worker_id):
+    """A folder of the session, which all processes of the tests share."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
 
 
 @pytest.fixture(scope="session")
-def whole(commands, tmp_path_factory, worker_id):
+def commands(shared):
+    return Commands(shared / "cache")
+
+
+@pytest.fixture(scope="session")
+def whole(commands, shared):
     """Experiment file -> run folder of all its cells, undisturbed; made once for all processes of the tests."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
 
     def run(file: Path) -> Path:
         folder = shared / f"whole-{file.stem}"

@@ -10,7 +10,8 @@ import pytest
 from tests.end_to_end.conftest import FLAGS, ROOT, kill
 from tests.end_to_end.same import assert_same_bits, steps_in, unfinished
 
-pytestmark = pytest.mark.end_to_end
+# slow: rows 1 to 3 of the scoreboard, with a smaller experiment, are in the default tests (scripts/test_faults.py)
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 FILE = ROOT / "experiments" / "stamps_fusion.py"
 CELL = "concat"
 ARGS = (CELL, *FLAGS, "--checkpoint-every", "1")
