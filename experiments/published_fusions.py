@@ -42,7 +42,7 @@ Expected: fold 0, 491 test clips of 170 stamps, mean of 5 seeds [95 % interval o
     mult            0.826 [0.689, 0.910]   0.747
     late_tokens     0.784 [0.649, 0.876]   0.673
 Conclusion: docs/claims.md has the paired differences and verdicts. The full tensor is worse than concatenation, and its
-low-rank form worse than the tensor, with a 26th of the parameters and in .03 to .06 of the time of a step (in four runs).
+low-rank form worse than the tensor, with a 26th of the parameters and in .03 to .07 of the time of a step (in five runs).
 Neither OGM-GE nor Gradient-Blending is shown to differ from joint training, whose settings were chosen on validation.
 Best validation accuracy of a training with --optim.lr 1e-3, 3e-3 and 1e-2, mean of five seeds: `pair` .754, .749 and .742,
 `pair_unimodal` .754, .749 and .758, `pair_ogm_ge` .727, .734 and .741, `pair_blended` .754, .755 and .742; `image` alone .757,

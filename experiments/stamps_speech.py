@@ -30,13 +30,13 @@ report, although the CTC head alone writes almost nothing. Fewer characters are 
 (0.30, not 0.23), and few are superfluous in either (0.04). Dividing by the length does not do this: beam search with it has
 0.824, and one pass is better by 0.070 [0.043, 0.097]. Against greedy search, whose seeds differ more, one pass is inconclusive
 (-0.074 [-0.162, 0.013]; 0.113 could have been detected), and so are the differences in WER between the three searches. That
-learning both beats CTC alone does not reproduce: `ctc` is better than every search of `joint`. The image does not help by its
-content: another stamp's image does as well (-0.005 [-0.014, 0.004]; 0.013 could have been detected), so what `image` gains
-over `ctc` is what any image gives the model, such as more parameters. Ten seeds of these three cells agree: -0.043 [-0.055,
--0.030] against `ctc`, -0.004 [-0.011, 0.004] against `wrong_image` (claim speech_image). Training has not converged: on the
-validation split, seed 0 of `ctc` reaches 0.616 after 1,200 steps; and the step of `joint` is selected by the CER of greedy
-search, which is erratic (seed 0: 0.79, 1.06, 0.95, 0.86), so an early step may be selected, before its CTC head has learned.
-Settings were chosen for `ctc` on its validation split. The table is of three seeds, not ten.
+learning both beats CTC alone does not reproduce: `ctc` is better than every search of `joint`. The image is not shown to help
+by its content: another stamp's image does as well (-0.005 [-0.014, 0.004]; 0.013 could have been detected), so what `image`
+gains over `ctc` is what any image gives the model, such as more parameters. Ten seeds of these three cells agree: -0.043
+[-0.055, -0.030] against `ctc`, -0.004 [-0.011, 0.004] against `wrong_image` (claim speech_image). Training has not converged:
+on the validation split, seed 0 of `ctc` reaches 0.616 after 1,200 steps; and the step of `joint` is selected by the CER of
+greedy search, which is erratic (seed 0: 0.79, 1.06, 0.95, 0.86), so an early step may be selected, before its CTC head has
+learned. Settings were chosen for `ctc` on its validation split. The table is of three seeds, not ten.
 """
 
 from collections.abc import Callable, Mapping

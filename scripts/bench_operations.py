@@ -4,13 +4,14 @@
     scripts/bench_operations.py dual "batch 64"
     scripts/bench_operations.py trimodal "batch 32" --steps 10 --longest 12    also the longest single operations
 
-Each side runs in a process of its own that is bound to one core, so that the times of the operations add up to that of the
-work. The first line is the time by the clock without the profiler; what operations lack of it is dispatch, and the system's
-work for memory that no operation is charged with. mmjax: the operations of XLA's program, which may combine several of JAX;
+Each side runs in a process of its own that is bound to one core, so that operations do not run beside each other. The first
+line is the time by the clock without the profiler, the second the sum of the operations with it: the profiler itself takes
+time, and not all work belongs to an operation. mmjax: the operations of XLA's program, which may combine several of JAX;
 they are sorted by the one whose name XLA keeps. torch: operators without those that they call.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -40,8 +41,14 @@ def main() -> None:
     if given.case not in cases:
         options.error(f"row {given.row} has no case {given.case!r}; its cases are {', '.join(cases)}")
     known = list(cases[given.case].sides)
+    if not known:
+        options.error(f"case {given.case!r} is not compared on a CPU: {cases[given.case].note}")
+    if given.steps < 1:
+        options.error(f"--steps is {given.steps}; it must be at least 1")
     if unknown := [side for side in given.sides if side not in known]:
         options.error(f"case {given.case!r} has no side {unknown[0]!r}; its sides are {', '.join(known)}")
+    if not all(side.startswith("mmjax") for side in given.sides) and importlib.util.find_spec("torch") is None:
+        options.error("torch is not installed: use the environment of scripts/parity, or --sides mmjax")
     console, found = Console(), {}
     with tempfile.TemporaryDirectory() as folder:
         for side in dict.fromkeys([known[0], *given.sides]):  # the first side writes the weights
@@ -59,6 +66,7 @@ def main() -> None:
     for side, total in totals.items():
         for operation, seconds in found[side]["operations"].items():
             total[kind_of(operation)] += seconds
+    table.add_row("their sum, with the profiler", *(f"{1e3 * total.total():.1f}" for total in totals.values()))
     for kind in KINDS:
         if any(total[kind] for total in totals.values()):
             table.add_row(kind, *(f"{1e3 * total[kind]:.1f}" for total in totals.values()))
